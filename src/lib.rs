@@ -1,0 +1,49 @@
+//! postroom: a durable e-mail job daemon for merchants.
+//!
+//! **SQL is the truth, the queue is only the bell.** Every mail is a row; the queue carries ids that wake a worker;
+//! a worker claims the row, acts and settles it. A bell may ring twice or get lost, and nothing is lost or sent
+//! twice by that.
+//!
+//! # The way of a mail
+//!
+//! | stage | where | afterwards it is true that |
+//! |---|---|---|
+//! | request | [`http`] | we know who asks, and the body is well-formed |
+//! | validated | [`shop`], [`mail`] | the rules of the family allow it; a [`mail::NewMail`] exists and cannot hold a bad address |
+//! | recorded | [`store`] | the rows are committed: mail, idempotency answer |
+//! | enqueued | [`queue`] | a worker is woken within a millisecond |
+//! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
+//! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
+//!
+//! [`waker`] rings for rows that are due, for rows nobody was woken for, and settles rows whose worker died.
+
+pub mod http;
+
+pub mod mail;
+pub mod shop;
+
+pub mod store;
+
+pub mod queue;
+
+pub mod limits;
+
+#[path = "../jobs/mod.rs"]
+pub mod jobs;
+
+pub mod render;
+
+pub mod smtp;
+
+pub mod callback;
+
+pub mod dashboard;
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod demo;
+pub mod telemetry;
+pub mod waker;

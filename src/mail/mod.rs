@@ -1,0 +1,34 @@
+//! What a mail is and how it may move: values and pure functions, no clock, no network, no database.
+//!
+//! A merchant asks with a draft; [`NewMail`] is valid and ready to be recorded, [`Mail`] is a recorded row that a
+//! worker has claimed, a message is the bytes. An attempt gets a [`Reply`], [`RetryPolicy::judge`] makes a
+//! [`Verdict`] of it, and [`MailState::after`] alone knows which states follow.
+
+mod address;
+pub mod duration;
+mod id;
+mod lane;
+mod letter;
+mod reply;
+mod retry;
+mod state;
+mod timestamp;
+
+pub use address::{Address, AddressError, Mailbox};
+pub use id::{BatchId, MailId, MerchantId, WorkerId};
+pub use lane::Lane;
+pub use letter::{CrashPolicy, Mail, NewMail, Origin};
+pub use reply::{EnhancedCode, Outcome, Phase, Reply};
+pub use retry::{RetryPolicy, Verdict};
+pub use state::{MailEvent, MailState};
+pub use timestamp::Timestamp;
+
+/// A word that is not a member of a closed set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not one of {}", allowed.join(", "))]
+pub struct UnknownWord {
+    /// The word that was given.
+    pub word: String,
+    /// The words that are allowed.
+    pub allowed: &'static [&'static str],
+}

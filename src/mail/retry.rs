@@ -1,0 +1,109 @@
+//! What becomes of a mail after an attempt.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{CrashPolicy, Outcome, Reply, Timestamp};
+
+/// When a mail that failed for now is tried again: exponential backoff with jitter, up to a maximum age.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// The wait after the first failed attempt; each further wait is twice as long.
+    #[serde(with = "super::duration")]
+    pub first: Duration,
+    /// The longest wait.
+    #[serde(with = "super::duration")]
+    pub longest: Duration,
+    /// How long after it was recorded a mail is given up as `failed`.
+    #[serde(with = "super::duration")]
+    pub max_age: Duration,
+}
+
+/// What the policy makes of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A relay took it.
+    Sent,
+    /// Another attempt, not before this time.
+    Retry(Timestamp),
+    /// Refused for good, or too old for another attempt.
+    Failed,
+    /// The outcome is unknown and a person shall decide.
+    Held,
+}
+
+impl RetryPolicy {
+    /// Judges the reply to attempt number `attempt` (the first is 1). `jitter` is in `0.0..1.0`: the wait is that
+    /// share between 80 % and 120 % of the nominal one, so that mails put off together do not return together.
+    pub fn judge(
+        &self,
+        reply: &Reply,
+        attempt: u32,
+        on_unknown: CrashPolicy,
+        recorded_at: Timestamp,
+        now: Timestamp,
+        jitter: f64,
+    ) -> Verdict {
+        match (reply.outcome, on_unknown) {
+            (Outcome::Accepted, _) => Verdict::Sent,
+            (Outcome::Permanent, _) => Verdict::Failed,
+            (Outcome::Unknown, CrashPolicy::Hold) => Verdict::Held,
+            (Outcome::Transient, _) | (Outcome::Unknown, CrashPolicy::Resend) => {
+                let due = now + self.wait(attempt, jitter);
+                if due.since(recorded_at) > self.max_age { Verdict::Failed } else { Verdict::Retry(due) }
+            }
+        }
+    }
+
+    fn wait(&self, attempt: u32, jitter: f64) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(20);
+        let nominal = self.first.saturating_mul(1 << doublings).min(self.longest);
+        nominal.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::Phase;
+
+    const POLICY: RetryPolicy = RetryPolicy {
+        first: Duration::from_secs(10),
+        longest: Duration::from_secs(3600),
+        max_age: Duration::from_secs(86_400),
+    };
+
+    fn judge(outcome: Outcome, attempt: u32, on_unknown: CrashPolicy, age: Duration) -> Verdict {
+        let reply = Reply { outcome, ..Reply::silent("main", Phase::RcptTo, "", Duration::ZERO) };
+        let now = Timestamp(1_000_000_000);
+        POLICY.judge(&reply, attempt, on_unknown, now - age, now, 0.5)
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let wait = |attempt| match judge(Outcome::Transient, attempt, CrashPolicy::Resend, Duration::ZERO) {
+            Verdict::Retry(at) => at.since(Timestamp(1_000_000_000)).as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([1, 2, 3, 9, 10, 1000].map(wait), [10, 20, 40, 2560, 3600, 3600]);
+    }
+
+    #[test]
+    fn a_refusal_is_final_and_an_old_mail_is_given_up() {
+        let young = Duration::ZERO;
+        assert_eq!(judge(Outcome::Permanent, 1, CrashPolicy::Resend, young), Verdict::Failed);
+        assert_eq!(judge(Outcome::Accepted, 1, CrashPolicy::Hold, young), Verdict::Sent);
+        assert_eq!(
+            judge(Outcome::Transient, 1, CrashPolicy::Resend, Duration::from_secs(86_395)),
+            Verdict::Failed
+        );
+    }
+
+    #[test]
+    fn an_unknown_outcome_follows_the_templates_policy() {
+        assert_eq!(judge(Outcome::Unknown, 1, CrashPolicy::Hold, Duration::ZERO), Verdict::Held);
+        assert!(matches!(judge(Outcome::Unknown, 1, CrashPolicy::Resend, Duration::ZERO), Verdict::Retry(_)));
+    }
+}

@@ -1,0 +1,3 @@
+//! The `postroom` command.
+
+fn main() {}
