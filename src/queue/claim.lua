@@ -1,0 +1,103 @@
+-- Leases bells. ARGV: room, lease in milliseconds, token, the lanes in order, their turns (both separated by spaces).
+-- Returns (id, lane, merchant)*.
+local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local now = now()
+
+local function words(text)
+  local list = {}
+  for word in string.gmatch(text, '%S+') do list[#list + 1] = word end
+  return list
+end
+local lanes, turns = words(ARGV[4]), words(ARGV[5])
+
+-- What expired rings first, the longest expired before the others.
+local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 500)
+for i = #expired, 1, -1 do
+  local standing = redis.call('HGET', bells, expired[i])
+  if standing then
+    local lane, merchant = parse(standing)
+    count('leased', lane, -1)
+    wait_at_the_front(expired[i], lane, merchant)
+  end
+end
+if #expired > 0 then redis.call('ZREM', leases, unpack(expired)) end
+
+-- Lanes that have something: lane -> how many wait at its front.
+local open = {}
+for _, lane in ipairs(lanes) do
+  if redis.call('SISMEMBER', prefix .. 'paused', lane) == 0 then
+    open[lane] = redis.call('LLEN', prefix .. 'front:' .. lane)
+  end
+end
+
+local function next_of_front(lane)
+  while open[lane] > 0 do
+    open[lane] = open[lane] - 1
+    local id = redis.call('LPOP', prefix .. 'front:' .. lane)
+    local standing = redis.call('HGET', bells, id)
+    if standing then
+      local _, merchant = parse(standing)
+      return id, merchant
+    end
+  end
+end
+
+local function next_of_ring(lane)
+  local merchant = redis.call('LPOP', prefix .. 'ring:' .. lane)
+  if not merchant then
+    open[lane] = nil
+    return
+  end
+  local waiting = prefix .. 'wait:' .. lane .. ':' .. merchant
+  local id = redis.call('LPOP', waiting)
+  if redis.call('EXISTS', waiting) == 1 then redis.call('RPUSH', prefix .. 'ring:' .. lane, merchant) end
+  return id, merchant
+end
+
+local function next_of(lane)
+  if not open[lane] then return end
+  local id, merchant = next_of_front(lane)
+  if not id then id, merchant = next_of_ring(lane) end
+  return id, lane, merchant
+end
+
+local function next_bell(turn)
+  local id, lane, merchant = next_of(turns[turn + 1])
+  for _, lower in ipairs(lanes) do
+    if id then break end
+    id, lane, merchant = next_of(lower)
+  end
+  return id, lane, merchant
+end
+
+local turn = tonumber(redis.call('HGET', counts, 'turn') or 0) % #turns
+local claimed, standings, expiries, taken = {}, {}, {}, {}
+while #claimed < 3 * room do
+  local id, lane, merchant = next_bell(turn)
+  if not id then break end
+  turn = (turn + 1) % #turns
+  local n = #standings
+  claimed[#claimed + 1], claimed[#claimed + 2], claimed[#claimed + 3] = id, lane, merchant
+  standings[n + 1], standings[n + 2] = id, lane .. ' ' .. merchant .. ' ' .. token
+  expiries[n + 1], expiries[n + 2] = now + lease, id
+  taken[lane] = (taken[lane] or 0) + 1
+end
+
+if #claimed > 0 then
+  redis.call('HSET', bells, unpack(standings))
+  redis.call('ZADD', leases, unpack(expiries))
+  redis.call('HSET', counts, 'turn', turn)
+  for lane, number in pairs(taken) do
+    count('waiting', lane, -number)
+    count('leased', lane, number)
+  end
+end
+
+-- What is left is for another worker.
+for lane, front in pairs(open) do
+  if front > 0 or redis.call('EXISTS', prefix .. 'ring:' .. lane) == 1 then
+    wake_a_worker()
+    break
+  end
+end
+return claimed

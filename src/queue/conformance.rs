@@ -1,0 +1,316 @@
+//! What every queue promises, run on both.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Bell, Lease, Queue, QueueError, QueueSettings, connect,
+    redis_server::{RedisServer, eventually},
+};
+use crate::mail::Lane::{self, Batch, Bulk, Callback, Transactional};
+
+pub(super) const LONG: Duration = Duration::from_secs(15);
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Which queue a test runs on.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Memory,
+    Redis,
+}
+
+/// An empty queue, with the server it may be in.
+pub(super) struct Opened {
+    pub(super) queue: Arc<dyn Queue>,
+    /// The same queue as another process would see it.
+    pub(super) elsewhere: Arc<dyn Queue>,
+    /// Runs as long as this is held.
+    pub(super) server: Option<RedisServer>,
+}
+
+impl Kind {
+    pub(super) async fn open(self, lease: Duration) -> Opened {
+        match self {
+            Self::Memory => {
+                let queue = connect(&settings("memory:", lease)).await.unwrap();
+                Opened { elsewhere: queue.clone(), queue, server: None }
+            }
+            Self::Redis => {
+                let server = RedisServer::start(false).await;
+                let [queue, elsewhere] = [in_redis(&server, lease).await, in_redis(&server, lease).await];
+                Opened { queue, elsewhere, server: Some(server) }
+            }
+        }
+    }
+}
+
+pub(super) fn settings(url: &str, lease: Duration) -> QueueSettings {
+    let prefix = "postroom".to_owned();
+    QueueSettings { url: url.to_owned(), prefix, lease, enqueue_timeout: Duration::from_secs(2) }
+}
+
+pub(super) async fn in_redis(server: &RedisServer, lease: Duration) -> Arc<dyn Queue> {
+    connect(&settings(&server.url(), lease)).await.unwrap()
+}
+
+pub(super) fn bell(id: impl Into<String>) -> Bell {
+    Bell { id: id.into(), lane: Transactional, merchant: "acme".parse().unwrap() }
+}
+
+pub(super) fn bells(number: usize) -> Vec<Bell> {
+    (0..number).map(|n| bell(format!("send_mail:{n:06}"))).collect()
+}
+
+fn ids(leases: &[Lease]) -> Vec<&str> {
+    leases.iter().map(|lease| lease.bell.id.as_str()).collect()
+}
+
+/// Waiting and leased, over all lanes.
+pub(super) async fn counts(queue: &Arc<dyn Queue>) -> (u64, u64) {
+    let lanes = queue.status().await.unwrap().lanes;
+    (lanes.iter().map(|lane| lane.waiting).sum(), lanes.iter().map(|lane| lane.leased).sum())
+}
+
+async fn claim_again(queue: &Arc<dyn Queue>) -> Vec<Lease> {
+    let mut claimed = Vec::new();
+    eventually(async || {
+        claimed = queue.claim(10).await.unwrap();
+        !claimed.is_empty()
+    })
+    .await;
+    claimed
+}
+
+/// Makes a test of each function, on each queue.
+macro_rules! on_both_queues {
+    ($($name:ident)*) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::queue::conformance::Kind::Memory).await })*
+        }
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::queue::conformance::Kind::Redis).await })*
+        }
+    };
+}
+pub(super) use on_both_queues;
+
+on_both_queues! {
+    a_bell_waits_once_however_often_it_is_rung
+    a_bell_rung_while_it_is_leased_rings_again_after_it_is_finished
+    lower_lanes_get_a_small_share_and_the_first_lane_the_rest
+    a_lane_with_nothing_leaves_its_turn_to_the_others
+    a_merchant_with_many_bells_does_not_hold_back_another
+    a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed
+    a_lease_that_expires_rings_again_before_others
+    a_lease_that_is_extended_does_not_expire
+    a_lease_that_went_to_another_can_do_nothing
+    released_bells_ring_first_and_in_their_order
+    a_hundred_thousand_bells_may_be_rung_at_once
+    any_text_of_200_bytes_is_an_id
+    a_waiting_worker_hears_a_bell_at_once
+    a_second_worker_hears_of_what_the_first_left
+    the_generation_does_not_change_by_itself
+}
+
+async fn a_bell_waits_once_however_often_it_is_rung(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    assert_eq!(queue.enqueue(&[bell("a"), bell("b"), bell("a")]).await.unwrap(), 2);
+    assert_eq!(elsewhere.enqueue(&[bell("b"), bell("c")]).await.unwrap(), 1);
+    let claimed = queue.claim(10).await.unwrap();
+    assert_eq!(ids(&claimed), ["a", "b", "c"]);
+    assert_eq!(claimed[0].bell, bell("a"));
+    assert_eq!(counts(&queue).await, (0, 3));
+    assert_eq!(queue.finish(&claimed).await.unwrap(), 3);
+    assert_eq!(queue.finish(&claimed).await.unwrap(), 0);
+    assert_eq!(counts(&queue).await, (0, 0));
+    assert_eq!(queue.enqueue(&[bell("a")]).await.unwrap(), 1);
+}
+
+async fn a_bell_rung_while_it_is_leased_rings_again_after_it_is_finished(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    queue.enqueue(&[bell("a")]).await.unwrap();
+    let first = queue.claim(1).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(queue.enqueue(&[bell("a")]).await.unwrap(), 0);
+    }
+    assert!(queue.claim(1).await.unwrap().is_empty());
+    assert_eq!(queue.extend(&first).await.unwrap(), 1);
+    assert_eq!(queue.finish(&first).await.unwrap(), 1);
+    let second = queue.claim(1).await.unwrap();
+    assert_eq!(ids(&second), ["a"]);
+    queue.finish(&second).await.unwrap();
+    assert!(queue.claim(1).await.unwrap().is_empty());
+    assert_eq!(counts(&queue).await, (0, 0));
+}
+
+async fn lower_lanes_get_a_small_share_and_the_first_lane_the_rest(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    for lane in Lane::ALL {
+        let filled: Vec<Bell> =
+            (0..300).map(|n| Bell { lane: *lane, ..bell(format!("{lane}{n}")) }).collect();
+        queue.enqueue(&filled).await.unwrap();
+    }
+    let share = |claimed: &[Lease]| {
+        Lane::ALL
+            .iter()
+            .map(|lane| claimed.iter().filter(|l| l.bell.lane == *lane).count())
+            .collect::<Vec<_>>()
+    };
+    let at_once = queue.claim(160).await.unwrap();
+    assert_eq!(share(&at_once), [130, 10, 10, 10]);
+    assert!(at_once[..5].iter().all(|lease| lease.bell.lane == Transactional));
+    let mut one_by_one = Vec::new();
+    for _ in 0..16 {
+        one_by_one.extend(queue.claim(1).await.unwrap());
+    }
+    assert_eq!(share(&one_by_one), [13, 1, 1, 1]);
+}
+
+async fn a_lane_with_nothing_leaves_its_turn_to_the_others(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let lanes = [Bulk, Batch, Callback];
+    queue.enqueue(&lanes.map(|lane| Bell { lane, ..bell(lane.as_str()) })).await.unwrap();
+    assert_eq!(ids(&queue.claim(10).await.unwrap()), ["callback", "batch", "bulk"]);
+}
+
+async fn a_merchant_with_many_bells_does_not_hold_back_another(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    queue.enqueue(&bells(10_000)).await.unwrap();
+    queue.enqueue(&[Bell { merchant: "small".parse().unwrap(), ..bell("late") }]).await.unwrap();
+    assert_eq!(ids(&queue.claim(4).await.unwrap()).into_iter().filter(|id| *id == "late").count(), 1);
+}
+
+async fn a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
+    queue.enqueue(&[bell("leased")]).await.unwrap();
+    queue.claim(1).await.unwrap();
+    elsewhere.pause(Transactional).await.unwrap();
+    assert!(queue.status().await.unwrap().lanes[0].paused);
+    queue.enqueue(&[bell("a"), Bell { lane: Bulk, ..bell("b") }]).await.unwrap();
+    assert_eq!(ids(&queue.claim(10).await.unwrap()), ["b"]);
+    eventually(async || queue.claim(10).await.unwrap().is_empty() && counts(&queue).await.0 == 2).await;
+
+    let waiting = tokio::spawn(async move {
+        while queue.claim(10).await.unwrap().is_empty() {
+            queue.wait(LONG).await.unwrap();
+        }
+    });
+    elsewhere.resume(Transactional).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("a resumed lane rings").unwrap();
+    assert!(!elsewhere.status().await.unwrap().lanes[0].paused);
+}
+
+async fn a_lease_that_expires_rings_again_before_others(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(SHORT).await;
+    queue.enqueue(&bells(2)).await.unwrap();
+    assert_eq!(queue.claim(2).await.unwrap().len(), 2);
+    queue.enqueue(&[bell("later")]).await.unwrap();
+    eventually(async || queue.claim(0).await.is_ok() && counts(&queue).await == (3, 0)).await;
+    assert_eq!(ids(&queue.claim(3).await.unwrap()), ["send_mail:000000", "send_mail:000001", "later"]);
+}
+
+async fn a_lease_that_is_extended_does_not_expire(kind: Kind) {
+    let lease = Duration::from_secs(1);
+    let Opened { queue, elsewhere, server: _server } = kind.open(lease).await;
+    queue.enqueue(&[bell("a")]).await.unwrap();
+    let held = queue.claim(1).await.unwrap();
+    let started = Instant::now();
+    while started.elapsed() < lease * 2 {
+        assert_eq!(queue.extend(&held).await.unwrap(), 1);
+        assert!(elsewhere.claim(1).await.unwrap().is_empty());
+        tokio::time::sleep(lease / 10).await;
+    }
+    assert_eq!(queue.finish(&held).await.unwrap(), 1);
+}
+
+async fn a_lease_that_went_to_another_can_do_nothing(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
+    queue.enqueue(&[bell("a")]).await.unwrap();
+    let late = queue.claim(1).await.unwrap();
+    let current = claim_again(&elsewhere).await;
+    assert_eq!(ids(&current), ["a"]);
+    assert_eq!(queue.extend(&late).await.unwrap(), 0);
+    assert_eq!(queue.release(&late).await.unwrap(), 0);
+    assert_eq!(queue.finish(&late).await.unwrap(), 0);
+    assert_eq!(counts(&queue).await, (0, 1));
+    assert_eq!(elsewhere.finish(&current).await.unwrap(), 1);
+}
+
+async fn released_bells_ring_first_and_in_their_order(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    queue.enqueue(&bells(1502)).await.unwrap();
+    let claimed = queue.claim(1500).await.unwrap();
+    assert_eq!(queue.release(&claimed).await.unwrap(), 1500);
+    assert_eq!(counts(&queue).await, (1502, 0));
+    let again = queue.claim(2000).await.unwrap();
+    assert_eq!(ids(&again), bells(1502).iter().map(|bell| bell.id.as_str()).collect::<Vec<_>>());
+}
+
+async fn a_hundred_thousand_bells_may_be_rung_at_once(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    assert_eq!(queue.enqueue(&bells(100_000)).await.unwrap(), 100_000);
+    assert_eq!(counts(&queue).await, (100_000, 0));
+    let mut seen = HashSet::new();
+    while seen.len() < 100_000 {
+        let claimed = queue.claim(2_000).await.unwrap();
+        assert_eq!(claimed.len(), 2_000);
+        queue.finish(&claimed).await.unwrap();
+        seen.extend(claimed.into_iter().map(|lease| lease.bell.id));
+    }
+    assert_eq!(counts(&queue).await, (0, 0));
+}
+
+/// Ids that a careless queue would trip over.
+pub(super) fn odd_ids() -> Vec<String> {
+    ["", " ", "a b again", "\0\r\n\t", "{postroom}:bells", "*", "é😀\u{202e}", "\\", "'\"]]", "%s", "0", "-1"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(["x".repeat(200)])
+        .collect()
+}
+
+async fn any_text_of_200_bytes_is_an_id(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let odd: Vec<Bell> = odd_ids().into_iter().map(bell).collect();
+    assert_eq!(queue.enqueue(&odd).await.unwrap(), odd.len());
+    let claimed = queue.claim(100).await.unwrap();
+    assert_eq!(ids(&claimed), odd_ids());
+    assert_eq!(queue.finish(&claimed).await.unwrap(), odd.len());
+    let too_long = [bell("fine"), bell("é".repeat(101))];
+    assert!(matches!(queue.enqueue(&too_long).await, Err(QueueError::LongId(202))));
+    assert_eq!(counts(&queue).await, (0, 0));
+}
+
+async fn a_waiting_worker_hears_a_bell_at_once(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    let waiting = tokio::spawn(async move {
+        loop {
+            queue.wait(Duration::from_secs(15)).await.unwrap();
+            if let [lease] = &queue.claim(1).await.unwrap()[..] {
+                return lease.bell.id.clone();
+            }
+        }
+    });
+    elsewhere.enqueue(&[bell("a")]).await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it hears the bell");
+    assert_eq!(heard.unwrap(), "a");
+}
+
+async fn a_second_worker_hears_of_what_the_first_left(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    elsewhere.enqueue(&bells(2)).await.unwrap();
+    for worker in [&queue, &elsewhere] {
+        tokio::time::timeout(Duration::from_secs(5), worker.wait(LONG)).await.expect("rings").unwrap();
+        assert_eq!(worker.claim(1).await.unwrap().len(), 1);
+    }
+}
+
+async fn the_generation_does_not_change_by_itself(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    let generation = queue.generation().await.unwrap();
+    queue.enqueue(&bells(3)).await.unwrap();
+    assert_eq!(elsewhere.generation().await.unwrap(), generation);
+}

@@ -1,0 +1,48 @@
+-- Comes before each of the other scripts. KEYS[1] is the prefix: every key begins with it, and it holds the hash tag.
+--
+--   bells               HASH  id -> "LANE MERCHANT" while the bell waits, "LANE MERCHANT TOKEN" while it is leased,
+--                             "LANE MERCHANT TOKEN again" when it was rung again meanwhile
+--   wait:LANE:MERCHANT  LIST  ids that wait, the oldest first
+--   ring:LANE           LIST  merchants with waiting ids, whose turn is next first; each once
+--   front:LANE          LIST  ids whose turn came already: given back, or the lease expired
+--   leases              ZSET  id -> when its lease expires, in milliseconds of this server's clock
+--   counts              HASH  "waiting LANE", "leased LANE" -> how many; "turn" -> whose turn of the lanes is next
+--   paused              SET   lanes that give nothing
+--   signal              LIST  at most a few elements, each wakes one blocked worker
+--   generation          STRING, lost when this server loses its data
+--
+-- A script sees at most 500 ids, so that none holds up the server.
+local prefix = KEYS[1]
+local bells, leases, counts = prefix .. 'bells', prefix .. 'leases', prefix .. 'counts'
+
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Returns lane, merchant, token ('' while it waits), again ('' or 'again').
+local function parse(standing)
+  return string.match(standing, '^(%S+) (%S+) ?(%S*) ?(%S*)$')
+end
+
+local function count(what, lane, by)
+  redis.call('HINCRBY', counts, what .. ' ' .. lane, by)
+end
+
+local function wake_a_worker()
+  if redis.call('EXISTS', prefix .. 'signal') == 0 then redis.call('RPUSH', prefix .. 'signal', 1) end
+end
+
+local function wait_at_the_end(id, lane, merchant)
+  redis.call('HSET', bells, id, lane .. ' ' .. merchant)
+  if redis.call('RPUSH', prefix .. 'wait:' .. lane .. ':' .. merchant, id) == 1 then
+    redis.call('RPUSH', prefix .. 'ring:' .. lane, merchant)
+  end
+  count('waiting', lane, 1)
+end
+
+local function wait_at_the_front(id, lane, merchant)
+  redis.call('HSET', bells, id, lane .. ' ' .. merchant)
+  redis.call('LPUSH', prefix .. 'front:' .. lane, id)
+  count('waiting', lane, 1)
+end

@@ -1,0 +1,109 @@
+//! A Redis server for one test: its own process, port and directory, gone when the test is over.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+/// A `redis-server` on a port of 127.0.0.1 and on a socket in its directory.
+pub(super) struct RedisServer {
+    directory: TempDir,
+    port: u16,
+    keeps_data: bool,
+    process: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts a server that writes an append-only file if it `keeps_data`.
+    pub(super) async fn start(keeps_data: bool) -> Self {
+        let mut server = Self::absent(keeps_data);
+        server.run().await;
+        server
+    }
+
+    /// Reserves a place where no server listens yet.
+    pub(super) fn absent(keeps_data: bool) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { directory: tempfile::tempdir().unwrap(), port, keeps_data, process: None }
+    }
+
+    /// Starts the server, with the data it kept if it did, and waits until it answers.
+    pub(super) async fn run(&mut self) {
+        let process = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", if self.keeps_data { "yes" } else { "no" }])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .arg("--unixsocket")
+            .arg(self.socket())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        let client = redis::Client::open(self.url()).unwrap();
+        let answers = async || {
+            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+            redis::cmd("PING").query_async::<()>(&mut connection).await.ok()
+        };
+        eventually(async || answers().await.is_some()).await;
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("redis.sock")
+    }
+
+    /// Kills the process at once, as a crash would.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Stops the process without ending it: connections stay open, nothing answers.
+    pub(super) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a frozen process go on.
+    pub(super) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Every key in the server.
+    pub(super) async fn keys(&self) -> Vec<String> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+        keys.sort();
+        keys
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until the condition holds; fails the test when it does not within 20 seconds.
+pub(super) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+    let waited = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited).await.expect("it never came true");
+}

@@ -1,0 +1,251 @@
+//! What `work` promises, on both queues.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Bell, Queue, QueueError, Work,
+    conformance::{Kind, LONG, Opened, bell, bells, counts, odd_ids, on_both_queues},
+    panicked_jobs,
+    redis_server::eventually,
+    work,
+};
+
+/// How often each bell was handled.
+#[derive(Clone, Default)]
+pub(super) struct Tally(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Tally {
+    pub(super) fn note(&self, bell: &Bell) {
+        *self.0.lock().unwrap().entry(bell.id.clone()).or_default() += 1;
+    }
+
+    pub(super) fn handled(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    /// The bells that were handled more than once.
+    pub(super) fn repeated(&self) -> Vec<String> {
+        let tally = self.0.lock().unwrap();
+        tally.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// A worker that runs until it is stopped.
+pub(super) struct Running {
+    stop: CancellationToken,
+    work: JoinHandle<Result<(), QueueError>>,
+}
+
+impl Running {
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(LONG, self.work).await.expect("it stops").unwrap().unwrap();
+    }
+}
+
+pub(super) fn start<F>(
+    queue: &Arc<dyn Queue>,
+    concurrency: usize,
+    handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
+) -> Running
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let settings = Work { name: "test".to_owned(), concurrency, drain: Duration::from_secs(5) };
+    start_with(queue, settings, handler)
+}
+
+fn start_with<F>(
+    queue: &Arc<dyn Queue>,
+    settings: Work,
+    handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
+) -> Running
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let stop = CancellationToken::new();
+    let work = tokio::spawn(work(queue.clone(), settings, stop.clone(), handler));
+    Running { stop, work }
+}
+
+/// A handler that notes each bell after `length`.
+pub(super) fn noting(
+    tally: &Tally,
+    length: Duration,
+) -> impl Fn(Bell) -> futures_util::future::BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
+    let tally = tally.clone();
+    move |bell| {
+        let tally = tally.clone();
+        Box::pin(async move {
+            sleep(length).await;
+            tally.note(&bell);
+        })
+    }
+}
+
+on_both_queues! {
+    every_bell_is_handled_once_and_nothing_is_left
+    the_handler_sees_any_id_unharmed
+    two_workers_share_the_bells
+    as_many_jobs_run_at_once_as_were_asked_for_and_no_more
+    a_panic_finishes_its_bell_and_the_worker_goes_on
+    a_job_longer_than_its_lease_keeps_it
+    a_stopped_worker_finishes_what_runs_and_leaves_the_rest
+    a_job_that_outlasts_the_drain_is_given_back
+    a_bell_rung_during_its_job_is_handled_again
+}
+
+async fn every_bell_is_handled_once_and_nothing_is_left(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let tally = Tally::default();
+    let running = start(&queue, 50, noting(&tally, Duration::ZERO));
+    for chunk in bells(3_000).chunks(1_000) {
+        queue.enqueue(chunk).await.unwrap();
+    }
+    eventually(async || tally.handled() == 3_000 && counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert!(tally.repeated().is_empty());
+}
+
+async fn the_handler_sees_any_id_unharmed(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let seen = Arc::new(Mutex::new(HashSet::new()));
+    let note = seen.clone();
+    let running = start(&queue, 4, move |bell| {
+        note.lock().unwrap().insert(bell.id);
+        std::future::ready(())
+    });
+    queue.enqueue(&odd_ids().into_iter().map(bell).collect::<Vec<_>>()).await.unwrap();
+    eventually(async || counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert_eq!(*seen.lock().unwrap(), odd_ids().into_iter().collect());
+}
+
+async fn two_workers_share_the_bells(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    let tallies = [Tally::default(), Tally::default()];
+    let here = start(&queue, 10, noting(&tallies[0], Duration::from_millis(2)));
+    let there = start(&elsewhere, 10, noting(&tallies[1], Duration::from_millis(2)));
+    queue.enqueue(&bells(1_000)).await.unwrap();
+    eventually(async || counts(&queue).await == (0, 0)).await;
+    here.stop().await;
+    there.stop().await;
+    let [here, there] = tallies.map(|tally| tally.handled());
+    assert!(here > 0 && there > 0 && here + there == 1_000, "{here} + {there}");
+}
+
+async fn as_many_jobs_run_at_once_as_were_asked_for_and_no_more(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (running_now, highest) = (now.clone(), most.clone());
+    let running = start(&queue, 8, move |_| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            sleep(Duration::from_millis(5)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+    });
+    queue.enqueue(&bells(200)).await.unwrap();
+    eventually(async || counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert_eq!((highest.load(Ordering::SeqCst), running_now.load(Ordering::SeqCst)), (8, 0));
+}
+
+async fn a_panic_finishes_its_bell_and_the_worker_goes_on(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let tally = Tally::default();
+    let note = tally.clone();
+    let before = panicked_jobs();
+    let running = start(&queue, 2, move |bell| {
+        note.note(&bell);
+        assert_ne!(bell.id, "at once", "a panic before the first await");
+        async move { assert_ne!(bell.id, "later", "a panic in the job") }
+    });
+    queue.enqueue(&["at once", "later", "fine"].map(bell)).await.unwrap();
+    eventually(async || tally.handled() == 3 && counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert!(tally.repeated().is_empty());
+    assert!(panicked_jobs() >= before + 2);
+}
+
+async fn a_job_longer_than_its_lease_keeps_it(kind: Kind) {
+    let lease = Duration::from_secs(1);
+    let Opened { queue, elsewhere, server: _server } = kind.open(lease).await;
+    let tally = Tally::default();
+    let here = start(&queue, 1, noting(&tally, lease * 5 / 2));
+    let there = start(&elsewhere, 1, noting(&tally, lease * 5 / 2));
+    queue.enqueue(&[bell("long")]).await.unwrap();
+    eventually(async || tally.handled() == 1 && counts(&queue).await == (0, 0)).await;
+    here.stop().await;
+    there.stop().await;
+    assert!(tally.repeated().is_empty());
+}
+
+async fn a_stopped_worker_finishes_what_runs_and_leaves_the_rest(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let (started, gate, tally) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)), Tally::default());
+    let (begun, closed, note) = (started.clone(), gate.clone(), tally.clone());
+    let running = start(&queue, 3, move |bell| {
+        let (begun, closed, note) = (begun.clone(), closed.clone(), note.clone());
+        async move {
+            begun.fetch_add(1, Ordering::SeqCst);
+            closed.acquire().await.unwrap().forget();
+            note.note(&bell);
+        }
+    });
+    queue.enqueue(&bells(10)).await.unwrap();
+    eventually(async || started.load(Ordering::SeqCst) == 3).await;
+    running.stop.cancel();
+    tokio::task::yield_now().await;
+    assert_eq!(tally.handled(), 0);
+    gate.add_permits(10);
+    running.stop().await;
+    assert_eq!(tally.handled(), 3);
+    assert_eq!(counts(&queue).await, (7, 0));
+}
+
+async fn a_job_that_outlasts_the_drain_is_given_back(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let started = Arc::new(Semaphore::new(0));
+    let begun = started.clone();
+    let settings = Work { name: "test".to_owned(), concurrency: 2, drain: Duration::from_millis(50) };
+    let running = start_with(&queue, settings, move |_| {
+        begun.add_permits(1);
+        std::future::pending()
+    });
+    queue.enqueue(&bells(3)).await.unwrap();
+    started.acquire_many(2).await.unwrap().forget();
+    running.stop().await;
+    assert_eq!(counts(&queue).await, (3, 0));
+}
+
+async fn a_bell_rung_during_its_job_is_handled_again(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    let (tally, times) = (Tally::default(), Arc::new(AtomicUsize::new(0)));
+    let (note, count) = (tally.clone(), times.clone());
+    let running = start(&queue, 4, move |bell| {
+        let (note, count, elsewhere) = (note.clone(), count.clone(), elsewhere.clone());
+        async move {
+            if count.fetch_add(1, Ordering::SeqCst) == 0 {
+                elsewhere.enqueue(std::slice::from_ref(&bell)).await.unwrap();
+            }
+            note.note(&bell);
+        }
+    });
+    queue.enqueue(&[bell("a")]).await.unwrap();
+    eventually(async || times.load(Ordering::SeqCst) == 2 && counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert_eq!(tally.repeated(), ["a"]);
+}
