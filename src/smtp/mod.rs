@@ -1,1 +1,55 @@
-//! (under construction)
+//! Hands a finished message to a relay over SMTP (RFC 5321) and reports what the relay said.
+//!
+//! [`Routes`] is made once from the configuration. For each attempt the job `send_mail` takes [`Routes::pick`] and calls
+//! [`Route::send`], which never fails: a refusal, a lost connection and a time-out are all a [`Reply`](crate::mail::Reply)
+//! whose phase and outcome say what they mean for the mail.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `settings` | what an operator writes about a route, and whether it makes sense |
+//! | `routes`, `route` | which route, and one attempt over it |
+//! | `pool` | which connections are open, who may use one, when they are closed |
+//! | `breaker` | whether a relay that was away may be tried again |
+//! | `dialer` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
+//! | `connection` | lines in, lines out, time-outs |
+//! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
+//! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
+//! | `stop` | why a dialogue ended early, and the reply that this makes |
+//! | `stream`, `tls`, `auth` | plain or encrypted bytes, whom we trust, how we sign in |
+//!
+//! Promises: a message is never accepted twice by our doing (a lost connection is tried anew only before the first byte
+//! of the message, RFC 5321, section 4.5.4.1), a connection whose state is not known is never used again, and no password leaves over an
+//! unencrypted connection unless the operator said `tls = "none"` or the relay is on this machine.
+
+mod auth;
+mod breaker;
+mod capabilities;
+mod connection;
+mod content;
+mod dialer;
+mod pool;
+mod provider;
+mod route;
+mod routes;
+mod settings;
+mod stop;
+mod stream;
+mod tls;
+mod transaction;
+mod tuning;
+mod wire;
+
+#[cfg(test)]
+mod peer;
+#[cfg(test)]
+mod tests_dialogue;
+#[cfg(test)]
+mod tests_pool;
+#[cfg(test)]
+mod tests_real;
+
+pub use breaker::{BreakerState, RouteFault};
+pub use route::{Envelope, Route};
+pub use routes::{RouteStatus, Routes};
+pub use settings::{AuthMechanism, RouteError, RouteSettings, TlsMode};
+pub use tuning::{Timeouts, Tuning};

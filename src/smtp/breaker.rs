@@ -1,0 +1,206 @@
+//! Keeps mails from queueing up at a relay that is away: after a failure to open a connection one mail at a time may try
+//! again, and each failure doubles the pause before the next try. Connections that are open go on meanwhile.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::stop::Stop;
+use crate::{
+    clock,
+    mail::{Phase, Timestamp},
+};
+
+/// Whether a route may open connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Yes.
+    Closed,
+    /// Not before this time.
+    Open {
+        /// When one mail may try.
+        until: Timestamp,
+    },
+    /// One mail is trying, or may try now.
+    HalfOpen,
+}
+
+/// The last failure of a route to open a connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteFault {
+    /// When.
+    pub at: Timestamp,
+    /// How far it came.
+    pub phase: Phase,
+    /// What happened, in words for operators.
+    pub text: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    first_pause: Duration,
+    longest_pause: Duration,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    away: Option<Away>,
+    last_fault: Option<RouteFault>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    until: Instant,
+    failures: u32,
+    is_being_tried: bool,
+}
+
+/// Leave to open a connection. Dropped without a word, it lets the next mail try.
+#[derive(Debug)]
+pub(super) struct Leave<'a> {
+    breaker: &'a Breaker,
+    is_trial: bool,
+}
+
+impl Breaker {
+    pub(super) fn new(first_pause: Duration, longest_pause: Duration) -> Self {
+        Self { first_pause, longest_pause, inner: Mutex::default() }
+    }
+
+    /// Asks for leave to open a connection, or gives the fault that keeps the route away and for how long.
+    pub(super) fn ask(&self, now: Instant) -> Result<Leave<'_>, (Timestamp, String)> {
+        let mut inner = self.lock();
+        let Some(away) = &mut inner.away else {
+            return Ok(Leave { breaker: self, is_trial: false });
+        };
+        if now >= away.until && !away.is_being_tried {
+            away.is_being_tried = true;
+            return Ok(Leave { breaker: self, is_trial: true });
+        }
+        let until = wall_clock(away.until, now);
+        Err((until, inner.last_fault.as_ref().map_or_else(String::new, |fault| fault.text.clone())))
+    }
+
+    /// How long from now until a connection may be tried: zero when the breaker is closed or a trial is due. A trial that runs
+    /// counts as the first pause, so that other routes are preferred.
+    pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
+        let inner = self.lock();
+        let away = inner.away.as_ref()?;
+        let left = away.until.saturating_duration_since(now);
+        Some(if away.is_being_tried { left.max(self.first_pause) } else { left })
+    }
+
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
+        match self.lock().away {
+            None => BreakerState::Closed,
+            Some(away) if now < away.until => BreakerState::Open { until: wall_clock(away.until, now) },
+            Some(_) => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(super) fn last_fault(&self) -> Option<RouteFault> {
+        self.lock().last_fault.clone()
+    }
+
+    fn pause_after(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        self.first_pause.saturating_mul(1 << doublings).min(self.longest_pause)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wall_clock(until: Instant, now: Instant) -> Timestamp {
+    clock::now() + until.saturating_duration_since(now)
+}
+
+impl Leave<'_> {
+    /// The connection is open: everybody may open connections. Returns whether the route had been away.
+    pub(super) fn succeeded(self) -> bool {
+        self.breaker.lock().away.take().is_some()
+    }
+
+    /// No connection. Of several mails that failed at the same time only the first counts. Returns how many trials
+    /// in a row have now failed, where this one counts.
+    pub(super) fn failed(self, stop: &Stop, now: Instant) -> Option<u32> {
+        let mut inner = self.breaker.lock();
+        inner.last_fault = Some(RouteFault { at: clock::now(), phase: stop.phase, text: stop.text() });
+        let failures = match inner.away {
+            None => 1,
+            Some(away) if self.is_trial => away.failures.saturating_add(1),
+            Some(_) => return None,
+        };
+        let until = now + self.breaker.pause_after(failures);
+        inner.away = Some(Away { until, failures, is_being_tried: false });
+        Some(failures)
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if self.is_trial
+            && let Some(away) = &mut self.breaker.lock().away
+        {
+            away.is_being_tried = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker() -> Breaker {
+        Breaker::new(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    fn fault() -> Stop {
+        Stop::not_now(Phase::Connect, "refused")
+    }
+
+    #[test]
+    fn the_pause_doubles_from_a_second_to_a_minute() {
+        let (breaker, mut now) = (breaker(), Instant::now());
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            breaker.ask(now).unwrap().failed(&fault(), now);
+            assert_eq!(breaker.pause(now), Some(Duration::from_secs(seconds)));
+            let (_, text) = breaker.ask(now + Duration::from_millis(seconds * 1_000 - 1)).unwrap_err();
+            assert_eq!(text, "refused");
+            now += Duration::from_secs(seconds);
+        }
+        breaker.ask(now).unwrap().succeeded();
+        assert_eq!(breaker.state(now), BreakerState::Closed);
+        breaker.ask(now).unwrap().failed(&fault(), now);
+        assert_eq!(breaker.pause(now), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn one_mail_at_a_time_tries_again() {
+        let (breaker, now) = (breaker(), Instant::now());
+        breaker.ask(now).unwrap().failed(&fault(), now);
+        let later = now + Duration::from_secs(1);
+        let trial = breaker.ask(later).unwrap();
+        assert!(breaker.ask(later).is_err());
+        drop(trial);
+        let trial = breaker.ask(later).unwrap();
+        trial.succeeded();
+        assert!(breaker.ask(later).is_ok());
+    }
+
+    #[test]
+    fn mails_that_fail_together_count_once() {
+        let (breaker, now) = (breaker(), Instant::now());
+        let together: Vec<_> = (0..8).map(|_| breaker.ask(now).unwrap()).collect();
+        let counted = together.into_iter().filter_map(|leave| leave.failed(&fault(), now)).count();
+        assert_eq!(counted, 1);
+        assert_eq!(breaker.pause(now), Some(Duration::from_secs(1)));
+    }
+}

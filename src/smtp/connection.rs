@@ -1,0 +1,171 @@
+//! Lines out, replies in, each within its time. Buffers live as long as the connection and are reused by every mail.
+//!
+//! A connection notes by itself when it must not be used again: after a lost line, a time-out, garbage, or a 421.
+
+use std::time::Duration;
+
+use memchr::memchr;
+use secrecy::zeroize::Zeroize;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    capabilities::Capabilities,
+    pool::OpenCount,
+    stop::Lost,
+    stream::Stream,
+    tuning::Timeouts,
+    wire::{Garbage, LONGEST_LINE, ReplyLines, ServerReply},
+};
+
+/// One open connection to a relay.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    incoming: Vec<u8>,
+    /// How much of `incoming` has been read as lines.
+    consumed: usize,
+    /// What the next [`Self::write`] sends.
+    pub(super) outgoing: Vec<u8>,
+    pub(super) capabilities: Capabilities,
+    pub(super) timeouts: Timeouts,
+    /// The last transaction was refused half-way: RSET comes before the next MAIL.
+    pub(super) needs_reset: bool,
+    /// How many transactions were tried on it.
+    pub(super) mails: u32,
+    is_broken: bool,
+    _count: OpenCount,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, timeouts: Timeouts, count: OpenCount) -> Self {
+        Self {
+            stream,
+            incoming: Vec::with_capacity(1_024),
+            consumed: 0,
+            outgoing: Vec::with_capacity(1_024),
+            capabilities: Capabilities::default(),
+            timeouts,
+            needs_reset: false,
+            mails: 0,
+            is_broken: false,
+            _count: count,
+        }
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Encrypted(_))
+    }
+
+    /// Whether the next mail may use it: it works, and the server has not said anything that nobody asked for.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.is_broken && self.consumed == self.incoming.len()
+    }
+
+    /// Whether nothing more can be sent or read.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Gives it up: nothing more is sent over it.
+    pub(super) fn abandon(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// Sends what stands in `outgoing`, in one write where the socket takes it.
+    pub(super) async fn write(&mut self, within: Duration) -> Result<(), Lost> {
+        let (stream, outgoing) = (&mut self.stream, &self.outgoing);
+        let written = timeout(within, async {
+            stream.write_all(outgoing).await?;
+            stream.flush().await
+        })
+        .await;
+        self.outgoing.clear();
+        let lost = match written {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Lost::from(error),
+            Err(_) => Lost::TimedOut(within),
+        };
+        self.is_broken = true;
+        Err(lost)
+    }
+
+    /// Reads one reply.
+    pub(super) async fn reply(&mut self, within: Duration) -> Result<ServerReply, Lost> {
+        let reply = match timeout_at(Instant::now() + within, self.read_reply()).await {
+            Ok(reply) => reply,
+            Err(_) => Err(Lost::TimedOut(within)),
+        };
+        self.is_broken |= reply.as_ref().map_or(true, ServerReply::is_farewell);
+        reply
+    }
+
+    /// Sends one command and reads the reply.
+    pub(super) async fn ask(&mut self, command: &str, within: Duration) -> Result<ServerReply, Lost> {
+        self.outgoing.extend_from_slice(command.as_bytes());
+        self.outgoing.extend_from_slice(b"\r\n");
+        self.write(within).await?;
+        self.reply(within).await
+    }
+
+    /// Notes a reply that has no meaning where it came.
+    pub(super) fn out_of_place(&mut self) -> Lost {
+        self.is_broken = true;
+        Lost::Garbage(Garbage::OutOfPlace)
+    }
+
+    /// Overwrites what was sent, so that no password stays in memory.
+    pub(super) fn wipe(&mut self) {
+        self.outgoing.zeroize();
+    }
+
+    /// Gives back the socket for a TLS handshake. What the server sent beyond its last reply is thrown away: somebody
+    /// on the way may have put it there, to be taken for an answer that came encrypted (CVE-2011-0411).
+    pub(super) fn into_plain_socket(self) -> Option<(TcpStream, OpenCount)> {
+        match self.stream {
+            Stream::Plain(socket) => Some((socket, self._count)),
+            Stream::Encrypted(_) => None,
+        }
+    }
+
+    /// Says goodbye and closes. Nothing depends on the answer, so errors are passed over.
+    pub(super) async fn quit(mut self) {
+        let within = self.timeouts.quit;
+        if !self.is_broken && self.ask("QUIT", within).await.is_ok() {
+            // For TLS this is the close_notify; a server that hangs up first is as good.
+            drop(timeout(within, self.stream.shutdown()).await);
+        }
+    }
+
+    async fn read_reply(&mut self) -> Result<ServerReply, Lost> {
+        let mut lines = ReplyLines::default();
+        loop {
+            let unread = &self.incoming[self.consumed..];
+            let Some(line_end) = memchr(b'\n', unread) else {
+                if unread.len() > LONGEST_LINE {
+                    return Err(Garbage::LongLine.into());
+                }
+                self.receive().await?;
+                continue;
+            };
+            let line = &unread[..line_end];
+            let collected = lines.push(line.strip_suffix(b"\r").unwrap_or(line))?;
+            self.consumed += line_end + 1;
+            if let Some(reply) = collected {
+                return Ok(reply);
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), Lost> {
+        self.incoming.drain(..self.consumed);
+        self.consumed = 0;
+        match self.stream.read_buf(&mut self.incoming).await? {
+            0 => Err(Lost::Closed),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The id that a relay gives a mail in its answer to the final dot. No standard says where it stands, so this knows the
+//! relays one by one; what it does not know has no id.
+
+/// The longest id we keep.
+const LONGEST: usize = 255;
+
+/// Finds the relay's id in the text of a 2xx answer to the final dot.
+pub(super) fn provider_id(text: &str) -> Option<String> {
+    let id = queued_as(text)
+        .or_else(|| exim(text))
+        .or_else(|| exchange(text))
+        .or_else(|| gmail(text))
+        .or_else(|| qmail(text))
+        .or_else(|| amazon(text))?;
+    let is_sane =
+        !id.is_empty() && id.len() <= LONGEST && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    is_sane.then(|| id.to_owned())
+}
+
+/// Postfix, SendGrid and many that imitate them: `2.0.0 Ok: queued as 4F2A1`.
+fn queued_as(text: &str) -> Option<&str> {
+    const MARK: &str = "queued as ";
+    let at = text.to_ascii_lowercase().find(MARK)?;
+    word(&text[at + MARK.len()..])
+}
+
+/// Exim: `OK id=1rXyZ0-000000-0A`.
+fn exim(text: &str) -> Option<&str> {
+    text.split_ascii_whitespace().find_map(|part| part.strip_prefix("id="))
+}
+
+/// Exchange: `2.6.0 <message id> [InternalId=123, Hostname=…] … Queued mail for delivery`. The message id is ours; theirs is
+/// the other one.
+fn exchange(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("[InternalId=")?;
+    rest.split([',', ']', ' ']).next()
+}
+
+/// Gmail: `2.0.0 OK  1700000000 abc123-20020a… - gsmtp`.
+fn gmail(text: &str) -> Option<&str> {
+    text.strip_suffix(" - gsmtp")?.split_ascii_whitespace().next_back()
+}
+
+/// qmail: `ok 1700000000 qp 123`, where the process alone is not unique.
+fn qmail(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("ok ")?;
+    let mut words = rest.split_ascii_whitespace();
+    let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(time), Some("qp"), Some(process), None) if is_number(time) && is_number(process) => Some(rest),
+        _ => None,
+    }
+}
+
+/// Amazon SES: `Ok 0102018f…-000000`.
+fn amazon(text: &str) -> Option<&str> {
+    let id = text.strip_prefix("Ok ")?;
+    let is_id_byte = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    (id.len() >= 16 && id.bytes().all(is_id_byte)).then_some(id)
+}
+
+fn word(text: &str) -> Option<&str> {
+    text.split_ascii_whitespace().next().map(|word| word.trim_end_matches(['.', ',', ';', ')']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_each_known_relay_is_found() {
+        for (text, id) in [
+            ("2.0.0 Ok: queued as 4F2A1", Some("4F2A1")),
+            ("2.0.0 Ok: queued as 4XyZ9k2Hc1z3", Some("4XyZ9k2Hc1z3")),
+            ("Ok: queued as xyz_-9", Some("xyz_-9")),
+            ("OK id=1rXyZ0-000000-0A", Some("1rXyZ0-000000-0A")),
+            (
+                "2.6.0 <a@example.net> [InternalId=8585, Hostname=x.example.net] 7 bytes in 0.1, 2 KB/sec Queued mail for delivery",
+                Some("8585"),
+            ),
+            ("2.6.0 <a@example.net> [InternalId=8585] Queued mail for delivery", Some("8585")),
+            (
+                "Ok 0102018f3c2b1a00-11112222-3333-4444-5555-666677778888-000000",
+                Some("0102018f3c2b1a00-11112222-3333-4444-5555-666677778888-000000"),
+            ),
+            ("2.0.0 OK  1700000000 abc123 - gsmtp", Some("abc123")),
+            ("2.0.0 OK 1700 abc123 - gsmtp", Some("abc123")),
+            ("ok 1700 qp 123", Some("1700 qp 123")),
+            ("2.0.0 Ok", None),
+            ("OK", None),
+            ("", None),
+            ("Ok thanks", None),
+            ("ok 1700 qp", None),
+            ("message accepted for delivery", None),
+            ("2.0.0 Ok: queued as ", None),
+            ("2.0.0 Ok: queued as \u{fc}", None),
+        ] {
+            assert_eq!(provider_id(text).as_deref(), id, "{text}");
+        }
+    }
+}

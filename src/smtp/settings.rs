@@ -1,0 +1,271 @@
+//! What an operator writes about a route (`[[smtp.routes]]`), and whether it makes sense.
+
+use std::{fmt, io, path::PathBuf};
+
+use rustls::pki_types::ServerName;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Whether and how a route is encrypted. There is no default: the operator spells it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// Never. A password, if there is one, is sent as it is.
+    None,
+    /// STARTTLS when the server offers it, whoever it is (RFC 7435), and plain text when that fails.
+    Opportunistic,
+    /// STARTTLS with a valid certificate (RFC 3207), or no mail.
+    Starttls,
+    /// TLS from the first byte with a valid certificate (RFC 8314), usually on port 465.
+    Tls,
+}
+
+/// A way to sign in (RFC 4954).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMechanism {
+    /// RFC 4616.
+    Plain,
+    /// The older way of some servers.
+    Login,
+    /// A bearer token, given as the password.
+    Xoauth2,
+}
+
+impl fmt::Display for AuthMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::Xoauth2 => "XOAUTH2",
+        })
+    }
+}
+
+/// One relay with its own credentials, encryption, connections and rate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSettings {
+    /// Its name in attempts, metrics and logs; unique.
+    pub name: String,
+    /// Host name or address of the relay.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether and how it is encrypted.
+    pub tls: TlsMode,
+    /// The user to sign in as; without it there is no AUTH.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Its password, or the bearer token for `xoauth2`.
+    #[serde(default)]
+    pub password: Option<SecretString>,
+    /// The most connections that are open at a time.
+    #[serde(default = "default_connections")]
+    pub connections: usize,
+    /// Mails per unit of time, as in `"50/s"`; kept as text here and enforced by the limits.
+    #[serde(default)]
+    pub rate: Option<String>,
+    /// The way to sign in; by default the better one of PLAIN and LOGIN that the server offers.
+    #[serde(default)]
+    pub auth: Option<AuthMechanism>,
+    /// A PEM file with certificates to trust beside the public ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The name we give in EHLO; by default this machine's full name, else its address.
+    #[serde(default)]
+    pub hello_name: Option<String>,
+}
+
+fn default_connections() -> usize {
+    16
+}
+
+/// Why a route cannot be used as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The name cannot be shown in logs and metrics.
+    #[error("route name `{route}` is not 1 to 64 letters, digits, dots, underscores or hyphens")]
+    Name {
+        /// The route.
+        route: String,
+    },
+    /// Two routes have the same name.
+    #[error("route `{route}` is configured twice")]
+    Duplicate {
+        /// The route.
+        route: String,
+    },
+    /// The host is neither a host name nor an IP address.
+    #[error("route `{route}`: host `{host}` is neither a host name nor an IP address")]
+    Host {
+        /// The route.
+        route: String,
+        /// What was given.
+        host: String,
+    },
+    /// Port 0 cannot be connected to.
+    #[error("route `{route}`: port must be 1 to 65535")]
+    Port {
+        /// The route.
+        route: String,
+    },
+    /// No mail would ever leave.
+    #[error("route `{route}`: connections must be 1 to 10000")]
+    Connections {
+        /// The route.
+        route: String,
+    },
+    /// A user name without a password, or the reverse.
+    #[error("route `{route}`: username and password go together, and auth needs both")]
+    Credentials {
+        /// The route.
+        route: String,
+    },
+    /// The user name or the password holds control characters.
+    #[error("route `{route}`: username and password must not hold control characters")]
+    CredentialCharacters {
+        /// The route.
+        route: String,
+    },
+    /// The name for EHLO would break the dialogue.
+    #[error("route `{route}`: hello_name `{name}` is not a host name or an address literal")]
+    HelloName {
+        /// The route.
+        route: String,
+        /// What was given.
+        name: String,
+    },
+    /// A file of certificates cannot be read.
+    #[error("route `{route}`: cannot read certificates from `{}`", path.display())]
+    Certificates {
+        /// The route.
+        route: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The TLS library refused the configuration.
+    #[error("route `{route}`: cannot set up TLS")]
+    Tls {
+        /// The route.
+        route: String,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+impl RouteSettings {
+    /// Checks everything that can be checked without a file or a network.
+    pub(super) fn check(&self) -> Result<(), RouteError> {
+        let route = || self.name.clone();
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(is_name_byte) {
+            return Err(RouteError::Name { route: route() });
+        }
+        if self.server_name().is_none() {
+            return Err(RouteError::Host { route: route(), host: self.host.clone() });
+        }
+        if self.port == 0 {
+            return Err(RouteError::Port { route: route() });
+        }
+        if !(1..=10_000).contains(&self.connections) {
+            return Err(RouteError::Connections { route: route() });
+        }
+        self.check_credentials()?;
+        match &self.hello_name {
+            Some(name) if !is_hello_name(name) => {
+                Err(RouteError::HelloName { route: route(), name: name.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_credentials(&self) -> Result<(), RouteError> {
+        use secrecy::ExposeSecret;
+        let route = || self.name.clone();
+        match (&self.username, &self.password) {
+            (None, None) if self.auth.is_none() => Ok(()),
+            (Some(username), Some(password)) => {
+                if username.chars().chain(password.expose_secret().chars()).any(char::is_control) {
+                    return Err(RouteError::CredentialCharacters { route: route() });
+                }
+                Ok(())
+            }
+            _ => Err(RouteError::Credentials { route: route() }),
+        }
+    }
+
+    /// The host without the brackets of an IPv6 literal.
+    pub(super) fn bare_host(&self) -> &str {
+        self.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.host)
+    }
+
+    /// The name that the server's certificate must carry.
+    pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
+        ServerName::try_from(self.bare_host().to_owned()).ok()
+    }
+}
+
+/// Whether a name can stand after EHLO: a host name, or an address literal in brackets (RFC 5321, section 4.1.3).
+fn is_hello_name(name: &str) -> bool {
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':');
+    (1..=255).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
+/// This machine's name for EHLO, where it is a full one.
+pub(super) fn machine_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (name.contains('.') && is_hello_name(name)).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &str) -> Result<RouteSettings, toml::de::Error> {
+        toml::from_str(&format!("name = \"main\"\nhost = \"mx.example.net\"\nport = 587\n{extra}"))
+    }
+
+    #[test]
+    fn a_route_needs_a_name_a_host_a_port_and_a_word_about_tls() {
+        let settings = parse("tls = \"starttls\"").unwrap();
+        assert_eq!((settings.tls, settings.connections), (TlsMode::Starttls, 16));
+        assert!(settings.check().is_ok());
+        assert!(parse("").unwrap_err().to_string().contains("tls"));
+        assert!(parse("tls = \"none\"\ncolour = \"red\"").unwrap_err().to_string().contains("colour"));
+        assert!(parse("tls = \"sometimes\"").unwrap_err().to_string().contains("opportunistic"));
+    }
+
+    #[test]
+    fn each_fault_names_the_route_and_what_is_wrong() {
+        for (extra, said) in [
+            ("tls = \"none\"\nusername = \"ann\"", "username and password go together"),
+            ("tls = \"none\"\npassword = \"x\"", "username and password go together"),
+            ("tls = \"none\"\nauth = \"plain\"", "username and password go together"),
+            ("tls = \"none\"\nusername = \"a\\u0000b\"\npassword = \"x\"", "control characters"),
+            ("tls = \"none\"\nconnections = 0", "connections must be"),
+            ("tls = \"none\"\nhello_name = \"a b\"", "hello_name `a b`"),
+        ] {
+            let fault = parse(extra).unwrap().check().unwrap_err().to_string();
+            assert!(fault.contains("route `main`") && fault.contains(said), "{extra}: {fault}");
+        }
+        for host in ["", "exa mple.net", "mx.example.net\r\n", "-a", "http://mx.example.net"] {
+            let settings = RouteSettings { host: host.to_owned(), ..parse("tls = \"none\"").unwrap() };
+            assert!(matches!(settings.check(), Err(RouteError::Host { .. })), "{host:?}");
+        }
+        for host in ["localhost", "127.0.0.1", "::1", "[::1]", "mail_catcher", "mx.example.net"] {
+            let settings = RouteSettings { host: host.to_owned(), ..parse("tls = \"none\"").unwrap() };
+            assert!(settings.check().is_ok(), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_does_not_show_when_settings_are_printed() {
+        let settings = parse("tls = \"tls\"\nusername = \"ann\"\npassword = \"hunter2\"").unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,166 @@
+//! Why a dialogue ended early, and the [`Reply`] that this makes for the mail.
+
+use std::{io, time::Duration};
+
+use super::wire::{Garbage, ServerReply, printable};
+use crate::mail::{EnhancedCode, Outcome, Phase, Reply};
+
+/// The connection can no longer be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("connection lost: {0}")]
+    Failed(io::Error),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("broken dialogue: the server sent {0}")]
+    Garbage(#[from] Garbage),
+}
+
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// The end of an attempt that did not succeed.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) phase: Phase,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// The server refused.
+    Said(ServerReply),
+    /// The connection broke.
+    Lost(Lost),
+    /// We saw that it makes no sense to go on.
+    Ours { outcome: Outcome, enhanced: Option<EnhancedCode>, text: String },
+}
+
+impl Stop {
+    /// The server refused: a 4xx or 5xx reply.
+    pub(super) fn said(phase: Phase, reply: ServerReply) -> Self {
+        Self { phase, why: Why::Said(reply) }
+    }
+
+    pub(super) fn lost(phase: Phase, lost: impl Into<Lost>) -> Self {
+        Self { phase, why: Why::Lost(lost.into()) }
+    }
+
+    /// We cannot send the mail now.
+    pub(super) fn not_now(phase: Phase, text: impl Into<String>) -> Self {
+        Self { phase, why: Why::Ours { outcome: Outcome::Transient, enhanced: None, text: text.into() } }
+    }
+
+    /// We can never send this mail to this server.
+    pub(super) fn never(phase: Phase, enhanced: (u16, u16), text: impl Into<String>) -> Self {
+        let (subject, detail) = enhanced;
+        let enhanced = Some(EnhancedCode { class: 5, subject, detail });
+        Self { phase, why: Why::Ours { outcome: Outcome::Permanent, enhanced, text: text.into() } }
+    }
+
+    /// Whether the server had hung up, or was about to, before it saw anything of the message. On a connection that
+    /// lay idle this says nothing about the relay, and another connection may be tried at once.
+    pub(super) fn is_about_an_old_connection(&self) -> bool {
+        let before_content = matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data);
+        let hung_up = match &self.why {
+            Why::Said(reply) => reply.is_farewell(),
+            Why::Lost(Lost::TimedOut(_)) | Why::Ours { .. } => false,
+            Why::Lost(_) => true,
+        };
+        before_content && hung_up
+    }
+
+    /// What happened, in words for people.
+    pub(super) fn text(&self) -> String {
+        match &self.why {
+            Why::Said(reply) => reply.text(),
+            Why::Lost(lost) if self.phase == Phase::Final => {
+                printable(&format!("{lost}; the final dot was sent, so the relay may have the mail"))
+            }
+            Why::Lost(lost) => printable(&lost.to_string()),
+            Why::Ours { text, .. } => printable(text),
+        }
+    }
+
+    /// The code, where a server spoke.
+    pub(super) fn code(&self) -> Option<u16> {
+        match &self.why {
+            Why::Said(reply) => Some(reply.code),
+            Why::Lost(_) | Why::Ours { .. } => None,
+        }
+    }
+
+    /// What this means for the mail.
+    fn outcome(&self) -> Outcome {
+        match &self.why {
+            Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => Outcome::Permanent,
+            Why::Said(_) => Outcome::Transient,
+            Why::Lost(_) if self.phase == Phase::Final => Outcome::Unknown,
+            Why::Lost(_) => Outcome::Transient,
+            Why::Ours { outcome, .. } => *outcome,
+        }
+    }
+
+    /// The reply for an attempt over `route` that took so long.
+    pub(super) fn into_reply(self, route: &str, took: Duration) -> Reply {
+        let enhanced = match &self.why {
+            Why::Said(reply) => reply.enhanced(),
+            Why::Lost(_) => None,
+            Why::Ours { enhanced, .. } => *enhanced,
+        };
+        Reply {
+            route: route.to_owned(),
+            phase: self.phase,
+            outcome: self.outcome(),
+            code: self.code(),
+            enhanced,
+            text: self.text(),
+            provider_id: None,
+            took,
+        }
+    }
+}
+
+/// Whether a refusal in this phase is about the mail; before it, it is about us and the relay.
+fn is_about_the_mail(phase: Phase) -> bool {
+    match phase {
+        Phase::Route | Phase::Connect | Phase::Greeting | Phase::Hello | Phase::Tls | Phase::Auth => false,
+        Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Content | Phase::Final => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::wire::reply;
+
+    #[test]
+    fn a_5xx_is_final_only_when_it_is_about_the_mail() {
+        for &phase in Phase::ALL {
+            let outcome = |line: &str| Stop::said(phase, reply(&[line])).outcome();
+            let final_one = phase >= Phase::MailFrom;
+            let expected = if final_one { Outcome::Permanent } else { Outcome::Transient };
+            assert_eq!(outcome("550 no"), expected, "{phase}");
+            assert_eq!(outcome("450 no"), Outcome::Transient, "{phase}");
+            assert_eq!(outcome("421 bye"), Outcome::Transient, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_the_outcome_unknown_only_after_the_final_dot() {
+        for &phase in Phase::ALL {
+            let expected = if phase == Phase::Final { Outcome::Unknown } else { Outcome::Transient };
+            for lost in [Lost::Closed, Lost::TimedOut(Duration::ZERO), Lost::Garbage(Garbage::NotAReply)] {
+                assert_eq!(Stop::lost(phase, lost).outcome(), expected, "{phase}");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Whom a route trusts, and the handshake. rustls with ring, set up explicitly: nothing depends on a process default.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{
+    settings::{RouteError, RouteSettings, TlsMode},
+    stream::Stream,
+};
+
+/// How a route encrypts.
+#[derive(Clone)]
+pub(super) struct Encryption {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Encryption {
+    /// Reads the trusted certificates: the public ones, those of `system_file` and those of the route.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no certificate.
+    pub(super) fn new(settings: &RouteSettings, system_file: Option<&Path>) -> Result<Self, RouteError> {
+        let route = || settings.name.clone();
+        let name = settings
+            .server_name()
+            .ok_or_else(|| RouteError::Host { route: route(), host: settings.host.clone() })?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|source| RouteError::Tls { route: route(), source })?;
+        let config = if settings.tls == TlsMode::Opportunistic {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+                .with_no_client_auth()
+        } else {
+            let roots = trusted_roots(system_file, settings.ca_file.as_deref())
+                .map_err(|(path, source)| RouteError::Certificates { route: route(), path, source })?;
+            builder.with_root_certificates(roots).with_no_client_auth()
+        };
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// Shakes hands as a client.
+    pub(super) async fn handshake(&self, socket: TcpStream) -> io::Result<Stream> {
+        let stream = self.connector.connect(self.name.clone(), socket).await?;
+        Ok(Stream::Encrypted(Box::new(stream)))
+    }
+}
+
+fn trusted_roots(
+    system_file: Option<&Path>,
+    route_file: Option<&Path>,
+) -> Result<RootCertStore, (PathBuf, io::Error)> {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    for path in [system_file, route_file].into_iter().flatten() {
+        let fault = |error: io::Error| (path.to_owned(), error);
+        let pem = std::fs::read(path).map_err(fault)?;
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| fault(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let (taken, _) = roots.add_parsable_certificates(certificates);
+        if taken == 0 {
+            return Err(fault(io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate")));
+        }
+    }
+    Ok(roots)
+}
+
+/// Takes any certificate: opportunistic encryption guards against listeners only (RFC 7435). The handshake itself is
+/// still checked, so the peer holds the key of the certificate it showed.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_certificates_that_is_missing_or_empty_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "nothing here").unwrap();
+        for path in [folder.path().join("missing.pem"), empty] {
+            assert_eq!(trusted_roots(Some(&path), None).unwrap_err().0, path);
+            assert_eq!(trusted_roots(None, Some(&path)).unwrap_err().0, path);
+        }
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let file = folder.path().join("own.pem");
+        std::fs::write(&file, own.cert.pem()).unwrap();
+        let (public, both) = (trusted_roots(None, None).unwrap(), trusted_roots(None, Some(&file)).unwrap());
+        assert_eq!(both.len(), public.len() + 1);
+    }
+}

@@ -1,0 +1,240 @@
+//! One mail over an open connection: MAIL, RCPT, DATA, the message, the final dot.
+//!
+//! With PIPELINING (RFC 2920) the three commands leave in one write, so a mail costs two round trips. After a refusal the
+//! connection stays usable: RSET goes ahead of the next MAIL, which also shows whether both sides still agree on where
+//! they are.
+
+use super::{
+    connection::Connection,
+    content::Content,
+    route::Envelope,
+    stop::{Lost, Stop},
+    wire::ServerReply,
+};
+use crate::mail::{Address, Phase};
+
+/// Hands over the message. The answer is the server's 2xx to the final dot.
+pub(super) async fn deliver(
+    connection: &mut Connection,
+    envelope: &Envelope<'_>,
+    message: &[u8],
+) -> Result<ServerReply, Stop> {
+    let demands = Demands::of(connection, envelope, message)?;
+    connection.mails += 1;
+    let agreed = if connection.capabilities.pipelining {
+        pipelined(connection, envelope, &demands).await
+    } else {
+        step_by_step(connection, envelope, &demands).await
+    };
+    let delivered = match agreed {
+        Ok(()) => hand_over(connection, message).await,
+        Err(stop) => Err(stop),
+    };
+    connection.needs_reset = delivered.is_err();
+    delivered
+}
+
+/// What this mail asks of the server beyond plain RFC 5321: the parameters of MAIL.
+struct Demands {
+    size: Option<usize>,
+    eight_bit: bool,
+    smtputf8: bool,
+}
+
+impl Demands {
+    /// Refuses a mail that the server could only refuse.
+    fn of(connection: &Connection, envelope: &Envelope<'_>, message: &[u8]) -> Result<Self, Stop> {
+        let offered = &connection.capabilities;
+        let sender_needs_utf8 = envelope.sender.is_some_and(Address::needs_smtputf8);
+        let recipient_needs_utf8 = envelope.recipient.needs_smtputf8();
+        let smtputf8 = sender_needs_utf8 || recipient_needs_utf8;
+        if smtputf8 && !offered.smtputf8 {
+            let (phase, whose) = if sender_needs_utf8 {
+                (Phase::MailFrom, "the sender's address")
+            } else {
+                (Phase::RcptTo, "the recipient's address")
+            };
+            let text = format!("{whose} has characters beyond ASCII, and the relay does not offer SMTPUTF8");
+            return Err(Stop::never(phase, (6, 7), text));
+        }
+        let eight_bit = !message.is_ascii();
+        if eight_bit && !offered.eight_bit {
+            let text = "the message has 8-bit bytes, and the relay does not offer 8BITMIME";
+            return Err(Stop::never(Phase::MailFrom, (6, 3), text));
+        }
+        if let Some(largest) = offered.largest.filter(|&largest| message.len() > largest) {
+            let text =
+                format!("the message has {} bytes, and the relay takes at most {largest}", message.len());
+            return Err(Stop::never(Phase::MailFrom, (3, 4), text));
+        }
+        Ok(Self { size: offered.size.then_some(message.len()), eight_bit, smtputf8 })
+    }
+}
+
+fn push_mail(out: &mut Vec<u8>, sender: Option<&Address>, demands: &Demands) {
+    out.extend_from_slice(b"MAIL FROM:<");
+    if let Some(sender) = sender {
+        push_address(out, sender);
+    }
+    out.push(b'>');
+    if let Some(size) = demands.size {
+        out.extend_from_slice(format!(" SIZE={size}").as_bytes());
+    }
+    if demands.eight_bit {
+        out.extend_from_slice(b" BODY=8BITMIME");
+    }
+    if demands.smtputf8 {
+        out.extend_from_slice(b" SMTPUTF8");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_recipient(out: &mut Vec<u8>, recipient: &Address) {
+    out.extend_from_slice(b"RCPT TO:<");
+    push_address(out, recipient);
+    out.extend_from_slice(b">\r\n");
+}
+
+fn push_address(out: &mut Vec<u8>, address: &Address) {
+    out.extend_from_slice(address.local().as_bytes());
+    out.push(b'@');
+    out.extend_from_slice(address.domain().as_bytes());
+}
+
+async fn pipelined(
+    connection: &mut Connection,
+    envelope: &Envelope<'_>,
+    demands: &Demands,
+) -> Result<(), Stop> {
+    let within = connection.timeouts;
+    let resets = connection.needs_reset;
+    let out = &mut connection.outgoing;
+    if resets {
+        out.extend_from_slice(b"RSET\r\n");
+    }
+    push_mail(out, envelope.sender, demands);
+    push_recipient(out, envelope.recipient);
+    out.extend_from_slice(b"DATA\r\n");
+    connection.write(within.command).await.map_err(|lost| Stop::lost(Phase::MailFrom, lost))?;
+    if resets {
+        expect_reset(connection).await?;
+    }
+    // Every command has its reply, even when an earlier one was refused; but the first refusal is the one that counts.
+    let mail = answer(connection, Phase::MailFrom).await;
+    let recipient = answer_if_open(connection, Phase::RcptTo).await;
+    let data = answer_if_open(connection, Phase::Data).await;
+    let has_recipient = recipient.is_ok();
+    match (mail.and(recipient), data) {
+        (Ok(()), data) => data,
+        (Err(refusal), data) => {
+            if data.is_ok() {
+                take_back(connection, has_recipient).await;
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Deals with a server that waits for a message although it refused the envelope (RFC 2920, section 3.1): without a
+/// recipient the final dot alone ends the transaction, whatever the answer is; otherwise only hanging up is sure to deliver nothing.
+async fn take_back(connection: &mut Connection, has_recipient: bool) {
+    if connection.is_broken() {
+        return;
+    }
+    if has_recipient {
+        connection.abandon();
+        return;
+    }
+    connection.outgoing.extend_from_slice(b".\r\n");
+    if connection.write(connection.timeouts.block).await.is_ok() {
+        drop(connection.reply(connection.timeouts.finale).await);
+    }
+}
+
+async fn step_by_step(
+    connection: &mut Connection,
+    envelope: &Envelope<'_>,
+    demands: &Demands,
+) -> Result<(), Stop> {
+    if connection.needs_reset {
+        connection.outgoing.extend_from_slice(b"RSET\r\n");
+        send(connection, Phase::MailFrom).await?;
+        expect_reset(connection).await?;
+    }
+    push_mail(&mut connection.outgoing, envelope.sender, demands);
+    send(connection, Phase::MailFrom).await?;
+    answer(connection, Phase::MailFrom).await?;
+    push_recipient(&mut connection.outgoing, envelope.recipient);
+    send(connection, Phase::RcptTo).await?;
+    answer(connection, Phase::RcptTo).await?;
+    connection.outgoing.extend_from_slice(b"DATA\r\n");
+    send(connection, Phase::Data).await?;
+    answer(connection, Phase::Data).await
+}
+
+async fn send(connection: &mut Connection, phase: Phase) -> Result<(), Stop> {
+    connection.write(connection.timeouts.command).await.map_err(|lost| Stop::lost(phase, lost))
+}
+
+async fn expect_reset(connection: &mut Connection) -> Result<(), Stop> {
+    let said = connection.reply(connection.timeouts.command).await;
+    match said.map_err(|lost| Stop::lost(Phase::MailFrom, lost))? {
+        said if said.is_positive() => Ok(()),
+        said if said.is_farewell() => Err(Stop::said(Phase::MailFrom, said)),
+        _ => Err(Stop::lost(Phase::MailFrom, connection.out_of_place())),
+    }
+}
+
+/// Reads the answer to MAIL, RCPT or DATA.
+async fn answer(connection: &mut Connection, phase: Phase) -> Result<(), Stop> {
+    let is_data = phase == Phase::Data;
+    let within = if is_data { connection.timeouts.data } else { connection.timeouts.command };
+    let said = connection.reply(within).await.map_err(|lost| Stop::lost(phase, lost))?;
+    if said.is_refusal() {
+        return Err(Stop::said(phase, said));
+    }
+    if is_data == (said.code == 354) && (is_data || said.is_positive()) {
+        return Ok(());
+    }
+    Err(Stop::lost(phase, connection.out_of_place()))
+}
+
+/// The same, or nothing where an earlier answer was the connection's last.
+async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(), Stop> {
+    if connection.is_broken() { Ok(()) } else { answer(connection, phase).await }
+}
+
+/// Sends the message and its final dot, and reads what the server made of it.
+async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, Stop> {
+    let mut content = Content::new(message);
+    loop {
+        let is_last = content.append_block(&mut connection.outgoing);
+        // A write that fails has not sent all its bytes, so the final dot, which comes last, was not sent either.
+        if let Err(lost) = connection.write(connection.timeouts.block).await {
+            return Err(parting_words(connection, lost).await);
+        }
+        if is_last {
+            break;
+        }
+    }
+    let said = connection.reply(connection.timeouts.finale).await;
+    let said = said.map_err(|lost| Stop::lost(Phase::Final, lost))?;
+    if said.is_positive() {
+        Ok(said)
+    } else if said.is_refusal() {
+        Err(Stop::said(Phase::Final, said))
+    } else {
+        Err(Stop::lost(Phase::Final, connection.out_of_place()))
+    }
+}
+
+/// A server that hangs up in the middle of a message has often said why.
+async fn parting_words(connection: &mut Connection, lost: Lost) -> Stop {
+    if !matches!(lost, Lost::TimedOut(_))
+        && let Ok(said) = connection.reply(connection.timeouts.quit).await
+        && said.is_refusal()
+    {
+        return Stop::said(Phase::Content, said);
+    }
+    Stop::lost(Phase::Content, lost)
+}

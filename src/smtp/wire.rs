@@ -1,0 +1,212 @@
+//! A server's reply as it stands on the wire (RFC 5321, section 4.2), from lines to a value.
+
+use crate::mail::EnhancedCode;
+
+/// The longest line we take. The RFC says 512 bytes; servers that paste URLs into refusals go beyond it.
+pub(super) const LONGEST_LINE: usize = 4_096;
+/// The most lines of one reply that we take.
+const MOST_LINES: usize = 100;
+/// The most bytes of text that a [`Reply`](crate::mail::Reply) carries.
+const LONGEST_TEXT: usize = 1_024;
+
+/// What a server said: a code and at least one line of text, which may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerReply {
+    pub(super) code: u16,
+    lines: String,
+}
+
+/// A line that no SMTP server sends: the two sides have lost each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Garbage {
+    #[error("a line that is not an SMTP reply")]
+    NotAReply,
+    #[error("a reply whose lines have different codes")]
+    MixedCodes,
+    #[error("a line of more than 4096 bytes")]
+    LongLine,
+    #[error("a reply of more than 100 lines")]
+    ManyLines,
+    #[error("a reply that fits no command")]
+    OutOfPlace,
+}
+
+/// Collects the lines of one reply.
+#[derive(Debug, Default)]
+pub(super) struct ReplyLines {
+    code: Option<u16>,
+    count: usize,
+    lines: String,
+}
+
+impl ReplyLines {
+    /// Takes one line without its line end; gives the reply when this was the last one.
+    pub(super) fn push(&mut self, line: &[u8]) -> Result<Option<ServerReply>, Garbage> {
+        if line.len() > LONGEST_LINE {
+            return Err(Garbage::LongLine);
+        }
+        let (code, is_last, text) = split_line(line)?;
+        if self.code.is_some_and(|earlier| earlier != code) {
+            return Err(Garbage::MixedCodes);
+        }
+        self.code = Some(code);
+        self.count += 1;
+        if self.count > MOST_LINES {
+            return Err(Garbage::ManyLines);
+        }
+        if self.count > 1 {
+            self.lines.push('\n');
+        }
+        self.lines.push_str(&String::from_utf8_lossy(text));
+        if !is_last {
+            return Ok(None);
+        }
+        Ok(Some(ServerReply { code, lines: std::mem::take(&mut self.lines) }))
+    }
+}
+
+fn split_line(line: &[u8]) -> Result<(u16, bool, &[u8]), Garbage> {
+    let [hundreds @ b'2'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] = line else {
+        return Err(Garbage::NotAReply);
+    };
+    let code = [hundreds, tens, ones].iter().fold(0, |code, digit| code * 10 + u16::from(**digit - b'0'));
+    match rest {
+        [] => Ok((code, true, rest)),
+        [b' ', text @ ..] => Ok((code, true, text)),
+        [b'-', text @ ..] => Ok((code, false, text)),
+        _ => Err(Garbage::NotAReply),
+    }
+}
+
+impl ServerReply {
+    /// The lines without their codes, as the server sent them.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.split('\n')
+    }
+
+    pub(super) fn is_positive(&self) -> bool {
+        self.code / 100 == 2
+    }
+
+    /// Whether the server refuses, for now (4xx) or for good (5xx).
+    pub(super) fn is_refusal(&self) -> bool {
+        self.code >= 400
+    }
+
+    /// Whether the server says that it hangs up (RFC 5321, section 3.8).
+    pub(super) fn is_farewell(&self) -> bool {
+        self.code == 421
+    }
+
+    /// The enhanced status code at the start of the text, where its class is that of the reply (RFC 2034).
+    pub(super) fn enhanced(&self) -> Option<EnhancedCode> {
+        let first = self.lines().next()?;
+        let code: EnhancedCode = first.split([' ', '\t']).next()?.parse().ok()?;
+        (u16::from(code.class) == self.code / 100).then_some(code)
+    }
+
+    /// The words in one line for people: at most 1,024 bytes, no control characters, an enhanced code only once.
+    pub(super) fn text(&self) -> String {
+        let enhanced = self.enhanced().map(|code| code.to_string());
+        let mut words = String::new();
+        for (index, line) in self.lines().enumerate() {
+            let repeated = enhanced.as_deref().filter(|_| index > 0);
+            let line = repeated.and_then(|code| line.strip_prefix(code)).unwrap_or(line).trim();
+            if !(line.is_empty() || words.is_empty()) {
+                words.push(' ');
+            }
+            words.push_str(line);
+        }
+        printable(&words)
+    }
+}
+
+/// The text with control characters replaced, cut at 1,024 bytes.
+pub(super) fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len().min(LONGEST_TEXT));
+    for character in text.chars() {
+        let shown = match character {
+            '\t' | '\n' => ' ',
+            control if control.is_control() => '?',
+            other => other,
+        };
+        if clean.len() + shown.len_utf8() > LONGEST_TEXT {
+            break;
+        }
+        clean.push(shown);
+    }
+    clean
+}
+
+#[cfg(test)]
+pub(super) fn reply(lines: &[&str]) -> ServerReply {
+    let mut collected = ReplyLines::default();
+    lines.iter().find_map(|line| collected.push(line.as_bytes()).unwrap()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_reply_of_many_lines_is_one_text_with_its_enhanced_code_once() {
+        let said =
+            reply(&["550-5.1.1 The account does not exist.", "550-5.1.1 Try again\u{7},", "550 5.1.1 ann."]);
+        assert_eq!(said.code, 550);
+        assert_eq!(said.enhanced().unwrap().to_string(), "5.1.1");
+        assert_eq!(said.text(), "5.1.1 The account does not exist. Try again?, ann.");
+        assert_eq!(reply(&["250"]).text(), "");
+        assert_eq!(reply(&["550 2.1.1 odd"]).enhanced(), None);
+        assert_eq!(reply(&["250 127.0.0.1 ok"]).enhanced(), None);
+    }
+
+    #[test]
+    fn what_is_not_a_reply_is_garbage() {
+        for line in
+            ["", "2", "25", "HTTP/1.1 400 Bad Request", "150 ok", "650 ok", "250_ok", "2500 ok", "abc ok"]
+        {
+            assert_eq!(ReplyLines::default().push(line.as_bytes()), Err(Garbage::NotAReply), "{line}");
+        }
+        let mut lines = ReplyLines::default();
+        assert_eq!(lines.push(b"250-a"), Ok(None));
+        assert_eq!(lines.push(b"251 b"), Err(Garbage::MixedCodes));
+        assert_eq!(ReplyLines::default().push(&[b'2'; LONGEST_LINE + 1]), Err(Garbage::LongLine));
+        let mut lines = ReplyLines::default();
+        assert!((0..100).all(|_| lines.push(b"250-x") == Ok(None)));
+        assert_eq!(lines.push(b"250 x"), Err(Garbage::ManyLines));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = reply(&[&format!("550 {}", "ü".repeat(1_000))]).text();
+        assert_eq!(text.len(), 1_024);
+        assert!(text.chars().all(|c| c == 'ü'));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic_or_the_text_unprintable(line in any::<Vec<u8>>()) {
+            if let Ok(Some(said)) = ReplyLines::default().push(&line) {
+                prop_assert!((200..600).contains(&said.code));
+                prop_assert!(said.text().len() <= LONGEST_TEXT);
+                prop_assert!(!said.text().contains(char::is_control));
+            }
+        }
+
+        #[test]
+        fn every_well_formed_reply_is_taken_as_it_was_said(
+            code in 200u16..600,
+            texts in prop::collection::vec("[ -~]{0,80}", 1..20),
+        ) {
+            let mut lines = ReplyLines::default();
+            let (last, others) = texts.split_last().unwrap();
+            for text in others {
+                prop_assert_eq!(lines.push(format!("{code}-{text}").as_bytes()), Ok(None));
+            }
+            let said = lines.push(format!("{code} {last}").as_bytes()).unwrap().unwrap();
+            prop_assert_eq!(said.code, code);
+            prop_assert_eq!(said.lines().collect::<Vec<_>>(), texts);
+        }
+    }
+}
