@@ -1,0 +1,57 @@
+//! What happens when a merchant stores a template.
+
+use crate::shop::TemplateSource;
+
+use super::{Part, RenderLimits, TemplateFault, program, style};
+
+/// A template that may be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The template, with the CSS of its HTML inlined.
+    pub source: TemplateSource,
+    /// The top-level names that its placeholders use, once each, in order of first use: subject, HTML, text.
+    pub tags: Vec<String>,
+}
+
+/// Checks a template and inlines its CSS. Takes milliseconds, and a second or two for a hostile template: not
+/// for an async thread.
+///
+/// # Errors
+/// Everything that is wrong with it, at least one fault for each part that is not sound.
+pub fn check(source: &TemplateSource, limits: &RenderLimits) -> Result<Checked, Vec<TemplateFault>> {
+    let mut tags = Vec::new();
+    let mut faults = Vec::new();
+    let text = source.text.as_deref().map(|text| (Part::Text, text));
+    for (part, text) in
+        [(Part::Subject, &*source.subject), (Part::Html, &*source.html)].into_iter().chain(text)
+    {
+        if let Err(fault) = check_part(part, text, limits, &mut tags) {
+            faults.push(fault);
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let html = style::inline(&source.html)
+        .and_then(|html| check_part(Part::Html, &html, &grown(limits), &mut Vec::new()).map(|()| html))
+        .map_err(|fault| vec![fault])?;
+    Ok(Checked { source: TemplateSource { html, ..source.clone() }, tags })
+}
+
+fn check_part(
+    part: Part,
+    source: &str,
+    limits: &RenderLimits,
+    tags: &mut Vec<String>,
+) -> Result<(), TemplateFault> {
+    if source.len() > limits.template_bytes {
+        let message = format!("this part is larger than {} bytes", limits.template_bytes);
+        return Err(TemplateFault { part, line: None, column: None, message });
+    }
+    program::compile_part(part, source, tags).map(|_| ())
+}
+
+/// Inlining repeats declarations, so what it makes may be larger than what was given.
+fn grown(limits: &RenderLimits) -> RenderLimits {
+    RenderLimits { template_bytes: limits.rendered_bytes, ..limits.clone() }
+}

@@ -1,0 +1,167 @@
+//! Builds the bytes of a message (RFC 5322, RFC 2045) from headers and content.
+//!
+//! The same inputs give the same bytes: the boundary comes from the Message-ID. The result is ASCII with CRLF and
+//! lines of at most 998 bytes, except for an address that needs SMTPUTF8. Whatever stands in a name or a subject, no
+//! header comes of it.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use lettre::message::header::{self, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailboxes, MultiPart, SinglePart};
+use sha2::{Digest, Sha256};
+
+use crate::mail::{Mailbox, Timestamp};
+
+use super::{Content, RenderError};
+
+/// The longest display name that is written, in bytes; what is longer is cut.
+const LONGEST_NAME: usize = 320;
+/// The longest word that is written as it is: a line can be folded only between words.
+const LONGEST_WORD: usize = 70;
+/// How many bytes of text one encoded word holds (RFC 2047, section 2: 75 characters in all).
+const ENCODED_WORD: usize = 45;
+
+/// The headers of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a> {
+    /// `From`.
+    pub sender: &'a Mailbox,
+    /// `Reply-To`.
+    pub reply_to: Option<&'a Mailbox>,
+    /// `To`.
+    pub recipient: &'a Mailbox,
+    /// `Message-ID`, without angle brackets.
+    pub message_id: &'a str,
+    /// `Date`.
+    pub date: Timestamp,
+    /// `List-Unsubscribe` (RFC 2369): a URL.
+    pub list_unsubscribe: Option<&'a str>,
+}
+
+/// Builds a message of two alternatives, text and HTML.
+///
+/// # Errors
+/// [`RenderError::MessageId`] and [`RenderError::UnsubscribeLink`] when these are not what they should be.
+pub fn compose(headers: &Headers<'_>, content: &Content) -> Result<Vec<u8>, RenderError> {
+    if !is_message_id(headers.message_id) {
+        return Err(RenderError::MessageId);
+    }
+    if headers.list_unsubscribe.is_some_and(|link| !is_link(link)) {
+        return Err(RenderError::UnsubscribeLink);
+    }
+    let mut message = MultiPart::alternative()
+        .boundary(boundary(headers.message_id))
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body(&content.text)))
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(body(&content.html)));
+    let block = message.headers_mut();
+    let content_type = block.get::<ContentType>();
+    block.clear();
+    block.set(header::From::from(mailboxes(headers.sender)));
+    block.set(header::To::from(mailboxes(headers.recipient)));
+    if let Some(reply_to) = headers.reply_to {
+        block.set(header::ReplyTo::from(mailboxes(reply_to)));
+    }
+    block.insert_raw(subject(&content.subject));
+    block.insert_raw(ready("Date", headers.date.to_rfc5322()));
+    block.insert_raw(ready("Message-ID", format!("<{}>", headers.message_id)));
+    if let Some(link) = headers.list_unsubscribe {
+        block.insert_raw(ready("List-Unsubscribe", format!("<{link}>")));
+    }
+    block.set(header::MIME_VERSION_1_0);
+    if let Some(content_type) = content_type {
+        block.set(content_type);
+    }
+    Ok(message.formatted())
+}
+
+/// A header whose value is visible ASCII on one line already.
+fn ready(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), String::new(), value)
+}
+
+/// Whether it can stand between angle brackets on one line (RFC 5322, section 3.6.4).
+fn is_message_id(id: &str) -> bool {
+    let is_side = |side: &str| {
+        !side.is_empty() && side.bytes().all(|b| b.is_ascii_graphic() && !b"<>@,;:\\\"()".contains(&b))
+    };
+    id.len() <= 250 && id.split_once('@').is_some_and(|(left, right)| is_side(left) && is_side(right))
+}
+
+/// Whether it can stand between angle brackets on one line (RFC 2369, section 2).
+fn is_link(link: &str) -> bool {
+    link.len() <= 900
+        && ["https://", "http://", "mailto:"].iter().any(|scheme| link.starts_with(scheme))
+        && link.bytes().all(|b| b.is_ascii_graphic() && !b"<>,".contains(&b))
+}
+
+/// What separates the parts. `=_` occurs neither in quoted-printable nor in base64.
+fn boundary(message_id: &str) -> String {
+    let digest = Sha256::digest(message_id);
+    digest.iter().take(16).fold("=_".to_owned(), |mut boundary, byte| {
+        let _ = write!(boundary, "{byte:02x}");
+        boundary
+    })
+}
+
+fn mailboxes(mailbox: &Mailbox) -> Mailboxes {
+    let name = mailbox.name.as_deref().map(|name| cut(visible(name).trim(), LONGEST_NAME).trim().to_owned());
+    let address = lettre::Address::new_dangerous(mailbox.email.local(), mailbox.email.domain());
+    lettre::message::Mailbox::new(name.filter(|name| !name.is_empty()), address).into()
+}
+
+/// ASCII is folded between its words; what cannot be folded or looks encoded already is encoded as a whole.
+fn subject(subject: &str) -> HeaderValue {
+    const NAME: &str = "Subject";
+    let subject = visible(subject);
+    let subject = subject.trim();
+    let is_foldable = subject.is_ascii()
+        && !subject.contains("=?")
+        && subject.split(' ').all(|word| (1..=LONGEST_WORD).contains(&word.len()));
+    if is_foldable {
+        return HeaderValue::new(HeaderName::new_from_ascii_str(NAME), subject.to_owned());
+    }
+    let mut words = String::with_capacity(subject.len() * 2);
+    let mut rest = subject;
+    while !rest.is_empty() {
+        let word = cut(rest, ENCODED_WORD);
+        rest = &rest[word.len()..];
+        let fold = if words.is_empty() { "" } else { "\r\n " };
+        let _ = write!(words, "{fold}=?utf-8?b?{}?=", BASE64_STANDARD.encode(word));
+    }
+    ready(NAME, words)
+}
+
+/// The start of a text, at most so many bytes, without cutting a character.
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+/// A text on one line: each control character and line separator is a space.
+fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
+}
+
+/// A body with CRLF at each line's end and no other control character than the tab.
+fn body(text: &str) -> String {
+    let mut body = String::with_capacity(text.len() + text.len() / 32);
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\t') {
+        body.push_str(&rest[..at]);
+        let control = rest[at..].chars().next().unwrap_or(' ');
+        rest = &rest[at + control.len_utf8()..];
+        match control {
+            '\r' => {
+                rest = rest.strip_prefix('\n').unwrap_or(rest);
+                body.push_str("\r\n");
+            }
+            '\n' => body.push_str("\r\n"),
+            _ => {}
+        }
+    }
+    body.push_str(rest);
+    body
+}

@@ -1,0 +1,93 @@
+//! A template in its compiled form.
+
+use handlebars::{Context, Template, TemplateErrorReason};
+
+use crate::shop::TemplateSource;
+
+use super::engine::{Engine, count_loops};
+use super::{Content, Part, RenderError, RenderLimits, TemplateFault, plain, syntax, tags};
+
+/// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
+const LONGEST_SUBJECT: usize = 998;
+
+/// A template that is ready to be filled.
+pub(super) struct Program {
+    subject: Template,
+    html: Template,
+    text: Option<Template>,
+    source_bytes: u32,
+}
+
+impl Program {
+    /// Compiles the three parts.
+    pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
+        let ready = |part, source: &str| {
+            let mut template = compile_part(part, source, &mut Vec::new())?;
+            count_loops(&mut template);
+            Ok(template)
+        };
+        let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
+        Ok(Self {
+            source_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+            subject: ready(Part::Subject, &source.subject)?,
+            html: ready(Part::Html, &source.html)?,
+            text: source.text.as_deref().map(|text| ready(Part::Text, text)).transpose()?,
+        })
+    }
+
+    /// The size of the source it was compiled from.
+    pub(super) fn source_bytes(&self) -> u32 {
+        self.source_bytes
+    }
+
+    /// Fills the parts in; also returns the placeholders that had no value.
+    pub(super) fn fill(
+        &self,
+        engine: &Engine,
+        values: &Context,
+        limits: &RenderLimits,
+    ) -> Result<(Content, Vec<String>), RenderError> {
+        let mut missing = Vec::new();
+        let mut fill = |part, template| engine.fill(part, template, values, limits, &mut missing);
+        let subject = one_line(&fill(Part::Subject, &self.subject)?);
+        let html = fill(Part::Html, &self.html)?;
+        let text = match &self.text {
+            Some(template) => fill(Part::Text, template)?,
+            None => plain::from_html(&html),
+        };
+        if subject.len() > LONGEST_SUBJECT {
+            return Err(RenderError::TooLarge { part: Part::Subject, limit: LONGEST_SUBJECT });
+        }
+        Ok((Content { subject, html, text }, missing))
+    }
+}
+
+/// Compiles one part and adds the tags it uses to `tags`.
+pub(super) fn compile_part(
+    part: Part,
+    source: &str,
+    tags: &mut Vec<String>,
+) -> Result<Template, TemplateFault> {
+    syntax::mustaches(part, source)?;
+    let template = Template::compile(source).map_err(|error| {
+        let (line, column) = error.pos().unzip();
+        let message = match error.reason() {
+            TemplateErrorReason::MismatchingClosedHelper(open, close) => {
+                format!("`{open}` was opened, but `{close}` is closing")
+            }
+            TemplateErrorReason::InvalidSyntax(reason) => {
+                format!("invalid handlebars syntax: {}", reason.trim())
+            }
+            other => other.to_string(),
+        };
+        TemplateFault { part, line, column, message }
+    })?;
+    tags::collect(part, &template, tags)?;
+    Ok(template)
+}
+
+/// Makes one line of a rendered subject: a line break in a template or a value becomes a space.
+fn one_line(rendered: &str) -> String {
+    let words = rendered.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
