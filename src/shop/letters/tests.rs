@@ -17,6 +17,18 @@ fn tags(template: &str) -> Vec<&str> {
     template.split("{{").skip(1).map(|rest| rest.split_once("}}").unwrap().0).collect()
 }
 
+/// The handlebars tags and the cells, rows and paragraphs of a template, in their order: an HTML parser moves text that
+/// stands directly in a table out of it.
+fn skeleton(html: &str) -> Vec<&str> {
+    let body = html.split_once("<body").unwrap().1;
+    let starts = body.char_indices().filter(|&(at, _)| {
+        ["{{", "<table", "<tr", "<td", "<p", "<div", "<img", "<a ", "</td", "</tr", "</table"]
+            .iter()
+            .any(|start| body[at..].starts_with(start))
+    });
+    starts.map(|(at, _)| body[at..].split(['}', '>', ' ']).next().unwrap()).collect()
+}
+
 /// Fills a template as the renderer does: strictly, and escaped in HTML only.
 fn fill(template: &str, values: &Value, escape: bool) -> Result<String, String> {
     let mut engine = handlebars::Handlebars::new();
@@ -205,7 +217,7 @@ fn inlining_the_styles_moves_no_tag_and_keeps_the_media_queries() {
     for (letter, language, source) in every_letter() {
         let inliner = css_inline::CSSInliner::options().keep_at_rules(true).build();
         let inlined = inliner.inline(&source.html).unwrap();
-        assert_eq!(tags(&inlined), tags(&source.html), "{letter} {language}");
+        assert_eq!(skeleton(&inlined), skeleton(&source.html), "{letter} {language}");
         assert!(inlined.contains("prefers-color-scheme") && inlined.contains("max-width: 480px"));
         assert!(inlined.contains(&format!("<html lang=\"{language}\"")));
         assert!(inlined.contains("style=\""));
