@@ -1,1 +1,108 @@
-//! (under construction)
+//! What workers do: the catalogue of jobs, one file each.
+//!
+//! A bell names a job and a row, as in `send_mail:0192…`. Running a job twice is harmless: whoever cannot claim the
+//! row leaves it alone.
+
+mod prune_history;
+mod send_mail;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use prune_history::PruneHistory;
+pub use send_mail::SendMail;
+
+use crate::{
+    app::App,
+    mail::{Lane, MailId, MailState, MerchantId},
+    queue::Bell,
+    store::Ringing,
+    telemetry::{METRICS, metrics::JobLabels},
+};
+
+/// One kind of work.
+#[async_trait]
+pub trait Job: Send + Sync {
+    /// The name in bells, metrics and logs. It never changes.
+    const NAME: &'static str;
+
+    /// Does the work once.
+    ///
+    /// # Errors
+    /// What nobody expected, such as a database that is away. The row stays as it is and rings again.
+    async fn run(&self, app: &App) -> anyhow::Result<Outcome>;
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The work is done and on record.
+    Done,
+    /// Somebody else has the row, or it needs nothing.
+    NothingToDo,
+    /// Not now; the row rings again by itself.
+    Postponed,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NothingToDo => "nothing_to_do",
+            Self::Postponed => "postponed",
+        }
+    }
+
+    /// The row is in `state` and not for this worker.
+    pub const fn nothing_to_do(_state: Option<MailState>) -> Self {
+        Self::NothingToDo
+    }
+}
+
+/// The bell that wakes a worker for a mail.
+pub fn bell_for_mail(mail: MailId, lane: Lane, merchant: MerchantId) -> Bell {
+    Bell { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
+}
+
+impl From<Ringing> for Bell {
+    fn from(ringing: Ringing) -> Self {
+        bell_for_mail(ringing.mail, ringing.lane, ringing.merchant)
+    }
+}
+
+/// Does what a bell asks for.
+pub async fn answer(app: Arc<App>, bell: Bell) {
+    match bell.id.split_once(':').map(|(job, row)| (job, row.parse::<MailId>())) {
+        Some((SendMail::NAME, Ok(mail))) => run(&app, SendMail { mail }).await,
+        _ => drop_bell(&app, &bell).await,
+    }
+}
+
+async fn run<J: Job>(app: &App, job: J) {
+    let outcome = match job.run(app).await {
+        Ok(outcome) => outcome.as_str(),
+        Err(error) => {
+            tracing::error!(job = J::NAME, error = format!("{error:#}"), "a job failed, its row rings again");
+            "failed"
+        }
+    };
+    METRICS.jobs.get_or_create(&JobLabels { job: J::NAME, outcome }).inc();
+}
+
+/// A bell that names no job of this version: it is dropped with a record, a metric and an event.
+async fn drop_bell(app: &App, bell: &Bell) {
+    METRICS.dropped_bells.inc();
+    tracing::error!(bell = bell.id, lane = %bell.lane, "a bell names no job, it is dropped");
+    if let Err(error) = app.store.record_dropped_bell(&bell.id, "names no job of this version").await {
+        tracing::error!(%error, "a dropped bell could not be recorded");
+    }
+}
+
+/// Runs the housekeeping jobs once each `pause`.
+pub async fn keep_house(app: Arc<App>, pause: Duration) {
+    loop {
+        run(&app, PruneHistory).await;
+        tokio::time::sleep(pause).await;
+    }
+}

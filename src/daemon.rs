@@ -1,1 +1,173 @@
-//! (under construction)
+//! Starts the roles, watches them, and stops them in order: no more requests, then no more jobs, then the waker, then
+//! the rows.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    config::{Config, Role},
+    http, jobs,
+    queue::{self, Work},
+    waker,
+};
+
+/// Between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_secs(300);
+
+/// A running daemon.
+pub struct Daemon {
+    app: Arc<App>,
+    listening_on: Option<SocketAddr>,
+    requests: CancellationToken,
+    work: CancellationToken,
+    tasks: JoinSet<anyhow::Result<&'static str>>,
+}
+
+impl Daemon {
+    /// Opens everything and starts the roles; returns when requests are taken.
+    ///
+    /// # Errors
+    /// When the database cannot be opened, its schema is wrong, or an address cannot be listened on.
+    pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
+        config.check_role(role)?;
+        let app = App::open(config).await?;
+        if app.config.database.migrate {
+            app.store.migrate().await?;
+        }
+        app.store.check_schema().await?;
+        let mut daemon = Self {
+            app: Arc::clone(&app),
+            listening_on: None,
+            requests: CancellationToken::new(),
+            work: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        };
+        if role != Role::Ingress {
+            daemon.start_worker().await?;
+        }
+        if role != Role::Worker {
+            daemon.start_ingress().await?;
+        }
+        let (waking, stop) = (Arc::clone(&app), daemon.work.clone());
+        daemon.tasks.spawn(async move {
+            waker::ring(waking, stop).await;
+            Ok("waker")
+        });
+        let (house, stop) = (app, daemon.work.clone());
+        daemon.tasks.spawn(async move {
+            stop.run_until_cancelled(jobs::keep_house(house, HOUSEKEEPING)).await;
+            Ok("housekeeping")
+        });
+        Ok(daemon)
+    }
+
+    async fn start_worker(&mut self) -> anyhow::Result<()> {
+        let app = Arc::clone(&self.app);
+        // The first heartbeat comes before the first claim.
+        let at = crate::clock::now();
+        app.store.beat(app.worker.id, "", std::process::id()).await?;
+        app.worker.was_heard(at);
+        let (beating, beats_until) = (Arc::clone(&app), CancellationToken::new());
+        let stop_beating = beats_until.clone();
+        self.tasks.spawn(async move {
+            waker::beat(beating, beats_until).await;
+            Ok("heartbeat")
+        });
+        let stop = self.work.clone();
+        self.tasks.spawn(async move {
+            let settings = &app.config.worker;
+            let work = Work {
+                name: format!("postroom-{}", app.worker.id),
+                concurrency: settings.concurrency,
+                drain: settings.drain,
+            };
+            let (jobs_app, queue) = (Arc::clone(&app), Arc::clone(&app.queue));
+            let worked =
+                queue::work(queue, work, stop, move |bell| jobs::answer(Arc::clone(&jobs_app), bell)).await;
+            stop_beating.cancel();
+            if let Err(error) = app.store.sign_off(app.worker.id).await {
+                tracing::warn!(%error, "this worker could not sign off");
+            }
+            worked.context("the worker stopped")?;
+            Ok("worker")
+        });
+        Ok(())
+    }
+
+    async fn start_ingress(&mut self) -> anyhow::Result<()> {
+        let address = self.app.config.http.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("http.listen: cannot listen on {address}"))?;
+        let address = listener.local_addr()?;
+        self.listening_on = Some(address);
+        tracing::info!(%address, "taking requests");
+        let router = http::router(Arc::clone(&self.app));
+        let stop = self.requests.clone();
+        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            }
+        });
+        self.tasks.spawn(async move {
+            axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+            Ok("ingress")
+        });
+        Ok(())
+    }
+
+    /// Where requests are taken.
+    pub fn listening_on(&self) -> Option<SocketAddr> {
+        self.listening_on
+    }
+
+    /// What the roles work with.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Waits until a role ends by itself, which none should.
+    ///
+    /// # Errors
+    /// Always, in effect: which role ended, and why.
+    pub async fn watch(&mut self) -> anyhow::Result<()> {
+        match self.tasks.join_next().await {
+            Some(Ok(Ok(role))) => anyhow::bail!("the {role} ended"),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error.into()),
+            None => anyhow::bail!("nothing is running"),
+        }
+    }
+
+    /// Stops in order and waits for what is under way, at most as long as `worker.drain` and a little.
+    pub async fn stop(mut self) {
+        tracing::info!("stopping");
+        self.requests.cancel();
+        self.work.cancel();
+        let patience = self.app.config.worker.drain + Duration::from_secs(5);
+        let drained =
+            tokio::time::timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!("not all work was done in time; it is left to the next start");
+        }
+        self.app.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Completes when the process is asked to stop: SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}

@@ -1,1 +1,101 @@
-//! (under construction)
+//! The other half of "only the bell": rings for rows that are due, for rows nobody was woken for, and frees rows whose
+//! worker died. It marks rows in the database, so any number of processes may run it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{app::App, clock, queue::Bell, telemetry::METRICS};
+
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_millis(250);
+/// A mail whose bell was rung rings again after this, unless a worker claims it.
+const AGAIN: Duration = Duration::from_secs(60);
+/// A full round: there is probably more.
+const FULL_ROUND: usize = 1_000;
+/// Between two looks for dead workers and at the queue's generation.
+const LOOK: Duration = Duration::from_secs(1);
+/// Bells that may wait before the waker stops adding to them: what is due stays in the database meanwhile.
+const ENOUGH_WAITING: u64 = 20_000;
+
+/// Rings until it is told to stop.
+pub async fn ring(app: Arc<App>, stop: CancellationToken) {
+    let mut looked_at = tokio::time::Instant::now() - LOOK;
+    let mut generation = None;
+    while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        if looked_at.elapsed() >= LOOK {
+            looked_at = tokio::time::Instant::now();
+            if let Err(error) = look_around(&app, &mut generation).await {
+                tracing::warn!(error = format!("{error:#}"), "the waker could not look around");
+            }
+        }
+        if let Err(error) = ring_due(&app).await {
+            tracing::warn!(error = format!("{error:#}"), "the waker could not ring");
+        }
+    }
+}
+
+/// Rings for what is due now; returns how many bells it rang.
+///
+/// # Errors
+/// When the database or the queue is away; what was marked rings again within a minute.
+pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
+    let mut rung = 0;
+    loop {
+        if is_full(app).await? {
+            return Ok(rung);
+        }
+        let due = app.store.ring_due_mails(AGAIN).await?;
+        let count = due.len();
+        let bells: Vec<Bell> = due.into_iter().map(Bell::from).collect();
+        if count > 0 {
+            app.queue.enqueue(&bells).await?;
+            METRICS.rung.inc_by(count as u64);
+            rung += count;
+        }
+        if count < FULL_ROUND {
+            return Ok(rung);
+        }
+    }
+}
+
+async fn is_full(app: &App) -> anyhow::Result<bool> {
+    let status = app.queue.status().await?;
+    Ok(status.lanes.iter().map(|lane| lane.waiting).sum::<u64>() > ENOUGH_WAITING)
+}
+
+/// Frees mails of dead workers, and notices a queue that lost its bells.
+///
+/// # Errors
+/// When the database is away.
+pub async fn look_around(app: &App, generation: &mut Option<String>) -> anyhow::Result<()> {
+    let freed = app.store.take_from_dead_workers(app.config.worker.silence).await?;
+    if !freed.is_empty() {
+        METRICS.taken_from_dead.inc_by(freed.len() as u64);
+        tracing::warn!(mails = freed.len(), "taken from dead workers");
+    }
+    let Ok(now) = app.queue.generation().await else { return Ok(()) };
+    if generation.as_ref() != Some(&now) {
+        let mails = app.store.ring_all_again().await?;
+        let is_first = generation.replace(now).is_none();
+        tracing::info!(mails, is_first, "the queue is new to this process, ringing for all that waits");
+    }
+    Ok(())
+}
+
+/// Keeps this worker's heartbeat going until it is told to stop.
+pub async fn beat(app: Arc<App>, stop: CancellationToken) {
+    let host =
+        std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
+    let pause = app.config.worker.silence / 6;
+    loop {
+        let at = clock::now();
+        match app.store.beat(app.worker.id, &host, std::process::id()).await {
+            Ok(()) => app.worker.was_heard(at),
+            Err(error) => tracing::warn!(%error, "a heartbeat was not heard"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,1 +1,128 @@
-//! (under construction)
+//! The command line: one file per command. Exit status 0 done, 1 failed, 2 wrong usage or configuration.
+
+mod account;
+mod check;
+mod import;
+mod mail;
+mod merchant;
+mod migrate;
+mod serve;
+mod token;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    config::{Config, ConfigFaults},
+    demo, telemetry,
+};
+
+/// A durable e-mail job daemon for merchants.
+#[derive(Parser)]
+#[command(name = "postroom", version, about)]
+struct Arguments {
+    /// A TOML file with what differs from the defaults.
+    #[arg(long, global = true, value_name = "FILE", env = "POSTROOM_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take requests and send mails until SIGTERM.
+    Serve(serve::Arguments),
+    /// Show the whole way of a mail, with nothing installed.
+    Demo(demo::Arguments),
+    /// Check the configuration and reach for all that it names.
+    Check,
+    /// Create the database's schema or bring it up to date.
+    Migrate,
+    /// Manage merchants.
+    #[command(subcommand)]
+    Merchant(merchant::Command),
+    /// Manage accounts for HTTP Basic.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Manage bearer tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Import what postroom should know, one JSON object a line.
+    Import(import::Arguments),
+    /// Look at mails.
+    #[command(subcommand)]
+    Mail(mail::Command),
+}
+
+/// What a command is run with.
+struct Context {
+    config: Config,
+    json: bool,
+}
+
+impl Context {
+    async fn app(self) -> anyhow::Result<Arc<App>> {
+        App::open(self.config).await
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("postroom: the runtime could not be started: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("postroom: {error:#}");
+            let is_wrong_usage = error.is::<ConfigFaults>() || error.is::<WrongUsage>();
+            ExitCode::from(if is_wrong_usage { 2 } else { 1 })
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if !matches!(arguments.command, Command::Demo(_)) {
+        telemetry::start(&config.log)?;
+    }
+    let context = Context { config, json: arguments.json };
+    match arguments.command {
+        Command::Serve(arguments) => serve::run(context, arguments).await,
+        Command::Demo(arguments) => demo::run(context.config, arguments).await,
+        Command::Check => check::run(context).await,
+        Command::Migrate => migrate::run(context).await,
+        Command::Merchant(command) => merchant::run(context, command).await,
+        Command::Account(command) => account::run(context, command).await,
+        Command::Token(command) => token::run(context, command).await,
+        Command::Import(arguments) => import::run(context, arguments).await,
+        Command::Mail(command) => mail::run(context, command).await,
+    }
+}
+
+/// The command was asked for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+/// Prints a line for people or an object for programs.
+#[expect(clippy::print_stdout, reason = "this is the command's answer")]
+fn print(json: bool, people: impl std::fmt::Display, programs: &impl Serialize) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(programs)?);
+    } else {
+        println!("{people}");
+    }
+    Ok(())
+}

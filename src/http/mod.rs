@@ -1,1 +1,45 @@
-//! (under construction)
+//! REQUEST: who asks, is the body well-formed, and what is answered.
+//!
+//! Each family has a file with its own `router()`. Handlers are a few lines: extractors answer "who" and
+//! "well-formed?", the rules in `shop/` and `mail/` "allowed?", the store "so?". A refusal becomes the family's own
+//! envelope in [`error`], the only map from a failure to a status.
+
+mod auth;
+mod body;
+mod error;
+mod frame;
+mod health;
+mod idempotency;
+mod mailing;
+mod mails;
+mod openapi;
+mod page;
+mod resources;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use crate::app::App;
+
+pub use auth::{hash_password, hash_token, new_secret};
+pub use error::FieldError;
+pub use mails::{MailStory, MailView};
+pub use resources::import_line;
+
+/// Everything that merchants' systems reach.
+pub fn router(app: Arc<App>) -> Router {
+    let max_body = app.config.http.max_body.0;
+    let routes = Router::new()
+        .merge(mailing::router())
+        .merge(resources::router())
+        .merge(mails::router())
+        .merge(health::router())
+        .merge(openapi::router())
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .with_state(Arc::clone(&app));
+    routes
+        .layer(axum::extract::DefaultBodyLimit::max(max_body))
+        .layer(axum::middleware::from_fn_with_state(app, frame::frame))
+}

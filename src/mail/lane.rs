@@ -1,7 +1,5 @@
 //! The lanes of the queue: who goes first when workers are busy.
 
-use serde::{Deserialize, Serialize};
-
 use super::state::closed_set;
 
 closed_set! {

@@ -20,6 +20,7 @@ pub use lane::Lane;
 pub use letter::{CrashPolicy, Mail, NewMail, Origin};
 pub use reply::{EnhancedCode, Outcome, Phase, Reply};
 pub use retry::{RetryPolicy, Verdict};
+pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
 

@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use super::state::closed_set;
 
 closed_set! {
     /// How far an attempt came. Where it ended decides what its failure means.
     Phase {
+        /// Before any route: the template could not be rendered.
+        Render = "render",
         /// Before any connection: no route, or none that may be used now.
         Route = "route",
         /// Name look-up and TCP connect.
@@ -120,6 +120,21 @@ impl Reply {
             text,
             provider_id: None,
             took,
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    /// One line for people: the codes where a server spoke, and the words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(code) = self.code {
+            write!(f, "{code} ")?;
+        }
+        match self.enhanced {
+            Some(enhanced) if !self.text.starts_with(&enhanced.to_string()) => {
+                write!(f, "{enhanced} {}", self.text)
+            }
+            _ => f.write_str(&self.text),
         }
     }
 }

@@ -2,13 +2,11 @@
 //!
 //! `docs/mail-states.md` draws the same table for people and is tested against it.
 
-use serde::{Deserialize, Serialize};
-
 /// Defines an enum whose variants have one fixed spelling in JSON, in SQL and in metrics.
 macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
         }

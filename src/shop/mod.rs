@@ -1,8 +1,15 @@
 //! What a shop is and what it may ask for: values and pure rules, no clock, no network, no database.
 
+mod ability;
 pub mod format;
 pub mod language;
 pub mod letters;
+pub mod mailing;
+mod resource;
 mod template;
+mod text;
 
-pub use template::{TemplateSource, TemplateVersion};
+pub use ability::{Abilities, Ability};
+pub use resource::ResourceKind;
+pub use template::{TemplateClass, TemplateSource, TemplateVersion};
+pub use text::Line;

@@ -2,6 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::mail::{CrashPolicy, Mailbox, closed_set};
+
+closed_set! {
+    /// What a template is for.
+    TemplateClass {
+        /// Somebody asked for this mail.
+        Transactional = "transactional",
+        /// Advertising: carries a way to unsubscribe.
+        Promotional = "promotional",
+    }
+}
+
 /// The three parts of a template as a merchant gives them, in handlebars.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TemplateSource {
@@ -19,6 +31,18 @@ pub struct TemplateSource {
 pub struct TemplateVersion {
     /// Names the version among all versions of all templates.
     pub id: String,
+    /// The template it is a version of.
+    pub template: String,
     /// The parts, with CSS inlined.
     pub source: TemplateSource,
+    /// The placeholders it uses, in order of their first use.
+    pub tags: Vec<String>,
+    /// Its own `From`.
+    pub sender: Option<Mailbox>,
+    /// What it is for.
+    pub class: TemplateClass,
+    /// What to do with its mails when a crash left their outcome unknown.
+    pub on_crash: CrashPolicy,
+    /// The language it is written in.
+    pub language: Option<String>,
 }

@@ -132,7 +132,13 @@ impl Stop {
 /// Whether a refusal in this phase is about the mail; before it, it is about us and the relay.
 fn is_about_the_mail(phase: Phase) -> bool {
     match phase {
-        Phase::Route | Phase::Connect | Phase::Greeting | Phase::Hello | Phase::Tls | Phase::Auth => false,
+        Phase::Render
+        | Phase::Route
+        | Phase::Connect
+        | Phase::Greeting
+        | Phase::Hello
+        | Phase::Tls
+        | Phase::Auth => false,
         Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Content | Phase::Final => true,
     }
 }

@@ -1,1 +1,211 @@
-//! (under construction)
+//! RECORDED: all SQL. One [`Store`] over SQLite (embedded) and Postgres (many processes), the same API for both.
+//!
+//! Methods are named for the intent, not the statement. What must be true together is one transaction in one method;
+//! none stays open across SMTP or HTTP. A change of state is a guarded `UPDATE`, and its zero rows are an answer with a
+//! type. What many callers want at the same moment (`record`, `claim`, `settle`) goes through the group commit.
+
+mod bells;
+mod dialect;
+mod group_commit;
+mod idempotency;
+mod mails;
+mod merchants;
+mod resources;
+mod row;
+mod templates;
+mod workers;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use sqlx::{
+    AnyPool, Executor,
+    any::{AnyConnectOptions, AnyPoolOptions},
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+pub use bells::Ringing;
+pub use idempotency::{Answer, KeyHolder, Reservation};
+pub use mails::{Attempt, Claim, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement};
+pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use resources::{MailingSubjects, ResourceRow, Stored};
+pub use templates::NewTemplateVersion;
+pub use workers::WorkerRecord;
+
+use dialect::Dialect;
+use group_commit::GroupCommit;
+
+/// Where the rows are.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// `sqlite:<path>` or `postgres://…`.
+    pub url: String,
+    /// Whether `serve` creates a missing database and brings an old schema up to date.
+    pub migrate: bool,
+    /// The most connections to Postgres, and the readers beside SQLite's one writer.
+    pub connections: u32,
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    /// Leaves out the URL: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseSettings")
+            .field("migrate", &self.migrate)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What went wrong between postroom and its database.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, or refused a statement that ought to work.
+    #[error("the database could not {doing}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row holds what postroom never writes.
+    #[error("a row of `{table}` cannot be read: {why}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The thing exists already.
+    #[error("{0} exists already")]
+    Exists(&'static str),
+    /// The URL names no database that postroom speaks to.
+    #[error("database.url must begin with `sqlite:` or `postgres://`")]
+    Url,
+    /// The file of the embedded database cannot be made.
+    #[error("the folder of the database, {}, cannot be made", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The schema does not fit this version.
+    #[error("the schema could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is older than this version and `database.migrate` is off.
+    #[error("the schema is not up to date; run `postroom migrate`")]
+    Outdated,
+    /// The group commit has ended: the process is stopping.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The rows, and the connections to them. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    dialect: Dialect,
+    readers: AnyPool,
+    writers: AnyPool,
+    group: Arc<GroupCommit>,
+}
+
+impl Store {
+    /// Connects; creates a missing SQLite file. The schema is left alone: see [`Store::migrate`].
+    ///
+    /// # Errors
+    /// When the URL is neither SQLite nor Postgres, or the database cannot be reached within 10 s.
+    pub async fn open(settings: &DatabaseSettings) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(&settings.url).ok_or(StoreError::Url)?;
+        let url = dialect.prepare_url(&settings.url)?;
+        let options: AnyConnectOptions = url
+            .parse::<AnyConnectOptions>()
+            .map_err(|source| StoreError::Database { doing: "understand database.url", source })?;
+        let options = sqlx::ConnectOptions::disable_statement_logging(options);
+        let pool = |most: u32| {
+            let pool = AnyPoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(Duration::from_secs(10))
+                .after_connect(move |connection, _| {
+                    Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
+                });
+            let options = options.clone();
+            async move {
+                pool.connect_with(options)
+                    .await
+                    .map_err(|source| StoreError::Database { doing: "be reached", source })
+            }
+        };
+        let writers = pool(dialect.writers(settings.connections)).await?;
+        let readers = pool(settings.connections.max(1)).await?;
+        let group = Arc::new(GroupCommit::start(dialect, writers.clone()));
+        Ok(Self { dialect, readers, writers, group })
+    }
+
+    /// Creates the schema or brings it up to date. Safe to run from several processes at once.
+    ///
+    /// # Errors
+    /// When a migration fails or an applied one differs from this version's.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.migrator().run(&self.writers).await.map_err(StoreError::Migrate)
+    }
+
+    /// Checks that every migration of this version is applied.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when one is missing.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
+        let applied: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|_| StoreError::Outdated)?;
+        if applied.unwrap_or(0) >= newest { Ok(()) } else { Err(StoreError::Outdated) }
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1")
+            .execute(&self.readers)
+            .await
+            .map(drop)
+            .map_err(|source| StoreError::Database { doing: "answer", source })
+    }
+
+    /// Writes what is waiting and closes the connections.
+    pub async fn close(&self) {
+        self.group.close().await;
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+
+    fn migrator(&self) -> Migrator {
+        let migrations = self.dialect.migrations().iter().map(|&(version, name, sql)| {
+            Migration::new(
+                version,
+                name.into(),
+                MigrationType::Simple,
+                sqlx::SqlSafeStr::into_sql_str(sql),
+                false,
+            )
+        });
+        Migrator::with_migrations(migrations.collect())
+    }
+}
+
+/// Names what was tried when a statement fails.
+trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database { doing, source })
+    }
+}

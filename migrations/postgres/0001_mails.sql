@@ -1,0 +1,140 @@
+-- Times are milliseconds since the Unix epoch; ids of mails are UUIDv7 as text; JSON is text.
+
+CREATE TABLE merchants (
+    id           TEXT COLLATE "C" PRIMARY KEY,
+    name         TEXT NOT NULL,
+    country      TEXT NOT NULL CHECK (length(country) = 2),
+    language     TEXT,
+    sender_name  TEXT,
+    sender_email TEXT,
+    secret       TEXT NOT NULL,     -- signs batch webhooks and recovery links
+    suspended_at BIGINT,
+    created_at   BIGINT NOT NULL
+);
+
+CREATE TABLE accounts (
+    username      TEXT PRIMARY KEY,
+    merchant_id   TEXT NOT NULL REFERENCES merchants (id),
+    password_hash TEXT NOT NULL,    -- Argon2id, PHC string
+    created_at    BIGINT NOT NULL
+);
+
+CREATE TABLE tokens (
+    hash        TEXT PRIMARY KEY,   -- SHA-256 of 256 random bits, hex
+    merchant_id TEXT NOT NULL REFERENCES merchants (id),
+    abilities   TEXT NOT NULL,      -- comma-separated
+    created_at  BIGINT NOT NULL,
+    expires_at  BIGINT,
+    revoked_at  BIGINT
+);
+
+-- A version never changes: mails pin it. A built-in template's version belongs to no merchant.
+CREATE TABLE template_versions (
+    id          TEXT COLLATE "C" PRIMARY KEY,
+    merchant_id TEXT REFERENCES merchants (id),
+    template_id TEXT NOT NULL,
+    subject     TEXT NOT NULL,
+    html        TEXT NOT NULL,      -- CSS inlined
+    text        TEXT,
+    tags        TEXT NOT NULL,      -- JSON array
+    sender      TEXT,               -- JSON object
+    class       TEXT NOT NULL DEFAULT 'transactional' CHECK (class IN ('transactional', 'promotional')),
+    on_crash    TEXT NOT NULL DEFAULT 'resend' CHECK (on_crash IN ('resend', 'hold')),
+    language    TEXT,
+    created_at  BIGINT NOT NULL
+);
+
+-- What a merchant's systems tell postroom: brands, members, templates and so on, as they were given.
+CREATE TABLE resources (
+    merchant_id TEXT NOT NULL REFERENCES merchants (id),
+    kind        TEXT NOT NULL,
+    id          TEXT COLLATE "C" NOT NULL,
+    brand_id    TEXT,
+    version     TEXT REFERENCES template_versions (id),
+    body        TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    updated_at  BIGINT NOT NULL,
+    PRIMARY KEY (merchant_id, kind, id)
+);
+
+CREATE TABLE mails (
+    id               TEXT COLLATE "C" PRIMARY KEY,
+    merchant_id      TEXT NOT NULL REFERENCES merchants (id),
+    lane             TEXT NOT NULL CHECK (lane IN ('transactional', 'bulk')),
+    state            TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'deferred', 'sent', 'failed', 'bounced',
+                                                    'suppressed', 'cancelled', 'expired', 'held')),
+    template         TEXT NOT NULL,
+    template_version TEXT NOT NULL REFERENCES template_versions (id),
+    sender           TEXT NOT NULL, -- JSON object
+    reply_to         TEXT,          -- JSON object
+    recipient_name   TEXT,
+    recipient        TEXT NOT NULL,
+    message_id       TEXT NOT NULL,
+    tags             TEXT NOT NULL, -- JSON object
+    member_id        TEXT,
+    order_id         TEXT,
+    cart_id          TEXT,
+    subscription_id  TEXT,
+    batch_id         TEXT,
+    on_crash         TEXT NOT NULL CHECK (on_crash IN ('resend', 'hold')),
+    recorded_at      BIGINT NOT NULL,
+    due_at           BIGINT NOT NULL,
+    ring_at          BIGINT,       -- when the waker rings for it (again); NULL: nobody needs to be woken
+    attempt          BIGINT NOT NULL DEFAULT 0,
+    worker           TEXT,          -- whose claim it is; with attempt, the fence
+    claimed_at       BIGINT,
+    settled_at       BIGINT,
+    route            TEXT,
+    provider_id      TEXT,
+    error            TEXT,          -- why the last attempt did not deliver it
+    CHECK ((state = 'sending') = (worker IS NOT NULL))
+);
+
+CREATE INDEX mails_by_ring ON mails (ring_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX mails_by_worker ON mails (worker) WHERE worker IS NOT NULL;
+CREATE INDEX mails_by_merchant ON mails (merchant_id, id);
+
+CREATE TABLE attempts (
+    mail_id  TEXT NOT NULL REFERENCES mails (id) ON DELETE CASCADE,
+    number   BIGINT NOT NULL,
+    worker   TEXT NOT NULL,
+    at       BIGINT NOT NULL,
+    route    TEXT NOT NULL,
+    phase    TEXT,                  -- NULL: the worker died, nobody knows
+    outcome  TEXT NOT NULL CHECK (outcome IN ('accepted', 'transient', 'permanent', 'unknown')),
+    code     BIGINT,
+    enhanced TEXT,
+    reply    TEXT NOT NULL,
+    millis   BIGINT NOT NULL,
+    PRIMARY KEY (mail_id, number)
+);
+
+CREATE TABLE idempotency (
+    merchant_id  TEXT NOT NULL REFERENCES merchants (id),
+    path         TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    fingerprint  TEXT NOT NULL,     -- SHA-256 of the body, hex
+    request      TEXT NOT NULL,     -- which request holds the key while status is NULL
+    locked_until BIGINT NOT NULL,
+    status       BIGINT,
+    body         TEXT,
+    created_at   BIGINT NOT NULL,
+    PRIMARY KEY (merchant_id, path, key)
+);
+
+CREATE INDEX idempotency_by_age ON idempotency (created_at);
+
+CREATE TABLE workers (
+    id           TEXT COLLATE "C" PRIMARY KEY,
+    host         TEXT NOT NULL,
+    pid          BIGINT NOT NULL,
+    started_at   BIGINT NOT NULL,
+    heartbeat_at BIGINT NOT NULL
+);
+
+-- Bells that named no job: every drop has a record.
+CREATE TABLE dropped_bells (
+    id     TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at     BIGINT NOT NULL
+);

@@ -1,0 +1,119 @@
+//! `postroom mail show|list|retry|cancel`: where mails are, and why.
+
+use std::fmt::Write;
+
+use super::{Context, WrongUsage, print};
+use crate::{
+    http::{MailStory, MailView},
+    mail::{Lane, MailEvent, MailId, MailState, MerchantId},
+    store::{MailFilter, MailRecord, Moved, Store},
+};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Show a mail with its attempts.
+    Show {
+        /// The mail's id.
+        id: MailId,
+    },
+    /// List mails, oldest first.
+    List {
+        /// Of this merchant.
+        #[arg(long)]
+        merchant: Option<MerchantId>,
+        /// In this state.
+        #[arg(long)]
+        state: Option<MailState>,
+        /// In this lane.
+        #[arg(long)]
+        lane: Option<Lane>,
+        /// For this address.
+        #[arg(long)]
+        recipient: Option<String>,
+        /// After this mail.
+        #[arg(long)]
+        after: Option<MailId>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Try a mail again now.
+    Retry {
+        /// The mail's id.
+        id: MailId,
+    },
+    /// Take a mail back before it is sent.
+    Cancel {
+        /// The mail's id.
+        id: MailId,
+    },
+}
+
+pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
+    let json_wanted = context.json;
+    let app = context.app().await?;
+    let store = &app.store;
+    match command {
+        Command::Show { id } => show(store, id, json_wanted).await?,
+        Command::List { merchant, state, lane, recipient, after, limit } => {
+            let filter =
+                MailFilter { merchant, state, lane, recipient, after, limit, ..MailFilter::default() };
+            list(store, &filter, json_wanted).await?;
+        }
+        Command::Retry { id } => move_mail(store, id, MailEvent::Retried, json_wanted).await?,
+        Command::Cancel { id } => move_mail(store, id, MailEvent::Cancelled, json_wanted).await?,
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn show(store: &Store, id: MailId, json: bool) -> anyhow::Result<()> {
+    let mail = store.mail(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
+    let merchant = mail.merchant.clone();
+    let story = MailStory::of(mail, store.attempts(id).await?);
+    let mut people = format!(
+        "{}  {}  {}\nmerchant   {merchant}\ntemplate   {}\nrecorded   {}\n",
+        story.mail.id, story.mail.lane, story.mail.state, story.mail.template, story.mail.recorded_at
+    );
+    if let Some(due_at) = story.mail.due_at {
+        writeln!(people, "due        {due_at}")?;
+    }
+    if let Some(provider_id) = &story.mail.provider_id {
+        writeln!(people, "provider   {provider_id}")?;
+    }
+    for attempt in &story.attempts {
+        let code = attempt.code.map(|code| format!("{code} ")).unwrap_or_default();
+        let phase = attempt.phase.as_deref().unwrap_or("?");
+        writeln!(
+            people,
+            "attempt {}  {}  {}  {} at {phase}  {code}{}",
+            attempt.number, attempt.at, attempt.route, attempt.outcome, attempt.reply
+        )?;
+    }
+    print(json, people.trim_end(), &story)
+}
+
+async fn list(store: &Store, filter: &MailFilter, json: bool) -> anyhow::Result<()> {
+    let mails = store.mails(filter).await?;
+    let people: Vec<_> = mails.iter().map(line).collect();
+    let views: Vec<MailView> = mails.into_iter().map(Into::into).collect();
+    print(json, people.join("\n"), &views)
+}
+
+fn line(mail: &MailRecord) -> String {
+    let error = mail.error.as_deref().unwrap_or_default();
+    format!(
+        "{}  {:<9}  {:<13}  {:<20}  {}  {error}",
+        mail.id, mail.state, mail.lane, mail.template, mail.recorded_at
+    )
+}
+
+async fn move_mail(store: &Store, id: MailId, event: MailEvent, json: bool) -> anyhow::Result<()> {
+    match store.move_mail(None, id, event).await? {
+        Moved::Now(state) => {
+            print(json, format!("{id} is {state}"), &serde_json::json!({"id": id, "state": state}))
+        }
+        Moved::Refused(state) => Err(WrongUsage(format!("a mail that is {state} cannot be {event}")).into()),
+        Moved::Unknown => anyhow::bail!("there is no mail {id}"),
+    }
+}

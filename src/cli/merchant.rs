@@ -1,0 +1,61 @@
+//! `postroom merchant create`: a new tenant.
+
+use serde_json::json;
+
+use super::{Context, WrongUsage, print};
+use crate::{
+    http::new_secret,
+    mail::{Address, Mailbox, MerchantId},
+    shop::Line,
+    store::NewMerchant,
+};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Create a merchant.
+    Create {
+        /// 1 to 64 letters, digits, dots, underscores or hyphens.
+        id: MerchantId,
+        /// The name shoppers know.
+        #[arg(long)]
+        name: String,
+        /// ISO 3166-1 alpha-2, as in DE.
+        #[arg(long)]
+        country: String,
+        /// The language of answers and mails: en, es, pt, de, it or fr. Not given: by country.
+        #[arg(long, value_parser = ["en", "es", "pt", "de", "it", "fr"])]
+        language: Option<String>,
+        /// The address that mails without a brand come from.
+        #[arg(long)]
+        sender: Option<Address>,
+    },
+}
+
+pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
+    let Command::Create { id, name, country, language, sender } = command;
+    let name = Line::<255>::new(name).map_err(|why| WrongUsage(format!("--name {why}")))?;
+    let country = country.to_ascii_uppercase();
+    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(
+            WrongUsage("--country must be two letters (ISO 3166-1 alpha-2), as in DE".to_owned()).into()
+        );
+    }
+    let merchant = NewMerchant {
+        id,
+        name: name.as_str().to_owned(),
+        country,
+        language,
+        sender: sender.map(|email| Mailbox { name: Some(name.as_str().to_owned()), email }),
+        secret: format!("whsec_{}", new_secret()),
+    };
+    let json_wanted = context.json;
+    let app = context.app().await?;
+    app.store.create_merchant(&merchant).await?;
+    app.store.close().await;
+    let people = format!("created merchant {}", merchant.id);
+    print(
+        json_wanted,
+        people,
+        &json!({"id": merchant.id, "name": merchant.name, "country": merchant.country}),
+    )
+}

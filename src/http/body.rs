@@ -1,0 +1,128 @@
+//! A JSON body: its type, its size, its syntax, its shape; each fault has a status of its own.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
+};
+use serde::de::DeserializeOwned;
+
+use super::error::Refusal;
+
+/// The bytes of a body that says it is JSON.
+pub struct JsonBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        if !is_json(request.headers()) {
+            let message = "The body must be application/json.";
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+        }
+        read(request, state).await.map(Self)
+    }
+}
+
+/// Reads a body up to the limit.
+pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
+        BytesRejection::FailedToBufferBody(failed) if failed.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large.")
+        }
+        _ => Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "The body could not be read."),
+    })
+}
+
+impl JsonBody {
+    /// Reads the body into `T`.
+    ///
+    /// # Errors
+    /// 400 when it is not JSON, 422 with the path when it is not a `T`.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        parse(&self.0)
+    }
+}
+
+/// Reads JSON into `T`.
+///
+/// # Errors
+/// 400 when it is not JSON, 422 with the path when it is not a `T`.
+pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() {
+            Refusal::field(readable(&path), without_position(&inner))
+        } else {
+            not_json(&inner)
+        }
+    })?;
+    deserializer.end().map_err(|error| not_json(&error))?;
+    if has_nul(json) {
+        return Err(Refusal::field("", "must not contain the character U+0000"));
+    }
+    Ok(value)
+}
+
+fn not_json(error: &serde_json::Error) -> Refusal {
+    let message = format!("The body is not JSON: line {} column {}.", error.line(), error.column());
+    Refusal::new(StatusCode::BAD_REQUEST, "not_json", message)
+}
+
+/// `users[3].identifier` as `users.3.identifier`; the whole body has no path.
+fn readable(path: &str) -> String {
+    path.trim_matches('.').replace('[', ".").replace(']', "")
+}
+
+fn without_position(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rfind(" at line ") {
+        Some(position) => message[..position].to_owned(),
+        None => message,
+    }
+}
+
+/// A database's text cannot hold U+0000. In JSON it can only be written as an escape.
+fn has_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(position) = rest.windows(6).position(|window| window == b"\\u0000") {
+        let slashes = rest[..position].iter().rev().take_while(|&&byte| byte == b'\\').count();
+        if slashes % 2 == 0 {
+            return true;
+        }
+        rest = &rest[position + 6..];
+    }
+    false
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_is_found_only_where_it_is_one() {
+        assert!(has_nul(br#"{"a":"x\u0000"}"#));
+        assert!(has_nul(br#"{"a":"\\\u0000"}"#));
+        assert!(!has_nul(br#"{"a":"\\u0000"}"#));
+        assert!(!has_nul(br#"{"a":"u0000"}"#));
+    }
+
+    #[test]
+    fn syntax_and_shape_are_told_apart() {
+        assert_eq!(parse::<Vec<u8>>(b"[1,").unwrap_err().status, StatusCode::BAD_REQUEST);
+        let refusal = parse::<Vec<u8>>(b"[1,300]").unwrap_err();
+        assert_eq!(refusal.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(refusal.errors[0].path, "1");
+        assert!(!refusal.errors[0].message.contains("line"));
+    }
+}

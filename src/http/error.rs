@@ -1,0 +1,260 @@
+//! The only map from a failure to an answer: one [`Refusal`], written in the envelope of the family whose path it is.
+
+use axum::{
+    Json,
+    body::Body,
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use crate::store::{Answer, StoreError};
+
+/// Why a request is not done.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// Which fields are wrong, with their paths.
+    pub errors: Vec<FieldError>,
+    /// When to try again, in seconds.
+    pub retry_after: Option<u64>,
+}
+
+/// One field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct FieldError {
+    /// Where, as in `user.identifier`.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal without field errors.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// The body says something that is not allowed.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let message = match errors.as_slice() {
+            [only] => format!("{}: {}", only.path, only.message),
+            _ => "The given data was invalid.".to_owned(),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message) }
+    }
+
+    /// One field says something that is not allowed.
+    pub fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError { path: path.into(), message: message.into() }])
+    }
+
+    /// There is no such thing for this merchant.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found"))
+    }
+
+    /// A dependency is away.
+    pub fn unavailable() -> Self {
+        let message = "The service is not available right now, try again later.";
+        Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
+    }
+
+    /// The body of the answer in a family's envelope.
+    pub fn body(&self, family: Family, request_id: &str) -> Value {
+        let message = &self.message;
+        match family {
+            Family::CartLink => json!({"errors": [{"code": self.code, "title": message}]}),
+            Family::Carts => with_errors(json!({"status": "error", "message": message}), self.by_path()),
+            Family::Orders => json!({"error": {"code": self.code, "message": message}}),
+            Family::Mailing => with_errors(json!({"message": message}), self.by_path()),
+            Family::Templates => json!({"success": false, "message": message}),
+            Family::Own => with_errors(
+                json!({
+                    "type": "about:blank",
+                    "title": self.status.canonical_reason().unwrap_or("Error"),
+                    "status": self.status.as_u16(),
+                    "code": self.code,
+                    "detail": message,
+                    "request_id": request_id,
+                }),
+                (!self.errors.is_empty()).then(|| json!(self.errors)),
+            ),
+        }
+    }
+
+    /// The answer as it is kept for an idempotency key.
+    pub fn answer(&self, family: Family, request_id: &str) -> Answer {
+        Answer { status: self.status.as_u16(), body: self.body(family, request_id).to_string() }
+    }
+
+    /// The answer as it goes out.
+    pub fn response(&self, family: Family, request_id: &str) -> Response {
+        let content_type = match family {
+            Family::Own => "application/problem+json",
+            _ => "application/json",
+        };
+        let body = self.body(family, request_id).to_string();
+        let mut response = (self.status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static(
+                "Basic realm=\"postroom\", charset=\"UTF-8\", Bearer realm=\"postroom\"",
+            );
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+        }
+        response
+    }
+
+    fn by_path(&self) -> Option<Value> {
+        if self.status != StatusCode::UNPROCESSABLE_ENTITY || self.errors.is_empty() {
+            return None;
+        }
+        let mut by_path = Map::new();
+        for FieldError { path, message } in &self.errors {
+            if let Value::Array(messages) = by_path.entry(path).or_insert_with(|| json!([])) {
+                messages.push(json!(message));
+            }
+        }
+        Some(Value::Object(by_path))
+    }
+}
+
+fn with_errors(mut envelope: Value, errors: Option<Value>) -> Value {
+    if let (Value::Object(envelope), Some(errors)) = (&mut envelope, errors) {
+        envelope.insert("errors".to_owned(), errors);
+    }
+    envelope
+}
+
+/// A refusal travels as a bare status with itself in the extensions; the frame writes it in the family's envelope.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "the database failed a request");
+        Self::unavailable()
+    }
+}
+
+/// Whose envelope an answer is in. The path decides, also for paths that do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `/api/public/v1/subscriptions`.
+    CartLink,
+    /// `/abandoned-carts` and `/webhooks`.
+    Carts,
+    /// `/ordersv2`.
+    Orders,
+    /// `/mail`, `/mails`, `/webhooks/mails`.
+    Mailing,
+    /// `/templates`, a part of mailing with an envelope of its own.
+    Templates,
+    /// Postroom's own API.
+    Own,
+}
+
+impl Family {
+    /// The family of a path.
+    pub fn of(path: &str) -> Self {
+        let mut segments = path.trim_start_matches('/').split('/');
+        match (segments.next().unwrap_or_default(), segments.next()) {
+            ("api", Some("public")) => Self::CartLink,
+            ("webhooks", Some("mails")) | ("mail" | "mails", _) => Self::Mailing,
+            ("templates", _) => Self::Templates,
+            ("abandoned-carts" | "webhooks", _) => Self::Carts,
+            ("ordersv2", _) => Self::Orders,
+            _ => Self::Own,
+        }
+    }
+}
+
+/// No handler has this path.
+pub async fn unknown_path() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
+}
+
+/// The path exists, but not with this method.
+pub async fn wrong_method(method: Method, _uri: Uri) -> Refusal {
+    let message = format!("{method} is not allowed here.");
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// A JSON answer that also can be kept for an idempotency key.
+pub fn json_answer(status: StatusCode, body: &impl serde::Serialize) -> Answer {
+    let body = serde_json::to_string(body).unwrap_or_default();
+    Answer { status: status.as_u16(), body }
+}
+
+/// Sends a kept or fresh answer.
+pub fn respond(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    (status, [(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
+}
+
+/// A list of things, with whether there are more.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub struct Page<T> {
+    /// The things, in order of their ids.
+    pub data: Vec<T>,
+    /// Whether there are more after the last.
+    pub has_more: bool,
+}
+
+impl<T: serde::Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_its_envelope() {
+        let refusal = Refusal::field("user.identifier", "is required");
+        assert_eq!(
+            refusal.body(Family::CartLink, "r"),
+            json!({"errors": [{"code": "invalid", "title": "user.identifier: is required"}]})
+        );
+        assert_eq!(
+            refusal.body(Family::Mailing, "r"),
+            json!({"message": "user.identifier: is required", "errors": {"user.identifier": ["is required"]}})
+        );
+        assert_eq!(refusal.body(Family::Orders, "r")["error"]["code"], "invalid");
+        assert_eq!(refusal.body(Family::Carts, "r")["status"], "error");
+        assert_eq!(refusal.body(Family::Templates, "r")["success"], false);
+        assert_eq!(refusal.body(Family::Own, "r")["request_id"], "r");
+    }
+
+    #[test]
+    fn the_path_decides_the_family() {
+        for (path, family) in [
+            ("/api/public/v1/subscriptions/1/send_email", Family::CartLink),
+            ("/webhooks/mails/1", Family::Mailing),
+            ("/webhooks/1", Family::Carts),
+            ("/mail", Family::Mailing),
+            ("/templates/x", Family::Templates),
+            ("/ordersv2/1", Family::Orders),
+            ("/api/v1/mails", Family::Own),
+            ("/nowhere", Family::Own),
+        ] {
+            assert_eq!(Family::of(path), family, "{path}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What surrounds every request: its id, its log line, its time limit, its metrics, and the envelope of a refusal.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use futures_util::FutureExt;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::error::{Family, Refusal};
+use crate::{
+    app::App,
+    telemetry::{METRICS, metrics::RequestLabels},
+};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request: the caller's, when it is 1 to 128 visible ASCII characters, else a fresh one.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
+
+impl RequestId {
+    fn of(request: &Request) -> Self {
+        let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes).filter(|id| is_sane(id));
+        match given.and_then(|id| std::str::from_utf8(id).ok()) {
+            Some(id) => Self(id.into()),
+            None => Self(Uuid::now_v7().to_string().into()),
+        }
+    }
+}
+
+fn is_sane(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+/// Surrounds a request.
+pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(&request);
+    let family = Family::of(request.uri().path());
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", request_id = %id.0);
+    request.extensions_mut().insert(id.clone());
+
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answered = tokio::time::timeout(app.config.http.timeout, answering).instrument(span.clone()).await;
+    let mut response = match answered {
+        Ok(Ok(response)) => in_envelope(response, family, &id),
+        Ok(Err(_panic)) => {
+            tracing::error!(parent: &span, route, "a handler panicked");
+            let message = "The request could not be answered; this is a fault of the service.";
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).response(family, &id.0)
+        }
+        Err(_elapsed) => Refusal::unavailable().response(family, &id.0),
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID.clone(), value);
+    }
+    let status = response.status().as_u16();
+    tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");
+    METRICS.answered(RequestLabels { method, route, status }, started.elapsed());
+    response
+}
+
+/// Writes a refusal in its family's envelope; also those that axum makes itself, such as a query that does not parse.
+fn in_envelope(mut response: Response, family: Family, id: &RequestId) -> Response {
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        let mut written = refusal.response(family, &id.0);
+        for (name, value) in response.headers() {
+            written.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        return written;
+    }
+    let status = response.status();
+    let is_plain = response
+        .headers()
+        .get(axum::http::header::CONTENT_TYPE)
+        .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
+    if (status.is_client_error() || status.is_server_error()) && is_plain {
+        let (code, message) = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "The body is too large."),
+            _ => ("bad_request", "The request is malformed."),
+        };
+        return Refusal::new(status, code, message).response(family, &id.0);
+    }
+    response
+}
+
+fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,93 @@
+//! For machines that watch: alive, ready, counted.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{app::App, smtp::BreakerState, telemetry::METRICS};
+
+/// How long a dependency may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/metrics", get(metrics))
+}
+
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "The process is alive.")))]
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether postroom can work, dependency by dependency.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    /// Each dependency by name.
+    dependencies: Vec<Dependency>,
+}
+
+/// One thing that postroom needs.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Dependency {
+    /// `database`, `queue` or `routes`.
+    name: &'static str,
+    /// Whether it answers.
+    ok: bool,
+    /// Whether requests cannot be taken without it.
+    needed: bool,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let database = within(app.store.ping()).await;
+    let queue = within(app.queue.generation()).await;
+    let routes = if app.routes.is_empty() {
+        Err("no route is configured: mails wait in the queue".to_owned())
+    } else if app.routes.status().iter().all(|route| matches!(route.breaker, BreakerState::Open { .. })) {
+        Err("every route is away: mails wait for another attempt".to_owned())
+    } else {
+        Ok(())
+    };
+    // Without the queue or a route, what is recorded waits; without the database nothing can be recorded.
+    let dependencies = vec![
+        dependency("database", true, database),
+        dependency("queue", false, queue),
+        dependency("routes", false, routes),
+    ];
+    let is_ready = dependencies.iter().all(|dependency| dependency.ok || !dependency.needed);
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let readiness = Readiness { status: if is_ready { "ready" } else { "not_ready" }, dependencies };
+    (status, Json(readiness)).into_response()
+}
+
+async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("does not answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> Dependency {
+    Dependency { name, ok: state.is_ok(), needed, detail: state.err() }
+}
+
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "OpenMetrics text")))]
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let _ = tokio::time::timeout(PATIENCE, app.measure_queue()).await;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], METRICS.render()).into_response()
+}

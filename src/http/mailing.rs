@@ -1,0 +1,343 @@
+//! The mailing family: templates, and a mail from one (`mailing.txt`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, Request, State},
+    http::StatusCode,
+    response::Response,
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+use utoipa::ToSchema;
+
+use super::{
+    auth::Caller,
+    body::{self, JsonBody},
+    error::{FieldError, Refusal, json_answer},
+    idempotency::Once,
+    page::QueryOf,
+};
+use crate::{
+    app::App,
+    clock, jobs,
+    mail::{Lane, MailId, Mailbox, NewMail, Origin},
+    shop::{
+        Ability, ResourceKind, TemplateVersion,
+        mailing::{Brand, Member, RESERVED_TAGS, Template, custom_tags, tag_values},
+    },
+    store::{MailingSubjects, Recording, Stored},
+    telemetry::{METRICS, metrics::LaneLabels},
+};
+
+/// The most templates in one list.
+const MOST_TEMPLATES: u32 = 1_000;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/templates", get(list_templates))
+        .route("/templates/{id}", get(inspect_template))
+        .route("/mail", post(send_mail))
+}
+
+/// A template in a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TemplateLine {
+    identifier: String,
+    title: String,
+    subject: String,
+    sender: String,
+}
+
+/// A template, inspected.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TemplateView {
+    #[serde(flatten)]
+    line: TemplateLine,
+    brand_id: String,
+    html: String,
+    /// Placeholders that postroom fills itself.
+    reserved_tags: Vec<String>,
+    /// Placeholders that the template uses and the user object must fill.
+    custom_tags: Vec<String>,
+}
+
+/// A success with its content.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TemplatesAnswer<T> {
+    success: bool,
+    data: T,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BrandQuery {
+    brand_id: Option<String>,
+}
+
+#[utoipa::path(get, path = "/templates", tag = "mailing", params(("brand_id" = String, Query)),
+    responses((status = 200, body = TemplatesAnswer<Vec<TemplateLine>>), (status = "4XX", description = "`{success, message}`")))]
+pub(super) async fn list_templates(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    QueryOf(query): QueryOf<BrandQuery>,
+    request: Request,
+) -> Result<Json<TemplatesAnswer<Vec<TemplateLine>>>, Refusal> {
+    caller.may(Ability::TemplatesGet)?;
+    let in_body = brand_in_body(&body::read(request, &()).await?)?;
+    let brand_id = query.brand_id.or(in_body).ok_or_else(|| required("brand_id"))?;
+    let merchant = &caller.merchant.id;
+    let brand = app.store.resource(merchant, ResourceKind::Brands, &brand_id).await?;
+    let brand: Brand = document(&brand.ok_or_else(|| selected("brand_id"))?)?;
+    let templates =
+        app.store.resources(merchant, ResourceKind::Templates, Some(&brand_id), "", MOST_TEMPLATES).await?;
+    let data = templates
+        .iter()
+        .map(|stored| line_of(stored, &document(stored)?, &brand))
+        .collect::<Result<_, Refusal>>()?;
+    Ok(Json(TemplatesAnswer { success: true, data }))
+}
+
+fn brand_in_body(body: &Bytes) -> Result<Option<String>, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    body::parse::<BrandQuery>(body).map(|query| query.brand_id)
+}
+
+#[utoipa::path(get, path = "/templates/{id}", tag = "mailing", params(("id" = String, Path)),
+    responses((status = 200, body = TemplatesAnswer<TemplateView>), (status = "4XX", description = "`{success, message}`")))]
+pub(super) async fn inspect_template(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<TemplatesAnswer<TemplateView>>, Refusal> {
+    caller.may(Ability::TemplatesGet)?;
+    let merchant = &caller.merchant.id;
+    let missing = || Refusal::not_found("Template");
+    let stored = app.store.resource(merchant, ResourceKind::Templates, &id).await?.ok_or_else(missing)?;
+    let template: Template = document(&stored)?;
+    let brand_id = template.brand_id.as_str();
+    let brand = app.store.resource(merchant, ResourceKind::Brands, brand_id).await?.ok_or_else(missing)?;
+    let version = pinned(&app, &stored).await?;
+    let data = TemplateView {
+        line: line_of(&stored, &template, &document(&brand)?)?,
+        brand_id: brand_id.to_owned(),
+        html: template.html,
+        reserved_tags: RESERVED_TAGS.map(str::to_owned).to_vec(),
+        custom_tags: custom_tags(&version).into_iter().map(str::to_owned).collect(),
+    };
+    Ok(Json(TemplatesAnswer { success: true, data }))
+}
+
+fn line_of(stored: &Stored, template: &Template, brand: &Brand) -> Result<TemplateLine, Refusal> {
+    let sender = template.sender.clone().unwrap_or_else(|| brand.sender.clone());
+    Ok(TemplateLine {
+        identifier: stored.id.clone(),
+        title: template.title.as_str().to_owned(),
+        subject: template.subject.clone(),
+        sender: Mailbox::from(sender).to_string(),
+    })
+}
+
+/// A request for one mail.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct MailRequest {
+    #[schema(value_type = String)]
+    brand_id: Option<Value>,
+    #[schema(value_type = String)]
+    template_id: Option<Value>,
+    #[schema(value_type = Object)]
+    user: Option<Value>,
+    #[schema(value_type = Option<String>)]
+    coupon_id: Option<Value>,
+    #[schema(value_type = Option<String>)]
+    storecard_id: Option<Value>,
+}
+
+/// A success of the mailing family.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MailAnswer {
+    message: &'static str,
+    /// By the member's identifier.
+    data: BTreeMap<String, QueuedMail>,
+}
+
+/// What became of one mail.
+#[derive(Serialize, ToSchema)]
+pub(super) struct QueuedMail {
+    status: &'static str,
+    transaction_id: MailIdText,
+}
+
+/// A mail's id, UUIDv7.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MailIdText(String);
+
+#[utoipa::path(post, path = "/mail", tag = "mailing", request_body = MailRequest,
+    responses((status = 200, body = MailAnswer), (status = "4XX", description = "`{message, errors?}`")))]
+pub(super) async fn send_mail(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    once: Once,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    caller.may(Ability::TemplatesStore)?;
+    once.run(&app, &caller, &body.0, async |holder| {
+        let draft = Draft::of(body.parse()?)?;
+        let mail = draft.judge(&app, &caller).await?;
+        let bell = jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone());
+        let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
+        let answer = json_answer(
+            StatusCode::OK,
+            &MailAnswer { message: "Request successful", data: BTreeMap::from([(draft.identifier, queued)]) },
+        );
+        let answered = holder.map(|holder| (holder, answer.clone()));
+        app.store.record(Recording { mails: vec![mail], answer: answered }).await?;
+        METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+        app.ring(&[bell]).await;
+        Ok(answer)
+    })
+    .await
+}
+
+/// A request whose fields are there and of the right type.
+struct Draft {
+    brand_id: String,
+    template_id: String,
+    identifier: String,
+    user: Map<String, Value>,
+    gift: Option<&'static str>,
+}
+
+impl Draft {
+    fn of(request: MailRequest) -> Result<Self, Refusal> {
+        let mut faults = Vec::new();
+        let brand_id = text("brand_id", request.brand_id, &mut faults);
+        let template_id = text("template_id", request.template_id, &mut faults);
+        let mut user = match request.user {
+            Some(Value::Object(user)) => user,
+            Some(Value::Null) | None => {
+                faults.push(fault("user", "The user field is required."));
+                Map::new()
+            }
+            Some(_) => {
+                faults.push(fault("user", "The user field must be an object."));
+                Map::new()
+            }
+        };
+        let identifier = match user.remove("identifier") {
+            None if !faults.iter().any(|fault| fault.path == "user") || user.is_empty() => {
+                text("user.identifier", None, &mut faults)
+            }
+            given => text("user.identifier", given, &mut faults),
+        };
+        let gift = [("coupon_id", request.coupon_id), ("storecard_id", request.storecard_id)]
+            .into_iter()
+            .find_map(|(field, given)| given.filter(|given| !given.is_null()).map(|_| field));
+        if faults.is_empty() {
+            Ok(Self { brand_id, template_id, identifier, user, gift })
+        } else {
+            Err(Refusal::invalid(faults))
+        }
+    }
+
+    /// The rules: all that is named exists and belongs together, and the template gets every value that it needs.
+    async fn judge(&self, app: &App, caller: &Caller) -> Result<NewMail, Refusal> {
+        let merchant = &caller.merchant.id;
+        let MailingSubjects { brand, template, member } =
+            app.store.mailing_subjects(merchant, &self.brand_id, &self.template_id, &self.identifier).await?;
+        let of_brand = |stored: &Stored| stored.brand_id.as_deref() == Some(&self.brand_id);
+        let brand = brand.ok_or_else(|| selected("brand_id"))?;
+        let template = template.filter(of_brand).ok_or_else(|| selected("template_id"))?;
+        let member = member.filter(of_brand).ok_or_else(|| selected("user.identifier"))?;
+        if let Some(field) = self.gift {
+            return Err(selected(field));
+        }
+        let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
+        let version = pinned(app, &template).await?;
+        let values = Value::Object(tag_values(&brand, &member, &self.user));
+        let missing = app.renderer.missing(&version, &values).map_err(|error| {
+            Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
+        })?;
+        if !missing.is_empty() {
+            let faults = missing
+                .iter()
+                .map(|tag| fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")));
+            return Err(Refusal::invalid(faults.collect()));
+        }
+        new_mail(caller, self, &brand, &member, &version, &values)
+    }
+}
+
+fn new_mail(
+    caller: &Caller,
+    draft: &Draft,
+    brand: &Brand,
+    member: &Member,
+    version: &TemplateVersion,
+    values: &Value,
+) -> Result<NewMail, Refusal> {
+    let now = clock::now();
+    let id = MailId::new();
+    let sender = version.sender.clone().unwrap_or_else(|| brand.sender.clone().into());
+    let values: Box<RawValue> =
+        serde_json::value::to_raw_value(values).map_err(|_| Refusal::unavailable())?;
+    Ok(NewMail {
+        id,
+        merchant: caller.merchant.id.clone(),
+        lane: Lane::Transactional,
+        template_version: version.id.clone(),
+        template: draft.template_id.clone(),
+        message_id: NewMail::message_id_for(id, &sender.email),
+        sender,
+        reply_to: brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
+        recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
+        values: values.into(),
+        origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
+        on_crash: version.on_crash,
+        recorded_at: now,
+        due_at: now,
+    })
+}
+
+async fn pinned(app: &App, stored: &Stored) -> Result<Arc<TemplateVersion>, Refusal> {
+    let id = stored.version.as_deref().unwrap_or_default();
+    app.template_version(id).await?.ok_or_else(|| {
+        tracing::error!(version = id, "a template's version is gone");
+        Refusal::unavailable()
+    })
+}
+
+/// A stored document as its type.
+pub(super) fn document<T: serde::de::DeserializeOwned>(stored: &Stored) -> Result<T, Refusal> {
+    serde_json::from_str(&stored.body).map_err(|error| {
+        tracing::error!(line = error.line(), column = error.column(), "a stored document cannot be read");
+        Refusal::unavailable()
+    })
+}
+
+fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> String {
+    match given {
+        Some(Value::String(text)) if !text.is_empty() => return text,
+        None | Some(Value::Null | Value::String(_)) => {
+            faults.push(fault(path, &format!("The {path} field is required.")));
+        }
+        Some(_) => faults.push(fault(path, &format!("The {path} field must be a string."))),
+    }
+    String::new()
+}
+
+fn fault(path: &str, message: &str) -> FieldError {
+    FieldError { path: path.to_owned(), message: message.to_owned() }
+}
+
+fn required(path: &str) -> Refusal {
+    Refusal::field(path, format!("The {path} field is required."))
+}
+
+fn selected(path: &str) -> Refusal {
+    Refusal::field(path, format!("The selected {path} is invalid."))
+}

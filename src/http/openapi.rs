@@ -1,0 +1,76 @@
+//! The OpenAPI document, gathered from the handlers, and a page that people can read.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    Router,
+    http::header,
+    response::{Html, IntoResponse},
+    routing::get,
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+
+use crate::app::App;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/openapi.json", get(document))
+        .route("/docs", get(page))
+        .route("/docs.js", get(script))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "postroom", description = "A durable e-mail job daemon for merchants."),
+    paths(
+        super::mailing::list_templates,
+        super::mailing::inspect_template,
+        super::mailing::send_mail,
+        super::resources::list,
+        super::resources::show,
+        super::resources::put,
+        super::resources::remove,
+        super::resources::preview,
+        super::resources::import,
+        super::mails::list,
+        super::mails::show,
+        super::mails::cancel,
+        super::mails::retry,
+        super::health::alive,
+        super::health::ready,
+        super::health::metrics,
+    ),
+    security(("basic" = []), ("bearer" = [])),
+    modifiers(&Credentials)
+)]
+struct Api;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        for (name, scheme) in [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)] {
+            components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
+        }
+    }
+}
+
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| Api::openapi().to_json().unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+
+async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+}
+
+async fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("../../templates/docs/page.html")))
+}
+
+async fn script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript")], include_str!("../../templates/docs/page.js"))
+}

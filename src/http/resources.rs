@@ -1,0 +1,406 @@
+//! Postroom's own API for what merchants' systems tell it: one document per thing, and many at once.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{Path, Request, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{
+    auth::Caller,
+    body::{self, JsonBody},
+    error::{FieldError, Page, Refusal},
+    mailing::document,
+    page::{PageQuery, QueryOf},
+};
+use crate::{
+    app::App,
+    render::{self, RenderLimits},
+    shop::{
+        Ability, ResourceKind, TemplateSource, TemplateVersion,
+        mailing::{Brand, Member, Template},
+    },
+    store::{NewTemplateVersion, ResourceRow, Stored},
+};
+
+/// The most faults that an import names.
+const NAMED_FAULTS: usize = 1_000;
+/// How many documents of an import are stored in one transaction.
+const IMPORT_CHUNK: usize = 500;
+/// The longest id, in characters.
+const LONGEST_ID: usize = 255;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/{kind}", get(list))
+        .route("/api/v1/{kind}/{id}", get(show).put(put).delete(remove))
+        .route("/api/v1/templates/{id}/preview", post(preview))
+        .route("/api/v1/import", post(import))
+}
+
+/// Kinds that can be told; a path with another word does not exist.
+fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
+    match word.parse() {
+        Ok(kind @ (ResourceKind::Brands | ResourceKind::Members | ResourceKind::Templates)) => Ok(kind),
+        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")),
+    }
+}
+
+#[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources", params(("kind" = String, Path), PageQuery),
+    responses((status = 200, body = Page<Value>), (status = "4XX", description = "problem+json")))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(kind): Path<String>,
+    QueryOf(page): QueryOf<PageQuery>,
+) -> Result<Page<Value>, Refusal> {
+    let kind = kind_of(&kind)?;
+    caller.may(Ability::ResourcesRead)?;
+    let page = page.checked()?;
+    let after = page.after.as_deref().unwrap_or_default();
+    let mut stored = app.store.resources(&caller.merchant.id, kind, None, after, page.limit + 1).await?;
+    let has_more = stored.len() > page.limit as usize;
+    stored.truncate(page.limit as usize);
+    Ok(Page { data: stored.iter().map(view).collect::<Result<_, _>>()?, has_more })
+}
+
+#[utoipa::path(get, path = "/api/v1/{kind}/{id}", tag = "resources",
+    params(("kind" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = Value), (status = "4XX", description = "problem+json")))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((kind, id)): Path<(String, String)>,
+) -> Result<Json<Value>, Refusal> {
+    let kind = kind_of(&kind)?;
+    caller.may(Ability::ResourcesRead)?;
+    let stored = app.store.resource(&caller.merchant.id, kind, &id).await?;
+    stored.as_ref().map(view).ok_or_else(|| Refusal::not_found(kind.as_str()))?.map(Json)
+}
+
+#[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Value,
+    params(("kind" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = Value), (status = 201, body = Value), (status = "4XX", description = "problem+json")))]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((kind, id)): Path<(String, String)>,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    let kind = kind_of(&kind)?;
+    caller.may(Ability::ResourcesWrite)?;
+    let row = check(kind, &id, body.parse()?, &app.config.render).map_err(Refusal::invalid)?;
+    check_brand(&app, &caller, &row).await?;
+    let is_new = app.store.put_resource(&caller.merchant.id, &row).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let mut shown: Map<String, Value> =
+        serde_json::from_str(row.body.get()).map_err(|_| Refusal::unavailable())?;
+    shown.insert("id".to_owned(), Value::from(row.id));
+    Ok((status, Json(shown)).into_response())
+}
+
+#[utoipa::path(delete, path = "/api/v1/{kind}/{id}", tag = "resources",
+    params(("kind" = String, Path), ("id" = String, Path)),
+    responses((status = 204), (status = "4XX", description = "problem+json")))]
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((kind, id)): Path<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    let kind = kind_of(&kind)?;
+    caller.may(Ability::ResourcesWrite)?;
+    match app.store.delete_resource(&caller.merchant.id, kind, &id).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Refusal::not_found(kind.as_str())),
+    }
+}
+
+fn view(stored: &Stored) -> Result<Value, Refusal> {
+    let mut shown: Map<String, Value> = document(stored)?;
+    shown.insert("id".to_owned(), Value::from(stored.id.as_str()));
+    Ok(Value::Object(shown))
+}
+
+/// A document's brand must exist: a mail could never be made from it otherwise.
+async fn check_brand(app: &App, caller: &Caller, row: &ResourceRow) -> Result<(), Refusal> {
+    let Some(brand) = &row.brand_id else { return Ok(()) };
+    match app.store.resource(&caller.merchant.id, ResourceKind::Brands, brand).await? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::field("brand_id", "names no brand of this merchant")),
+    }
+}
+
+/// Checks a document and makes it ready to be stored.
+pub(super) fn check(
+    kind: ResourceKind,
+    id: &str,
+    mut given: Map<String, Value>,
+    limits: &RenderLimits,
+) -> Result<ResourceRow, Vec<FieldError>> {
+    if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
+        let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
+        return Err(vec![FieldError { path: "id".to_owned(), message }]);
+    }
+    // What `GET` shows can be put back as it is.
+    if given.get("id").is_some_and(|given| given == id) {
+        given.remove("id");
+    }
+    match kind {
+        ResourceKind::Members => typed::<Member>(given)
+            .and_then(|member| row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)),
+        ResourceKind::Templates => typed::<Template>(given).and_then(|template| {
+            let version = version_of(id, &template, limits)?;
+            row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
+        }),
+        _ => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
+    serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
+        let path = error.path().to_string().trim_matches('.').replace('[', ".").replace(']', "");
+        vec![FieldError { path, message: error.inner().to_string() }]
+    })
+}
+
+fn row(
+    kind: ResourceKind,
+    id: &str,
+    brand_id: Option<String>,
+    version: Option<NewTemplateVersion>,
+    document: &impl Serialize,
+) -> Result<ResourceRow, Vec<FieldError>> {
+    let body = serde_json::value::to_raw_value(document)
+        .map_err(|error| vec![FieldError { path: String::new(), message: error.to_string() }])?;
+    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, version, body })
+}
+
+fn version_of(
+    id: &str,
+    template: &Template,
+    limits: &RenderLimits,
+) -> Result<NewTemplateVersion, Vec<FieldError>> {
+    let source = TemplateSource {
+        subject: template.subject.clone(),
+        html: template.html.clone(),
+        text: template.text.clone(),
+    };
+    let checked = render::check(&source, limits)
+        .map_err(|faults| faults.into_iter().map(FieldError::from).collect::<Vec<_>>())?;
+    Ok(NewTemplateVersion {
+        id: Uuid::now_v7().to_string(),
+        template: id.to_owned(),
+        source: checked.source,
+        tags: checked.tags,
+        sender: template.sender.clone().map(Into::into),
+        class: template.class,
+        on_crash: template.on_crash,
+        language: template.language.as_ref().map(|language| language.as_str().to_owned()),
+    })
+}
+
+impl From<render::TemplateFault> for FieldError {
+    fn from(fault: render::TemplateFault) -> Self {
+        let place = match (fault.line, fault.column) {
+            (Some(line), Some(column)) => format!("line {line} column {column}: "),
+            (Some(line), None) => format!("line {line}: "),
+            _ => String::new(),
+        };
+        Self { path: fault.part.to_string(), message: format!("{place}{}", fault.message) }
+    }
+}
+
+/// What to fill a template with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PreviewRequest {
+    /// Values by tag.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    user: Map<String, Value>,
+}
+
+/// A template, filled by the engine that sends.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PreviewAnswer {
+    subject: String,
+    html: String,
+    text: String,
+    /// Tags that have no value.
+    missing: Vec<String>,
+}
+
+#[utoipa::path(post, path = "/api/v1/templates/{id}/preview", tag = "resources", request_body = PreviewRequest,
+    params(("id" = String, Path)),
+    responses((status = 200, body = PreviewAnswer), (status = "4XX", description = "problem+json")))]
+pub(super) async fn preview(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    body: JsonBody,
+) -> Result<Json<PreviewAnswer>, Refusal> {
+    caller.may(Ability::ResourcesRead)?;
+    let request: PreviewRequest = body.parse()?;
+    let version = newest_version(&app, &caller, &id).await?;
+    let (content, missing) = app
+        .renderer
+        .preview(&version.source, &Value::Object(request.user))
+        .map_err(|error| Refusal::field("user", error.to_string()))?;
+    Ok(Json(PreviewAnswer { subject: content.subject, html: content.html, text: content.text, missing }))
+}
+
+async fn newest_version(app: &App, caller: &Caller, id: &str) -> Result<Arc<TemplateVersion>, Refusal> {
+    let stored = app.store.resource(&caller.merchant.id, ResourceKind::Templates, id).await?;
+    let version = stored.and_then(|stored| stored.version);
+    let missing = || Refusal::not_found("templates");
+    app.template_version(&version.ok_or_else(missing)?).await?.ok_or_else(missing)
+}
+
+/// What came of an import.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct ImportAnswer {
+    /// Lines that were stored.
+    accepted: usize,
+    /// Lines that were not.
+    refused: usize,
+    /// The first faults.
+    errors: Vec<LineError>,
+}
+
+/// What is wrong with a line of an import.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LineError {
+    /// The line, from 1.
+    line: usize,
+    /// Where in the line's object.
+    path: String,
+    /// What is wrong.
+    message: String,
+}
+
+#[utoipa::path(post, path = "/api/v1/import", tag = "resources",
+    request_body(content = String, content_type = "application/x-ndjson"),
+    responses((status = 200, body = ImportAnswer), (status = "4XX", description = "problem+json")))]
+pub(super) async fn import(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<ImportAnswer>, Refusal> {
+    caller.may(Ability::ResourcesWrite)?;
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
+    if !content_type.is_some_and(|value| value.starts_with(b"application/x-ndjson")) {
+        let message = "The body must be application/x-ndjson.";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+    }
+    let body = body::read(request, &()).await?;
+    import_lines(&app, &caller, &body).await.map(Json)
+}
+
+async fn import_lines(app: &App, caller: &Caller, body: &Bytes) -> Result<ImportAnswer, Refusal> {
+    let mut answer = ImportAnswer::default();
+    let mut brands = Brands::default();
+    let mut chunk = Vec::with_capacity(IMPORT_CHUNK);
+    let lines = body.split(|&byte| byte == b'\n').enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace)) {
+        match import_line(line, &app.config.render) {
+            Ok((_, row)) => match brands.check(app, caller, &row, &chunk).await? {
+                Ok(()) => chunk.push(row),
+                Err(fault) => answer.refuse(index + 1, vec![fault]),
+            },
+            Err(faults) => answer.refuse(index + 1, faults),
+        }
+        if chunk.len() == IMPORT_CHUNK {
+            answer.accept(app, caller, &mut chunk).await?;
+        }
+    }
+    answer.accept(app, caller, &mut chunk).await?;
+    Ok(answer)
+}
+
+/// Reads one line of an import: the merchant where it names one, and the document.
+///
+/// # Errors
+/// What is wrong with the line.
+pub fn import_line(
+    line: &[u8],
+    limits: &RenderLimits,
+) -> Result<(Option<String>, ResourceRow), Vec<FieldError>> {
+    let mut given: Map<String, Value> =
+        body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {
+            [] => vec![FieldError { path: String::new(), message: "is not a JSON object".to_owned() }],
+            errors => errors.to_vec(),
+        })?;
+    let mut take = |field: &str| match given.remove(field) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(vec![FieldError { path: field.to_owned(), message: "must be a string".to_owned() }]),
+    };
+    let (kind, id) = (take("kind")?, take("id")?);
+    let merchant = take("merchant").ok();
+    let kind = kind_of(&kind).map_err(|_| {
+        vec![FieldError { path: "kind".to_owned(), message: "is not a kind that can be told".to_owned() }]
+    })?;
+    check(kind, &id, given, limits).map(|row| (merchant, row))
+}
+
+/// The brands that an import has met, so that 100,000 members do not ask for theirs 100,000 times.
+#[derive(Default)]
+struct Brands {
+    known: std::collections::HashSet<String>,
+}
+
+impl Brands {
+    async fn check(
+        &mut self,
+        app: &App,
+        caller: &Caller,
+        row: &ResourceRow,
+        chunk: &[ResourceRow],
+    ) -> Result<Result<(), FieldError>, Refusal> {
+        let Some(brand) = &row.brand_id else { return Ok(Ok(())) };
+        let waits = |other: &ResourceRow| other.kind == ResourceKind::Brands && other.id == *brand;
+        if self.known.contains(brand) || chunk.iter().any(waits) {
+            return Ok(Ok(()));
+        }
+        if app.store.resource(&caller.merchant.id, ResourceKind::Brands, brand).await?.is_none() {
+            let message = "names no brand of this merchant".to_owned();
+            return Ok(Err(FieldError { path: "brand_id".to_owned(), message }));
+        }
+        self.known.insert(brand.clone());
+        Ok(Ok(()))
+    }
+}
+
+impl ImportAnswer {
+    fn refuse(&mut self, line: usize, faults: Vec<FieldError>) {
+        self.refused += 1;
+        let room = NAMED_FAULTS.saturating_sub(self.errors.len());
+        self.errors.extend(faults.into_iter().take(room).map(|FieldError { path, message }| LineError {
+            line,
+            path,
+            message,
+        }));
+    }
+
+    async fn accept(
+        &mut self,
+        app: &App,
+        caller: &Caller,
+        chunk: &mut Vec<ResourceRow>,
+    ) -> Result<(), Refusal> {
+        if !chunk.is_empty() {
+            app.store.put_resources(&caller.merchant.id, chunk).await?;
+            self.accepted += chunk.len();
+            chunk.clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! The kinds of things that merchants' systems tell postroom about.
+
+use crate::mail::closed_set;
+
+closed_set! {
+    /// A kind of document, by the name its path has.
+    ResourceKind {
+        /// Subscriptions of the cart-link family.
+        Subscriptions = "subscriptions",
+        /// Carts of the abandoned-cart family.
+        AbandonedCarts = "abandoned-carts",
+        /// Orders of the order e-mail family.
+        Orders = "orders",
+        /// Brands of the mailing family.
+        Brands = "brands",
+        /// Templates of the mailing family.
+        Templates = "templates",
+        /// Members of the mailing family.
+        Members = "members",
+        /// Coupons of the mailing family.
+        Coupons = "coupons",
+        /// Store cards of the mailing family.
+        Storecards = "storecards",
+        /// Store settings of the order e-mail family.
+        Stores = "stores",
+    }
+}

@@ -1,0 +1,35 @@
+//! Texts that can stand on one line of a mail's header.
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+/// A text of 1 to `MOST` characters without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Line<const MOST: usize = 255>(String);
+
+impl<const MOST: usize> Line<MOST> {
+    /// Takes a text that fits.
+    ///
+    /// # Errors
+    /// What does not fit, for people.
+    pub fn new(text: String) -> Result<Self, String> {
+        if !(1..=MOST).contains(&text.chars().count()) {
+            Err(format!("must have 1 to {MOST} characters"))
+        } else if text.chars().any(char::is_control) {
+            Err("must not contain control characters".to_owned())
+        } else {
+            Ok(Self(text))
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Line<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,161 @@
+//! What the waker asks: which rows need a bell, and which rows lost their worker.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Doing, Store, StoreError, dialect::Sql, mails::to_json, row::Columns};
+use crate::{
+    clock,
+    mail::{CrashPolicy, Lane, MailEvent, MailId, MailState, MerchantId, Outcome},
+};
+
+/// The most rows in one round, so that any number of processes may take rounds at once.
+const ROUND: i64 = 1_000;
+
+/// A mail that somebody has to be woken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ringing {
+    /// The mail.
+    pub mail: MailId,
+    /// Its lane.
+    pub lane: Lane,
+    /// Whose mail it is.
+    pub merchant: MerchantId,
+}
+
+static DUE: Sql = Sql::new(
+    "UPDATE mails SET ring_at = $2 WHERE id IN (
+        SELECT id FROM mails WHERE ring_at <= $1 ORDER BY ring_at LIMIT $3 {skip_locked})
+     RETURNING id, lane, merchant_id",
+);
+
+static LOST: Sql = Sql::new(
+    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at FROM mails
+     WHERE worker IS NOT NULL AND worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1)
+     ORDER BY worker LIMIT $2 {skip_locked}",
+);
+
+static FREE: Sql = Sql::new(
+    "UPDATE mails SET state = lost.state, worker = NULL, ring_at = lost.ring_at, settled_at = lost.settled_at,
+        error = 'the worker died; whether the relay took the mail is unknown'
+     FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, CAST(value ->> 'ring_at' AS BIGINT) AS ring_at,
+            CAST(value ->> 'settled_at' AS BIGINT) AS settled_at FROM {rows}) AS lost
+     WHERE mails.id = lost.id",
+);
+
+static LOST_ATTEMPTS: Sql = Sql::new(
+    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis)
+     SELECT value ->> 'id', CAST(value ->> 'number' AS BIGINT), value ->> 'worker', CAST(value ->> 'at' AS BIGINT),
+        '', NULL, value ->> 'outcome', 'the worker died; whether the relay took the mail is unknown',
+        CAST(value ->> 'millis' AS BIGINT)
+     FROM {rows} WHERE true ON CONFLICT (mail_id, number) DO NOTHING",
+);
+
+#[derive(Serialize)]
+struct Lost {
+    id: String,
+    #[serde(skip)]
+    ringing: Option<Ringing>,
+    state: &'static str,
+    ring_at: Option<i64>,
+    settled_at: Option<i64>,
+    worker: String,
+    number: i64,
+    at: i64,
+    outcome: &'static str,
+    millis: i64,
+}
+
+impl Store {
+    /// Marks mails whose time to ring has come and returns them; unless claimed they ring again after `again`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn ring_due_mails(&self, again: Duration) -> Result<Vec<Ringing>, StoreError> {
+        let now = clock::now();
+        let rows = sqlx::query(DUE.on(self.dialect))
+            .bind(now.millis())
+            .bind((now + again).millis())
+            .bind(ROUND)
+            .fetch_all(&self.writers)
+            .await
+            .doing("find mails that are due")?;
+        rows.iter().map(|row| read_ringing(&Columns { table: "mails", row })).collect()
+    }
+
+    /// Makes every mail that waits ring at the next round: the queue lost its bells.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn ring_all_again(&self) -> Result<u64, StoreError> {
+        sqlx::query("UPDATE mails SET ring_at = due_at WHERE ring_at IS NOT NULL AND ring_at > due_at")
+            .execute(&self.writers)
+            .await
+            .map(|done| done.rows_affected())
+            .doing("ring for all waiting mails")
+    }
+
+    /// Takes mails away from workers that have been silent for `silence`: each is queued again or held, as its
+    /// template's policy says. Returns those to ring for.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn take_from_dead_workers(&self, silence: Duration) -> Result<Vec<Ringing>, StoreError> {
+        let now = clock::now();
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let rows = sqlx::query(LOST.on(self.dialect))
+            .bind((now - silence).millis())
+            .bind(ROUND)
+            .fetch_all(&mut *transaction)
+            .await
+            .doing("find mails of dead workers")?;
+        let mut lost = rows
+            .iter()
+            .map(|row| read_lost(&Columns { table: "mails", row }, now.millis()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let json = to_json(&lost);
+        for statement in [&FREE, &LOST_ATTEMPTS] {
+            sqlx::query(statement.on(self.dialect))
+                .bind(&json)
+                .execute(&mut *transaction)
+                .await
+                .doing("free mails of dead workers")?;
+        }
+        transaction.commit().await.doing("commit")?;
+        Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
+    }
+}
+
+fn read_ringing(columns: &Columns<'_>) -> Result<Ringing, StoreError> {
+    Ok(Ringing {
+        mail: columns.parsed("id")?,
+        lane: columns.parsed("lane")?,
+        merchant: columns.parsed("merchant_id")?,
+    })
+}
+
+fn read_lost(columns: &Columns<'_>, now: i64) -> Result<Lost, StoreError> {
+    let event = match columns.parsed("on_crash")? {
+        CrashPolicy::Resend => MailEvent::LostAndResent,
+        CrashPolicy::Hold => MailEvent::LostAndHeld,
+    };
+    let state = MailState::Sending.after(event).unwrap_or(MailState::Held);
+    let waits = !state.is_settled();
+    let claimed_at = columns.optional_integer("claimed_at")?.unwrap_or(now);
+    Ok(Lost {
+        id: columns.text("id")?,
+        ringing: if waits { Some(read_ringing(columns)?) } else { None },
+        state: state.as_str(),
+        ring_at: waits.then_some(now),
+        settled_at: (!waits).then_some(now),
+        worker: columns.text("worker")?,
+        number: columns.integer("attempt")?,
+        at: claimed_at,
+        outcome: Outcome::Unknown.as_str(),
+        millis: now.saturating_sub(claimed_at).max(0),
+    })
+}

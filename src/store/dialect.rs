@@ -1,0 +1,118 @@
+//! Where SQLite and Postgres differ: the one place that knows.
+//!
+//! Both understand the same statements but for two things, written as marks in the text: `{rows}`, the table function
+//! that unfolds the JSON array in `$1` into rows with one column `value`; and `{skip_locked}`, which SQLite, with its
+//! one writer, does not need.
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use sqlx::AssertSqlSafe;
+
+use super::StoreError;
+
+/// Which of the two databases this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    pub(super) fn of(url: &str) -> Option<Self> {
+        if url.starts_with("sqlite:") {
+            Some(Self::Sqlite)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Some(Self::Postgres)
+        } else {
+            None
+        }
+    }
+
+    /// SQLite: makes the folder and lets the driver create the file.
+    pub(super) fn prepare_url(self, url: &str) -> Result<String, StoreError> {
+        let Self::Sqlite = self else { return Ok(url.to_owned()) };
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let path = path.trim_start_matches("sqlite:").trim_start_matches("//");
+        if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
+        }
+        let mode = if query.is_empty() { "mode=rwc" } else { query };
+        Ok(format!("sqlite://{path}?{mode}"))
+    }
+
+    /// What each connection is told first.
+    pub(super) const fn session(self) -> &'static str {
+        match self {
+            // FULL: a commit is on the disk before the caller is answered. WAL: readers do not wait for the writer.
+            Self::Sqlite => {
+                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                 PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY; \
+                 PRAGMA journal_size_limit = 67108864"
+            }
+            // A plan made while a table was empty must not outlive that.
+            Self::Postgres => {
+                "SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1; SET jit = off"
+            }
+        }
+    }
+
+    /// SQLite has one writer: it waits for a connection instead of finding the file locked.
+    pub(super) fn writers(self, connections: u32) -> u32 {
+        match self {
+            Self::Sqlite => 1,
+            Self::Postgres => connections.max(2),
+        }
+    }
+
+    /// What begins a transaction that will write.
+    pub(super) const fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    pub(super) const fn migrations(self) -> &'static [(i64, &'static str, &'static str)] {
+        match self {
+            Self::Sqlite => &[(1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql"))],
+            Self::Postgres => &[(1, "mails", include_str!("../../migrations/postgres/0001_mails.sql"))],
+        }
+    }
+
+    const fn rows(self) -> &'static str {
+        match self {
+            Self::Sqlite => "json_each($1)",
+            Self::Postgres => "json_array_elements(CAST($1 AS json)) AS rows (value)",
+        }
+    }
+
+    const fn skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "FOR UPDATE SKIP LOCKED",
+        }
+    }
+}
+
+/// A statement with marks, written out once for each dialect.
+pub(super) struct Sql {
+    text: &'static str,
+    written: [OnceLock<Arc<str>>; 2],
+}
+
+impl Sql {
+    pub(super) const fn new(text: &'static str) -> Self {
+        Self { text, written: [OnceLock::new(), OnceLock::new()] }
+    }
+
+    pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
+        let text = self.written[dialect as usize].get_or_init(|| {
+            self.text.replace("{rows}", dialect.rows()).replace("{skip_locked}", dialect.skip_locked()).into()
+        });
+        AssertSqlSafe(Arc::clone(text))
+    }
+}

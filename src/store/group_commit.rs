@@ -1,0 +1,220 @@
+//! The group commit: one task takes all that is waiting, writes it in one transaction, answers all.
+//!
+//! A commit costs a disk flush whether it carries one row or five hundred. While one transaction is on its way to the
+//! disk the next callers gather, so under load the flushes are shared, and an idle store answers without delay.
+//! When a group fails, its members are tried one by one, so one bad row spoils only itself.
+
+use std::sync::Mutex;
+
+use sqlx::{AnyConnection, AnyPool};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{
+    Doing, StoreError,
+    dialect::Dialect,
+    idempotency::{self, Reservation, ReservationRequest},
+    mails::{self, Claim, ClaimRequest, Recorded, Recording, Settled, Settlement},
+};
+
+/// The most changes in one transaction.
+const GROUP: usize = 512;
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// One change that waits for its group, with the caller who waits for it.
+pub(super) enum Change {
+    Record(Recording, Reply<Recorded>),
+    Claim(ClaimRequest, Reply<Claim>),
+    Settle(Settlement, Reply<Settled>),
+    Reserve(ReservationRequest, Reply<Reservation>),
+}
+
+pub(super) struct GroupCommit {
+    waiting: Mutex<Option<mpsc::Sender<Change>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl GroupCommit {
+    pub(super) fn start(dialect: Dialect, writers: AnyPool) -> Self {
+        let (sender, receiver) = mpsc::channel(4 * GROUP);
+        let task = tokio::spawn(run(dialect, writers, receiver));
+        Self { waiting: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
+    }
+
+    /// Puts a change into the next group and waits until it is committed.
+    pub(super) async fn commit<T>(&self, change: impl FnOnce(Reply<T>) -> Change) -> Result<T, StoreError> {
+        let sender = lock(&self.waiting).clone().ok_or(StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        sender.send(change(reply)).await.map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Takes no more changes and waits until the waiting ones are written.
+    pub(super) async fn close(&self) {
+        lock(&self.waiting).take();
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn run(dialect: Dialect, writers: AnyPool, mut receiver: mpsc::Receiver<Change>) {
+    let mut waiting = Vec::with_capacity(GROUP);
+    while receiver.recv_many(&mut waiting, GROUP).await > 0 {
+        let mut group = Group::default();
+        waiting.drain(..).for_each(|change| group.add(change));
+        group.commit(dialect, &writers).await;
+    }
+}
+
+/// The members of one transaction, by kind.
+#[derive(Default)]
+struct Group {
+    records: Members<Recording, Recorded>,
+    claims: Members<ClaimRequest, Claim>,
+    settles: Members<Settlement, Settled>,
+    reserves: Members<ReservationRequest, Reservation>,
+}
+
+struct Members<Request, Answer> {
+    requests: Vec<Request>,
+    replies: Vec<Reply<Answer>>,
+}
+
+impl<Request, Answer> Default for Members<Request, Answer> {
+    fn default() -> Self {
+        Self { requests: Vec::new(), replies: Vec::new() }
+    }
+}
+
+impl<Request, Answer> Members<Request, Answer> {
+    fn add(&mut self, request: Request, reply: Reply<Answer>) {
+        self.requests.push(request);
+        self.replies.push(reply);
+    }
+
+    fn answer(self, answers: Vec<Answer>) {
+        for (reply, answer) in self.replies.into_iter().zip(answers) {
+            let _ = reply.send(Ok(answer)); // a caller who left is told by its row
+        }
+    }
+}
+
+struct Answers {
+    records: Vec<Recorded>,
+    claims: Vec<Claim>,
+    settles: Vec<Settled>,
+    reserves: Vec<Reservation>,
+}
+
+impl Group {
+    fn add(&mut self, change: Change) {
+        match change {
+            Change::Record(request, reply) => self.records.add(request, reply),
+            Change::Claim(request, reply) => self.claims.add(request, reply),
+            Change::Settle(request, reply) => self.settles.add(request, reply),
+            Change::Reserve(request, reply) => self.reserves.add(request, reply),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.records.requests.len()
+            + self.claims.requests.len()
+            + self.settles.requests.len()
+            + self.reserves.requests.len()
+    }
+
+    async fn commit(self, dialect: Dialect, writers: &AnyPool) {
+        match self.write(dialect, writers).await {
+            Ok(answers) => self.answer(answers),
+            Err(error) if self.len() > 1 && !is_away(&error) => {
+                tracing::warn!(%error, members = self.len(), "a group could not be written together, writing its members alone");
+                for alone in self.split() {
+                    match alone.write(dialect, writers).await {
+                        Ok(answers) => alone.answer(answers),
+                        Err(error) => alone.refuse(error),
+                    }
+                }
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    async fn write(&self, dialect: Dialect, writers: &AnyPool) -> Result<Answers, StoreError> {
+        let mut transaction = writers.begin_with(dialect.begin()).await.doing("begin")?;
+        let on: &mut AnyConnection = &mut transaction;
+        let answers = Answers {
+            settles: mails::settle(dialect, on, &self.settles.requests).await?,
+            reserves: idempotency::reserve(dialect, on, &self.reserves.requests).await?,
+            records: mails::record(dialect, on, &self.records.requests).await?,
+            claims: mails::claim(dialect, on, &self.claims.requests).await?,
+        };
+        transaction.commit().await.doing("commit")?;
+        Ok(answers)
+    }
+
+    fn answer(self, answers: Answers) {
+        self.settles.answer(answers.settles);
+        self.reserves.answer(answers.reserves);
+        self.records.answer(answers.records);
+        self.claims.answer(answers.claims);
+    }
+
+    fn split(self) -> Vec<Self> {
+        let mut alone = Vec::with_capacity(self.len());
+        let mut push = |change| {
+            let mut group = Self::default();
+            group.add(change);
+            alone.push(group);
+        };
+        self.settles.into_pairs().for_each(|(request, reply)| push(Change::Settle(request, reply)));
+        self.reserves.into_pairs().for_each(|(request, reply)| push(Change::Reserve(request, reply)));
+        self.records.into_pairs().for_each(|(request, reply)| push(Change::Record(request, reply)));
+        self.claims.into_pairs().for_each(|(request, reply)| push(Change::Claim(request, reply)));
+        alone
+    }
+
+    /// Passes a failure on: the first caller gets it whole, the others its words.
+    fn refuse(self, error: StoreError) {
+        let mut error = Some(error);
+        let mut next = || {
+            error.take().unwrap_or(StoreError::Database {
+                doing: "write a group of changes",
+                source: sqlx::Error::WorkerCrashed,
+            })
+        };
+        self.settles.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
+        self.reserves.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
+        self.records.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
+        self.claims.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
+    }
+}
+
+impl<Request, Answer> Members<Request, Answer> {
+    fn into_pairs(self) -> impl Iterator<Item = (Request, Reply<Answer>)> {
+        self.requests.into_iter().zip(self.replies)
+    }
+}
+
+/// Whether the database is out of reach, so that trying members one by one would only take longer.
+fn is_away(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Database {
+            source: sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Tls(_),
+            ..
+        }
+    )
+}

@@ -1,0 +1,15 @@
+//! Mails and their attempts: record, claim, settle, and reading them back for people.
+
+mod claim;
+mod look_up;
+mod record;
+mod settle;
+
+pub use claim::Claim;
+pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
+pub use record::{Recorded, Recording};
+pub use settle::{Settled, Settlement};
+
+pub(super) use claim::{ClaimRequest, claim};
+pub(super) use record::{record, to_json};
+pub(super) use settle::settle;

@@ -1,0 +1,139 @@
+//! Claims: a mail moves to `sending` with the worker's id, in the statement that reads it.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::record::to_json;
+use crate::{
+    clock,
+    mail::{Mail, MailId, MailState, Mailbox, WorkerId},
+    store::{
+        Doing, Store, StoreError,
+        dialect::{Dialect, Sql},
+        group_commit::Change,
+        row::Columns,
+    },
+};
+
+/// The answer to a worker that wants a mail.
+#[derive(Debug)]
+pub enum Claim {
+    /// The mail is this worker's until it settles it or falls silent.
+    Granted(Box<Mail>),
+    /// Somebody else has it, it is not due, or it is settled. `None`: there is no such mail.
+    NotYours(Option<MailState>),
+}
+
+pub(in crate::store) struct ClaimRequest {
+    mail: MailId,
+    worker: WorkerId,
+}
+
+impl Store {
+    /// Claims a mail that is due.
+    ///
+    /// # Errors
+    /// When the database cannot commit the claim.
+    pub async fn claim_mail(&self, mail: MailId, worker: WorkerId) -> Result<Claim, StoreError> {
+        self.group.commit(|reply| Change::Claim(ClaimRequest { mail, worker }, reply)).await
+    }
+}
+
+// A group may name a mail twice (its bell rang twice): the first asker gets it.
+static CLAIM: Sql = Sql::new(
+    "UPDATE mails SET state = 'sending', worker = asked.worker, claimed_at = $2, attempt = attempt + 1, ring_at = NULL
+     FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker FROM {rows}) AS asked
+     WHERE mails.id = asked.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
+     RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
+        tags, on_crash, recorded_at, attempt",
+);
+
+static STATES: Sql = Sql::new("SELECT id, state FROM mails WHERE id IN (SELECT value ->> 'id' FROM {rows})");
+
+#[derive(Serialize)]
+struct Asked {
+    id: String,
+    worker: String,
+}
+
+/// Claims for a group of askers.
+pub(in crate::store) async fn claim(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    requests: &[ClaimRequest],
+) -> Result<Vec<Claim>, StoreError> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut asked: Vec<Asked> = Vec::with_capacity(requests.len());
+    let mut first = std::collections::HashSet::with_capacity(requests.len());
+    for request in requests.iter().filter(|request| first.insert(request.mail)) {
+        asked.push(Asked { id: request.mail.to_string(), worker: request.worker.to_string() });
+    }
+    let rows = sqlx::query(CLAIM.on(dialect))
+        .bind(to_json(&asked))
+        .bind(clock::now().millis())
+        .fetch_all(&mut *on)
+        .await
+        .doing("claim mails")?;
+    let mut granted = std::collections::HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let mail = read(&Columns { table: "mails", row })?;
+        granted.insert(mail.id, mail);
+    }
+    let states = states_of(dialect, on, requests, &granted).await?;
+    Ok(requests
+        .iter()
+        .map(|request| match granted.remove(&request.mail) {
+            Some(mail) => Claim::Granted(Box::new(mail)),
+            None => Claim::NotYours(states.get(&request.mail).copied()),
+        })
+        .collect())
+}
+
+async fn states_of(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    requests: &[ClaimRequest],
+    granted: &std::collections::HashMap<MailId, Mail>,
+) -> Result<std::collections::HashMap<MailId, MailState>, StoreError> {
+    let refused: Vec<Asked> = requests
+        .iter()
+        .filter(|request| !granted.contains_key(&request.mail))
+        .map(|request| Asked { id: request.mail.to_string(), worker: String::new() })
+        .collect();
+    if refused.is_empty() {
+        return Ok(std::collections::HashMap::new());
+    }
+    let rows = sqlx::query(STATES.on(dialect))
+        .bind(to_json(&refused))
+        .fetch_all(on)
+        .await
+        .doing("say why mails were not claimed")?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns { table: "mails", row };
+            Ok((columns.parsed("id")?, columns.parsed("state")?))
+        })
+        .collect()
+}
+
+fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
+    Ok(Mail {
+        id: columns.parsed("id")?,
+        merchant: columns.parsed("merchant_id")?,
+        lane: columns.parsed("lane")?,
+        template_version: columns.text("template_version")?,
+        sender: columns.json("sender")?,
+        reply_to: columns.optional_json("reply_to")?,
+        recipient: Mailbox {
+            name: columns.optional_text("recipient_name")?,
+            email: columns.parsed("recipient")?,
+        },
+        message_id: columns.text("message_id")?,
+        values: columns.text("tags")?,
+        on_crash: columns.parsed("on_crash")?,
+        recorded_at: columns.time("recorded_at")?,
+        attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
+    })
+}

@@ -1,0 +1,263 @@
+//! Reading mails back, for merchants and operators, and the moves that they may ask for.
+
+use sqlx::{Any, QueryBuilder};
+
+use crate::{
+    clock,
+    mail::{Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
+    store::{Doing, Store, StoreError, row::Columns},
+};
+
+/// A mail as people see it; its content stays out.
+#[derive(Clone, Debug)]
+pub struct MailRecord {
+    /// Its id.
+    pub id: MailId,
+    /// Whose mail it is.
+    pub merchant: MerchantId,
+    /// The lane it travels in.
+    pub lane: Lane,
+    /// Where it is on its way.
+    pub state: MailState,
+    /// The name of its template.
+    pub template: String,
+    /// Whom it is for.
+    pub recipient: String,
+    /// The `Message-ID`, without angle brackets.
+    pub message_id: String,
+    /// What it is about.
+    pub origin: Origin,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Not before this time, or when the next attempt is due.
+    pub due_at: Timestamp,
+    /// When the last worker took it.
+    pub claimed_at: Option<Timestamp>,
+    /// When it was settled.
+    pub settled_at: Option<Timestamp>,
+    /// How many attempts were begun.
+    pub attempt: u32,
+    /// The last route.
+    pub route: Option<String>,
+    /// The id that the relay gave it.
+    pub provider_id: Option<String>,
+    /// Why the last attempt did not deliver it.
+    pub error: Option<String>,
+}
+
+/// One attempt as people see it.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// The route that was tried.
+    pub route: String,
+    /// How far it came; `None` when the worker died.
+    pub phase: Option<String>,
+    /// What it came to.
+    pub outcome: String,
+    /// The SMTP code.
+    pub code: Option<u16>,
+    /// The enhanced code.
+    pub enhanced: Option<String>,
+    /// The relay's words.
+    pub reply: String,
+    /// How long it took.
+    pub millis: u64,
+}
+
+/// Which mails to list; what is `None` does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct MailFilter {
+    /// Of this merchant.
+    pub merchant: Option<MerchantId>,
+    /// In this state.
+    pub state: Option<MailState>,
+    /// In this lane.
+    pub lane: Option<Lane>,
+    /// For this address.
+    pub recipient: Option<String>,
+    /// About this order.
+    pub order: Option<String>,
+    /// About this cart.
+    pub cart: Option<String>,
+    /// About this subscription.
+    pub subscription: Option<String>,
+    /// Of this batch.
+    pub batch: Option<String>,
+    /// After this one.
+    pub after: Option<MailId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What came of asking a mail to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// It is in this state now.
+    Now(MailState),
+    /// It cannot, from the state it is in.
+    Refused(MailState),
+    /// There is no such mail.
+    Unknown,
+}
+
+const COLUMNS: &str = "id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
+    subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error";
+
+impl Store {
+    /// Finds a mail; of this merchant, when one is given.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn mail(
+        &self,
+        merchant: Option<&MerchantId>,
+        id: MailId,
+    ) -> Result<Option<MailRecord>, StoreError> {
+        let mut query = QueryBuilder::<Any>::new(format!("SELECT {COLUMNS} FROM mails WHERE id = "));
+        query.push_bind(id.to_string());
+        if let Some(merchant) = merchant {
+            query.push(" AND merchant_id = ").push_bind(merchant.as_str().to_owned());
+        }
+        let row = query.build().fetch_optional(&self.readers).await.doing("find a mail")?;
+        row.map(|row| read(&Columns { table: "mails", row: &row })).transpose()
+    }
+
+    /// Lists mails, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn mails(&self, filter: &MailFilter) -> Result<Vec<MailRecord>, StoreError> {
+        let mut query = QueryBuilder::<Any>::new(format!("SELECT {COLUMNS} FROM mails WHERE id > "));
+        query.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
+        let conditions = [
+            ("merchant_id", filter.merchant.as_ref().map(|id| id.as_str().to_owned())),
+            ("state", filter.state.map(|state| state.as_str().to_owned())),
+            ("lane", filter.lane.map(|lane| lane.as_str().to_owned())),
+            ("recipient", filter.recipient.clone()),
+            ("order_id", filter.order.clone()),
+            ("cart_id", filter.cart.clone()),
+            ("subscription_id", filter.subscription.clone()),
+            ("batch_id", filter.batch.clone()),
+        ];
+        for (column, wanted) in conditions {
+            if let Some(wanted) = wanted {
+                query.push(format!(" AND {column} = ")).push_bind(wanted);
+            }
+        }
+        query.push(" ORDER BY id LIMIT ").push_bind(i64::from(filter.limit));
+        let rows = query.build().fetch_all(&self.readers).await.doing("list mails")?;
+        rows.iter().map(|row| read(&Columns { table: "mails", row })).collect()
+    }
+
+    /// The attempts of a mail, in order.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn attempts(&self, mail: MailId) -> Result<Vec<Attempt>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT number, at, route, phase, outcome, code, enhanced, reply, millis FROM attempts
+             WHERE mail_id = $1 ORDER BY number",
+        )
+        .bind(mail.to_string())
+        .fetch_all(&self.readers)
+        .await
+        .doing("list attempts")?;
+        rows.iter().map(|row| read_attempt(&Columns { table: "attempts", row })).collect()
+    }
+
+    /// Takes a mail back before it is sent, or asks for another try, as `event` says.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn move_mail(
+        &self,
+        merchant: Option<&MerchantId>,
+        id: MailId,
+        event: MailEvent,
+    ) -> Result<Moved, StoreError> {
+        let Some(mail) = self.mail(merchant, id).await? else { return Ok(Moved::Unknown) };
+        let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
+        let now = clock::now().millis();
+        let done = sqlx::query(
+            "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5
+             WHERE id = $1 AND state = $2",
+        )
+        .bind(id.to_string())
+        .bind(mail.state.as_str())
+        .bind(next.as_str())
+        .bind((!next.is_settled()).then_some(now))
+        .bind(next.is_settled().then_some(now))
+        .execute(&self.writers)
+        .await
+        .doing("move a mail")?;
+        if done.rows_affected() == 1 {
+            return Ok(Moved::Now(next));
+        }
+        let state = self.mail(merchant, id).await?.map(|mail| mail.state);
+        Ok(state.map_or(Moved::Unknown, Moved::Refused))
+    }
+
+    /// How many mails are in each state that is not settled, and how long the oldest waits.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT state, COUNT(*) AS mails FROM mails WHERE ring_at IS NOT NULL OR worker IS NOT NULL GROUP BY state",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .doing("count mails under way")?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { table: "mails", row };
+                Ok((columns.parsed("state")?, u64::try_from(columns.integer("mails")?).unwrap_or(0)))
+            })
+            .collect()
+    }
+}
+
+fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {
+    Ok(MailRecord {
+        id: columns.parsed("id")?,
+        merchant: columns.parsed("merchant_id")?,
+        lane: columns.parsed("lane")?,
+        state: columns.parsed("state")?,
+        template: columns.text("template")?,
+        recipient: columns.text("recipient")?,
+        message_id: columns.text("message_id")?,
+        origin: Origin {
+            member: columns.optional_text("member_id")?,
+            order: columns.optional_text("order_id")?,
+            cart: columns.optional_text("cart_id")?,
+            subscription: columns.optional_text("subscription_id")?,
+            batch: columns.optional_parsed("batch_id")?,
+        },
+        recorded_at: columns.time("recorded_at")?,
+        due_at: columns.time("due_at")?,
+        claimed_at: columns.optional_time("claimed_at")?,
+        settled_at: columns.optional_time("settled_at")?,
+        attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(0),
+        route: columns.optional_text("route")?,
+        provider_id: columns.optional_text("provider_id")?,
+        error: columns.optional_text("error")?,
+    })
+}
+
+fn read_attempt(columns: &Columns<'_>) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        number: u32::try_from(columns.integer("number")?).unwrap_or(0),
+        at: columns.time("at")?,
+        route: columns.text("route")?,
+        phase: columns.optional_text("phase")?,
+        outcome: columns.text("outcome")?,
+        code: columns.optional_integer("code")?.and_then(|code| u16::try_from(code).ok()),
+        enhanced: columns.optional_text("enhanced")?,
+        reply: columns.text("reply")?,
+        millis: u64::try_from(columns.integer("millis")?).unwrap_or(0),
+    })
+}

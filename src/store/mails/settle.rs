@@ -1,0 +1,165 @@
+//! Settles: the state that the verdict asks for and the attempt behind it, fenced by worker and attempt number.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::record::to_json;
+use crate::{
+    clock,
+    mail::{Mail, MailEvent, MailId, MailState, Outcome, Reply, Timestamp, Verdict, WorkerId},
+    store::{
+        Doing, Store, StoreError,
+        dialect::{Dialect, Sql},
+        group_commit::Change,
+        row::Columns,
+    },
+};
+
+/// What a worker says of a mail that it claimed.
+#[derive(Debug)]
+pub struct Settlement {
+    mail: MailId,
+    worker: WorkerId,
+    attempt: u32,
+    started_at: Timestamp,
+    reply: Reply,
+    state: MailState,
+    due_at: Option<Timestamp>,
+}
+
+/// Whether the settlement was still the worker's to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The mail is in this state now.
+    Now(MailState),
+    /// The claim was gone: the worker came back too late and changed nothing.
+    TooLate,
+}
+
+impl Settlement {
+    /// What to write when the route gave `reply` and the policy made `verdict` of it.
+    pub fn new(mail: &Mail, worker: WorkerId, started_at: Timestamp, reply: Reply, verdict: Verdict) -> Self {
+        let (event, due_at) = match verdict {
+            Verdict::Sent => (MailEvent::Accepted, None),
+            Verdict::Failed => (MailEvent::Refused, None),
+            Verdict::Held => (MailEvent::LostAndHeld, None),
+            Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
+        };
+        let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
+        Self { mail: mail.id, worker, attempt: mail.attempt, started_at, reply, state, due_at }
+    }
+}
+
+impl Store {
+    /// Records an attempt and moves its mail on.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn settle_mail(&self, settlement: Settlement) -> Result<Settled, StoreError> {
+        self.group.commit(|reply| Change::Settle(settlement, reply)).await
+    }
+}
+
+static SETTLE: Sql = Sql::new(
+    "UPDATE mails SET state = said.state, worker = NULL, ring_at = said.due_at, route = said.route,
+        due_at = COALESCE(said.due_at, mails.due_at), settled_at = said.settled_at, provider_id = said.provider_id,
+        error = said.error
+     FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker, CAST(value ->> 'number' AS BIGINT) AS number,
+            value ->> 'state' AS state, CAST(value ->> 'due_at' AS BIGINT) AS due_at, value ->> 'route' AS route,
+            CAST(value ->> 'settled_at' AS BIGINT) AS settled_at, value ->> 'provider_id' AS provider_id,
+            value ->> 'error' AS error
+        FROM {rows}) AS said
+     WHERE mails.id = said.id AND mails.state = 'sending' AND mails.worker = said.worker
+        AND mails.attempt = said.number
+     RETURNING mails.id",
+);
+
+pub(super) static INSERT_ATTEMPTS: Sql = Sql::new(
+    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis)
+     SELECT value ->> 'id', CAST(value ->> 'number' AS BIGINT), value ->> 'worker', CAST(value ->> 'at' AS BIGINT),
+        value ->> 'route', value ->> 'phase', value ->> 'outcome', CAST(value ->> 'code' AS BIGINT),
+        value ->> 'enhanced', value ->> 'reply', CAST(value ->> 'millis' AS BIGINT)
+     FROM {rows}",
+);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: String,
+    worker: String,
+    number: u32,
+    state: &'static str,
+    due_at: Option<i64>,
+    settled_at: Option<i64>,
+    route: &'a str,
+    provider_id: Option<&'a str>,
+    error: Option<String>,
+    at: i64,
+    phase: &'static str,
+    outcome: &'static str,
+    code: Option<u16>,
+    enhanced: Option<String>,
+    reply: &'a str,
+    millis: u64,
+}
+
+impl<'a> Row<'a> {
+    fn of(settlement: &'a Settlement, now: Timestamp) -> Self {
+        let Settlement { reply, state, .. } = settlement;
+        Self {
+            id: settlement.mail.to_string(),
+            worker: settlement.worker.to_string(),
+            number: settlement.attempt,
+            state: state.as_str(),
+            due_at: settlement.due_at.map(Timestamp::millis),
+            settled_at: state.is_settled().then_some(now.millis()),
+            route: &reply.route,
+            provider_id: reply.provider_id.as_deref(),
+            error: (reply.outcome != Outcome::Accepted).then(|| reply.to_string()),
+            at: settlement.started_at.millis(),
+            phase: reply.phase.as_str(),
+            outcome: reply.outcome.as_str(),
+            code: reply.code,
+            enhanced: reply.enhanced.map(|code| code.to_string()),
+            reply: &reply.text,
+            millis: u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Settles for a group of workers.
+pub(in crate::store) async fn settle(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    settlements: &[Settlement],
+) -> Result<Vec<Settled>, StoreError> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now = clock::now();
+    let mut rows: Vec<_> = settlements.iter().map(|settlement| Row::of(settlement, now)).collect();
+    let moved = sqlx::query(SETTLE.on(dialect))
+        .bind(to_json(&rows))
+        .fetch_all(&mut *on)
+        .await
+        .doing("settle mails")?;
+    let moved: std::collections::HashSet<String> =
+        moved.iter().map(|row| Columns { table: "mails", row }.text("id")).collect::<Result<_, _>>()?;
+    let answers = rows
+        .iter()
+        .zip(settlements)
+        .map(
+            |(row, settlement)| {
+                if moved.contains(&row.id) { Settled::Now(settlement.state) } else { Settled::TooLate }
+            },
+        )
+        .collect();
+    rows.retain(|row| moved.contains(&row.id));
+    if !rows.is_empty() {
+        sqlx::query(INSERT_ATTEMPTS.on(dialect))
+            .bind(to_json(&rows))
+            .execute(on)
+            .await
+            .doing("record attempts")?;
+    }
+    Ok(answers)
+}

@@ -1,0 +1,273 @@
+//! What merchants' systems tell postroom: one document per thing, as it was given.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sqlx::AnyConnection;
+
+use super::{
+    Doing, Store, StoreError,
+    dialect::{Dialect, Sql},
+    mails::to_json,
+    row::Columns,
+    templates::{self, NewTemplateVersion},
+};
+use crate::{
+    clock,
+    mail::{MerchantId, Timestamp},
+    shop::ResourceKind,
+};
+
+/// One document to store.
+#[derive(Debug)]
+pub struct ResourceRow {
+    /// What kind of thing.
+    pub kind: ResourceKind,
+    /// The merchant's id for it.
+    pub id: String,
+    /// The brand it belongs to, for kinds that have one.
+    pub brand_id: Option<String>,
+    /// For a template: the version that this document is.
+    pub version: Option<NewTemplateVersion>,
+    /// The document.
+    pub body: Box<RawValue>,
+}
+
+/// One document as it is stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The merchant's id for it.
+    pub id: String,
+    /// The brand it belongs to.
+    pub brand_id: Option<String>,
+    /// For a template: its newest version.
+    pub version: Option<String>,
+    /// The document, JSON.
+    pub body: String,
+    /// When it was first stored.
+    pub created_at: Timestamp,
+    /// When it was last stored.
+    pub updated_at: Timestamp,
+}
+
+/// What a request for a templated mail names.
+#[derive(Debug, Default)]
+pub struct MailingSubjects {
+    /// The brand.
+    pub brand: Option<Stored>,
+    /// The template.
+    pub template: Option<Stored>,
+    /// The member.
+    pub member: Option<Stored>,
+}
+
+const COLUMNS: &str = "id, brand_id, version, body, created_at, updated_at";
+
+static UPSERT: Sql = Sql::new(
+    "INSERT INTO resources (merchant_id, kind, id, brand_id, version, body, created_at, updated_at)
+     SELECT $2, value ->> 'kind', value ->> 'id', value ->> 'brand_id', value ->> 'version', value ->> 'body', $3, $3
+     FROM {rows} WHERE true
+     ON CONFLICT (merchant_id, kind, id) DO UPDATE SET brand_id = excluded.brand_id, version = excluded.version,
+        body = excluded.body, updated_at = excluded.updated_at",
+);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    kind: &'static str,
+    id: &'a str,
+    brand_id: Option<&'a str>,
+    version: Option<&'a str>,
+    body: &'a str,
+}
+
+impl Store {
+    /// Stores one document; tells whether it is new.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn put_resource(
+        &self,
+        merchant: &MerchantId,
+        resource: &ResourceRow,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let existing =
+            sqlx::query("SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
+                .bind(merchant.as_str())
+                .bind(resource.kind.as_str())
+                .bind(&resource.id)
+                .fetch_optional(&mut *transaction)
+                .await
+                .doing("find a resource")?;
+        upsert(self.dialect, &mut transaction, merchant, std::slice::from_ref(resource)).await?;
+        transaction.commit().await.doing("commit")?;
+        Ok(existing.is_none())
+    }
+
+    /// Stores many documents, all or none. Of two with one id the later stands.
+    ///
+    /// # Errors
+    /// When the database cannot commit them.
+    pub async fn put_resources(
+        &self,
+        merchant: &MerchantId,
+        resources: &[ResourceRow],
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        upsert(self.dialect, &mut transaction, merchant, resources).await?;
+        transaction.commit().await.doing("commit")
+    }
+
+    /// Finds one document.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn resource(
+        &self,
+        merchant: &MerchantId,
+        kind: ResourceKind,
+        id: &str,
+    ) -> Result<Option<Stored>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3"
+        )))
+        .bind(merchant.as_str())
+        .bind(kind.as_str())
+        .bind(id)
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a resource")?;
+        row.map(|row| read(&Columns { table: "resources", row: &row })).transpose()
+    }
+
+    /// Lists documents of a kind by id, those after `after`, at most `limit`; only those of `brand` when it is given.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn resources(
+        &self,
+        merchant: &MerchantId,
+        kind: ResourceKind,
+        brand: Option<&str>,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = $2 AND id > $3
+                AND ($4 = '' OR brand_id = $4) ORDER BY id LIMIT $5"
+        )))
+        .bind(merchant.as_str())
+        .bind(kind.as_str())
+        .bind(after)
+        .bind(brand.unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .doing("list resources")?;
+        rows.iter().map(|row| read(&Columns { table: "resources", row })).collect()
+    }
+
+    /// Deletes one document; tells whether there was one. Mails already recorded keep their template's version.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn delete_resource(
+        &self,
+        merchant: &MerchantId,
+        kind: ResourceKind,
+        id: &str,
+    ) -> Result<bool, StoreError> {
+        sqlx::query("DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
+            .bind(merchant.as_str())
+            .bind(kind.as_str())
+            .bind(id)
+            .execute(&self.writers)
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .doing("delete a resource")
+    }
+
+    /// Finds what a request for a templated mail names, in one round trip.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn mailing_subjects(
+        &self,
+        merchant: &MerchantId,
+        brand: &str,
+        template: &str,
+        member: &str,
+    ) -> Result<MailingSubjects, StoreError> {
+        // A template's document is large and its version holds all that a mail needs: it stays in the database.
+        let rows = sqlx::query(
+            "SELECT kind, id, brand_id, version, CASE kind WHEN 'templates' THEN '' ELSE body END AS body,
+                created_at, updated_at
+             FROM resources WHERE merchant_id = $1 AND ((kind = 'brands' AND id = $2)
+                OR (kind = 'templates' AND id = $3) OR (kind = 'members' AND id = $4))",
+        )
+        .bind(merchant.as_str())
+        .bind(brand)
+        .bind(template)
+        .bind(member)
+        .fetch_all(&self.readers)
+        .await
+        .doing("find what a mail needs")?;
+        let mut subjects = MailingSubjects::default();
+        for row in &rows {
+            let columns = Columns { table: "resources", row };
+            let slot = match columns.parsed("kind")? {
+                ResourceKind::Brands => &mut subjects.brand,
+                ResourceKind::Templates => &mut subjects.template,
+                _ => &mut subjects.member,
+            };
+            *slot = Some(read(&columns)?);
+        }
+        Ok(subjects)
+    }
+}
+
+async fn upsert(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    resources: &[ResourceRow],
+) -> Result<(), StoreError> {
+    let now = clock::now();
+    let versions: Vec<_> = resources.iter().filter_map(|resource| resource.version.as_ref()).collect();
+    templates::insert(dialect, on, Some(merchant), &versions).await?;
+    // One statement may not write a row twice: the last document of an id stands.
+    let mut last = std::collections::HashMap::with_capacity(resources.len());
+    for (index, resource) in resources.iter().enumerate() {
+        last.insert((resource.kind, resource.id.as_str()), index);
+    }
+    let rows: Vec<_> = resources
+        .iter()
+        .enumerate()
+        .filter(|(index, resource)| last.get(&(resource.kind, resource.id.as_str())) == Some(index))
+        .map(|(_, resource)| Row {
+            kind: resource.kind.as_str(),
+            id: &resource.id,
+            brand_id: resource.brand_id.as_deref(),
+            version: resource.version.as_ref().map(|version| version.id.as_str()),
+            body: resource.body.get(),
+        })
+        .collect();
+    sqlx::query(UPSERT.on(dialect))
+        .bind(to_json(&rows))
+        .bind(merchant.as_str())
+        .bind(now.millis())
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("store resources")
+}
+
+fn read(columns: &Columns<'_>) -> Result<Stored, StoreError> {
+    Ok(Stored {
+        id: columns.text("id")?,
+        brand_id: columns.optional_text("brand_id")?,
+        version: columns.optional_text("version")?,
+        body: columns.text("body")?,
+        created_at: columns.time("created_at")?,
+        updated_at: columns.time("updated_at")?,
+    })
+}

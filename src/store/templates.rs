@@ -1,0 +1,140 @@
+//! Versions of templates. A version never changes, so whoever has read one may keep it.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::{
+    Doing, Store, StoreError,
+    dialect::{Dialect, Sql},
+    mails::to_json,
+    row::Columns,
+};
+use crate::{
+    clock,
+    mail::{CrashPolicy, Mailbox, MerchantId},
+    shop::{TemplateClass, TemplateSource, TemplateVersion},
+};
+
+/// A checked version to store.
+#[derive(Clone, Debug)]
+pub struct NewTemplateVersion {
+    /// Names the version among all versions of all templates.
+    pub id: String,
+    /// The template it is a version of.
+    pub template: String,
+    /// The parts, with CSS inlined.
+    pub source: TemplateSource,
+    /// The placeholders it uses.
+    pub tags: Vec<String>,
+    /// Its own `From`.
+    pub sender: Option<Mailbox>,
+    /// What it is for.
+    pub class: TemplateClass,
+    /// What to do with its mails when a crash left their outcome unknown.
+    pub on_crash: CrashPolicy,
+    /// The language it is written in.
+    pub language: Option<String>,
+}
+
+static INSERT: Sql = Sql::new(
+    "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, on_crash,
+        language, created_at)
+     SELECT value ->> 'id', value ->> 'merchant', value ->> 'template', value ->> 'subject', value ->> 'html',
+        value ->> 'text', value ->> 'tags', value ->> 'sender', value ->> 'class', value ->> 'on_crash',
+        value ->> 'language', $2
+     FROM {rows} WHERE true ON CONFLICT (id) DO NOTHING",
+);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    merchant: Option<&'a str>,
+    template: &'a str,
+    subject: &'a str,
+    html: &'a str,
+    text: Option<&'a str>,
+    tags: &'a [String],
+    sender: Option<&'a Mailbox>,
+    class: &'static str,
+    on_crash: &'static str,
+    language: Option<&'a str>,
+}
+
+/// Inserts versions that are not there yet.
+pub(super) async fn insert(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: Option<&MerchantId>,
+    versions: &[&NewTemplateVersion],
+) -> Result<(), StoreError> {
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = versions
+        .iter()
+        .map(|version| Row {
+            id: &version.id,
+            merchant: merchant.map(MerchantId::as_str),
+            template: &version.template,
+            subject: &version.source.subject,
+            html: &version.source.html,
+            text: version.source.text.as_deref(),
+            tags: &version.tags,
+            sender: version.sender.as_ref(),
+            class: version.class.as_str(),
+            on_crash: version.on_crash.as_str(),
+            language: version.language.as_deref(),
+        })
+        .collect();
+    sqlx::query(INSERT.on(dialect))
+        .bind(to_json(&rows))
+        .bind(clock::now().millis())
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("store template versions")
+}
+
+impl Store {
+    /// Stores a built-in template's version unless it is there.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
+        let mut writer = self.writers.acquire().await.doing("be reached")?;
+        insert(self.dialect, &mut writer, None, &[version]).await
+    }
+
+    /// Reads a version.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn template_version(&self, id: &str) -> Result<Option<TemplateVersion>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, template_id, subject, html, text, tags, sender, class, on_crash, language
+             FROM template_versions WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.readers)
+        .await
+        .doing("read a template version")?;
+        row.map(|row| read(&Columns { table: "template_versions", row: &row })).transpose()
+    }
+}
+
+fn read(columns: &Columns<'_>) -> Result<TemplateVersion, StoreError> {
+    Ok(TemplateVersion {
+        id: columns.text("id")?,
+        template: columns.text("template_id")?,
+        source: TemplateSource {
+            subject: columns.text("subject")?,
+            html: columns.text("html")?,
+            text: columns.optional_text("text")?,
+        },
+        tags: columns.json("tags")?,
+        sender: columns.optional_json("sender")?,
+        class: columns.parsed("class")?,
+        on_crash: columns.parsed("on_crash")?,
+        language: columns.optional_text("language")?,
+    })
+}

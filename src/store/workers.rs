@@ -1,0 +1,113 @@
+//! Worker processes and their heartbeats: who is alive, and whose claims stand.
+
+use std::time::Duration;
+
+use super::{Doing, Store, StoreError, row::Columns};
+use crate::{
+    clock,
+    mail::{Timestamp, WorkerId},
+};
+
+/// A worker process as the database knows it.
+#[derive(Clone, Debug)]
+pub struct WorkerRecord {
+    /// One start of one process.
+    pub id: WorkerId,
+    /// The machine's name.
+    pub host: String,
+    /// The process's id there.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it was last heard of.
+    pub heartbeat_at: Timestamp,
+}
+
+impl Store {
+    /// Records a worker process, or that it still lives.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn beat(&self, worker: WorkerId, host: &str, pid: u32) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO workers (id, host, pid, started_at, heartbeat_at) VALUES ($1, $2, $3, $4, $4)
+             ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at",
+        )
+        .bind(worker.to_string())
+        .bind(host)
+        .bind(i64::from(pid))
+        .bind(clock::now().millis())
+        .execute(&self.writers)
+        .await
+        .map(drop)
+        .doing("record a heartbeat")
+    }
+
+    /// Removes a worker that has drained.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn sign_off(&self, worker: WorkerId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM workers WHERE id = $1")
+            .bind(worker.to_string())
+            .execute(&self.writers)
+            .await
+            .map(drop)
+            .doing("sign a worker off")
+    }
+
+    /// Forgets workers that were last heard of longer ago than `silence` and hold no claim.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn forget_dead_workers(&self, silence: Duration) -> Result<u64, StoreError> {
+        sqlx::query(
+            "DELETE FROM workers WHERE heartbeat_at < $1
+                AND NOT EXISTS (SELECT 1 FROM mails WHERE mails.worker = workers.id)",
+        )
+        .bind((clock::now() - silence).millis())
+        .execute(&self.writers)
+        .await
+        .map(|done| done.rows_affected())
+        .doing("forget dead workers")
+    }
+
+    /// Records a bell that named no job.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn record_dropped_bell(&self, id: &str, reason: &str) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO dropped_bells (id, reason, at) VALUES ($1, $2, $3)")
+            .bind(id)
+            .bind(reason)
+            .bind(clock::now().millis())
+            .execute(&self.writers)
+            .await
+            .map(drop)
+            .doing("record a dropped bell")
+    }
+
+    /// The workers that are known.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, host, pid, started_at, heartbeat_at FROM workers ORDER BY started_at")
+                .fetch_all(&self.readers)
+                .await
+                .doing("list workers")?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { table: "workers", row };
+                Ok(WorkerRecord {
+                    id: columns.parsed("id")?,
+                    host: columns.text("host")?,
+                    pid: u32::try_from(columns.integer("pid")?).unwrap_or(0),
+                    started_at: columns.time("started_at")?,
+                    heartbeat_at: columns.time("heartbeat_at")?,
+                })
+            })
+            .collect()
+    }
+}
