@@ -130,7 +130,8 @@ impl Connection {
 
     fn read_line(&mut self) -> Outcome<&str> {
         self.line.clear();
-        if self.reader.read_line(&mut self.line)? == 0 {
+        let read = self.reader.read_line(&mut self.line);
+        if read.map_err(|error| format!("no answer within {PATIENCE:?}: {error}"))? == 0 {
             return Err("the server closed the connection".into());
         }
         Ok(self.line.trim_end())
