@@ -1,0 +1,151 @@
+"""Starts the servers that a measurement needs, each private to it, and ends them whatever happens.
+
+Used by benches/run. Everything listens on 127.0.0.1 on a free port, keeps its files in the scratch folder of its
+`Bench`, and is ended by its own pid when that is left: at the end, on a failure, on Ctrl-C.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+TOOLS = pathlib.Path(__file__).resolve().parent.parent / "target/test-tools"
+PATIENCE = 300  # seconds that any one phase may take
+
+
+class Failed(Exception):
+    """The measurement cannot go on; the message says why."""
+
+
+class Bench:
+    """One row's scratch folder and processes; leaving it ends and removes all of them."""
+
+    def __init__(self, name, mails):
+        self.name, self.mails = name, mails
+        self.undo = contextlib.ExitStack()
+
+    def __enter__(self):
+        # Not /tmp: where that is memory, a flush to disk costs nothing.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="postroom-bench-", dir="/var/tmp"))
+        self.undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder.chmod(0o755)
+        return self
+
+    def __exit__(self, *_):
+        self.undo.close()
+
+    def start(self, name, command, stop=signal.SIGTERM, **options):
+        """Starts a process whose output goes to `<name>.out` and `<name>.err`."""
+        with open(self.path(f"{name}.out"), "w") as out, open(self.path(f"{name}.err"), "w") as err:
+            options = {"stdin": subprocess.DEVNULL, **options}
+            process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=err, **options)
+        process.name = name
+        self.undo.callback(end, process, stop)
+        return process
+
+    def path(self, name):
+        return self.folder / name.replace(" ", "-")
+
+    def wait(self, process, what, condition):
+        """Asks every 10 ms until the condition holds, and returns what it returned."""
+        deadline = time.monotonic() + PATIENCE
+        while not (value := condition()):
+            if process.poll() is not None or time.monotonic() > deadline:
+                log = self.path(f"{process.name}.err").read_text()[-2000:]
+                raise Failed(f"{self.name}: waited for {what}; {process.name} wrote:\n{log}")
+            time.sleep(0.01)
+        return value
+
+    def wait_for_line(self, process, pattern):
+        out = self.path(f"{process.name}.out")
+        return self.wait(process, f"“{pattern}”", lambda: re.search(pattern, out.read_text()))
+
+
+def end(process, stop=signal.SIGTERM):
+    """Asks a process to stop, and ends it when it does not within ten seconds."""
+    if process.poll() is None:
+        process.send_signal(stop)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+            return
+        process.kill()
+        process.wait()
+
+
+def run(command, **options):
+    """Runs a command to its end and returns what it printed."""
+    options = {"timeout": PATIENCE, "capture_output": True, "text": True, **options}
+    try:
+        return subprocess.run([str(word) for word in command], check=True, **options).stdout
+    except subprocess.CalledProcessError as error:
+        raise Failed(f"{command[0]} ended with status {error.returncode}:\n{error.stderr[-2000:]}") from None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def unprivileged():
+    """PostgreSQL refuses to run as root."""
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def start_redis(bench):
+    port = free_port()
+    redis = bench.start("redis", [
+        "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", bench.folder,
+        "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
+    ])  # fmt: skip
+    bench.wait(redis, "Redis", lambda: answers(port))
+    return port
+
+
+def start_postgres(bench):
+    """Starts a cluster of its own with PostgreSQL's defaults, so every commit is flushed to disk."""
+    binaries = pathlib.Path(os.environ.get("POSTGRES_BIN") or max(pathlib.Path("/usr/lib/postgresql").glob("*/bin")))
+    home, port = bench.path("postgres"), free_port()
+    home.mkdir()
+    if unprivileged():
+        shutil.chown(home, "nobody", "nogroup")
+    run([binaries / "initdb", "-D", home, "-U", "postgres", "-A", "trust", "-E", "UTF8"], cwd=home, **unprivileged())
+    arguments = ["-D", home, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={home}"]
+    postgres = bench.start("postgres", [binaries / "postgres", *arguments], signal.SIGINT, cwd=home, **unprivileged())
+    log = bench.path("postgres.err")
+    bench.wait(postgres, "PostgreSQL", lambda: "ready to accept connections" in log.read_text())
+    return f"postgres://postgres@127.0.0.1:{port}/postgres"
+
+
+class Sink:
+    """Postfix's smtp-sink; it writes how many messages it took, and that is what counts as delivered."""
+
+    def __init__(self, bench):
+        self.bench, self.port = bench, free_port()
+        self.process = bench.start("sink", [TOOLS / "smtp-sink", "-c", f"127.0.0.1:{self.port}", 1024])
+        bench.wait(self.process, "smtp-sink", lambda: answers(self.port))
+        self.counts = open(bench.path("sink.out"), "rb")
+        bench.undo.callback(self.counts.close)
+
+    def messages(self):
+        size = self.counts.seek(0, os.SEEK_END)
+        self.counts.seek(max(0, size - 200))
+        counts = re.findall(rb"mesg=(\d+)\r", self.counts.read())
+        return int(counts[-1]) if counts else 0
+
+    def wait_for(self, count):
+        """Waits for this many messages in all, and returns when they were there."""
+        self.bench.wait(self.process, f"{count} messages", lambda: self.messages() >= count)
+        return time.monotonic()
