@@ -195,7 +195,7 @@ pub(super) async fn send_mail(
             &MailAnswer { message: "Request successful", data: BTreeMap::from([(draft.identifier, queued)]) },
         );
         let answered = holder.map(|holder| (holder, answer.clone()));
-        app.store.record(Recording { mails: vec![mail], answer: answered }).await?;
+        app.store.record(Recording { mails: vec![mail], answer: answered, ..Recording::default() }).await?;
         METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
         app.ring(&[bell]).await;
         Ok(answer)

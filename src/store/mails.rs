@@ -7,7 +7,7 @@ mod settle;
 
 pub use claim::Claim;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
-pub use record::{Recorded, Recording};
+pub use record::{Guard, Recorded, Recording};
 pub use settle::{Settled, Settlement};
 
 pub(super) use claim::{ClaimRequest, claim};

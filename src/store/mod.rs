@@ -26,7 +26,9 @@ use sqlx::{
 
 pub use bells::Ringing;
 pub use idempotency::{Answer, KeyHolder, Reservation};
-pub use mails::{Attempt, Claim, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement};
+pub use mails::{
+    Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
+};
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;

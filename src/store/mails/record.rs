@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 use sqlx::AnyConnection;
 
 use crate::{
-    mail::{BatchId, Mailbox, NewMail},
+    clock,
+    mail::{BatchId, Mailbox, MerchantId, NewMail},
+    shop::ResourceKind,
     store::{
         Doing, KeyHolder, Store, StoreError,
         dialect::{Dialect, Sql},
@@ -20,17 +22,42 @@ use crate::{
 const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
 
 /// What one request records: all of it or nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recording {
+    /// What must still be so; it moves on in the same transaction.
+    pub guard: Option<Guard>,
     /// The mails.
     pub mails: Vec<NewMail>,
     /// The answer to keep for the request's idempotency key.
     pub answer: Option<(KeyHolder, Answer)>,
 }
 
-/// The rows are committed.
+/// A document that must not have changed since the rules were asked, and what becomes of it.
+#[derive(Debug)]
+pub enum Guard {
+    /// A document is replaced, if it is still what it was.
+    Replace {
+        /// Whose document.
+        merchant: MerchantId,
+        /// What kind of thing.
+        kind: ResourceKind,
+        /// The merchant's id for it.
+        id: String,
+        /// The document as the rules saw it.
+        was: String,
+        /// The document as it shall be.
+        becomes: String,
+    },
+}
+
+/// What came of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recorded;
+pub enum Recorded {
+    /// The rows are committed.
+    Committed,
+    /// The guard did not hold any more; nothing was recorded. Ask the rules again.
+    Outdated,
+}
 
 impl Store {
     /// Records what a request asked for, together with its answer.
@@ -113,13 +140,48 @@ pub(in crate::store) async fn record(
     on: &mut AnyConnection,
     recordings: &[Recording],
 ) -> Result<Vec<Recorded>, StoreError> {
-    let rows: Vec<_> = recordings.iter().flat_map(|recording| &recording.mails).map(Row::of).collect();
+    let mut outcomes = Vec::with_capacity(recordings.len());
+    for recording in recordings {
+        let holds = match &recording.guard {
+            Some(guard) => pass(on, guard).await?,
+            None => true,
+        };
+        outcomes.push(if holds { Recorded::Committed } else { Recorded::Outdated });
+    }
+    let standing = || {
+        recordings
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| **outcome == Recorded::Committed)
+            .map(|(r, _)| r)
+    };
+    let rows: Vec<_> = standing().flat_map(|recording| &recording.mails).map(Row::of).collect();
     if !rows.is_empty() {
         sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).execute(&mut *on).await.doing("record mails")?;
     }
-    let answers: Vec<_> = recordings.iter().filter_map(|recording| recording.answer.as_ref()).collect();
+    let answers: Vec<_> = standing().filter_map(|recording| recording.answer.as_ref()).collect();
     idempotency::keep(dialect, on, &answers).await?;
-    Ok(vec![Recorded; recordings.len()])
+    Ok(outcomes)
+}
+
+/// Moves what a guard watches on; tells whether it still held.
+async fn pass(on: &mut AnyConnection, guard: &Guard) -> Result<bool, StoreError> {
+    match guard {
+        Guard::Replace { merchant, kind, id, was, becomes } => sqlx::query(
+            "UPDATE resources SET body = $5, updated_at = $6
+             WHERE merchant_id = $1 AND kind = $2 AND id = $3 AND body = $4",
+        )
+        .bind(merchant.as_str())
+        .bind(kind.as_str())
+        .bind(id)
+        .bind(was)
+        .bind(becomes)
+        .bind(clock::now().millis())
+        .execute(on)
+        .await
+        .map(|done| done.rows_affected() == 1)
+        .doing("replace a document"),
+    }
 }
 
 /// The JSON that `{rows}` unfolds.
