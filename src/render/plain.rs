@@ -67,8 +67,11 @@ struct Page {
     text: String,
     /// Characters on the current line.
     column: usize,
+    /// A gap was seen since the last word.
     space: bool,
+    /// Line ends to be written.
     newlines: usize,
+    /// A list item has begun.
     dash: bool,
     /// The link that is open: where it goes and where its text began.
     link: Option<(String, usize)>,
@@ -183,9 +186,11 @@ impl Page {
         self.column += length;
     }
 
-    /// Leaves at least so many line ends before the next word.
+    /// Leaves at least so many line ends before the next word; a paragraph does not part an item from its dash.
     fn leave(&mut self, newlines: usize) {
-        self.newlines = self.newlines.max(newlines);
+        if !self.dash {
+            self.newlines = self.newlines.max(newlines);
+        }
     }
 
     fn line_break(&mut self) {
@@ -250,4 +255,65 @@ fn decode(raw: &str) -> String {
     }
     decoded.push_str(rest);
     decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn html_becomes_text_as_a_person_would_write_it() {
+        for (html, expected) in [
+            ("<h1>A</h1><p>b\n c</p>  <div>d</div><div>e</div>", "A\n\nb c\n\nd\ne\n"),
+            ("a<br>b<br/><br>c", "a\nb\n\nc\n"),
+            ("<ul><li>a</li><li><p>b</p></li></ul>c", "- a\n- b\n\nc\n"),
+            ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc\n"),
+            (
+                "<a href=\"https://x.example/?a=1&amp;b=2\">Go <b>on</b></a>.",
+                "Go on <https://x.example/?a=1&b=2>.\n",
+            ),
+            ("<a href='https://x.example'>https://x.example</a>", "https://x.example\n"),
+            ("<a href=\"mailto:a@b.example\">a@b.example</a> <a href=#top>up</a>", "a@b.example up\n"),
+            ("<a href=https://x.example><img src=a.png alt=\"A cup\"></a>", "A cup <https://x.example>\n"),
+            ("<a href=https://x.example><img src=a.png></a>", "<https://x.example>\n"),
+            ("<a href=https://x.example>open", "open <https://x.example>\n"),
+            ("<title>t</title><style>p{}</style><script>x</script><!-- c -->a", "a\n"),
+            ("<div style=\"color:red; DISPLAY: none !important\"><div>x</div>y</div>z", "z\n"),
+            ("&euro;&nbsp;5 &#x26; &lt;b&gt; &bogus; R&D &amp", "€ 5 & <b> &bogus; R&D &amp\n"),
+            ("a&zwnj;&nbsp;&zwnj;&nbsp;&shy;b", "a b\n"),
+            ("a<hr>b", "a\n\n---\n\nb\n"),
+            ("<pre>a  b\n  c</pre>d", "a  b\n  c\n\nd\n"),
+            ("1 < 2 & 3 > 2", "1 < 2 & 3 > 2\n"),
+            ("", ""),
+        ] {
+            assert_eq!(from_html(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn lines_are_broken_before_column_78() {
+        let text = from_html(&format!(
+            "<p>{}</p><a href=\"https://x.example/{}\">x</a>",
+            "word ".repeat(100),
+            "y".repeat(200)
+        ));
+        assert!(
+            text.lines().filter(|line| !line.contains("https")).all(|line| line.chars().count() <= WIDTH)
+        );
+        assert!(text.contains(&format!("<https://x.example/{}>", "y".repeat(200))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_html_becomes_text_without_a_panic_and_without_losing_a_link(pieces in prop::collection::vec(prop::sample::select(vec![
+            "<a href=u>", "</a>", "<p>", "</p>", "<li>", "<b style='display:none'>", "</b>", "<pre>", "</pre>", "&", "&amp;", "&#0;", "&#xD800;",
+            "&#99999999;", ";", "é", "日 ", " ", "\n", "<br>", "<", ">", "<td>", "<!--", "-->", "x", "<img alt='", "'>", "<a href=\"&eacute;\">",
+        ]), 0..40)) {
+            from_html(&pieces.concat());
+            let visible: Vec<_> = pieces.into_iter().filter(|piece| ["<p>", "</p>", "</a>", "x", "<a href=u>", "<li>", "<td>"].contains(piece)).collect();
+            let text = from_html(&visible.concat());
+            prop_assert_eq!(text.matches("<u>").count(), visible.iter().filter(|piece| **piece == "<a href=u>").count());
+        }
+    }
 }

@@ -35,6 +35,9 @@ const MOST_OPEN_FORMATTING: usize = 50;
 /// The bound on rules times elements.
 const MOST_WORK: usize = 4_000_000;
 
+/// How many attributes of a tag selectors may ask for; a parser compares each with all before it.
+const MOST_ATTRIBUTES: usize = 100;
+
 const FORMATTING: [&str; 14] =
     ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"];
 const VOID: [&str; 14] = [
@@ -138,7 +141,7 @@ impl Skeleton {
 
     fn start(&mut self, masked: &str, tag: &Tag<'_>) {
         let _ = write!(self.html, "<{} {NUMBER}=\"{}\"", tag.name, self.tags.len());
-        for attribute in &tag.attributes {
+        for attribute in tag.attributes.iter().take(MOST_ATTRIBUTES) {
             let value = &masked[attribute.value.clone()];
             if !attribute.name.eq_ignore_ascii_case("style") && !attribute.name.eq_ignore_ascii_case(NUMBER) {
                 let _ = write!(self.html, " {}=\"{}\"", attribute.name, value.replace('"', "&quot;"));
@@ -299,6 +302,8 @@ mod tests {
         assert!(inline(&format!("{css}{}", "<b>".repeat(51))).is_err());
         let rules = "p{color:red}".repeat(2000);
         assert!(inline(&format!("<style>{rules}</style>{}", "<p></p>".repeat(2000))).is_err());
+        let properties: String = (0..600).map(|number| format!("a{number}:b;")).collect();
+        assert!(inline(&format!("<style>p{{{properties}}}</style><p>")).is_err());
         assert!(inline(&format!("{css}{}", "<p>a</p>".repeat(20_000))).is_ok());
     }
 }

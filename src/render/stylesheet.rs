@@ -1,9 +1,13 @@
 //! Reads the style sheets of a template: refuses broken ones and makes placeholders in them pass through CSS.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::syntax::{Mustache, Role, fault_at, inner};
 use super::{Part, TemplateFault};
+
+/// css-inline compares each property of an element with all it has.
+const MOST_PROPERTIES: usize = 500;
 
 /// The content of one `<style>`.
 pub(super) struct Sheet {
@@ -41,6 +45,14 @@ pub(super) fn read(html: &str, range: Range<usize>, mustaches: &[Mustache]) -> R
     css.push_str(&html[done..range.end]);
     if is_inlinable {
         check_balance(&css).map_err(|message| fault_at(Part::Html, html, range.start, message))?;
+        if properties(&css) > MOST_PROPERTIES {
+            return Err(fault_at(
+                Part::Html,
+                html,
+                range.start,
+                "the style sheet has too many different properties",
+            ));
+        }
         sheet.weight = css.bytes().filter(|byte| matches!(byte, b'{' | b';' | b',' | b':')).count();
         sheet.inlinable = css;
     }
@@ -70,6 +82,12 @@ fn is_plain_path(path: &str) -> bool {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
     };
     path.split('.').all(is_name) && !path.starts_with("this")
+}
+
+/// How many different properties a style sheet sets, at most.
+fn properties(css: &str) -> usize {
+    let names = css.split(['{', ';']).filter_map(|rest| rest.split_once(':')).map(|(name, _)| name.trim());
+    names.collect::<HashSet<_>>().len()
 }
 
 /// Whether braces, strings and comments are closed.

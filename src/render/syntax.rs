@@ -56,10 +56,8 @@ pub(super) fn mustaches(part: Part, source: &str) -> Result<Vec<Mustache>, Templ
             continue;
         }
         let refuse = |message: &str| fault_at(part, source, start, message);
-        let mustache = read(source, start).map_err(|message| refuse(message))?;
-        nesting
-            .enter(mustache.role, inner(&source[mustache.range.clone()]))
-            .map_err(|message| refuse(message))?;
+        let mustache = read(source, start).map_err(&refuse)?;
+        nesting.enter(mustache.role, inner(&source[mustache.range.clone()])).map_err(&refuse)?;
         at = mustache.range.end;
         found.push(mustache);
         if found.len().saturating_mul(source.len()) > MOST_WORK {
