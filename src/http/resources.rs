@@ -98,7 +98,13 @@ pub(super) async fn put(
 ) -> Result<Response, Refusal> {
     let kind = kind_of(&kind)?;
     caller.may(Ability::ResourcesWrite)?;
-    let row = check(kind, &id, body.parse()?, &app.config.render).map_err(Refusal::invalid)?;
+    let given = body.parse()?;
+    let limits = app.config.render.clone();
+    // A hostile template can take a second to check.
+    let row = tokio::task::spawn_blocking(move || check(kind, &id, given, &limits))
+        .await
+        .map_err(|_| Refusal::unavailable())?
+        .map_err(Refusal::invalid)?;
     check_brand(&app, &caller, &row).await?;
     let is_new = app.store.put_resource(&caller.merchant.id, &row).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -251,10 +257,13 @@ pub(super) async fn preview(
     caller.may(Ability::ResourcesRead)?;
     let request: PreviewRequest = body.parse()?;
     let version = newest_version(&app, &caller, &id).await?;
-    let (content, missing) = app
-        .renderer
-        .preview(&version.source, &Value::Object(request.user))
-        .map_err(|error| Refusal::field("user", error.to_string()))?;
+    // A hostile template can take a second.
+    let (content, missing) = tokio::task::spawn_blocking(move || {
+        app.renderer.preview(&version.source, &Value::Object(request.user))
+    })
+    .await
+    .map_err(|_| Refusal::unavailable())?
+    .map_err(|error| Refusal::field("user", error.to_string()))?;
     Ok(Json(PreviewAnswer { subject: content.subject, html: content.html, text: content.text, missing }))
 }
 
