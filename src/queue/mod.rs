@@ -185,7 +185,7 @@ pub struct QueueSettings {
     /// How long a worker may be silent before its bells ring elsewhere.
     #[serde(with = "crate::mail::duration")]
     pub lease: Duration,
-    /// How long [`Queue::enqueue`] waits for Redis.
+    /// How long [`Queue::enqueue`] waits for Redis to take 500 bells.
     #[serde(with = "crate::mail::duration", default = "two_seconds")]
     pub enqueue_timeout: Duration,
 }
