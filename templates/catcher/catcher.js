@@ -19,7 +19,7 @@ function localTimes(part) {
   for (const time of part.querySelectorAll("time")) {
     const date = new Date(time.dateTime);
     time.title = time.dateTime;
-    if (time.hasAttribute("data-long")) time.textContent = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+    if (time.hasAttribute("data-long")) time.textContent = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
     else if (date.toDateString() === new Date().toDateString()) time.textContent = date.toLocaleTimeString(undefined, { timeStyle: "medium", hourCycle: "h23" });
     else time.textContent = date.toLocaleDateString(undefined, { day: "numeric", month: "short" });
   }

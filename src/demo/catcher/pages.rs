@@ -264,8 +264,8 @@ fn first_mail(house: &House) -> String {
     };
     let login = if options.credentials.is_some() { " --user NAME:PASSWORD" } else { "" };
     format!(
-        "printf 'From: shop@example.com\\r\\nTo: you@example.com\\r\\nSubject: Hello\\r\\n\\r\\nIt works.\\r\\n' |\n  \
-         curl {scheme}://{}{tls}{login} --mail-from shop@example.com --mail-rcpt you@example.com -T -",
+        "printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' |\n  \
+         curl {scheme}://{}{tls}{login} --mail-from shop@a.test --mail-rcpt you@b.test -T -",
         house.smtp
     )
 }

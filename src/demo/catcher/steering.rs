@@ -35,7 +35,7 @@ pub enum Conduct {
     Busy,
 }
 
-/// Every word with what it does, in the order of the help page. A word that begins with another comes first.
+/// Every word with what it does, in the order of the help page.
 pub const TABLE: [(&str, Conduct, &str); 10] = [
     ("ok", Conduct::Accept, "Takes the mail, as with every word that is not in this table."),
     (
@@ -43,10 +43,10 @@ pub const TABLE: [(&str, Conduct, &str); 10] = [
         Conduct::GreylistOnce,
         "451 4.7.1 to the first RCPT of that address, afterwards it is taken.",
     ),
-    ("defer-data", Conduct::DeferData, "451 4.3.0 after the final dot."),
     ("defer", Conduct::Defer, "451 4.3.0 to every RCPT."),
-    ("reject-data", Conduct::RejectData, "554 5.6.0 after the final dot."),
+    ("defer-data", Conduct::DeferData, "451 4.3.0 after the final dot."),
     ("reject", Conduct::Reject, "550 5.1.1 to every RCPT."),
+    ("reject-data", Conduct::RejectData, "554 5.6.0 after the final dot."),
     ("slow", Conduct::Slow(SLOW), "Waits 2 seconds before the final reply; slow-500 waits 500 milliseconds."),
     ("hang-up", Conduct::HangUp, "Closes the connection at RCPT without a reply."),
     (
@@ -61,7 +61,9 @@ impl Conduct {
     /// Reads the local part of `address`: a word of [`TABLE`], in any case, alone or followed by `+` or `-` and anything.
     pub fn of(address: &str) -> Self {
         let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
-        TABLE.iter().find_map(|(word, conduct, _)| conduct.told_by(word, local)).unwrap_or(Self::Accept)
+        let told = TABLE.iter().filter_map(|(word, conduct, _)| Some((word, conduct.told_by(word, local)?)));
+        // `reject-data` is also `reject` and something: the longer word is meant.
+        told.max_by_key(|(word, _)| word.len()).map_or(Self::Accept, |(_, conduct)| conduct)
     }
 
     fn told_by(self, word: &str, local: &str) -> Option<Self> {

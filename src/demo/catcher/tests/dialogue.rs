@@ -121,7 +121,7 @@ async fn dots_survive_and_a_refused_message_leaves_the_dialogue_in_step() {
     let big = "0123456789\r\n".repeat(300);
     for (content, begins) in [
         ("..\r\n..dot\r\nQUIT\r\n.", "250 2.0.0"),
-        ("bare\nline feed\r\n.", "554 5.6.0"),
+        ("bare\n.\r\nQUIT\r\n.", "554 5.6.0"),
         (&*format!("{long}\r\n."), "554 5.6.0"),
         (&*format!("{big}."), "552 5.3.4"),
         ("fine\r\n.", "250 2.0.0"),
