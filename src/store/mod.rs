@@ -7,6 +7,7 @@
 mod bells;
 mod dialect;
 mod group_commit;
+mod group_read;
 mod idempotency;
 mod mails;
 mod merchants;
@@ -36,6 +37,7 @@ pub use workers::WorkerRecord;
 
 use dialect::Dialect;
 use group_commit::GroupCommit;
+use group_read::GroupRead;
 
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
@@ -100,6 +102,9 @@ pub enum StoreError {
     /// The schema is older than this version and `database.migrate` is off.
     #[error("the schema is not up to date; run `postroom migrate`")]
     Outdated,
+    /// The group that this call was part of failed; another of its members has the cause.
+    #[error("the database could not serve a group of calls")]
+    Group,
     /// The group commit has ended: the process is stopping.
     #[error("the store is closed")]
     Closed,
@@ -112,6 +117,7 @@ pub struct Store {
     readers: AnyPool,
     writers: AnyPool,
     group: Arc<GroupCommit>,
+    group_read: GroupRead,
 }
 
 impl Store {
@@ -144,7 +150,8 @@ impl Store {
         let writers = pool(dialect.writers(settings.connections)).await?;
         let readers = pool(settings.connections.max(1)).await?;
         let group = Arc::new(GroupCommit::start(dialect, writers.clone()));
-        Ok(Self { dialect, readers, writers, group })
+        let group_read = GroupRead::start(dialect, readers.clone());
+        Ok(Self { dialect, readers, writers, group, group_read })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.
