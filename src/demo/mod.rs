@@ -108,6 +108,7 @@ fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<(
     terminal.entry("API docs", &format!("{}/docs", addresses.api), "every endpoint, readable")?;
     terminal.entry("Catcher", &addresses.catcher_page, "every mail, as a mail program shows it")?;
     terminal.entry("", &format!("{}/help", addresses.catcher_page), "what an address does to a mail")?;
+    terminal.entry("SMTP", &addresses.catcher.to_string(), "the catcher takes mail from any program")?;
     terminal.entry("Log", &addresses.log.display().to_string(), "")?;
     terminal.entry("Merchant", shop::MERCHANT, shop::NAME)?;
     terminal.entry("Token", &addresses.token, "")?;

@@ -30,6 +30,8 @@ use crate::{
 const API_PORT: u16 = 8025;
 /// Where the catcher's page is when nobody else listens there.
 const PAGE_PORT: u16 = 8027;
+/// Where the catcher speaks SMTP when nobody else listens there or on [`PAGE_PORT`].
+const SMTP_PORT: u16 = 8028;
 /// How often a port that was free a moment ago may turn out to be taken.
 const TRIES: u32 = 5;
 
@@ -47,6 +49,8 @@ pub(super) struct Addresses {
     pub(super) api: String,
     /// Where the caught mails are shown; no slash at its end.
     pub(super) catcher_page: String,
+    /// Where the catcher speaks SMTP.
+    pub(super) catcher: SocketAddr,
     /// The merchant's bearer token.
     pub(super) token: String,
     /// Where the daemon writes its log.
@@ -67,6 +71,7 @@ impl Stage {
         let addresses = Addresses {
             api: format!("http://{api}"),
             catcher_page: format!("http://{page}"),
+            catcher: catcher.smtp_addr(),
             token,
             log: log_file,
         };
@@ -117,12 +122,13 @@ fn start_log(settings: &LogSettings, file: &Path) -> anyhow::Result<()> {
 }
 
 async fn start_catcher() -> io::Result<Catcher> {
-    let page = |port| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let options = CatcherOptions { http: page(PAGE_PORT), ..CatcherOptions::default() };
-    match Catcher::start(options.clone()).await {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Catcher::start(CatcherOptions { http: page(0), ..options }).await
-        }
+    let on = |smtp: u16, page: u16| CatcherOptions {
+        smtp: SocketAddr::from((Ipv4Addr::LOCALHOST, smtp)),
+        http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, page))),
+        ..CatcherOptions::default()
+    };
+    match Catcher::start(on(SMTP_PORT, PAGE_PORT)).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Catcher::start(on(0, 0)).await,
         started => started,
     }
 }
