@@ -18,6 +18,7 @@ mod architecture;
 mod auth;
 mod command_line;
 mod crash;
+mod demo;
 mod envelopes;
 mod first_mail;
 mod idempotency;
