@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::mail::{Address, Mailbox, Timestamp};
-use crate::shop::{TemplateSource, TemplateVersion};
+use crate::mail::{Address, CrashPolicy, Mailbox, Timestamp};
+use crate::shop::{TemplateClass, TemplateSource, TemplateVersion};
 
 fn source(subject: &str, html: &str, text: Option<&str>) -> TemplateSource {
     TemplateSource { subject: subject.to_owned(), html: html.to_owned(), text: text.map(str::to_owned) }
@@ -13,9 +13,16 @@ fn source(subject: &str, html: &str, text: Option<&str>) -> TemplateSource {
 
 fn version(subject: &str, html: &str, text: Option<&str>) -> TemplateVersion {
     let source = source(subject, html, text);
+    let checked = check(&source, &RenderLimits::default()).unwrap();
     TemplateVersion {
         id: format!("{source:?}"),
-        source: check(&source, &RenderLimits::default()).unwrap().source,
+        template: "test".to_owned(),
+        source: checked.source,
+        tags: checked.tags,
+        sender: None,
+        class: TemplateClass::Transactional,
+        on_crash: CrashPolicy::Resend,
+        language: None,
     }
 }
 
