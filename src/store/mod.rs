@@ -10,6 +10,7 @@ mod group_commit;
 mod idempotency;
 mod mails;
 mod merchants;
+mod orders;
 mod resources;
 mod row;
 mod templates;
@@ -30,6 +31,7 @@ pub use mails::{
     Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
 pub use workers::WorkerRecord;

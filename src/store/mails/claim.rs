@@ -45,7 +45,7 @@ static CLAIM: Sql = Sql::new(
      FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker FROM {rows}) AS asked
      WHERE mails.id = asked.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
      RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-        tags, on_crash, recorded_at, attempt",
+        tags, on_crash, order_id, recorded_at, attempt",
 );
 
 static STATES: Sql = Sql::new("SELECT id, state FROM mails WHERE id IN (SELECT value ->> 'id' FROM {rows})");
@@ -133,6 +133,7 @@ fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         message_id: columns.text("message_id")?,
         values: columns.text("tags")?,
         on_crash: columns.parsed("on_crash")?,
+        order: columns.optional_text("order_id")?,
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
     })
