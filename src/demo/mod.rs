@@ -1,4 +1,6 @@
-//! The embedded demonstration.
+//! The demonstration that needs nothing installed: what `postroom demo` brings along besides the daemon itself.
+
+pub mod catcher;
 
 use crate::config::Config;
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Doing, KeyHolder, Moved, Store, StoreError, Stored, row::Columns};
 use crate::{
     clock,
-    mail::{Address, MailId, MailState, MerchantId, Timestamp},
+    mail::{Address, MailEvent, MailId, MailState, MerchantId, Timestamp},
     shop::{
         ResourceKind,
         order::{OrderTemplate, Workflow, WorkflowState},
@@ -203,8 +203,8 @@ impl Store {
         rows.iter().map(|row| read(&Columns { table: "order_audit", row })).collect()
     }
 
-    /// Fails a mail that the queue did not take, unless a worker has it already. The answer that was kept for its
-    /// request goes with it.
+    /// Fails a mail that the queue did not take ([`MailEvent::Undispatched`]), unless a worker has it already. The answer
+    /// that was kept for its request goes with it.
     ///
     /// # Errors
     /// When the database cannot commit it; then the mail is sent later.
@@ -214,15 +214,19 @@ impl Store {
         why: &str,
         answered: Option<&KeyHolder>,
     ) -> Result<Moved, StoreError> {
+        let Some(next) = MailState::Queued.after(MailEvent::Undispatched) else {
+            return Ok(Moved::Refused(MailState::Queued));
+        };
         let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
         // One that was ever claimed may be with a relay.
         let done = sqlx::query(
-            "UPDATE mails SET state = 'failed', ring_at = NULL, settled_at = $2, error = $3
+            "UPDATE mails SET state = $4, ring_at = NULL, settled_at = $2, error = $3
              WHERE id = $1 AND state = 'queued' AND attempt = 0",
         )
         .bind(mail.to_string())
         .bind(clock::now().millis())
         .bind(why)
+        .bind(next.as_str())
         .execute(&mut *transaction)
         .await
         .doing("withdraw a mail")?;
@@ -231,12 +235,12 @@ impl Store {
             let state = self.mail(None, mail).await?.map(|mail| mail.state);
             return Ok(state.map_or(Moved::Unknown, Moved::Refused));
         }
-        follow(self.dialect, &mut transaction, [(mail, MailState::Failed)]).await?;
+        follow(self.dialect, &mut transaction, [(mail, next)]).await?;
         if let Some(holder) = answered {
             forget_answer(&mut transaction, holder).await?;
         }
         transaction.commit().await.doing("commit")?;
-        Ok(Moved::Now(MailState::Failed))
+        Ok(Moved::Now(next))
     }
 }
 

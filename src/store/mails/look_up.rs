@@ -211,7 +211,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT state, COUNT(*) AS mails FROM mails WHERE ring_at IS NOT NULL OR worker IS NOT NULL GROUP BY state",
+            "SELECT state, COUNT(*) AS mails FROM mails WHERE ring_at IS NOT NULL GROUP BY state",
         )
         .fetch_all(&self.readers)
         .await

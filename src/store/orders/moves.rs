@@ -101,9 +101,8 @@ async fn insert_email(
 }
 
 static FOLLOW: Sql = Sql::new(
-    "UPDATE order_workflows SET state = moved.state, updated_at = $2
-     FROM (SELECT value ->> 'mail' AS mail, value ->> 'state' AS state FROM {rows}) AS moved
-     WHERE order_workflows.mail_id = moved.mail AND order_workflows.state <> moved.state",
+    "UPDATE order_workflows SET state = rows.state, updated_at = $2 FROM {rows: mail text, state text}
+     WHERE order_workflows.mail_id = rows.mail AND order_workflows.state <> rows.state",
 );
 
 #[derive(Serialize)]
@@ -140,7 +139,7 @@ pub(in crate::store) async fn follow(
 
 static FORGET: Sql = Sql::new(
     "DELETE FROM order_workflows WHERE merchant_id = $2 AND state <> 'PENDING'
-        AND (order_id, field) IN (SELECT value ->> 'id', value ->> 'field' FROM {rows})",
+        AND (order_id, field) IN (SELECT id, field FROM {rows: id text, field text})",
 );
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     http::{hash_token, new_secret, router},
-    mail::{MailId, Outcome, Phase, Reply, Verdict, WorkerId},
+    mail::{Mail, MailId, Outcome, Phase, Reply, Verdict, WorkerId},
     store::{Claim, NewMerchant, Settlement},
 };
 
@@ -103,8 +103,8 @@ impl Shop {
         record.emails.last().unwrap().entry.mail
     }
 
-    /// Does with the newest mail what a worker does that got this reply.
-    pub(super) async fn settle(&self, outcome: Outcome, provider_id: Option<&str>) {
+    /// Does with the newest mail what a worker does that got this reply; returns the mail as it was claimed.
+    pub(super) async fn settle(&self, outcome: Outcome, provider_id: Option<&str>) -> Mail {
         let worker = WorkerId::new();
         let Claim::Granted(mail) = self.app.store.claim_mail(self.newest_mail().await, worker).await.unwrap()
         else {
@@ -118,6 +118,7 @@ impl Shop {
         let verdict = if outcome == Outcome::Accepted { Verdict::Sent } else { Verdict::Failed };
         let settlement = Settlement::new(&mail, worker, crate::clock::now(), reply, verdict);
         self.app.store.settle_mail(settlement).await.unwrap();
+        *mail
     }
 }
 
