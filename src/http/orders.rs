@@ -24,7 +24,10 @@ use super::{
 use crate::{
     app::App,
     mail::{MailState, MerchantId, Timestamp},
-    shop::{Ability, order::Order},
+    shop::{
+        Ability,
+        order::{Order, WorkflowState},
+    },
     store::{NewOrderEmail, OrderEmail, OrderRecord},
 };
 
@@ -107,6 +110,17 @@ impl Found {
             order.set_workflow(row.workflow, row.state);
         }
         Ok(Self { record, order })
+    }
+
+    /// Takes workflows for pending whose mail is another one than in `seen`: a request made at the same moment has got
+    /// ahead, however soon its mail was sent.
+    fn yield_to_rivals(&mut self, seen: &Self) {
+        for row in self.record.workflows.iter().filter(|row| row.mail.is_some()) {
+            let was = seen.record.workflows.iter().find(|was| was.workflow == row.workflow);
+            if was.and_then(|was| was.mail) != row.mail {
+                self.order.set_workflow(row.workflow, WorkflowState::Pending);
+            }
+        }
     }
 
     fn view(&self) -> OrderView {

@@ -90,7 +90,8 @@ impl<'a> Resend<'a> {
             if let Some(answer) = self.record(decision, holder).await? {
                 return Ok(answer);
             }
-            found = self.load().await?;
+            let seen = std::mem::replace(&mut found, self.load().await?);
+            found.yield_to_rivals(&seen);
         }
         Err(Refusal::unavailable())
     }

@@ -182,6 +182,26 @@ async fn of_two_equal_requests_at_once_one_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_request_that_another_got_ahead_of_is_refused_even_if_that_mail_is_sent_already() {
+    let shop = Shop::open().await;
+    shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
+    let merchant = "tea".parse().unwrap();
+    let load = async || Found::load(&shop.app, &merchant, "ord_1").await.unwrap();
+    let seen = load().await;
+    shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
+    shop.settle(Outcome::Accepted, None).await;
+    let mut found = load().await;
+    let is_allowed =
+        |found: &Found| OrderTemplate::OrderConfirmation.check(&found.order, crate::clock::now());
+    assert!(is_allowed(&found).is_ok(), "for whoever asks now");
+    found.yield_to_rivals(&seen);
+    assert!(is_allowed(&found).is_err(), "for whoever asked before");
+    let mut again = load().await;
+    again.yield_to_rivals(&found);
+    assert!(is_allowed(&again).is_ok());
+}
+
+#[tokio::test]
 async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
     let shop = Shop::open_with(&[("POSTROOM_QUEUE__URL", "redis://127.0.0.1:1")]).await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
