@@ -102,7 +102,9 @@ impl Dialect {
                         _ => format!("value ->> '{name}' AS {name}"),
                     })
                     .collect();
-                format!("(SELECT {} FROM json_each($1)) AS rows", select.join(", "))
+                // Materialized: else SQLite writes a row's JSON anew for each of its columns.
+                let unfolded = "WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1))";
+                format!("({unfolded} SELECT {} FROM unfolded) AS rows", select.join(", "))
             }
         }
     }
@@ -154,8 +156,8 @@ mod tests {
         );
         assert_eq!(
             &*SQL.on(Dialect::Sqlite).0,
-            "SELECT id FROM (SELECT value ->> 'id' AS id, CAST(value ->> 'at' AS INTEGER) AS at FROM \
-             json_each($1)) AS rows WHERE at > $2 "
+            "SELECT id FROM (WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1)) \
+             SELECT value ->> 'id' AS id, CAST(value ->> 'at' AS INTEGER) AS at FROM unfolded) AS rows WHERE at > $2 "
         );
     }
 }
