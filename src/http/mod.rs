@@ -13,6 +13,7 @@ mod idempotency;
 mod mailing;
 mod mails;
 mod openapi;
+mod orders;
 mod page;
 mod resources;
 
@@ -32,6 +33,7 @@ pub fn router(app: Arc<App>) -> Router {
     let max_body = app.config.http.max_body.0;
     let routes = Router::new()
         .merge(mailing::router())
+        .merge(orders::router())
         .merge(resources::router())
         .merge(mails::router())
         .merge(health::router())

@@ -28,6 +28,7 @@ use crate::{
     shop::{
         Ability, ResourceKind, TemplateSource, TemplateVersion,
         mailing::{Brand, Member, Template},
+        order::{Order, StoreSettings},
     },
     store::{NewTemplateVersion, ResourceRow, Stored},
 };
@@ -51,6 +52,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
     match word.parse() {
         Ok(kind @ (ResourceKind::Brands | ResourceKind::Members | ResourceKind::Templates)) => Ok(kind),
+        Ok(kind @ (ResourceKind::Orders | ResourceKind::Stores)) => Ok(kind),
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")),
     }
 }
@@ -167,6 +169,10 @@ pub(super) fn check(
             let version = version_of(id, &template, limits)?;
             row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
         }),
+        ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
+        ResourceKind::Stores => {
+            typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
+        }
         _ => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
     }
 }

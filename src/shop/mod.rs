@@ -5,11 +5,14 @@ pub mod format;
 pub mod language;
 pub mod letters;
 pub mod mailing;
+mod money;
+pub mod order;
 mod resource;
 mod template;
 mod text;
 
 pub use ability::{Abilities, Ability};
+pub use money::{Amount, Currency};
 pub use resource::ResourceKind;
 pub use template::{TemplateClass, TemplateSource, TemplateVersion};
 pub use text::Line;

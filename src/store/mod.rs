@@ -11,6 +11,7 @@ mod group_read;
 mod idempotency;
 mod mails;
 mod merchants;
+mod orders;
 mod resources;
 mod row;
 mod templates;
@@ -31,6 +32,7 @@ pub use mails::{
     Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
 pub use workers::WorkerRecord;
@@ -38,9 +40,6 @@ pub use workers::WorkerRecord;
 use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;
-
-/// A connection that lay idle for longer may be dead and is asked before it is used.
-const IDLE: Duration = Duration::from_millis(500);
 
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
@@ -140,13 +139,6 @@ impl Store {
             let pool = AnyPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(Duration::from_secs(10))
-                // A ping costs a round trip: only a connection that lay idle gets one.
-                .test_before_acquire(false)
-                .before_acquire(|connection, meta| {
-                    Box::pin(async move {
-                        Ok(meta.idle_for < IDLE || sqlx::Connection::ping(connection).await.is_ok())
-                    })
-                })
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
                 });

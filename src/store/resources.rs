@@ -9,6 +9,7 @@ use super::{
     dialect::{Dialect, Sql},
     group_read::Key,
     mails::to_json,
+    orders,
     row::Columns,
     templates::{self, NewTemplateVersion},
 };
@@ -223,6 +224,7 @@ async fn upsert(
     let now = clock::now();
     let versions: Vec<_> = resources.iter().filter_map(|resource| resource.version.as_ref()).collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
+    orders::forget_settled(dialect, on, merchant, resources).await?;
     // One statement may not write a row twice: the last document of an id stands.
     let mut last = std::collections::HashMap::with_capacity(resources.len());
     for (index, resource) in resources.iter().enumerate() {

@@ -36,6 +36,13 @@ pub struct NewTemplateVersion {
     pub language: Option<String>,
 }
 
+impl From<NewTemplateVersion> for TemplateVersion {
+    fn from(new: NewTemplateVersion) -> Self {
+        let NewTemplateVersion { id, template, source, tags, sender, class, on_crash, language } = new;
+        Self { id, template, source, tags, sender, class, on_crash, language }
+    }
+}
+
 static INSERT: Sql = Sql::new(
     "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, on_crash,
         language, created_at)

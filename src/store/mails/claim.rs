@@ -46,7 +46,7 @@ static CLAIM: Sql = Sql::new(
      FROM {rows: id text, worker text}
      WHERE mails.id = rows.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
      RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-        tags, on_crash, recorded_at, attempt",
+        tags, on_crash, order_id, recorded_at, attempt",
 );
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
@@ -135,6 +135,7 @@ fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         message_id: columns.text("message_id")?,
         values: columns.text("tags")?,
         on_crash: columns.parsed("on_crash")?,
+        order: columns.optional_text("order_id")?,
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
     })

@@ -15,6 +15,7 @@ use crate::{
         dialect::{Dialect, Sql},
         group_commit::Change,
         idempotency::{self, Answer},
+        orders::{self, OrderStep},
     },
 };
 
@@ -48,6 +49,8 @@ pub enum Guard {
         /// The document as it shall be.
         becomes: String,
     },
+    /// An order moves on, if it is still what the rules saw.
+    Order(Box<OrderStep>),
 }
 
 /// What came of recording.
@@ -181,6 +184,7 @@ async fn pass(on: &mut AnyConnection, guard: &Guard) -> Result<bool, StoreError>
         .await
         .map(|done| done.rows_affected() == 1)
         .doing("replace a document"),
+        Guard::Order(step) => orders::step(on, step).await,
     }
 }
 

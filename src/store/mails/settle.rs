@@ -11,6 +11,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::Change,
+        orders,
         row::Columns,
     },
 };
@@ -21,6 +22,7 @@ pub struct Settlement {
     mail: MailId,
     worker: WorkerId,
     attempt: u32,
+    is_about_an_order: bool,
     started_at: Timestamp,
     reply: Reply,
     state: MailState,
@@ -46,7 +48,17 @@ impl Settlement {
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
-        Self { mail: mail.id, worker, attempt: mail.attempt, started_at, reply, state, due_at }
+        let is_about_an_order = mail.order.is_some();
+        Self {
+            mail: mail.id,
+            worker,
+            attempt: mail.attempt,
+            is_about_an_order,
+            started_at,
+            reply,
+            state,
+            due_at,
+        }
     }
 }
 
@@ -153,9 +165,14 @@ pub(in crate::store) async fn settle(
     if !rows.is_empty() {
         sqlx::query(INSERT_ATTEMPTS.on(dialect))
             .bind(to_json(&rows))
-            .execute(on)
+            .execute(&mut *on)
             .await
             .doing("record attempts")?;
     }
+    let of_orders = settlements
+        .iter()
+        .filter(|settlement| settlement.is_about_an_order && moved.contains(&settlement.mail.to_string()))
+        .map(|settlement| (settlement.mail, settlement.state));
+    orders::follow(dialect, on, of_orders).await?;
     Ok(answers)
 }
