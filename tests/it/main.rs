@@ -25,6 +25,7 @@ mod idempotency;
 mod mail_states;
 mod mailing;
 mod messages;
+mod orders;
 mod outages;
 mod relays;
 mod resources;
