@@ -2,7 +2,7 @@
 //!
 //! Each family has a file with its own `router()`. Handlers are a few lines: extractors answer "who" and
 //! "well-formed?", the rules in `shop/` and `mail/` "allowed?", the store "so?". A refusal becomes the family's own
-//! envelope in [`error`], the only map from a failure to a status.
+//! envelope in `error`, the only map from a failure to a status.
 
 mod auth;
 mod body;

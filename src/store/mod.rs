@@ -161,7 +161,12 @@ impl Store {
     /// # Errors
     /// When a migration fails or an applied one differs from this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.migrator().run(&self.writers).await.map_err(StoreError::Migrate)
+        if self.dialect == Dialect::Postgres {
+            return self.migrator().run(&self.writers).await.map_err(StoreError::Migrate); // takes an advisory lock
+        }
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+        transaction.commit().await.doing("commit")
     }
 
     /// Checks that every migration of this version is applied.
