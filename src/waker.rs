@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, clock, queue::Bell, telemetry::METRICS};
+use crate::{app::App, clock, mail::Lane, queue::Bell, telemetry::METRICS};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -35,14 +35,18 @@ pub async fn ring(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Rings for what is due now; returns how many bells it rang.
+/// Rings for the mails and the callbacks that are due now; returns how many bells it rang.
 ///
 /// # Errors
 /// When the database or the queue is away; what was marked rings again within a minute.
 pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
+    Ok(ring_due_mails(app).await? + ring_due_deliveries(app).await?)
+}
+
+async fn ring_due_mails(app: &App) -> anyhow::Result<usize> {
     let mut rung = 0;
     loop {
-        if is_full(app).await? {
+        if is_full(app, Lane::ALL).await? {
             return Ok(rung);
         }
         let due = app.store.ring_due_mails(AGAIN).await?;
@@ -59,12 +63,28 @@ pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
     }
 }
 
-async fn is_full(app: &App) -> anyhow::Result<bool> {
-    let status = app.queue.status().await?;
-    Ok(status.lanes.iter().map(|lane| lane.waiting).sum::<u64>() > ENOUGH_WAITING)
+/// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
+async fn ring_due_deliveries(app: &App) -> anyhow::Result<usize> {
+    let due = match is_full(app, &[Lane::Callback]).await? {
+        true => Vec::new(),
+        false => app.store.ring_due_deliveries(AGAIN).await?,
+    };
+    let count = due.len();
+    if count > 0 {
+        app.queue.enqueue(&due.into_iter().map(Bell::from).collect::<Vec<_>>()).await?;
+        METRICS.rung.inc_by(count as u64);
+    }
+    Ok(count)
 }
 
-/// Frees mails of dead workers, and notices a queue that lost its bells.
+async fn is_full(app: &App, lanes: &[Lane]) -> anyhow::Result<bool> {
+    let status = app.queue.status().await?;
+    let waiting =
+        status.lanes.iter().filter(|status| lanes.contains(&status.lane)).map(|status| status.waiting);
+    Ok(waiting.sum::<u64>() > ENOUGH_WAITING)
+}
+
+/// Frees mails and callbacks of dead workers, and notices a queue that lost its bells.
 ///
 /// # Errors
 /// When the database is away.
@@ -74,11 +94,21 @@ pub async fn look_around(app: &App, generation: &mut Option<String>) -> anyhow::
         METRICS.taken_from_dead.inc_by(freed.len() as u64);
         tracing::warn!(mails = freed.len(), "taken from dead workers");
     }
+    let callbacks = app.store.take_deliveries_from_dead_workers(app.config.worker.silence).await?;
+    if callbacks > 0 {
+        tracing::warn!(callbacks, "taken from dead workers");
+    }
     let Ok(now) = app.queue.generation().await else { return Ok(()) };
     if generation.as_ref() != Some(&now) {
         let mails = app.store.ring_all_again().await?;
+        let callbacks = app.store.ring_all_deliveries_again().await?;
         let is_first = generation.replace(now).is_none();
-        tracing::info!(mails, is_first, "the queue is new to this process, ringing for all that waits");
+        tracing::info!(
+            mails,
+            callbacks,
+            is_first,
+            "the queue is new to this process, ringing for all that waits"
+        );
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod mails;
 mod openapi;
 mod page;
 mod resources;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(mailing::router())
         .merge(resources::router())
         .merge(mails::router())
+        .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())
         .fallback(error::unknown_path)

@@ -78,8 +78,14 @@ impl Dialect {
 
     pub(super) const fn migrations(self) -> &'static [(i64, &'static str, &'static str)] {
         match self {
-            Self::Sqlite => &[(1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql"))],
-            Self::Postgres => &[(1, "mails", include_str!("../../migrations/postgres/0001_mails.sql"))],
+            Self::Sqlite => &[
+                (1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql")),
+                (4, "webhooks", include_str!("../../migrations/sqlite/0004_webhooks.sql")),
+            ],
+            Self::Postgres => &[
+                (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
+                (4, "webhooks", include_str!("../../migrations/postgres/0004_webhooks.sql")),
+            ],
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod bells;
 mod dialect;
+mod events;
 mod group_commit;
 mod group_read;
 mod idempotency;
@@ -14,6 +15,7 @@ mod merchants;
 mod resources;
 mod row;
 mod templates;
+mod webhooks;
 mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -33,6 +35,11 @@ pub use mails::{
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
+pub use webhooks::{
+    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
+    Destination, DisabledEndpoint, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint,
+    Registered, Replayed, RingingDelivery, Tested,
+};
 pub use workers::WorkerRecord;
 
 use dialect::Dialect;

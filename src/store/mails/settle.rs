@@ -6,10 +6,11 @@ use sqlx::AnyConnection;
 use super::record::to_json;
 use crate::{
     clock,
-    mail::{Mail, MailEvent, MailId, MailState, Outcome, Reply, Timestamp, Verdict, WorkerId},
+    mail::{Mail, MailEvent, MailId, MailState, MerchantId, Outcome, Reply, Timestamp, Verdict, WorkerId},
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
+        events::{self, MovedMail},
         group_commit::Change,
         row::Columns,
     },
@@ -19,6 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Settlement {
     mail: MailId,
+    merchant: MerchantId,
     worker: WorkerId,
     attempt: u32,
     started_at: Timestamp,
@@ -46,7 +48,19 @@ impl Settlement {
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
-        Self { mail: mail.id, worker, attempt: mail.attempt, started_at, reply, state, due_at }
+        let merchant = mail.merchant.clone();
+        Self { mail: mail.id, merchant, worker, attempt: mail.attempt, started_at, reply, state, due_at }
+    }
+
+    fn moved(&self) -> MovedMail {
+        MovedMail {
+            id: self.mail,
+            merchant: self.merchant.clone(),
+            state: self.state,
+            code: self.reply.code,
+            enhanced_code: self.reply.enhanced.map(|code| code.to_string()),
+            reply: Some(self.reply.text.clone()),
+        }
     }
 }
 
@@ -157,9 +171,12 @@ pub(in crate::store) async fn settle(
     if !rows.is_empty() {
         sqlx::query(INSERT_ATTEMPTS.on(dialect))
             .bind(to_json(&rows))
-            .execute(on)
+            .execute(&mut *on)
             .await
             .doing("record attempts")?;
     }
+    let is_ours = |settlement: &&Settlement| moved.contains(&settlement.mail.to_string());
+    let told: Vec<_> = settlements.iter().filter(is_ours).map(Settlement::moved).collect();
+    events::record_for_mails(dialect, on, &told).await?;
     Ok(answers)
 }
