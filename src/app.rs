@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context;
 use moka::sync::Cache;
+use tokio::sync::mpsc;
 
 use crate::{
     callback::Callbacks,
@@ -28,6 +29,10 @@ use crate::{
 
 /// How many versions of templates are kept in memory.
 const VERSIONS: u64 = 10_000;
+/// How many bells may wait for a slow queue.
+const BELLS: usize = 10_000;
+/// The most bells in one call to the queue.
+const BELLS_AT_ONCE: usize = 500;
 
 /// The organs of one process.
 pub struct App {
@@ -47,6 +52,7 @@ pub struct App {
     pub limits: Limits,
     /// This process as a worker.
     pub worker: Worker,
+    bells: mpsc::Sender<Bell>,
     versions: Cache<String, Arc<TemplateVersion>>,
     rates: HashMap<String, Rate>,
 }
@@ -87,6 +93,7 @@ impl App {
         }
         Ok(Arc::new(Self {
             store,
+            bells: start_ringing(Arc::clone(&queue)),
             queue,
             renderer: Renderer::new(config.render.clone()),
             routes: Routes::new(&routes)?,
@@ -123,13 +130,11 @@ impl App {
         self.rates.get(route).copied()
     }
 
-    /// Wakes workers. A queue that is away is no failure: the waker rings for the rows when it is back.
-    pub async fn ring(&self, bells: &[Bell]) {
-        match self.queue.enqueue(bells).await {
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, bells = bells.len(), "the queue takes no bells, the waker will ring")
-            }
+    /// Wakes a worker, without waiting for the queue. A queue that is away or slow is no failure: the waker rings for
+    /// the rows later.
+    pub fn ring(&self, bell: Bell) {
+        if self.bells.try_send(bell).is_err() {
+            tracing::debug!("too many bells wait for the queue, the waker will ring");
         }
     }
 
@@ -143,6 +148,21 @@ impl App {
             METRICS.leased.get_or_create(&labels).set(gauge(lane.leased));
         }
     }
+}
+
+/// Starts the task that passes bells on to the queue, as many at once as are waiting; it ends with the app.
+fn start_ringing(queue: Arc<dyn Queue>) -> mpsc::Sender<Bell> {
+    let (sender, mut receiver) = mpsc::channel(BELLS);
+    tokio::spawn(async move {
+        let mut bells = Vec::with_capacity(BELLS_AT_ONCE);
+        while receiver.recv_many(&mut bells, BELLS_AT_ONCE).await > 0 {
+            if let Err(error) = queue.enqueue(&bells).await {
+                tracing::warn!(%error, bells = bells.len(), "the queue takes no bells, the waker will ring");
+            }
+            bells.clear();
+        }
+    });
+    sender
 }
 
 fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<HashMap<String, Rate>> {

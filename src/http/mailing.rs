@@ -197,7 +197,7 @@ pub(super) async fn send_mail(
         let answered = holder.map(|holder| (holder, answer.clone()));
         app.store.record(Recording { mails: vec![mail], answer: answered, ..Recording::default() }).await?;
         METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
-        app.ring(&[bell]).await;
+        app.ring(bell);
         Ok(answer)
     })
     .await

@@ -173,7 +173,7 @@ pub(super) fn check(
 
 fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
     serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-        let path = error.path().to_string().trim_matches('.').replace('[', ".").replace(']', "");
+        let path = body::readable(&error.path().to_string());
         vec![FieldError { path, message: error.inner().to_string() }]
     })
 }

@@ -84,9 +84,9 @@ async fn run(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::Receiver<As
 static FIND: Sql = Sql::new(
     "SELECT resources.merchant_id, resources.kind, resources.id, brand_id, version,
         CASE resources.kind WHEN 'templates' THEN '' ELSE body END AS body, created_at, updated_at
-     FROM (SELECT value ->> 'merchant' AS merchant, value ->> 'kind' AS kind, value ->> 'id' AS id FROM {rows}) AS asked
-     JOIN resources ON resources.merchant_id = asked.merchant AND resources.kind = asked.kind
-        AND resources.id = asked.id",
+     FROM {rows: merchant text, kind text, id text}
+     JOIN resources ON resources.merchant_id = rows.merchant AND resources.kind = rows.kind
+        AND resources.id = rows.id",
 );
 
 async fn find(dialect: Dialect, readers: &AnyPool, keys: &[&Key]) -> Result<Found, StoreError> {

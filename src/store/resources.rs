@@ -65,8 +65,8 @@ const COLUMNS: &str = "id, brand_id, version, body, created_at, updated_at";
 
 static UPSERT: Sql = Sql::new(
     "INSERT INTO resources (merchant_id, kind, id, brand_id, version, body, created_at, updated_at)
-     SELECT $2, value ->> 'kind', value ->> 'id', value ->> 'brand_id', value ->> 'version', value ->> 'body', $3, $3
-     FROM {rows} WHERE true
+     SELECT $2, kind, id, brand_id, version, body, $3, $3
+     FROM {rows: kind text, id text, brand_id text, version text, body text} WHERE true
      ON CONFLICT (merchant_id, kind, id) DO UPDATE SET brand_id = excluded.brand_id, version = excluded.version,
         body = excluded.body, updated_at = excluded.updated_at",
 );
