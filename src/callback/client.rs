@@ -263,9 +263,10 @@ fn silence(error: &reqwest::Error) -> CallbackReply {
     CallbackReply::silent(outcome, reason, Duration::ZERO)
 }
 
+/// An I/O error hides what it wraps from `source`, and may wrap another one.
 fn is_about_tls(cause: &(dyn Error + 'static)) -> bool {
-    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    cause.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| is_about_tls(wrapped))
 }
 
 #[cfg(test)]

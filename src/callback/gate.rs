@@ -149,10 +149,10 @@ impl Pass<'_> {
         if let Some(place) = destinations.get_mut(&self.destination) {
             place.inside = place.inside.saturating_sub(1);
             place.note(is_away, self.is_trial, now);
-            if place.away.is_some() {
-                place.line.clear(); // they are put off in the database when they ask again
-            }
             next.extend(place.line.pop_front());
+            if place.away.is_some() {
+                place.line.clear(); // the one that is called finds the door shut and puts all of them off
+            }
         }
         forget_idle(destinations, &self.destination);
         next

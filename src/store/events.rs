@@ -103,7 +103,7 @@ struct Listeners(HashMap<MerchantId, Vec<(EndpointId, Topics)>>);
 
 static LISTENERS: Sql = Sql::new(
     "SELECT id, merchant_id, events FROM endpoints
-     WHERE enabled = 1 AND merchant_id IN (SELECT value ->> 'id' FROM {rows}) ORDER BY id",
+     WHERE enabled = 1 AND merchant_id IN (SELECT rows.id FROM {rows: id text}) ORDER BY id",
 );
 
 impl Listeners {
@@ -162,7 +162,7 @@ pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
 static SUBJECTS: Sql = Sql::new(
     "SELECT mails.id, template, recipient, mails.state, message_id, provider_id, route, attempt, member_id, order_id,
         cart_id, subscription_id, batch_id
-     FROM (SELECT value ->> 'id' AS id FROM {rows}) AS asked JOIN mails ON mails.id = asked.id",
+     FROM {rows: id text} JOIN mails ON mails.id = rows.id",
 );
 
 async fn subjects(
@@ -219,20 +219,19 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
 
 static INSERT_EVENTS: Sql = Sql::new(
     "INSERT INTO events (id, merchant_id, type, body, created_at)
-     SELECT value ->> 'id', value ->> 'merchant', value ->> 'type', value ->> 'body', $2 FROM {rows}",
+     SELECT id, merchant, kind, body, $2 FROM {rows: id text, merchant text, kind text, body text}",
 );
 
 static INSERT_DELIVERIES: Sql = Sql::new(
     "INSERT INTO deliveries (id, merchant_id, event_id, endpoint_id, state, created_at, due_at, ring_at)
-     SELECT value ->> 'id', value ->> 'merchant', value ->> 'event', value ->> 'endpoint', 'queued', $2, $2, $2
-     FROM {rows}",
+     SELECT id, merchant, event, endpoint, 'queued', $2, $2, $2
+     FROM {rows: id text, merchant text, event text, endpoint text}",
 );
 
 #[derive(Serialize)]
 struct EventRow<'a> {
     id: EventId,
     merchant: &'a MerchantId,
-    #[serde(rename = "type")]
     kind: EventKind,
     body: &'a str,
 }

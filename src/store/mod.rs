@@ -42,6 +42,9 @@ pub use webhooks::{
 };
 pub use workers::WorkerRecord;
 
+#[cfg(test)]
+pub(crate) use webhooks::tests as webhooks_tests;
+
 use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;

@@ -117,10 +117,10 @@ fn host_of(url: &str) -> String {
 
 // A group may name a delivery twice (its bell rang twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
-    "UPDATE deliveries SET state = 'sending', worker = asked.worker, claimed_at = $2, attempt = attempt + 1,
+    "UPDATE deliveries SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1,
         ring_at = NULL
-     FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker FROM {rows}) AS asked
-     WHERE deliveries.id = asked.id AND deliveries.state IN ('queued', 'deferred') AND deliveries.due_at <= $2
+     FROM {rows: id text, worker text}
+     WHERE deliveries.id = rows.id AND deliveries.state IN ('queued', 'deferred') AND deliveries.due_at <= $2
      RETURNING deliveries.id",
 );
 
@@ -130,8 +130,8 @@ static READ: Sql = Sql::new(
         COALESCE(deliveries.url, endpoints.url) AS url, COALESCE(deliveries.body, events.body) AS body,
         COALESCE(endpoints.secret, merchants.secret) AS secret, endpoints.previous_secret,
         endpoints.previous_secret_until, COALESCE(endpoints.enabled, 1) AS enabled
-     FROM (SELECT value ->> 'id' AS id FROM {rows}) AS granted
-     JOIN deliveries ON deliveries.id = granted.id
+     FROM {rows: id text}
+     JOIN deliveries ON deliveries.id = rows.id
      JOIN merchants ON merchants.id = deliveries.merchant_id
      LEFT JOIN endpoints ON endpoints.id = deliveries.endpoint_id
      LEFT JOIN events ON events.id = deliveries.event_id",

@@ -44,9 +44,8 @@ pub enum Tested {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO deliveries (id, merchant_id, url, body, unique_key, state, created_at, due_at, ring_at)
-     SELECT value ->> 'id', value ->> 'merchant', value ->> 'url', value ->> 'body', value ->> 'unique_key', 'queued',
-        $2, $2, $2
-     FROM {rows} WHERE true ON CONFLICT (merchant_id, unique_key) DO NOTHING",
+     SELECT id, merchant, url, body, unique_key, 'queued', $2, $2, $2
+     FROM {rows: id text, merchant text, url text, body text, unique_key text} WHERE true ON CONFLICT (merchant_id, unique_key) DO NOTHING",
 );
 
 /// Records callbacks in the caller's transaction, each at most once by its key; tells how many were new.

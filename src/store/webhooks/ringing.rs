@@ -44,14 +44,14 @@ static LOST: Sql = Sql::new(
 static LOST_ATTEMPTS: Sql = Sql::new(
     "INSERT INTO delivery_attempts (delivery_id, number, worker, at, outcome, millis, answer)
      SELECT deliveries.id, attempt, worker, claimed_at, $3, $2 - claimed_at, $4
-     FROM (SELECT value ->> 'id' AS id FROM {rows}) AS lost JOIN deliveries ON deliveries.id = lost.id
+     FROM {rows: id text} JOIN deliveries ON deliveries.id = rows.id
      WHERE true ON CONFLICT (delivery_id, number) DO NOTHING",
 );
 
 static FREE: Sql = Sql::new(
     "UPDATE deliveries SET state = 'deferred', worker = NULL, due_at = $2, ring_at = $2, outcome = $3, status = NULL,
         millis = NULL, answer = $4
-     WHERE id IN (SELECT value ->> 'id' FROM {rows})",
+     WHERE id IN (SELECT rows.id FROM {rows: id text})",
 );
 
 impl Store {

@@ -78,45 +78,40 @@ impl Store {
 }
 
 static SETTLE: Sql = Sql::new(
-    "UPDATE deliveries SET state = said.state, worker = NULL, ring_at = said.due_at,
-        due_at = COALESCE(said.due_at, deliveries.due_at), settled_at = said.settled_at, outcome = said.outcome,
-        status = said.status, millis = said.millis, answer = said.answer
-     FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker, CAST(value ->> 'number' AS BIGINT) AS number,
-            value ->> 'state' AS state, CAST(value ->> 'due_at' AS BIGINT) AS due_at,
-            CAST(value ->> 'settled_at' AS BIGINT) AS settled_at, value ->> 'outcome' AS outcome,
-            CAST(value ->> 'status' AS BIGINT) AS status, CAST(value ->> 'millis' AS BIGINT) AS millis,
-            value ->> 'answer' AS answer
-        FROM {rows}) AS said
-     WHERE deliveries.id = said.id AND deliveries.state = 'sending' AND deliveries.worker = said.worker
-        AND deliveries.attempt = said.number
+    "UPDATE deliveries SET state = rows.state, worker = NULL, ring_at = rows.due_at,
+        due_at = COALESCE(rows.due_at, deliveries.due_at), settled_at = rows.settled_at, outcome = rows.outcome,
+        status = rows.status, millis = rows.millis, answer = rows.answer
+     FROM {rows: id text, worker text, number bigint, state text, due_at bigint, settled_at bigint, outcome text,
+        status bigint, millis bigint, answer text}
+     WHERE deliveries.id = rows.id AND deliveries.state = 'sending' AND deliveries.worker = rows.worker
+        AND deliveries.attempt = rows.number
      RETURNING deliveries.id",
 );
 
 static INSERT_ATTEMPTS: Sql = Sql::new(
     "INSERT INTO delivery_attempts (delivery_id, number, worker, at, outcome, status, millis, answer)
-     SELECT value ->> 'id', CAST(value ->> 'number' AS BIGINT), value ->> 'worker', CAST(value ->> 'at' AS BIGINT),
-        value ->> 'outcome', CAST(value ->> 'status' AS BIGINT), CAST(value ->> 'millis' AS BIGINT),
-        value ->> 'answer'
-     FROM {rows}",
+     SELECT id, number, worker, at, outcome, status, millis, answer
+     FROM {rows: id text, number bigint, worker text, at bigint, outcome text, status bigint, millis bigint,
+        answer text}",
 );
 
 // Each names endpoints in $1 and the time now in $2; those that need no change are not written.
 static WORKS: Sql = Sql::new(
     "UPDATE endpoints SET failing_since = NULL
-     WHERE id IN (SELECT value ->> 'id' FROM {rows}) AND failing_since <= $2",
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since <= $2",
 );
 static FAILS: Sql = Sql::new(
     "UPDATE endpoints SET failing_since = $2
-     WHERE id IN (SELECT value ->> 'id' FROM {rows}) AND failing_since IS NULL",
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since IS NULL",
 );
 // An endpoint that took nothing for five days (in milliseconds here) is disabled.
 static FAILS_FOR_LONG: Sql = Sql::new(
     "UPDATE endpoints SET enabled = 0, disabled_reason = 'failing', disabled_at = $2, told_at = NULL
-     WHERE id IN (SELECT value ->> 'id' FROM {rows}) AND enabled = 1 AND failing_since <= $2 - 432000000",
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1 AND failing_since <= $2 - 432000000",
 );
 static GONE: Sql = Sql::new(
     "UPDATE endpoints SET enabled = 0, disabled_reason = 'gone', disabled_at = $2, told_at = NULL
-     WHERE id IN (SELECT value ->> 'id' FROM {rows}) AND enabled = 1",
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1",
 );
 
 #[derive(Serialize)]
