@@ -16,6 +16,7 @@ mod openapi;
 mod orders;
 mod page;
 mod resources;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(orders::router())
         .merge(resources::router())
         .merge(mails::router())
+        .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())
         .fallback(error::unknown_path)

@@ -6,6 +6,7 @@
 
 mod bells;
 mod dialect;
+mod events;
 mod group_commit;
 mod group_read;
 mod idempotency;
@@ -15,6 +16,7 @@ mod orders;
 mod resources;
 mod row;
 mod templates;
+mod webhooks;
 mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -35,7 +37,15 @@ pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
+pub use webhooks::{
+    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
+    Destination, DisabledEndpoint, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint,
+    Registered, Replayed, RingingDelivery, Tested,
+};
 pub use workers::WorkerRecord;
+
+#[cfg(test)]
+pub(crate) use webhooks::tests as webhooks_tests;
 
 use dialect::Dialect;
 use group_commit::GroupCommit;
