@@ -12,12 +12,13 @@ use std::{
 use anyhow::Context;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::{
     clock,
     config::Config,
     limits::{Limits, Rate},
-    mail::{CrashPolicy, Timestamp, WorkerId},
+    mail::{Address, CrashPolicy, Mailbox, MerchantId, Timestamp, WorkerId},
     queue::{self, Bell, Queue},
     render::{self, RenderLimits, Renderer},
     shop::{
@@ -26,7 +27,7 @@ use crate::{
         letters::{self, Letter},
     },
     smtp::{RouteSettings, Routes},
-    store::{NewTemplateVersion, Store, StoreError},
+    store::{Merchant, NewTemplateVersion, Store, StoreError},
     telemetry::METRICS,
 };
 
@@ -121,6 +122,27 @@ impl App {
         Ok(version)
     }
 
+    /// The version that a letter to a merchant's customer is written from: the merchant's own template, one whose id
+    /// is the letter's name and language as in `cart_link.de`, else its name alone; else the built-in letter.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn letter_version(
+        &self,
+        merchant: &MerchantId,
+        letter: Letter,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, StoreError> {
+        let in_language = format!("{letter}.{language}");
+        let own = self.store.newest_version_of(merchant, &in_language, letter.as_str()).await?;
+        if let Some(id) = own
+            && let Some(version) = self.template_version(&id).await?
+        {
+            return Ok(version);
+        }
+        self.builtin_version(letter, language).await
+    }
+
     /// The version of a built-in letter, ready to be pinned by a mail. It is checked and stored when it is first asked
     /// for and kept in memory after that; its id follows from its content, so another release makes another version.
     ///
@@ -144,6 +166,15 @@ impl App {
         self.versions.insert(version.id.clone(), Arc::clone(&version));
         self.builtins.insert((letter, language), Arc::clone(&version));
         Ok(version)
+    }
+
+    /// The `From` of a merchant's mails that have no other: what the merchant chose, else an address of this
+    /// installation that nobody reads.
+    pub fn sender_of(&self, merchant: &Merchant) -> Mailbox {
+        merchant.sender.clone().unwrap_or_else(|| Mailbox {
+            name: Some(merchant.name.clone()).filter(|name| !name.chars().any(char::is_control)),
+            email: no_reply(&self.config.http.public_url),
+        })
     }
 
     /// The most mails that a route takes.
@@ -171,6 +202,15 @@ impl App {
             METRICS.leased.get_or_create(&labels).set(gauge(lane.leased));
         }
     }
+}
+
+/// `no-reply` at the host that links in mails lead to; where that is no domain name, at one that never exists (RFC
+/// 2606, section 2), so that no stranger gets what comes back.
+fn no_reply(public_url: &Url) -> Address {
+    let host = public_url.host_str().unwrap_or_default();
+    let address = format!("no-reply@{host}").parse();
+    #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
+    address.unwrap_or_else(|_| "no-reply@postroom.invalid".parse().expect("an address"))
 }
 
 fn builtin(
@@ -241,6 +281,19 @@ mod tests {
         // Another process, or a later start of this one, comes to the same id.
         app.builtins.invalidate_all();
         assert_eq!(app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap().id, first.id);
+    }
+
+    #[test]
+    fn a_merchant_without_a_sender_writes_from_where_its_links_lead() {
+        for (public_url, expected) in [
+            ("https://post.example.com/x", "no-reply@post.example.com"),
+            ("http://bücher.example:8025", "no-reply@xn--bcher-kva.example"),
+            ("http://127.0.0.1:8025", "no-reply@postroom.invalid"),
+            ("http://[::1]:8025", "no-reply@postroom.invalid"),
+            ("http://localhost", "no-reply@postroom.invalid"),
+        ] {
+            assert_eq!(no_reply(&public_url.parse().unwrap()).to_string(), expected);
+        }
     }
 
     #[test]

@@ -26,9 +26,14 @@ pub(super) fn router() -> Router<Arc<App>> {
 #[openapi(
     info(title = "postroom", description = "A durable e-mail job daemon for merchants."),
     paths(
+        super::cart_link::send_cart_link,
+        super::abandoned_carts::list,
+        super::abandoned_carts::show,
+        super::abandoned_carts::reminder::remind,
         super::mailing::list_templates,
         super::mailing::inspect_template,
         super::mailing::send_mail,
+        super::passes::show,
         super::resources::list,
         super::resources::show,
         super::resources::put,

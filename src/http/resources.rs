@@ -27,7 +27,10 @@ use crate::{
     render::{self, RenderLimits},
     shop::{
         Ability, ResourceKind, TemplateSource, TemplateVersion,
+        cart::AbandonedCart,
         mailing::{Brand, Member, Template},
+        pass::Voucher,
+        subscription::Subscription,
     },
     store::{NewTemplateVersion, ResourceRow, Stored},
 };
@@ -50,8 +53,10 @@ pub(super) fn router() -> Router<Arc<App>> {
 /// Kinds that can be told; a path with another word does not exist.
 fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
     match word.parse() {
-        Ok(kind @ (ResourceKind::Brands | ResourceKind::Members | ResourceKind::Templates)) => Ok(kind),
-        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")),
+        Ok(ResourceKind::Orders | ResourceKind::Stores) | Err(_) => {
+            Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path."))
+        }
+        Ok(kind) => Ok(kind),
     }
 }
 
@@ -167,6 +172,15 @@ pub(super) fn check(
             let version = version_of(id, &template, limits)?;
             row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
         }),
+        ResourceKind::Subscriptions => {
+            typed::<Subscription>(given).and_then(|subscription| row(kind, id, None, None, &subscription))
+        }
+        ResourceKind::AbandonedCarts => typed::<AbandonedCart>(given).and_then(|cart| {
+            let row = row(kind, id, None, None, &cart)?;
+            Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
+        }),
+        ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
+            .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
         _ => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
     }
 }
@@ -187,7 +201,7 @@ fn row(
 ) -> Result<ResourceRow, Vec<FieldError>> {
     let body = serde_json::value::to_raw_value(document)
         .map_err(|error| vec![FieldError { path: String::new(), message: error.to_string() }])?;
-    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, version, body })
+    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, status: None, version, body })
 }
 
 fn version_of(

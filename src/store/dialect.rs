@@ -1,8 +1,8 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for two things, written as marks in the text: `{rows}`, the table function
-//! that unfolds the JSON array in `$1` into rows with one column `value`; and `{skip_locked}`, which SQLite, with its
-//! one writer, does not need.
+//! Both understand the same statements but for three things, written as marks in the text: `{rows}`, the table function
+//! that unfolds the JSON array in `$1` into rows with one column `value`; `{as_json}`, which after a text makes it JSON
+//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need.
 
 use std::{
     path::Path,
@@ -78,8 +78,14 @@ impl Dialect {
 
     pub(super) const fn migrations(self) -> &'static [(i64, &'static str, &'static str)] {
         match self {
-            Self::Sqlite => &[(1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql"))],
-            Self::Postgres => &[(1, "mails", include_str!("../../migrations/postgres/0001_mails.sql"))],
+            Self::Sqlite => &[
+                (1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql")),
+                (3, "passes", include_str!("../../migrations/sqlite/0003_passes.sql")),
+            ],
+            Self::Postgres => &[
+                (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
+                (3, "passes", include_str!("../../migrations/postgres/0003_passes.sql")),
+            ],
         }
     }
 
@@ -87,6 +93,13 @@ impl Dialect {
         match self {
             Self::Sqlite => "json_each($1)",
             Self::Postgres => "json_array_elements(CAST($1 AS json)) AS rows (value)",
+        }
+    }
+
+    const fn as_json(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "::json",
         }
     }
 
@@ -111,7 +124,11 @@ impl Sql {
 
     pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
         let text = self.written[dialect as usize].get_or_init(|| {
-            self.text.replace("{rows}", dialect.rows()).replace("{skip_locked}", dialect.skip_locked()).into()
+            self.text
+                .replace("{rows}", dialect.rows())
+                .replace("{as_json}", dialect.as_json())
+                .replace("{skip_locked}", dialect.skip_locked())
+                .into()
         });
         AssertSqlSafe(Arc::clone(text))
     }

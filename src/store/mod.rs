@@ -5,11 +5,13 @@
 //! type. What many callers want at the same moment (`record`, `claim`, `settle`) goes through the group commit.
 
 mod bells;
+mod carts;
 mod dialect;
 mod group_commit;
 mod idempotency;
 mod mails;
 mod merchants;
+mod passes;
 mod resources;
 mod row;
 mod templates;
@@ -25,11 +27,13 @@ use sqlx::{
 };
 
 pub use bells::Ringing;
+pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
     Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
 pub use workers::WorkerRecord;

@@ -15,6 +15,7 @@ use crate::{
         dialect::{Dialect, Sql},
         group_commit::Change,
         idempotency::{self, Answer},
+        passes::{self, NewPass},
     },
 };
 
@@ -28,6 +29,8 @@ pub struct Recording {
     pub guard: Option<Guard>,
     /// The mails.
     pub mails: Vec<NewMail>,
+    /// The passes that the mails link to.
+    pub passes: Vec<NewPass>,
     /// The answer to keep for the request's idempotency key.
     pub answer: Option<(KeyHolder, Answer)>,
 }
@@ -159,6 +162,7 @@ pub(in crate::store) async fn record(
     if !rows.is_empty() {
         sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).execute(&mut *on).await.doing("record mails")?;
     }
+    passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
     let answers: Vec<_> = standing().filter_map(|recording| recording.answer.as_ref()).collect();
     idempotency::keep(dialect, on, &answers).await?;
     Ok(outcomes)
