@@ -12,6 +12,7 @@ use std::{
 use anyhow::Context;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 use url::Url;
 
 use crate::{
@@ -33,6 +34,10 @@ use crate::{
 
 /// How many versions of templates are kept in memory.
 const VERSIONS: u64 = 10_000;
+/// How many bells may wait for a slow queue.
+const BELLS: usize = 10_000;
+/// The most bells in one call to the queue.
+const BELLS_AT_ONCE: usize = 500;
 
 /// The organs of one process.
 pub struct App {
@@ -50,6 +55,7 @@ pub struct App {
     pub limits: Limits,
     /// This process as a worker.
     pub worker: Worker,
+    bells: mpsc::Sender<Bell>,
     versions: Cache<String, Arc<TemplateVersion>>,
     builtins: Cache<(Letter, Language), Arc<TemplateVersion>>,
     rates: HashMap<String, Rate>,
@@ -91,6 +97,7 @@ impl App {
         }
         Ok(Arc::new(Self {
             store,
+            bells: start_ringing(Arc::clone(&queue)),
             queue,
             renderer: Renderer::new(config.render.clone()),
             routes: Routes::new(&routes)?,
@@ -182,13 +189,11 @@ impl App {
         self.rates.get(route).copied()
     }
 
-    /// Wakes workers. A queue that is away is no failure: the waker rings for the rows when it is back.
-    pub async fn ring(&self, bells: &[Bell]) {
-        match self.queue.enqueue(bells).await {
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, bells = bells.len(), "the queue takes no bells, the waker will ring")
-            }
+    /// Wakes a worker, without waiting for the queue. A queue that is away or slow is no failure: the waker rings for
+    /// the rows later.
+    pub fn ring(&self, bell: Bell) {
+        if self.bells.try_send(bell).is_err() {
+            tracing::debug!("too many bells wait for the queue, the waker will ring");
         }
     }
 
@@ -244,6 +249,21 @@ fn builtin(
         on_crash: CrashPolicy::Resend,
         language: Some(language.as_str().to_owned()),
     })
+}
+
+/// Starts the task that passes bells on to the queue, as many at once as are waiting; it ends with the app.
+fn start_ringing(queue: Arc<dyn Queue>) -> mpsc::Sender<Bell> {
+    let (sender, mut receiver) = mpsc::channel(BELLS);
+    tokio::spawn(async move {
+        let mut bells = Vec::with_capacity(BELLS_AT_ONCE);
+        while receiver.recv_many(&mut bells, BELLS_AT_ONCE).await > 0 {
+            if let Err(error) = queue.enqueue(&bells).await {
+                tracing::warn!(%error, bells = bells.len(), "the queue takes no bells, the waker will ring");
+            }
+            bells.clear();
+        }
+    });
+    sender
 }
 
 fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<HashMap<String, Rate>> {

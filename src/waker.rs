@@ -91,11 +91,23 @@ pub async fn beat(app: Arc<App>, stop: CancellationToken) {
     loop {
         let at = clock::now();
         match app.store.beat(app.worker.id, &host, std::process::id()).await {
-            Ok(()) => app.worker.was_heard(at),
+            Ok(()) if app.worker.is_heard() => app.worker.was_heard(at),
+            Ok(()) => {
+                app.worker.was_heard(at);
+                ring_for_postponed(&app).await;
+            }
             Err(error) => tracing::warn!(%error, "a heartbeat was not heard"),
         }
         if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
+    }
+}
+
+/// While this worker was not heard it postponed every mail it was woken for; it need not wait for their next bells.
+async fn ring_for_postponed(app: &App) {
+    match app.store.ring_all_again().await {
+        Ok(mails) => tracing::info!(mails, "this worker is heard again, ringing for all that waits"),
+        Err(error) => tracing::warn!(%error, "this worker is heard again, but could not ring"),
     }
 }

@@ -1,6 +1,40 @@
-//! The embedded demonstration.
+//! `postroom demo`: the whole way of a mail, shown in a terminal with nothing installed.
+//!
+//! A real daemon and a mail catcher run in this process on loopback; a sample shop sends real requests to the daemon's
+//! own ingress, and each mail is followed through the public API until the catcher has it. Nothing is reached that the
+//! caller's configuration names, and nothing is left behind.
+//!
+//! | file | is |
+//! |---|---|
+//! | `stage.rs` | starts the daemon and the catcher in a temporary folder, and removes it |
+//! | `shop.rs` | the sample shop: which requests, and what shall come of each |
+//! | `play.rs` | sends them, follows their mails, and compares |
+//! | `api.rs` | the public API as the shop's programs see it |
+//! | `watch.rs` | what happened to a mail, step by step |
+//! | `live.rs` | shows the mails that people send themselves afterwards |
+//! | `terminal.rs` | how it all looks |
+//! | `catcher/` | the relay at the other end, with a page that shows what it got |
 
-use crate::config::Config;
+mod api;
+pub mod catcher;
+mod live;
+mod play;
+mod shop;
+mod stage;
+mod terminal;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{config::Config, daemon};
+use play::Play;
+use stage::{Addresses, Stage};
+use terminal::Terminal;
+
+/// By then the story has been told, or something is broken.
+const LONGEST_STORY: Duration = Duration::from_secs(120);
 
 /// What the demonstration is asked for.
 #[derive(clap::Args)]
@@ -10,10 +44,90 @@ pub struct Arguments {
     pub once: bool,
 }
 
-/// Runs the demonstration.
+/// How the demonstration came to its end.
+enum End {
+    /// The story was told.
+    Told,
+    /// Somebody asked it to stop.
+    Asked,
+}
+
+/// Runs the demonstration. Of the configuration only the log's filter is used: a demonstration reaches nothing real.
 ///
 /// # Errors
-/// When it cannot be shown.
-pub async fn run(_config: Config, _arguments: Arguments) -> anyhow::Result<()> {
-    anyhow::bail!("under construction")
+/// When it cannot be shown, or when something that was announced did not happen.
+pub async fn run(config: Config, arguments: Arguments) -> anyhow::Result<()> {
+    let mut terminal = Terminal::on_standard_output();
+    let started = Instant::now();
+    terminal.begin("Starting a daemon, its database, its queue and a mail catcher")?;
+    let mut stage = tokio::select! {
+        stage = Stage::set_up(&config.log) => stage?,
+        asked = asked_to_stop() => return asked,
+    };
+    terminal.done(&format!("ready after {} ms", started.elapsed().as_millis()))?;
+    let Stage { daemon, catcher, addresses, .. } = &mut stage;
+    let ended = tokio::select! {
+        told = tell(&mut terminal, addresses, catcher, arguments.once) => told,
+        asked = asked_to_stop() => asked.map(|()| End::Asked),
+        ended = daemon.watch() => ended.map(|()| End::Told),
+    };
+    let folder = stage.tear_down().await;
+    match ended? {
+        End::Asked if arguments.once => anyhow::bail!("stopped before all was delivered"),
+        End::Asked => terminal.heading(&format!("Ended; {} is removed.", folder.display()))?,
+        End::Told => {}
+    }
+    Ok(())
+}
+
+/// Tells the story, and unless it is told once shows what people send themselves.
+async fn tell(
+    terminal: &mut Terminal,
+    addresses: &Addresses,
+    catcher: &catcher::Catcher,
+    once: bool,
+) -> anyhow::Result<End> {
+    let api = api::Api::new(addresses)?;
+    introduce(terminal, addresses)?;
+    let mut play = Play { api: &api, catcher, addresses, terminal };
+    let told = tokio::time::timeout(LONGEST_STORY, play.perform(shop::scenes()));
+    let tally = told.await.map_err(|_| anyhow::anyhow!("the story took longer than {LONGEST_STORY:?}"))??;
+    tally.show(terminal)?;
+    if once {
+        return tally.judge().map(|()| End::Told);
+    }
+    terminal.heading("Now send one yourself; it is shown here")?;
+    show_command(terminal, addresses)?;
+    terminal.heading("Ctrl-C ends the demonstration and removes all that it made.")?;
+    live::show(terminal, &api, catcher, addresses).await
+}
+
+fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<()> {
+    terminal.heading("Where to look")?;
+    terminal.entry("API", &addresses.api, "where the shop's requests go")?;
+    terminal.entry("API docs", &format!("{}/docs", addresses.api), "every endpoint, readable")?;
+    terminal.entry("Catcher", &addresses.catcher_page, "every mail, as a mail program shows it")?;
+    terminal.entry("", &format!("{}/help", addresses.catcher_page), "what an address does to a mail")?;
+    terminal.entry("SMTP", &addresses.catcher.to_string(), "the catcher takes mail from any program")?;
+    terminal.entry("Log", &addresses.log.display().to_string(), "")?;
+    terminal.entry("Merchant", shop::MERCHANT, shop::NAME)?;
+    terminal.entry("Token", &addresses.token, "")?;
+    terminal.heading("A mail of your own, while this runs")?;
+    show_command(terminal, addresses)
+}
+
+fn show_command(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<()> {
+    for line in shop::first_mail(&addresses.api, &addresses.token).lines() {
+        terminal.command(line)?;
+    }
+    Ok(())
+}
+
+/// Completes when the process is asked to stop, or its terminal is closed.
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut closed = signal(SignalKind::hangup())?;
+    tokio::select! {
+        asked = daemon::asked_to_stop() => asked,
+        _ = closed.recv() => Ok(()),
+    }
 }

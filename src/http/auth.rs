@@ -55,6 +55,8 @@ struct Known {
 pub struct Caller {
     /// The merchant.
     pub merchant: Arc<Merchant>,
+    /// Which of the merchant's credentials: `account:` and the user name, or `token:` and the beginning of its hash.
+    pub actor: Arc<str>,
     abilities: Abilities,
 }
 
@@ -132,7 +134,8 @@ async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, Refusal> {
     if is_over {
         return Ok(None);
     }
-    let caller = Caller { merchant: Arc::new(record.merchant), abilities };
+    let actor = format!("token:{}", hash.get(..12).unwrap_or(&hash)).into();
+    let caller = Caller { merchant: Arc::new(record.merchant), actor, abilities };
     KNOWN.tokens.insert(hash, caller.clone());
     Ok(Some(caller))
 }
@@ -150,7 +153,8 @@ async fn by_password(app: &App, username: String, password: String) -> Result<Op
         .await
         .map_err(|_| Refusal::unavailable())?;
     let Some(account) = account.filter(|_| right) else { return Ok(None) };
-    let caller = Caller { merchant: Arc::new(account.merchant), abilities: Abilities::All };
+    let actor = format!("account:{username}").into();
+    let caller = Caller { merchant: Arc::new(account.merchant), actor, abilities: Abilities::All };
     KNOWN.passwords.insert(key, caller.clone());
     Ok(Some(caller))
 }

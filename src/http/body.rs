@@ -72,8 +72,8 @@ fn not_json(error: &serde_json::Error) -> Refusal {
 }
 
 /// `users[3].identifier` as `users.3.identifier`; the whole body has no path.
-fn readable(path: &str) -> String {
-    path.trim_matches('.').replace('[', ".").replace(']', "")
+pub(super) fn readable(path: &str) -> String {
+    path.replace('[', ".").replace(']', "").trim_matches('.').to_owned()
 }
 
 fn without_position(error: &serde_json::Error) -> String {

@@ -80,10 +80,10 @@ pub(super) async fn record(app: &App, recording: Recording) -> Result<Recorded, 
         .collect();
     let recorded = app.store.record(recording).await?;
     if recorded == Recorded::Committed {
-        for bell in &bells {
+        for bell in bells {
             METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+            app.ring(bell);
         }
-        app.ring(&bells).await;
     }
     Ok(recorded)
 }

@@ -322,7 +322,8 @@ fn new_mail(
     })
 }
 
-async fn pinned(app: &App, stored: &Stored) -> Result<Arc<TemplateVersion>, Refusal> {
+/// The version that a stored template is now.
+pub(super) async fn pinned(app: &App, stored: &Stored) -> Result<Arc<TemplateVersion>, Refusal> {
     let id = stored.version.as_deref().unwrap_or_default();
     app.template_version(id).await?.ok_or_else(|| {
         tracing::error!(version = id, "a template's version is gone");

@@ -17,6 +17,7 @@ mod letter;
 mod mailing;
 mod mails;
 mod openapi;
+mod orders;
 mod page;
 mod passes;
 mod resources;
@@ -41,6 +42,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(cart_link::router())
         .merge(abandoned_carts::router())
         .merge(mailing::router())
+        .merge(orders::router())
         .merge(passes::router())
         .merge(resources::router())
         .merge(mails::router())

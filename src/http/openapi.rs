@@ -33,6 +33,8 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::mailing::list_templates,
         super::mailing::inspect_template,
         super::mailing::send_mail,
+        super::orders::show,
+        super::orders::send_email,
         super::passes::show,
         super::resources::list,
         super::resources::show,

@@ -29,6 +29,7 @@ use crate::{
         Ability, ResourceKind, TemplateSource, TemplateVersion,
         cart::AbandonedCart,
         mailing::{Brand, Member, Template},
+        order::{Order, StoreSettings},
         pass::Voucher,
         subscription::Subscription,
     },
@@ -53,10 +54,8 @@ pub(super) fn router() -> Router<Arc<App>> {
 /// Kinds that can be told; a path with another word does not exist.
 fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
     match word.parse() {
-        Ok(ResourceKind::Orders | ResourceKind::Stores) | Err(_) => {
-            Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path."))
-        }
         Ok(kind) => Ok(kind),
+        Err(_) => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")),
     }
 }
 
@@ -181,13 +180,17 @@ pub(super) fn check(
         }),
         ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
             .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
+        ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
+        ResourceKind::Stores => {
+            typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
+        }
         _ => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
     }
 }
 
 fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
     serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-        let path = error.path().to_string().trim_matches('.').replace('[', ".").replace(']', "");
+        let path = body::readable(&error.path().to_string());
         vec![FieldError { path, message: error.inner().to_string() }]
     })
 }

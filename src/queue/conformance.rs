@@ -8,7 +8,10 @@ use super::{
     Bell, Lease, Queue, QueueError, QueueSettings, connect,
     redis_server::{RedisServer, eventually},
 };
-use crate::mail::Lane::{self, Batch, Bulk, Callback, Transactional};
+use crate::mail::{
+    Lane::{self, Batch, Bulk, Callback, Transactional},
+    MerchantId,
+};
 
 pub(super) const LONG: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(300);
@@ -181,6 +184,18 @@ async fn a_merchant_with_many_bells_does_not_hold_back_another(kind: Kind) {
     queue.enqueue(&bells(10_000)).await.unwrap();
     queue.enqueue(&[Bell { merchant: "small".parse().unwrap(), ..bell("late") }]).await.unwrap();
     assert_eq!(ids(&queue.claim(4).await.unwrap()).into_iter().filter(|id| *id == "late").count(), 1);
+    for merchant in ["b", "c"] {
+        let merchant: MerchantId = merchant.parse().unwrap();
+        let some = (0..50).map(|n| Bell { merchant: merchant.clone(), ..bell(format!("{merchant}{n}")) });
+        queue.enqueue(&some.collect::<Vec<_>>()).await.unwrap();
+    }
+    let mut taken = Vec::new();
+    for room in [1, 1, 1, 27] {
+        taken.extend(queue.claim(room).await.unwrap());
+    }
+    for merchant in ["acme", "b", "c"] {
+        assert_eq!(taken.iter().filter(|lease| lease.bell.merchant.as_str() == merchant).count(), 10);
+    }
 }
 
 async fn a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed(kind: Kind) {

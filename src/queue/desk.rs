@@ -67,8 +67,14 @@ impl Drop for Slot {
 pub(super) struct Desk {
     pub(super) queue: Arc<dyn Queue>,
     worker: String,
-    held: Mutex<HashMap<String, Lease>>,
+    held: Mutex<HashMap<String, Held>>,
     queue_is_away: AtomicBool,
+}
+
+struct Held {
+    lease: Lease,
+    /// The job is over, and the queue is about to be told.
+    over: bool,
 }
 
 impl Desk {
@@ -76,38 +82,48 @@ impl Desk {
         Self { queue, worker, held: Mutex::default(), queue_is_away: AtomicBool::new(false) }
     }
 
-    fn leases(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a lease and tells whether its job is to be started. It is not when that job still runs here: then the
     /// lease had expired in an outage, has come back, and from now on is the running job's.
     pub(super) fn hold(&self, lease: &Lease) -> bool {
-        self.leases().insert(lease.bell.id.clone(), lease.clone()).is_none()
+        let mut held = self.held();
+        match held.get_mut(&lease.bell.id) {
+            Some(running) if !running.over => {
+                running.lease = lease.clone();
+                false
+            }
+            // Also when the job is over and the queue was told, of which we have not heard yet: it was rung again.
+            _ => {
+                held.insert(lease.bell.id.clone(), Held { lease: lease.clone(), over: false });
+                true
+            }
+        }
     }
 
     /// Lets all leases begin anew.
     pub(super) async fn extend(&self) -> Result<(), QueueError> {
-        let held: Vec<Lease> = self.leases().values().cloned().collect();
-        if !held.is_empty() {
-            self.queue.extend(&held).await?;
+        let leases: Vec<Lease> = self.held().values().map(|held| held.lease.clone()).collect();
+        if !leases.is_empty() {
+            self.queue.extend(&leases).await?;
         }
         Ok(())
     }
 
     /// Tells the queue what became of these bells, again and again until it listens.
     async fn settle(&self, ids: impl Iterator<Item = &str>, done: bool) {
-        let mut open: Vec<Lease> = {
-            let held = self.leases();
-            ids.filter_map(|id| held.get(id).cloned()).collect()
-        };
+        let leases = self.leases_of_what_is_over(ids);
         let mut backoff = Backoff::default();
-        while !open.is_empty() {
-            let told = if done { self.queue.finish(&open).await } else { self.queue.release(&open).await };
+        while !leases.is_empty() {
+            let told =
+                if done { self.queue.finish(&leases).await } else { self.queue.release(&leases).await };
             match told {
                 Ok(_) => {
                     self.queue_answered();
-                    open = self.let_go(open);
+                    self.let_go(&leases);
+                    return;
                 }
                 Err(error) => {
                     self.queue_failed(&error);
@@ -117,17 +133,24 @@ impl Desk {
         }
     }
 
-    /// Forgets these leases and returns those that took their place in the meantime.
-    fn let_go(&self, settled: Vec<Lease>) -> Vec<Lease> {
-        let mut held = self.leases();
-        let newer = |lease: Lease| match held.get(&lease.bell.id) {
-            Some(now) if *now != lease => Some(now.clone()),
-            _ => {
-                held.remove(&lease.bell.id);
-                None
-            }
+    fn leases_of_what_is_over<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Vec<Lease> {
+        let mut held = self.held();
+        let end = |id: &str| {
+            let ending = held.get_mut(id)?;
+            ending.over = true;
+            Some(ending.lease.clone())
         };
-        settled.into_iter().filter_map(newer).collect()
+        ids.filter_map(end).collect()
+    }
+
+    fn let_go(&self, leases: &[Lease]) {
+        let mut held = self.held();
+        for lease in leases {
+            // Another lease in its place belongs to a job that was started since.
+            if held.get(&lease.bell.id).is_some_and(|held| held.lease == *lease) {
+                held.remove(&lease.bell.id);
+            }
+        }
     }
 
     /// Logs the first failure of an outage.

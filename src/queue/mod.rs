@@ -16,10 +16,10 @@
 //! | file | is |
 //! |---|---|
 //! | `memory_queue.rs` | the queue of a single process |
-//! | `redis_queue.rs`, `*.lua` | the queue of many processes |
+//! | `redis_queue.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
 //! | `work.rs` | runs a handler for each bell, with apalis as the harness |
 //! | `desk.rs`, `pump.rs`, `backend.rs` | what lies between `work` and a queue: the leases that are held, who claims and finishes them, and how apalis gets them |
-//! | `conformance.rs` | what is promised above, as tests that both queues pass |
+//! | `conformance.rs` | what is promised above, as tests that both queues pass; `work_tests.rs` and `outage_tests.rs` are the like for workers and for a Redis that fails |
 
 mod backend;
 mod desk;
@@ -185,7 +185,7 @@ pub struct QueueSettings {
     /// How long a worker may be silent before its bells ring elsewhere.
     #[serde(with = "crate::mail::duration")]
     pub lease: Duration,
-    /// How long [`Queue::enqueue`] waits for Redis.
+    /// How long [`Queue::enqueue`] waits for Redis to take 500 bells.
     #[serde(with = "crate::mail::duration", default = "two_seconds")]
     pub enqueue_timeout: Duration,
 }

@@ -47,6 +47,31 @@ async fn a_job_that_runs_through_a_stall_longer_than_its_lease_runs_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_comes_back_while_its_job_runs_does_not_start_it_again() {
+    let server = RedisServer::start(false).await;
+    let queue = in_redis(&server, LONG).await;
+    let tally = Tally::default();
+    let running = start(&queue, 10, noting(&tally, Duration::from_secs(2)));
+    queue.enqueue(&[bell("long")]).await.unwrap();
+    eventually(async || counts(&queue).await == (0, 1)).await;
+    server.ask(&["ZADD", "{postroom}:leases", "0", "long"]).await;
+    queue.enqueue(&[bell("wakes the worker")]).await.unwrap();
+    eventually(async || tally.handled() == 2 && counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert!(tally.repeated().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_call_after_a_restart_succeeds() {
+    let mut server = RedisServer::start(true).await;
+    let queue = in_redis(&server, LONG).await;
+    queue.enqueue(&bells(1)).await.unwrap();
+    server.kill();
+    server.run().await;
+    assert_eq!(queue.enqueue(&bells(2)).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_killed_and_kept_its_data_loses_nothing_and_repeats_nothing() {
     let mut server = RedisServer::start(true).await;
     let queue = in_redis(&server, LONG).await;
@@ -86,9 +111,7 @@ async fn an_emptied_redis_has_another_generation() {
     let server = RedisServer::start(false).await;
     let queue = in_redis(&server, LONG).await;
     let generation = queue.generation().await.unwrap();
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
+    server.ask(&["FLUSHALL"]).await;
     assert_ne!(queue.generation().await.unwrap(), generation);
 }
 
@@ -148,7 +171,8 @@ async fn finished_bells_leave_nothing_in_redis() {
     assert_eq!(again.len(), 10);
     queue.finish(&again).await.unwrap();
     queue.wait(JOB).await.unwrap();
-    assert_eq!(server.keys().await, ["{postroom}:counts"]);
+    let keys: Vec<String> = redis::from_redis_value(server.ask(&["KEYS", "*"]).await).unwrap();
+    assert_eq!(keys, ["{postroom}:counts"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

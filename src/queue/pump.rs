@@ -65,8 +65,7 @@ impl Pump {
         Ok(())
     }
 
-    async fn start(&self, Lease { bell, token }: Lease, places: &mut OwnedSemaphorePermit) {
-        let lease = Lease { bell, token };
+    async fn start(&self, lease: Lease, places: &mut OwnedSemaphorePermit) {
         if self.desk.hold(&lease)
             && let Some(place) = places.split(1)
         {

@@ -6,8 +6,8 @@
 use std::{future::Future, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisResult, ScriptInvocation,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisResult,
+    ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use tokio::{sync::Mutex, time::timeout};
 
@@ -108,8 +108,10 @@ impl Connection {
         };
         let answer = request(connection).await;
         if let Err(error) = &answer
-            && error.is_unrecoverable_error()
+            && (error.is_unrecoverable_error()
+                || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
         {
+            // Read-only: what was the master is a replica now, and its name may lead to another server.
             *self.open.lock().await = None;
         }
         answer

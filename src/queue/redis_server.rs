@@ -26,8 +26,7 @@ impl RedisServer {
 
     /// Reserves a place where no server listens yet.
     pub(super) fn absent(keeps_data: bool) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { directory: tempfile::tempdir().unwrap(), port, keeps_data, process: None }
+        Self { directory: tempfile::tempdir().unwrap(), port: free_port(), keeps_data, process: None }
     }
 
     /// Starts the server, with the data it kept if it did, and waits until it answers.
@@ -43,12 +42,20 @@ impl RedisServer {
             .spawn()
             .unwrap();
         self.process = Some(process);
-        let client = redis::Client::open(self.url()).unwrap();
-        let answers = async || {
-            let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-            redis::cmd("PING").query_async::<()>(&mut connection).await.ok()
+        eventually(async || self.answers().await).await;
+    }
+
+    /// Whether it is this server that answers on the port, and not one of another test.
+    async fn answers(&mut self) -> bool {
+        let process = self.process.as_mut().unwrap();
+        assert!(process.try_wait().unwrap().is_none(), "the server could not start");
+        let own = format!("process_id:{}\r", process.id());
+        let asked = async {
+            let client = redis::Client::open(self.url())?;
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
         };
-        eventually(async || answers().await.is_some()).await;
+        asked.await.is_ok_and(|server| server.contains(&own))
     }
 
     pub(super) fn url(&self) -> String {
@@ -82,13 +89,11 @@ impl RedisServer {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// Every key in the server.
-    pub(super) async fn keys(&self) -> Vec<String> {
+    /// Sends one command past the queue.
+    pub(super) async fn ask(&self, words: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
-        keys.sort();
-        keys
+        redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await.unwrap()
     }
 }
 
@@ -96,6 +101,13 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Finds a port that outgoing connections do not use: one that dials its own port while the server is down would
+/// hear itself.
+fn free_port() -> u16 {
+    let candidates = std::iter::repeat_with(|| rand::random_range(20_000..32_000));
+    candidates.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Waits until the condition holds; fails the test when it does not within 20 seconds.

@@ -233,19 +233,17 @@ async fn a_job_that_outlasts_the_drain_is_given_back(kind: Kind) {
 
 async fn a_bell_rung_during_its_job_is_handled_again(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
-    let (tally, times) = (Tally::default(), Arc::new(AtomicUsize::new(0)));
-    let (note, count) = (tally.clone(), times.clone());
+    let times = Arc::new(AtomicUsize::new(0));
+    let count = times.clone();
     let running = start(&queue, 4, move |bell| {
-        let (note, count, elsewhere) = (note.clone(), count.clone(), elsewhere.clone());
+        let (count, elsewhere) = (count.clone(), elsewhere.clone());
         async move {
-            if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            if count.fetch_add(1, Ordering::SeqCst) < 500 {
                 elsewhere.enqueue(std::slice::from_ref(&bell)).await.unwrap();
             }
-            note.note(&bell);
         }
     });
     queue.enqueue(&[bell("a")]).await.unwrap();
-    eventually(async || times.load(Ordering::SeqCst) == 2 && counts(&queue).await == (0, 0)).await;
+    eventually(async || times.load(Ordering::SeqCst) == 501 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
-    assert_eq!(tally.repeated(), ["a"]);
 }

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use lettre::message::header::{self, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailboxes, MultiPart, SinglePart};
+use lettre::message::header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailboxes, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
 
 use crate::mail::{Mailbox, Timestamp};
@@ -20,6 +20,8 @@ use super::{Content, RenderError};
 const LONGEST_NAME: usize = 320;
 /// The longest word that is written as it is: a line can be folded only between words.
 const LONGEST_WORD: usize = 70;
+/// The longest line of a body that is not encoded, in bytes without its end (RFC 5322, section 2.1.1).
+const LONGEST_LINE: usize = 998;
 /// How many bytes of text one encoded word holds (RFC 2047, section 2: 75 characters in all).
 const ENCODED_WORD: usize = 45;
 
@@ -53,8 +55,8 @@ pub fn compose(headers: &Headers<'_>, content: &Content) -> Result<Vec<u8>, Rend
     }
     let mut message = MultiPart::alternative()
         .boundary(boundary(headers.message_id))
-        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body(&content.text)))
-        .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(body(&content.html)));
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(encoded(body(&content.text))))
+        .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(encoded(body(&content.html))));
     let block = message.headers_mut();
     let content_type = block.get::<ContentType>();
     block.clear();
@@ -145,21 +147,38 @@ fn visible(text: &str) -> String {
         .collect()
 }
 
+/// Whether a control character other than the tab may begin with this byte: U+0080 to U+009F begin with 0xC2.
+fn may_be_control(byte: u8) -> bool {
+    (byte < 0x20 && byte != b'\t') || byte == 0x7f || byte == 0xc2
+}
+
+/// A body as it travels: ASCII in lines that SMTP carries stays readable as it is (RFC 5322, section 2.1.1), anything
+/// else is encoded.
+fn encoded(body: String) -> Body {
+    let travels = body.is_ascii() && body.split("\r\n").all(|line| line.len() <= LONGEST_LINE);
+    if travels {
+        Body::dangerous_pre_encoded(body.into_bytes(), ContentTransferEncoding::SevenBit)
+    } else {
+        Body::new(body)
+    }
+}
+
 /// A body with CRLF at each line's end and no other control character than the tab.
 fn body(text: &str) -> String {
-    let mut body = String::with_capacity(text.len() + text.len() / 32);
+    let mut body = String::with_capacity(text.len() + text.len() / 16);
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\t') {
+    while let Some(at) = rest.bytes().position(may_be_control) {
         body.push_str(&rest[..at]);
-        let control = rest[at..].chars().next().unwrap_or(' ');
-        rest = &rest[at + control.len_utf8()..];
-        match control {
+        let character = rest[at..].chars().next().unwrap_or(' ');
+        rest = &rest[at + character.len_utf8()..];
+        match character {
             '\r' => {
                 rest = rest.strip_prefix('\n').unwrap_or(rest);
                 body.push_str("\r\n");
             }
             '\n' => body.push_str("\r\n"),
-            _ => {}
+            other if other.is_control() => {}
+            other => body.push(other),
         }
     }
     body.push_str(rest);

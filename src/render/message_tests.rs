@@ -16,7 +16,7 @@ fn version(subject: &str, html: &str, text: Option<&str>) -> TemplateVersion {
     let checked = check(&source, &RenderLimits::default()).unwrap();
     TemplateVersion {
         id: format!("{source:?}"),
-        template: "test".to_owned(),
+        template: "hello".to_owned(),
         source: checked.source,
         tags: checked.tags,
         sender: None,
@@ -67,6 +67,24 @@ fn every_missing_tag_is_named_once_and_by_its_path() {
     match renderer.render(&version, &values) {
         Err(RenderError::Missing { tags }) => assert_eq!(tags, expected),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_missing_at_a_glance_is_what_filling_finds() {
+    let renderer = Renderer::new(RenderLimits::default());
+    for (subject, html, text) in [
+        ("{{a}} {{b}}", "<p>{{b}} {{{c}}}</p>", Some("{{d}}")),
+        ("s", "{{#if a}}{{b}}{{/if}}{{c}}", None),
+        ("{{a.b}}", "{{this}} {{d}}", Some("{{c}}")),
+    ] {
+        let version = version(subject, html, text);
+        for values in
+            [json!({}), json!({"a": null, "d": 1}), json!({"a": {"b": 1}, "b": "x", "c": "y", "d": "z"})]
+        {
+            let filled = renderer.preview(&version.source, &values).unwrap().1;
+            assert_eq!(renderer.missing(&version, &values).unwrap(), filled, "{subject} {html} {values}");
+        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Program {
     html: Template,
     text: Option<Template>,
     source_bytes: u32,
+    /// Where the template is nothing but text and placeholders: their names.
+    placeholders: Option<Vec<String>>,
 }
 
 impl Program {
@@ -26,18 +28,28 @@ impl Program {
             count_loops(&mut template);
             Ok(template)
         };
+        let (subject, html) = (ready(Part::Subject, &source.subject)?, ready(Part::Html, &source.html)?);
+        let text = source.text.as_deref().map(|text| ready(Part::Text, text)).transpose()?;
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
         Ok(Self {
             source_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            subject: ready(Part::Subject, &source.subject)?,
-            html: ready(Part::Html, &source.html)?,
-            text: source.text.as_deref().map(|text| ready(Part::Text, text)).transpose()?,
+            placeholders: tags::only_placeholders([&subject, &html].into_iter().chain(&text)),
+            subject,
+            html,
+            text,
         })
     }
 
     /// The size of the source it was compiled from.
     pub(super) fn source_bytes(&self) -> u32 {
         self.source_bytes
+    }
+
+    /// The placeholders that [`Program::fill`] would find without a value, where that can be told without filling.
+    pub(super) fn missing_at_a_glance(&self, values: &serde_json::Value) -> Option<Vec<String>> {
+        let has_value = |name: &str| values.get(name).is_some();
+        let placeholders = self.placeholders.as_ref()?;
+        Some(placeholders.iter().filter(|name| !has_value(name)).cloned().collect())
     }
 
     /// Fills the parts in; also returns the placeholders that had no value.

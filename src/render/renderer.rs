@@ -58,13 +58,17 @@ impl Renderer {
     /// Names the placeholders that [`Renderer::render`] would miss with these values, as paths from the top.
     ///
     /// # Errors
-    /// When the template cannot be rendered with these values for another reason.
+    /// When the template cannot be rendered with these values for another reason, as far as that is found out.
     pub fn missing(
         &self,
         version: &TemplateVersion,
         values: &serde_json::Value,
     ) -> Result<Vec<String>, RenderError> {
-        self.fill(&*self.program(version)?, values).map(|(_, missing)| missing)
+        let program = self.program(version)?;
+        match program.missing_at_a_glance(values) {
+            Some(missing) => Ok(missing),
+            None => self.fill(&program, values).map(|(_, missing)| missing),
+        }
     }
 
     fn fill(

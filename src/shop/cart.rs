@@ -5,11 +5,10 @@ use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    Line, Link,
+    Amount, Currency, Line, Link,
     format::{format_money, format_percent},
     full_name,
     language::Language,
-    money::{Amount, Currency},
 };
 use crate::mail::{Address, Mailbox, Timestamp, closed_set};
 
@@ -51,7 +50,7 @@ pub struct AbandonedCart {
     #[serde(default)]
     pub customer: Customer,
     /// What is in it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub items: Vec<CartItem>,
     /// When it was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]

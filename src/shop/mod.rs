@@ -7,7 +7,8 @@ pub mod language;
 pub mod letters;
 mod link;
 pub mod mailing;
-pub mod money;
+mod money;
+pub mod order;
 pub mod pass;
 pub mod recovery_link;
 mod resource;
@@ -17,6 +18,7 @@ mod text;
 
 pub use ability::{Abilities, Ability};
 pub use link::Link;
+pub use money::{Amount, Currency};
 pub use resource::ResourceKind;
 pub use template::{TemplateClass, TemplateSource, TemplateVersion};
 pub use text::{Line, full_name};

@@ -47,6 +47,8 @@ mod tests_dialogue;
 mod tests_pool;
 #[cfg(test)]
 mod tests_real;
+#[cfg(test)]
+mod tests_tls;
 
 pub use breaker::{BreakerState, RouteFault};
 pub use route::{Envelope, Route};

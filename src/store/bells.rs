@@ -12,6 +12,8 @@ use crate::{
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
 const ROUND: i64 = 1_000;
+/// A mail that a living worker has is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A mail that somebody has to be woken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,30 +28,36 @@ pub struct Ringing {
 
 static DUE: Sql = Sql::new(
     "UPDATE mails SET ring_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE ring_at <= $1 ORDER BY ring_at LIMIT $3 {skip_locked})
+        SELECT id FROM mails WHERE ring_at <= $1 AND state IN ('queued', 'deferred')
+        ORDER BY ring_at LIMIT $3 {skip_locked})
      RETURNING id, lane, merchant_id",
 );
 
-static LOST: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at FROM mails
-     WHERE worker IS NOT NULL AND worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1)
-     ORDER BY worker LIMIT $2 {skip_locked}",
+static CLAIMED: Sql = Sql::new(
+    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at,
+        (SELECT heartbeat_at FROM workers WHERE workers.id = mails.worker) AS heartbeat_at
+     FROM mails WHERE ring_at <= $1 AND state = 'sending' ORDER BY ring_at LIMIT $2 {skip_locked}",
+);
+
+static LEAVE: Sql = Sql::new(
+    "UPDATE mails SET ring_at = $2 FROM {rows: id text}
+     WHERE mails.id = rows.id AND mails.state = 'sending'",
 );
 
 static FREE: Sql = Sql::new(
-    "UPDATE mails SET state = lost.state, worker = NULL, ring_at = lost.ring_at, settled_at = lost.settled_at,
+    "UPDATE mails SET state = rows.state, worker = NULL, ring_at = rows.ring_at, settled_at = rows.settled_at,
         error = 'the worker died; whether the relay took the mail is unknown'
-     FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, CAST(value ->> 'ring_at' AS BIGINT) AS ring_at,
-            CAST(value ->> 'settled_at' AS BIGINT) AS settled_at FROM {rows}) AS lost
-     WHERE mails.id = lost.id",
+     FROM {rows: id text, worker text, number bigint, state text, ring_at bigint, settled_at bigint}
+     WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
+        AND mails.attempt = rows.number",
 );
 
 static LOST_ATTEMPTS: Sql = Sql::new(
     "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis)
-     SELECT value ->> 'id', CAST(value ->> 'number' AS BIGINT), value ->> 'worker', CAST(value ->> 'at' AS BIGINT),
-        '', NULL, value ->> 'outcome', 'the worker died; whether the relay took the mail is unknown',
-        CAST(value ->> 'millis' AS BIGINT)
-     FROM {rows} WHERE true ON CONFLICT (mail_id, number) DO NOTHING",
+     SELECT id, number, worker, at, '', NULL, outcome, 'the worker died; whether the relay took the mail is unknown',
+        millis
+     FROM {rows: id text, number bigint, worker text, at bigint, outcome text, millis bigint} WHERE true
+     ON CONFLICT (mail_id, number) DO NOTHING",
 );
 
 #[derive(Serialize)]
@@ -96,38 +104,56 @@ impl Store {
             .doing("ring for all waiting mails")
     }
 
-    /// Takes mails away from workers that have been silent for `silence`: each is queued again or held, as its
-    /// template's policy says. Returns those to ring for.
+    /// Looks at mails that workers have had for a while and takes them from workers that have been silent for
+    /// `silence`: each is queued again or held, as its template's policy says. Returns those to ring for.
     ///
     /// # Errors
     /// When the database cannot commit it.
     pub async fn take_from_dead_workers(&self, silence: Duration) -> Result<Vec<Ringing>, StoreError> {
         let now = clock::now();
         let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let rows = sqlx::query(LOST.on(self.dialect))
-            .bind((now - silence).millis())
+        let rows = sqlx::query(CLAIMED.on(self.dialect))
+            .bind(now.millis())
             .bind(ROUND)
             .fetch_all(&mut *transaction)
             .await
-            .doing("find mails of dead workers")?;
-        let mut lost = rows
-            .iter()
-            .map(|row| read_lost(&Columns { table: "mails", row }, now.millis()))
-            .collect::<Result<Vec<_>, _>>()?;
-        if lost.is_empty() {
-            return Ok(Vec::new());
+            .doing("find mails that workers have")?;
+        let (mut left, mut lost) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let columns = Columns { table: "mails", row };
+            let is_alive = columns.optional_time("heartbeat_at")?.is_some_and(|at| at > now - silence);
+            if is_alive {
+                left.push(Left { id: columns.text("id")? });
+            } else {
+                lost.push(read_lost(&columns, now.millis())?);
+            }
         }
-        let json = to_json(&lost);
-        for statement in [&FREE, &LOST_ATTEMPTS] {
-            sqlx::query(statement.on(self.dialect))
-                .bind(&json)
+        if !left.is_empty() {
+            sqlx::query(LEAVE.on(self.dialect))
+                .bind(to_json(&left))
+                .bind((now + LOOK_AGAIN).millis())
                 .execute(&mut *transaction)
                 .await
-                .doing("free mails of dead workers")?;
+                .doing("leave mails to their workers")?;
+        }
+        if !lost.is_empty() {
+            let json = to_json(&lost);
+            for statement in [&FREE, &LOST_ATTEMPTS] {
+                sqlx::query(statement.on(self.dialect))
+                    .bind(&json)
+                    .execute(&mut *transaction)
+                    .await
+                    .doing("free mails of dead workers")?;
+            }
         }
         transaction.commit().await.doing("commit")?;
         Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
     }
+}
+
+#[derive(Serialize)]
+struct Left {
+    id: String,
 }
 
 fn read_ringing(columns: &Columns<'_>) -> Result<Ringing, StoreError> {

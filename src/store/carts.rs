@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::{Any, QueryBuilder};
 
 use super::{
     Doing, Store, StoreError, Stored,
@@ -45,7 +44,7 @@ static REMINDERS: Sql = Sql::new(
         SELECT cart_id, id, recorded_at, tags{as_json} ->> 'subject' AS subject, state,
             ROW_NUMBER() OVER (PARTITION BY cart_id ORDER BY id DESC) AS place
         FROM mails WHERE merchant_id = $2 AND cart_id IS NOT NULL
-            AND cart_id IN (SELECT value ->> 'cart' FROM {rows})
+            AND cart_id IN (SELECT cart FROM {rows: cart text})
      ) AS placed WHERE place <= 100 ORDER BY id",
 );
 
@@ -66,22 +65,25 @@ impl Store {
         skip: u64,
         limit: u32,
     ) -> Result<CartsPage, StoreError> {
-        let chosen = |selection: &str| {
-            let mut query =
-                QueryBuilder::<Any>::new(format!("SELECT {selection} FROM resources WHERE kind = "));
-            query.push_bind(ResourceKind::AbandonedCarts.as_str());
-            query.push(" AND merchant_id = ").push_bind(merchant.as_str().to_owned());
-            if let Some(status) = status {
-                query.push(" AND status = ").push_bind(status.as_str());
-            }
-            query
-        };
-        let total: i64 =
-            chosen("COUNT(*)").build_query_scalar().fetch_one(&self.readers).await.doing("count carts")?;
-        let mut page = chosen(COLUMNS);
-        page.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(limit));
-        page.push(" OFFSET ").push_bind(i64::try_from(skip).unwrap_or(i64::MAX));
-        let rows = page.build().fetch_all(&self.readers).await.doing("list carts")?;
+        let of_status = |place: u32| status.map(|_| format!(" AND status = ${place}")).unwrap_or_default();
+        let carts =
+            format!("FROM resources WHERE merchant_id = $1 AND kind = '{}'", ResourceKind::AbandonedCarts);
+        let count = format!("SELECT COUNT(*) {carts}{}", of_status(2));
+        let mut count = sqlx::query_scalar(sqlx::AssertSqlSafe(count)).bind(merchant.as_str());
+        let page = format!(
+            "SELECT {COLUMNS} {carts}{} ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
+            of_status(4)
+        );
+        let mut page = sqlx::query(sqlx::AssertSqlSafe(page))
+            .bind(merchant.as_str())
+            .bind(i64::from(limit))
+            .bind(i64::try_from(skip).unwrap_or(i64::MAX));
+        if let Some(status) = status {
+            count = count.bind(status.as_str());
+            page = page.bind(status.as_str());
+        }
+        let total: i64 = count.fetch_one(&self.readers).await.doing("count carts")?;
+        let rows = page.fetch_all(&self.readers).await.doing("list carts")?;
         let carts = rows.iter().map(|row| resources::read(&Columns { table: "resources", row }));
         Ok(CartsPage { carts: carts.collect::<Result<_, _>>()?, total: u64::try_from(total).unwrap_or(0) })
     }

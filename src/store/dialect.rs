@@ -1,7 +1,7 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for three things, written as marks in the text: `{rows}`, the table function
-//! that unfolds the JSON array in `$1` into rows with one column `value`; `{as_json}`, which after a text makes it JSON
+//! Both understand the same statements but for three things, written as marks in the text: `{rows: id text, at bigint}`,
+//! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
 //! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need.
 
 use std::{
@@ -80,19 +80,34 @@ impl Dialect {
         match self {
             Self::Sqlite => &[
                 (1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql")),
+                (2, "orders", include_str!("../../migrations/sqlite/0002_orders.sql")),
                 (3, "passes", include_str!("../../migrations/sqlite/0003_passes.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
+                (2, "orders", include_str!("../../migrations/postgres/0002_orders.sql")),
                 (3, "passes", include_str!("../../migrations/postgres/0003_passes.sql")),
             ],
         }
     }
 
-    const fn rows(self) -> &'static str {
+    /// The rows that the JSON array in `$1` unfolds into; `columns` is as in `id text, at bigint`.
+    fn rows(self, columns: &str) -> String {
         match self {
-            Self::Sqlite => "json_each($1)",
-            Self::Postgres => "json_array_elements(CAST($1 AS json)) AS rows (value)",
+            Self::Postgres => format!("json_to_recordset(CAST($1 AS json)) AS rows ({columns})"),
+            Self::Sqlite => {
+                let select: Vec<_> = columns
+                    .split(',')
+                    .filter_map(|column| column.trim().split_once(' '))
+                    .map(|(name, kind)| match kind {
+                        "bigint" => format!("CAST(value ->> '{name}' AS INTEGER) AS {name}"),
+                        _ => format!("value ->> '{name}' AS {name}"),
+                    })
+                    .collect();
+                // Materialized: else SQLite writes a row's JSON anew for each of its columns.
+                let unfolded = "WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1))";
+                format!("({unfolded} SELECT {} FROM unfolded) AS rows", select.join(", "))
+            }
         }
     }
 
@@ -123,13 +138,36 @@ impl Sql {
     }
 
     pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
-        let text = self.written[dialect as usize].get_or_init(|| {
-            self.text
-                .replace("{rows}", dialect.rows())
-                .replace("{as_json}", dialect.as_json())
-                .replace("{skip_locked}", dialect.skip_locked())
-                .into()
-        });
+        let text = self.written[dialect as usize].get_or_init(|| self.write(dialect).into());
         AssertSqlSafe(Arc::clone(text))
+    }
+
+    fn write(&self, dialect: Dialect) -> String {
+        let text = self.text.replace("{skip_locked}", dialect.skip_locked());
+        let text = text.replace("{as_json}", dialect.as_json());
+        let Some((before, rest)) = text.split_once("{rows:") else { return text };
+        let Some((columns, after)) = rest.split_once('}') else { return text };
+        let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{before}{}{after}", dialect.rows(&columns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_written_for_each_dialect() {
+        static SQL: Sql = Sql::new("SELECT id FROM {rows: id text, at bigint} WHERE at > $2 {skip_locked}");
+        assert_eq!(
+            &*SQL.on(Dialect::Postgres).0,
+            "SELECT id FROM json_to_recordset(CAST($1 AS json)) AS rows (id text, at bigint) WHERE at > $2 \
+             FOR UPDATE SKIP LOCKED"
+        );
+        assert_eq!(
+            &*SQL.on(Dialect::Sqlite).0,
+            "SELECT id FROM (WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1)) \
+             SELECT value ->> 'id' AS id, CAST(value ->> 'at' AS INTEGER) AS at FROM unfolded) AS rows WHERE at > $2 "
+        );
     }
 }

@@ -186,12 +186,7 @@ impl Group {
     /// Passes a failure on: the first caller gets it whole, the others its words.
     fn refuse(self, error: StoreError) {
         let mut error = Some(error);
-        let mut next = || {
-            error.take().unwrap_or(StoreError::Database {
-                doing: "write a group of changes",
-                source: sqlx::Error::WorkerCrashed,
-            })
-        };
+        let mut next = || error.take().unwrap_or(StoreError::Group);
         self.settles.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
         self.reserves.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
         self.records.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));

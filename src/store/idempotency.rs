@@ -118,9 +118,9 @@ impl Store {
 // Takes a key that is new, older than a day, or whose holder died without an answer.
 static RESERVE: Sql = Sql::new(
     "INSERT INTO idempotency (merchant_id, path, key, fingerprint, request, locked_until, created_at)
-     SELECT value ->> 'merchant', value ->> 'path', value ->> 'key', value ->> 'fingerprint', value ->> 'request',
-        CAST(value ->> 'locked_until' AS BIGINT), CAST(value ->> 'now' AS BIGINT)
-     FROM {rows} WHERE true
+     SELECT merchant, path, key, fingerprint, request, locked_until, now
+     FROM {rows: merchant text, path text, key text, fingerprint text, request text, locked_until bigint,
+        now bigint} WHERE true
      ON CONFLICT (merchant_id, path, key) DO UPDATE SET fingerprint = excluded.fingerprint,
         request = excluded.request, locked_until = excluded.locked_until, created_at = excluded.created_at,
         status = NULL, body = NULL
@@ -200,12 +200,10 @@ fn judge(
 }
 
 static KEEP: Sql = Sql::new(
-    "UPDATE idempotency SET status = CAST(kept.status AS BIGINT), body = kept.body
-     FROM (SELECT value ->> 'merchant' AS merchant, value ->> 'path' AS path, value ->> 'key' AS key,
-            value ->> 'request' AS request, value ->> 'status' AS status, value ->> 'body' AS body
-        FROM {rows}) AS kept
-     WHERE idempotency.merchant_id = kept.merchant AND idempotency.path = kept.path AND idempotency.key = kept.key
-        AND idempotency.request = kept.request AND idempotency.status IS NULL",
+    "UPDATE idempotency SET status = rows.status, body = rows.body
+     FROM {rows: merchant text, path text, key text, request text, status bigint, body text}
+     WHERE idempotency.merchant_id = rows.merchant AND idempotency.path = rows.path AND idempotency.key = rows.key
+        AND idempotency.request = rows.request AND idempotency.status IS NULL",
 );
 
 #[derive(Serialize)]

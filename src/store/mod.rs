@@ -8,9 +8,11 @@ mod bells;
 mod carts;
 mod dialect;
 mod group_commit;
+mod group_read;
 mod idempotency;
 mod mails;
 mod merchants;
+mod orders;
 mod passes;
 mod resources;
 mod row;
@@ -33,6 +35,7 @@ pub use mails::{
     Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
 pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
@@ -40,6 +43,10 @@ pub use workers::WorkerRecord;
 
 use dialect::Dialect;
 use group_commit::GroupCommit;
+use group_read::GroupRead;
+
+/// A connection that lay idle for longer may be dead and is asked before it is used.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
@@ -104,6 +111,9 @@ pub enum StoreError {
     /// The schema is older than this version and `database.migrate` is off.
     #[error("the schema is not up to date; run `postroom migrate`")]
     Outdated,
+    /// The group that this call was part of failed; another of its members has the cause.
+    #[error("the database could not serve a group of calls")]
+    Group,
     /// The group commit has ended: the process is stopping.
     #[error("the store is closed")]
     Closed,
@@ -116,6 +126,7 @@ pub struct Store {
     readers: AnyPool,
     writers: AnyPool,
     group: Arc<GroupCommit>,
+    group_read: GroupRead,
 }
 
 impl Store {
@@ -135,6 +146,13 @@ impl Store {
             let pool = AnyPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(Duration::from_secs(10))
+                // A ping costs a round trip: only a connection that lay idle gets one.
+                .test_before_acquire(false)
+                .before_acquire(|connection, meta| {
+                    Box::pin(async move {
+                        Ok(meta.idle_for < IDLE || sqlx::Connection::ping(connection).await.is_ok())
+                    })
+                })
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
                 });
@@ -148,7 +166,8 @@ impl Store {
         let writers = pool(dialect.writers(settings.connections)).await?;
         let readers = pool(settings.connections.max(1)).await?;
         let group = Arc::new(GroupCommit::start(dialect, writers.clone()));
-        Ok(Self { dialect, readers, writers, group })
+        let group_read = GroupRead::start(dialect, readers.clone());
+        Ok(Self { dialect, readers, writers, group, group_read })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.

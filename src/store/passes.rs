@@ -39,9 +39,8 @@ pub struct Pass {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO passes (id, merchant_id, coupon_id, storecard_id, member_id, identifier, created_at)
-     SELECT value ->> 'id', value ->> 'merchant', value ->> 'coupon', value ->> 'storecard', value ->> 'member',
-        value ->> 'identifier', $2
-     FROM {rows} WHERE true
+     SELECT id, merchant, coupon, storecard, member, identifier, $2
+     FROM {rows: id text, merchant text, coupon text, storecard text, member text, identifier text} WHERE true
      ON CONFLICT (id) DO UPDATE SET identifier = excluded.identifier
      WHERE excluded.identifier IS NOT NULL",
 );

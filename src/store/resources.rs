@@ -7,7 +7,9 @@ use sqlx::AnyConnection;
 use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
+    group_read::Key,
     mails::to_json,
+    orders,
     row::Columns,
     templates::{self, NewTemplateVersion},
 };
@@ -66,9 +68,8 @@ pub(super) const COLUMNS: &str = "id, brand_id, version, body, created_at, updat
 
 static UPSERT: Sql = Sql::new(
     "INSERT INTO resources (merchant_id, kind, id, brand_id, status, version, body, created_at, updated_at)
-     SELECT $2, value ->> 'kind', value ->> 'id', value ->> 'brand_id', value ->> 'status', value ->> 'version',
-        value ->> 'body', $3, $3
-     FROM {rows} WHERE true
+     SELECT $2, kind, id, brand_id, status, version, body, $3, $3
+     FROM {rows: kind text, id text, brand_id text, status text, version text, body text} WHERE true
      ON CONFLICT (merchant_id, kind, id) DO UPDATE SET brand_id = excluded.brand_id, status = excluded.status,
         version = excluded.version, body = excluded.body, updated_at = excluded.updated_at",
 );
@@ -193,7 +194,8 @@ impl Store {
             .doing("delete a resource")
     }
 
-    /// Finds what a request for a templated mail names, in one round trip.
+    /// Finds what a request for a templated mail names, in a round trip that it shares with others. The template comes
+    /// without its document.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -204,31 +206,18 @@ impl Store {
         template: &str,
         member: &str,
     ) -> Result<MailingSubjects, StoreError> {
-        // A template's document is large and its version holds all that a mail needs: it stays in the database.
-        let rows = sqlx::query(
-            "SELECT kind, id, brand_id, version, CASE kind WHEN 'templates' THEN '' ELSE body END AS body,
-                created_at, updated_at
-             FROM resources WHERE merchant_id = $1 AND ((kind = 'brands' AND id = $2)
-                OR (kind = 'templates' AND id = $3) OR (kind = 'members' AND id = $4))",
-        )
-        .bind(merchant.as_str())
-        .bind(brand)
-        .bind(template)
-        .bind(member)
-        .fetch_all(&self.readers)
-        .await
-        .doing("find what a mail needs")?;
-        let mut subjects = MailingSubjects::default();
-        for row in &rows {
-            let columns = Columns { table: "resources", row };
-            let slot = match columns.parsed("kind")? {
-                ResourceKind::Brands => &mut subjects.brand,
-                ResourceKind::Templates => &mut subjects.template,
-                _ => &mut subjects.member,
-            };
-            *slot = Some(read(&columns)?);
-        }
-        Ok(subjects)
+        let key = |kind, id: &str| Key { merchant: merchant.clone(), kind, id: id.to_owned() };
+        let (brand, template, member) = (
+            key(ResourceKind::Brands, brand),
+            key(ResourceKind::Templates, template),
+            key(ResourceKind::Members, member),
+        );
+        let found = self.group_read.find(vec![brand.clone(), template.clone(), member.clone()]).await?;
+        Ok(MailingSubjects {
+            brand: found.get(&brand).cloned(),
+            template: found.get(&template).cloned(),
+            member: found.get(&member).cloned(),
+        })
     }
 }
 
@@ -241,6 +230,7 @@ async fn upsert(
     let now = clock::now();
     let versions: Vec<_> = resources.iter().filter_map(|resource| resource.version.as_ref()).collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
+    orders::forget_settled(dialect, on, merchant, resources).await?;
     // One statement may not write a row twice: the last document of an id stands.
     let mut last = std::collections::HashMap::with_capacity(resources.len());
     for (index, resource) in resources.iter().enumerate() {

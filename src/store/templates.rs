@@ -46,10 +46,9 @@ impl From<NewTemplateVersion> for TemplateVersion {
 static INSERT: Sql = Sql::new(
     "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, on_crash,
         language, created_at)
-     SELECT value ->> 'id', value ->> 'merchant', value ->> 'template', value ->> 'subject', value ->> 'html',
-        value ->> 'text', value ->> 'tags', value ->> 'sender', value ->> 'class', value ->> 'on_crash',
-        value ->> 'language', $2
-     FROM {rows} WHERE true ON CONFLICT (id) DO NOTHING",
+     SELECT id, merchant, template, subject, html, text, tags, sender, class, on_crash, language, $2
+     FROM {rows: id text, merchant text, template text, subject text, html text, text text, tags text, sender text,
+        class text, on_crash text, language text} WHERE true ON CONFLICT (id) DO NOTHING",
 );
 
 #[derive(Serialize)]

@@ -1,5 +1,7 @@
 //! Claims: a mail moves to `sending` with the worker's id, in the statement that reads it.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -14,6 +16,9 @@ use crate::{
         row::Columns,
     },
 };
+
+/// The waker looks at a claim's worker at the latest after this.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// The answer to a worker that wants a mail.
 #[derive(Debug)]
@@ -41,14 +46,18 @@ impl Store {
 
 // A group may name a mail twice (its bell rang twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
-    "UPDATE mails SET state = 'sending', worker = asked.worker, claimed_at = $2, attempt = attempt + 1, ring_at = NULL
-     FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker FROM {rows}) AS asked
-     WHERE mails.id = asked.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
+    "UPDATE mails SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1
+     FROM {rows: id text, worker text}
+     WHERE mails.id = rows.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
      RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-        tags, on_crash, recorded_at, attempt",
+        tags, on_crash, order_id, recorded_at, attempt, ring_at",
 );
 
-static STATES: Sql = Sql::new("SELECT id, state FROM mails WHERE id IN (SELECT value ->> 'id' FROM {rows})");
+// A fresh mail is looked at soon anyway: its claim leaves `ring_at`, and with it the index, as they are.
+static LOOK_SOON: Sql =
+    Sql::new("UPDATE mails SET ring_at = $2 FROM {rows: id text} WHERE mails.id = rows.id");
+
+static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
 #[derive(Serialize)]
 struct Asked {
@@ -65,6 +74,7 @@ pub(in crate::store) async fn claim(
     if requests.is_empty() {
         return Ok(Vec::new());
     }
+    let now = clock::now();
     let mut asked: Vec<Asked> = Vec::with_capacity(requests.len());
     let mut first = std::collections::HashSet::with_capacity(requests.len());
     for request in requests.iter().filter(|request| first.insert(request.mail)) {
@@ -72,14 +82,27 @@ pub(in crate::store) async fn claim(
     }
     let rows = sqlx::query(CLAIM.on(dialect))
         .bind(to_json(&asked))
-        .bind(clock::now().millis())
+        .bind(now.millis())
         .fetch_all(&mut *on)
         .await
         .doing("claim mails")?;
     let mut granted = std::collections::HashMap::with_capacity(rows.len());
+    let mut far = Vec::new();
     for row in &rows {
-        let mail = read(&Columns { table: "mails", row })?;
+        let columns = Columns { table: "mails", row };
+        let mail = read(&columns)?;
+        if columns.optional_time("ring_at")?.is_none_or(|at| at > now + LOOK) {
+            far.push(Asked { id: mail.id.to_string(), worker: String::new() });
+        }
         granted.insert(mail.id, mail);
+    }
+    if !far.is_empty() {
+        sqlx::query(LOOK_SOON.on(dialect))
+            .bind(to_json(&far))
+            .bind((now + LOOK).millis())
+            .execute(&mut *on)
+            .await
+            .doing("have claims looked at")?;
     }
     let states = states_of(dialect, on, requests, &granted).await?;
     Ok(requests
@@ -133,6 +156,7 @@ fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         message_id: columns.text("message_id")?,
         values: columns.text("tags")?,
         on_crash: columns.parsed("on_crash")?,
+        order: columns.optional_text("order_id")?,
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
     })

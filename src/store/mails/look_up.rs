@@ -1,11 +1,9 @@
 //! Reading mails back, for merchants and operators, and the moves that they may ask for.
 
-use sqlx::{Any, QueryBuilder};
-
 use crate::{
     clock,
     mail::{Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
-    store::{Doing, Store, StoreError, row::Columns},
+    store::{Doing, Store, StoreError, orders, row::Columns},
 };
 
 /// A mail as people see it; its content stays out.
@@ -117,12 +115,14 @@ impl Store {
         merchant: Option<&MerchantId>,
         id: MailId,
     ) -> Result<Option<MailRecord>, StoreError> {
-        let mut query = QueryBuilder::<Any>::new(format!("SELECT {COLUMNS} FROM mails WHERE id = "));
-        query.push_bind(id.to_string());
-        if let Some(merchant) = merchant {
-            query.push(" AND merchant_id = ").push_bind(merchant.as_str().to_owned());
-        }
-        let row = query.build().fetch_optional(&self.readers).await.doing("find a mail")?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
+        )))
+        .bind(id.to_string())
+        .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a mail")?;
         row.map(|row| read(&Columns { table: "mails", row: &row })).transpose()
     }
 
@@ -131,8 +131,6 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn mails(&self, filter: &MailFilter) -> Result<Vec<MailRecord>, StoreError> {
-        let mut query = QueryBuilder::<Any>::new(format!("SELECT {COLUMNS} FROM mails WHERE id > "));
-        query.push_bind(filter.after.map(|id| id.to_string()).unwrap_or_default());
         let conditions = [
             ("merchant_id", filter.merchant.as_ref().map(|id| id.as_str().to_owned())),
             ("state", filter.state.map(|state| state.as_str().to_owned())),
@@ -143,13 +141,22 @@ impl Store {
             ("subscription_id", filter.subscription.clone()),
             ("batch_id", filter.batch.clone()),
         ];
-        for (column, wanted) in conditions {
-            if let Some(wanted) = wanted {
-                query.push(format!(" AND {column} = ")).push_bind(wanted);
-            }
+        let wanted: Vec<_> =
+            conditions.into_iter().filter_map(|(column, value)| Some((column, value?))).collect();
+        let further: String = wanted
+            .iter()
+            .enumerate()
+            .map(|(index, (column, _))| format!(" AND {column} = ${}", index + 3))
+            .collect();
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM mails WHERE id > $1{further} ORDER BY id LIMIT $2"
+        )))
+        .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(i64::from(filter.limit));
+        for (_, value) in wanted {
+            query = query.bind(value);
         }
-        query.push(" ORDER BY id LIMIT ").push_bind(i64::from(filter.limit));
-        let rows = query.build().fetch_all(&self.readers).await.doing("list mails")?;
+        let rows = query.fetch_all(&self.readers).await.doing("list mails")?;
         rows.iter().map(|row| read(&Columns { table: "mails", row })).collect()
     }
 
@@ -182,6 +189,7 @@ impl Store {
         let Some(mail) = self.mail(merchant, id).await? else { return Ok(Moved::Unknown) };
         let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
         let now = clock::now().millis();
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
         let done = sqlx::query(
             "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5
              WHERE id = $1 AND state = $2",
@@ -191,12 +199,15 @@ impl Store {
         .bind(next.as_str())
         .bind((!next.is_settled()).then_some(now))
         .bind(next.is_settled().then_some(now))
-        .execute(&self.writers)
+        .execute(&mut *transaction)
         .await
         .doing("move a mail")?;
         if done.rows_affected() == 1 {
+            orders::follow(self.dialect, &mut transaction, [(id, next)]).await?;
+            transaction.commit().await.doing("commit")?;
             return Ok(Moved::Now(next));
         }
+        transaction.rollback().await.doing("roll back")?;
         let state = self.mail(merchant, id).await?.map(|mail| mail.state);
         Ok(state.map_or(Moved::Unknown, Moved::Refused))
     }
@@ -207,7 +218,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT state, COUNT(*) AS mails FROM mails WHERE ring_at IS NOT NULL OR worker IS NOT NULL GROUP BY state",
+            "SELECT state, COUNT(*) AS mails FROM mails WHERE ring_at IS NOT NULL GROUP BY state",
         )
         .fetch_all(&self.readers)
         .await

@@ -15,6 +15,7 @@ use crate::{
         dialect::{Dialect, Sql},
         group_commit::Change,
         idempotency::{self, Answer},
+        orders::{self, OrderStep},
         passes::{self, NewPass},
     },
 };
@@ -51,6 +52,8 @@ pub enum Guard {
         /// The document as it shall be.
         becomes: String,
     },
+    /// An order moves on, if it is still what the rules saw.
+    Order(Box<OrderStep>),
 }
 
 /// What came of recording.
@@ -76,13 +79,13 @@ static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
         due_at, ring_at)
-     SELECT value ->> 'id', value ->> 'merchant_id', value ->> 'lane', 'queued', value ->> 'template',
-        value ->> 'template_version', value ->> 'sender', value ->> 'reply_to', value ->> 'recipient_name',
-        value ->> 'recipient', value ->> 'message_id', value ->> 'tags', value ->> 'member_id',
-        value ->> 'order_id', value ->> 'cart_id', value ->> 'subscription_id', value ->> 'batch_id',
-        value ->> 'on_crash', CAST(value ->> 'recorded_at' AS BIGINT), CAST(value ->> 'due_at' AS BIGINT),
-        CAST(value ->> 'ring_at' AS BIGINT)
-     FROM {rows}",
+     SELECT id, merchant_id, lane, 'queued', template, template_version, sender, reply_to, recipient_name,
+        recipient, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
+        due_at, ring_at
+     FROM {rows: id text, merchant_id text, lane text, template text, template_version text, sender text,
+        reply_to text, recipient_name text, recipient text, message_id text, tags text, member_id text,
+        order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint,
+        due_at bigint, ring_at bigint}",
 );
 
 /// A mail as its INSERT reads it.
@@ -185,6 +188,7 @@ async fn pass(on: &mut AnyConnection, guard: &Guard) -> Result<bool, StoreError>
         .await
         .map(|done| done.rows_affected() == 1)
         .doing("replace a document"),
+        Guard::Order(step) => orders::step(on, step).await,
     }
 }
 

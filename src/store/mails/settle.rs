@@ -11,6 +11,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::Change,
+        orders,
         row::Columns,
     },
 };
@@ -21,6 +22,7 @@ pub struct Settlement {
     mail: MailId,
     worker: WorkerId,
     attempt: u32,
+    is_about_an_order: bool,
     started_at: Timestamp,
     reply: Reply,
     state: MailState,
@@ -46,7 +48,17 @@ impl Settlement {
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
-        Self { mail: mail.id, worker, attempt: mail.attempt, started_at, reply, state, due_at }
+        let is_about_an_order = mail.order.is_some();
+        Self {
+            mail: mail.id,
+            worker,
+            attempt: mail.attempt,
+            is_about_an_order,
+            started_at,
+            reply,
+            state,
+            due_at,
+        }
     }
 }
 
@@ -61,25 +73,21 @@ impl Store {
 }
 
 static SETTLE: Sql = Sql::new(
-    "UPDATE mails SET state = said.state, worker = NULL, ring_at = said.due_at, route = said.route,
-        due_at = COALESCE(said.due_at, mails.due_at), settled_at = said.settled_at, provider_id = said.provider_id,
-        error = said.error
-     FROM (SELECT value ->> 'id' AS id, value ->> 'worker' AS worker, CAST(value ->> 'number' AS BIGINT) AS number,
-            value ->> 'state' AS state, CAST(value ->> 'due_at' AS BIGINT) AS due_at, value ->> 'route' AS route,
-            CAST(value ->> 'settled_at' AS BIGINT) AS settled_at, value ->> 'provider_id' AS provider_id,
-            value ->> 'error' AS error
-        FROM {rows}) AS said
-     WHERE mails.id = said.id AND mails.state = 'sending' AND mails.worker = said.worker
-        AND mails.attempt = said.number
+    "UPDATE mails SET state = rows.state, worker = NULL, ring_at = rows.due_at, route = rows.route,
+        due_at = COALESCE(rows.due_at, mails.due_at), settled_at = rows.settled_at, provider_id = rows.provider_id,
+        error = rows.error
+     FROM {rows: id text, worker text, number bigint, state text, due_at bigint, route text, settled_at bigint,
+        provider_id text, error text}
+     WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
+        AND mails.attempt = rows.number
      RETURNING mails.id",
 );
 
-pub(super) static INSERT_ATTEMPTS: Sql = Sql::new(
+static INSERT_ATTEMPTS: Sql = Sql::new(
     "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis)
-     SELECT value ->> 'id', CAST(value ->> 'number' AS BIGINT), value ->> 'worker', CAST(value ->> 'at' AS BIGINT),
-        value ->> 'route', value ->> 'phase', value ->> 'outcome', CAST(value ->> 'code' AS BIGINT),
-        value ->> 'enhanced', value ->> 'reply', CAST(value ->> 'millis' AS BIGINT)
-     FROM {rows}",
+     SELECT id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis
+     FROM {rows: id text, number bigint, worker text, at bigint, route text, phase text, outcome text, code bigint,
+        enhanced text, reply text, millis bigint}",
 );
 
 #[derive(Serialize)]
@@ -157,9 +165,14 @@ pub(in crate::store) async fn settle(
     if !rows.is_empty() {
         sqlx::query(INSERT_ATTEMPTS.on(dialect))
             .bind(to_json(&rows))
-            .execute(on)
+            .execute(&mut *on)
             .await
             .doing("record attempts")?;
     }
+    let of_orders = settlements
+        .iter()
+        .filter(|settlement| settlement.is_about_an_order && moved.contains(&settlement.mail.to_string()))
+        .map(|settlement| (settlement.mail, settlement.state));
+    orders::follow(dialect, on, of_orders).await?;
     Ok(answers)
 }

@@ -1,0 +1,203 @@
+//! Starts what a demonstration needs and clears it away: a daemon with embedded parts, a catcher, a merchant, a folder.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
+
+use anyhow::Context;
+
+use super::{
+    catcher::{Catcher, CatcherOptions},
+    shop,
+};
+use crate::{
+    config::{Config, Role},
+    daemon::Daemon,
+    http::{hash_token, new_secret},
+    mail::{MerchantId, RetryPolicy},
+    smtp::{RouteSettings, TlsMode},
+    store::NewMerchant,
+    telemetry::LogSettings,
+};
+
+/// Where requests are taken when nobody else listens there: the port of `http.listen` in config.toml.
+const API_PORT: u16 = 8025;
+/// Where the catcher's page is when nobody else listens there.
+const PAGE_PORT: u16 = 8027;
+/// Where the catcher speaks SMTP when nobody else listens there or on [`PAGE_PORT`].
+const SMTP_PORT: u16 = 8028;
+/// How often a port that was free a moment ago may turn out to be taken.
+const TRIES: u32 = 5;
+
+/// All that runs and lies around while a demonstration is shown.
+pub(super) struct Stage {
+    pub(super) daemon: Daemon,
+    pub(super) catcher: Catcher,
+    pub(super) addresses: Addresses,
+    folder: Folder,
+}
+
+/// What people and programs need in order to join in.
+pub(super) struct Addresses {
+    /// Begins the URL of each endpoint; no slash at its end.
+    pub(super) api: String,
+    /// Where the caught mails are shown; no slash at its end.
+    pub(super) catcher_page: String,
+    /// Where the catcher speaks SMTP.
+    pub(super) catcher: SocketAddr,
+    /// The merchant's bearer token.
+    pub(super) token: String,
+    /// Where the daemon writes its log.
+    pub(super) log: PathBuf,
+}
+
+impl Stage {
+    /// Starts everything; returns when requests are taken.
+    pub(super) async fn set_up(log: &LogSettings) -> anyhow::Result<Self> {
+        let folder = Folder::create()?;
+        let log_file = folder.path.join("postroom.log");
+        start_log(log, &log_file)?;
+        let catcher = start_catcher().await.context("the mail catcher cannot listen")?;
+        let daemon = start_daemon(&folder.path, catcher.smtp_addr()).await?;
+        let token = create_merchant(&daemon).await?;
+        let api = daemon.listening_on().context("the daemon takes no requests")?;
+        let page = catcher.http_addr().context("the catcher has no page")?;
+        let addresses = Addresses {
+            api: format!("http://{api}"),
+            catcher_page: format!("http://{page}"),
+            catcher: catcher.smtp_addr(),
+            token,
+            log: log_file,
+        };
+        Ok(Self { daemon, catcher, addresses, folder })
+    }
+
+    /// Stops everything, removes the folder, and tells which it was.
+    pub(super) async fn tear_down(self) -> PathBuf {
+        self.daemon.stop().await;
+        self.catcher.stop().await;
+        self.folder.path.clone()
+    }
+}
+
+/// A folder that is gone when this is dropped.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Creates a folder that only this user can read: there is a token in its database.
+    fn create() -> anyhow::Result<Self> {
+        let name = format!("postroom-demo-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let path = std::env::temp_dir().join(name);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot create the folder {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Lets the daemon log into a file, so that the terminal shows only the story.
+fn start_log(settings: &LogSettings, file: &Path) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.filter)
+        .map_err(|error| anyhow::anyhow!("log.filter `{}`: {error}", settings.filter))?;
+    let file = File::create(file).context("cannot create the log")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
+    // Where logging was started before, as in a test, it goes on as it was.
+    let _ = log.with_writer(Mutex::new(file)).try_init();
+    Ok(())
+}
+
+async fn start_catcher() -> io::Result<Catcher> {
+    let on = |smtp: u16, page: u16| CatcherOptions {
+        smtp: SocketAddr::from((Ipv4Addr::LOCALHOST, smtp)),
+        http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, page))),
+        ..CatcherOptions::default()
+    };
+    match Catcher::start(on(SMTP_PORT, PAGE_PORT)).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Catcher::start(on(0, 0)).await,
+        started => started,
+    }
+}
+
+/// Starts the daemon on its usual port, or on a free one. The port must be known before: links begin with it.
+async fn start_daemon(folder: &Path, relay: SocketAddr) -> anyhow::Result<Daemon> {
+    let mut port = API_PORT;
+    for _ in 1..TRIES {
+        match Daemon::start(settings(folder, port, relay)?, Role::All).await {
+            Err(error) if is_taken(&error) => port = free_port()?,
+            started => return started.context("the daemon cannot start"),
+        }
+    }
+    Daemon::start(settings(folder, port, relay)?, Role::All).await.context("the daemon cannot start")
+}
+
+fn is_taken(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| kind == io::ErrorKind::AddrInUse)
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// The defaults, with everything embedded, the catcher as the only relay, and short waits.
+fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Config> {
+    let mut config = Config::load(None, std::iter::empty())?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    config.database.url = format!("sqlite:{}", folder.join("postroom.db").display());
+    config.queue.url = "memory:".to_owned();
+    config.http.listen = listen;
+    config.http.public_url = format!("http://{listen}").parse()?;
+    config.smtp.routes = vec![RouteSettings {
+        name: "catcher".to_owned(),
+        host: relay.ip().to_string(),
+        port: relay.port(),
+        tls: TlsMode::None,
+        username: None,
+        password: None,
+        connections: 4,
+        rate: None,
+        auth: None,
+        ca_file: None,
+        hello_name: None,
+    }];
+    config.worker.drain = Duration::from_secs(2);
+    config.retry = RetryPolicy {
+        first: Duration::from_millis(400),
+        longest: Duration::from_secs(10),
+        max_age: Duration::from_secs(120),
+    };
+    Ok(config)
+}
+
+/// Creates the sample shop's merchant as `postroom merchant create` and `postroom token create` do.
+async fn create_merchant(daemon: &Daemon) -> anyhow::Result<String> {
+    let store = &daemon.app().store;
+    let id: MerchantId = shop::MERCHANT.parse().context("the sample merchant's id is wrong")?;
+    let merchant = NewMerchant {
+        id: id.clone(),
+        name: shop::NAME.to_owned(),
+        country: shop::COUNTRY.to_owned(),
+        language: None,
+        sender: None,
+        secret: format!("whsec_{}", new_secret()),
+    };
+    store.create_merchant(&merchant).await?;
+    let token = format!("pr_{}", new_secret());
+    store.create_token(&id, &hash_token(&token), "*", None).await?;
+    Ok(token)
+}

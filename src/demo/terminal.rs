@@ -1,0 +1,231 @@
+//! How the demonstration looks: plain lines of at most 80 columns, coloured on a terminal, the same words in a pipe.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Stdout, Write},
+};
+
+use reqwest::StatusCode;
+
+use super::watch::Step;
+
+/// Notes are wrapped here; nothing is cut off.
+const WIDTH: usize = 80;
+/// Where the note of a step begins.
+const NOTE: usize = 28;
+
+/// What a line means for whoever looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Waiting,
+    Bad,
+}
+
+/// Standard output, and what it can show.
+pub(super) struct Terminal {
+    output: Stdout,
+    look: Look,
+}
+
+/// What a terminal can show.
+#[derive(Clone, Copy)]
+struct Look {
+    colours: bool,
+    unicode: bool,
+}
+
+impl Terminal {
+    /// Colours on a terminal unless `NO_COLOR` is set; signs beyond ASCII where the locale has them.
+    pub(super) fn on_standard_output() -> Self {
+        let output = io::stdout();
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let look = Look {
+            colours: output.is_terminal() && !is_set("NO_COLOR") && !is_dumb,
+            unicode: locale.contains("utf-8") || locale.contains("utf8"),
+        };
+        Self { output, look }
+    }
+
+    /// Begins a line that [`Terminal::done`] completes.
+    pub(super) fn begin(&mut self, text: &str) -> io::Result<()> {
+        write!(self.output, "{text} ... ")?;
+        self.output.flush()
+    }
+
+    /// Completes a line.
+    pub(super) fn done(&mut self, text: &str) -> io::Result<()> {
+        let text = self.look.paint(text, Tone::Good);
+        writeln!(self.output, "{text}")
+    }
+
+    /// An empty line and a line that stands out.
+    pub(super) fn heading(&mut self, text: &str) -> io::Result<()> {
+        let text = self.look.bold(&self.look.clean(text));
+        writeln!(self.output, "\n{text}")
+    }
+
+    /// Something with a name, as in a table.
+    pub(super) fn entry(&mut self, name: &str, value: &str, note: &str) -> io::Result<()> {
+        let line = self.look.entry(name, value, note);
+        writeln!(self.output, "{line}")
+    }
+
+    /// A line of a command, as it is: it shall be pasted.
+    pub(super) fn command(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.output, "{line}")
+    }
+
+    /// What happens next.
+    pub(super) fn comment(&mut self, text: &str) -> io::Result<()> {
+        let text = self.look.dim(&format!("  # {}", self.look.clean(text)));
+        writeln!(self.output, "\n{text}")
+    }
+
+    /// A request, the status of its answer, and what it is for.
+    pub(super) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        status: StatusCode,
+        note: &str,
+    ) -> io::Result<()> {
+        let line = self.look.request(method, path, status, note);
+        writeln!(self.output, "{line}")
+    }
+
+    /// A stage of a mail.
+    pub(super) fn step(&mut self, step: &Step) -> io::Result<()> {
+        let millis = format!("{} ms", step.after.as_millis());
+        self.row(step.stage, step.tone, &millis, &step.note)
+    }
+
+    /// More about what was just shown.
+    pub(super) fn remark(&mut self, name: &str, tone: Tone, note: &str) -> io::Result<()> {
+        self.row(name, tone, "", note)
+    }
+
+    fn row(&mut self, name: &str, tone: Tone, time: &str, note: &str) -> io::Result<()> {
+        for line in self.look.row(name, tone, time, note) {
+            writeln!(self.output, "{line}")?;
+        }
+        self.output.flush()
+    }
+}
+
+impl Look {
+    fn entry(self, name: &str, value: &str, note: &str) -> String {
+        let value = format!("{:<27}", self.clean(value));
+        format!("  {name:<10}{value} {}", self.dim(&self.clean(note))).trim_end().to_owned()
+    }
+
+    fn request(self, method: &str, path: &str, status: StatusCode, note: &str) -> String {
+        let tone = if status.is_success() { Tone::Good } else { Tone::Bad };
+        let arrow = if self.unicode { "→" } else { "->" };
+        let status = self.paint(status.as_str(), tone);
+        let note = self.dim(&self.clean(note));
+        format!("  {method:<4} {} {arrow} {status}  {note}", self.clean(path)).trim_end().to_owned()
+    }
+
+    fn row(self, name: &str, tone: Tone, time: &str, note: &str) -> Vec<String> {
+        let sign = match (tone, self.unicode) {
+            (Tone::Plain, true) => "·",
+            (Tone::Good, true) => "✓",
+            (Tone::Waiting, true) => "…",
+            (Tone::Bad, true) => "✗",
+            (Tone::Plain, false) => "-",
+            (Tone::Good, false) => "+",
+            (Tone::Waiting, false) => "~",
+            (Tone::Bad, false) => "x",
+        };
+        let head = self.paint(&format!("{sign} {name:<10}"), tone);
+        let mut notes = wrap(&self.clean(note), WIDTH - NOTE).into_iter();
+        let first = notes.next().unwrap_or_default();
+        let mut lines = vec![format!("       {head}{time:>7}  {first}").trim_end().to_owned()];
+        lines.extend(notes.map(|rest| format!("{:NOTE$}{rest}", "")));
+        lines
+    }
+
+    /// Text from outside without what a terminal would obey, and without what it cannot show.
+    fn clean(self, text: &str) -> String {
+        let shown = |c: char| match c {
+            c if c.is_control() => ' ',
+            c if c.is_ascii() || self.unicode => c,
+            _ => '?',
+        };
+        text.chars().map(shown).collect()
+    }
+
+    fn paint(self, text: &str, tone: Tone) -> String {
+        match tone {
+            Tone::Plain => text.to_owned(),
+            Tone::Good => self.escape("32", text),
+            Tone::Waiting => self.escape("33", text),
+            Tone::Bad => self.escape("31", text),
+        }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.escape("1", text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.escape("2", text)
+    }
+
+    fn escape(self, code: &str, text: &str) -> String {
+        if self.colours && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Breaks text between words so that lines are at most `width` long, unless a word is longer.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIPE: Look = Look { colours: false, unicode: false };
+    const SCREEN: Look = Look { colours: true, unicode: true };
+
+    #[test]
+    fn a_long_note_is_wrapped_under_its_beginning_and_nothing_is_lost() {
+        let note = "attempt 1: 451 4.7.1 Greylisted, try again in a little while; the next in 400 ms";
+        let lines = PIPE.row("deferred", Tone::Waiting, "3 ms", note);
+        assert!(lines.len() == 2 && lines.iter().all(|line| line.len() <= WIDTH), "{lines:#?}");
+        assert_eq!(lines[0].find("attempt"), Some(NOTE));
+        let words: Vec<_> = lines.iter().flat_map(|line| line.split_whitespace()).skip(4).collect();
+        assert_eq!(words.join(" "), note);
+    }
+
+    #[test]
+    fn a_pipe_gets_plain_ascii_and_a_screen_gets_colours() {
+        assert_eq!(PIPE.request("POST", "/mail", StatusCode::OK, "a mail"), "  POST /mail -> 200  a mail");
+        assert_eq!(SCREEN.request("POST", "/mail", StatusCode::OK, ""), "  POST /mail → \x1b[32m200\x1b[0m");
+    }
+
+    #[test]
+    fn text_from_outside_cannot_steer_the_terminal() {
+        assert_eq!(SCREEN.clean("a\x1b[2Jb\r\nü"), "a [2Jb  ü");
+        assert_eq!(PIPE.clean("ü"), "?");
+    }
+}

@@ -1,0 +1,113 @@
+//! `postroom demo` as a newcomer runs it: a real process, told once or until it is stopped.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+/// The demonstration, with a folder of its own for what it leaves behind, and no configuration but `extra`.
+fn demo(temporary: &Path, extra: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postroom"));
+    command.arg("demo").env_clear().env("TMPDIR", temporary).envs(extra.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn told(output: Output) -> String {
+    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{:?}\n{out}\n{error}", output.status);
+    out
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+/// Asserts that the lines are there, in this order.
+#[track_caller]
+fn assert_in_order(told: &str, lines: &[&str]) {
+    let mut rest = told;
+    for line in lines {
+        let Some(position) = rest.find(line) else { panic!("`{line}` is missing or too early in:\n{told}") };
+        rest = &rest[position + line.len()..];
+    }
+}
+
+#[test]
+fn the_whole_way_of_a_mail_is_told_once_and_nothing_is_left_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let told = told(demo(temporary.path(), &[]).arg("--once").output().unwrap());
+    assert_in_order(
+        &told,
+        &[
+            "ready after",
+            "API       http://127.0.0.1:",
+            "Catcher   http://127.0.0.1:",
+            "Token     pr_",
+            "curl http://127.0.0.1:",
+            "PUT  /api/v1/templates/voucher -> 201",
+            // Ann's mail is taken at once, and a repeated request is not a second mail.
+            "POST /mail -> 200",
+            "recorded",
+            "rendered",
+            "delivered",
+            "attempt 1: 250 2.0.0",
+            "\"Ann, a voucher for you\"",
+            "the first answer again",
+            // Ben's is put off and then taken, Eve's is refused.
+            "deferred",
+            "attempt 1: 451 4.7.1",
+            "attempt 2: 250 2.0.0",
+            "refused",
+            "attempt 1: 550 5.1.1",
+            "announced as refused with 550",
+            "POST /mail -> 422",
+            "2 mails delivered, 1 refused by the relay, 1 not accepted: all as announced.",
+        ],
+    );
+    assert!(told.is_ascii() && !told.contains('\x1b'), "a pipe gets plain text:\n{told}");
+    assert!(told.lines().all(|line| line.len() <= 100), "a line is too long:\n{told}");
+    assert!(is_empty(temporary.path()));
+}
+
+#[test]
+fn a_demonstration_reaches_nothing_that_a_configuration_names() {
+    let temporary = tempfile::tempdir().unwrap();
+    let database = temporary.path().join("real.db");
+    let url = format!("sqlite:{}", database.display());
+    let real = [
+        ("POSTROOM_DATABASE__URL", url.as_str()),
+        ("POSTROOM_QUEUE__URL", "redis://127.0.0.1:1"),
+        ("POSTROOM_HTTP__RATE", "1/h"),
+    ];
+    told(demo(temporary.path(), &real).arg("--once").output().unwrap());
+    assert!(!database.exists() && is_empty(temporary.path()));
+}
+
+#[test]
+fn a_demonstration_stays_up_until_it_is_stopped_and_cleans_up() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut running = Running(demo(temporary.path(), &[]).spawn().unwrap());
+        let process = &mut running.0;
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let is_up = lines.any(|line| line.starts_with("Ctrl-C ends the demonstration"));
+        assert!(is_up && !is_empty(temporary.path()), "{signal}");
+        let sent =
+            Command::new("kill").arg(format!("-{signal}")).arg(process.id().to_string()).status().unwrap();
+        assert!(sent.success(), "{signal}");
+        assert!(lines.any(|line| line.starts_with("Ended;")), "{signal}");
+        assert!(process.wait().unwrap().success() && is_empty(temporary.path()), "{signal}");
+    }
+}

@@ -1,0 +1,31 @@
+//! What postroom promises, tried on the real binary, real databases, a real Redis and a real SMTP server.
+//!
+//! One file for each capability; `support/` starts what a test needs, private to it, and ends it again. A test written
+//! in [`on_both!`](support) runs twice: on SQLite with the embedded queue, and on Postgres with Redis.
+//!
+//! ```text
+//! tests/install && cargo test --test it             all
+//! cargo test --test it -- retries::                 one file
+//! cargo test --test it -- ::sqlite_memory           one of the two pairs of back ends
+//! ```
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+#[macro_use]
+mod support;
+
+mod architecture;
+mod auth;
+mod command_line;
+mod crash;
+mod envelopes;
+mod first_mail;
+mod idempotency;
+mod mail_states;
+mod mailing;
+mod messages;
+mod outages;
+mod relays;
+mod resources;
+mod retries;
+mod store;

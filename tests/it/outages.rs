@@ -1,0 +1,144 @@
+//! A queue, a database or a relay that is away, and what becomes of mails meanwhile.
+
+use std::time::Duration;
+
+use postroom::demo::catcher::{Catcher, CatcherOptions};
+
+use super::support::{Answer, Backends, Cluster, Daemon, Scene, Shop, eventually, welcome, within};
+
+/// What `/readyz` says of one dependency.
+fn dependency(readiness: &Answer, name: &str) -> bool {
+    let readiness = readiness.json();
+    let found = readiness["dependencies"].as_array().unwrap().iter().find(|found| found["name"] == name);
+    found.unwrap_or_else(|| panic!("{name} is not named: {readiness}"))["ok"].as_bool().unwrap()
+}
+
+/// Kills Redis, asks for mails, and brings it back; returns after they are sent.
+async fn redis_goes_and_comes_back(loses_its_data: bool) {
+    let mut scene = Scene::open(Backends::postgres_redis().await).await;
+    let before = scene.shop.send_to("ok-before@example.net").await;
+    scene.shop.wait_until(&before, "sent").await;
+    let redis = scene.backends.redis.as_mut().unwrap();
+    redis.kill_9();
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        ids.push(scene.shop.send_to(&format!("ok-{number}@example.net")).await);
+    }
+    let readiness = scene.shop.get("/readyz").await.expect(200);
+    assert!(!dependency(&readiness, "queue") && dependency(&readiness, "database"));
+
+    if loses_its_data {
+        redis.lose_data();
+    }
+    redis.start_again().await;
+    for id in &ids {
+        scene.shop.wait_until(id, "sent").await;
+    }
+    let after = scene.shop.send_to("ok-after@example.net").await;
+    scene.shop.wait_until(&after, "sent").await;
+    assert_eq!(scene.sink.count(), 5, "each came once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_is_accepted_while_redis_is_away_and_sent_when_it_is_back() {
+    redis_goes_and_comes_back(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_is_accepted_while_redis_is_away_and_sent_when_it_is_back_without_its_data() {
+    redis_goes_and_comes_back(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bells_that_redis_lost_while_nobody_looked_ring_again() {
+    let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
+    let mut backends = Backends::postgres_redis().await.with_route_to(&sink);
+    let ingress = Daemon::start_as("ingress", &backends).await;
+    let shop = Shop::open(&ingress, &backends.command_line(), "tea-co");
+    shop.fill_shelves().await;
+    let id = shop.send_to("ok@example.net").await;
+    let redis = backends.redis.as_mut().unwrap();
+    redis.kill_9();
+    redis.lose_data();
+    redis.start_again().await;
+    let _worker = Daemon::start_as("worker", &backends).await;
+    shop.wait_until(&id, "sent").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgres_could_not_commit_is_answered_503_and_never_sent() {
+    let mut cluster = Cluster::start();
+    let scene = Scene::open(Backends::on(cluster.new_database().await).await).await;
+    scene.shop.enrol("ok@example.net").await;
+    let first = scene.shop.send_to("ok-first@example.net").await;
+    scene.shop.wait_until(&first, "sent").await;
+
+    cluster.stop_server();
+    let answer = scene.shop.post("/mail", &welcome("ok@example.net")).await.expect(503);
+    assert!(answer.header("retry-after").is_some());
+    assert!(answer.json()["message"].is_string());
+    assert!(!dependency(&scene.shop.get("/readyz").await.expect(503), "database"));
+
+    cluster.start_server();
+    eventually("the daemon is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    let last = scene.shop.send_to("ok-last@example.net").await;
+    scene.shop.wait_until(&last, "sent").await;
+    assert_eq!(scene.caught("ok@example.net"), 0);
+    let listed = scene.shop.get("/api/v1/mails").await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_before_postgres_went_away_is_sent_when_it_is_back() {
+    let mut cluster = Cluster::start();
+    let scene = Scene::open(Backends::on(cluster.new_database().await).await).await;
+    let id = scene.shop.send_to("slow-1500@example.net").await;
+    scene.shop.wait_until(&id, "sending").await;
+    cluster.stop_server();
+    assert!(scene.sink.wait_for(1, Duration::from_secs(5)).await, "the attempt goes on");
+    cluster.start_server();
+    within(Duration::from_secs(30), "it is settled or sent again", async || {
+        scene.shop.get(&format!("/api/v1/mails/{id}")).await.json()["state"] == "sent"
+    })
+    .await;
+}
+
+on_both! {
+    async fn without_a_route_mails_wait_and_readiness_says_so(backends: Backends) {
+        let mut backends = backends;
+        let mut daemon = Daemon::start(&backends).await;
+        let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");
+        shop.fill_shelves().await;
+        let id = shop.send_to("ok@example.net").await;
+        let readiness = shop.get("/readyz").await.expect(200);
+        assert!(!dependency(&readiness, "routes") && readiness.body.contains("no route"));
+
+        daemon.stop().await;
+        let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
+        backends = backends.with_route_to(&sink);
+        daemon.start_again().await;
+        assert!(dependency(&shop.get("/readyz").await.expect(200), "routes"));
+        let story = shop.wait_until(&id, "sent").await;
+        assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "waiting was no attempt");
+        drop(backends);
+    }
+
+    async fn a_relay_that_is_away_puts_mails_off_and_gets_them_when_it_is_back(backends: Backends) {
+        let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
+        let address = sink.smtp_addr();
+        let backends = backends.with_route_to(&sink).with("retry.first", "300ms");
+        sink.stop().await;
+        let daemon = Daemon::start(&backends).await;
+        let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");
+        shop.fill_shelves().await;
+        let id = shop.send_to("ok@example.net").await;
+        let story = shop.wait_until(&id, "deferred").await;
+        assert_eq!(story["attempts"][0]["outcome"], "transient");
+        assert_eq!(story["attempts"][0]["phase"], "connect");
+        assert!(!dependency(&shop.get("/readyz").await.expect(200), "routes"));
+
+        let back = Catcher::start(CatcherOptions { smtp: address, ..CatcherOptions::default() }).await.unwrap();
+        within(Duration::from_secs(30), "it is sent", async || shop.mail(&id).await["state"] == "sent").await;
+        assert_eq!(back.count(), 1);
+    }
+}

@@ -1,0 +1,266 @@
+//! The rows, asked directly: record, claim, settle, and what a group commit, a guard and a dead worker do to them.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::future::join_all;
+use postroom::{
+    clock,
+    mail::{
+        Address, CrashPolicy, Lane, Mail, MailId, MailState, Mailbox, MerchantId, NewMail, Origin, Outcome,
+        Phase, Reply, Verdict, WorkerId,
+    },
+    shop::{ResourceKind, TemplateClass, TemplateSource},
+    store::{
+        Claim, Guard, NewMerchant, NewTemplateVersion, Recorded, Recording, ResourceRow, Settled, Settlement,
+        Store,
+    },
+};
+use serde_json::value::to_raw_value;
+
+use super::support::Backends;
+
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// An empty database with a merchant and a template.
+async fn open(backends: &Backends) -> Store {
+    let store = Store::open(&backends.database()).await.unwrap();
+    store.migrate().await.unwrap();
+    let merchant = NewMerchant {
+        id: merchant(),
+        name: "Tea".to_owned(),
+        country: "DE".to_owned(),
+        language: None,
+        sender: None,
+        secret: "whsec_x".to_owned(),
+    };
+    store.create_merchant(&merchant).await.unwrap();
+    let version = NewTemplateVersion {
+        id: "v1".to_owned(),
+        template: "welcome".to_owned(),
+        source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi</p>".to_owned(), text: None },
+        tags: Vec::new(),
+        sender: None,
+        class: TemplateClass::Transactional,
+        on_crash: CrashPolicy::Resend,
+        language: None,
+    };
+    store.put_builtin_version(&version).await.unwrap();
+    store
+}
+
+fn merchant() -> MerchantId {
+    "tea".parse().unwrap()
+}
+
+fn mailbox(address: &str) -> Mailbox {
+    Mailbox { name: None, email: address.parse::<Address>().unwrap() }
+}
+
+fn new_mail() -> NewMail {
+    let (id, now) = (MailId::new(), clock::now());
+    NewMail {
+        id,
+        merchant: merchant(),
+        lane: Lane::Transactional,
+        template_version: "v1".to_owned(),
+        template: "welcome".to_owned(),
+        sender: mailbox("hello@tea.example"),
+        reply_to: None,
+        recipient: mailbox("ok@example.net"),
+        message_id: format!("{id}@tea.example"),
+        values: to_raw_value(&serde_json::json!({})).unwrap().into(),
+        origin: Origin::default(),
+        on_crash: CrashPolicy::Resend,
+        recorded_at: now,
+        due_at: now,
+    }
+}
+
+async fn record(store: &Store, mail: NewMail) -> MailId {
+    let id = mail.id;
+    let recorded = store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
+    assert_eq!(recorded, Recorded::Committed);
+    id
+}
+
+/// A worker that is alive.
+async fn worker(store: &Store) -> WorkerId {
+    let worker = WorkerId::new();
+    store.beat(worker, "here", 1).await.unwrap();
+    worker
+}
+
+async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
+    match store.claim_mail(mail, worker).await.unwrap() {
+        Claim::Granted(mail) => *mail,
+        Claim::NotYours(state) => panic!("not granted: {state:?}"),
+    }
+}
+
+fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
+    let reply = Reply {
+        outcome: Outcome::Accepted,
+        code: Some(250),
+        ..Reply::silent("main", Phase::Final, "2.0.0 Ok", Duration::ZERO)
+    };
+    Settlement::new(mail, worker, clock::now(), reply, Verdict::Sent)
+}
+
+async fn state(store: &Store, mail: MailId) -> MailState {
+    store.mail(None, mail).await.unwrap().unwrap().state
+}
+
+on_both! {
+    async fn a_mail_is_recorded_claimed_and_settled(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+
+        let mail = claim(&store, id, worker).await;
+        assert_eq!((mail.attempt, state(&store, id).await), (1, MailState::Sending));
+        let settled = store.settle_mail(accepted(&mail, worker)).await.unwrap();
+        assert_eq!(settled, Settled::Now(MailState::Sent));
+        let attempts = store.attempts(id).await.unwrap();
+        assert_eq!((attempts.len(), attempts[0].code, attempts[0].number), (1, Some(250), 1));
+        assert!(store.mails_under_way().await.unwrap().is_empty());
+    }
+
+    async fn a_bell_that_rings_twice_sends_once(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        for _ in 0..20 {
+            let id = record(&store, new_mail()).await;
+            let claims = join_all((0..4).map(|_| store.claim_mail(id, worker))).await;
+            let granted = claims.into_iter().filter(|claim| matches!(claim, Ok(Claim::Granted(_)))).count();
+            assert_eq!(granted, 1);
+        }
+    }
+
+    async fn a_mail_that_is_not_due_is_nobodys(backends: Backends) {
+        let store = open(&backends).await;
+        let later = NewMail { due_at: clock::now() + Duration::from_secs(60), ..new_mail() };
+        let id = record(&store, later).await;
+        let answer = store.claim_mail(id, worker(&store).await).await.unwrap();
+        assert!(matches!(answer, Claim::NotYours(Some(MailState::Queued))), "{answer:?}");
+        let unknown = store.claim_mail(MailId::new(), WorkerId::new()).await.unwrap();
+        assert!(matches!(unknown, Claim::NotYours(None)), "{unknown:?}");
+    }
+
+    async fn a_late_worker_cannot_settle(backends: Backends) {
+        let store = open(&backends).await;
+        for (policy, then) in [(CrashPolicy::Resend, MailState::Queued), (CrashPolicy::Hold, MailState::Held)] {
+            let id = record(&store, NewMail { on_crash: policy, ..new_mail() }).await;
+            let worker = worker(&store).await;
+            let mail = claim(&store, id, worker).await;
+            assert!(store.take_from_dead_workers(SILENCE).await.unwrap().is_empty(), "it is alive");
+
+            // Silent for no time at all is silent for too long.
+            let rung = store.take_from_dead_workers(Duration::ZERO).await.unwrap();
+            assert_eq!(rung.len(), usize::from(policy == CrashPolicy::Resend));
+            assert_eq!(state(&store, id).await, then);
+            assert_eq!(store.settle_mail(accepted(&mail, worker)).await.unwrap(), Settled::TooLate);
+            assert_eq!(state(&store, id).await, then);
+            let attempts = store.attempts(id).await.unwrap();
+            assert_eq!((attempts.len(), attempts[0].outcome.as_str()), (1, "unknown"));
+            assert_eq!(attempts[0].phase, None);
+        }
+    }
+
+    async fn a_late_worker_cannot_settle_the_attempt_of_another(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, slow) = (record(&store, new_mail()).await, worker(&store).await);
+        let first = claim(&store, id, slow).await;
+        store.take_from_dead_workers(Duration::ZERO).await.unwrap();
+        let second = claim(&store, id, slow).await;
+        assert_eq!(second.attempt, 2);
+        assert_eq!(store.settle_mail(accepted(&first, slow)).await.unwrap(), Settled::TooLate);
+        assert_eq!(store.settle_mail(accepted(&second, slow)).await.unwrap(), Settled::Now(MailState::Sent));
+    }
+
+    async fn a_worker_that_signed_off_holds_nothing(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+        claim(&store, id, worker).await;
+        store.sign_off(worker).await.unwrap();
+        assert_eq!(store.take_from_dead_workers(SILENCE).await.unwrap().len(), 1);
+    }
+
+    async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {
+        let store = open(&backends).await;
+        let taken = record(&store, new_mail()).await;
+        let mut recordings: Vec<_> = (0..30).map(|_| new_mail()).collect();
+        recordings[7].id = taken;
+        recordings[11].template_version = "no such version".to_owned();
+        recordings[13].merchant = "nobody".parse().unwrap();
+        let ids: Vec<_> = recordings.iter().map(|mail| mail.id).collect();
+
+        let outcomes = join_all(
+            recordings.into_iter().map(|mail| store.record(Recording { mails: vec![mail], ..Recording::default() })),
+        );
+        for (index, outcome) in outcomes.await.into_iter().enumerate() {
+            let is_bad = [7, 11, 13].contains(&index);
+            assert_eq!(outcome.is_err(), is_bad, "{index}: {outcome:?}");
+            let is_there = store.mail(None, ids[index]).await.unwrap().is_some();
+            assert_eq!(is_there, !is_bad || index == 7, "{index}");
+        }
+    }
+
+    async fn a_document_that_changed_since_the_rules_were_asked_records_nothing(backends: Backends) {
+        let store = open(&backends).await;
+        let body = to_raw_value(&serde_json::json!({"state": "draft"})).unwrap();
+        let was = body.get().to_owned();
+        let row = ResourceRow {
+            kind: ResourceKind::Subscriptions,
+            id: "sub_1".to_owned(),
+            brand_id: None,
+            status: None,
+            version: None,
+            body,
+        };
+        store.put_resource(&merchant(), &row).await.unwrap();
+
+        let recording = || Recording {
+            guard: Some(Guard::Replace {
+                merchant: merchant(),
+                kind: ResourceKind::Subscriptions,
+                id: "sub_1".to_owned(),
+                was: was.clone(),
+                becomes: r#"{"state":"sent"}"#.to_owned(),
+            }),
+            mails: vec![new_mail()],
+            ..Recording::default()
+        };
+        let outcomes = join_all((0..10).map(|_| store.record(recording()))).await;
+        let committed = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::Committed))).count();
+        assert_eq!(committed, 1, "ten at once");
+        assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 1)]);
+        let stored = store.resource(&merchant(), ResourceKind::Subscriptions, "sub_1").await.unwrap().unwrap();
+        assert_eq!(stored.body, r#"{"state":"sent"}"#);
+    }
+
+    async fn a_round_rings_for_a_thousand_and_no_row_twice(backends: Backends) {
+        let store = open(&backends).await;
+        let due = || NewMail { due_at: clock::now() - Duration::from_secs(60), ..new_mail() };
+        for _ in 0..3 {
+            let mails = (0..500).map(|_| due()).collect();
+            store.record(Recording { mails, ..Recording::default() }).await.unwrap();
+        }
+        let again = Duration::from_secs(60);
+        let (one, other) = tokio::join!(store.ring_due_mails(again), store.ring_due_mails(again));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert!(one.len() <= 1_000 && other.len() <= 1_000, "{} and {}", one.len(), other.len());
+        let rest = store.ring_due_mails(again).await.unwrap();
+        let all: Vec<_> = [one, other, rest].into_iter().flatten().map(|ringing| ringing.mail).collect();
+        assert_eq!(all.len(), 1_500);
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1_500, "no mail rings twice");
+        assert!(store.ring_due_mails(again).await.unwrap().is_empty());
+        assert_eq!(store.ring_all_again().await.unwrap(), 1_500);
+    }
+
+    async fn a_schema_is_made_by_many_processes_at_once(backends: Backends) {
+        let settings = backends.database();
+        let stores = join_all((0..4).map(|_| Store::open(&settings))).await;
+        let migrated = join_all(stores.iter().map(|store| store.as_ref().unwrap().migrate())).await;
+        assert!(migrated.iter().all(Result::is_ok), "{migrated:?}");
+        stores[0].as_ref().unwrap().check_schema().await.unwrap();
+    }
+}

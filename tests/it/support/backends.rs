@@ -1,0 +1,100 @@
+//! A database and a queue for one test, and the configuration file that names them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use postroom::{demo::catcher::Catcher, store::DatabaseSettings};
+use tempfile::TempDir;
+
+use super::{CommandLine, postgres, redis::Redis};
+
+/// One of the two pairs of back ends, and the settings of the daemons that use it.
+pub struct Backends {
+    /// The Redis server, where there is one.
+    pub redis: Option<Redis>,
+    folder: TempDir,
+    settings: BTreeMap<String, toml::Value>,
+}
+
+impl Backends {
+    /// All in one process: SQLite and the embedded queue.
+    pub fn sqlite_memory() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("postroom.db").display());
+        Self::new(folder, database, None)
+    }
+
+    /// For many processes: Postgres and Redis.
+    pub async fn postgres_redis() -> Self {
+        Self::on(postgres::shared_database().await).await
+    }
+
+    /// Redis and this Postgres database.
+    pub async fn on(database: String) -> Self {
+        Self::new(tempfile::tempdir().unwrap(), database, Some(Redis::start().await))
+    }
+
+    fn new(folder: TempDir, database: String, redis: Option<Redis>) -> Self {
+        let queue = redis.as_ref().map_or_else(|| "memory:".to_owned(), Redis::url);
+        Self { redis, folder, settings: BTreeMap::new() }
+            .with("database.url", database)
+            .with("database.connections", 4)
+            .with("queue.url", queue)
+            .with("dashboard.listen", "127.0.0.1:0")
+            .with("log.format", "json")
+    }
+
+    /// The same with another value for one setting.
+    pub fn with(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// The same with a route `main` to this catcher.
+    pub fn with_route_to(self, sink: &Catcher) -> Self {
+        let route = toml::toml! { name = "main" host = "127.0.0.1" tls = "none" connections = 64 };
+        let mut route = route;
+        route.insert("port".to_owned(), i64::from(sink.smtp_addr().port()).into());
+        self.with("smtp.routes", vec![route])
+    }
+
+    /// Changes one setting; a daemon sees it when it starts.
+    pub fn set(&mut self, key: &str, value: impl Into<toml::Value>) {
+        self.settings.insert(key.to_owned(), value.into());
+        let lines: String = self.settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        std::fs::write(self.config(), lines).unwrap();
+    }
+
+    /// Whether a setting was changed.
+    pub fn sets(&self, key: &str) -> bool {
+        self.settings.contains_key(key)
+    }
+
+    /// Whether several processes can share these back ends.
+    pub fn are_shared(&self) -> bool {
+        self.redis.is_some()
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder().join("postroom.toml")
+    }
+
+    /// A folder that is gone after the test.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The command line with this configuration.
+    pub fn command_line(&self) -> CommandLine {
+        CommandLine::new(self.config())
+    }
+
+    /// What the library needs to open the same database.
+    pub fn database(&self) -> DatabaseSettings {
+        let url = self.settings["database.url"].as_str().unwrap().to_owned();
+        DatabaseSettings { url, migrate: true, connections: 4 }
+    }
+}

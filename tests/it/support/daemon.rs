@@ -1,0 +1,130 @@
+//! A `postroom serve` process.
+
+use std::{
+    fs::{self, File},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Child,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{Backends, eventually, own_address, place, shop::client, within};
+
+/// A daemon that can be stopped, killed and started again on the same data and the same address.
+pub struct Daemon {
+    role: &'static str,
+    address: SocketAddr,
+    config: PathBuf,
+    log: PathBuf,
+    process: Option<Child>,
+    http: reqwest::Client,
+}
+
+impl Daemon {
+    /// Starts a daemon with all roles and waits until it is ready.
+    pub async fn start(backends: &Backends) -> Self {
+        Self::start_as("all", backends).await
+    }
+
+    /// Starts a daemon with one role.
+    pub async fn start_as(role: &'static str, backends: &Backends) -> Self {
+        let address = SocketAddr::from((own_address(), 8025));
+        let log = backends.folder().join(format!("{role}-{}.log", address.ip()));
+        let mut daemon =
+            Self { role, address, config: backends.config(), log, process: None, http: client() };
+        daemon.start_again().await;
+        daemon
+    }
+
+    /// Starts the daemon after it was stopped or killed.
+    pub async fn start_again(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let lines_before = self.log().len();
+        let process = place::mortal(env!("CARGO_BIN_EXE_postroom"))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("POSTROOM_HTTP__LISTEN", self.address.to_string())
+            .arg("--config")
+            .arg(&self.config)
+            .args(["serve", "--role", self.role])
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        if self.role == "worker" {
+            // It listens nowhere; its waker says when it has begun.
+            eventually("the worker has started", async || {
+                self.log()[lines_before..].iter().any(|line| line["message"].as_str().is_some_and(is_waker))
+            })
+            .await;
+        } else {
+            eventually("the daemon is ready", async || self.is_ready().await).await;
+        }
+    }
+
+    async fn is_ready(&mut self) -> bool {
+        if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
+            panic!("the daemon ended with {status}: {}", fs::read_to_string(&self.log).unwrap());
+        }
+        let url = format!("{}/readyz", self.url());
+        self.http.get(url).send().await.is_ok_and(|answer| answer.status() == 200)
+    }
+
+    /// Where its HTTP is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it logged so far, over all starts.
+    pub fn log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Its log as text.
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill_9(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Asks it to stop with SIGTERM, waits until it did and returns its exit status.
+    pub async fn stop(&mut self) -> i32 {
+        let mut process = self.process.take().expect("it runs");
+        place::signal(process.id(), "TERM");
+        let mut status = None;
+        within(Duration::from_secs(40), "the daemon stops", async || {
+            status = process.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().code().unwrap_or(-1)
+    }
+}
+
+fn is_waker(message: &str) -> bool {
+    message.starts_with("the queue is new to this process")
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log_text();
+            let tail: Vec<_> =
+                log.lines().filter(|line| !line.contains("\"answered\"")).rev().take(40).collect();
+            eprintln!("the log, without requests:");
+            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Starts what a test needs, each private to the test, and ends it whatever becomes of the test.
+//!
+//! | file | starts |
+//! |---|---|
+//! | `backends.rs` | a database, a queue, and the configuration that names them |
+//! | `postgres.rs`, `redis.rs` | the servers of one of the two pairs of back ends |
+//! | `daemon.rs` | a `postroom serve` process, to be stopped, killed and started again |
+//! | `shop.rs`, `answer.rs` | a merchant with a token, who speaks HTTP to the daemon |
+//! | `command_line.rs` | one `postroom` command, run to its end |
+//! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
+//! | `tools.rs` | Python and Postfix's smtp-sink, as `tests/install` left them |
+
+mod answer;
+mod backends;
+mod command_line;
+mod daemon;
+mod place;
+mod postgres;
+mod redis;
+mod scene;
+mod shop;
+mod tools;
+
+use std::time::Duration;
+
+pub use answer::Answer;
+pub use backends::Backends;
+pub use command_line::{CommandLine, Ended};
+pub use daemon::Daemon;
+pub use place::own_address;
+pub use postgres::Cluster;
+pub use scene::Scene;
+pub use shop::{Credential, Shop, brand, send, template, welcome};
+pub use tools::{Aiosmtpd, SmtpSink, python};
+
+/// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.
+macro_rules! on_both {
+    ($($(#[$meta:meta])* async fn $name:ident($backends:ident: Backends) $body:block)+) => {$(
+        mod $name {
+            use super::*;
+
+            $(#[$meta])*
+            async fn run($backends: Backends) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite_memory() {
+                run(Backends::sqlite_memory()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres_redis() {
+                run(Backends::postgres_redis().await).await;
+            }
+        }
+    )+};
+}
+
+/// Waits until the condition holds; fails the test when it does not within 20 seconds.
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(20), what, holds).await;
+}
+
+/// Waits until the condition holds; fails the test when it does not in time.
+pub async fn within(limit: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(limit, waiting).await.is_err() {
+        panic!("waited {limit:?} in vain: {what}");
+    }
+}
