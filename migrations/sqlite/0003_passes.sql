@@ -1,8 +1,8 @@
 -- The status of a document, for the kinds that are listed by it.
 ALTER TABLE resources ADD COLUMN status TEXT;
 
-CREATE INDEX resources_by_age ON resources (merchant_id, kind, created_at, id);
-CREATE INDEX resources_by_status ON resources (merchant_id, kind, status, created_at, id) WHERE status IS NOT NULL;
+CREATE INDEX carts_by_age ON resources (merchant_id, created_at, id) WHERE kind = 'abandoned-carts';
+CREATE INDEX carts_by_status ON resources (merchant_id, status, created_at, id) WHERE kind = 'abandoned-carts';
 
 CREATE INDEX mails_by_cart ON mails (merchant_id, cart_id, id) WHERE cart_id IS NOT NULL;
 

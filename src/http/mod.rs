@@ -9,6 +9,7 @@ mod accept_language;
 mod auth;
 mod body;
 mod cart_link;
+mod documents;
 mod error;
 mod frame;
 mod health;

@@ -81,3 +81,22 @@ async fn page() -> impl IntoResponse {
 async fn script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript")], include_str!("../../templates/docs/page.js"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_schema_that_is_pointed_to_is_there_and_none_stands_for_two() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        let schemas = &document["components"]["schemas"];
+        for pointed in DOCUMENT.split("#/components/schemas/").skip(1) {
+            let name = pointed.split('"').next().unwrap();
+            assert!(schemas[name].is_object(), "{name}");
+        }
+        assert!(schemas["CartSubscription"]["properties"]["cart_link"].is_object());
+        assert!(schemas["Subscription"]["properties"]["recurring"].is_object());
+    }
+}

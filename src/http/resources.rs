@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     auth::Caller,
     body::{self, JsonBody},
+    documents::Document,
     error::{FieldError, Page, Refusal},
     mailing::document,
     page::{PageQuery, QueryOf},
@@ -60,7 +61,7 @@ fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
 }
 
 #[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources", params(("kind" = String, Path), PageQuery),
-    responses((status = 200, body = Page<Value>), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Page<Document>), (status = "4XX", description = "problem+json")))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -79,7 +80,7 @@ pub(super) async fn list(
 
 #[utoipa::path(get, path = "/api/v1/{kind}/{id}", tag = "resources",
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = Value), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Document), (status = "4XX", description = "problem+json")))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -91,9 +92,9 @@ pub(super) async fn show(
     stored.as_ref().map(view).ok_or_else(|| Refusal::not_found(kind.as_str()))?.map(Json)
 }
 
-#[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Value,
+#[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Document,
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = Value), (status = 201, body = Value), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Document), (status = 201, body = Document), (status = "4XX", description = "problem+json")))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -34,6 +34,7 @@ closed_set! {
 /// A subscription of a merchant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CartSubscription)] // an order has a subscription of another shape
 pub struct Subscription {
     /// How far it has come.
     pub state: SubscriptionState,
