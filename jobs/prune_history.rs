@@ -1,18 +1,13 @@
-//! Forgets what nobody can ask for any more: old idempotency answers, workers long dead.
+//! Forgets what nobody can ask for any more: old idempotency answers.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
-
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{Job, Outcome};
 use crate::app::App;
 
-/// A dead worker is shown to operators for so long.
-const DEAD_WORKERS_SHOWN: Duration = Duration::from_secs(60 * 60);
-
-/// Forgets old answers and workers.
+/// Forgets old answers.
 pub struct PruneHistory;
 
 #[async_trait]
@@ -21,8 +16,7 @@ impl Job for PruneHistory {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let answers = app.store.forget_old_answers().await?;
-        let workers = app.store.forget_dead_workers(DEAD_WORKERS_SHOWN).await?;
-        tracing::debug!(answers, workers, "history pruned");
-        Ok(if answers + workers == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        tracing::debug!(answers, "history pruned");
+        Ok(if answers == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

@@ -119,6 +119,9 @@ fn credential(headers: &HeaderMap) -> Option<Credential> {
         return None;
     }
     let decoded = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
+    if decoded.contains(char::is_control) {
+        return None; // RFC 7617, section 2; and a database's text cannot hold U+0000
+    }
     let (username, password) = decoded.split_once(':')?;
     Some(Credential::Basic { username: username.to_owned(), password: password.to_owned() })
 }

@@ -45,9 +45,6 @@ use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;
 
-/// A connection that lay idle for longer may be dead and is asked before it is used.
-const IDLE: Duration = Duration::from_millis(500);
-
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,13 +143,6 @@ impl Store {
             let pool = AnyPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(Duration::from_secs(10))
-                // A ping costs a round trip: only a connection that lay idle gets one.
-                .test_before_acquire(false)
-                .before_acquire(|connection, meta| {
-                    Box::pin(async move {
-                        Ok(meta.idle_for < IDLE || sqlx::Connection::ping(connection).await.is_ok())
-                    })
-                })
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
                 });
