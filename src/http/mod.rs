@@ -2,7 +2,7 @@
 //!
 //! Each family has a file with its own `router()`. Handlers are a few lines: extractors answer "who" and
 //! "well-formed?", the rules in `shop/` and `mail/` "allowed?", the store "so?". A refusal becomes the family's own
-//! envelope in [`error`], the only map from a failure to a status.
+//! envelope in `error`, the only map from a failure to a status.
 
 mod abandoned_carts;
 mod accept_language;
@@ -24,6 +24,7 @@ mod passes;
 mod resources;
 #[cfg(test)]
 mod test_app;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -47,6 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(passes::router())
         .merge(resources::router())
         .merge(mails::router())
+        .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())
         .fallback(error::unknown_path)

@@ -2,6 +2,8 @@
 
 mod ability;
 pub mod cart;
+mod delivery;
+pub mod event;
 pub mod format;
 pub mod language;
 pub mod letters;
@@ -17,6 +19,8 @@ mod template;
 mod text;
 
 pub use ability::{Abilities, Ability};
+pub use delivery::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState};
+pub use event::EventKind;
 pub use link::Link;
 pub use money::{Amount, Currency};
 pub use resource::ResourceKind;

@@ -7,6 +7,7 @@
 mod bells;
 mod carts;
 mod dialect;
+mod events;
 mod group_commit;
 mod group_read;
 mod idempotency;
@@ -17,6 +18,7 @@ mod passes;
 mod resources;
 mod row;
 mod templates;
+mod webhooks;
 mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -39,7 +41,15 @@ pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, 
 pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
+pub use webhooks::{
+    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
+    Destination, DisabledEndpoint, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint,
+    Registered, Replayed, RingingDelivery, Tested,
+};
 pub use workers::WorkerRecord;
+
+#[cfg(test)]
+pub(crate) use webhooks::tests as webhooks_tests;
 
 use dialect::Dialect;
 use group_commit::GroupCommit;
@@ -165,7 +175,12 @@ impl Store {
     /// # Errors
     /// When a migration fails or an applied one differs from this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.migrator().run(&self.writers).await.map_err(StoreError::Migrate)
+        if self.dialect == Dialect::Postgres {
+            return self.migrator().run(&self.writers).await.map_err(StoreError::Migrate); // takes an advisory lock
+        }
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+        transaction.commit().await.doing("commit")
     }
 
     /// Checks that every migration of this version is applied.
