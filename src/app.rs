@@ -11,19 +11,25 @@ use std::{
 
 use anyhow::Context;
 use moka::sync::Cache;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
+use url::Url;
 
 use crate::{
     callback::Callbacks,
     clock,
     config::Config,
     limits::{Limits, Rate},
-    mail::{Timestamp, WorkerId},
+    mail::{Address, CrashPolicy, Mailbox, MerchantId, Timestamp, WorkerId},
     queue::{self, Bell, Queue},
-    render::Renderer,
-    shop::TemplateVersion,
+    render::{self, RenderLimits, Renderer},
+    shop::{
+        TemplateClass, TemplateVersion,
+        language::Language,
+        letters::{self, Letter},
+    },
     smtp::{RouteSettings, Routes},
-    store::{Store, StoreError},
+    store::{Merchant, NewTemplateVersion, Store, StoreError},
     telemetry::METRICS,
 };
 
@@ -54,6 +60,7 @@ pub struct App {
     pub worker: Worker,
     bells: mpsc::Sender<Bell>,
     versions: Cache<String, Arc<TemplateVersion>>,
+    builtins: Cache<(Letter, Language), Arc<TemplateVersion>>,
     rates: HashMap<String, Rate>,
 }
 
@@ -105,6 +112,7 @@ impl App {
                 silence: config.worker.silence,
             },
             versions: Cache::new(VERSIONS),
+            builtins: Cache::new((Letter::ALL.len() * Language::ALL.len()) as u64),
             rates: rates_of(&routes)?,
             config,
         }))
@@ -123,6 +131,61 @@ impl App {
             self.versions.insert(id.to_owned(), Arc::clone(version));
         }
         Ok(version)
+    }
+
+    /// The version that a letter to a merchant's customer is written from: the merchant's own template, one whose id
+    /// is the letter's name and language as in `cart_link.de`, else its name alone; else the built-in letter.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn letter_version(
+        &self,
+        merchant: &MerchantId,
+        letter: Letter,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, StoreError> {
+        let in_language = format!("{letter}.{language}");
+        let own = self.store.newest_version_of(merchant, &in_language, letter.as_str()).await?;
+        if let Some(id) = own
+            && let Some(version) = self.template_version(&id).await?
+        {
+            return Ok(version);
+        }
+        self.builtin_version(letter, language).await
+    }
+
+    /// The version of a built-in letter, ready to be pinned by a mail. It is checked and stored when it is first asked
+    /// for and kept in memory after that; its id follows from its content, so another release makes another version.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn builtin_version(
+        &self,
+        letter: Letter,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, StoreError> {
+        if let Some(version) = self.builtins.get(&(letter, language)) {
+            return Ok(version);
+        }
+        let limits = self.config.render.clone();
+        // Inlining CSS takes milliseconds.
+        let version = tokio::task::spawn_blocking(move || builtin(letter, language, &limits))
+            .await
+            .map_err(|_| StoreError::Closed)??;
+        self.store.put_builtin_version(&version).await?;
+        let version = Arc::new(TemplateVersion::from(version));
+        self.versions.insert(version.id.clone(), Arc::clone(&version));
+        self.builtins.insert((letter, language), Arc::clone(&version));
+        Ok(version)
+    }
+
+    /// The `From` of a merchant's mails that have no other: what the merchant chose, else an address of this
+    /// installation that nobody reads.
+    pub fn sender_of(&self, merchant: &Merchant) -> Mailbox {
+        merchant.sender.clone().unwrap_or_else(|| Mailbox {
+            name: Some(merchant.name.clone()).filter(|name| !name.chars().any(char::is_control)),
+            email: no_reply(&self.config.http.public_url),
+        })
     }
 
     /// The most mails that a route takes.
@@ -150,6 +213,48 @@ impl App {
     }
 }
 
+/// `no-reply` at the host that links in mails lead to; where that is no domain name, at one that never exists (RFC
+/// 2606, section 2), so that no stranger gets what comes back.
+fn no_reply(public_url: &Url) -> Address {
+    let host = public_url.host_str().unwrap_or_default();
+    let address = format!("no-reply@{host}").parse();
+    #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
+    address.unwrap_or_else(|_| "no-reply@postroom.invalid".parse().expect("an address"))
+}
+
+fn builtin(
+    letter: Letter,
+    language: Language,
+    limits: &RenderLimits,
+) -> Result<NewTemplateVersion, StoreError> {
+    let checked = render::check(&letters::builtin(letter, language), limits).map_err(|faults| {
+        let why = format!("the letter {letter} in {language} is not sound: {}", faults[0]);
+        StoreError::Corrupt { table: "template_versions", why }
+    })?;
+    let source = checked.source;
+    let mut content = Sha256::new();
+    for part in [
+        letter.as_str(),
+        language.as_str(),
+        &source.subject,
+        &source.html,
+        source.text.as_deref().unwrap_or_default(),
+    ] {
+        content.update((part.len() as u64).to_be_bytes());
+        content.update(part);
+    }
+    Ok(NewTemplateVersion {
+        id: content.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        template: letter.as_str().to_owned(),
+        source,
+        tags: checked.tags,
+        sender: None,
+        class: TemplateClass::Transactional,
+        on_crash: CrashPolicy::Resend,
+        language: Some(language.as_str().to_owned()),
+    })
+}
+
 /// Starts the task that passes bells on to the queue, as many at once as are waiting; it ends with the app.
 fn start_ringing(queue: Arc<dyn Queue>) -> mpsc::Sender<Bell> {
     let (sender, mut receiver) = mpsc::channel(BELLS);
@@ -175,4 +280,53 @@ fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<HashMap<String, Rate>> {
             Ok((route.name.clone(), rate))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_builtin_letter_is_stored_once_and_read_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("postroom.db").display());
+        let environment = [("POSTROOM_DATABASE__URL".to_owned(), database)];
+        let app = App::open(Config::load(None, environment).unwrap()).await.unwrap();
+        app.store.migrate().await.unwrap();
+
+        let first = app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap();
+        let again = app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        let english = app.builtin_version(Letter::OrderConfirmation, Language::En).await.unwrap();
+        assert_ne!(first.id, english.id);
+
+        let stored = app.store.template_version(&first.id).await.unwrap().unwrap();
+        assert_eq!(stored, *first);
+        // Another process, or a later start of this one, comes to the same id.
+        app.builtins.invalidate_all();
+        assert_eq!(app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap().id, first.id);
+    }
+
+    #[test]
+    fn a_merchant_without_a_sender_writes_from_where_its_links_lead() {
+        for (public_url, expected) in [
+            ("https://post.example.com/x", "no-reply@post.example.com"),
+            ("http://bücher.example:8025", "no-reply@xn--bcher-kva.example"),
+            ("http://127.0.0.1:8025", "no-reply@postroom.invalid"),
+            ("http://[::1]:8025", "no-reply@postroom.invalid"),
+            ("http://localhost", "no-reply@postroom.invalid"),
+        ] {
+            assert_eq!(no_reply(&public_url.parse().unwrap()).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn every_builtin_letter_is_sound_in_every_language() {
+        for (&letter, &language) in
+            Letter::ALL.iter().flat_map(|letter| Language::ALL.iter().map(move |language| (letter, language)))
+        {
+            let version = builtin(letter, language, &RenderLimits::default()).unwrap();
+            assert_eq!((version.id.len(), version.template.as_str()), (64, letter.as_str()));
+        }
+    }
 }

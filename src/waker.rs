@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, clock, mail::Lane, queue::Bell, store::StoreError, telemetry::METRICS};
@@ -15,19 +16,17 @@ const AGAIN: Duration = Duration::from_secs(60);
 const FULL_ROUND: usize = 1_000;
 /// Between two looks for dead workers and at the queue's generation.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two sweeps for mails of workers that nobody knows to be dead; each reads all that is not settled.
+const SWEEP: Duration = Duration::from_secs(60);
 /// Bells that may wait before the waker stops adding to them: what is due stays in the database meanwhile.
 const ENOUGH_WAITING: u64 = 20_000;
 
 /// Rings until it is told to stop.
 pub async fn ring(app: Arc<App>, stop: CancellationToken) {
-    let mut looked_at = tokio::time::Instant::now() - LOOK;
-    let mut generation = None;
+    let mut look = Look::default();
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
-        if looked_at.elapsed() >= LOOK {
-            looked_at = tokio::time::Instant::now();
-            if let Err(error) = look_around(&app, &mut generation).await {
-                tracing::warn!(error = format!("{error:#}"), "the waker could not look around");
-            }
+        if let Err(error) = look.around(&app).await {
+            tracing::warn!(error = format!("{error:#}"), "the waker could not look around");
         }
         if let Err(error) = ring_due(&app).await {
             tracing::warn!(error = format!("{error:#}"), "the waker could not ring");
@@ -84,32 +83,59 @@ async fn is_full(app: &App, lanes: &[Lane]) -> anyhow::Result<bool> {
     Ok(waiting.sum::<u64>() > ENOUGH_WAITING)
 }
 
-/// Frees mails and callbacks of dead workers, and notices a queue that lost its bells.
-///
-/// # Errors
-/// When the database is away.
-pub async fn look_around(app: &App, generation: &mut Option<String>) -> anyhow::Result<()> {
-    let freed = app.store.take_from_dead_workers(app.config.worker.silence).await?;
-    if !freed.is_empty() {
+/// What the waker remembers from one look to the next.
+#[derive(Default)]
+struct Look {
+    around_at: Option<Instant>,
+    swept_at: Option<Instant>,
+    generation: Option<String>,
+}
+
+impl Look {
+    /// Frees mails and callbacks of dead workers, and notices a queue that lost its bells.
+    async fn around(&mut self, app: &App) -> anyhow::Result<()> {
+        if self.around_at.is_some_and(|at| at.elapsed() < LOOK) {
+            return Ok(());
+        }
+        self.around_at = Some(Instant::now());
+        let silence = app.config.worker.silence;
+        let is_sweep_due = self.swept_at.is_none_or(|at| at.elapsed() >= SWEEP);
+        if is_sweep_due || app.store.has_dead_workers(silence).await? {
+            sweep(app, silence).await?;
+            self.swept_at = Some(Instant::now());
+        }
+        let Ok(now) = app.queue.generation().await else { return Ok(()) };
+        if self.generation.as_ref() != Some(&now) {
+            let (mails, callbacks) = ring_all_again(app).await?;
+            let is_first = self.generation.replace(now).is_none();
+            tracing::info!(
+                mails,
+                callbacks,
+                is_first,
+                "the queue is new to this process, ringing for all that waits"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Takes mails and callbacks from dead workers and then forgets these.
+async fn sweep(app: &App, silence: Duration) -> anyhow::Result<()> {
+    loop {
+        let freed = app.store.take_from_dead_workers(silence).await?;
+        let callbacks = app.store.take_deliveries_from_dead_workers(silence).await?;
+        if callbacks > 0 {
+            tracing::warn!(callbacks, "taken from dead workers");
+        }
+        if freed.is_empty() {
+            app.store.forget_dead_workers(silence).await?;
+            return Ok(());
+        }
         METRICS.taken_from_dead.inc_by(freed.len() as u64);
         tracing::warn!(mails = freed.len(), "taken from dead workers");
+        let bells: Vec<Bell> = freed.into_iter().map(Bell::from).collect();
+        app.queue.enqueue(&bells).await?;
     }
-    let callbacks = app.store.take_deliveries_from_dead_workers(app.config.worker.silence).await?;
-    if callbacks > 0 {
-        tracing::warn!(callbacks, "taken from dead workers");
-    }
-    let Ok(now) = app.queue.generation().await else { return Ok(()) };
-    if generation.as_ref() != Some(&now) {
-        let (mails, callbacks) = ring_all_again(app).await?;
-        let is_first = generation.replace(now).is_none();
-        tracing::info!(
-            mails,
-            callbacks,
-            is_first,
-            "the queue is new to this process, ringing for all that waits"
-        );
-    }
-    Ok(())
 }
 
 /// Keeps this worker's heartbeat going until it is told to stop.

@@ -55,6 +55,8 @@ struct Known {
 pub struct Caller {
     /// The merchant.
     pub merchant: Arc<Merchant>,
+    /// Which of the merchant's credentials: `account:` and the user name, or `token:` and the beginning of its hash.
+    pub actor: Arc<str>,
     abilities: Abilities,
 }
 
@@ -117,6 +119,9 @@ fn credential(headers: &HeaderMap) -> Option<Credential> {
         return None;
     }
     let decoded = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
+    if decoded.contains(char::is_control) {
+        return None; // RFC 7617, section 2; and a database's text cannot hold U+0000
+    }
     let (username, password) = decoded.split_once(':')?;
     Some(Credential::Basic { username: username.to_owned(), password: password.to_owned() })
 }
@@ -132,7 +137,8 @@ async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, Refusal> {
     if is_over {
         return Ok(None);
     }
-    let caller = Caller { merchant: Arc::new(record.merchant), abilities };
+    let actor = format!("token:{}", hash.get(..12).unwrap_or(&hash)).into();
+    let caller = Caller { merchant: Arc::new(record.merchant), actor, abilities };
     KNOWN.tokens.insert(hash, caller.clone());
     Ok(Some(caller))
 }
@@ -150,7 +156,8 @@ async fn by_password(app: &App, username: String, password: String) -> Result<Op
         .await
         .map_err(|_| Refusal::unavailable())?;
     let Some(account) = account.filter(|_| right) else { return Ok(None) };
-    let caller = Caller { merchant: Arc::new(account.merchant), abilities: Abilities::All };
+    let actor = format!("account:{username}").into();
+    let caller = Caller { merchant: Arc::new(account.merchant), actor, abilities: Abilities::All };
     KNOWN.passwords.insert(key, caller.clone());
     Ok(Some(caller))
 }

@@ -35,12 +35,17 @@ pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, 
 }
 
 impl JsonBody {
-    /// Reads the body into `T`.
+    /// Reads the body, an object, into `T`.
     ///
     /// # Errors
     /// 400 when it is not JSON, 422 with the path when it is not a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        parse(&self.0)
+        let value = parse(&self.0)?;
+        // An array would be read as the fields of `T` in their order.
+        match self.0.trim_ascii_start().first() {
+            Some(b'{') => Ok(value),
+            _ => Err(Refusal::field("", "must be an object")),
+        }
     }
 }
 
@@ -49,14 +54,17 @@ impl JsonBody {
 /// # Errors
 /// 400 when it is not JSON, 422 with the path when it is not a `T`.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let Ok(text) = std::str::from_utf8(json) else {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "not_json", "The body is not UTF-8."));
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if inner.is_data() {
-            Refusal::field(readable(&path), without_position(&inner))
-        } else {
-            not_json(&inner)
+        // A wrong shape may stand before wrong syntax, which is the graver fault.
+        match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            Ok(_) => Refusal::field(readable(&path), without_position(&inner)),
+            Err(syntax) => not_json(&syntax),
         }
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;

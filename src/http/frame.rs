@@ -6,7 +6,7 @@ use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, StatusCode},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 use tracing::Instrument;
@@ -48,7 +48,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let span = tracing::info_span!("request", request_id = %id.0);
     request.extensions_mut().insert(id.clone());
 
-    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
     let answered = tokio::time::timeout(app.config.http.timeout, answering).instrument(span.clone()).await;
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
@@ -66,6 +66,16 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");
     METRICS.answered(RequestLabels { method, route, status }, started.elapsed());
     response
+}
+
+/// No path, id or query that postroom knows has the character U+0000, and a database's text cannot hold it.
+async fn answer(request: Request, next: Next) -> Response {
+    let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
+    if asked.contains("%00") {
+        let message = "The path and the query must not contain the character U+0000.";
+        return Refusal::new(StatusCode::BAD_REQUEST, "bad_request", message).into_response();
+    }
+    next.run(request).await
 }
 
 /// Writes a refusal in its family's envelope; also those that axum makes itself, such as a query that does not parse.

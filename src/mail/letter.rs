@@ -87,6 +87,8 @@ pub struct Mail {
     pub message_id: String,
     /// What the template is filled with: the text of a JSON object.
     pub values: String,
+    /// The order it is about.
+    pub order: Option<String>,
     /// What to do when its outcome is unknown.
     pub on_crash: CrashPolicy,
     /// When it was recorded; also its `Date`.

@@ -83,6 +83,8 @@ closed_set! {
         PutOff = "put_off",
         /// Refused for good, or out of attempts.
         Refused = "refused",
+        /// The queue did not take it in time and its request was told so.
+        Undispatched = "undispatched",
         /// Its maximum age passed before a relay took it.
         TimedOut = "timed_out",
         /// The worker died and the policy is to send again.
@@ -109,7 +111,7 @@ impl MailState {
             (S::Queued | S::Deferred, E::Claimed) => S::Sending,
             (S::Sending, E::Accepted) => S::Sent,
             (S::Sending, E::PutOff) => S::Deferred,
-            (S::Sending, E::Refused) => S::Failed,
+            (S::Sending, E::Refused) | (S::Queued, E::Undispatched) => S::Failed,
             (S::Queued | S::Deferred | S::Sending, E::TimedOut) => S::Expired,
             (S::Sending, E::LostAndResent) => S::Queued,
             (S::Sending, E::LostAndHeld) => S::Held,

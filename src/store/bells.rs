@@ -12,8 +12,6 @@ use crate::{
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
 const ROUND: i64 = 1_000;
-/// A mail that a living worker has is looked at again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A mail that somebody has to be woken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +31,12 @@ static DUE: Sql = Sql::new(
      RETURNING id, lane, merchant_id",
 );
 
-static CLAIMED: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at,
-        (SELECT heartbeat_at FROM workers WHERE workers.id = mails.worker) AS heartbeat_at
-     FROM mails WHERE ring_at <= $1 AND state = 'sending' ORDER BY ring_at LIMIT $2 {skip_locked}",
-);
-
-static LEAVE: Sql = Sql::new(
-    "UPDATE mails SET ring_at = $2 FROM {rows: id text}
-     WHERE mails.id = rows.id AND mails.state = 'sending'",
+// Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
+static LOST: Sql = Sql::new(
+    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at FROM mails
+     WHERE ring_at IS NOT NULL AND state = 'sending'
+        AND worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1)
+     LIMIT $2 {skip_locked}",
 );
 
 static FREE: Sql = Sql::new(
@@ -104,38 +99,24 @@ impl Store {
             .doing("ring for all waiting mails")
     }
 
-    /// Looks at mails that workers have had for a while and takes them from workers that have been silent for
-    /// `silence`: each is queued again or held, as its template's policy says. Returns those to ring for.
+    /// Takes mails from workers that have been silent for `silence`, or are not known at all: each is queued again or
+    /// held, as its template's policy says. Returns those to ring for.
     ///
     /// # Errors
     /// When the database cannot commit it.
     pub async fn take_from_dead_workers(&self, silence: Duration) -> Result<Vec<Ringing>, StoreError> {
         let now = clock::now();
         let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let rows = sqlx::query(CLAIMED.on(self.dialect))
-            .bind(now.millis())
+        let rows = sqlx::query(LOST.on(self.dialect))
+            .bind((now - silence).millis())
             .bind(ROUND)
             .fetch_all(&mut *transaction)
             .await
-            .doing("find mails that workers have")?;
-        let (mut left, mut lost) = (Vec::new(), Vec::new());
-        for row in &rows {
-            let columns = Columns { table: "mails", row };
-            let is_alive = columns.optional_time("heartbeat_at")?.is_some_and(|at| at > now - silence);
-            if is_alive {
-                left.push(Left { id: columns.text("id")? });
-            } else {
-                lost.push(read_lost(&columns, now.millis())?);
-            }
-        }
-        if !left.is_empty() {
-            sqlx::query(LEAVE.on(self.dialect))
-                .bind(to_json(&left))
-                .bind((now + LOOK_AGAIN).millis())
-                .execute(&mut *transaction)
-                .await
-                .doing("leave mails to their workers")?;
-        }
+            .doing("find mails of dead workers")?;
+        let mut lost = rows
+            .iter()
+            .map(|row| read_lost(&Columns { table: "mails", row }, now.millis()))
+            .collect::<Result<Vec<_>, _>>()?;
         if !lost.is_empty() {
             let json = to_json(&lost);
             for statement in [&FREE, &LOST_ATTEMPTS] {
@@ -149,11 +130,6 @@ impl Store {
         transaction.commit().await.doing("commit")?;
         Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
     }
-}
-
-#[derive(Serialize)]
-struct Left {
-    id: String,
 }
 
 fn read_ringing(columns: &Columns<'_>) -> Result<Ringing, StoreError> {

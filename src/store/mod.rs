@@ -5,6 +5,7 @@
 //! type. What many callers want at the same moment (`record`, `claim`, `settle`) goes through the group commit.
 
 mod bells;
+mod carts;
 mod dialect;
 mod events;
 mod group_commit;
@@ -12,6 +13,8 @@ mod group_read;
 mod idempotency;
 mod mails;
 mod merchants;
+mod orders;
+mod passes;
 mod resources;
 mod row;
 mod templates;
@@ -28,11 +31,14 @@ use sqlx::{
 };
 
 pub use bells::Ringing;
+pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
     Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
+pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
@@ -48,9 +54,6 @@ pub(crate) use webhooks::fixture as webhooks_fixture;
 use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;
-
-/// A connection that lay idle for longer may be dead and is asked before it is used.
-const IDLE: Duration = Duration::from_millis(500);
 
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
@@ -150,13 +153,6 @@ impl Store {
             let pool = AnyPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(Duration::from_secs(10))
-                // A ping costs a round trip: only a connection that lay idle gets one.
-                .test_before_acquire(false)
-                .before_acquire(|connection, meta| {
-                    Box::pin(async move {
-                        Ok(meta.idle_for < IDLE || sqlx::Connection::ping(connection).await.is_ok())
-                    })
-                })
                 .after_connect(move |connection, _| {
                     Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
                 });
@@ -179,7 +175,12 @@ impl Store {
     /// # Errors
     /// When a migration fails or an applied one differs from this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.migrator().run(&self.writers).await.map_err(StoreError::Migrate)
+        if self.dialect == Dialect::Postgres {
+            return self.migrator().run(&self.writers).await.map_err(StoreError::Migrate); // takes an advisory lock
+        }
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+        transaction.commit().await.doing("commit")
     }
 
     /// Checks that every migration of this version is applied.

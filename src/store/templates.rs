@@ -36,6 +36,13 @@ pub struct NewTemplateVersion {
     pub language: Option<String>,
 }
 
+impl From<NewTemplateVersion> for TemplateVersion {
+    fn from(new: NewTemplateVersion) -> Self {
+        let NewTemplateVersion { id, template, source, tags, sender, class, on_crash, language } = new;
+        Self { id, template, source, tags, sender, class, on_crash, language }
+    }
+}
+
 static INSERT: Sql = Sql::new(
     "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, on_crash,
         language, created_at)
@@ -102,6 +109,29 @@ impl Store {
     pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
         let mut writer = self.writers.acquire().await.doing("be reached")?;
         insert(self.dialect, &mut writer, None, &[version]).await
+    }
+
+    /// The newest version of the first of two templates that the merchant has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn newest_version_of(
+        &self,
+        merchant: &MerchantId,
+        first: &str,
+        second: &str,
+    ) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT version FROM resources
+             WHERE merchant_id = $1 AND kind = 'templates' AND id IN ($2, $3) AND version IS NOT NULL
+             ORDER BY CASE WHEN id = $2 THEN 0 ELSE 1 END LIMIT 1",
+        )
+        .bind(merchant.as_str())
+        .bind(first)
+        .bind(second)
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a template's newest version")
     }
 
     /// Reads a version.

@@ -43,12 +43,12 @@ impl Store {
         .doing("record a heartbeat")
     }
 
-    /// Removes a worker that has drained.
+    /// Notes that a worker has stopped: what it may still hold is given away at once.
     ///
     /// # Errors
     /// When the database cannot commit it.
     pub async fn sign_off(&self, worker: WorkerId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM workers WHERE id = $1")
+        sqlx::query("UPDATE workers SET heartbeat_at = 0 WHERE id = $1")
             .bind(worker.to_string())
             .execute(&self.writers)
             .await
@@ -56,12 +56,25 @@ impl Store {
             .doing("sign a worker off")
     }
 
-    /// Forgets workers that were last heard of longer ago than `silence`; their claims were given away long before.
+    /// Whether a worker has been silent for `silence`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn has_dead_workers(&self, silence: Duration) -> Result<bool, StoreError> {
+        sqlx::query("SELECT 1 FROM workers WHERE heartbeat_at <= $1 LIMIT 1")
+            .bind((clock::now() - silence).millis())
+            .fetch_optional(&self.readers)
+            .await
+            .map(|row| row.is_some())
+            .doing("look for dead workers")
+    }
+
+    /// Forgets workers that have been silent for `silence`, once their mails are taken from them.
     ///
     /// # Errors
     /// When the database cannot commit it.
     pub async fn forget_dead_workers(&self, silence: Duration) -> Result<u64, StoreError> {
-        sqlx::query("DELETE FROM workers WHERE heartbeat_at < $1")
+        sqlx::query("DELETE FROM workers WHERE heartbeat_at <= $1")
             .bind((clock::now() - silence).millis())
             .execute(&self.writers)
             .await

@@ -1,1 +1,123 @@
-//! To come.
+//! `Idempotency-Key`: the same request made again gets the first answer again.
+
+use futures_util::future::join_all;
+use postroom::store::{Answer as Kept, KeyHolder, Reservation, Store};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::support::{Answer, Backends, Scene, Shop, welcome};
+
+async fn mails(shop: &Shop) -> usize {
+    shop.get("/api/v1/mails").await.expect(200).json()["data"].as_array().unwrap().len()
+}
+
+fn is_replayed(answer: &Answer) -> bool {
+    answer.header("idempotent-replayed") == Some("true")
+}
+
+on_both! {
+    async fn the_same_request_gets_the_first_answer_and_sends_one_mail(backends: Backends) {
+        let mut scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        let body = welcome("ok@example.net");
+        let first = scene.shop.post_once("/mail", "key-1", &body).await.expect(200);
+        let second = scene.shop.post_once("/mail", "key-1", &body).await.expect(200);
+        assert!(!is_replayed(&first) && is_replayed(&second));
+        assert_eq!(first.body, second.body);
+
+        scene.daemon.stop().await;
+        scene.daemon.start_again().await;
+        let third = scene.shop.post_once("/mail", "key-1", &body).await.expect(200);
+        assert_eq!((is_replayed(&third), &third.body), (true, &first.body));
+        assert_eq!(mails(&scene.shop).await, 1);
+    }
+
+    async fn the_same_key_for_another_body_is_refused(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        scene.shop.post_once("/mail", "key-1", &welcome("ok@example.net")).await.expect(200);
+        let mut other = welcome("ok@example.net");
+        other["user"]["first_name"] = json!("Anna");
+        let refusal = scene.shop.post_once("/mail", "key-1", &other).await.expect(422);
+        assert!(refusal.json()["message"].as_str().unwrap().contains("Idempotency-Key"));
+        assert_eq!(mails(&scene.shop).await, 1);
+    }
+
+    async fn a_refusal_is_kept_like_a_success(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let body = welcome("ok@example.net");
+        let first = scene.shop.post_once("/mail", "key-1", &body).await.expect(422);
+        scene.shop.enrol("ok@example.net").await;
+        let second = scene.shop.post_once("/mail", "key-1", &body).await.expect(422);
+        assert_eq!((is_replayed(&second), &second.body), (true, &first.body));
+        scene.shop.post_once("/mail", "key-2", &body).await.expect(200);
+    }
+
+    async fn of_many_equal_requests_at_once_one_sends_a_mail(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        let body = welcome("ok@example.net");
+        let answers = join_all((0..20).map(|_| scene.shop.post_once("/mail", "key-1", &body))).await;
+        for answer in &answers {
+            match answer.status {
+                200 => {}
+                409 => assert!(answer.header("retry-after").is_some(), "{answer:?}"),
+                _ => panic!("{answer:?}"),
+            }
+        }
+        let fresh = answers.iter().filter(|answer| answer.status == 200 && !is_replayed(answer)).count();
+        assert_eq!((fresh, mails(&scene.shop).await), (1, 1));
+        assert!(is_replayed(&scene.shop.post_once("/mail", "key-1", &body).await.expect(200)));
+    }
+
+    async fn a_key_is_1_to_255_visible_ascii_characters(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        let long = |length: usize| "k".repeat(length);
+        for key in ["", "a b", "a\tb", "clé", &long(256)] {
+            let answer = scene.shop.post_once("/mail", key, &welcome("ok@example.net")).await.expect(400);
+            assert!(answer.json()["message"].as_str().unwrap().contains("Idempotency-Key"), "{key:?}");
+        }
+        for key in ["a", "!~#%&'\"<>\\", &long(255)] {
+            scene.shop.post_once("/mail", key, &welcome("ok@example.net")).await.expect(200);
+        }
+        assert_eq!(mails(&scene.shop).await, 3);
+    }
+
+    async fn a_key_belongs_to_one_merchant(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let other = Shop::open(&scene.daemon, &scene.backends.command_line(), "coffee-co");
+        other.fill_shelves().await;
+        let mut answers: Vec<Value> = Vec::new();
+        for shop in [&scene.shop, &other] {
+            shop.enrol("ok@example.net").await;
+            let answer = shop.post_once("/mail", "key-1", &welcome("ok@example.net")).await.expect(200);
+            assert!(!is_replayed(&answer));
+            answers.push(answer.json());
+        }
+        assert_ne!(answers[0], answers[1]);
+    }
+
+    async fn a_key_belongs_to_one_path_and_its_first_body(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let store = Store::open(&scene.backends.database()).await.unwrap();
+        let holder = |path: &str| KeyHolder {
+            merchant: "tea-co".parse().unwrap(),
+            path: path.to_owned(),
+            key: "key-1".to_owned(),
+            request: Uuid::now_v7(),
+        };
+        let reserve = async |holder: &KeyHolder, body: &str| store.reserve_key(holder.clone(), body.to_owned()).await.unwrap();
+        let (first, elsewhere) = (holder("/mail"), holder("/mails"));
+        assert!(matches!(reserve(&first, "body").await, Reservation::Granted));
+        assert!(matches!(reserve(&elsewhere, "body").await, Reservation::Granted));
+        assert!(matches!(reserve(&holder("/mail"), "body").await, Reservation::Running(_)));
+        assert!(matches!(reserve(&holder("/mail"), "other").await, Reservation::Reused));
+
+        store.keep_answer(&first, &Kept { status: 200, body: "{}".to_owned() }).await.unwrap();
+        assert!(matches!(reserve(&holder("/mail"), "body").await, Reservation::Answered(Kept { status: 200, .. })));
+        assert!(matches!(reserve(&holder("/mail"), "other").await, Reservation::Reused));
+        store.release_key(&elsewhere).await.unwrap();
+        assert!(matches!(reserve(&holder("/mails"), "other").await, Reservation::Granted));
+    }
+}

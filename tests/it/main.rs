@@ -16,14 +16,17 @@ mod support;
 
 mod architecture;
 mod auth;
+mod carts_and_passes;
 mod command_line;
 mod crash;
+mod demo;
 mod envelopes;
 mod first_mail;
 mod idempotency;
 mod mail_states;
 mod mailing;
 mod messages;
+mod orders;
 mod outages;
 mod relays;
 mod resources;

@@ -1,7 +1,5 @@
 //! Claims: a mail moves to `sending` with the worker's id, in the statement that reads it.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -16,9 +14,6 @@ use crate::{
         row::Columns,
     },
 };
-
-/// The waker looks at a claim's worker at the latest after this.
-const LOOK: Duration = Duration::from_secs(15);
 
 /// The answer to a worker that wants a mail.
 #[derive(Debug)]
@@ -44,18 +39,15 @@ impl Store {
     }
 }
 
+// `ring_at`, and with it the only index that a claim could touch, stays as it is.
 // A group may name a mail twice (its bell rang twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
     "UPDATE mails SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1
      FROM {rows: id text, worker text}
      WHERE mails.id = rows.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
      RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-        tags, on_crash, recorded_at, attempt, ring_at",
+        tags, on_crash, order_id, recorded_at, attempt",
 );
-
-// A fresh mail is looked at soon anyway: its claim leaves `ring_at`, and with it the index, as they are.
-static LOOK_SOON: Sql =
-    Sql::new("UPDATE mails SET ring_at = $2 FROM {rows: id text} WHERE mails.id = rows.id");
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
@@ -87,22 +79,9 @@ pub(in crate::store) async fn claim(
         .await
         .doing("claim mails")?;
     let mut granted = std::collections::HashMap::with_capacity(rows.len());
-    let mut far = Vec::new();
     for row in &rows {
-        let columns = Columns { table: "mails", row };
-        let mail = read(&columns)?;
-        if columns.optional_time("ring_at")?.is_none_or(|at| at > now + LOOK) {
-            far.push(Asked { id: mail.id.to_string(), worker: String::new() });
-        }
+        let mail = read(&Columns { table: "mails", row })?;
         granted.insert(mail.id, mail);
-    }
-    if !far.is_empty() {
-        sqlx::query(LOOK_SOON.on(dialect))
-            .bind(to_json(&far))
-            .bind((now + LOOK).millis())
-            .execute(&mut *on)
-            .await
-            .doing("have claims looked at")?;
     }
     let states = states_of(dialect, on, requests, &granted).await?;
     Ok(requests
@@ -156,6 +135,7 @@ fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         message_id: columns.text("message_id")?,
         values: columns.text("tags")?,
         on_crash: columns.parsed("on_crash")?,
+        order: columns.optional_text("order_id")?,
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
     })

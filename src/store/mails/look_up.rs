@@ -3,7 +3,7 @@
 use crate::{
     clock,
     mail::{Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
-    store::{Doing, Store, StoreError, row::Columns},
+    store::{Doing, Store, StoreError, orders, row::Columns},
 };
 
 /// A mail as people see it; its content stays out.
@@ -189,6 +189,7 @@ impl Store {
         let Some(mail) = self.mail(merchant, id).await? else { return Ok(Moved::Unknown) };
         let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
         let now = clock::now().millis();
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
         let done = sqlx::query(
             "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5
              WHERE id = $1 AND state = $2",
@@ -198,12 +199,15 @@ impl Store {
         .bind(next.as_str())
         .bind((!next.is_settled()).then_some(now))
         .bind(next.is_settled().then_some(now))
-        .execute(&self.writers)
+        .execute(&mut *transaction)
         .await
         .doing("move a mail")?;
         if done.rows_affected() == 1 {
+            orders::follow(self.dialect, &mut transaction, [(id, next)]).await?;
+            transaction.commit().await.doing("commit")?;
             return Ok(Moved::Now(next));
         }
+        transaction.rollback().await.doing("roll back")?;
         let state = self.mail(merchant, id).await?.map(|mail| mail.state);
         Ok(state.map_or(Moved::Unknown, Moved::Refused))
     }

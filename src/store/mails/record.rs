@@ -15,6 +15,8 @@ use crate::{
         dialect::{Dialect, Sql},
         group_commit::Change,
         idempotency::{self, Answer},
+        orders::{self, OrderStep},
+        passes::{self, NewPass},
     },
 };
 
@@ -28,6 +30,8 @@ pub struct Recording {
     pub guard: Option<Guard>,
     /// The mails.
     pub mails: Vec<NewMail>,
+    /// The passes that the mails link to.
+    pub passes: Vec<NewPass>,
     /// The answer to keep for the request's idempotency key.
     pub answer: Option<(KeyHolder, Answer)>,
 }
@@ -48,6 +52,8 @@ pub enum Guard {
         /// The document as it shall be.
         becomes: String,
     },
+    /// An order moves on, if it is still what the rules saw.
+    Order(Box<OrderStep>),
 }
 
 /// What came of recording.
@@ -159,6 +165,7 @@ pub(in crate::store) async fn record(
     if !rows.is_empty() {
         sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).execute(&mut *on).await.doing("record mails")?;
     }
+    passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
     let answers: Vec<_> = standing().filter_map(|recording| recording.answer.as_ref()).collect();
     idempotency::keep(dialect, on, &answers).await?;
     Ok(outcomes)
@@ -181,6 +188,7 @@ async fn pass(on: &mut AnyConnection, guard: &Guard) -> Result<bool, StoreError>
         .await
         .map(|done| done.rows_affected() == 1)
         .doing("replace a document"),
+        Guard::Order(step) => orders::step(on, step).await,
     }
 }
 

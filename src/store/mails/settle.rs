@@ -12,6 +12,7 @@ use crate::{
         dialect::{Dialect, Sql},
         events::{self, MovedMail},
         group_commit::Change,
+        orders,
         row::Columns,
     },
 };
@@ -23,6 +24,7 @@ pub struct Settlement {
     merchant: MerchantId,
     worker: WorkerId,
     attempt: u32,
+    is_about_an_order: bool,
     started_at: Timestamp,
     reply: Reply,
     state: MailState,
@@ -48,8 +50,17 @@ impl Settlement {
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
-        let merchant = mail.merchant.clone();
-        Self { mail: mail.id, merchant, worker, attempt: mail.attempt, started_at, reply, state, due_at }
+        Self {
+            mail: mail.id,
+            merchant: mail.merchant.clone(),
+            worker,
+            attempt: mail.attempt,
+            is_about_an_order: mail.order.is_some(),
+            started_at,
+            reply,
+            state,
+            due_at,
+        }
     }
 
     fn moved(&self) -> MovedMail {
@@ -171,8 +182,12 @@ pub(in crate::store) async fn settle(
             .await
             .doing("record attempts")?;
     }
-    let is_ours = |settlement: &&Settlement| moved.contains(&settlement.mail.to_string());
-    let told: Vec<_> = settlements.iter().filter(is_ours).map(Settlement::moved).collect();
+    let ours: Vec<_> =
+        settlements.iter().filter(|settlement| moved.contains(&settlement.mail.to_string())).collect();
+    let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
+    orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
+        .await?;
+    let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
     events::record_for_mails(dialect, on, &told).await?;
     Ok(answers)
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use postroom::{demo::catcher::Catcher, store::DatabaseSettings};
+use sqlx::{AnyConnection, Connection, Executor};
 use tempfile::TempDir;
 
 use super::{CommandLine, postgres, redis::Redis};
@@ -96,5 +97,13 @@ impl Backends {
     pub fn database(&self) -> DatabaseSettings {
         let url = self.settings["database.url"].as_str().unwrap().to_owned();
         DatabaseSettings { url, migrate: true, connections: 4 }
+    }
+
+    /// Changes rows behind the daemon's back.
+    pub async fn execute(&self, statement: &'static str) {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&self.database().url).await.unwrap();
+        connection.execute(statement).await.unwrap();
+        connection.close().await.unwrap();
     }
 }

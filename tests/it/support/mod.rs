@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use answer::Answer;
 pub use backends::Backends;
-pub use command_line::{CommandLine, Ended};
+pub use command_line::{CommandLine, Ended, postroom};
 pub use daemon::Daemon;
 pub use place::own_address;
 pub use postgres::Cluster;

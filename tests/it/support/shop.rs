@@ -137,6 +137,10 @@ impl Shop {
         let mut story = Value::Null;
         eventually(&format!("mail {id} is {state}"), async || {
             story = self.mail(id).await;
+            let is_elsewhere = !["queued", "sending", "deferred", state]
+                .iter()
+                .any(|on_its_way| story["state"] == *on_its_way);
+            assert!(!is_elsewhere, "it shall be {state}: {story:#}");
             story["state"] == state
         })
         .await;

@@ -116,7 +116,7 @@ class Keeper:
     async def handle_DATA(self, server, session, envelope):
         mail = {
             "sender": envelope.mail_from, "recipients": envelope.rcpt_tos,
-            "content": envelope.content.decode("utf-8"), "user": session.login_data,
+            "content": envelope.content.decode("utf-8"), "user": session.auth_data,
             "is_encrypted": session.ssl is not None or tls == "tls",
         }
         path = pathlib.Path(folder)
@@ -126,7 +126,7 @@ class Keeper:
 
 def sign_in(server, session, envelope, mechanism, data):
     right = (data.login, data.password) == (b"ann", b"tea")
-    return AuthResult(success=right, auth_data=data.login.decode() if right else None)
+    return AuthResult(success=right, handled=right, auth_data=data.login.decode() if right else None)
 
 class Server(Controller):
     def factory(self):
@@ -139,9 +139,13 @@ threading.Event().wait()
 "#;
 
 impl Aiosmtpd {
-    /// Starts it with `none`, `starttls` or `tls`, and a certificate and its key in these files.
-    pub async fn start(tls: &str, certificate: &Path, key: &Path) -> Self {
+    /// Starts it with `none`, `starttls` or `tls`, and a certificate for its address.
+    pub async fn start(tls: &str) -> Self {
         let server = Server::start(|folder, address| {
+            let made = rcgen::generate_simple_self_signed([address.to_string()]).unwrap();
+            let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+            fs::write(&certificate, made.cert.pem()).unwrap();
+            fs::write(&key, made.signing_key.serialize_pem()).unwrap();
             let mut command = mortal(tools().join("venv/bin/python"));
             command.args(["-W", "ignore", "-c", AIOSMTPD]).arg(folder);
             command.args([address.to_string(), PORT.to_string(), tls.to_owned()]).arg(certificate).arg(key);
@@ -153,6 +157,11 @@ impl Aiosmtpd {
     /// Where it listens.
     pub fn address(&self) -> (Ipv4Addr, u16) {
         (self.0.address, PORT)
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.0.folder.path().join("certificate.pem")
     }
 
     /// The first mail and how it came.

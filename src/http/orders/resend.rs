@@ -1,0 +1,389 @@
+//! Sending a mail of an order again, in the source document's order of work: load, audit, template, switched off,
+//! state, needless, payment, definition, recipient, record, dispatch.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::{Value, value::RawValue};
+
+use super::{EmailView, Found, OrderView, SendRequest};
+use crate::{
+    app::App,
+    clock,
+    http::{
+        auth::Caller,
+        body::JsonBody,
+        error::{Refusal, json_answer},
+        mailing::{document, pinned},
+    },
+    jobs,
+    mail::{Lane, MailId, MailState, Mailbox, NewMail, Origin},
+    queue::Bell,
+    shop::{
+        Line, ResourceKind, TemplateVersion,
+        language::Language,
+        order::{
+            NotEligible, OrderTemplate, Payment, PaymentError, StoreSettings, TemplateError, WorkflowState,
+            letter_values,
+        },
+    },
+    store::{
+        Answer, AuditEntry, Guard, KeyHolder, Moved, NewOrderEmail, OrderStep, Recorded, Recording,
+        WorkflowRow, WorkflowStep,
+    },
+    telemetry::{
+        METRICS,
+        metrics::{LaneLabels, MailLabels},
+    },
+};
+
+/// How often the rules are asked when the order changes meanwhile. Of equal requests at once the second answer decides.
+const TRIES: usize = 3;
+/// Why a mail was asked for, where the caller does not say.
+const DEFAULT_REASON: &str = "MANUAL_RESEND";
+/// The most characters of a template's name that the audit keeps.
+const AUDITED: usize = 255;
+
+/// A request that is well-formed.
+pub(super) struct Resend<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    id: &'a str,
+    reason: String,
+    asked: SendRequest,
+}
+
+/// What a request comes to: the answer, and what must be recorded with it.
+struct Decision {
+    status: StatusCode,
+    view: OrderView,
+    step: Option<OrderStep>,
+    mail: Option<NewMail>,
+}
+
+impl<'a> Resend<'a> {
+    pub(super) fn of(
+        app: &'a App,
+        caller: &'a Caller,
+        id: &'a str,
+        query: &[(String, String)],
+        body: &JsonBody,
+    ) -> Result<Self, Refusal> {
+        let given = query.iter().find(|(name, reason)| name == "reason" && !reason.is_empty());
+        let reason = given.map_or(DEFAULT_REASON, |(_, reason)| reason);
+        let reason = Line::<255>::new(reason.to_owned())
+            .map_err(|why| refuse("reason_invalid", format!("The reason {why}")))?;
+        // This family answers 400 to whatever is wrong with a body.
+        let mut given: serde_json::Map<String, Value> =
+            body.parse().map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal })?;
+        let mut take = |field: &str| given.remove(field).filter(|value| !value.is_null());
+        let asked = SendRequest { template: take("template"), to: take("to"), payment_id: take("paymentId") };
+        Ok(Self { app, caller, id, reason: reason.as_str().to_owned(), asked })
+    }
+
+    /// Does what was asked for, once the rules allow it.
+    pub(super) async fn carry_out(&self, holder: Option<&KeyHolder>) -> Result<Answer, Refusal> {
+        let mut found = self.load().await?;
+        self.audit().await?;
+        for _ in 0..TRIES {
+            let decision = self.judge(&found).await?;
+            if let Some(answer) = self.record(decision, holder).await? {
+                return Ok(answer);
+            }
+            let seen = std::mem::replace(&mut found, self.load().await?);
+            found.yield_to_rivals(&seen);
+        }
+        Err(Refusal::unavailable())
+    }
+
+    async fn load(&self) -> Result<Found, Refusal> {
+        Found::load(self.app, &self.caller.merchant.id, self.id).await
+    }
+
+    async fn audit(&self) -> Result<(), Refusal> {
+        let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let template = self.asked.template.as_ref().map(word);
+        let entry = AuditEntry {
+            actor: self.caller.actor.to_string(),
+            template: template.map(|word| word.chars().take(AUDITED).collect()),
+            reason: self.reason.clone(),
+            at: clock::now(),
+        };
+        Ok(self.app.store.audit_order(&self.caller.merchant.id, self.id, &entry).await?)
+    }
+
+    /// Asks the rules, in the source document's order.
+    async fn judge(&self, found: &Found) -> Result<Decision, Refusal> {
+        let (order, now) = (&found.order, clock::now());
+        let template = self.template()?;
+        let settings = self.settings(found).await?;
+        if template.is_switched_off(&settings) {
+            return Ok(Decision { status: StatusCode::OK, view: found.view(), step: None, mail: None });
+        }
+        template.check(order, now)?;
+        if template.is_needless(order, now) {
+            return Ok(self.not_required(found, template));
+        }
+        let payment = template.payment(order, self.asked_payment()?)?;
+
+        let merchant = &self.caller.merchant;
+        let tag = order.language.as_ref().map(Line::as_str);
+        let language = tag
+            .and_then(Language::from_tag)
+            .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country));
+        let definition = settings.definition(template, order, tag.unwrap_or(language.as_str()));
+        let recipient = self.recipient(found)?;
+
+        let version = self.version(definition, template, language).await?;
+        let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
+        let store_name = store_name.map_or(merchant.name.as_str(), Line::as_str);
+        let values = letter_values(self.id, order, payment, store_name, language);
+        self.check_values(&version, &values)?;
+        let mail = self.mail(&settings, &version, recipient, &values)?;
+        Ok(self.send(found, template, definition, payment, mail))
+    }
+
+    fn template(&self) -> Result<OrderTemplate, Refusal> {
+        let word = match &self.asked.template {
+            Some(Value::String(word)) => word.as_str(),
+            Some(_) => "",
+            None => return Err(refuse("template_missing", "The template field is required")),
+        };
+        OrderTemplate::named(word).map_err(|error| match error {
+            TemplateError::NotSupported => refuse("template_not_supported", error),
+            TemplateError::Unknown => refuse("template_unknown", error),
+        })
+    }
+
+    async fn settings(&self, found: &Found) -> Result<StoreSettings, Refusal> {
+        let Some(id) = &found.order.store_id else { return Ok(StoreSettings::default()) };
+        let merchant = &self.caller.merchant.id;
+        match self.app.store.resource(merchant, ResourceKind::Stores, id.as_str()).await? {
+            Some(stored) => document(&stored),
+            None => Ok(StoreSettings::default()),
+        }
+    }
+
+    fn asked_payment(&self) -> Result<Option<&str>, Refusal> {
+        match &self.asked.payment_id {
+            None => Ok(None),
+            Some(Value::String(id)) => Ok(Some(id)),
+            Some(_) => Err(PaymentError::Unknown.into()),
+        }
+    }
+
+    fn recipient(&self, found: &Found) -> Result<Mailbox, Refusal> {
+        let user = &found.order.end_user;
+        match &self.asked.to {
+            Some(to) => match to.as_str().map(str::parse) {
+                Some(Ok(email)) => Ok(Mailbox { name: None, email }),
+                Some(Err(error)) => {
+                    Err(refuse("recipient_invalid", format!("The field to is no address: {error}")))
+                }
+                None => Err(refuse("recipient_invalid", "The field to must be a string")),
+            },
+            None => match &user.email {
+                Some(email) => Ok(Mailbox { name: user.full_name(), email: email.clone() }),
+                None => {
+                    Err(refuse("recipient_missing", "The order has no address and the field to gives none"))
+                }
+            },
+        }
+    }
+
+    /// The version behind a definition: the merchant's template of that name, else its template of the built-in
+    /// letter's name, else the built-in letter.
+    async fn version(
+        &self,
+        definition: &str,
+        template: OrderTemplate,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, Refusal> {
+        let merchant = &self.caller.merchant.id;
+        for name in [definition, template.letter().as_str()] {
+            if let Some(stored) = self.app.store.resource(merchant, ResourceKind::Templates, name).await? {
+                return pinned(self.app, &stored).await;
+            }
+        }
+        Ok(self.app.builtin_version(template.letter(), language).await?)
+    }
+
+    /// A merchant's own template may ask for what an order does not have.
+    fn check_values(&self, version: &TemplateVersion, values: &Value) -> Result<(), Refusal> {
+        let refuse = |why: String| {
+            refuse(
+                "template_incomplete",
+                format!("The template {} cannot be filled: {why}", version.template),
+            )
+        };
+        match self.app.renderer.missing(version, values) {
+            Ok(missing) if missing.is_empty() => Ok(()),
+            Ok(missing) => Err(refuse(format!("the order gives no value for {}", missing.join(", ")))),
+            Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    fn mail(
+        &self,
+        settings: &StoreSettings,
+        version: &TemplateVersion,
+        recipient: Mailbox,
+        values: &Value,
+    ) -> Result<NewMail, Refusal> {
+        let of_store = || settings.sender.clone().map(Mailbox::from);
+        let sender = version.sender.clone().or_else(of_store);
+        let sender = sender.unwrap_or_else(|| self.app.sender_of(&self.caller.merchant));
+        let values: Box<RawValue> =
+            serde_json::value::to_raw_value(values).map_err(|_| Refusal::unavailable())?;
+        let (id, now) = (MailId::new(), clock::now());
+        Ok(NewMail {
+            id,
+            merchant: self.caller.merchant.id.clone(),
+            lane: Lane::Transactional,
+            template_version: version.id.clone(),
+            template: version.template.clone(),
+            message_id: NewMail::message_id_for(id, &sender.email),
+            sender,
+            reply_to: None,
+            recipient,
+            values: values.into(),
+            origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },
+            on_crash: version.on_crash,
+            recorded_at: now,
+            due_at: now,
+        })
+    }
+
+    /// The mail goes out and its workflow waits for it.
+    fn send(
+        &self,
+        found: &Found,
+        template: OrderTemplate,
+        definition: &str,
+        payment: Option<&Payment>,
+        mail: NewMail,
+    ) -> Decision {
+        let email = NewOrderEmail {
+            mail: mail.id,
+            template,
+            definition: definition.to_owned(),
+            recipient: mail.recipient.email.clone(),
+            payment: payment.map(|payment| payment.payment_id.as_str().to_owned()),
+            created_at: mail.recorded_at,
+        };
+        let mut view = found.view();
+        view.emails.push(EmailView::new(&email, MailState::Queued, None));
+        let mut step = self.step(found);
+        step.email = Some(email);
+        if let Some(workflow) = template.workflow() {
+            let becomes = WorkflowRow { workflow, state: WorkflowState::Pending, mail: Some(mail.id) };
+            step.workflow = Some(found.moving(becomes));
+            view.order.set_workflow(workflow, becomes.state);
+        }
+        Decision { status: StatusCode::ACCEPTED, view, step: Some(step), mail: Some(mail) }
+    }
+
+    /// No mail is needed any more: the workflow goes on without one.
+    fn not_required(&self, found: &Found, template: OrderTemplate) -> Decision {
+        let (mut view, mut step) = (found.view(), self.step(found));
+        if let Some(workflow) = template.workflow() {
+            let becomes = WorkflowRow { workflow, state: WorkflowState::NotRequired, mail: None };
+            step.workflow = Some(found.moving(becomes));
+            view.order.set_workflow(workflow, becomes.state);
+        }
+        Decision { status: StatusCode::OK, view, step: Some(step), mail: None }
+    }
+
+    fn step(&self, found: &Found) -> OrderStep {
+        OrderStep {
+            merchant: self.caller.merchant.id.clone(),
+            order: self.id.to_owned(),
+            was: found.record.told.body.clone(),
+            told_at: found.record.told.updated_at,
+            workflow: None,
+            email: None,
+        }
+    }
+
+    /// Makes a decision true; `None` when the order is not any more what was judged.
+    async fn record(
+        &self,
+        decision: Decision,
+        holder: Option<&KeyHolder>,
+    ) -> Result<Option<Answer>, Refusal> {
+        let Decision { status, view, step, mail } = decision;
+        let answer = json_answer(status, &view);
+        let answered = holder.map(|holder| (holder.clone(), answer.clone()));
+        let Some(step) = step else {
+            if let Some((holder, answer)) = &answered {
+                self.app.store.keep_answer(holder, answer).await?;
+            }
+            return Ok(Some(answer));
+        };
+        let ringing = mail
+            .as_ref()
+            .map(|mail| (mail.id, jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone())));
+        let guard = Some(Guard::Order(Box::new(step)));
+        let recording =
+            Recording { guard, mails: mail.into_iter().collect(), answer: answered, ..Recording::default() };
+        if self.app.store.record(recording).await? == Recorded::Outdated {
+            return Ok(None);
+        }
+        if let Some((mail, bell)) = ringing {
+            METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+            self.dispatch(mail, bell, holder).await?;
+        }
+        Ok(Some(answer))
+    }
+
+    /// Rings for the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
+    async fn dispatch(&self, mail: MailId, bell: Bell, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
+        let lane = bell.lane.as_str();
+        let Err(error) = self.app.queue.enqueue(&[bell]).await else { return Ok(()) };
+        tracing::warn!(%mail, %error, "the queue does not take an order's mail");
+        let why = "the queue did not take the mail in time";
+        match self.app.store.withdraw_order_mail(mail, why, holder).await? {
+            Moved::Refused(_) | Moved::Unknown => Ok(()),
+            Moved::Now(state) => {
+                METRICS.settled.get_or_create(&MailLabels { lane, state: state.as_str() }).inc();
+                let message = "The e-mail could not be dispatched; it failed and will not be sent.";
+                Err(Refusal {
+                    code: "dispatch_failed",
+                    message: message.to_owned(),
+                    ..Refusal::unavailable()
+                })
+            }
+        }
+    }
+}
+
+impl Found {
+    fn moving(&self, becomes: WorkflowRow) -> WorkflowStep {
+        let was = self.record.workflows.iter().find(|row| row.workflow == becomes.workflow);
+        WorkflowStep { was: was.copied(), becomes }
+    }
+}
+
+/// A refusal of this family, its message made a sentence.
+fn refuse(code: &'static str, why: impl std::fmt::Display) -> Refusal {
+    let why = why.to_string();
+    let mut rest = why.chars();
+    let first = rest.next().map(|first| first.to_ascii_uppercase());
+    let message: String = first.into_iter().chain(rest).chain(['.']).collect();
+    Refusal::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+impl From<NotEligible> for Refusal {
+    fn from(error: NotEligible) -> Self {
+        refuse("order_not_eligible", error)
+    }
+}
+
+impl From<PaymentError> for Refusal {
+    fn from(error: PaymentError) -> Self {
+        match error {
+            PaymentError::Unknown => refuse("payment_unknown", error),
+            PaymentError::NotEligible(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! An order as a merchant's system tells it to postroom.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Workflow, WorkflowState};
+use crate::{
+    mail::{Address, Timestamp, closed_set},
+    shop::{Amount, Currency, Line},
+};
+
+/// An order. What is `None` was not told; a PUT names all that is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Order {
+    /// The store it was made in: names the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "main")]
+    pub store_id: Option<Line>,
+    /// Where it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "WEB")]
+    pub source: Option<Line>,
+    /// How its mails look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "default")]
+    pub layout: Option<Line>,
+    /// The language of its mails, a language tag; the merchant's where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "en")]
+    pub language: Option<Line<35>>,
+    /// ISO 4217.
+    #[schema(value_type = String, example = "EUR")]
+    pub currency: Currency,
+    /// What the shopper pays, a decimal string.
+    #[schema(value_type = String, example = "59.90")]
+    pub total_amount: Amount,
+    /// What was ordered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item>,
+    /// Who ordered.
+    pub end_user: EndUser,
+    /// The merchant's word for where the order is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "ACTIVE")]
+    pub status: Option<Line>,
+    /// Where its payment is.
+    #[schema(value_type = String, example = "COMPLETED")]
+    pub payment_status: PaymentStatus,
+    /// How it was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
+    /// Every payment made for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payments: Vec<Payment>,
+    /// The subscription it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<Subscription>,
+    /// The workflow of the mail that announces a payment: `NONE`, `PENDING`, `COMPLETED`, `FAILED`, `NOT_REQUIRED`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "NONE")]
+    pub prebilling_status: Option<WorkflowState>,
+    /// The workflow of the mail that confirms the order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "COMPLETED")]
+    pub email_confirmation_status: Option<WorkflowState>,
+    /// The workflow of the mail that confirms a cancellation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "NONE")]
+    pub email_cancellation_status: Option<WorkflowState>,
+    /// The workflow of the mail that tells of a partial refund.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "NONE")]
+    pub partial_refund_email_status: Option<WorkflowState>,
+}
+
+closed_set! {
+    /// Where an order's payment is.
+    PaymentStatus {
+        /// Not paid yet.
+        Pending = "PENDING",
+        /// Paid.
+        Completed = "COMPLETED",
+        /// Tried in vain.
+        Failed = "FAILED",
+        /// Given back.
+        Refunded = "REFUNDED",
+        /// Given back in part.
+        PartiallyRefunded = "PARTIALLY_REFUNDED",
+    }
+}
+
+/// One thing that was ordered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Item {
+    /// What it is.
+    #[schema(value_type = String, example = "Tea")]
+    pub name: Line,
+    /// How many; 1 where absent.
+    #[serde(default = "one")]
+    #[schema(value_type = u32, minimum = 1, example = 2)]
+    pub quantity: NonZeroU32,
+    /// What one costs.
+    #[schema(value_type = String, example = "29.95")]
+    pub unit_price: Amount,
+}
+
+const fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// Who ordered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndUser {
+    /// Where mails go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "ann@example.net")]
+    pub email: Option<Address>,
+    /// The first name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Ann")]
+    pub first_name: Option<Line>,
+    /// The last name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Lee")]
+    pub last_name: Option<Line>,
+}
+
+impl EndUser {
+    /// First and last name, as far as they are known.
+    pub fn full_name(&self) -> Option<String> {
+        let names: Vec<_> =
+            [&self.first_name, &self.last_name].into_iter().flatten().map(Line::as_str).collect();
+        if names.is_empty() { None } else { Some(names.join(" ")) }
+    }
+}
+
+/// How an order was cancelled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cancellation {
+    /// When; the order is not cancelled while this is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub triggered_at: Option<Timestamp>,
+    /// Why, in the words that the shopper reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reason: Option<Line<1_000>>,
+}
+
+/// One payment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Payment {
+    /// The merchant's id for it.
+    #[schema(value_type = String, example = "pay_1")]
+    pub payment_id: Line,
+    /// The merchant's word for where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "COMPLETED")]
+    pub status: Option<Line>,
+    /// How much was paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "59.90")]
+    pub amount: Option<Amount>,
+    /// How much of it was given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "0.00")]
+    pub refunded_amount: Option<Amount>,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub created_at: Option<Timestamp>,
+}
+
+impl Payment {
+    /// What was given back, where that is something and not all.
+    pub fn partial_refund(&self) -> Option<&Amount> {
+        let (paid, refunded) = (self.amount.as_ref()?, self.refunded_amount.as_ref()?);
+        (1..millionths(paid)).contains(&millionths(refunded)).then_some(refunded)
+    }
+}
+
+/// A sum in millionths, which makes sums of one currency comparable.
+fn millionths(amount: &Amount) -> u128 {
+    let (whole, fraction) = amount.as_str().split_once('.').unwrap_or((amount.as_str(), ""));
+    // An amount has at most 15 and 6 digits.
+    format!("{whole}{fraction:0<6}").parse().unwrap_or(u128::MAX)
+}
+
+/// The subscription that an order belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subscription {
+    /// The merchant's id for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "sub_9")]
+    pub id: Option<Line>,
+    /// Whether it renews by itself.
+    pub recurring: bool,
+    /// Whether it is a trial.
+    #[serde(default)]
+    pub trial: bool,
+    /// Whether a trial became this.
+    #[serde(default)]
+    pub conversion: bool,
+    /// When the next payment is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_billing_at: Option<Timestamp>,
+    /// The offer to go on after a pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_offer: Option<ResumeOffer>,
+    /// When it ended because nobody paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expired_at: Option<Timestamp>,
+}
+
+/// The offer to go on with a subscription after a pause.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResumeOffer {
+    /// When the subscription goes on.
+    #[schema(value_type = String, format = DateTime)]
+    pub resumes_at: Timestamp,
+}
+
+impl Order {
+    /// Where a workflow is; `None` where nobody told.
+    pub const fn workflow(&self, workflow: Workflow) -> Option<WorkflowState> {
+        match workflow {
+            Workflow::Prebilling => self.prebilling_status,
+            Workflow::Confirmation => self.email_confirmation_status,
+            Workflow::Cancellation => self.email_cancellation_status,
+            Workflow::PartialRefund => self.partial_refund_email_status,
+        }
+    }
+
+    /// Moves a workflow.
+    pub const fn set_workflow(&mut self, workflow: Workflow, state: WorkflowState) {
+        let field = match workflow {
+            Workflow::Prebilling => &mut self.prebilling_status,
+            Workflow::Confirmation => &mut self.email_confirmation_status,
+            Workflow::Cancellation => &mut self.email_cancellation_status,
+            Workflow::PartialRefund => &mut self.partial_refund_email_status,
+        };
+        *field = Some(state);
+    }
+
+    /// When the order was cancelled.
+    pub fn cancelled_at(&self) -> Option<Timestamp> {
+        self.cancellation.as_ref()?.triggered_at
+    }
+
+    /// A payment by its id.
+    pub fn payment(&self, id: &str) -> Option<&Payment> {
+        self.payments.iter().find(|payment| payment.payment_id.as_str() == id)
+    }
+
+    /// The payment made last among those that are `wanted`; of several at one time the one named last.
+    pub fn latest_payment(&self, wanted: impl Fn(&Payment) -> bool) -> Option<&Payment> {
+        self.payments.iter().filter(|payment| wanted(payment)).max_by_key(|payment| payment.created_at)
+    }
+}

@@ -1,0 +1,102 @@
+//! What a merchant settles for one of its stores: who writes, what is not written, and from which template.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Order, OrderTemplate};
+use crate::shop::{Line, mailing::Sender};
+
+/// The settings of a store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Whether shoppers are told of payments that were tried and of subscriptions that ended.
+    #[serde(default = "yes")]
+    pub alternative_non_recurring_communications: bool,
+    /// Which template is taken when.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<Binding>,
+    /// The `From` of the store's mails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Sender>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Default for StoreSettings {
+    /// What holds for a store that nobody has settled anything for.
+    fn default() -> Self {
+        Self { alternative_non_recurring_communications: true, bindings: Vec::new(), sender: None }
+    }
+}
+
+/// A template for the orders that meet every condition that is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Binding {
+    /// For this mail.
+    pub template: OrderTemplate,
+    /// Take this definition: the id of one of the merchant's templates, or a name that only the order shows.
+    pub template_definition_name: Line,
+    /// For orders that came from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Line>,
+    /// For orders whose mails look so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Line>,
+    /// For subscriptions that renew by themselves, or do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recurring: Option<bool>,
+    /// For trials, or others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<bool>,
+    /// For subscriptions that a trial became, or others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversion: Option<bool>,
+    /// For mails in this language, a language tag: `en` also takes `en-GB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<Line<35>>,
+}
+
+impl StoreSettings {
+    /// The name of the definition to take: that of the binding with the most conditions, all met; of several the one
+    /// written first. `language` is the tag of the mail's language.
+    pub fn definition(&self, template: OrderTemplate, order: &Order, language: &str) -> &str {
+        let mut best: Option<(&Binding, usize)> = None;
+        for binding in self.bindings.iter().filter(|binding| binding.template == template) {
+            if let Some(met) = binding.met(order, language)
+                && best.is_none_or(|(_, most)| met > most)
+            {
+                best = Some((binding, met));
+            }
+        }
+        best.map_or(template.default_definition(), |(binding, _)| binding.template_definition_name.as_str())
+    }
+}
+
+impl Binding {
+    /// How many conditions are given, if the order meets them all. An order without a subscription counts as neither
+    /// recurring nor a trial nor a conversion.
+    fn met(&self, order: &Order, language: &str) -> Option<usize> {
+        let subscription = order.subscription.as_ref();
+        let is = |wanted: Option<bool>, actual: Option<bool>| Some(wanted? == actual.unwrap_or(false));
+        let given = [
+            self.source.as_ref().map(|source| order.source.as_ref() == Some(source)),
+            self.layout.as_ref().map(|layout| order.layout.as_ref() == Some(layout)),
+            is(self.recurring, subscription.map(|it| it.recurring)),
+            is(self.trial, subscription.map(|it| it.trial)),
+            is(self.conversion, subscription.map(|it| it.conversion)),
+            self.language.as_ref().map(|range| takes(range.as_str(), language)),
+        ];
+        let given: Vec<bool> = given.into_iter().flatten().collect();
+        given.iter().all(|met| *met).then_some(given.len())
+    }
+}
+
+/// Whether a language range takes a tag (RFC 4647, section 3.3.1).
+fn takes(range: &str, tag: &str) -> bool {
+    let (range, tag) =
+        (range.to_ascii_lowercase().replace('_', "-"), tag.to_ascii_lowercase().replace('_', "-"));
+    tag.strip_prefix(&range).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}

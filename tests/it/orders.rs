@@ -1,0 +1,111 @@
+//! Mails of orders, sent again: from the request to the order that shows what became of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{Backends, Scene, Shop, eventually};
+
+const SEND: &str = "/ordersv2/ord_1/email/send";
+
+fn order(recipient: &str) -> Value {
+    json!({"language": "de", "currency": "EUR", "totalAmount": "59.90",
+        "items": [{"name": "Tea", "quantity": 2, "unitPrice": "29.95"}],
+        "endUser": {"email": recipient, "firstName": "Ann", "lastName": "Lee"},
+        "paymentStatus": "COMPLETED", "emailConfirmationStatus": "COMPLETED"})
+}
+
+fn confirmation() -> Value {
+    json!({"template": "ORDERCONFIRMATION"})
+}
+
+async fn tell(shop: &Shop, recipient: &str) {
+    shop.put("/api/v1/orders/ord_1", &order(recipient)).await.expect(201);
+}
+
+async fn show(shop: &Shop) -> Value {
+    shop.get("/ordersv2/ord_1").await.expect(200).json()
+}
+
+/// Waits until the workflow is in a state and returns the order.
+async fn wait_until(shop: &Shop, state: &str) -> Value {
+    let mut order = Value::Null;
+    eventually(&format!("emailConfirmationStatus is {state}"), async || {
+        order = show(shop).await;
+        order["emailConfirmationStatus"] == state
+    })
+    .await;
+    order
+}
+
+on_both! {
+    async fn an_order_shows_the_id_that_the_relay_gave_its_mail(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        tell(&scene.shop, "ok@example.net").await;
+        let accepted = scene.shop.post(SEND, &confirmation()).await.expect(202).json();
+        assert_eq!(accepted["emailConfirmationStatus"], "PENDING");
+        assert_eq!(accepted["emails"][0].get("emailId"), None);
+
+        let order = wait_until(&scene.shop, "COMPLETED").await;
+        let caught = scene.sink.find("ok@example.net").unwrap();
+        assert_eq!(order["emails"][0]["emailId"], caught.queue_id.as_str());
+        assert_eq!(order["emails"][0]["status"], "sent");
+        assert_eq!(caught.subject(), "Bestätigung Ihrer Bestellung ord_1");
+        let text = caught.text().unwrap();
+        assert!(text.contains("Ann Lee") && text.contains("59,90\u{a0}€") && text.contains("Tea & Co"), "{text}");
+    }
+
+    async fn an_order_whose_mail_is_refused_shows_that_it_failed(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        tell(&scene.shop, "reject@example.net").await;
+        scene.shop.post(SEND, &confirmation()).await.expect(202);
+        let order = wait_until(&scene.shop, "FAILED").await;
+        assert_eq!(order["emails"][0]["status"], "failed");
+        assert_eq!(order["emails"][0].get("emailId"), None);
+
+        let to_another = json!({"template": "ORDERCONFIRMATION", "to": "ok@example.net"});
+        scene.shop.post(SEND, &to_another).await.expect(202);
+        let order = wait_until(&scene.shop, "COMPLETED").await;
+        assert_eq!(order["emails"][1]["recipient"], "ok@example.net");
+    }
+
+    async fn of_two_equal_requests_at_once_one_sends_a_mail(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        tell(&scene.shop, "ok@example.net").await;
+        for round in 1..=20 {
+            let body = confirmation();
+            let (one, other) = tokio::join!(scene.shop.post(SEND, &body), scene.shop.post(SEND, &body));
+            let mut statuses = [one.status, other.status];
+            statuses.sort_unstable();
+            assert_eq!(statuses, [202, 400], "round {round}: {one:?} {other:?}");
+            let order = wait_until(&scene.shop, "COMPLETED").await;
+            assert_eq!(order["emails"].as_array().unwrap().len(), round);
+        }
+        assert_eq!(scene.caught("ok@example.net"), 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_redis_does_not_take_fails_and_is_never_sent() {
+    let mut scene = Scene::open(Backends::postgres_redis().await).await;
+    tell(&scene.shop, "ok@example.net").await;
+    let redis = scene.backends.redis.as_mut().unwrap();
+    redis.kill_9();
+    let answer = scene.shop.post_once(SEND, "key", &confirmation()).await.expect(503);
+    assert_eq!(answer.json()["error"]["code"], "dispatch_failed");
+    assert!(answer.header("retry-after").is_some());
+    let order = show(&scene.shop).await;
+    assert_eq!(
+        (&order["emailConfirmationStatus"], &order["emails"][0]["status"]),
+        (&json!("FAILED"), &json!("failed"))
+    );
+
+    redis.start_again().await;
+    scene.shop.post_once(SEND, "key", &confirmation()).await.expect(202);
+    let order = wait_until(&scene.shop, "COMPLETED").await;
+    assert_eq!(
+        (&order["emails"][0]["status"], &order["emails"][1]["status"]),
+        (&json!("failed"), &json!("sent"))
+    );
+    assert!(!scene.sink.wait_for(2, Duration::from_secs(1)).await, "only the second mail is sent");
+}
