@@ -161,7 +161,15 @@ impl Store {
     /// # Errors
     /// When a migration fails or an applied one differs from this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        self.migrator().run(&self.writers).await.map_err(StoreError::Migrate)
+        match self.dialect {
+            // It locks all others out by itself.
+            Dialect::Postgres => self.migrator().run(&self.writers).await.map_err(StoreError::Migrate),
+            Dialect::Sqlite => {
+                let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+                self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+                transaction.commit().await.doing("commit")
+            }
+        }
     }
 
     /// Checks that every migration of this version is applied.
