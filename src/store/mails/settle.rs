@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What a worker says of a mail that it claimed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settlement {
     mail: MailId,
     worker: WorkerId,
