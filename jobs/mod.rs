@@ -4,20 +4,25 @@
 //! row leaves it alone.
 
 mod prune_history;
+mod send_callback;
 mod send_mail;
+mod tell_of_disabled_endpoints;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 pub use prune_history::PruneHistory;
+pub use send_callback::SendCallback;
 pub use send_mail::SendMail;
+pub use tell_of_disabled_endpoints::TellOfDisabledEndpoints;
 
 use crate::{
     app::App,
-    mail::{Lane, MailId, MailState, MerchantId},
+    mail::{DeliveryId, Lane, MailId, MailState, MerchantId},
     queue::Bell,
-    store::Ringing,
+    store::{Ringing, RingingDelivery},
     telemetry::{METRICS, metrics::JobLabels},
 };
 
@@ -65,6 +70,17 @@ pub fn bell_for_mail(mail: MailId, lane: Lane, merchant: MerchantId) -> Bell {
     Bell { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
 }
 
+/// The bell that wakes a worker for a callback.
+pub fn bell_for_delivery(delivery: DeliveryId, merchant: MerchantId) -> Bell {
+    Bell { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
+}
+
+impl From<RingingDelivery> for Bell {
+    fn from(ringing: RingingDelivery) -> Self {
+        bell_for_delivery(ringing.delivery, ringing.merchant)
+    }
+}
+
 impl From<Ringing> for Bell {
     fn from(ringing: Ringing) -> Self {
         bell_for_mail(ringing.mail, ringing.lane, ringing.merchant)
@@ -73,8 +89,9 @@ impl From<Ringing> for Bell {
 
 /// Does what a bell asks for.
 pub async fn answer(app: Arc<App>, bell: Bell) {
-    match bell.id.split_once(':').map(|(job, row)| (job, row.parse::<MailId>())) {
-        Some((SendMail::NAME, Ok(mail))) => run(&app, SendMail { mail }).await,
+    match bell.id.split_once(':').map(|(job, row)| (job, row.parse::<Uuid>())) {
+        Some((SendMail::NAME, Ok(mail))) => run(&app, SendMail { mail: MailId(mail) }).await,
+        Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
         _ => drop_bell(&app, &bell).await,
     }
 }
@@ -103,6 +120,7 @@ async fn drop_bell(app: &App, bell: &Bell) {
 pub async fn keep_house(app: Arc<App>, pause: Duration) {
     loop {
         run(&app, PruneHistory).await;
+        run(&app, TellOfDisabledEndpoints).await;
         tokio::time::sleep(pause).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Forgets what nobody can ask for any more: old idempotency answers.
+//! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Job, Outcome};
 use crate::app::App;
 
-/// Forgets old answers.
+/// Forgets old answers and callbacks.
 pub struct PruneHistory;
 
 #[async_trait]
@@ -16,7 +16,8 @@ impl Job for PruneHistory {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let answers = app.store.forget_old_answers().await?;
-        tracing::debug!(answers, "history pruned");
-        Ok(if answers == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
+        tracing::debug!(answers, callbacks, "history pruned");
+        Ok(if answers + callbacks == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

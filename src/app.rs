@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use crate::{
+    callback::Callbacks,
     clock,
     config::Config,
     limits::{Limits, Rate},
@@ -51,6 +52,8 @@ pub struct App {
     pub renderer: Renderer,
     /// Messages to relays.
     pub routes: Routes,
+    /// Callbacks to merchants.
+    pub callbacks: Callbacks,
     /// How much of something may happen in a while.
     pub limits: Limits,
     /// This process as a worker.
@@ -129,6 +132,7 @@ impl App {
             queue,
             renderer: Renderer::new(config.render.clone()),
             routes: Routes::new(&routes)?,
+            callbacks: Callbacks::new(&config.callbacks)?,
             limits: Limits::default(),
             worker: Worker {
                 id: WorkerId::new(),

@@ -15,8 +15,8 @@ pub use faults::{ConfigFaults, Fault};
 pub use size::Size;
 
 use crate::{
-    limits::Rate, mail::RetryPolicy, queue::QueueSettings, render::RenderLimits, smtp::RouteSettings,
-    store::DatabaseSettings, telemetry::LogSettings,
+    callback::CallbackSettings, limits::Rate, mail::RetryPolicy, queue::QueueSettings, render::RenderLimits,
+    smtp::RouteSettings, store::DatabaseSettings, telemetry::LogSettings,
 };
 
 /// The defaults and the manual.
@@ -36,6 +36,8 @@ pub struct Config {
     pub dashboard: DashboardSettings,
     /// Where mails go.
     pub smtp: SmtpSettings,
+    /// How merchants are told.
+    pub callbacks: CallbackSettings,
     /// How much is under way at once.
     pub worker: WorkerSettings,
     /// When mails are tried again.
@@ -140,6 +142,17 @@ impl Config {
         }
         if self.worker.silence < Duration::from_secs(2) {
             fault("worker.silence", "must be at least 2s: a heartbeat takes a third of it".to_owned());
+        }
+        for (key, most) in [
+            ("callbacks.concurrency", self.callbacks.concurrency),
+            ("callbacks.per_endpoint", self.callbacks.per_endpoint),
+        ] {
+            if most == 0 {
+                fault(key, "must be at least 1".to_owned());
+            }
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.callbacks.timeout) {
+            fault("callbacks.timeout", "must be 1s to 60s".to_owned());
         }
         if self.database.connections == 0 {
             fault("database.connections", "must be at least 1".to_owned());

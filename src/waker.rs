@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, clock, queue::Bell, telemetry::METRICS};
+use crate::{app::App, clock, mail::Lane, queue::Bell, store::StoreError, telemetry::METRICS};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -34,14 +34,18 @@ pub async fn ring(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Rings for what is due now; returns how many bells it rang.
+/// Rings for the mails and the callbacks that are due now; returns how many bells it rang.
 ///
 /// # Errors
 /// When the database or the queue is away; what was marked rings again within a minute.
 pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
+    Ok(ring_due_mails(app).await? + ring_due_deliveries(app).await?)
+}
+
+async fn ring_due_mails(app: &App) -> anyhow::Result<usize> {
     let mut rung = 0;
     loop {
-        if is_full(app).await? {
+        if is_full(app, Lane::ALL).await? {
             return Ok(rung);
         }
         let due = app.store.ring_due_mails(AGAIN).await?;
@@ -58,9 +62,25 @@ pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
     }
 }
 
-async fn is_full(app: &App) -> anyhow::Result<bool> {
+/// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
+async fn ring_due_deliveries(app: &App) -> anyhow::Result<usize> {
+    let due = match is_full(app, &[Lane::Callback]).await? {
+        true => Vec::new(),
+        false => app.store.ring_due_deliveries(AGAIN).await?,
+    };
+    let count = due.len();
+    if count > 0 {
+        app.queue.enqueue(&due.into_iter().map(Bell::from).collect::<Vec<_>>()).await?;
+        METRICS.rung.inc_by(count as u64);
+    }
+    Ok(count)
+}
+
+async fn is_full(app: &App, lanes: &[Lane]) -> anyhow::Result<bool> {
     let status = app.queue.status().await?;
-    Ok(status.lanes.iter().map(|lane| lane.waiting).sum::<u64>() > ENOUGH_WAITING)
+    let waiting =
+        status.lanes.iter().filter(|status| lanes.contains(&status.lane)).map(|status| status.waiting);
+    Ok(waiting.sum::<u64>() > ENOUGH_WAITING)
 }
 
 /// What the waker remembers from one look to the next.
@@ -72,7 +92,7 @@ struct Look {
 }
 
 impl Look {
-    /// Frees mails of dead workers, and notices a queue that lost its bells.
+    /// Frees mails and callbacks of dead workers, and notices a queue that lost its bells.
     async fn around(&mut self, app: &App) -> anyhow::Result<()> {
         if self.around_at.is_some_and(|at| at.elapsed() < LOOK) {
             return Ok(());
@@ -86,19 +106,29 @@ impl Look {
         }
         let Ok(now) = app.queue.generation().await else { return Ok(()) };
         if self.generation.as_ref() != Some(&now) {
-            let mails = app.store.ring_all_again().await?;
+            let (mails, callbacks) = ring_all_again(app).await?;
             let is_first = self.generation.replace(now).is_none();
-            tracing::info!(mails, is_first, "the queue is new to this process, ringing for all that waits");
+            tracing::info!(
+                mails,
+                callbacks,
+                is_first,
+                "the queue is new to this process, ringing for all that waits"
+            );
         }
         Ok(())
     }
 }
 
-/// Takes mails from dead workers and then forgets these; and mails that this worker has and does not work on.
+/// Takes mails and callbacks from dead workers and then forgets these; and mails that this worker has and does not
+/// work on.
 async fn sweep(app: &App, silence: Duration) -> anyhow::Result<()> {
     loop {
-        let (store, own) = (&app.store, &app.worker);
-        let freed = store.take_lost_mails(silence, own.id, |mail| own.is_at_work_on(mail)).await?;
+        let own = &app.worker;
+        let freed = app.store.take_lost_mails(silence, own.id, |mail| own.is_at_work_on(mail)).await?;
+        let callbacks = app.store.take_deliveries_from_dead_workers(silence).await?;
+        if callbacks > 0 {
+            tracing::warn!(callbacks, "taken from dead workers");
+        }
         if freed.is_empty() {
             app.store.forget_dead_workers(silence).await?;
             return Ok(());
@@ -131,10 +161,16 @@ pub async fn beat(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// While this worker was not heard it postponed every mail it was woken for; it need not wait for their next bells.
+async fn ring_all_again(app: &App) -> Result<(u64, u64), StoreError> {
+    Ok((app.store.ring_all_again().await?, app.store.ring_all_deliveries_again().await?))
+}
+
+/// While this worker was not heard it postponed all that it was woken for; that need not wait for its next bells.
 async fn ring_for_postponed(app: &App) {
-    match app.store.ring_all_again().await {
-        Ok(mails) => tracing::info!(mails, "this worker is heard again, ringing for all that waits"),
+    match ring_all_again(app).await {
+        Ok((mails, callbacks)) => {
+            tracing::info!(mails, callbacks, "this worker is heard again, ringing for all that waits")
+        }
         Err(error) => tracing::warn!(%error, "this worker is heard again, but could not ring"),
     }
 }

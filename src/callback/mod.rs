@@ -1,1 +1,68 @@
-//! (under construction)
+//! CALLBACK: a signed POST to a merchant's URL, and what the receiver said. The only code that knows reqwest.
+//!
+//! `jobs/send_callback.rs` claims a delivery, asks the [`Gate`] for a place at its destination, hands the body to
+//! [`Callbacks::post`] and judges the [`CallbackReply`](crate::shop::CallbackReply) with [`judge`]. A POST never
+//! fails as an error: whatever happens is a reply.
+//!
+//! What it promises:
+//!
+//! * No connection is opened to an address that [`Guard`] refuses, however a name resolves and at whatever moment:
+//!   what is connected to is the very answer that was judged. Redirects are not followed, proxies not used.
+//! * A receiver has `callbacks.timeout` for everything, and no more than 4 KiB of its answer are kept.
+//! * The signature is that of Standard Webhooks, so receivers check it with the library of their language.
+//!
+//! | file | is |
+//! |---|---|
+//! | `signature.rs` | secrets, signing, checking |
+//! | `guard.rs` | which addresses and URLs callbacks may go to |
+//! | `client.rs` | the POST |
+//! | `trust.rs` | whose certificates count |
+//! | `schedule.rs` | when it is tried again |
+//! | `gate.rs` | how many are under way to one receiver, and a pause for receivers that are away |
+
+mod client;
+mod gate;
+mod guard;
+mod schedule;
+mod signature;
+mod trust;
+
+#[cfg(test)]
+mod client_tests;
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod python_tests;
+#[cfg(test)]
+pub(crate) mod receiver;
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+pub use client::{CallbackError, Callbacks, Letter};
+pub use gate::{Door, Gate, Pass, Waiting};
+pub use guard::{Guard, UrlFault};
+pub use schedule::judge;
+pub use signature::{Secret, Signed, TOLERANCE, verify};
+
+/// How callbacks are sent: the `callbacks` section of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallbackSettings {
+    /// Networks that may be reached although they are private or otherwise special.
+    pub allow_networks: Vec<IpNet>,
+    /// Whether a callback may go unencrypted.
+    pub allow_http: bool,
+    /// From the look-up of the name to the last byte that is read.
+    #[serde(with = "crate::mail::duration")]
+    pub timeout: Duration,
+    /// The most under way at once in one process.
+    pub concurrency: usize,
+    /// The most of those to one endpoint.
+    pub per_endpoint: usize,
+    /// How long what was sent, and what came of it, can be looked at and replayed.
+    #[serde(with = "crate::mail::duration")]
+    pub keep: Duration,
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Context, WrongUsage, print};
 use crate::{
-    http::new_secret,
+    callback::Secret,
     mail::{Address, Mailbox, MerchantId},
     shop::Line,
     store::NewMerchant,
@@ -46,7 +46,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
         country,
         language,
         sender: sender.map(|email| Mailbox { name: Some(name.as_str().to_owned()), email }),
-        secret: format!("whsec_{}", new_secret()),
+        secret: Secret::generate().expose(),
     };
     let json_wanted = context.json;
     let app = context.app().await?;

@@ -2,7 +2,7 @@
 //!
 //! Each family has a file with its own `router()`. Handlers are a few lines: extractors answer "who" and
 //! "well-formed?", the rules in `shop/` and `mail/` "allowed?", the store "so?". A refusal becomes the family's own
-//! envelope in [`error`], the only map from a failure to a status.
+//! envelope in `error`, the only map from a failure to a status.
 
 mod auth;
 mod body;
@@ -16,6 +16,7 @@ mod openapi;
 mod orders;
 mod page;
 mod resources;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(orders::router())
         .merge(resources::router())
         .merge(mails::router())
+        .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())
         .fallback(error::unknown_path)

@@ -51,6 +51,18 @@ uuid_id!(
     BatchId
 );
 uuid_id!(
+    /// Names one URL that a merchant registered for callbacks.
+    EndpointId
+);
+uuid_id!(
+    /// Names one thing that happened and that a merchant is told of.
+    EventId
+);
+uuid_id!(
+    /// Names the delivery of one callback to one URL.
+    DeliveryId
+);
+uuid_id!(
     /// Names one start of one worker process; a restart is another worker.
     WorkerId
 );

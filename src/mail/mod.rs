@@ -15,7 +15,7 @@ mod state;
 mod timestamp;
 
 pub use address::{Address, AddressError, Mailbox};
-pub use id::{BatchId, MailId, MerchantId, WorkerId};
+pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
 pub use lane::Lane;
 pub use letter::{CrashPolicy, Mail, NewMail, Origin};
 pub use reply::{EnhancedCode, Outcome, Phase, Reply};

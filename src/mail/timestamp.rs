@@ -27,6 +27,12 @@ impl Timestamp {
         text.parse::<jiff::Timestamp>().map(|parsed| Self(parsed.as_millisecond()))
     }
 
+    /// Parses the date of an HTTP header (RFC 9110, section 5.6.7).
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let parsed = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Self(parsed.timestamp().as_millisecond()))
+    }
+
     fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX)
     }

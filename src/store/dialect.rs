@@ -81,10 +81,12 @@ impl Dialect {
             Self::Sqlite => &[
                 (1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql")),
                 (2, "orders", include_str!("../../migrations/sqlite/0002_orders.sql")),
+                (4, "webhooks", include_str!("../../migrations/sqlite/0004_webhooks.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
                 (2, "orders", include_str!("../../migrations/postgres/0002_orders.sql")),
+                (4, "webhooks", include_str!("../../migrations/postgres/0004_webhooks.sql")),
             ],
         }
     }

@@ -17,6 +17,7 @@ use super::{
     dialect::Dialect,
     idempotency::{self, Reservation, ReservationRequest},
     mails::{self, Claim, ClaimRequest, Recorded, Recording, Settled, Settlement},
+    webhooks::{self, CallbackClaim, CallbackClaimRequest, CallbackSettled, CallbackSettlement},
 };
 
 /// The most changes in one transaction.
@@ -30,6 +31,8 @@ pub(super) enum Change {
     Claim(ClaimRequest, Reply<Claim>),
     Settle(Settlement, Reply<Settled>),
     Reserve(ReservationRequest, Reply<Reservation>),
+    ClaimCallback(CallbackClaimRequest, Reply<CallbackClaim>),
+    SettleCallback(CallbackSettlement, Reply<CallbackSettled>),
 }
 
 pub(super) struct GroupCommit {
@@ -83,6 +86,8 @@ struct Group {
     claims: Members<ClaimRequest, Claim>,
     settles: Members<Settlement, Settled>,
     reserves: Members<ReservationRequest, Reservation>,
+    callback_claims: Members<CallbackClaimRequest, CallbackClaim>,
+    callback_settles: Members<CallbackSettlement, CallbackSettled>,
 }
 
 struct Members<Request, Answer> {
@@ -114,6 +119,8 @@ struct Answers {
     claims: Vec<Claim>,
     settles: Vec<Settled>,
     reserves: Vec<Reservation>,
+    callback_claims: Vec<CallbackClaim>,
+    callback_settles: Vec<CallbackSettled>,
 }
 
 impl Group {
@@ -123,6 +130,8 @@ impl Group {
             Change::Claim(request, reply) => self.claims.add(request, reply),
             Change::Settle(request, reply) => self.settles.add(request, reply),
             Change::Reserve(request, reply) => self.reserves.add(request, reply),
+            Change::ClaimCallback(request, reply) => self.callback_claims.add(request, reply),
+            Change::SettleCallback(request, reply) => self.callback_settles.add(request, reply),
         }
     }
 
@@ -131,6 +140,8 @@ impl Group {
             + self.claims.requests.len()
             + self.settles.requests.len()
             + self.reserves.requests.len()
+            + self.callback_claims.requests.len()
+            + self.callback_settles.requests.len()
     }
 
     async fn commit(self, dialect: Dialect, writers: &AnyPool) {
@@ -157,6 +168,8 @@ impl Group {
             reserves: idempotency::reserve(dialect, on, &self.reserves.requests).await?,
             records: mails::record(dialect, on, &self.records.requests).await?,
             claims: mails::claim(dialect, on, &self.claims.requests).await?,
+            callback_settles: webhooks::settle(dialect, on, &self.callback_settles.requests).await?,
+            callback_claims: webhooks::claim(dialect, on, &self.callback_claims.requests).await?,
         };
         transaction.commit().await.doing("commit")?;
         Ok(answers)
@@ -167,6 +180,8 @@ impl Group {
         self.reserves.answer(answers.reserves);
         self.records.answer(answers.records);
         self.claims.answer(answers.claims);
+        self.callback_settles.answer(answers.callback_settles);
+        self.callback_claims.answer(answers.callback_claims);
     }
 
     fn split(self) -> Vec<Self> {
@@ -180,6 +195,12 @@ impl Group {
         self.reserves.into_pairs().for_each(|(request, reply)| push(Change::Reserve(request, reply)));
         self.records.into_pairs().for_each(|(request, reply)| push(Change::Record(request, reply)));
         self.claims.into_pairs().for_each(|(request, reply)| push(Change::Claim(request, reply)));
+        self.callback_settles
+            .into_pairs()
+            .for_each(|(request, reply)| push(Change::SettleCallback(request, reply)));
+        self.callback_claims
+            .into_pairs()
+            .for_each(|(request, reply)| push(Change::ClaimCallback(request, reply)));
         alone
     }
 
@@ -191,6 +212,8 @@ impl Group {
         self.reserves.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
         self.records.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
         self.claims.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
+        self.callback_settles.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
+        self.callback_claims.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bells;
 mod dialect;
+mod events;
 mod group_commit;
 mod group_read;
 mod idempotency;
@@ -15,6 +16,7 @@ mod orders;
 mod resources;
 mod row;
 mod templates;
+mod webhooks;
 mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -35,7 +37,15 @@ pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
+pub use webhooks::{
+    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
+    Destination, DisabledEndpoint, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint,
+    Registered, Replayed, RingingDelivery, Tested,
+};
 pub use workers::WorkerRecord;
+
+#[cfg(test)]
+pub(crate) use webhooks::tests as webhooks_tests;
 
 use dialect::Dialect;
 use group_commit::GroupCommit;
@@ -161,15 +171,12 @@ impl Store {
     /// # Errors
     /// When a migration fails or an applied one differs from this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        match self.dialect {
-            // It locks all others out by itself.
-            Dialect::Postgres => self.migrator().run(&self.writers).await.map_err(StoreError::Migrate),
-            Dialect::Sqlite => {
-                let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-                self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
-                transaction.commit().await.doing("commit")
-            }
+        if self.dialect == Dialect::Postgres {
+            return self.migrator().run(&self.writers).await.map_err(StoreError::Migrate); // takes an advisory lock
         }
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+        transaction.commit().await.doing("commit")
     }
 
     /// Checks that every migration of this version is applied.

@@ -61,6 +61,13 @@ pub struct JobLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of a callback.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallbackLabels {
+    /// `taken`, or how far it came.
+    pub outcome: &'static str,
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
@@ -78,6 +85,10 @@ pub struct Metrics {
     pub attempt_seconds: Histogram,
     /// Seconds from recorded to sent.
     pub delivery_seconds: Histogram,
+    /// Callbacks by outcome.
+    pub callbacks: Family<CallbackLabels, Counter>,
+    /// Seconds of a callback.
+    pub callback_seconds: Histogram,
     /// Jobs by what became of them.
     pub jobs: Family<JobLabels, Counter>,
     /// Bells rung by the waker.
@@ -106,6 +117,8 @@ impl Metrics {
             attempts: Family::default(),
             attempt_seconds: seconds(),
             delivery_seconds: seconds(),
+            callbacks: Family::default(),
+            callback_seconds: seconds(),
             jobs: Family::default(),
             rung: Counter::default(),
             taken_from_dead: Counter::default(),
@@ -153,6 +166,17 @@ impl Metrics {
             "Time from recorded to sent. Act when it grows while attempts stay quick: add workers",
             Unit::Seconds,
             self.delivery_seconds.clone(),
+        );
+        r.register(
+            "callbacks",
+            "Callbacks by outcome. Act when `forbidden` or `untrusted` grows: a merchant's URL is wrong",
+            self.callbacks.clone(),
+        );
+        r.register_with_unit(
+            "callback",
+            "Time of a callback. Act when it grows: receivers are slow and keep places taken",
+            Unit::Seconds,
+            self.callback_seconds.clone(),
         );
         r.register(
             "jobs",

@@ -6,10 +6,11 @@ use sqlx::AnyConnection;
 use super::record::to_json;
 use crate::{
     clock,
-    mail::{Mail, MailEvent, MailId, MailState, Outcome, Reply, Timestamp, Verdict, WorkerId},
+    mail::{Mail, MailEvent, MailId, MailState, MerchantId, Outcome, Reply, Timestamp, Verdict, WorkerId},
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
+        events::{self, MovedMail},
         group_commit::Change,
         orders,
         row::Columns,
@@ -20,6 +21,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Settlement {
     mail: MailId,
+    merchant: MerchantId,
     worker: WorkerId,
     attempt: u32,
     is_about_an_order: bool,
@@ -48,16 +50,27 @@ impl Settlement {
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
-        let is_about_an_order = mail.order.is_some();
         Self {
             mail: mail.id,
+            merchant: mail.merchant.clone(),
             worker,
             attempt: mail.attempt,
-            is_about_an_order,
+            is_about_an_order: mail.order.is_some(),
             started_at,
             reply,
             state,
             due_at,
+        }
+    }
+
+    fn moved(&self) -> MovedMail {
+        MovedMail {
+            id: self.mail,
+            merchant: self.merchant.clone(),
+            state: self.state,
+            code: self.reply.code,
+            enhanced_code: self.reply.enhanced.map(|code| code.to_string()),
+            reply: Some(self.reply.text.clone()),
         }
     }
 }
@@ -169,10 +182,12 @@ pub(in crate::store) async fn settle(
             .await
             .doing("record attempts")?;
     }
-    let of_orders = settlements
-        .iter()
-        .filter(|settlement| settlement.is_about_an_order && moved.contains(&settlement.mail.to_string()))
-        .map(|settlement| (settlement.mail, settlement.state));
-    orders::follow(dialect, on, of_orders).await?;
+    let ours: Vec<_> =
+        settlements.iter().filter(|settlement| moved.contains(&settlement.mail.to_string())).collect();
+    let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
+    orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
+        .await?;
+    let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
+    events::record_for_mails(dialect, on, &told).await?;
     Ok(answers)
 }

@@ -1,0 +1,82 @@
+-- Whom postroom tells, of what, and how that went.
+
+CREATE TABLE endpoints (
+    id                    TEXT PRIMARY KEY,
+    merchant_id           TEXT NOT NULL REFERENCES merchants (id),
+    url                   TEXT NOT NULL,
+    events                TEXT NOT NULL,    -- JSON array of names; ["*"]: every event
+    description           TEXT NOT NULL,
+    enabled               INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    secret                TEXT NOT NULL,
+    previous_secret       TEXT,             -- signs too, until previous_secret_until
+    previous_secret_until INTEGER,
+    failing_since         INTEGER,          -- the first failure since the last success
+    disabled_reason       TEXT CHECK (disabled_reason IN ('gone', 'failing')), -- why postroom disabled it itself
+    disabled_at           INTEGER,
+    told_at               INTEGER,          -- when the mail that tells the merchant so was recorded
+    created_at            INTEGER NOT NULL,
+    CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL)),
+    CHECK ((disabled_reason IS NULL) = (disabled_at IS NULL))
+) STRICT;
+
+CREATE INDEX endpoints_by_merchant ON endpoints (merchant_id, id);
+CREATE INDEX endpoints_untold ON endpoints (disabled_at) WHERE disabled_at IS NOT NULL AND told_at IS NULL;
+
+CREATE TABLE events (
+    id          TEXT PRIMARY KEY,
+    merchant_id TEXT NOT NULL REFERENCES merchants (id),
+    type        TEXT NOT NULL,
+    body        TEXT NOT NULL,
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX events_by_age ON events (created_at);
+
+-- Either an event to an endpoint, or a batch webhook: a body of its own to a URL of its own, signed with the
+-- merchant's secret.
+CREATE TABLE deliveries (
+    id              TEXT PRIMARY KEY,
+    merchant_id     TEXT NOT NULL REFERENCES merchants (id),
+    event_id        TEXT REFERENCES events (id),
+    endpoint_id     TEXT REFERENCES endpoints (id) ON DELETE CASCADE,
+    url             TEXT,
+    body            TEXT,
+    unique_key      TEXT,                   -- what is recorded twice under one key is recorded once
+    state           TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'deferred', 'delivered', 'failed')),
+    attempt         INTEGER NOT NULL DEFAULT 0,
+    attempts_before INTEGER NOT NULL DEFAULT 0, -- made before the last replay: the schedule began anew after them
+    worker          TEXT,                   -- whose claim it is; with attempt, the fence
+    created_at      INTEGER NOT NULL,
+    due_at          INTEGER NOT NULL,
+    ring_at         INTEGER,                -- when the waker rings for it (again); NULL: nobody needs to be woken
+    claimed_at      INTEGER,
+    settled_at      INTEGER,
+    outcome         TEXT,                   -- of the last attempt, like the three below
+    status          INTEGER,
+    millis          INTEGER,
+    answer          TEXT,
+    CHECK ((event_id IS NULL) = (endpoint_id IS NULL)),
+    CHECK ((event_id IS NULL) = (url IS NOT NULL)),
+    CHECK ((event_id IS NULL) = (body IS NOT NULL)),
+    CHECK ((state = 'sending') = (worker IS NOT NULL)),
+    UNIQUE (event_id, endpoint_id),
+    UNIQUE (merchant_id, unique_key)
+) STRICT;
+
+CREATE INDEX deliveries_by_ring ON deliveries (ring_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX deliveries_waiting ON deliveries (endpoint_id, due_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX deliveries_by_worker ON deliveries (worker) WHERE worker IS NOT NULL;
+CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, id);
+CREATE INDEX deliveries_by_settling ON deliveries (settled_at) WHERE settled_at IS NOT NULL;
+
+CREATE TABLE delivery_attempts (
+    delivery_id TEXT NOT NULL REFERENCES deliveries (id) ON DELETE CASCADE,
+    number      INTEGER NOT NULL,
+    worker      TEXT NOT NULL,
+    at          INTEGER NOT NULL,
+    outcome     TEXT NOT NULL,
+    status      INTEGER,
+    millis      INTEGER NOT NULL,
+    answer      TEXT NOT NULL,              -- the first 4 KiB of it, or why there is none
+    PRIMARY KEY (delivery_id, number)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,294 @@
+//! Events: recorded in the transaction that causes them, for the endpoints that listen, together with one delivery for
+//! each of those.
+//!
+//! Where nobody listens it costs one look into an index for a whole group of mails. The deliveries are due at once;
+//! the waker rings for them within 250 ms of the commit, so nobody who settles mails has to wait for the queue.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::{
+    Doing, StoreError,
+    dialect::{Dialect, Sql},
+    mails::to_json,
+    row::Columns,
+};
+use crate::{
+    clock,
+    mail::{DeliveryId, EndpointId, EventId, MailId, MailState, MerchantId},
+    shop::{
+        EventKind,
+        event::{self, MailSubject, Topics},
+    },
+};
+
+/// Something that happened, not about a single mail. For those who record batches and the like.
+#[derive(Debug)]
+pub(in crate::store) struct NewEvent {
+    /// Whom to tell.
+    pub(in crate::store) merchant: MerchantId,
+    /// What happened.
+    pub(in crate::store) kind: EventKind,
+    /// The whole body, as [`event::body`] writes it.
+    pub(in crate::store) body: String,
+}
+
+/// A mail that has just come into a state, and what the relay said.
+#[derive(Debug)]
+pub(in crate::store) struct MovedMail {
+    pub(in crate::store) id: MailId,
+    pub(in crate::store) merchant: MerchantId,
+    pub(in crate::store) state: MailState,
+    pub(in crate::store) code: Option<u16>,
+    pub(in crate::store) enhanced_code: Option<String>,
+    pub(in crate::store) reply: Option<String>,
+}
+
+/// Records what mails that have just moved are events of. To be called after their rows are written.
+pub(in crate::store) async fn record_for_mails(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    moved: &[MovedMail],
+) -> Result<(), StoreError> {
+    let may_tell = |mail: &&MovedMail| !EventKind::of_mail(mail.state, true, true).is_empty();
+    let merchants = moved.iter().filter(may_tell).map(|mail| &mail.merchant).collect();
+    let listeners = Listeners::of(dialect, on, merchants).await?;
+    let told: Vec<_> = moved.iter().filter(|mail| listeners.any_for(mail)).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let subjects = subjects(dialect, on, &told).await?;
+    let now = clock::now();
+    let mut events = Vec::with_capacity(told.len());
+    for mail in told {
+        let Some(subject) = subjects.get(&mail.id) else { continue };
+        let kinds = EventKind::of_mail(mail.state, subject.cart.is_some(), subject.order.is_some());
+        for kind in kinds.into_iter().filter(|&kind| listeners.any(&mail.merchant, kind)) {
+            let body = event::body(kind, now, subject);
+            events.push(NewEvent { merchant: mail.merchant.clone(), kind, body });
+        }
+    }
+    insert(dialect, on, &events, &listeners).await
+}
+
+/// Records events for whoever listens.
+#[expect(dead_code, reason = "the batches call it; they come next")]
+pub(in crate::store) async fn record(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    events: &[NewEvent],
+) -> Result<(), StoreError> {
+    let listeners = Listeners::of(dialect, on, events.iter().map(|event| &event.merchant).collect()).await?;
+    insert(dialect, on, events, &listeners).await
+}
+
+/// Records one event for one endpoint, whatever that listens to. Returns its delivery.
+pub(in crate::store) async fn record_for(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    event: NewEvent,
+    endpoint: EndpointId,
+) -> Result<DeliveryId, StoreError> {
+    let only = Listeners(HashMap::from([(event.merchant.clone(), vec![(endpoint, Topics::All)])]));
+    let (events, deliveries) = rows(std::slice::from_ref(&event), &only);
+    let id = deliveries.first().map_or_else(DeliveryId::new, |delivery| delivery.id);
+    write(dialect, on, &events, &deliveries).await?;
+    Ok(id)
+}
+
+/// The enabled endpoints of some merchants.
+struct Listeners(HashMap<MerchantId, Vec<(EndpointId, Topics)>>);
+
+static LISTENERS: Sql = Sql::new(
+    "SELECT id, merchant_id, events FROM endpoints
+     WHERE enabled = 1 AND merchant_id IN (SELECT rows.id FROM {rows: id text}) ORDER BY id",
+);
+
+impl Listeners {
+    async fn of(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        merchants: BTreeSet<&MerchantId>,
+    ) -> Result<Self, StoreError> {
+        #[derive(Serialize)]
+        struct Asked<'a> {
+            id: &'a MerchantId,
+        }
+        let mut listeners = HashMap::new();
+        if merchants.is_empty() {
+            return Ok(Self(listeners));
+        }
+        let asked: Vec<_> = merchants.into_iter().map(|id| Asked { id }).collect();
+        let rows = sqlx::query(LISTENERS.on(dialect))
+            .bind(to_json(&asked))
+            .fetch_all(on)
+            .await
+            .doing("find who listens to events")?;
+        for row in &rows {
+            let columns = Columns { table: "endpoints", row };
+            let merchant: MerchantId = columns.parsed("merchant_id")?;
+            let listener = (columns.parsed("id")?, topics(&columns)?);
+            listeners.entry(merchant).or_insert_with(Vec::new).push(listener);
+        }
+        Ok(Self(listeners))
+    }
+
+    fn for_kind(&self, merchant: &MerchantId, kind: EventKind) -> impl Iterator<Item = EndpointId> {
+        let all = self.0.get(merchant).into_iter().flatten();
+        all.filter(move |(_, topics)| topics.include(kind)).map(|(endpoint, _)| *endpoint)
+    }
+
+    fn any(&self, merchant: &MerchantId, kind: EventKind) -> bool {
+        self.for_kind(merchant, kind).next().is_some()
+    }
+
+    /// Whether somebody may want to know of this mail. What it is about is not known yet.
+    fn any_for(&self, mail: &MovedMail) -> bool {
+        let kinds = EventKind::of_mail(mail.state, true, true);
+        kinds.into_iter().any(|kind| self.any(&mail.merchant, kind))
+    }
+}
+
+/// The events that an endpoint listens to. Names of a later version are passed over.
+pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
+    let names: Vec<String> = columns.json("events")?;
+    let known: Vec<_> =
+        names.iter().filter(|name| *name == "*" || name.parse::<EventKind>().is_ok()).collect();
+    Ok(Topics::parse(&known).unwrap_or(Topics::All))
+}
+
+static SUBJECTS: Sql = Sql::new(
+    "SELECT mails.id, template, recipient, mails.state, message_id, provider_id, route, attempt, member_id, order_id,
+        cart_id, subscription_id, batch_id
+     FROM {rows: id text} JOIN mails ON mails.id = rows.id",
+);
+
+async fn subjects(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    mails: &[&MovedMail],
+) -> Result<HashMap<MailId, MailSubject>, StoreError> {
+    #[derive(Serialize)]
+    struct Asked {
+        id: MailId,
+    }
+    let asked: Vec<_> = mails.iter().map(|mail| Asked { id: mail.id }).collect();
+    let rows = sqlx::query(SUBJECTS.on(dialect))
+        .bind(to_json(&asked))
+        .fetch_all(on)
+        .await
+        .doing("read what happened to mails")?;
+    let mut subjects = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let subject = read_subject(&Columns { table: "mails", row })?;
+        subjects.insert(subject.0, subject.1);
+    }
+    for mail in mails {
+        if let Some(subject) = subjects.get_mut(&mail.id) {
+            subject.code = mail.code;
+            subject.enhanced_code.clone_from(&mail.enhanced_code);
+            subject.reply.clone_from(&mail.reply);
+        }
+    }
+    Ok(subjects)
+}
+
+fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreError> {
+    let subject = MailSubject {
+        id: columns.text("id")?,
+        template: columns.text("template")?,
+        recipient: columns.text("recipient")?,
+        state: columns.parsed("state")?,
+        message_id: columns.text("message_id")?,
+        provider_id: columns.optional_text("provider_id")?,
+        route: columns.optional_text("route")?,
+        attempts: u32::try_from(columns.integer("attempt")?).unwrap_or(0),
+        code: None,
+        enhanced_code: None,
+        reply: None,
+        member: columns.optional_text("member_id")?,
+        order: columns.optional_text("order_id")?,
+        cart: columns.optional_text("cart_id")?,
+        subscription: columns.optional_text("subscription_id")?,
+        batch: columns.optional_text("batch_id")?,
+    };
+    Ok((columns.parsed("id")?, subject))
+}
+
+static INSERT_EVENTS: Sql = Sql::new(
+    "INSERT INTO events (id, merchant_id, type, body, created_at)
+     SELECT id, merchant, kind, body, $2 FROM {rows: id text, merchant text, kind text, body text}",
+);
+
+static INSERT_DELIVERIES: Sql = Sql::new(
+    "INSERT INTO deliveries (id, merchant_id, event_id, endpoint_id, state, created_at, due_at, ring_at)
+     SELECT id, merchant, event, endpoint, 'queued', $2, $2, $2
+     FROM {rows: id text, merchant text, event text, endpoint text}",
+);
+
+#[derive(Serialize)]
+struct EventRow<'a> {
+    id: EventId,
+    merchant: &'a MerchantId,
+    kind: EventKind,
+    body: &'a str,
+}
+
+#[derive(Serialize)]
+struct DeliveryRow<'a> {
+    id: DeliveryId,
+    merchant: &'a MerchantId,
+    event: EventId,
+    endpoint: EndpointId,
+}
+
+fn rows<'a>(events: &'a [NewEvent], listeners: &Listeners) -> (Vec<EventRow<'a>>, Vec<DeliveryRow<'a>>) {
+    let (mut event_rows, mut deliveries) = (Vec::new(), Vec::new());
+    for NewEvent { merchant, kind, body } in events {
+        let id = EventId::new();
+        let before = deliveries.len();
+        deliveries.extend(listeners.for_kind(merchant, *kind).map(|endpoint| DeliveryRow {
+            id: DeliveryId::new(),
+            merchant,
+            event: id,
+            endpoint,
+        }));
+        if deliveries.len() > before {
+            event_rows.push(EventRow { id, merchant, kind: *kind, body });
+        }
+    }
+    (event_rows, deliveries)
+}
+
+async fn insert(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    events: &[NewEvent],
+    listeners: &Listeners,
+) -> Result<(), StoreError> {
+    let (events, deliveries) = rows(events, listeners);
+    write(dialect, on, &events, &deliveries).await
+}
+
+async fn write(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    events: &[EventRow<'_>],
+    deliveries: &[DeliveryRow<'_>],
+) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let now = clock::now().millis();
+    for (statement, json) in [(&INSERT_EVENTS, to_json(events)), (&INSERT_DELIVERIES, to_json(deliveries))] {
+        sqlx::query(statement.on(dialect))
+            .bind(json)
+            .bind(now)
+            .execute(&mut *on)
+            .await
+            .doing("record events")?;
+    }
+    Ok(())
+}

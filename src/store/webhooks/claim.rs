@@ -1,0 +1,214 @@
+//! Claims of deliveries: as for mails, the row moves to `sending` with the worker's id in the statement that takes it.
+
+use std::collections::{HashMap, HashSet};
+
+use secrecy::SecretString;
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use crate::{
+    clock,
+    mail::{DeliveryId, EndpointId, MerchantId, Timestamp, WorkerId},
+    store::{
+        Doing, Store, StoreError,
+        dialect::{Dialect, Sql},
+        group_commit::Change,
+        mails::to_json,
+        row::Columns,
+    },
+};
+
+/// Where a delivery goes, before anybody claims it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The endpoint, or none for a batch webhook.
+    pub endpoint: Option<EndpointId>,
+    /// Whose delivery it is.
+    pub merchant: MerchantId,
+    /// Names the receiver for counting what is under way to it.
+    pub name: String,
+}
+
+/// A delivery that this worker has claimed.
+#[derive(Debug)]
+pub struct Callback {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Whose callback it is.
+    pub merchant: MerchantId,
+    /// The endpoint, or none for a batch webhook.
+    pub endpoint: Option<EndpointId>,
+    /// `webhook-id`: the event, or this delivery where there is none. The same on every attempt.
+    pub webhook_id: String,
+    /// Where it goes.
+    pub url: String,
+    /// The JSON body.
+    pub body: String,
+    /// What signs it, the newest first.
+    pub secrets: Vec<SecretString>,
+    /// Whether the endpoint still wants anything.
+    pub enabled: bool,
+    /// The number of this attempt, from 1. With the worker's id it fences the claim.
+    pub attempt: u32,
+    /// The number of this attempt since the delivery was recorded or last replayed.
+    pub attempt_of_schedule: u32,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+}
+
+/// The answer to a worker that wants a delivery.
+#[derive(Debug)]
+pub enum CallbackClaim {
+    /// It is this worker's until it settles it or falls silent.
+    Granted(Box<Callback>),
+    /// Somebody else has it, it is not due, it is settled or gone.
+    NotYours,
+}
+
+pub(in crate::store) struct CallbackClaimRequest {
+    delivery: DeliveryId,
+    worker: WorkerId,
+}
+
+impl Store {
+    /// Says where a delivery goes that is due; `None`: it is not due, or settled, or gone.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn due_destination(&self, delivery: DeliveryId) -> Result<Option<Destination>, StoreError> {
+        let row = sqlx::query(
+            "SELECT merchant_id, endpoint_id, url FROM deliveries
+             WHERE id = $1 AND state IN ('queued', 'deferred') AND due_at <= $2",
+        )
+        .bind(delivery.to_string())
+        .bind(clock::now().millis())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find where a callback goes")?;
+        let Some(row) = row else { return Ok(None) };
+        let columns = Columns { table: "deliveries", row: &row };
+        let merchant: MerchantId = columns.parsed("merchant_id")?;
+        let endpoint: Option<EndpointId> = columns.optional_parsed("endpoint_id")?;
+        let name = match (&endpoint, columns.optional_text("url")?) {
+            (Some(endpoint), _) => endpoint.to_string(),
+            (None, url) => format!("{merchant} {}", host_of(&url.unwrap_or_default())),
+        };
+        Ok(Some(Destination { endpoint, merchant, name }))
+    }
+
+    /// Claims a delivery that is due.
+    ///
+    /// # Errors
+    /// When the database cannot commit the claim.
+    pub async fn claim_callback(
+        &self,
+        delivery: DeliveryId,
+        worker: WorkerId,
+    ) -> Result<CallbackClaim, StoreError> {
+        let request = CallbackClaimRequest { delivery, worker };
+        self.group.commit(|reply| Change::ClaimCallback(request, reply)).await
+    }
+}
+
+fn host_of(url: &str) -> String {
+    let parsed = url::Url::parse(url).ok();
+    parsed.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+}
+
+// A group may name a delivery twice (its bell rang twice): the first asker gets it.
+static CLAIM: Sql = Sql::new(
+    "UPDATE deliveries SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1,
+        ring_at = NULL
+     FROM {rows: id text, worker text}
+     WHERE deliveries.id = rows.id AND deliveries.state IN ('queued', 'deferred') AND deliveries.due_at <= $2
+     RETURNING deliveries.id",
+);
+
+static READ: Sql = Sql::new(
+    "SELECT deliveries.id, deliveries.merchant_id, deliveries.endpoint_id, deliveries.attempt,
+        deliveries.attempts_before, deliveries.created_at, COALESCE(deliveries.event_id, deliveries.id) AS webhook_id,
+        COALESCE(deliveries.url, endpoints.url) AS url, COALESCE(deliveries.body, events.body) AS body,
+        COALESCE(endpoints.secret, merchants.secret) AS secret, endpoints.previous_secret,
+        endpoints.previous_secret_until, COALESCE(endpoints.enabled, 1) AS enabled
+     FROM {rows: id text}
+     JOIN deliveries ON deliveries.id = rows.id
+     JOIN merchants ON merchants.id = deliveries.merchant_id
+     LEFT JOIN endpoints ON endpoints.id = deliveries.endpoint_id
+     LEFT JOIN events ON events.id = deliveries.event_id",
+);
+
+#[derive(Serialize)]
+struct Asked {
+    id: String,
+    worker: String,
+}
+
+/// Claims for a group of askers.
+pub(in crate::store) async fn claim(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    requests: &[CallbackClaimRequest],
+) -> Result<Vec<CallbackClaim>, StoreError> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut first = HashSet::with_capacity(requests.len());
+    let mut asked: Vec<_> = requests
+        .iter()
+        .filter(|request| first.insert(request.delivery))
+        .map(|request| Asked { id: request.delivery.to_string(), worker: request.worker.to_string() })
+        .collect();
+    let now = clock::now();
+    let rows = sqlx::query(CLAIM.on(dialect))
+        .bind(to_json(&asked))
+        .bind(now.millis())
+        .fetch_all(&mut *on)
+        .await
+        .doing("claim callbacks")?;
+    let taken: HashSet<String> =
+        rows.iter().map(|row| Columns { table: "deliveries", row }.text("id")).collect::<Result<_, _>>()?;
+    asked.retain(|asked| taken.contains(&asked.id));
+    let mut granted = HashMap::with_capacity(asked.len());
+    if !asked.is_empty() {
+        let rows = sqlx::query(READ.on(dialect))
+            .bind(to_json(&asked))
+            .fetch_all(on)
+            .await
+            .doing("read claimed callbacks")?;
+        for row in &rows {
+            let callback = read(&Columns { table: "deliveries", row }, now)?;
+            granted.insert(callback.id, callback);
+        }
+    }
+    Ok(requests
+        .iter()
+        .map(|request| match granted.remove(&request.delivery) {
+            Some(callback) => CallbackClaim::Granted(Box::new(callback)),
+            None => CallbackClaim::NotYours,
+        })
+        .collect())
+}
+
+fn read(columns: &Columns<'_>, now: Timestamp) -> Result<Callback, StoreError> {
+    let number = |column| columns.integer(column).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let attempt = number("attempt")?;
+    let still_signs = columns.optional_time("previous_secret_until")?.is_some_and(|until| now < until);
+    let previous = columns.optional_text("previous_secret")?.filter(|_| still_signs);
+    Ok(Callback {
+        id: columns.parsed("id")?,
+        merchant: columns.parsed("merchant_id")?,
+        endpoint: columns.optional_parsed("endpoint_id")?,
+        webhook_id: columns.text("webhook_id")?,
+        url: columns.text("url")?,
+        body: columns.text("body")?,
+        secrets: [Some(columns.text("secret")?), previous]
+            .into_iter()
+            .flatten()
+            .map(SecretString::from)
+            .collect(),
+        enabled: columns.integer("enabled")? == 1,
+        attempt,
+        attempt_of_schedule: attempt.saturating_sub(number("attempts_before")?),
+        created_at: columns.time("created_at")?,
+    })
+}

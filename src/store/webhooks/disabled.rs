@@ -1,0 +1,78 @@
+//! Endpoints that postroom disabled itself, and the mail that tells their merchants.
+
+use crate::{
+    clock,
+    mail::{EndpointId, MerchantId, NewMail, Timestamp},
+    store::{Doing, Recording, Store, StoreError, mails, row::Columns},
+};
+
+/// The most in one round.
+const ROUND: i64 = 100;
+
+/// An endpoint that postroom disabled and whose merchant does not know it yet.
+#[derive(Clone, Debug)]
+pub struct DisabledEndpoint {
+    /// The endpoint.
+    pub id: EndpointId,
+    /// Whose it is.
+    pub merchant: MerchantId,
+    /// Where callbacks went.
+    pub url: String,
+    /// `gone` or `failing`.
+    pub reason: String,
+    /// When it was disabled.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// Lists endpoints that postroom disabled and nobody was told of yet.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn disabled_endpoints(&self) -> Result<Vec<DisabledEndpoint>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, merchant_id, url, disabled_reason, disabled_at FROM endpoints
+             WHERE disabled_at IS NOT NULL AND told_at IS NULL ORDER BY disabled_at LIMIT $1",
+        )
+        .bind(ROUND)
+        .fetch_all(&self.readers)
+        .await
+        .doing("find disabled endpoints")?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { table: "endpoints", row };
+                Ok(DisabledEndpoint {
+                    id: columns.parsed("id")?,
+                    merchant: columns.parsed("merchant_id")?,
+                    url: columns.text("url")?,
+                    reason: columns.text("disabled_reason")?,
+                    at: columns.time("disabled_at")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Records the mail that tells of a disabled endpoint, or that there is nobody to tell; tells whether this call was
+    /// the one that did it.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn record_told(&self, endpoint: EndpointId, mail: Option<NewMail>) -> Result<bool, StoreError> {
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let done = sqlx::query(
+            "UPDATE endpoints SET told_at = $2 WHERE id = $1 AND disabled_at IS NOT NULL AND told_at IS NULL",
+        )
+        .bind(endpoint.to_string())
+        .bind(clock::now().millis())
+        .execute(&mut *transaction)
+        .await
+        .doing("note that a merchant was told")?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let recording = Recording { mails: mail.into_iter().collect(), ..Recording::default() };
+        mails::record(self.dialect, &mut transaction, &[recording]).await?;
+        transaction.commit().await.doing("commit")?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,247 @@
+//! The URLs that merchants registered.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    clock,
+    mail::{EndpointId, MerchantId, Timestamp},
+    shop::event::Topics,
+    store::{Doing, Store, StoreError, events, row::Columns},
+};
+
+/// The most endpoints of one merchant.
+pub const MOST_ENDPOINTS: i64 = 100;
+/// How long a secret that was replaced signs beside its successor.
+const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A URL that a merchant registered.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Where callbacks go, as it was given.
+    pub url: String,
+    /// What it listens to.
+    pub topics: Topics,
+    /// The merchant's words for it.
+    pub description: String,
+    /// Whether it gets anything.
+    pub enabled: bool,
+    /// Signs its callbacks.
+    pub secret: SecretString,
+    /// Signs them too, until the time beside it.
+    pub previous_secret: Option<(SecretString, Timestamp)>,
+    /// The first failure since the last success.
+    pub failing_since: Option<Timestamp>,
+    /// Why postroom disabled it itself: `gone` or `failing`.
+    pub disabled_reason: Option<String>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// An endpoint to register.
+#[derive(Clone, Debug)]
+pub struct NewEndpoint {
+    /// Where callbacks go.
+    pub url: String,
+    /// What it listens to.
+    pub topics: Topics,
+    /// The merchant's words for it.
+    pub description: String,
+    /// Whether it gets anything.
+    pub enabled: bool,
+    /// Signs its callbacks.
+    pub secret: SecretString,
+}
+
+/// What becomes of an endpoint; what is `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointChange {
+    /// Where callbacks go.
+    pub url: Option<String>,
+    /// What it listens to.
+    pub topics: Option<Topics>,
+    /// The merchant's words for it.
+    pub description: Option<String>,
+    /// Whether it gets anything. Enabling forgets earlier failures.
+    pub enabled: Option<bool>,
+}
+
+/// What came of registering.
+#[derive(Debug)]
+pub enum Registered {
+    /// Here it is.
+    Now(Box<Endpoint>),
+    /// The merchant has [`MOST_ENDPOINTS`] already.
+    TooMany,
+}
+
+const COLUMNS: &str = "id, url, events, description, enabled, secret, previous_secret, previous_secret_until,
+    failing_since, disabled_reason, created_at";
+
+impl Store {
+    /// Registers an endpoint.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn register_endpoint(
+        &self,
+        merchant: &MerchantId,
+        endpoint: &NewEndpoint,
+    ) -> Result<Registered, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "INSERT INTO endpoints (id, merchant_id, url, events, description, enabled, secret, created_at)
+             SELECT $1, id, $3, $4, $5, $6, $7, $8 FROM merchants
+             WHERE id = $2 AND (SELECT COUNT(*) FROM endpoints WHERE merchant_id = $2) < $9 RETURNING {COLUMNS}"
+        )))
+        .bind(EndpointId::new().to_string())
+        .bind(merchant.as_str())
+        .bind(&endpoint.url)
+        .bind(endpoint.topics.to_json())
+        .bind(&endpoint.description)
+        .bind(i64::from(endpoint.enabled))
+        .bind(endpoint.secret.expose_secret())
+        .bind(clock::now().millis())
+        .bind(MOST_ENDPOINTS)
+        .fetch_optional(&self.writers)
+        .await
+        .doing("register an endpoint")?;
+        match row {
+            Some(row) => {
+                read(&Columns { table: "endpoints", row: &row }).map(|new| Registered::Now(Box::new(new)))
+            }
+            None => Ok(Registered::TooMany),
+        }
+    }
+
+    /// The endpoints of a merchant, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn endpoints(&self, merchant: &MerchantId) -> Result<Vec<Endpoint>, StoreError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM endpoints WHERE merchant_id = $1 ORDER BY id"
+        )))
+        .bind(merchant.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .doing("list endpoints")?;
+        rows.iter().map(|row| read(&Columns { table: "endpoints", row })).collect()
+    }
+
+    /// Finds an endpoint.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn endpoint(
+        &self,
+        merchant: &MerchantId,
+        id: EndpointId,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM endpoints WHERE merchant_id = $1 AND id = $2"
+        )))
+        .bind(merchant.as_str())
+        .bind(id.to_string())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find an endpoint")?;
+        row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
+    }
+
+    /// Changes an endpoint; `None`: there is no such endpoint.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn change_endpoint(
+        &self,
+        merchant: &MerchantId,
+        id: EndpointId,
+        change: &EndpointChange,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE endpoints SET url = COALESCE($3, url), events = COALESCE($4, events),
+                description = COALESCE($5, description), enabled = COALESCE($6, enabled),
+                failing_since = CASE WHEN $6 = 1 THEN NULL ELSE failing_since END,
+                disabled_reason = CASE WHEN $6 = 1 THEN NULL ELSE disabled_reason END,
+                disabled_at = CASE WHEN $6 = 1 THEN NULL ELSE disabled_at END,
+                told_at = CASE WHEN $6 = 1 THEN NULL ELSE told_at END
+             WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
+        )))
+        .bind(merchant.as_str())
+        .bind(id.to_string())
+        .bind(change.url.clone())
+        .bind(change.topics.as_ref().map(Topics::to_json))
+        .bind(change.description.clone())
+        .bind(change.enabled.map(i64::from))
+        .fetch_optional(&self.writers)
+        .await
+        .doing("change an endpoint")?;
+        row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
+    }
+
+    /// Forgets an endpoint with all its deliveries; tells whether there was one.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn delete_endpoint(&self, merchant: &MerchantId, id: EndpointId) -> Result<bool, StoreError> {
+        sqlx::query("DELETE FROM endpoints WHERE merchant_id = $1 AND id = $2")
+            .bind(merchant.as_str())
+            .bind(id.to_string())
+            .execute(&self.writers)
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .doing("delete an endpoint")
+    }
+
+    /// Gives an endpoint another secret; the one before signs too for a day. `None`: there is no such endpoint.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn refresh_secret(
+        &self,
+        merchant: &MerchantId,
+        id: EndpointId,
+        secret: &SecretString,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE endpoints SET previous_secret = secret, previous_secret_until = $4, secret = $3
+             WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
+        )))
+        .bind(merchant.as_str())
+        .bind(id.to_string())
+        .bind(secret.expose_secret())
+        .bind((clock::now() + OVERLAP).millis())
+        .fetch_optional(&self.writers)
+        .await
+        .doing("refresh a secret")?;
+        row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
+    }
+}
+
+impl Endpoint {
+    /// The secrets that sign at `now`, the newest first.
+    pub fn secrets(&self, now: Timestamp) -> Vec<SecretString> {
+        let previous = self.previous_secret.as_ref().filter(|(_, until)| now < *until);
+        [Some(&self.secret), previous.map(|(secret, _)| secret)].into_iter().flatten().cloned().collect()
+    }
+}
+
+pub(super) fn read(columns: &Columns<'_>) -> Result<Endpoint, StoreError> {
+    let previous = columns.optional_text("previous_secret")?;
+    let until = columns.optional_time("previous_secret_until")?;
+    Ok(Endpoint {
+        id: columns.parsed("id")?,
+        url: columns.text("url")?,
+        topics: events::topics(columns)?,
+        description: columns.text("description")?,
+        enabled: columns.integer("enabled")? == 1,
+        secret: columns.text("secret")?.into(),
+        previous_secret: previous.map(SecretString::from).zip(until),
+        failing_since: columns.optional_time("failing_since")?,
+        disabled_reason: columns.optional_text("disabled_reason")?,
+        created_at: columns.time("created_at")?,
+    })
+}

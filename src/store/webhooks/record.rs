@@ -1,0 +1,104 @@
+//! Records callbacks that are not an event to whoever listens: a try-out, and batch webhooks.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use crate::{
+    clock,
+    mail::{DeliveryId, EndpointId, MerchantId},
+    shop::{
+        EventKind,
+        event::{self, TestSubject},
+    },
+    store::{
+        Doing, Store, StoreError,
+        dialect::{Dialect, Sql},
+        events::{self, NewEvent},
+        mails::to_json,
+    },
+};
+
+/// A callback with a URL and a body of its own, signed with the merchant's secret.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewCallback {
+    /// Whose secret signs it.
+    pub merchant: MerchantId,
+    /// Where it goes.
+    pub url: String,
+    /// The JSON body.
+    pub body: String,
+    /// What makes it one: a second one with the same key is not recorded. As in `batch:0192…`.
+    pub unique_key: String,
+}
+
+/// What came of trying an endpoint out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tested {
+    /// A test is recorded; this is its delivery.
+    Now(DeliveryId),
+    /// The endpoint is disabled.
+    Disabled,
+    /// There is no such endpoint.
+    Unknown,
+}
+
+static INSERT: Sql = Sql::new(
+    "INSERT INTO deliveries (id, merchant_id, url, body, unique_key, state, created_at, due_at, ring_at)
+     SELECT id, merchant, url, body, unique_key, 'queued', $2, $2, $2
+     FROM {rows: id text, merchant text, url text, body text, unique_key text} WHERE true ON CONFLICT (merchant_id, unique_key) DO NOTHING",
+);
+
+/// Records callbacks in the caller's transaction, each at most once by its key; tells how many were new.
+pub(in crate::store) async fn record_callbacks(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    callbacks: &[NewCallback],
+) -> Result<u64, StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: DeliveryId,
+        #[serde(flatten)]
+        callback: &'a NewCallback,
+    }
+    if callbacks.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<_> = callbacks.iter().map(|callback| Row { id: DeliveryId::new(), callback }).collect();
+    sqlx::query(INSERT.on(dialect))
+        .bind(to_json(&rows))
+        .bind(clock::now().millis())
+        .execute(on)
+        .await
+        .map(|done| done.rows_affected())
+        .doing("record callbacks")
+}
+
+impl Store {
+    /// Records a callback in a transaction of its own; tells whether it is the first with its key.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn record_callback(&self, callback: &NewCallback) -> Result<bool, StoreError> {
+        let mut writer = self.writers.acquire().await.doing("be reached")?;
+        record_callbacks(self.dialect, &mut writer, std::slice::from_ref(callback)).await.map(|new| new == 1)
+    }
+
+    /// Records a `webhook.test` for one endpoint, whatever it listens to.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn record_test(&self, merchant: &MerchantId, id: EndpointId) -> Result<Tested, StoreError> {
+        match self.endpoint(merchant, id).await? {
+            Some(endpoint) if endpoint.enabled => {}
+            Some(_) => return Ok(Tested::Disabled),
+            None => return Ok(Tested::Unknown),
+        }
+        let kind = EventKind::WebhookTest;
+        let body = event::body(kind, clock::now(), &TestSubject::default());
+        let event = NewEvent { merchant: merchant.clone(), kind, body };
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let delivery = events::record_for(self.dialect, &mut transaction, event, id).await?;
+        transaction.commit().await.doing("commit")?;
+        Ok(Tested::Now(delivery))
+    }
+}

@@ -1,0 +1,222 @@
+//! Settles deliveries, fenced by worker and attempt number, and keeps watch over endpoints that fail.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::Callback;
+use crate::{
+    clock,
+    mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
+    shop::{CallbackReply, CallbackVerdict, DeliveryState},
+    store::{
+        Doing, Store, StoreError,
+        dialect::{Dialect, Sql},
+        group_commit::Change,
+        mails::to_json,
+        row::Columns,
+    },
+};
+
+/// What a worker says of a delivery that it claimed.
+#[derive(Debug)]
+pub struct CallbackSettlement {
+    delivery: DeliveryId,
+    endpoint: Option<EndpointId>,
+    worker: WorkerId,
+    attempt: u32,
+    started_at: Timestamp,
+    reply: CallbackReply,
+    verdict: CallbackVerdict,
+    was_sent: bool,
+}
+
+/// Whether the settlement was still the worker's to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackSettled {
+    /// The delivery is in this state now.
+    Now(DeliveryState),
+    /// The claim was gone: the worker came back too late and changed nothing.
+    TooLate,
+}
+
+impl CallbackSettlement {
+    /// What to write when the receiver gave `reply` and `verdict` was made of it.
+    pub fn new(
+        callback: &Callback,
+        worker: WorkerId,
+        started_at: Timestamp,
+        reply: CallbackReply,
+        verdict: CallbackVerdict,
+    ) -> Self {
+        Self {
+            delivery: callback.id,
+            endpoint: callback.endpoint,
+            worker,
+            attempt: callback.attempt,
+            started_at,
+            reply,
+            verdict,
+            was_sent: callback.enabled,
+        }
+    }
+}
+
+impl Store {
+    /// Records an attempt and moves its delivery on. An endpoint that answered 410, or took nothing for five days, is
+    /// disabled in the same transaction.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn settle_callback(
+        &self,
+        settlement: CallbackSettlement,
+    ) -> Result<CallbackSettled, StoreError> {
+        self.group.commit(|reply| Change::SettleCallback(settlement, reply)).await
+    }
+}
+
+static SETTLE: Sql = Sql::new(
+    "UPDATE deliveries SET state = rows.state, worker = NULL, ring_at = rows.due_at,
+        due_at = COALESCE(rows.due_at, deliveries.due_at), settled_at = rows.settled_at, outcome = rows.outcome,
+        status = rows.status, millis = rows.millis, answer = rows.answer
+     FROM {rows: id text, worker text, number bigint, state text, due_at bigint, settled_at bigint, outcome text,
+        status bigint, millis bigint, answer text}
+     WHERE deliveries.id = rows.id AND deliveries.state = 'sending' AND deliveries.worker = rows.worker
+        AND deliveries.attempt = rows.number
+     RETURNING deliveries.id",
+);
+
+static INSERT_ATTEMPTS: Sql = Sql::new(
+    "INSERT INTO delivery_attempts (delivery_id, number, worker, at, outcome, status, millis, answer)
+     SELECT id, number, worker, at, outcome, status, millis, answer
+     FROM {rows: id text, number bigint, worker text, at bigint, outcome text, status bigint, millis bigint,
+        answer text}",
+);
+
+// Each names endpoints in $1 and the time now in $2; those that need no change are not written.
+static WORKS: Sql = Sql::new(
+    "UPDATE endpoints SET failing_since = NULL
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since <= $2",
+);
+static FAILS: Sql = Sql::new(
+    "UPDATE endpoints SET failing_since = $2
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since IS NULL",
+);
+// An endpoint that took nothing for five days (in milliseconds here) is disabled.
+static FAILS_FOR_LONG: Sql = Sql::new(
+    "UPDATE endpoints SET enabled = 0, disabled_reason = 'failing', disabled_at = $2, told_at = NULL
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1 AND failing_since <= $2 - 432000000",
+);
+static GONE: Sql = Sql::new(
+    "UPDATE endpoints SET enabled = 0, disabled_reason = 'gone', disabled_at = $2, told_at = NULL
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1",
+);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: String,
+    worker: String,
+    number: u32,
+    state: DeliveryState,
+    due_at: Option<i64>,
+    settled_at: Option<i64>,
+    at: i64,
+    outcome: &'static str,
+    status: Option<u16>,
+    millis: u64,
+    answer: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn of(settlement: &'a CallbackSettlement, now: Timestamp) -> Self {
+        let CallbackSettlement { reply, verdict, .. } = settlement;
+        let state = verdict.state();
+        Self {
+            id: settlement.delivery.to_string(),
+            worker: settlement.worker.to_string(),
+            number: settlement.attempt,
+            state,
+            due_at: match verdict {
+                CallbackVerdict::Retry(at) => Some(at.millis()),
+                _ => None,
+            },
+            settled_at: state.is_settled().then_some(now.millis()),
+            at: settlement.started_at.millis(),
+            outcome: reply.outcome.as_str(),
+            status: reply.status,
+            millis: u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
+            answer: &reply.text,
+        }
+    }
+}
+
+/// Settles for a group of workers.
+pub(in crate::store) async fn settle(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    settlements: &[CallbackSettlement],
+) -> Result<Vec<CallbackSettled>, StoreError> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now = clock::now();
+    let mut rows: Vec<_> = settlements.iter().map(|settlement| Row::of(settlement, now)).collect();
+    let moved = sqlx::query(SETTLE.on(dialect))
+        .bind(to_json(&rows))
+        .fetch_all(&mut *on)
+        .await
+        .doing("settle callbacks")?;
+    let moved: HashSet<String> =
+        moved.iter().map(|row| Columns { table: "deliveries", row }.text("id")).collect::<Result<_, _>>()?;
+    rows.retain(|row| moved.contains(&row.id));
+    if !rows.is_empty() {
+        sqlx::query(INSERT_ATTEMPTS.on(dialect))
+            .bind(to_json(&rows))
+            .execute(&mut *on)
+            .await
+            .doing("record attempts of callbacks")?;
+    }
+    let is_ours = |settlement: &&CallbackSettlement| moved.contains(&settlement.delivery.to_string());
+    watch_endpoints(dialect, on, settlements.iter().filter(is_ours), now).await?;
+    Ok(settlements
+        .iter()
+        .map(|settlement| match is_ours(&settlement) {
+            true => CallbackSettled::Now(settlement.verdict.state()),
+            false => CallbackSettled::TooLate,
+        })
+        .collect())
+}
+
+/// Notes which endpoints work, which fail, and disables those that must be.
+async fn watch_endpoints<'a>(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    settlements: impl Iterator<Item = &'a CallbackSettlement>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Named {
+        id: EndpointId,
+    }
+    let (mut works, mut fails, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for settlement in settlements.filter(|settlement| settlement.was_sent) {
+        let list = match settlement.verdict {
+            CallbackVerdict::Delivered => &mut works,
+            CallbackVerdict::Gone => &mut gone,
+            CallbackVerdict::Retry(_) | CallbackVerdict::Failed => &mut fails,
+        };
+        list.extend(settlement.endpoint.map(|id| Named { id }));
+    }
+    let changes = [(&GONE, &gone), (&FAILS, &fails), (&FAILS_FOR_LONG, &fails), (&WORKS, &works)];
+    for (statement, endpoints) in changes.into_iter().filter(|(_, endpoints)| !endpoints.is_empty()) {
+        sqlx::query(statement.on(dialect))
+            .bind(to_json(endpoints))
+            .bind(now.millis())
+            .execute(&mut *on)
+            .await
+            .doing("watch over endpoints")?;
+    }
+    Ok(())
+}
