@@ -20,7 +20,7 @@ use crate::{
     clock,
     config::Config,
     limits::{Limits, Rate},
-    mail::{Address, CrashPolicy, MailId, Mailbox, Timestamp, WorkerId},
+    mail::{Address, CrashPolicy, MailId, Mailbox, MerchantId, Timestamp, WorkerId},
     queue::{self, Bell, Queue},
     render::{self, RenderLimits, Renderer},
     shop::{
@@ -160,6 +160,27 @@ impl App {
             self.versions.insert(id.to_owned(), Arc::clone(version));
         }
         Ok(version)
+    }
+
+    /// The version that a letter to a merchant's customer is written from: the merchant's own template, one whose id
+    /// is the letter's name and language as in `cart_link.de`, else its name alone; else the built-in letter.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn letter_version(
+        &self,
+        merchant: &MerchantId,
+        letter: Letter,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, StoreError> {
+        let in_language = format!("{letter}.{language}");
+        let own = self.store.newest_version_of(merchant, &in_language, letter.as_str()).await?;
+        if let Some(id) = own
+            && let Some(version) = self.template_version(&id).await?
+        {
+            return Ok(version);
+        }
+        self.builtin_version(letter, language).await
     }
 
     /// The version of a built-in letter, ready to be pinned by a mail. It is checked and stored when it is first asked

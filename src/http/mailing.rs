@@ -19,18 +19,19 @@ use super::{
     body::{self, JsonBody},
     error::{FieldError, Refusal, json_answer},
     idempotency::Once,
+    letter,
     page::QueryOf,
+    passes::{self, PassWish},
 };
 use crate::{
     app::App,
-    clock, jobs,
+    clock,
     mail::{Lane, MailId, Mailbox, NewMail, Origin},
     shop::{
-        Ability, ResourceKind, TemplateVersion,
+        Ability, Line, ResourceKind, TemplateVersion,
         mailing::{Brand, Member, RESERVED_TAGS, Template, custom_tags, tag_values},
     },
-    store::{MailingSubjects, Recording, Stored},
-    telemetry::{METRICS, metrics::LaneLabels},
+    store::{MailingSubjects, NewPass, Recording, Stored},
 };
 
 /// The most templates in one list.
@@ -151,10 +152,15 @@ pub(super) struct MailRequest {
     template_id: Option<Value>,
     #[schema(value_type = Object)]
     user: Option<Value>,
+    /// Makes a pass for the member, to which `link_to_pass` leads; with `storecard_id`, one pass of both.
     #[schema(value_type = Option<String>)]
     coupon_id: Option<Value>,
+    /// Makes a pass for the member, to which `link_to_pass` leads.
     #[schema(value_type = Option<String>)]
     storecard_id: Option<Value>,
+    /// What the QR code of the pass says, 1 to 255 characters; the link to the pass where absent.
+    #[schema(value_type = Option<String>)]
+    pass_identifier: Option<Value>,
 }
 
 /// A success of the mailing family.
@@ -187,17 +193,16 @@ pub(super) async fn send_mail(
     caller.may(Ability::TemplatesStore)?;
     once.run(&app, &caller, &body.0, async |holder| {
         let draft = Draft::of(body.parse()?)?;
-        let mail = draft.judge(&app, &caller).await?;
-        let bell = jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone());
+        let (mail, pass) = draft.judge(&app, &caller).await?;
         let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
         let answer = json_answer(
             StatusCode::OK,
             &MailAnswer { message: "Request successful", data: BTreeMap::from([(draft.identifier, queued)]) },
         );
         let answered = holder.map(|holder| (holder, answer.clone()));
-        app.store.record(Recording { mails: vec![mail], answer: answered, ..Recording::default() }).await?;
-        METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
-        app.ring(bell);
+        let passes = pass.into_iter().collect();
+        let recording = Recording { mails: vec![mail], passes, answer: answered, ..Recording::default() };
+        letter::record(&app, recording).await?;
         Ok(answer)
     })
     .await
@@ -209,7 +214,7 @@ struct Draft {
     template_id: String,
     identifier: String,
     user: Map<String, Value>,
-    gift: Option<&'static str>,
+    pass: PassWish,
 }
 
 impl Draft {
@@ -234,18 +239,30 @@ impl Draft {
             }
             given => text("user.identifier", given, &mut faults),
         };
-        let gift = [("coupon_id", request.coupon_id), ("storecard_id", request.storecard_id)]
-            .into_iter()
-            .find_map(|(field, given)| given.filter(|given| !given.is_null()).map(|_| field));
+        let pass = PassWish {
+            coupon: optional_text("coupon_id", request.coupon_id, &mut faults),
+            storecard: optional_text("storecard_id", request.storecard_id, &mut faults),
+            identifier: optional_text("pass_identifier", request.pass_identifier, &mut faults).and_then(
+                |text| {
+                    let taken = Line::new(text);
+                    taken
+                        .map_err(|why| {
+                            faults
+                                .push(fault("pass_identifier", &format!("The pass_identifier field {why}.")))
+                        })
+                        .ok()
+                },
+            ),
+        };
         if faults.is_empty() {
-            Ok(Self { brand_id, template_id, identifier, user, gift })
+            Ok(Self { brand_id, template_id, identifier, user, pass })
         } else {
             Err(Refusal::invalid(faults))
         }
     }
 
     /// The rules: all that is named exists and belongs together, and the template gets every value that it needs.
-    async fn judge(&self, app: &App, caller: &Caller) -> Result<NewMail, Refusal> {
+    async fn judge(&self, app: &App, caller: &Caller) -> Result<(NewMail, Option<NewPass>), Refusal> {
         let merchant = &caller.merchant.id;
         let MailingSubjects { brand, template, member } =
             app.store.mailing_subjects(merchant, &self.brand_id, &self.template_id, &self.identifier).await?;
@@ -253,12 +270,14 @@ impl Draft {
         let brand = brand.ok_or_else(|| selected("brand_id"))?;
         let template = template.filter(of_brand).ok_or_else(|| selected("template_id"))?;
         let member = member.filter(of_brand).ok_or_else(|| selected("user.identifier"))?;
-        if let Some(field) = self.gift {
-            return Err(selected(field));
-        }
+        let pass = self.pass.judge(app, &caller.merchant, &self.brand_id, &self.identifier).await?;
         let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
         let version = pinned(app, &template).await?;
-        let values = Value::Object(tag_values(&brand, &member, &self.user));
+        let mut values = tag_values(&brand, &member, &self.user);
+        if let Some(pass) = &pass {
+            values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
+        }
+        let values = Value::Object(values);
         let missing = app.renderer.missing(&version, &values).map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
         })?;
@@ -268,7 +287,7 @@ impl Draft {
                 .map(|tag| fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")));
             return Err(Refusal::invalid(faults.collect()));
         }
-        new_mail(caller, self, &brand, &member, &version, &values)
+        Ok((new_mail(caller, self, &brand, &member, &version, &values)?, pass))
     }
 }
 
@@ -329,6 +348,17 @@ fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> Strin
         Some(_) => faults.push(fault(path, &format!("The {path} field must be a string."))),
     }
     String::new()
+}
+
+fn optional_text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> Option<String> {
+    match given? {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        _ => {
+            faults.push(fault(path, &format!("The {path} field must be a string.")));
+            None
+        }
+    }
 }
 
 fn fault(path: &str, message: &str) -> FieldError {

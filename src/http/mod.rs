@@ -4,18 +4,26 @@
 //! "well-formed?", the rules in `shop/` and `mail/` "allowed?", the store "so?". A refusal becomes the family's own
 //! envelope in `error`, the only map from a failure to a status.
 
+mod abandoned_carts;
+mod accept_language;
 mod auth;
 mod body;
+mod cart_link;
+mod documents;
 mod error;
 mod frame;
 mod health;
 mod idempotency;
+mod letter;
 mod mailing;
 mod mails;
 mod openapi;
 mod orders;
 mod page;
+mod passes;
 mod resources;
+#[cfg(test)]
+mod test_app;
 mod webhooks;
 
 use std::sync::Arc;
@@ -33,8 +41,11 @@ pub use resources::import_line;
 pub fn router(app: Arc<App>) -> Router {
     let max_body = app.config.http.max_body.0;
     let routes = Router::new()
+        .merge(cart_link::router())
+        .merge(abandoned_carts::router())
         .merge(mailing::router())
         .merge(orders::router())
+        .merge(passes::router())
         .merge(resources::router())
         .merge(mails::router())
         .merge(webhooks::router())

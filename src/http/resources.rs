@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{
     auth::Caller,
     body::{self, JsonBody},
+    documents::Document,
     error::{FieldError, Page, Refusal},
     mailing::document,
     page::{PageQuery, QueryOf},
@@ -27,8 +28,11 @@ use crate::{
     render::{self, RenderLimits},
     shop::{
         Ability, ResourceKind, TemplateSource, TemplateVersion,
+        cart::AbandonedCart,
         mailing::{Brand, Member, Template},
         order::{Order, StoreSettings},
+        pass::Voucher,
+        subscription::Subscription,
     },
     store::{NewTemplateVersion, ResourceRow, Stored},
 };
@@ -51,14 +55,13 @@ pub(super) fn router() -> Router<Arc<App>> {
 /// Kinds that can be told; a path with another word does not exist.
 fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
     match word.parse() {
-        Ok(kind @ (ResourceKind::Brands | ResourceKind::Members | ResourceKind::Templates)) => Ok(kind),
-        Ok(kind @ (ResourceKind::Orders | ResourceKind::Stores)) => Ok(kind),
-        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")),
+        Ok(kind) => Ok(kind),
+        Err(_) => Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")),
     }
 }
 
 #[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources", params(("kind" = String, Path), PageQuery),
-    responses((status = 200, body = Page<Value>), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Page<Document>), (status = "4XX", description = "problem+json")))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -77,7 +80,7 @@ pub(super) async fn list(
 
 #[utoipa::path(get, path = "/api/v1/{kind}/{id}", tag = "resources",
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = Value), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Document), (status = "4XX", description = "problem+json")))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -89,9 +92,9 @@ pub(super) async fn show(
     stored.as_ref().map(view).ok_or_else(|| Refusal::not_found(kind.as_str()))?.map(Json)
 }
 
-#[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Value,
+#[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Document,
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = Value), (status = 201, body = Value), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Document), (status = 201, body = Document), (status = "4XX", description = "problem+json")))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -169,6 +172,15 @@ pub(super) fn check(
             let version = version_of(id, &template, limits)?;
             row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
         }),
+        ResourceKind::Subscriptions => {
+            typed::<Subscription>(given).and_then(|subscription| row(kind, id, None, None, &subscription))
+        }
+        ResourceKind::AbandonedCarts => typed::<AbandonedCart>(given).and_then(|cart| {
+            let row = row(kind, id, None, None, &cart)?;
+            Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
+        }),
+        ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
+            .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
         ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
         ResourceKind::Stores => {
             typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
@@ -193,7 +205,7 @@ fn row(
 ) -> Result<ResourceRow, Vec<FieldError>> {
     let body = serde_json::value::to_raw_value(document)
         .map_err(|error| vec![FieldError { path: String::new(), message: error.to_string() }])?;
-    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, version, body })
+    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, status: None, version, body })
 }
 
 fn version_of(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Line, TemplateClass, TemplateVersion};
+use super::{Line, TemplateClass, TemplateVersion, full_name};
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
 /// The placeholders that postroom fills itself.
@@ -117,9 +117,7 @@ pub struct Member {
 impl Member {
     /// First and last name, as far as they are known.
     pub fn full_name(&self) -> Option<String> {
-        let names: Vec<_> =
-            [&self.first_name, &self.last_name].into_iter().flatten().map(Line::as_str).collect();
-        if names.is_empty() { None } else { Some(names.join(" ")) }
+        full_name(self.first_name.as_ref(), self.last_name.as_ref())
     }
 }
 

@@ -1,22 +1,28 @@
 //! What a shop is and what it may ask for: values and pure rules, no clock, no network, no database.
 
 mod ability;
+pub mod cart;
 mod delivery;
 pub mod event;
 pub mod format;
 pub mod language;
 pub mod letters;
+mod link;
 pub mod mailing;
 mod money;
 pub mod order;
+pub mod pass;
+pub mod recovery_link;
 mod resource;
+pub mod subscription;
 mod template;
 mod text;
 
 pub use ability::{Abilities, Ability};
 pub use delivery::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState};
 pub use event::EventKind;
+pub use link::Link;
 pub use money::{Amount, Currency};
 pub use resource::ResourceKind;
 pub use template::{TemplateClass, TemplateSource, TemplateVersion};
-pub use text::Line;
+pub use text::{Line, full_name};

@@ -33,3 +33,9 @@ impl<'de, const MOST: usize> Deserialize<'de> for Line<MOST> {
         Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
+
+/// First and last name, as far as they are known.
+pub fn full_name(first: Option<&Line>, last: Option<&Line>) -> Option<String> {
+    let names: Vec<_> = [first, last].into_iter().flatten().map(Line::as_str).collect();
+    if names.is_empty() { None } else { Some(names.join(" ")) }
+}

@@ -1,8 +1,8 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for two things, written as marks in the text: `{rows: id text, at bigint}`,
-//! which unfolds the JSON array in `$1` into rows with these columns; and `{skip_locked}`, which SQLite, with its one
-//! writer, does not need.
+//! Both understand the same statements but for three things, written as marks in the text: `{rows: id text, at bigint}`,
+//! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
+//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need.
 
 use std::{
     path::Path,
@@ -81,11 +81,13 @@ impl Dialect {
             Self::Sqlite => &[
                 (1, "mails", include_str!("../../migrations/sqlite/0001_mails.sql")),
                 (2, "orders", include_str!("../../migrations/sqlite/0002_orders.sql")),
+                (3, "passes", include_str!("../../migrations/sqlite/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/sqlite/0004_webhooks.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
                 (2, "orders", include_str!("../../migrations/postgres/0002_orders.sql")),
+                (3, "passes", include_str!("../../migrations/postgres/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/postgres/0004_webhooks.sql")),
             ],
         }
@@ -108,6 +110,13 @@ impl Dialect {
                 let unfolded = "WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1))";
                 format!("({unfolded} SELECT {} FROM unfolded) AS rows", select.join(", "))
             }
+        }
+    }
+
+    const fn as_json(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "::json",
         }
     }
 
@@ -137,6 +146,7 @@ impl Sql {
 
     fn write(&self, dialect: Dialect) -> String {
         let text = self.text.replace("{skip_locked}", dialect.skip_locked());
+        let text = text.replace("{as_json}", dialect.as_json());
         let Some((before, rest)) = text.split_once("{rows:") else { return text };
         let Some((columns, after)) = rest.split_once('}') else { return text };
         let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -5,6 +5,7 @@
 //! type. What many callers want at the same moment (`record`, `claim`, `settle`) goes through the group commit.
 
 mod bells;
+mod carts;
 mod dialect;
 mod events;
 mod group_commit;
@@ -13,6 +14,7 @@ mod idempotency;
 mod mails;
 mod merchants;
 mod orders;
+mod passes;
 mod resources;
 mod row;
 mod templates;
@@ -29,12 +31,14 @@ use sqlx::{
 };
 
 pub use bells::Ringing;
+pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
     Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
+pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{

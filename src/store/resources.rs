@@ -28,6 +28,8 @@ pub struct ResourceRow {
     pub id: String,
     /// The brand it belongs to, for kinds that have one.
     pub brand_id: Option<String>,
+    /// Its status, for kinds that are listed by it.
+    pub status: Option<&'static str>,
     /// For a template: the version that this document is.
     pub version: Option<NewTemplateVersion>,
     /// The document.
@@ -62,14 +64,14 @@ pub struct MailingSubjects {
     pub member: Option<Stored>,
 }
 
-const COLUMNS: &str = "id, brand_id, version, body, created_at, updated_at";
+pub(super) const COLUMNS: &str = "id, brand_id, version, body, created_at, updated_at";
 
 static UPSERT: Sql = Sql::new(
-    "INSERT INTO resources (merchant_id, kind, id, brand_id, version, body, created_at, updated_at)
-     SELECT $2, kind, id, brand_id, version, body, $3, $3
-     FROM {rows: kind text, id text, brand_id text, version text, body text} WHERE true
-     ON CONFLICT (merchant_id, kind, id) DO UPDATE SET brand_id = excluded.brand_id, version = excluded.version,
-        body = excluded.body, updated_at = excluded.updated_at",
+    "INSERT INTO resources (merchant_id, kind, id, brand_id, status, version, body, created_at, updated_at)
+     SELECT $2, kind, id, brand_id, status, version, body, $3, $3
+     FROM {rows: kind text, id text, brand_id text, status text, version text, body text} WHERE true
+     ON CONFLICT (merchant_id, kind, id) DO UPDATE SET brand_id = excluded.brand_id, status = excluded.status,
+        version = excluded.version, body = excluded.body, updated_at = excluded.updated_at",
 );
 
 #[derive(Serialize)]
@@ -77,6 +79,7 @@ struct Row<'a> {
     kind: &'static str,
     id: &'a str,
     brand_id: Option<&'a str>,
+    status: Option<&'static str>,
     version: Option<&'a str>,
     body: &'a str,
 }
@@ -129,6 +132,9 @@ impl Store {
         kind: ResourceKind,
         id: &str,
     ) -> Result<Option<Stored>, StoreError> {
+        if id.contains('\0') {
+            return Ok(None); // not a text to Postgres
+        }
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3"
         )))
@@ -238,6 +244,7 @@ async fn upsert(
             kind: resource.kind.as_str(),
             id: &resource.id,
             brand_id: resource.brand_id.as_deref(),
+            status: resource.status,
             version: resource.version.as_ref().map(|version| version.id.as_str()),
             body: resource.body.get(),
         })

@@ -111,6 +111,29 @@ impl Store {
         insert(self.dialect, &mut writer, None, &[version]).await
     }
 
+    /// The newest version of the first of two templates that the merchant has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn newest_version_of(
+        &self,
+        merchant: &MerchantId,
+        first: &str,
+        second: &str,
+    ) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT version FROM resources
+             WHERE merchant_id = $1 AND kind = 'templates' AND id IN ($2, $3) AND version IS NOT NULL
+             ORDER BY CASE WHEN id = $2 THEN 0 ELSE 1 END LIMIT 1",
+        )
+        .bind(merchant.as_str())
+        .bind(first)
+        .bind(second)
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a template's newest version")
+    }
+
     /// Reads a version.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod support;
 
 mod architecture;
 mod auth;
+mod carts_and_passes;
 mod command_line;
 mod crash;
 mod demo;

@@ -231,6 +231,7 @@ on_both! {
             kind: ResourceKind::Subscriptions,
             id: "sub_1".to_owned(),
             brand_id: None,
+            status: None,
             version: None,
             body,
         };
@@ -245,7 +246,7 @@ on_both! {
                 becomes: r#"{"state":"sent"}"#.to_owned(),
             }),
             mails: vec![new_mail()],
-            answer: None,
+            ..Recording::default()
         };
         let outcomes = join_all((0..10).map(|_| store.record(recording()))).await;
         let committed = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::Committed))).count();

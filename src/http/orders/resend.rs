@@ -324,7 +324,8 @@ impl<'a> Resend<'a> {
             .as_ref()
             .map(|mail| (mail.id, jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone())));
         let guard = Some(Guard::Order(Box::new(step)));
-        let recording = Recording { guard, mails: mail.into_iter().collect(), answer: answered };
+        let recording =
+            Recording { guard, mails: mail.into_iter().collect(), answer: answered, ..Recording::default() };
         if self.app.store.record(recording).await? == Recorded::Outdated {
             return Ok(None);
         }

@@ -16,6 +16,7 @@ use crate::{
         group_commit::Change,
         idempotency::{self, Answer},
         orders::{self, OrderStep},
+        passes::{self, NewPass},
     },
 };
 
@@ -29,6 +30,8 @@ pub struct Recording {
     pub guard: Option<Guard>,
     /// The mails.
     pub mails: Vec<NewMail>,
+    /// The passes that the mails link to.
+    pub passes: Vec<NewPass>,
     /// The answer to keep for the request's idempotency key.
     pub answer: Option<(KeyHolder, Answer)>,
 }
@@ -162,6 +165,7 @@ pub(in crate::store) async fn record(
     if !rows.is_empty() {
         sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).execute(&mut *on).await.doing("record mails")?;
     }
+    passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
     let answers: Vec<_> = standing().filter_map(|recording| recording.answer.as_ref()).collect();
     idempotency::keep(dialect, on, &answers).await?;
     Ok(outcomes)

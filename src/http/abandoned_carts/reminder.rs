@@ -1,0 +1,213 @@
+//! A merchant's reminder to whoever left a cart behind: judged, recorded, answered.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{CartErrors, fault, find, invalid};
+use crate::{
+    app::App,
+    clock,
+    http::{
+        accept_language::Preferred,
+        auth::Caller,
+        body::JsonBody,
+        error::{FieldError, Refusal, json_answer},
+        idempotency::Once,
+        letter::{self, LetterDraft},
+        mailing::document,
+    },
+    mail::Origin,
+    shop::{
+        Ability, Line,
+        cart::{AbandonedCart, Discount, Message, Reminder, ReminderRefusal},
+        language::Language,
+        letters::Letter,
+        recovery_link,
+    },
+    store::{Answer, KeyHolder, Merchant, Recording},
+};
+
+/// A request to remind a shopper of a cart.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what `draft` reads, which names each fault by its path")]
+pub(in crate::http) struct ReminderRequest {
+    /// `email`.
+    #[schema(example = "email")]
+    r#type: String,
+    alert_details: AlertDetails,
+}
+
+/// What the shopper is told.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what `draft` reads, which names each fault by its path")]
+pub(in crate::http) struct AlertDetails {
+    /// The subject, without control characters.
+    #[schema(min_length = 1, max_length = 255, example = "Complete your purchase")]
+    subject: String,
+    /// The words, as text.
+    #[schema(min_length = 1, max_length = 10_000)]
+    message: String,
+    /// A discount in percent, which the recovery link then carries.
+    #[schema(exclusive_minimum = 0, maximum = 100, example = 15)]
+    offer_discount: Option<f64>,
+}
+
+/// What was done.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ReminderAnswer {
+    /// `success`.
+    #[schema(example = "success")]
+    status: &'static str,
+    /// In the best language of `Accept-Language`.
+    #[schema(example = "Reminder sent successfully")]
+    message: &'static str,
+    data: ReminderSent,
+}
+
+/// What was sent.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ReminderSent {
+    reminder_sent: bool,
+    /// `email`.
+    #[schema(example = "email")]
+    r#type: &'static str,
+}
+
+/// Reminds the shopper of a cart.
+#[utoipa::path(post, path = "/abandoned-carts/{identifier}/reminder", tag = "abandoned carts",
+    request_body = ReminderRequest,
+    params(("identifier" = String, Path),
+        ("Accept-Language" = Option<String>, Header, description = "The language of the answer's message"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request made again gets the first answer again")),
+    responses((status = 200, body = ReminderAnswer, description = "The mail is recorded"),
+        (status = 404, body = CartErrors, description = "No such cart"),
+        (status = 422, body = CartErrors, description = "Something in the body is not allowed, or the cart was recovered or has no address"),
+        (status = "4XX", body = CartErrors, description = "Anything else that is wrong with the request"),
+        (status = 503, body = CartErrors, description = "Nothing was recorded; try again after `Retry-After`")))]
+pub(in crate::http) async fn remind(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    once: Once,
+    Path(identifier): Path<String>,
+    Preferred(language): Preferred,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    caller.may(Ability::CartsRemind)?;
+    let message = language.reminder_sent();
+    once.run(&app, &caller, &body.0, async |holder| {
+        let reminder = draft(body.parse()?)?;
+        let data = ReminderSent { reminder_sent: true, r#type: "email" };
+        let answer = json_answer(StatusCode::OK, &ReminderAnswer { status: "success", message, data });
+        record(&app, &caller.merchant, &identifier, &reminder, holder.map(|holder| (holder, answer.clone())))
+            .await?;
+        Ok(answer)
+    })
+    .await
+}
+
+async fn record(
+    app: &App,
+    merchant: &Merchant,
+    identifier: &str,
+    reminder: &Reminder,
+    answer: Option<(KeyHolder, Answer)>,
+) -> Result<(), Refusal> {
+    let stored = find(app, merchant, identifier).await?;
+    let cart: AbandonedCart = document(&stored)?;
+    let recipient = cart.permit_reminder().map_err(refused)?;
+    let language = cart.language(Language::for_merchant(merchant.language.as_deref(), &merchant.country));
+    let link = cart.recovery_link.url();
+    let link = match &reminder.discount {
+        Some(discount) => {
+            let expires = clock::now() + recovery_link::OFFER_LASTS;
+            &recovery_link::with_discount(link, &stored.id, discount, expires, &merchant.secret)
+        }
+        None => link,
+    };
+    let draft = LetterDraft {
+        letter: Letter::AbandonedCartReminder,
+        language,
+        recipient,
+        values: cart.letter_values(language, &merchant.name, reminder, link.as_str()),
+        origin: Origin { cart: Some(stored.id), ..Origin::default() },
+    };
+    let mails = vec![draft.into_mail(app, merchant).await?];
+    letter::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
+}
+
+fn refused(why: ReminderRefusal) -> Refusal {
+    match why {
+        ReminderRefusal::Recovered => invalid(vec![fault("identifier", "The cart was recovered already.")]),
+        ReminderRefusal::NoAddress => {
+            invalid(vec![fault("customer.email", "The cart's customer has no email address.")])
+        }
+    }
+}
+
+/// Reads a body whose fields may be of any type, so that every fault is named at once and by its path.
+fn draft(mut body: Map<String, Value>) -> Result<Reminder, Refusal> {
+    let mut faults = Vec::new();
+    match body.remove("type") {
+        Some(Value::String(word)) if word == "email" => {}
+        None | Some(Value::Null) => faults.push(required("type")),
+        Some(_) => faults.push(fault("type", "The selected type is invalid.")),
+    }
+    let mut details = match body.remove("alert_details") {
+        Some(Value::Object(details)) => details,
+        None | Some(Value::Null) => {
+            faults.push(required("alert_details"));
+            return Err(invalid(faults));
+        }
+        Some(_) => {
+            faults.push(fault("alert_details", "The alert_details field must be an object."));
+            return Err(invalid(faults));
+        }
+    };
+    let subject = text("alert_details.subject", details.remove("subject"), Line::new, &mut faults);
+    let take = |text: String| Message::new(text).map_err(str::to_owned);
+    let message = text("alert_details.message", details.remove("message"), take, &mut faults);
+    let discount = discount(details.remove("offer_discount"), &mut faults);
+    match (subject, message) {
+        (Some(subject), Some(message)) if faults.is_empty() => Ok(Reminder { subject, message, discount }),
+        _ => Err(invalid(faults)),
+    }
+}
+
+fn text<T>(
+    path: &str,
+    given: Option<Value>,
+    take: impl FnOnce(String) -> Result<T, String>,
+    faults: &mut Vec<FieldError>,
+) -> Option<T> {
+    match given {
+        Some(Value::String(text)) if !text.trim().is_empty() => match take(text) {
+            Ok(taken) => return Some(taken),
+            Err(why) => faults.push(fault(path, &format!("The {path} field {why}."))),
+        },
+        None | Some(Value::Null | Value::String(_)) => faults.push(required(path)),
+        Some(_) => faults.push(fault(path, &format!("The {path} field must be a string."))),
+    }
+    None
+}
+
+fn discount(given: Option<Value>, faults: &mut Vec<FieldError>) -> Option<Discount> {
+    let path = "alert_details.offer_discount";
+    let taken = match given? {
+        Value::Null => return None,
+        Value::Number(percent) => Discount::new(&percent),
+        _ => Err("must be a number"),
+    };
+    taken.map_err(|why| faults.push(fault(path, &format!("The {path} field {why}.")))).ok()
+}
+
+fn required(path: &str) -> FieldError {
+    fault(path, &format!("The {path} field is required."))
+}

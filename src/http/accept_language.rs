@@ -1,0 +1,26 @@
+//! `Accept-Language`: the language of ours that whoever asks likes best.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+
+use crate::shop::language::Language;
+
+/// The best of our languages for whoever asks; English where none of them is wanted.
+pub struct Preferred(pub Language);
+
+impl<S: Send + Sync> FromRequestParts<S> for Preferred {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        // A header in several lines means the same as one with commas (RFC 9110, section 5.3).
+        let lines: Vec<_> = parts
+            .headers
+            .get_all(header::ACCEPT_LANGUAGE)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .collect();
+        Ok(Self(Language::negotiate(Some(&lines.join(","))).unwrap_or(Language::En)))
+    }
+}

@@ -1,0 +1,201 @@
+//! Every answer of the cart-link family, whole, over HTTP.
+
+use serde_json::{Value, json};
+
+use crate::{http::test_app::TestApp, mail::MailState, store::MailFilter};
+
+const MESSAGE_ES: &str = "Correo con enlace al carrito enviado exitosamente";
+
+fn subscription(state: &str) -> Value {
+    json!({"state": state, "cart_link": "https://shop.example/c/1?a=b&c=d",
+        "shopper": {"email": "ann@example.net", "first_name": "Ann", "last_name": "Lee", "phone": "+52 55 1234"}})
+}
+
+fn refused(title: &str) -> (u16, Value) {
+    (422, json!({"errors": [{"code": "invalid", "title": title}]}))
+}
+
+async fn send(test: &TestApp, id: &str) -> (u16, Value) {
+    let line = format!("POST /api/public/v1/subscriptions/{id}/send_email");
+    test.request(&line, &[&test.bearer("tea")], "").await.whole()
+}
+
+async fn state(test: &TestApp, id: &str) -> Value {
+    test.get(&format!("/api/v1/subscriptions/{id}")).await.json()["state"].clone()
+}
+
+#[tokio::test]
+async fn each_state_is_answered_as_the_country_allows() {
+    let wrong = || refused("Email not allowed for subscription in current status");
+    for (country, message, allowed) in [
+        ("MX", MESSAGE_ES, vec!["waiting_for_payment", "draft", "sent", "in_progress"]),
+        ("ES", MESSAGE_ES, vec!["waiting_for_payment"]),
+        ("DE", "Cart-Link-E-Mail erfolgreich gesendet", vec!["waiting_for_payment"]),
+    ] {
+        let test = TestApp::start(country).await;
+        for state in ["draft", "sent", "waiting_for_payment", "in_progress", "active", "cancelled", "expired"]
+        {
+            test.put(&format!("subscriptions/{state}"), subscription(state)).await;
+            let expected =
+                if allowed.contains(&state) { (202, json!({ "message": message })) } else { wrong() };
+            assert_eq!(send(&test, state).await, expected, "{country} {state}");
+            let after = if (country, state) == ("MX", "draft") { "sent" } else { state };
+            assert_eq!(self::state(&test, state).await, after, "{country} {state}");
+        }
+        assert_eq!(test.count().await, allowed.len(), "{country}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_is_in_the_language_of_the_merchants_country() {
+    let test = TestApp::start("US").await;
+    for (country, message) in [
+        ("US", "Cart link email sent successfully"),
+        ("MX", MESSAGE_ES),
+        ("BR", "E-mail com link do carrinho enviado com sucesso"),
+        ("AT", "Cart-Link-E-Mail erfolgreich gesendet"),
+        ("IT", "E-mail con link al carrello inviata con successo"),
+        ("SN", "E-mail avec lien du panier envoyé avec succès"),
+    ] {
+        test.add_merchant(country, country).await;
+        let headers = [&*test.bearer(country), "content-type: application/json"];
+        let body = subscription("waiting_for_payment").to_string();
+        assert_eq!(test.request("PUT /api/v1/subscriptions/1", &headers, &body).await.status, 201);
+        let answered =
+            test.request("POST /api/public/v1/subscriptions/1/send_email", &headers, "").await.whole();
+        assert_eq!(answered, (202, json!({ "message": message })), "{country}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_in_the_familys_words() {
+    let test = TestApp::start("MX").await;
+    assert_eq!(send(&test, "nobody").await, refused("Subscription not found"));
+    assert_eq!(send(&test, "a%00b").await, refused("Subscription not found"));
+    for (id, state) in [("lost", "waiting_for_payment"), ("late", "expired")] {
+        test.put(
+            &format!("subscriptions/{id}"),
+            json!({"state": state, "cart_link": "https://shop.example/"}),
+        )
+        .await;
+        assert_eq!(send(&test, id).await, refused("Shopper has no email address"));
+    }
+    test.add_merchant("other", "MX").await;
+    test.put("subscriptions/mine", subscription("draft")).await;
+    let line = "POST /api/public/v1/subscriptions/mine/send_email";
+    let others = test.request(line, &[&test.bearer("other")], "").await;
+    assert_eq!(others.whole(), refused("Subscription not found"));
+    assert_eq!(test.count().await, 0);
+}
+
+#[tokio::test]
+async fn who_may_not_ask_is_told_so_in_the_familys_envelope() {
+    let test = TestApp::start("MX").await;
+    test.add_token("tea", "reader", "resources.read").await;
+    let line = "POST /api/public/v1/subscriptions/1/send_email";
+    for headers in [vec![], vec!["authorization: Basic dGVhOndyb25n"], vec!["authorization: Bearer nonsense"]]
+    {
+        let answered = test.request(line, &headers, "").await;
+        let expected = json!({"errors": [{"code": "unauthorized", "title": "Unauthorized"}]});
+        assert_eq!(answered.whole(), (401, expected));
+        assert!(answered.headers["www-authenticate"].starts_with("Basic "));
+    }
+    let answered = test.request(line, &[&test.bearer("reader")], "").await;
+    let title = "This credential lacks the ability subscriptions.email.";
+    assert_eq!(answered.whole(), (403, json!({"errors": [{"code": "forbidden", "title": title}]})));
+    let answered = test.request("GET /api/public/v1/subscriptions/1/send_email", &[&test.basic()], "").await;
+    let title = "GET is not allowed here.";
+    assert_eq!(answered.whole(), (405, json!({"errors": [{"code": "method_not_allowed", "title": title}]})));
+    let large = "x".repeat(8 * 1024 * 1024 + 1);
+    let answered = test.request(line, &[&test.basic()], &large).await;
+    let title = "The body is too large.";
+    assert_eq!(answered.whole(), (413, json!({"errors": [{"code": "too_large", "title": title}]})));
+}
+
+#[tokio::test]
+async fn no_body_and_any_body_are_the_same() {
+    let test = TestApp::start("DE").await;
+    test.put("subscriptions/1", subscription("waiting_for_payment")).await;
+    let line = "POST /api/public/v1/subscriptions/1/send_email";
+    let expected = (202, json!({"message": "Cart-Link-E-Mail erfolgreich gesendet"}));
+    for (content_type, body) in [
+        ("accept: */*", ""),
+        ("content-type: application/json", ""),
+        ("content-type: application/json", "{"),
+        ("content-type: text/plain", "hello"),
+        ("content-type: application/x-www-form-urlencoded", "a=b"),
+    ] {
+        let answered = test.request(line, &[&test.basic(), content_type], body).await;
+        assert_eq!(answered.whole(), expected, "{content_type} {body}");
+    }
+}
+
+#[tokio::test]
+async fn the_mail_has_the_names_and_the_link_in_the_merchants_language() {
+    let test = TestApp::start("MX").await;
+    test.put("subscriptions/1", subscription("in_progress")).await;
+    send(&test, "1").await;
+    let filter = MailFilter { subscription: Some("1".to_owned()), limit: 10, ..MailFilter::default() };
+    let recorded = test.app.store.mails(&filter).await.unwrap();
+    assert_eq!(
+        (recorded.len(), recorded[0].state, &*recorded[0].template),
+        (1, MailState::Queued, "cart_link")
+    );
+    let (mail, content) = test.letters().await.pop().unwrap();
+    assert_eq!(mail.recipient.to_string(), "Ann Lee <ann@example.net>");
+    assert_eq!(mail.sender.to_string(), "Tea & Co <no-reply@post.example.com>");
+    assert_eq!(content.subject, "Su carrito en Tea & Co");
+    assert!(content.html.contains("lang=\"es\" dir=\"ltr\""), "{}", content.html);
+    let link = handlebars::html_escape("https://shop.example/c/1?a=b&c=d");
+    assert!(content.html.contains(&format!("href=\"{link}\"")), "{}", content.html);
+    assert!(content.text.contains("Ann Lee") && content.text.contains("https://shop.example/c/1?a=b&c=d\n"));
+}
+
+#[tokio::test]
+async fn a_merchants_own_template_goes_before_the_built_in_letter() {
+    let test = TestApp::start("MX").await;
+    let own = |subject: &str| json!({"brand_id": "tea", "title": "Own", "subject": subject, "html": "<p>{{cart_link}}</p>"});
+    test.put_mailing(own("hello")).await;
+    test.put("subscriptions/1", subscription("sent")).await;
+    let mut subjects = vec!["Su carrito en Tea & Co"];
+    send(&test, "1").await;
+    for (id, subject) in [("cart_link", "any"), ("cart_link.de", "any"), ("cart_link.es", "spanish")] {
+        test.put(&format!("templates/{id}"), own(if id == "cart_link.de" { "german" } else { subject }))
+            .await;
+        assert_eq!(send(&test, "1").await.0, 202);
+        subjects.push(subject);
+    }
+    let written: Vec<_> = test.letters().await.into_iter().map(|(_, content)| content.subject).collect();
+    assert_eq!(written, subjects);
+    test.put("templates/cart_link.es", own("{{colour}}")).await;
+    let title = "templates.cart_link.es: The template needs a value for colour.";
+    assert_eq!(send(&test, "1").await, refused(title));
+}
+
+#[tokio::test]
+async fn the_same_request_made_again_sends_nothing_more() {
+    let test = TestApp::start("MX").await;
+    test.put("subscriptions/1", subscription("draft")).await;
+    let line = "POST /api/public/v1/subscriptions/1/send_email";
+    let headers = [&*test.basic(), "idempotency-key: k1"];
+    let first = test.request(line, &headers, "").await;
+    let again = test.request(line, &headers, "").await;
+    assert_eq!(first.whole(), (202, json!({ "message": MESSAGE_ES })));
+    assert_eq!(again.whole(), first.whole());
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    assert!(!first.headers.contains_key("idempotent-replayed"));
+    let other = test.request(line, &headers, "{}").await;
+    let title = "This Idempotency-Key was used for another request.";
+    assert_eq!(other.whole(), (422, json!({"errors": [{"code": "idempotency_key_reused", "title": title}]})));
+    assert_eq!(test.count().await, 1);
+}
+
+#[tokio::test]
+async fn many_at_once_move_a_draft_once_and_each_sends_its_mail() {
+    let test = TestApp::start("MX").await;
+    test.put("subscriptions/1", subscription("draft")).await;
+    let answers = futures_util::future::join_all((0..20).map(|_| send(&test, "1"))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 202), "{answers:?}");
+    assert_eq!(state(&test, "1").await, "sent");
+    assert_eq!(test.count().await, 20);
+}

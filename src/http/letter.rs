@@ -1,0 +1,89 @@
+//! Built-in letters as mails, for every family that sends them: from which version, from whom, recorded how.
+
+use serde_json::{Map, Value, value::RawValue};
+
+use super::error::{FieldError, Refusal};
+use crate::{
+    app::App,
+    clock, jobs,
+    mail::{Lane, MailId, Mailbox, NewMail, Origin},
+    shop::{TemplateVersion, language::Language, letters::Letter},
+    store::{Merchant, Recorded, Recording},
+    telemetry::{METRICS, metrics::LaneLabels},
+};
+
+/// A letter that the rules allow.
+pub(super) struct LetterDraft {
+    pub(super) letter: Letter,
+    pub(super) language: Language,
+    pub(super) recipient: Mailbox,
+    pub(super) values: Map<String, Value>,
+    pub(super) origin: Origin,
+}
+
+impl LetterDraft {
+    /// The mail, from the merchant's own template where it has one for this letter.
+    ///
+    /// # Errors
+    /// 422 when that template needs what the letter does not have.
+    pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
+        let version = app.letter_version(&merchant.id, self.letter, self.language).await?;
+        let values = Value::Object(self.values);
+        check_tags(app, &version, &values)?;
+        let values: Box<RawValue> =
+            serde_json::value::to_raw_value(&values).map_err(|_| Refusal::unavailable())?;
+        let id = MailId::new();
+        let now = clock::now();
+        let sender = version.sender.clone().unwrap_or_else(|| app.sender_of(merchant));
+        Ok(NewMail {
+            id,
+            merchant: merchant.id.clone(),
+            lane: Lane::Transactional,
+            template_version: version.id.clone(),
+            template: version.template.clone(),
+            message_id: NewMail::message_id_for(id, &sender.email),
+            sender,
+            reply_to: None,
+            recipient: self.recipient,
+            values: values.into(),
+            origin: self.origin,
+            on_crash: version.on_crash,
+            recorded_at: now,
+            due_at: now,
+        })
+    }
+}
+
+fn check_tags(app: &App, version: &TemplateVersion, values: &Value) -> Result<(), Refusal> {
+    let path = || format!("templates.{}", version.template);
+    let missing = app
+        .renderer
+        .missing(version, values)
+        .map_err(|error| Refusal::field(path(), format!("The template cannot be rendered: {error}.")))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let fault =
+        |tag: &String| FieldError { path: path(), message: format!("The template needs a value for {tag}.") };
+    Err(Refusal::invalid(missing.iter().map(fault).collect()))
+}
+
+/// Records mails with all that belongs to them, then wakes workers for them.
+///
+/// # Errors
+/// 503 when the database cannot commit it.
+pub(super) async fn record(app: &App, recording: Recording) -> Result<Recorded, Refusal> {
+    let bells: Vec<_> = recording
+        .mails
+        .iter()
+        .map(|mail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone()))
+        .collect();
+    let recorded = app.store.record(recording).await?;
+    if recorded == Recorded::Committed {
+        for bell in bells {
+            METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+            app.ring(bell);
+        }
+    }
+    Ok(recorded)
+}

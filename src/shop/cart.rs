@@ -1,0 +1,337 @@
+//! The abandoned-cart family: carts, and the reminder that a merchant writes to whoever left one behind. Pure.
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Map, Number, Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    Amount, Currency, Line, Link,
+    format::{format_money, format_percent},
+    full_name,
+    language::Language,
+};
+use crate::mail::{Address, Mailbox, Timestamp, closed_set};
+
+/// The longest message of a reminder, in characters.
+const LONGEST_MESSAGE: usize = 10_000;
+/// The most decimals of a discount.
+const DISCOUNT_DECIMALS: usize = 4;
+
+closed_set! {
+    /// What became of a cart.
+    #[derive(Default, ToSchema)]
+    CartStatus {
+        /// Left behind.
+        #[default]
+        Abandoned = "abandoned",
+        /// The shopper came back.
+        Recovered = "recovered",
+    }
+}
+
+/// A cart that a shopper left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbandonedCart {
+    /// What became of it.
+    #[serde(default)]
+    pub status: CartStatus,
+    /// Leads the shopper back to the cart; http or https.
+    #[schema(value_type = String, format = "uri")]
+    pub recovery_link: Link,
+    /// The currency of all its sums, ISO 4217.
+    #[schema(value_type = String, pattern = "^[A-Z]{3}$")]
+    pub currency: Currency,
+    /// What it would cost, a decimal string.
+    #[serde(deserialize_with = "price")]
+    #[schema(value_type = String, example = "59.90")]
+    pub total: Amount,
+    /// Who left it.
+    #[serde(default)]
+    pub customer: Customer,
+    /// What is in it.
+    #[serde(default)]
+    pub items: Vec<CartItem>,
+    /// When it was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub abandoned_at: Option<Timestamp>,
+}
+
+/// Who left a cart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Customer {
+    /// Where reminders go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub email: Option<Address>,
+    /// The first name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub first_name: Option<Line>,
+    /// The last name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub last_name: Option<Line>,
+    /// The language of reminders, a language tag; the merchant's where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub language: Option<Line<35>>,
+}
+
+/// One thing in a cart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CartItem {
+    /// What it is called.
+    #[schema(value_type = String)]
+    pub name: Line,
+    /// How many of it; 1 where absent.
+    #[serde(default = "one")]
+    #[schema(value_type = u32, minimum = 1)]
+    pub quantity: std::num::NonZeroU32,
+    /// What one costs, a decimal string.
+    #[serde(deserialize_with = "price")]
+    #[schema(value_type = String, example = "29.95")]
+    pub unit_price: Amount,
+    /// A picture; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub image_url: Option<Link>,
+}
+
+/// A sum that is not negative: nobody is paid for taking a cart.
+fn price<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+    let amount = Amount::deserialize(deserializer)?;
+    if amount.as_str().starts_with('-') { Err(D::Error::custom("must not be negative")) } else { Ok(amount) }
+}
+
+const fn one() -> std::num::NonZeroU32 {
+    std::num::NonZeroU32::MIN
+}
+
+/// Why a reminder of a cart is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReminderRefusal {
+    /// The shopper came back already.
+    Recovered,
+    /// Nobody knows where to.
+    NoAddress,
+}
+
+/// What a merchant writes to whoever left a cart behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reminder {
+    /// The `Subject`.
+    pub subject: Line,
+    /// The words; never HTML.
+    pub message: Message,
+    /// What is taken off the price.
+    pub discount: Option<Discount>,
+}
+
+/// A text of 1 to 10,000 characters on any number of lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message(String);
+
+impl Message {
+    /// Takes a text that fits.
+    ///
+    /// # Errors
+    /// What does not fit, for people.
+    pub fn new(text: String) -> Result<Self, &'static str> {
+        if !(1..=LONGEST_MESSAGE).contains(&text.chars().count()) {
+            Err("must have 1 to 10000 characters")
+        } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            Err("must not contain control characters other than line ends and tabs")
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+/// A percentage over 0 and up to 100, as a decimal number such as `15` or `12.5`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discount(String);
+
+impl Discount {
+    /// Takes a percentage.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn new(percent: &Number) -> Result<Self, &'static str> {
+        let percent = percent.as_f64().filter(|percent| *percent > 0.0 && *percent <= 100.0);
+        let text = percent.ok_or("must be over 0 and at most 100")?.to_string();
+        match text.split_once('.') {
+            Some((_, decimals)) if decimals.len() > DISCOUNT_DECIMALS => Err("must have at most 4 decimals"),
+            _ => Ok(Self(text)),
+        }
+    }
+
+    /// The percentage as a decimal number, without trailing zeros.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AbandonedCart {
+    /// Whom a reminder may be sent to.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn permit_reminder(&self) -> Result<Mailbox, ReminderRefusal> {
+        if self.status == CartStatus::Recovered {
+            return Err(ReminderRefusal::Recovered);
+        }
+        let Customer { email, first_name, last_name, .. } = &self.customer;
+        let email = email.clone().ok_or(ReminderRefusal::NoAddress)?;
+        Ok(Mailbox { name: full_name(first_name.as_ref(), last_name.as_ref()), email })
+    }
+
+    /// The language of reminders: the customer's, else `otherwise`.
+    pub fn language(&self, otherwise: Language) -> Language {
+        let tag = self.customer.language.as_ref();
+        tag.and_then(|tag| Language::from_tag(tag.as_str())).unwrap_or(otherwise)
+    }
+
+    /// What the letter `abandoned_cart_reminder` is filled with; `recovery_link` carries the discount, if there is one.
+    pub fn letter_values(
+        &self,
+        language: Language,
+        merchant_name: &str,
+        reminder: &Reminder,
+        recovery_link: &str,
+    ) -> Map<String, Value> {
+        let price = |amount: &Amount| format_money(language, amount.as_str(), self.currency.as_str());
+        let items: Vec<Value> = self
+            .items
+            .iter()
+            .map(|item| {
+                json!({
+                    "name": item.name,
+                    "quantity": item.quantity,
+                    "unit_price": price(&item.unit_price),
+                    "image_url": item.image_url.as_ref().map(Link::as_str),
+                })
+            })
+            .collect();
+        let values = json!({
+            "merchant_name": merchant_name,
+            "first_name": self.customer.first_name,
+            "last_name": self.customer.last_name,
+            "subject": reminder.subject,
+            "message": reminder.message.0,
+            "recovery_link": recovery_link,
+            "total": price(&self.total),
+            "discount": reminder.discount.as_ref().map(|discount| format_percent(language, discount.as_str())),
+            "items": items,
+        });
+        match values {
+            Value::Object(values) => values,
+            _ => Map::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cart(changes: Value) -> Result<AbandonedCart, String> {
+        let mut document =
+            json!({"recovery_link": "https://shop.example/r/1", "currency": "EUR", "total": "59.90"});
+        document.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(document).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_reminder_goes_to_an_address_of_a_cart_that_is_still_abandoned() {
+        let with = |status: &str, email: Option<&str>| {
+            cart(json!({"status": status, "customer": {"email": email, "first_name": "Ann", "last_name": "Lee"}}))
+                .unwrap()
+                .permit_reminder()
+                .map(|mailbox| mailbox.to_string())
+        };
+        assert_eq!(with("abandoned", Some("ann@example.net")), Ok("Ann Lee <ann@example.net>".to_owned()));
+        assert_eq!(with("abandoned", None), Err(ReminderRefusal::NoAddress));
+        assert_eq!(with("recovered", Some("ann@example.net")), Err(ReminderRefusal::Recovered));
+        assert_eq!(with("recovered", None), Err(ReminderRefusal::Recovered));
+    }
+
+    #[test]
+    fn a_discount_is_a_number_over_0_and_up_to_100() {
+        for (given, kept) in [
+            ("15", "15"),
+            ("15.5", "15.5"),
+            ("100", "100"),
+            ("15.50", "15.5"),
+            ("1e1", "10"),
+            ("0.0001", "0.0001"),
+        ] {
+            let number: Number = given.parse().unwrap();
+            assert_eq!(Discount::new(&number).unwrap().as_str(), kept, "{given}");
+        }
+        for given in ["0", "0.0", "-1", "100.0001", "101", "1e300", "0.00001", "33.33333", "1e-300"] {
+            let number: Number = given.parse().unwrap();
+            assert!(Discount::new(&number).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_lines_but_no_other_control_characters() {
+        assert!(Message::new("one\r\n\ttwo\nü".to_owned()).is_ok());
+        assert!(Message::new("ä".repeat(10_000)).is_ok());
+        for text in [String::new(), "ä".repeat(10_001), "bell\u{7}".to_owned(), "\u{85}".to_owned()] {
+            assert!(Message::new(text).is_err());
+        }
+    }
+
+    #[test]
+    fn the_customers_language_goes_before_the_merchants() {
+        let language =
+            |tag: Option<&str>| cart(json!({"customer": {"language": tag}})).unwrap().language(Language::Es);
+        assert_eq!(language(Some("pt-BR")), Language::Pt);
+        assert_eq!(language(Some("nl")), Language::Es);
+        assert_eq!(language(None), Language::Es);
+    }
+
+    #[test]
+    fn what_a_cart_must_not_hold_is_refused() {
+        for (changes, why) in [
+            (json!({"total": 59.9}), "expected a string"),
+            (json!({"total": "59,90"}), "decimal number in a string"),
+            (json!({"total": "-1"}), "negative"),
+            (json!({"currency": "€"}), "three letters"),
+            (json!({"recovery_link": "javascript:alert(1)"}), "http"),
+            (json!({"status": "lost"}), "abandoned"),
+            (json!({"items": [{"name": "Tea", "quantity": 0, "unit_price": "1"}]}), "nonzero"),
+            (json!({"items": [{"name": "Tea", "quantity": 1}]}), "unit_price"),
+            (json!({"items": [{"name": "Tea", "quantity": 1, "unit_price": "1", "image_url": "x"}]}), "URL"),
+            (json!({"customer": {"email": "ann"}}), "address"),
+            (json!({"abandoned_at": "yesterday"}), "RFC 3339"),
+            (json!({"colour": "red"}), "unknown field"),
+        ] {
+            let error = cart(changes.clone()).unwrap_err();
+            assert!(error.contains(why), "{changes}: {error}");
+        }
+    }
+
+    #[test]
+    fn sums_and_percentages_are_written_for_the_reader() {
+        let cart = cart(
+            json!({"total": "1234.5", "items": [{"name": "Tea", "quantity": 2, "unit_price": "29.95"}]}),
+        )
+        .unwrap();
+        let reminder = Reminder {
+            subject: Line::new("Hi".to_owned()).unwrap(),
+            message: Message::new("<b>Hi</b>".to_owned()).unwrap(),
+            discount: Some(Discount::new(&"12.5".parse().unwrap()).unwrap()),
+        };
+        let values = cart.letter_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");
+        assert_eq!(values["total"], "1.234,50\u{a0}€");
+        assert_eq!(values["discount"], "12,5\u{a0}%");
+        assert_eq!(values["items"][0]["unit_price"], "29,95\u{a0}€");
+        assert_eq!(values["message"], "<b>Hi</b>");
+    }
+}

@@ -1,0 +1,119 @@
+//! Passes: what members are shown of their coupons and store cards. Recorded together with the mail that links to them.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::{
+    Doing, Store, StoreError,
+    dialect::{Dialect, Sql},
+    mails::to_json,
+    row::Columns,
+};
+use crate::{clock, mail::MerchantId, shop::pass::PassSubject};
+
+/// A pass to record, unless it is there.
+#[derive(Clone, Debug)]
+pub struct NewPass {
+    /// Its id, which follows from the merchant's secret and its subject.
+    pub id: String,
+    /// Whose.
+    pub merchant: MerchantId,
+    /// What it is of.
+    pub subject: PassSubject,
+    /// What its QR code says from now on; `None` leaves it as it is.
+    pub identifier: Option<String>,
+}
+
+/// A pass as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Whose.
+    pub merchant: MerchantId,
+    /// What it is of.
+    pub subject: PassSubject,
+    /// What its QR code says; `None`: the link to the pass.
+    pub identifier: Option<String>,
+}
+
+static INSERT: Sql = Sql::new(
+    "INSERT INTO passes (id, merchant_id, coupon_id, storecard_id, member_id, identifier, created_at)
+     SELECT id, merchant, coupon, storecard, member, identifier, $2
+     FROM {rows: id text, merchant text, coupon text, storecard text, member text, identifier text} WHERE true
+     ON CONFLICT (id) DO UPDATE SET identifier = excluded.identifier
+     WHERE excluded.identifier IS NOT NULL",
+);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    merchant: &'a str,
+    coupon: Option<&'a str>,
+    storecard: Option<&'a str>,
+    member: &'a str,
+    identifier: Option<&'a str>,
+}
+
+/// Inserts passes that are not there yet and gives those that are their new identifier.
+pub(super) async fn insert(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    passes: impl Iterator<Item = &NewPass>,
+) -> Result<(), StoreError> {
+    // One statement may not write a row twice: the last identifier of a pass stands.
+    let mut rows: HashMap<&str, Row<'_>> = HashMap::new();
+    for pass in passes {
+        let row = rows.entry(&pass.id).or_insert_with(|| Row {
+            id: &pass.id,
+            merchant: pass.merchant.as_str(),
+            coupon: pass.subject.coupon.as_deref(),
+            storecard: pass.subject.storecard.as_deref(),
+            member: &pass.subject.member,
+            identifier: None,
+        });
+        row.identifier = pass.identifier.as_deref().or(row.identifier);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT.on(dialect))
+        .bind(to_json(&rows.into_values().collect::<Vec<_>>()))
+        .bind(clock::now().millis())
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("record passes")
+}
+
+impl Store {
+    /// Finds a pass by its secret id.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn pass(&self, id: &str) -> Result<Option<Pass>, StoreError> {
+        if id.contains('\0') {
+            return Ok(None); // not a text to Postgres
+        }
+        let row = sqlx::query(
+            "SELECT merchant_id, coupon_id, storecard_id, member_id, identifier FROM passes WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a pass")?;
+        row.map(|row| {
+            let columns = Columns { table: "passes", row: &row };
+            Ok(Pass {
+                merchant: columns.parsed("merchant_id")?,
+                subject: PassSubject {
+                    coupon: columns.optional_text("coupon_id")?,
+                    storecard: columns.optional_text("storecard_id")?,
+                    member: columns.text("member_id")?,
+                },
+                identifier: columns.optional_text("identifier")?,
+            })
+        })
+        .transpose()
+    }
+}
