@@ -13,36 +13,26 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     auth::Caller,
     body::{self, JsonBody},
-    documents::Document,
+    documents::{self, Document},
     error::{FieldError, Page, Refusal},
     mailing::document,
     page::{PageQuery, QueryOf},
 };
 use crate::{
     app::App,
-    render::{self, RenderLimits},
-    shop::{
-        Ability, ResourceKind, TemplateSource, TemplateVersion,
-        cart::AbandonedCart,
-        mailing::{Brand, Member, Template},
-        order::{Order, StoreSettings},
-        pass::Voucher,
-        subscription::Subscription,
-    },
-    store::{NewTemplateVersion, ResourceRow, Stored},
+    render::RenderLimits,
+    shop::{Ability, ResourceKind, TemplateVersion},
+    store::{ResourceRow, Stored},
 };
 
 /// The most faults that an import names.
 const NAMED_FAULTS: usize = 1_000;
 /// How many documents of an import are stored in one transaction.
 const IMPORT_CHUNK: usize = 500;
-/// The longest id, in characters.
-const LONGEST_ID: usize = 255;
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -106,7 +96,7 @@ pub(super) async fn put(
     let given = body.parse()?;
     let limits = app.config.render.clone();
     // A hostile template can take a second to check.
-    let row = tokio::task::spawn_blocking(move || check(kind, &id, given, &limits))
+    let row = tokio::task::spawn_blocking(move || documents::check(kind, &id, given, &limits))
         .await
         .map_err(|_| Refusal::unavailable())?
         .map_err(Refusal::invalid)?;
@@ -147,99 +137,6 @@ async fn check_brand(app: &App, caller: &Caller, row: &ResourceRow) -> Result<()
     match app.store.resource(&caller.merchant.id, ResourceKind::Brands, brand).await? {
         Some(_) => Ok(()),
         None => Err(Refusal::field("brand_id", "names no brand of this merchant")),
-    }
-}
-
-/// Checks a document and makes it ready to be stored.
-pub(super) fn check(
-    kind: ResourceKind,
-    id: &str,
-    mut given: Map<String, Value>,
-    limits: &RenderLimits,
-) -> Result<ResourceRow, Vec<FieldError>> {
-    if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
-        let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
-        return Err(vec![FieldError { path: "id".to_owned(), message }]);
-    }
-    // What `GET` shows can be put back as it is.
-    if given.get("id").is_some_and(|given| given == id) {
-        given.remove("id");
-    }
-    match kind {
-        ResourceKind::Members => typed::<Member>(given)
-            .and_then(|member| row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)),
-        ResourceKind::Templates => typed::<Template>(given).and_then(|template| {
-            let version = version_of(id, &template, limits)?;
-            row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
-        }),
-        ResourceKind::Subscriptions => {
-            typed::<Subscription>(given).and_then(|subscription| row(kind, id, None, None, &subscription))
-        }
-        ResourceKind::AbandonedCarts => typed::<AbandonedCart>(given).and_then(|cart| {
-            let row = row(kind, id, None, None, &cart)?;
-            Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
-        }),
-        ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
-            .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
-        ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
-        ResourceKind::Stores => {
-            typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
-        }
-        _ => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
-    }
-}
-
-fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
-    serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-        let path = body::readable(&error.path().to_string());
-        vec![FieldError { path, message: error.inner().to_string() }]
-    })
-}
-
-fn row(
-    kind: ResourceKind,
-    id: &str,
-    brand_id: Option<String>,
-    version: Option<NewTemplateVersion>,
-    document: &impl Serialize,
-) -> Result<ResourceRow, Vec<FieldError>> {
-    let body = serde_json::value::to_raw_value(document)
-        .map_err(|error| vec![FieldError { path: String::new(), message: error.to_string() }])?;
-    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, status: None, version, body })
-}
-
-fn version_of(
-    id: &str,
-    template: &Template,
-    limits: &RenderLimits,
-) -> Result<NewTemplateVersion, Vec<FieldError>> {
-    let source = TemplateSource {
-        subject: template.subject.clone(),
-        html: template.html.clone(),
-        text: template.text.clone(),
-    };
-    let checked = render::check(&source, limits)
-        .map_err(|faults| faults.into_iter().map(FieldError::from).collect::<Vec<_>>())?;
-    Ok(NewTemplateVersion {
-        id: Uuid::now_v7().to_string(),
-        template: id.to_owned(),
-        source: checked.source,
-        tags: checked.tags,
-        sender: template.sender.clone().map(Into::into),
-        class: template.class,
-        on_crash: template.on_crash,
-        language: template.language.as_ref().map(|language| language.as_str().to_owned()),
-    })
-}
-
-impl From<render::TemplateFault> for FieldError {
-    fn from(fault: render::TemplateFault) -> Self {
-        let place = match (fault.line, fault.column) {
-            (Some(line), Some(column)) => format!("line {line} column {column}: "),
-            (Some(line), None) => format!("line {line}: "),
-            _ => String::new(),
-        };
-        Self { path: fault.part.to_string(), message: format!("{place}{}", fault.message) }
     }
 }
 
@@ -375,7 +272,7 @@ pub fn import_line(
     let kind = kind_of(&kind).map_err(|_| {
         vec![FieldError { path: "kind".to_owned(), message: "is not a kind that can be told".to_owned() }]
     })?;
-    check(kind, &id, given, limits).map(|row| (merchant, row))
+    documents::check(kind, &id, given, limits).map(|row| (merchant, row))
 }
 
 /// The brands that an import has met, so that 100,000 members do not ask for theirs 100,000 times.
