@@ -18,6 +18,7 @@ use super::{
     shop,
 };
 use crate::{
+    callback::Secret,
     config::{Config, Role},
     daemon::Daemon,
     http::{hash_password, hash_token, new_secret},
@@ -204,7 +205,7 @@ async fn create_merchant(daemon: &Daemon) -> anyhow::Result<(String, String)> {
         country: shop::COUNTRY.to_owned(),
         language: None,
         sender: Some(Mailbox { name: Some(shop::NAME.to_owned()), email: shop::SENDER.parse()? }),
-        secret: format!("whsec_{}", new_secret()),
+        secret: Secret::generate().expose(),
     };
     store.create_merchant(&merchant).await?;
     let token = format!("pr_{}", new_secret());

@@ -55,7 +55,7 @@ fn the_whole_way_of_a_mail_is_told_once_and_nothing_is_left_behind() {
             "API       http://127.0.0.1:",
             "Catcher   http://127.0.0.1:",
             "Token     pr_",
-            "Account   tea-house-shop  password ",
+            "Account   tea-house-shop",
             "curl http://127.0.0.1:",
             "PUT  /api/v1/orders/ord_1001 -> 201",
             "PUT  /api/v1/templates/voucher -> 201",
