@@ -11,19 +11,20 @@ use std::{
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-use super::*;
 use crate::{
     callback::{
+        Secret,
         receiver::{Act, Received, Receiver},
         verify,
     },
+    clock,
     config::{Config, Role},
     daemon::Daemon,
     jobs::{Job, TellOfDisabledEndpoints},
     mail::{Lane, MailState, Origin, Outcome as MailOutcome, WorkerId},
     shop::DeliveryState,
     store::{
-        DeliveryRecord, Endpoint, MailFilter, NewCallback, Store,
+        CallbackClaim, DeliveryRecord, Endpoint, MailFilter, NewCallback, Store,
         webhooks_fixture::{SECRET, fill, register, settle_mail, tea},
     },
 };
