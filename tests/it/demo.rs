@@ -34,13 +34,18 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-/// Asserts that the lines are there, in this order.
+/// Asserts that the words are there, in this order, however they are set in columns and lines.
 #[track_caller]
-fn assert_in_order(told: &str, lines: &[&str]) {
-    let mut rest = told;
-    for line in lines {
-        let Some(position) = rest.find(line) else { panic!("`{line}` is missing or too early in:\n{told}") };
-        rest = &rest[position + line.len()..];
+fn assert_in_order(told: &str, expected: &[&str]) {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = plain(told);
+    let mut rest = words.as_str();
+    for expected in expected {
+        let wanted = plain(expected);
+        let Some(position) = rest.find(&wanted) else {
+            panic!("`{expected}` is missing or too early in:\n{told}")
+        };
+        rest = &rest[position + wanted.len()..];
     }
 }
 
