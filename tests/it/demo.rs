@@ -34,13 +34,17 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-/// Asserts that the lines are there, in this order.
+/// Asserts that the words are there, in this order, however their lines are broken and indented.
 #[track_caller]
 fn assert_in_order(told: &str, lines: &[&str]) {
-    let mut rest = told;
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told_in_words = words(told);
+    let mut rest = told_in_words.as_str();
     for line in lines {
-        let Some(position) = rest.find(line) else { panic!("`{line}` is missing or too early in:\n{told}") };
-        rest = &rest[position + line.len()..];
+        let line = words(line);
+        let found = rest.find(&line);
+        let at = found.unwrap_or_else(|| panic!("`{line}` is missing or too early in:\n{told}"));
+        rest = &rest[at + line.len()..];
     }
 }
 
