@@ -41,7 +41,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::resources::put,
         super::resources::remove,
         super::resources::preview,
-        super::resources::import,
+        super::import::import,
         super::mails::list,
         super::mails::show,
         super::mails::cancel,

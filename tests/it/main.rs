@@ -23,6 +23,7 @@ mod demo;
 mod envelopes;
 mod first_mail;
 mod idempotency;
+mod import;
 mod mail_states;
 mod mailing;
 mod messages;
