@@ -27,6 +27,7 @@ mod import;
 mod mail_states;
 mod mailing;
 mod messages;
+mod openapi;
 mod orders;
 mod outages;
 mod relays;
