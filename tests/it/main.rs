@@ -24,6 +24,7 @@ mod envelopes;
 mod first_mail;
 mod idempotency;
 mod import;
+mod letters;
 mod mail_states;
 mod mailing;
 mod messages;
