@@ -115,5 +115,4 @@ fn note_attempt(callback: &Callback, reply: &CallbackReply) {
 }
 
 #[cfg(test)]
-#[path = "send_callback_tests.rs"]
 mod tests;

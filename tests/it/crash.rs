@@ -113,7 +113,7 @@ on_both! {
             let body = welcome("slow-9000@example.net");
             let answers = join_all((0..5).map(|_| shop.post("/mail", &body))).await;
             scene.daemon.kill_9();
-            answers.into_iter().map(|answer| answer.expect(200)).count()
+            answers.into_iter().map(|answer| answer.expect(200)).collect::<Vec<_>>().len()
         };
         scene.backends.set("worker.silence", "2s");
         scene.daemon.start_again().await;

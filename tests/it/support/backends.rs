@@ -68,16 +68,6 @@ impl Backends {
         std::fs::write(self.config(), lines).unwrap();
     }
 
-    /// Whether a setting was changed.
-    pub fn sets(&self, key: &str) -> bool {
-        self.settings.contains_key(key)
-    }
-
-    /// Whether several processes can share these back ends.
-    pub fn are_shared(&self) -> bool {
-        self.redis.is_some()
-    }
-
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder().join("postroom.toml")
