@@ -1,9 +1,7 @@
-//! What merchants' systems tell postroom: each kind's document, checked before it is stored, and as the OpenAPI document
-//! describes it.
+//! What merchants' systems tell postroom: each kind's document, checked before it is stored.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{body, error::FieldError};
@@ -22,24 +20,6 @@ use crate::{
 
 /// The longest id, in characters.
 const LONGEST_ID: usize = 255;
-
-/// A document, by the kind in its path. Unknown fields are refused with their path.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes what `resources.rs` reads and shows")]
-pub(super) enum Document {
-    /// `subscriptions`.
-    Subscription(Box<Subscription>),
-    /// `abandoned-carts`.
-    AbandonedCart(Box<AbandonedCart>),
-    /// `coupons` and `storecards`.
-    Voucher(Box<Voucher>),
-    /// `orders`.
-    Order(Box<Order>),
-    /// The other kinds.
-    #[schema(value_type = Object)]
-    Other(Map<String, Value>),
-}
 
 /// Checks a document and makes it ready to be stored.
 pub(super) fn check(

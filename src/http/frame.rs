@@ -1,6 +1,10 @@
 //! What surrounds every request: its id, its log line, its time limit, its metrics, and the envelope of a refusal.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,7 +16,10 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::error::{Family, Refusal};
+use super::{
+    error::{Family, Refusal},
+    import,
+};
 use crate::{
     app::App,
     telemetry::{METRICS, metrics::RequestLabels},
@@ -49,7 +56,9 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(id.clone());
 
     let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
-    let answered = tokio::time::timeout(app.config.http.timeout, answering).instrument(span.clone()).await;
+    // An import goes on for as long as it makes progress, which its handler watches.
+    let limit = if route == import::PATH { Duration::MAX } else { app.config.http.timeout };
+    let answered = tokio::time::timeout(limit, answering).instrument(span.clone()).await;
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
         Ok(Err(_panic)) => {
