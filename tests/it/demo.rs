@@ -34,17 +34,18 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-/// Asserts that the words are there, in this order, however their lines are broken and indented.
+/// Asserts that the words are there, in this order, however they are set in columns and lines.
 #[track_caller]
-fn assert_in_order(told: &str, lines: &[&str]) {
-    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let told_in_words = words(told);
-    let mut rest = told_in_words.as_str();
-    for line in lines {
-        let line = words(line);
-        let found = rest.find(&line);
-        let at = found.unwrap_or_else(|| panic!("`{line}` is missing or too early in:\n{told}"));
-        rest = &rest[at + line.len()..];
+fn assert_in_order(told: &str, expected: &[&str]) {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = plain(told);
+    let mut rest = words.as_str();
+    for expected in expected {
+        let wanted = plain(expected);
+        let Some(position) = rest.find(&wanted) else {
+            panic!("`{expected}` is missing or too early in:\n{told}")
+        };
+        rest = &rest[position + wanted.len()..];
     }
 }
 
