@@ -145,7 +145,7 @@ async fn a_page_needs_nothing_from_outside_and_gives_nothing_away() {
 #[tokio::test]
 async fn an_unknown_pass_is_a_page_in_the_readers_language() {
     let test = start().await;
-    for id in ["nonsense", "%00", "../x", "%3Cscript%3E"] {
+    for id in ["nonsense", "%01", "../x", "%3Cscript%3E"] {
         let page = test.request(&format!("GET /passes/{id}"), &["accept-language: it"], "").await;
         if id == "../x" {
             continue; // another path
