@@ -71,6 +71,9 @@ async fn the_answer_is_in_the_language_of_the_merchants_country() {
 async fn what_is_missing_is_named_in_the_familys_words() {
     let test = TestApp::start("MX").await;
     assert_eq!(send(&test, "nobody").await, refused("Subscription not found"));
+    let no_text = "The path and the query must not contain the character U+0000.";
+    let no_text = (400, json!({"errors": [{"code": "bad_request", "title": no_text}]}));
+    assert_eq!(send(&test, "a%00b").await, no_text);
     for (id, state) in [("lost", "waiting_for_payment"), ("late", "expired")] {
         test.put(
             &format!("subscriptions/{id}"),
