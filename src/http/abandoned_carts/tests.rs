@@ -164,13 +164,9 @@ async fn a_cart_that_cannot_be_reminded_of_is_refused() {
     let test = TestApp::start("DE").await;
     let unknown = || (404, json!({"status": "error", "message": "Abandoned cart not found"}));
     assert_eq!(remind(&test, "2", &reminder()).await, unknown());
-    let no_text = || {
-        (
-            400,
-            json!({"status": "error", "message": "The path and the query must not contain the character U+0000."}),
-        )
-    };
-    assert_eq!(remind(&test, "a%00b", &reminder()).await, no_text());
+    let no_text = "The path and the query must not contain the character U+0000.";
+    let no_text = (400, json!({"status": "error", "message": no_text}));
+    assert_eq!(remind(&test, "a%00b", &reminder()).await, no_text);
     assert_eq!(test.get("/abandoned-carts/2").await.whole(), unknown());
     let mut recovered = cart();
     recovered["status"] = json!("recovered");
