@@ -377,7 +377,7 @@ async fn the_same_reminder_made_again_sends_nothing_more() {
     assert_eq!((first.whole(), again.whole()), (sent("Reminder sent successfully"), first.whole()));
     assert_eq!(again.headers["idempotent-replayed"], "true");
     let other = test.request(line, &headers, "{}").await.whole();
-    let message = "This Idempotency-Key was used for another request.";
+    let message = "idempotency_key_reused: this Idempotency-Key was used for another request.";
     assert_eq!(other, (422, json!({"status": "error", "message": message})));
     assert_eq!(test.count().await, 1);
 }

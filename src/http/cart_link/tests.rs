@@ -187,7 +187,7 @@ async fn the_same_request_made_again_sends_nothing_more() {
     assert_eq!(again.headers["idempotent-replayed"], "true");
     assert!(!first.headers.contains_key("idempotent-replayed"));
     let other = test.request(line, &headers, "{}").await;
-    let title = "This Idempotency-Key was used for another request.";
+    let title = "idempotency_key_reused: this Idempotency-Key was used for another request.";
     assert_eq!(other.whole(), (422, json!({"errors": [{"code": "idempotency_key_reused", "title": title}]})));
     assert_eq!(test.count().await, 1);
 }
