@@ -227,7 +227,7 @@ mod tests {
         for who in [&called, &early] {
             assert!(matches!(gate.enter("a", who.clone(), now), Door::Full));
         }
-        assert_eq!(first.used(false, now), [called.clone()]);
+        assert_eq!(first.used(false, now), std::slice::from_ref(&called));
         let Door::Open(second) = gate.enter("a", early, now) else { panic!("not open") };
         assert!(matches!(gate.enter("a", called.clone(), now), Door::Full));
         assert_eq!(second.used(false, now), [called], "not the one that was inside");
