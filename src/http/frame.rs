@@ -41,6 +41,10 @@ fn is_sane(id: &[u8]) -> bool {
 /// Surrounds a request.
 pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let longest = match request.uri().path() {
+        "/mails" => app.config.batches.timeout,
+        _ => app.config.http.timeout,
+    };
     let id = RequestId::of(&request);
     let family = Family::of(request.uri().path());
     let method = method_label(request.method());
@@ -49,7 +53,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(id.clone());
 
     let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
-    let answered = tokio::time::timeout(app.config.http.timeout, answering).instrument(span.clone()).await;
+    let answered = tokio::time::timeout(longest, answering).instrument(span.clone()).await;
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
         Ok(Err(_panic)) => {
