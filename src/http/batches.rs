@@ -18,7 +18,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{
@@ -65,12 +65,8 @@ pub(super) struct MailsRequest {
     coupon_id: Option<String>,
     /// 1 to `batches.max_users` objects, each with an `identifier` and the tags of this member.
     #[schema(value_type = Vec<Object>)]
-    users: Vec<RawUser>,
+    users: Vec<Value>,
 }
-
-/// A user as it came.
-#[expect(dead_code, reason = "only described: the body is read as a stream")]
-struct RawUser;
 
 /// A success of the mailing family.
 #[derive(Serialize, ToSchema)]

@@ -50,8 +50,9 @@ pub enum Making {
     NotYours,
 }
 
+// CROSS JOIN: SQLite would read all members of the merchant and look each up among the rows.
 static MEMBERS: Sql = Sql::new(
-    "SELECT resources.id, body FROM {rows: id text} JOIN resources ON resources.merchant_id = $2
+    "SELECT resources.id, body FROM {rows: id text} CROSS JOIN resources WHERE resources.merchant_id = $2
         AND resources.kind = 'members' AND resources.id = rows.id",
 );
 

@@ -63,8 +63,9 @@ pub enum BatchRecorded {
     KeyLost,
 }
 
+// CROSS JOIN: SQLite would read all members of the merchant and look each up among the rows.
 static KNOWN: Sql = Sql::new(
-    "SELECT resources.id FROM {rows: id text} JOIN resources ON resources.merchant_id = $2
+    "SELECT resources.id FROM {rows: id text} CROSS JOIN resources WHERE resources.merchant_id = $2
         AND resources.kind = 'members' AND resources.id = rows.id AND resources.brand_id = $3",
 );
 
