@@ -9,6 +9,9 @@ mod send_callback;
 mod send_mail;
 mod tell_of_disabled_endpoints;
 
+#[cfg(test)]
+mod send_callback_tests;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

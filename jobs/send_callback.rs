@@ -113,7 +113,3 @@ fn note_attempt(callback: &Callback, reply: &CallbackReply) {
         "callback"
     );
 }
-
-#[cfg(test)]
-#[path = "send_callback_tests.rs"]
-mod tests;

@@ -11,20 +11,21 @@ use std::{
 use secrecy::SecretString;
 use tempfile::TempDir;
 
-use super::*;
 use crate::{
     callback::{
+        Secret,
         receiver::{Act, Received, Receiver},
         verify,
     },
+    clock,
     config::{Config, Role},
     daemon::Daemon,
     jobs::{Job, TellOfDisabledEndpoints},
-    mail::{MailState, Origin, Outcome as MailOutcome, WorkerId},
+    mail::{Lane, MailState, Origin, Outcome as MailOutcome, WorkerId},
     shop::DeliveryState,
     store::{
-        DeliveryRecord, Endpoint, MailFilter, NewCallback, Store,
-        webhooks_tests::{SECRET, fill, register, settle_mail, tea},
+        CallbackClaim, DeliveryRecord, Endpoint, MailFilter, NewCallback, Store,
+        webhooks_fixture::{SECRET, fill, register, settle_mail, tea},
     },
 };
 
@@ -84,14 +85,14 @@ fn is_signed_by(received: &Received, secret: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_settled_mail_is_told_within_a_second_signed_and_on_record() {
+async fn a_settled_mail_is_told_at_once_signed_and_on_record() {
     let mut receiver = Receiver::start(|_| Act::status(202)).await;
     let scene = Scene::start("").await;
     let endpoint = scene.listen(&receiver).await;
     let begun = Instant::now();
     scene.send_a_mail().await;
     let received = receiver.next().await;
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(is_signed_by(&received, SECRET));
     assert_eq!(received.json()["type"], "email.sent");
     assert_eq!(received.json()["data"]["recipient"], "ann@example.net");
@@ -125,10 +126,13 @@ async fn a_worker_that_dies_between_claim_and_settle_leaves_a_callback_that_repe
     let mut receiver = Receiver::start(|_| Act::status(200)).await;
     let scene = Scene::start("").await;
     let endpoint = scene.listen(&receiver).await;
-    // Between two rounds of the waker, whose first has just passed.
+    // Bells of callbacks are held back until the worker that will die has it.
+    let queue = &scene.daemon.app().queue;
+    queue.pause(Lane::Callback).await.unwrap();
     scene.send_a_mail().await;
     let id = scene.deliveries(&endpoint).await[0].id;
     let claimed = scene.store().claim_callback(id, WorkerId::new()).await.unwrap();
+    queue.resume(Lane::Callback).await.unwrap();
     let received = receiver.next().await;
     let delivery = scene.until(&endpoint, DeliveryState::Delivered).await;
     assert_eq!(received.signed().id, delivery.webhook_id);
@@ -196,7 +200,7 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 async fn an_endpoint_that_hangs_holds_nobody_else_back_and_pays_no_attempts_while_it_is_away() {
     let dead = Receiver::start(|_| Act::Hang).await;
     let mut alive = Receiver::start(|_| Act::status(200)).await;
-    let scene = Scene::start("timeout = \"2s\"\nper_endpoint = 4\nconcurrency = 8").await;
+    let scene = Scene::start("timeout = \"5s\"\nper_endpoint = 4\nconcurrency = 8").await;
     let hangs = scene.listen(&dead).await;
     for _ in 0..30 {
         scene.send_a_mail().await;
@@ -209,7 +213,7 @@ async fn an_endpoint_that_hangs_holds_nobody_else_back_and_pays_no_attempts_whil
     for _ in 0..10 {
         alive.next().await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "not before the first time-out: {:?}", begun.elapsed());
     scene.until(&works, DeliveryState::Delivered).await;
     // After three time-outs the door is shut: four were inside, two had followed, and one or two may have tried it
     // since. The others are put off and have paid nothing.

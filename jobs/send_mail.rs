@@ -15,12 +15,15 @@ use crate::{
     mail::{self, Mail, MailId, Phase, Reply},
     render::{self, Headers},
     smtp::Envelope,
-    store::{Claim, Settled, Settlement},
+    store::{Claim, Settled, Settlement, StoreError},
     telemetry::{
         METRICS,
         metrics::{MailLabels, RouteLabels},
     },
 };
+
+/// Between two tries to record what a relay said.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends one mail, once.
 pub struct SendMail {
@@ -36,6 +39,9 @@ impl Job for SendMail {
         if app.routes.is_empty() || !app.worker.is_heard() {
             return Ok(Outcome::Postponed);
         }
+        let Some(_at_work) = app.worker.begin(self.mail) else {
+            return Ok(Outcome::NothingToDo);
+        };
         let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
             Claim::Granted(mail) => mail,
             Claim::NotYours(state) => return Ok(Outcome::nothing_to_do(state)),
@@ -55,7 +61,7 @@ impl Job for SendMail {
         );
         note_attempt(&mail, &reply);
         let settlement = Settlement::new(&mail, app.worker.id, started_at, reply, verdict);
-        note_settled(&mail, app.store.settle_mail(settlement).await?);
+        note_settled(&mail, settle(app, &mail, &settlement).await?);
         Ok(Outcome::Done)
     }
 }
@@ -92,6 +98,21 @@ async fn send(app: &App, mail: &Mail, message: &[u8]) -> Reply {
     }
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     route.send(&envelope, message).await
+}
+
+/// What the relay said must not be lost: it is recorded as soon as the database takes it.
+async fn settle(app: &App, mail: &Mail, settlement: &Settlement) -> anyhow::Result<Settled> {
+    loop {
+        match app.store.settle_mail(settlement.clone()).await {
+            Ok(settled) => return Ok(settled),
+            Err(error @ StoreError::Closed) => return Err(error.into()),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(mail = %mail.id, error, "an attempt could not be recorded, trying again");
+                tokio::time::sleep(SETTLE_AGAIN).await;
+            }
+        }
+    }
 }
 
 fn note_attempt(mail: &Mail, reply: &Reply) {

@@ -1,9 +1,9 @@
 //! What every request and every job works with: the organs, opened once and passed around.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use crate::{
     clock,
     config::Config,
     limits::{Limits, Rate},
-    mail::{Address, CrashPolicy, Mailbox, MerchantId, Timestamp, WorkerId},
+    mail::{Address, CrashPolicy, MailId, Mailbox, MerchantId, Timestamp, WorkerId},
     queue::{self, Bell, Queue},
     render::{self, RenderLimits, Renderer},
     shop::{
@@ -70,9 +70,37 @@ pub struct Worker {
     pub id: WorkerId,
     heard_at: AtomicI64,
     silence: Duration,
+    at_work_on: Mutex<HashSet<MailId>>,
+}
+
+/// A worker is at work on a mail for as long as this lives.
+pub struct AtWork<'a> {
+    worker: &'a Worker,
+    mail: MailId,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.worker.mails().remove(&self.mail);
+    }
 }
 
 impl Worker {
+    /// Notes that this worker is about to claim a mail; nothing where it is at work on it already.
+    pub fn begin(&self, mail: MailId) -> Option<AtWork<'_>> {
+        let is_new = self.mails().insert(mail);
+        is_new.then(|| AtWork { worker: self, mail })
+    }
+
+    /// Whether this worker is about to claim a mail, sends it, or has not yet settled it.
+    pub fn is_at_work_on(&self, mail: MailId) -> bool {
+        self.mails().contains(&mail)
+    }
+
+    fn mails(&self) -> MutexGuard<'_, HashSet<MailId>> {
+        self.at_work_on.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that a heartbeat which began at `at` was committed.
     pub fn was_heard(&self, at: Timestamp) {
         self.heard_at.store(at.millis(), Ordering::Relaxed);
@@ -110,6 +138,7 @@ impl App {
                 id: WorkerId::new(),
                 heard_at: AtomicI64::new(0),
                 silence: config.worker.silence,
+                at_work_on: Mutex::default(),
             },
             versions: Cache::new(VERSIONS),
             builtins: Cache::new((Letter::ALL.len() * Language::ALL.len()) as u64),

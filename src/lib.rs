@@ -14,6 +14,7 @@
 //! | enqueued | [`queue`] | a worker is woken within a millisecond |
 //! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
+//! | callback | [`jobs`] → [`callback`] | the merchant was told, or we know why not |
 //!
 //! [`waker`] rings for rows that are due, for rows nobody was woken for, and settles rows whose worker died.
 

@@ -130,10 +130,12 @@ impl Look {
     }
 }
 
-/// Takes mails and callbacks from dead workers and then forgets these.
+/// Takes mails and callbacks from dead workers and then forgets these; and mails that this worker has and does not
+/// work on.
 async fn sweep(app: &App, silence: Duration) -> anyhow::Result<()> {
     loop {
-        let freed = app.store.take_from_dead_workers(silence).await?;
+        let own = &app.worker;
+        let freed = app.store.take_lost_mails(silence, own.id, |mail| own.is_at_work_on(mail)).await?;
         let callbacks = app.store.take_deliveries_from_dead_workers(silence).await?;
         if callbacks > 0 {
             tracing::warn!(callbacks, "taken from dead workers");
@@ -143,7 +145,7 @@ async fn sweep(app: &App, silence: Duration) -> anyhow::Result<()> {
             return Ok(());
         }
         METRICS.taken_from_dead.inc_by(freed.len() as u64);
-        tracing::warn!(mails = freed.len(), "taken from dead workers");
+        tracing::warn!(mails = freed.len(), "nobody worked on these mails any more");
         let bells: Vec<Bell> = freed.into_iter().map(Bell::from).collect();
         app.queue.enqueue(&bells).await?;
     }

@@ -99,6 +99,9 @@ impl Gate {
             forget_idle(destinations, destination);
             return Door::Full;
         }
+        // Its bell rang twice: called once more it would have nothing to do, and those behind it would wait in vain.
+        place.line.retain(|waiting| *waiting != who);
+        line.retain(|waiting| *waiting != who);
         let is_trial = place.away.is_some();
         if let Some(away) = &mut place.away {
             away.is_being_tried = true;
@@ -214,6 +217,20 @@ mod tests {
             Door::Shut(pause) => Some(pause.as_secs()),
             _ => None,
         }
+    }
+
+    #[test]
+    fn whoever_came_in_by_another_bell_is_not_called_in_the_place_of_others() {
+        let (gate, now) = (Gate::new(10, 1), Instant::now());
+        let (called, early) = (somebody(), somebody());
+        let first = enter(&gate, "a", now);
+        for who in [&called, &early] {
+            assert!(matches!(gate.enter("a", who.clone(), now), Door::Full));
+        }
+        assert_eq!(first.used(false, now), [called.clone()]);
+        let Door::Open(second) = gate.enter("a", early, now) else { panic!("not open") };
+        assert!(matches!(gate.enter("a", called.clone(), now), Door::Full));
+        assert_eq!(second.used(false, now), [called], "not the one that was inside");
     }
 
     #[test]

@@ -52,10 +52,13 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     app.store.create_merchant(&merchant).await?;
     app.store.close().await;
-    let people = format!("created merchant {}", merchant.id);
+    let people = format!(
+        "created merchant {}\nsecret: {}\nIt signs recovery links and batch webhooks; the shop checks them with it.",
+        merchant.id, merchant.secret
+    );
     print(
         json_wanted,
         people,
-        &json!({"id": merchant.id, "name": merchant.name, "country": merchant.country}),
+        &json!({"id": merchant.id, "name": merchant.name, "country": merchant.country, "secret": merchant.secret}),
     )
 }

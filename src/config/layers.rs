@@ -98,10 +98,9 @@ impl Layers {
                     let mut key = error.path().to_string();
                     if let Some(unknown) =
                         message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
+                        && key.rsplit('.').next() != Some(unknown)
                     {
-                        if key.rsplit('.').next() != Some(unknown) {
-                            key = if key == "." { unknown.to_owned() } else { format!("{key}.{unknown}") };
-                        }
+                        key = if key == "." { unknown.to_owned() } else { format!("{key}.{unknown}") };
                     }
                     let key = key.replace('[', ".").replace(']', "");
                     let mended = self.mend(&key);

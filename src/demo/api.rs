@@ -7,7 +7,11 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{shop::Request, stage::Addresses};
+use super::{
+    scene::{Credential, Request},
+    shop,
+    stage::Addresses,
+};
 use crate::mail::{MailState, Outcome, Timestamp};
 
 /// A request that takes longer has failed.
@@ -15,11 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most mails that are asked for at once.
 pub(super) const PAGE: usize = 1_000;
 
-/// A client of the daemon's ingress with the merchant's token.
+/// A client of the daemon's ingress with the merchant's token and account.
 pub(super) struct Api {
     client: reqwest::Client,
     base: String,
     token: String,
+    password: String,
 }
 
 /// What came back.
@@ -84,13 +89,21 @@ impl Api {
             .timeout(PATIENCE)
             .build()
             .context("the HTTP client cannot be made")?;
-        Ok(Self { client, base: addresses.api.clone(), token: addresses.token.clone() })
+        Ok(Self {
+            client,
+            base: addresses.api.clone(),
+            token: addresses.token.clone(),
+            password: addresses.password.clone(),
+        })
     }
 
     /// Sends a request of the shop.
     pub(super) async fn send(&self, request: &Request) -> anyhow::Result<Answer> {
-        let mut sent =
-            self.client.request(request.method.clone(), self.url(&request.path)).bearer_auth(&self.token);
+        let sent = self.client.request(request.method.clone(), self.url(&request.path));
+        let mut sent = match request.by {
+            Credential::Token => sent.bearer_auth(&self.token),
+            Credential::Account => sent.basic_auth(shop::USERNAME, Some(&self.password)),
+        };
         if let Some(key) = request.key {
             sent = sent.header("Idempotency-Key", key);
         }

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `stage.rs` | starts the daemon and the catcher in a temporary folder, and removes it |
 //! | `shop.rs` | the sample shop: which requests, and what shall come of each |
+//! | `scene.rs` | how that is written down |
+//! | `receiver.rs` | where the sample shop takes callbacks |
 //! | `play.rs` | sends them, follows their mails, and compares |
 //! | `api.rs` | the public API as the shop's programs see it |
 //! | `watch.rs` | what happened to a mail, step by step |
@@ -19,6 +21,8 @@ mod api;
 pub mod catcher;
 mod live;
 mod play;
+mod receiver;
+mod scene;
 mod shop;
 mod stage;
 mod terminal;
@@ -65,9 +69,9 @@ pub async fn run(config: Config, arguments: Arguments) -> anyhow::Result<()> {
         asked = asked_to_stop() => return asked,
     };
     terminal.done(&format!("ready after {} ms", started.elapsed().as_millis()))?;
-    let Stage { daemon, catcher, addresses, .. } = &mut stage;
+    let Stage { daemon, catcher, receiver, addresses, .. } = &mut stage;
     let ended = tokio::select! {
-        told = tell(&mut terminal, addresses, catcher, arguments.once) => told,
+        told = tell(&mut terminal, addresses, catcher, receiver, arguments.once) => told,
         asked = asked_to_stop() => asked.map(|()| End::Asked),
         ended = daemon.watch() => ended.map(|()| End::Told),
     };
@@ -85,12 +89,14 @@ async fn tell(
     terminal: &mut Terminal,
     addresses: &Addresses,
     catcher: &catcher::Catcher,
+    receiver: &mut receiver::Receiver,
     once: bool,
 ) -> anyhow::Result<End> {
     let api = api::Api::new(addresses)?;
     introduce(terminal, addresses)?;
-    let mut play = Play { api: &api, catcher, addresses, terminal };
-    let told = tokio::time::timeout(LONGEST_STORY, play.perform(shop::scenes()));
+    let scenes = shop::scenes(&receiver.url);
+    let mut play = Play { api: &api, catcher, receiver, addresses, terminal, secret: None };
+    let told = tokio::time::timeout(LONGEST_STORY, play.perform(scenes));
     let tally = told.await.map_err(|_| anyhow::anyhow!("the story took longer than {LONGEST_STORY:?}"))??;
     tally.show(terminal)?;
     if once {
@@ -112,6 +118,7 @@ fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<(
     terminal.entry("Log", &addresses.log.display().to_string(), "")?;
     terminal.entry("Merchant", shop::MERCHANT, shop::NAME)?;
     terminal.entry("Token", &addresses.token, "")?;
+    terminal.entry("Account", shop::USERNAME, &format!("password {}", addresses.password))?;
     terminal.heading("A mail of your own, while this runs")?;
     show_command(terminal, addresses)
 }

@@ -5,25 +5,33 @@ use anyhow::Context;
 use super::{
     api::{Answer, Api, Story},
     catcher::Catcher,
-    shop::{Act, Ending, FoundBy, MailEnding, Scene},
+    receiver::Receiver,
+    scene::{Act, Ending, FoundBy, MailEnding, Scene},
     stage::Addresses,
     terminal::{Terminal, Tone},
     watch,
 };
-use crate::mail::{MailState, Outcome};
+use crate::{
+    callback::Secret,
+    mail::{MailState, Outcome},
+};
 
 /// What a performance needs.
 pub(super) struct Play<'a> {
     pub(super) api: &'a Api,
     pub(super) catcher: &'a Catcher,
+    pub(super) receiver: &'a mut Receiver,
     pub(super) addresses: &'a Addresses,
     pub(super) terminal: &'a mut Terminal,
+    /// What signs the callbacks to the receiver, once it is registered.
+    pub(super) secret: Option<Secret>,
 }
 
 /// What came of all the requests.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     delivered: usize,
+    told: usize,
     refused: usize,
     not_accepted: usize,
     missing: Vec<String>,
@@ -81,7 +89,19 @@ impl Play<'_> {
             Ending::Replayed => {
                 Ok(Err("announced as the first answer again, but it is a new one".to_owned()))
             }
+            Ending::Registered => {
+                let secret = answer.body.pointer("/data/secret").and_then(serde_json::Value::as_str);
+                self.secret = secret.and_then(Secret::parse);
+                Ok(self.secret.as_ref().map(drop).ok_or("the answer has no secret".to_owned()))
+            }
+            Ending::Says(pointer, announced) => self.says(&answer, pointer, announced),
             Ending::Mail(found_by, ending) => self.mails(&answer, found_by, *ending, tally).await,
+            Ending::MailAndCallback(found_by, event) => {
+                match self.mails(&answer, found_by, MailEnding::Delivered, tally).await? {
+                    Ok(()) => self.callback(event, tally).await,
+                    missing => Ok(missing),
+                }
+            }
         }
     }
 
@@ -97,7 +117,12 @@ impl Play<'_> {
                 let id = answer.body.pointer(pointer).and_then(serde_json::Value::as_str);
                 vec![id.with_context(|| format!("the answer has no {pointer}"))?.to_owned()]
             }
-            FoundBy::Query(query) => self.api.mails(query).await?.into_iter().map(|mail| mail.id).collect(),
+            FoundBy::Query(query) => {
+                if let Some(said) = answer.body["message"].as_str() {
+                    self.terminal.remark("answered", Tone::Plain, &format!("\"{said}\""))?;
+                }
+                self.api.mails(query).await?.into_iter().map(|mail| mail.id).collect()
+            }
         };
         if ids.is_empty() {
             return Ok(Err("no mail came of it".to_owned()));
@@ -125,6 +150,43 @@ impl Play<'_> {
             }
         }
         Ok(Ok(()))
+    }
+}
+
+impl Play<'_> {
+    /// Shows what an answer says at a place, and compares it with what was announced.
+    fn says(
+        &mut self,
+        answer: &Answer,
+        pointer: &str,
+        announced: &str,
+    ) -> anyhow::Result<Result<(), String>> {
+        let said = answer.body.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("nothing");
+        let name = pointer.rsplit('/').next().unwrap_or_default();
+        if said != announced {
+            return Ok(Err(format!("announced {name} {announced}, got {said}")));
+        }
+        self.terminal.remark("says", Tone::Plain, &format!("{name} {said}"))?;
+        Ok(Ok(()))
+    }
+
+    /// Waits for a callback at the shop's receiver, checks its signature and compares its event with the announced.
+    async fn callback(&mut self, announced: &str, tally: &mut Tally) -> anyhow::Result<Result<(), String>> {
+        let secret = self.secret.as_ref().context("no receiver is registered")?;
+        let callback = match self.receiver.next().await {
+            Ok(callback) => callback,
+            Err(missing) => return Ok(Err(missing.to_string())),
+        };
+        match callback.event(secret) {
+            Some(event) if event == announced => {
+                let note = format!("{event}, and the signature is right ({})", callback.id());
+                self.terminal.remark("callback", Tone::Good, &note)?;
+                tally.told += 1;
+                Ok(Ok(()))
+            }
+            Some(event) => Ok(Err(format!("announced a callback of {announced}, got {event}"))),
+            None => Ok(Err("the signature of the callback is wrong".to_owned())),
+        }
     }
 }
 
@@ -180,9 +242,10 @@ fn message(answer: &Answer) -> String {
 impl Tally {
     /// Shows the sum.
     pub(super) fn show(&self, terminal: &mut Terminal) -> anyhow::Result<()> {
-        let Self { delivered, refused, not_accepted, missing } = self;
+        let Self { delivered, told, refused, not_accepted, missing } = self;
         let sum = format!(
-            "{delivered} mails delivered, {refused} refused by the relay, {not_accepted} not accepted"
+            "{delivered} mails delivered, {refused} refused by the relay, {told} callbacks, {not_accepted} requests \
+             refused"
         );
         let verdict = match missing.len() {
             0 => "all as announced".to_owned(),

@@ -3,8 +3,10 @@
 //! One function per family makes a [`Scene`]; a new family is a new function, named in [`scenes`]. The scenes are
 //! told in that order, and each request is sent when the one before it has come to its end.
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
+
+use super::scene::{Act, Credential, Ending, FoundBy, MailEnding, Request, Scene, get, post};
 
 /// The sample merchant's id.
 pub(super) const MERCHANT: &str = "tea-house";
@@ -12,106 +14,145 @@ pub(super) const MERCHANT: &str = "tea-house";
 pub(super) const NAME: &str = "The Tea House";
 /// The sample merchant's country.
 pub(super) const COUNTRY: &str = "DE";
+/// Where mails come from that no brand and no store has a sender for.
+pub(super) const SENDER: &str = "hello@tea-house.example";
+/// The user name of the sample merchant's account.
+pub(super) const USERNAME: &str = "tea-house-shop";
 
-/// Requests that belong together.
-pub(super) struct Scene {
-    /// What they show.
-    pub(super) title: &'static str,
-    /// In their order.
-    pub(super) acts: Vec<Act>,
+/// Where only the cloud machine itself should be able to look: a famous target of forged webhooks.
+const CLOUD_SECRETS: &str = "http://169.254.169.254/latest/meta-data/";
+
+/// Everything that is shown, in its order. `receiver` is the URL at which the shop takes callbacks.
+pub(super) fn scenes(receiver: &str) -> Vec<Scene> {
+    vec![known_things(), cart_link(), callbacks(receiver), abandoned_cart(), order(), mailing()]
 }
 
-/// One request, and what shall come of it.
-pub(super) struct Act {
-    /// What happens here, for people.
-    pub(super) said: &'static str,
-    /// What is sent.
-    pub(super) request: Request,
-    /// What is announced.
-    pub(super) ending: Ending,
-}
-
-/// A request to the public API.
-pub(super) struct Request {
-    /// The method.
-    pub(super) method: Method,
-    /// The path, with its query.
-    pub(super) path: String,
-    /// The JSON body, where there is one.
-    pub(super) body: Option<Value>,
-    /// The `Idempotency-Key`, where there is one.
-    pub(super) key: Option<&'static str>,
-}
-
-/// What shall come of a request.
-pub(super) enum Ending {
-    /// It is taken, and that is all.
-    Taken,
-    /// It is taken, and a mail comes of it.
-    Mail(FoundBy, MailEnding),
-    /// It was taken before: the first answer comes again and no second mail.
-    Replayed,
-    /// It is refused with this status.
-    Refused(StatusCode),
-}
-
-/// How the mails of a request are found.
-#[expect(
-    dead_code,
-    reason = "the other families' answers name no mail; theirs are found by what they are about"
-)]
-pub(super) enum FoundBy {
-    /// The answer names the mail, at this JSON pointer (RFC 6901).
-    Answer(&'static str),
-    /// This query of `GET /api/v1/mails`, such as `cart=cart_1`.
-    Query(&'static str),
-}
-
-/// What shall become of a mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MailEnding {
-    /// The relay takes it.
-    Delivered,
-    /// The relay puts it off, and takes it later.
-    DeliveredLater,
-    /// The relay refuses it for good with this code.
-    Refused(u16),
-}
-
-/// Everything that is shown, in its order.
-pub(super) fn scenes() -> Vec<Scene> {
-    vec![known_things(), mailing()]
-}
-
-/// What the shop tells postroom before it can send: a brand, a template, members.
+/// What the shop tells postroom before it can send, for all families.
 fn known_things() -> Scene {
-    let template = json!({
-        "brand_id": MERCHANT,
-        "title": "Voucher",
-        "subject": "{{first_name}}, a voucher for you",
-        "html": include_str!("shop/voucher.html"),
-    });
-    let sender = json!({"name": NAME, "email": "hello@tea-house.example"});
+    let brand = json!({"name": NAME, "sender": {"name": NAME, "email": SENDER}});
+    let mut acts = vec![
+        Act::told("A checkout that waits for its payment", "subscriptions/sub_1", subscription()),
+        Act::told("One that nobody has finished yet", "subscriptions/sub_2", draft()),
+        Act::told("A cart that Ann left behind", "abandoned-carts/cart_1", cart()),
+        Act::told("An order that Ann paid", "orders/ord_1001", paid_order()),
+        Act::told("A brand, which mails come from", "brands/tea-house", brand),
+        Act::told("A coupon of the brand", "coupons/first-pot", coupon()),
+    ];
+    let voucher = template("{{first_name}}, a voucher for you", include_str!("shop/voucher.html"));
+    let invitation = template("{{first_name}}, your first pot is ours", include_str!("shop/invitation.html"));
+    acts.extend([
+        Act::told("A template, checked and kept as a version", "templates/voucher", voucher),
+        Act::told("A template that links to a pass", "templates/invitation", invitation),
+        Act::told("Ann takes mail as most people do", "members/ann", member("Ann", "Lee", "ann@example.net")),
+        Act::told(
+            "Ben's mail server puts strangers off once",
+            "members/ben",
+            member("Ben", "Okoye", "greylist-once+ben@example.net"),
+        ),
+        Act::told(
+            "Eve's address does not exist any more",
+            "members/eve",
+            member("Eve", "Moreau", "reject+eve@example.net"),
+        ),
+    ]);
+    Scene { title: "The shop tells postroom what it knows", acts }
+}
+
+/// The cart-link family: no body, HTTP Basic, answers in the merchant's language.
+fn cart_link() -> Scene {
+    let send_link = |subscription: &str| {
+        let path = format!("/api/public/v1/subscriptions/{subscription}/send_email");
+        Request { body: None, by: Credential::Account, ..post(&path, Value::Null) }
+    };
     Scene {
-        title: "The shop tells postroom what it knows",
+        title: "Cart link: back to the checkout on another device",
         acts: vec![
-            told(
-                "A brand, which mails come from",
-                "brands/tea-house",
-                json!({"name": NAME, "sender": sender}),
-            ),
-            told("A template, checked and kept as a version", "templates/voucher", template),
-            told("Ann takes mail as most people do", "members/ann", member("Ann", "Lee", "ann@example.net")),
-            told(
-                "Ben's mail server puts strangers off once",
-                "members/ben",
-                member("Ben", "Okoye", "greylist-once+ben@example.net"),
-            ),
-            told(
-                "Eve's address does not exist any more",
-                "members/eve",
-                member("Eve", "Moreau", "reject+eve@example.net"),
-            ),
+            Act {
+                said: "Ann is sent her cart link; the account's password opens, the answer is in German",
+                request: send_link("sub_1"),
+                ending: Ending::Mail(FoundBy::Query("subscription=sub_1"), MailEnding::Delivered),
+            },
+            Act {
+                said: "A draft may be mailed by merchants in Mexico only, and this one is in Germany",
+                request: send_link("sub_2"),
+                ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+            },
+        ],
+    }
+}
+
+/// Webhooks: where the shop is told of what happens.
+fn callbacks(receiver: &str) -> Scene {
+    Scene {
+        title: "Webhooks: the shop wants to be told",
+        acts: vec![
+            Act {
+                said: "A receiver of the shop, for two kinds of events",
+                request: post(
+                    "/webhooks",
+                    json!({"url": receiver, "events": ["reminder.sent", "order.email.completed"]}),
+                ),
+                ending: Ending::Registered,
+            },
+            Act {
+                said: "A URL that leads to the secrets of the machine itself: not accepted",
+                request: post("/webhooks", json!({"url": CLOUD_SECRETS})),
+                ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+            },
+        ],
+    }
+}
+
+/// The abandoned-cart family: a reminder with a discount, and a callback when it is sent.
+fn abandoned_cart() -> Scene {
+    let remind = |details: Value| {
+        post("/abandoned-carts/cart_1/reminder", json!({"type": "email", "alert_details": details}))
+    };
+    let message = "Your tea is still waiting for you.\nIf you come back this week, it costs a little less.";
+    Scene {
+        title: "Abandoned carts: a reminder with 15 % off",
+        acts: vec![
+            Act {
+                said: "Ann is reminded; the link in the mail carries the discount, signed",
+                request: remind(
+                    json!({"subject": "Your tea is waiting", "message": message, "offer_discount": 15}),
+                ),
+                ending: Ending::MailAndCallback(FoundBy::Query("cart=cart_1"), "reminder.sent"),
+            },
+            Act {
+                said: "A discount of more than everything: not accepted",
+                request: remind(
+                    json!({"subject": "Your tea is waiting", "message": message, "offer_discount": 150}),
+                ),
+                ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+            },
+        ],
+    }
+}
+
+/// The order family: a mail sent again, by the rules of the order's state.
+fn order() -> Scene {
+    let send = |template: &str| {
+        post("/ordersv2/ord_1001/email/send?reason=Ann+lost+the+first+one", json!({"template": template}))
+    };
+    Scene {
+        title: "Orders: a mail sent again",
+        acts: vec![
+            Act {
+                said: "The confirmation of an order that is paid",
+                request: send("ORDERCONFIRMATION"),
+                ending: Ending::MailAndCallback(FoundBy::Query("order=ord_1001"), "order.email.completed"),
+            },
+            Act {
+                said: "The order's workflow came to its end with the mail",
+                request: get("/ordersv2/ord_1001"),
+                ending: Ending::Says("/emailConfirmationStatus", "COMPLETED"),
+            },
+            Act {
+                said: "The cancellation of an order that nobody cancelled: not accepted",
+                request: send("CANCELLATION"),
+                ending: Ending::Refused(StatusCode::BAD_REQUEST),
+            },
         ],
     }
 }
@@ -122,6 +163,8 @@ fn mailing() -> Scene {
         json!({"brand_id": MERCHANT, "template_id": "voucher",
             "user": {"identifier": identifier, "voucher": "EARLGREY-10"}})
     };
+    let with_pass = json!({"brand_id": MERCHANT, "template_id": "invitation", "coupon_id": "first-pot",
+        "user": {"identifier": "ann"}});
     let nothing_to_print =
         json!({"brand_id": MERCHANT, "template_id": "voucher", "user": {"identifier": "ann"}});
     let found = |pointer| FoundBy::Answer(pointer);
@@ -137,6 +180,11 @@ fn mailing() -> Scene {
                 request: Request { key: Some("ann-1"), ..post("/mail", to("ann")) },
                 said: "The same request with the same Idempotency-Key: Ann gets one mail, not two",
                 ending: Ending::Replayed,
+            },
+            Act {
+                request: post("/mail", with_pass),
+                said: "A mail with a coupon: its link leads to Ann's own pass with a QR code",
+                ending: Ending::Mail(found("/data/ann/transaction_id"), MailEnding::Delivered),
             },
             Act {
                 request: post("/mail", to("ben")),
@@ -157,17 +205,36 @@ fn mailing() -> Scene {
     }
 }
 
-fn told(said: &'static str, thing: &str, body: Value) -> Act {
-    let path = format!("/api/v1/{thing}");
-    Act {
-        said,
-        request: Request { method: Method::PUT, path, body: Some(body), key: None },
-        ending: Ending::Taken,
-    }
+fn subscription() -> Value {
+    json!({"state": "waiting_for_payment", "cart_link": "https://tea-house.example/checkout/1",
+        "shopper": {"email": "ann@example.net", "first_name": "Ann", "last_name": "Lee"}})
 }
 
-fn post(path: &str, body: Value) -> Request {
-    Request { method: Method::POST, path: path.to_owned(), body: Some(body), key: None }
+fn draft() -> Value {
+    json!({"state": "draft", "cart_link": "https://tea-house.example/checkout/2",
+        "shopper": {"email": "ben@example.net", "first_name": "Ben"}})
+}
+
+fn cart() -> Value {
+    json!({"recovery_link": "https://tea-house.example/carts/1", "currency": "EUR", "total": "59.90",
+        "customer": {"email": "ann@example.net", "first_name": "Ann", "language": "en"},
+        "items": [{"name": "Darjeeling, first flush", "quantity": 2, "unit_price": "29.95"}]})
+}
+
+fn paid_order() -> Value {
+    json!({"language": "en", "currency": "EUR", "totalAmount": "59.90", "paymentStatus": "COMPLETED",
+        "items": [{"name": "Darjeeling, first flush", "quantity": 2, "unitPrice": "29.95"}],
+        "endUser": {"email": "ann@example.net", "firstName": "Ann", "lastName": "Lee"},
+        "payments": [{"paymentId": "pay_1", "status": "COMPLETED", "amount": "59.90"}],
+        "emailConfirmationStatus": "COMPLETED"})
+}
+
+fn coupon() -> Value {
+    json!({"brand_id": MERCHANT, "title": "The first pot is ours", "code": "FIRSTPOT"})
+}
+
+fn template(subject: &str, html: &str) -> Value {
+    json!({"brand_id": MERCHANT, "title": "For members", "subject": subject, "html": html})
 }
 
 fn member(first_name: &str, last_name: &str, email: &str) -> Value {

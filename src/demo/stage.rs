@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -14,13 +14,15 @@ use anyhow::Context;
 
 use super::{
     catcher::{Catcher, CatcherOptions},
+    receiver::Receiver,
     shop,
 };
 use crate::{
+    callback::Secret,
     config::{Config, Role},
     daemon::Daemon,
-    http::{hash_token, new_secret},
-    mail::{MerchantId, RetryPolicy},
+    http::{hash_password, hash_token, new_secret},
+    mail::{Mailbox, MerchantId, RetryPolicy},
     smtp::{RouteSettings, TlsMode},
     store::NewMerchant,
     telemetry::LogSettings,
@@ -39,6 +41,7 @@ const TRIES: u32 = 5;
 pub(super) struct Stage {
     pub(super) daemon: Daemon,
     pub(super) catcher: Catcher,
+    pub(super) receiver: Receiver,
     pub(super) addresses: Addresses,
     folder: Folder,
 }
@@ -53,6 +56,8 @@ pub(super) struct Addresses {
     pub(super) catcher: SocketAddr,
     /// The merchant's bearer token.
     pub(super) token: String,
+    /// The password of the merchant's account [`shop::USERNAME`].
+    pub(super) password: String,
     /// Where the daemon writes its log.
     pub(super) log: PathBuf,
 }
@@ -64,8 +69,9 @@ impl Stage {
         let log_file = folder.path.join("postroom.log");
         start_log(log, &log_file)?;
         let catcher = start_catcher().await.context("the mail catcher cannot listen")?;
+        let receiver = Receiver::start().await.context("the sample shop's receiver cannot listen")?;
         let daemon = start_daemon(&folder.path, catcher.smtp_addr()).await?;
-        let token = create_merchant(&daemon).await?;
+        let (token, password) = create_merchant(&daemon).await?;
         let api = daemon.listening_on().context("the daemon takes no requests")?;
         let page = catcher.http_addr().context("the catcher has no page")?;
         let addresses = Addresses {
@@ -73,9 +79,10 @@ impl Stage {
             catcher_page: format!("http://{page}"),
             catcher: catcher.smtp_addr(),
             token,
+            password,
             log: log_file,
         };
-        Ok(Self { daemon, catcher, addresses, folder })
+        Ok(Self { daemon, catcher, receiver, addresses, folder })
     }
 
     /// Stops everything, removes the folder, and tells which it was.
@@ -175,6 +182,9 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
         ca_file: None,
         hello_name: None,
     }];
+    // The sample shop's receiver is on this machine and has no certificate.
+    config.callbacks.allow_networks = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
+    config.callbacks.allow_http = true;
     config.worker.drain = Duration::from_secs(2);
     config.retry = RetryPolicy {
         first: Duration::from_millis(400),
@@ -184,8 +194,9 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     Ok(config)
 }
 
-/// Creates the sample shop's merchant as `postroom merchant create` and `postroom token create` do.
-async fn create_merchant(daemon: &Daemon) -> anyhow::Result<String> {
+/// Creates the sample shop's merchant as `postroom merchant create`, `token create` and `account create` do; returns
+/// the token and the password.
+async fn create_merchant(daemon: &Daemon) -> anyhow::Result<(String, String)> {
     let store = &daemon.app().store;
     let id: MerchantId = shop::MERCHANT.parse().context("the sample merchant's id is wrong")?;
     let merchant = NewMerchant {
@@ -193,11 +204,13 @@ async fn create_merchant(daemon: &Daemon) -> anyhow::Result<String> {
         name: shop::NAME.to_owned(),
         country: shop::COUNTRY.to_owned(),
         language: None,
-        sender: None,
-        secret: format!("whsec_{}", new_secret()),
+        sender: Some(Mailbox { name: Some(shop::NAME.to_owned()), email: shop::SENDER.parse()? }),
+        secret: Secret::generate().expose(),
     };
     store.create_merchant(&merchant).await?;
     let token = format!("pr_{}", new_secret());
     store.create_token(&id, &hash_token(&token), "*", None).await?;
-    Ok(token)
+    let password = new_secret();
+    store.create_account(&id, shop::USERNAME, &hash_password(&password)?).await?;
+    Ok((token, password))
 }

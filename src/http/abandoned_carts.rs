@@ -59,7 +59,6 @@ pub(super) struct ReminderView {
     /// Its subject.
     subject: String,
     /// Where its mail is on its way.
-    #[schema(value_type = String)]
     state: MailState,
 }
 
@@ -94,20 +93,6 @@ pub(super) struct Pagination {
     total: u64,
 }
 
-/// What the abandoned-cart family refuses with.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what error.rs writes")]
-pub(super) struct CartErrors {
-    /// `error`.
-    #[schema(example = "error")]
-    status: String,
-    /// For people.
-    message: String,
-    /// What is wrong, by path; only with 422.
-    #[schema(example = json!({"alert_details.subject": ["The alert_details.subject field is required."]}))]
-    errors: Option<std::collections::BTreeMap<String, Vec<String>>>,
-}
-
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CartsQuery {
@@ -123,7 +108,7 @@ pub(super) struct CartsQuery {
 }
 
 #[utoipa::path(get, path = "/abandoned-carts", tag = "abandoned carts", params(CartsQuery),
-    responses((status = 200, body = CartsAnswer), (status = "4XX", body = CartErrors, description = "What is wrong")))]
+    responses((status = 200, body = CartsAnswer)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -144,7 +129,7 @@ pub(super) async fn list(
 
 #[utoipa::path(get, path = "/abandoned-carts/{identifier}", tag = "abandoned carts",
     params(("identifier" = String, Path)),
-    responses((status = 200, body = CartAnswer<CartView>), (status = "4XX", body = CartErrors, description = "What is wrong")))]
+    responses((status = 200, body = CartAnswer<CartView>)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,

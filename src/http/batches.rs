@@ -87,7 +87,7 @@ pub(super) struct QueuedBatch {
 }
 
 #[utoipa::path(post, path = "/mails", tag = "mailing", request_body = MailsRequest,
-    responses((status = 200, body = BatchAnswer), (status = "4XX", description = "`{message, errors?}`")))]
+    responses((status = 200, body = BatchAnswer)))]
 pub(super) async fn send_mails(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -42,35 +42,15 @@ pub(super) struct CartLinkAnswer {
     message: &'static str,
 }
 
-/// What the cart-link family refuses with.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what error.rs writes")]
-pub(super) struct CartLinkErrors {
-    errors: Vec<CartLinkError>,
-}
-
-/// One reason.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents what error.rs writes")]
-pub(super) struct CartLinkError {
-    /// For programs.
-    #[schema(example = "invalid")]
-    code: String,
-    /// For people.
-    #[schema(example = "Email not allowed for subscription in current status")]
-    title: String,
-}
-
 /// Sends the cart link of a subscription to its shopper. No body is needed.
 #[utoipa::path(post, path = "/api/public/v1/subscriptions/{id}/send_email", tag = "cart link",
     params(("id" = String, Path, description = "The subscription's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same request made again gets the first answer again")),
     responses((status = 202, body = CartLinkAnswer, description = "The mail is recorded"),
-        (status = 401, body = CartLinkErrors, description = "Missing or wrong credentials"),
-        (status = 403, body = CartLinkErrors, description = "The credential lacks `subscriptions.email`"),
-        (status = 422, body = CartLinkErrors, description = "Unknown subscription, no address, or not in this state"),
-        (status = "4XX", body = CartLinkErrors, description = "Anything else that is wrong with the request"),
-        (status = 503, body = CartLinkErrors, description = "Nothing was recorded; try again after `Retry-After`")))]
+        (status = 401, description = "Missing or wrong credentials"),
+        (status = 403, description = "The credential lacks `subscriptions.email`"),
+        (status = 422, description = "Unknown subscription, no address, or not in this state"),
+        (status = 503, description = "Nothing was recorded; try again after `Retry-After`")))]
 pub(super) async fn send_cart_link(
     State(app): State<Arc<App>>,
     caller: Caller,

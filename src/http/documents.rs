@@ -1,25 +1,115 @@
-//! What merchants' systems tell postroom, as the OpenAPI document describes it.
+//! What merchants' systems tell postroom: each kind's document, checked before it is stored.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use uuid::Uuid;
 
-use crate::shop::{cart::AbandonedCart, order::Order, pass::Voucher, subscription::Subscription};
+use super::{body, error::FieldError};
+use crate::{
+    render::{self, RenderLimits},
+    shop::{
+        ResourceKind, TemplateSource,
+        cart::AbandonedCart,
+        mailing::{Brand, Member, Template},
+        order::{Order, StoreSettings},
+        pass::Voucher,
+        subscription::Subscription,
+    },
+    store::{NewTemplateVersion, ResourceRow},
+};
 
-/// A document, by the kind in its path. Unknown fields are refused with their path.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes what `resources.rs` reads and shows")]
-pub(super) enum Document {
-    /// `subscriptions`.
-    Subscription(Box<Subscription>),
-    /// `abandoned-carts`.
-    AbandonedCart(Box<AbandonedCart>),
-    /// `coupons` and `storecards`.
-    Voucher(Box<Voucher>),
-    /// `orders`.
-    Order(Box<Order>),
-    /// The other kinds.
-    #[schema(value_type = Object)]
-    Other(Map<String, Value>),
+/// The longest id, in characters.
+const LONGEST_ID: usize = 255;
+
+/// Checks a document and makes it ready to be stored.
+pub(super) fn check(
+    kind: ResourceKind,
+    id: &str,
+    mut given: Map<String, Value>,
+    limits: &RenderLimits,
+) -> Result<ResourceRow, Vec<FieldError>> {
+    if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
+        let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
+        return Err(vec![FieldError { path: "id".to_owned(), message }]);
+    }
+    // What `GET` shows can be put back as it is.
+    if given.get("id").is_some_and(|given| given == id) {
+        given.remove("id");
+    }
+    match kind {
+        ResourceKind::Members => typed::<Member>(given)
+            .and_then(|member| row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)),
+        ResourceKind::Templates => typed::<Template>(given).and_then(|template| {
+            let version = version_of(id, &template, limits)?;
+            row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
+        }),
+        ResourceKind::Subscriptions => {
+            typed::<Subscription>(given).and_then(|subscription| row(kind, id, None, None, &subscription))
+        }
+        ResourceKind::AbandonedCarts => typed::<AbandonedCart>(given).and_then(|cart| {
+            let row = row(kind, id, None, None, &cart)?;
+            Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
+        }),
+        ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
+            .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
+        ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
+        ResourceKind::Stores => {
+            typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
+        }
+        ResourceKind::Brands => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
+    serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
+        let path = body::readable(&error.path().to_string());
+        vec![FieldError { path, message: error.inner().to_string() }]
+    })
+}
+
+fn row(
+    kind: ResourceKind,
+    id: &str,
+    brand_id: Option<String>,
+    version: Option<NewTemplateVersion>,
+    document: &impl Serialize,
+) -> Result<ResourceRow, Vec<FieldError>> {
+    let body = serde_json::value::to_raw_value(document)
+        .map_err(|error| vec![FieldError { path: String::new(), message: error.to_string() }])?;
+    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, status: None, version, body })
+}
+
+fn version_of(
+    id: &str,
+    template: &Template,
+    limits: &RenderLimits,
+) -> Result<NewTemplateVersion, Vec<FieldError>> {
+    let source = TemplateSource {
+        subject: template.subject.clone(),
+        html: template.html.clone(),
+        text: template.text.clone(),
+    };
+    let checked = render::check(&source, limits)
+        .map_err(|faults| faults.into_iter().map(FieldError::from).collect::<Vec<_>>())?;
+    Ok(NewTemplateVersion {
+        id: Uuid::now_v7().to_string(),
+        template: id.to_owned(),
+        source: checked.source,
+        tags: checked.tags,
+        sender: template.sender.clone().map(Into::into),
+        class: template.class,
+        on_crash: template.on_crash,
+        language: template.language.as_ref().map(|language| language.as_str().to_owned()),
+    })
+}
+
+impl From<render::TemplateFault> for FieldError {
+    fn from(fault: render::TemplateFault) -> Self {
+        let place = match (fault.line, fault.column) {
+            (Some(line), Some(column)) => format!("line {line} column {column}: "),
+            (Some(line), None) => format!("line {line}: "),
+            _ => String::new(),
+        };
+        Self { path: fault.part.to_string(), message: format!("{place}{}", fault.message) }
+    }
 }

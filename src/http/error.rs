@@ -95,12 +95,9 @@ impl Refusal {
 
     /// The answer as it goes out.
     pub fn response(&self, family: Family, request_id: &str) -> Response {
-        let content_type = match family {
-            Family::Own => "application/problem+json",
-            _ => "application/json",
-        };
         let body = self.body(family, request_id).to_string();
-        let mut response = (self.status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, family.content_type())], body).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static(
                 "Basic realm=\"postroom\", charset=\"UTF-8\", Bearer realm=\"postroom\"",
@@ -179,6 +176,14 @@ impl Family {
             ("abandoned-carts" | "webhooks", _) => Self::Carts,
             ("ordersv2", _) => Self::Orders,
             _ => Self::Own,
+        }
+    }
+
+    /// The media type of its refusals.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Own => "application/problem+json", // RFC 9457
+            _ => "application/json",
         }
     }
 }

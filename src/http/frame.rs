@@ -1,6 +1,10 @@
 //! What surrounds every request: its id, its log line, its time limit, its metrics, and the envelope of a refusal.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,7 +16,10 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::error::{Family, Refusal};
+use super::{
+    error::{Family, Refusal},
+    import,
+};
 use crate::{
     app::App,
     telemetry::{METRICS, metrics::RequestLabels},
@@ -43,6 +50,8 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let started = Instant::now();
     let longest = match request.uri().path() {
         "/mails" => app.config.batches.timeout,
+        // An import goes on for as long as it makes progress, which its handler watches.
+        import::PATH => Duration::MAX,
         _ => app.config.http.timeout,
     };
     let id = RequestId::of(&request);

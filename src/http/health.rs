@@ -21,7 +21,8 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
 
-#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "The process is alive.")))]
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()),
+    responses((status = 200, body = String, content_type = "text/plain", description = "The process is alive.")))]
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
@@ -49,7 +50,7 @@ pub(super) struct Dependency {
     detail: Option<String>,
 }
 
-#[utoipa::path(get, path = "/readyz", tag = "health",
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = within(app.store.ping()).await;
@@ -85,7 +86,8 @@ fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> De
     Dependency { name, ok: state.is_ok(), needed, detail: state.err() }
 }
 
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "OpenMetrics text")))]
+#[utoipa::path(get, path = "/metrics", tag = "health", security(()),
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "OpenMetrics text")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let _ = tokio::time::timeout(PATIENCE, app.measure_queue()).await;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

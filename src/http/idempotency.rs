@@ -84,7 +84,7 @@ impl Once {
             Reservation::Granted => {}
             Reservation::Answered(answer) => return Ok(replayed(answer)),
             Reservation::Reused => {
-                let message = "This Idempotency-Key was used for another request.";
+                let message = "idempotency_key_reused: this Idempotency-Key was used for another request.";
                 return Err(Refusal::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "idempotency_key_reused",

@@ -79,7 +79,7 @@ pub(super) struct BrandQuery {
 }
 
 #[utoipa::path(get, path = "/templates", tag = "mailing", params(("brand_id" = String, Query)),
-    responses((status = 200, body = TemplatesAnswer<Vec<TemplateLine>>), (status = "4XX", description = "`{success, message}`")))]
+    responses((status = 200, body = TemplatesAnswer<Vec<TemplateLine>>)))]
 pub(super) async fn list_templates(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -109,7 +109,7 @@ fn brand_in_body(body: &Bytes) -> Result<Option<String>, Refusal> {
 }
 
 #[utoipa::path(get, path = "/templates/{id}", tag = "mailing", params(("id" = String, Path)),
-    responses((status = 200, body = TemplatesAnswer<TemplateView>), (status = "4XX", description = "`{success, message}`")))]
+    responses((status = 200, body = TemplatesAnswer<TemplateView>)))]
 pub(super) async fn inspect_template(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -183,7 +183,7 @@ pub(super) struct QueuedMail {
 pub(super) struct MailIdText(String);
 
 #[utoipa::path(post, path = "/mail", tag = "mailing", request_body = MailRequest,
-    responses((status = 200, body = MailAnswer), (status = "4XX", description = "`{message, errors?}`")))]
+    responses((status = 200, body = MailAnswer)))]
 pub(super) async fn send_mail(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -38,7 +38,6 @@ pub struct MailView {
     /// UUIDv7.
     pub id: String,
     /// Where it is on its way.
-    #[schema(value_type = String)]
     pub state: MailState,
     /// The lane it travels in.
     pub lane: &'static str,
@@ -206,7 +205,7 @@ pub(super) struct MailsQuery {
 }
 
 #[utoipa::path(get, path = "/api/v1/mails", tag = "mails", params(MailsQuery),
-    responses((status = 200, body = Page<MailView>), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Page<MailView>)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -246,7 +245,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
 }
 
 #[utoipa::path(get, path = "/api/v1/mails/{id}", tag = "mails", params(("id" = String, Path)),
-    responses((status = 200, body = MailStory), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = MailStory)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -268,7 +267,7 @@ fn id_of(text: &str) -> Result<MailId, Refusal> {
 }
 
 #[utoipa::path(post, path = "/api/v1/mails/{id}/cancel", tag = "mails", params(("id" = String, Path)),
-    responses((status = 200, body = MailStory), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = MailStory)))]
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -278,7 +277,7 @@ pub(super) async fn cancel(
 }
 
 #[utoipa::path(post, path = "/api/v1/mails/{id}/retry", tag = "mails", params(("id" = String, Path)),
-    responses((status = 200, body = MailStory), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = MailStory)))]
 pub(super) async fn retry(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -15,6 +15,7 @@ mod error;
 mod frame;
 mod health;
 mod idempotency;
+mod import;
 mod letter;
 mod mailing;
 mod mails;
@@ -35,9 +36,8 @@ use crate::app::App;
 
 pub use auth::{hash_password, hash_token, new_secret};
 pub use batches::BatchView;
-pub use error::FieldError;
+pub use import::{Import, LineError};
 pub use mails::{MailStory, MailView};
-pub use resources::import_line;
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {
@@ -51,6 +51,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(orders::router())
         .merge(passes::router())
         .merge(resources::router())
+        .merge(import::router())
         .merge(mails::router())
         .merge(webhooks::router())
         .merge(health::router())

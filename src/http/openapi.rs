@@ -8,12 +8,16 @@ use axum::{
     response::{Html, IntoResponse},
     routing::get,
 };
+use serde_json::{Value, json};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
 use crate::app::App;
+
+pub(super) mod documents;
+mod refusals;
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -47,7 +51,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::resources::put,
         super::resources::remove,
         super::resources::preview,
-        super::resources::import,
+        super::import::import,
         super::mails::list,
         super::mails::show,
         super::mails::cancel,
@@ -84,8 +88,25 @@ impl Modify for Credentials {
     }
 }
 
-static DOCUMENT: LazyLock<String> =
-    LazyLock::new(|| Api::openapi().to_json().unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut document =
+        serde_json::to_value(Api::openapi()).unwrap_or_else(|error| json!({"error": error.to_string()}));
+    documents::expand(&mut document);
+    refusals::add(&mut document);
+    name_operations(&mut document);
+    document.to_string()
+});
+
+/// Handlers are named within their file, operations within the document.
+fn name_operations(document: &mut Value) {
+    let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    for operation in
+        items.flat_map(|item| item.as_object_mut().into_iter().flat_map(|item| item.values_mut()))
+    {
+        let name = format!("{} {}", operation["tags"][0], operation["operationId"]);
+        operation["operationId"] = name.replace('"', "").replace([' ', '-'], "_").into();
+    }
+}
 
 async fn document() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
@@ -102,8 +123,6 @@ async fn script() -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
@@ -116,5 +135,36 @@ mod tests {
         }
         assert!(schemas["CartSubscription"]["properties"]["cart_link"].is_object());
         assert!(schemas["Subscription"]["properties"]["recurring"].is_object());
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        let items = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values());
+        let names: Vec<_> = items.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+        assert!(
+            different.contains(&"abandoned_carts_list") && different.contains(&"resources_brands_put"),
+            "{names:?}"
+        );
+    }
+
+    #[test]
+    fn every_kind_has_paths_and_a_schema_of_its_own() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        for &kind in crate::shop::ResourceKind::ALL {
+            let item = &document["paths"][format!("/api/v1/{kind}/{{id}}")];
+            let schema = &item["put"]["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+            let name = schema.as_str().unwrap().rsplit('/').next().unwrap();
+            let schema = &document["components"]["schemas"][name];
+            assert_eq!(schema["additionalProperties"], false, "{kind}: {schema}");
+            assert!(schema["properties"]["id"].is_object(), "{kind}");
+        }
+        assert!(!DOCUMENT.contains("{kind}"));
     }
 }

@@ -67,7 +67,6 @@ pub(super) struct EmailView {
     #[schema(value_type = String, format = DateTime)]
     create_date: Timestamp,
     /// Where the mail is on its way.
-    #[schema(value_type = String, example = "queued")]
     status: MailState,
 }
 
@@ -133,8 +132,7 @@ impl Found {
 }
 
 #[utoipa::path(get, path = "/ordersv2/{id}", tag = "orders", params(("id" = String, Path)),
-    responses((status = 200, body = OrderView),
-        (status = "4XX", description = "`{error: {code, message}}`; 404 is `order_not_found`")))]
+    responses((status = 200, body = OrderView)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -89,8 +89,8 @@ pub(super) fn link_to(app: &App, pass: &str) -> String {
 /// Shows a pass to whoever has its link.
 #[utoipa::path(get, path = "/passes/{id}", tag = "mailing", security(()),
     params(("id" = String, Path, description = "The secret id, from `link_to_pass`")),
-    responses((status = 200, content_type = "text/html", description = "The coupon or store card, with a QR code, in the member's language"),
-        (status = 404, content_type = "text/html", description = "There is no such pass, or what it was of is gone")))]
+    responses((status = 200, body = String, content_type = "text/html", description = "The coupon or store card, with a QR code, in the member's language"),
+        (status = 404, body = String, content_type = "text/html", description = "There is no such pass, or what it was of is gone")))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Preferred(language): Preferred,

@@ -1,55 +1,38 @@
-//! Postroom's own API for what merchants' systems tell it: one document per thing, and many at once.
+//! Postroom's own API for what merchants' systems tell it: one document per thing. `import` takes many at once.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{Path, Request, State},
-    http::{StatusCode, header},
+    extract::{Path, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::{
     auth::Caller,
-    body::{self, JsonBody},
-    documents::Document,
-    error::{FieldError, Page, Refusal},
+    body::JsonBody,
+    documents,
+    error::{Page, Refusal},
     mailing::document,
+    openapi::documents::Document,
     page::{PageQuery, QueryOf},
 };
 use crate::{
     app::App,
-    render::{self, RenderLimits},
-    shop::{
-        Ability, ResourceKind, TemplateSource, TemplateVersion,
-        cart::AbandonedCart,
-        mailing::{Brand, Member, Template},
-        order::{Order, StoreSettings},
-        pass::Voucher,
-        subscription::Subscription,
-    },
-    store::{NewTemplateVersion, ResourceRow, Stored},
+    shop::{Ability, ResourceKind, TemplateVersion},
+    store::{ResourceRow, Stored},
 };
-
-/// The most faults that an import names.
-const NAMED_FAULTS: usize = 1_000;
-/// How many documents of an import are stored in one transaction.
-const IMPORT_CHUNK: usize = 500;
-/// The longest id, in characters.
-const LONGEST_ID: usize = 255;
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/{kind}", get(list))
         .route("/api/v1/{kind}/{id}", get(show).put(put).delete(remove))
         .route("/api/v1/templates/{id}/preview", post(preview))
-        .route("/api/v1/import", post(import))
 }
 
 /// Kinds that can be told; a path with another word does not exist.
@@ -61,7 +44,7 @@ fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
 }
 
 #[utoipa::path(get, path = "/api/v1/{kind}", tag = "resources", params(("kind" = String, Path), PageQuery),
-    responses((status = 200, body = Page<Document>), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Page<Document>)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -80,7 +63,7 @@ pub(super) async fn list(
 
 #[utoipa::path(get, path = "/api/v1/{kind}/{id}", tag = "resources",
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = Document), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Document)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -94,7 +77,7 @@ pub(super) async fn show(
 
 #[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Document,
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = Document), (status = 201, body = Document), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = Document), (status = 201, body = Document)))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -106,7 +89,7 @@ pub(super) async fn put(
     let given = body.parse()?;
     let limits = app.config.render.clone();
     // A hostile template can take a second to check.
-    let row = tokio::task::spawn_blocking(move || check(kind, &id, given, &limits))
+    let row = tokio::task::spawn_blocking(move || documents::check(kind, &id, given, &limits))
         .await
         .map_err(|_| Refusal::unavailable())?
         .map_err(Refusal::invalid)?;
@@ -121,7 +104,7 @@ pub(super) async fn put(
 
 #[utoipa::path(delete, path = "/api/v1/{kind}/{id}", tag = "resources",
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 204), (status = "4XX", description = "problem+json")))]
+    responses((status = 204)))]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -150,99 +133,6 @@ async fn check_brand(app: &App, caller: &Caller, row: &ResourceRow) -> Result<()
     }
 }
 
-/// Checks a document and makes it ready to be stored.
-pub(super) fn check(
-    kind: ResourceKind,
-    id: &str,
-    mut given: Map<String, Value>,
-    limits: &RenderLimits,
-) -> Result<ResourceRow, Vec<FieldError>> {
-    if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
-        let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
-        return Err(vec![FieldError { path: "id".to_owned(), message }]);
-    }
-    // What `GET` shows can be put back as it is.
-    if given.get("id").is_some_and(|given| given == id) {
-        given.remove("id");
-    }
-    match kind {
-        ResourceKind::Members => typed::<Member>(given)
-            .and_then(|member| row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)),
-        ResourceKind::Templates => typed::<Template>(given).and_then(|template| {
-            let version = version_of(id, &template, limits)?;
-            row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
-        }),
-        ResourceKind::Subscriptions => {
-            typed::<Subscription>(given).and_then(|subscription| row(kind, id, None, None, &subscription))
-        }
-        ResourceKind::AbandonedCarts => typed::<AbandonedCart>(given).and_then(|cart| {
-            let row = row(kind, id, None, None, &cart)?;
-            Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
-        }),
-        ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
-            .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
-        ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
-        ResourceKind::Stores => {
-            typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
-        }
-        _ => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
-    }
-}
-
-fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
-    serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-        let path = body::readable(&error.path().to_string());
-        vec![FieldError { path, message: error.inner().to_string() }]
-    })
-}
-
-fn row(
-    kind: ResourceKind,
-    id: &str,
-    brand_id: Option<String>,
-    version: Option<NewTemplateVersion>,
-    document: &impl Serialize,
-) -> Result<ResourceRow, Vec<FieldError>> {
-    let body = serde_json::value::to_raw_value(document)
-        .map_err(|error| vec![FieldError { path: String::new(), message: error.to_string() }])?;
-    Ok(ResourceRow { kind, id: id.to_owned(), brand_id, status: None, version, body })
-}
-
-fn version_of(
-    id: &str,
-    template: &Template,
-    limits: &RenderLimits,
-) -> Result<NewTemplateVersion, Vec<FieldError>> {
-    let source = TemplateSource {
-        subject: template.subject.clone(),
-        html: template.html.clone(),
-        text: template.text.clone(),
-    };
-    let checked = render::check(&source, limits)
-        .map_err(|faults| faults.into_iter().map(FieldError::from).collect::<Vec<_>>())?;
-    Ok(NewTemplateVersion {
-        id: Uuid::now_v7().to_string(),
-        template: id.to_owned(),
-        source: checked.source,
-        tags: checked.tags,
-        sender: template.sender.clone().map(Into::into),
-        class: template.class,
-        on_crash: template.on_crash,
-        language: template.language.as_ref().map(|language| language.as_str().to_owned()),
-    })
-}
-
-impl From<render::TemplateFault> for FieldError {
-    fn from(fault: render::TemplateFault) -> Self {
-        let place = match (fault.line, fault.column) {
-            (Some(line), Some(column)) => format!("line {line} column {column}: "),
-            (Some(line), None) => format!("line {line}: "),
-            _ => String::new(),
-        };
-        Self { path: fault.part.to_string(), message: format!("{place}{}", fault.message) }
-    }
-}
-
 /// What to fill a template with.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -265,7 +155,7 @@ pub(super) struct PreviewAnswer {
 
 #[utoipa::path(post, path = "/api/v1/templates/{id}/preview", tag = "resources", request_body = PreviewRequest,
     params(("id" = String, Path)),
-    responses((status = 200, body = PreviewAnswer), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = PreviewAnswer)))]
 pub(super) async fn preview(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -290,144 +180,4 @@ async fn newest_version(app: &App, caller: &Caller, id: &str) -> Result<Arc<Temp
     let version = stored.and_then(|stored| stored.version);
     let missing = || Refusal::not_found("templates");
     app.template_version(&version.ok_or_else(missing)?).await?.ok_or_else(missing)
-}
-
-/// What came of an import.
-#[derive(Default, Serialize, ToSchema)]
-pub(super) struct ImportAnswer {
-    /// Lines that were stored.
-    accepted: usize,
-    /// Lines that were not.
-    refused: usize,
-    /// The first faults.
-    errors: Vec<LineError>,
-}
-
-/// What is wrong with a line of an import.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LineError {
-    /// The line, from 1.
-    line: usize,
-    /// Where in the line's object.
-    path: String,
-    /// What is wrong.
-    message: String,
-}
-
-#[utoipa::path(post, path = "/api/v1/import", tag = "resources",
-    request_body(content = String, content_type = "application/x-ndjson"),
-    responses((status = 200, body = ImportAnswer), (status = "4XX", description = "problem+json")))]
-pub(super) async fn import(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Json<ImportAnswer>, Refusal> {
-    caller.may(Ability::ResourcesWrite)?;
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
-    if !content_type.is_some_and(|value| value.starts_with(b"application/x-ndjson")) {
-        let message = "The body must be application/x-ndjson.";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-    }
-    let body = body::read(request, &()).await?;
-    import_lines(&app, &caller, &body).await.map(Json)
-}
-
-async fn import_lines(app: &App, caller: &Caller, body: &Bytes) -> Result<ImportAnswer, Refusal> {
-    let mut answer = ImportAnswer::default();
-    let mut brands = Brands::default();
-    let mut chunk = Vec::with_capacity(IMPORT_CHUNK);
-    let lines = body.split(|&byte| byte == b'\n').enumerate();
-    for (index, line) in lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace)) {
-        match import_line(line, &app.config.render) {
-            Ok((_, row)) => match brands.check(app, caller, &row, &chunk).await? {
-                Ok(()) => chunk.push(row),
-                Err(fault) => answer.refuse(index + 1, vec![fault]),
-            },
-            Err(faults) => answer.refuse(index + 1, faults),
-        }
-        if chunk.len() == IMPORT_CHUNK {
-            answer.accept(app, caller, &mut chunk).await?;
-        }
-    }
-    answer.accept(app, caller, &mut chunk).await?;
-    Ok(answer)
-}
-
-/// Reads one line of an import: the merchant where it names one, and the document.
-///
-/// # Errors
-/// What is wrong with the line.
-pub fn import_line(
-    line: &[u8],
-    limits: &RenderLimits,
-) -> Result<(Option<String>, ResourceRow), Vec<FieldError>> {
-    let mut given: Map<String, Value> =
-        body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {
-            [] => vec![FieldError { path: String::new(), message: "is not a JSON object".to_owned() }],
-            errors => errors.to_vec(),
-        })?;
-    let mut take = |field: &str| match given.remove(field) {
-        Some(Value::String(text)) => Ok(text),
-        _ => Err(vec![FieldError { path: field.to_owned(), message: "must be a string".to_owned() }]),
-    };
-    let (kind, id) = (take("kind")?, take("id")?);
-    let merchant = take("merchant").ok();
-    let kind = kind_of(&kind).map_err(|_| {
-        vec![FieldError { path: "kind".to_owned(), message: "is not a kind that can be told".to_owned() }]
-    })?;
-    check(kind, &id, given, limits).map(|row| (merchant, row))
-}
-
-/// The brands that an import has met, so that 100,000 members do not ask for theirs 100,000 times.
-#[derive(Default)]
-struct Brands {
-    known: std::collections::HashSet<String>,
-}
-
-impl Brands {
-    async fn check(
-        &mut self,
-        app: &App,
-        caller: &Caller,
-        row: &ResourceRow,
-        chunk: &[ResourceRow],
-    ) -> Result<Result<(), FieldError>, Refusal> {
-        let Some(brand) = &row.brand_id else { return Ok(Ok(())) };
-        let waits = |other: &ResourceRow| other.kind == ResourceKind::Brands && other.id == *brand;
-        if self.known.contains(brand) || chunk.iter().any(waits) {
-            return Ok(Ok(()));
-        }
-        if app.store.resource(&caller.merchant.id, ResourceKind::Brands, brand).await?.is_none() {
-            let message = "names no brand of this merchant".to_owned();
-            return Ok(Err(FieldError { path: "brand_id".to_owned(), message }));
-        }
-        self.known.insert(brand.clone());
-        Ok(Ok(()))
-    }
-}
-
-impl ImportAnswer {
-    fn refuse(&mut self, line: usize, faults: Vec<FieldError>) {
-        self.refused += 1;
-        let room = NAMED_FAULTS.saturating_sub(self.errors.len());
-        self.errors.extend(faults.into_iter().take(room).map(|FieldError { path, message }| LineError {
-            line,
-            path,
-            message,
-        }));
-    }
-
-    async fn accept(
-        &mut self,
-        app: &App,
-        caller: &Caller,
-        chunk: &mut Vec<ResourceRow>,
-    ) -> Result<(), Refusal> {
-        if !chunk.is_empty() {
-            app.store.put_resources(&caller.merchant.id, chunk).await?;
-            self.accepted += chunk.len();
-            chunk.clear();
-        }
-        Ok(())
-    }
 }

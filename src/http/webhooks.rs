@@ -51,14 +51,14 @@ pub(super) fn router() -> Router<Arc<App>> {
 }
 
 #[utoipa::path(get, path = "/webhooks/events", tag = "webhooks",
-    responses((status = 200, body = Success<Vec<EventView>>), (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<Vec<EventView>>)))]
 pub(super) async fn list_events(caller: Caller) -> Result<Json<Success<Vec<EventView>>>, Refusal> {
     caller.may(Ability::WebhooksManage)?;
     Ok(Success::of(EventKind::ALL.iter().copied().map(EventView::of).collect()))
 }
 
 #[utoipa::path(get, path = "/webhooks", tag = "webhooks",
-    responses((status = 200, body = Success<Vec<EndpointView>>), (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<Vec<EndpointView>>)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -110,7 +110,7 @@ impl EndpointRequest {
 }
 
 #[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = EndpointRequest,
-    responses((status = 201, body = Success<EndpointView>), (status = "4XX", description = "`{status, message, errors?}`")))]
+    responses((status = 201, body = Success<EndpointView>)))]
 pub(super) async fn register(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -149,7 +149,7 @@ pub(super) async fn register(
 
 #[utoipa::path(put, path = "/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)),
     request_body(content = EndpointRequest, description = "what is not given stays as it is"),
-    responses((status = 200, body = Success<EndpointView>), (status = "4XX", description = "`{status, message, errors?}`")))]
+    responses((status = 200, body = Success<EndpointView>)))]
 pub(super) async fn change(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -164,7 +164,7 @@ pub(super) async fn change(
 }
 
 #[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)),
-    responses((status = 200, body = Success<DeletedView>), (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<DeletedView>)))]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -179,8 +179,7 @@ pub(super) async fn remove(
 }
 
 #[utoipa::path(post, path = "/webhooks/{id}/refresh-secret", tag = "webhooks", params(("id" = String, Path)),
-    responses((status = 200, body = Success<EndpointView>, description = "both secrets sign for 24 hours"),
-        (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<EndpointView>, description = "both secrets sign for 24 hours")))]
 pub(super) async fn refresh_secret(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -208,7 +207,7 @@ pub(super) struct SignatureRequest {
 }
 
 #[utoipa::path(post, path = "/webhooks/verify-signature", tag = "webhooks", request_body = SignatureRequest,
-    responses((status = 200, body = Success<ValidView>), (status = "4XX", description = "`{status, message, errors?}`")))]
+    responses((status = 200, body = Success<ValidView>)))]
 pub(super) async fn verify_signature(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -19,7 +19,7 @@ const DISCOUNT_DECIMALS: usize = 4;
 
 closed_set! {
     /// What became of a cart.
-    #[derive(Default, ToSchema)]
+    #[derive(Default)]
     CartStatus {
         /// Left behind.
         #[default]

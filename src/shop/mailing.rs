@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{Line, TemplateClass, TemplateVersion, full_name};
 use crate::mail::{Address, CrashPolicy, Mailbox};
@@ -23,13 +24,15 @@ pub const RESERVED_TAGS: [&str; 8] = [
 const NOT_OVERRIDABLE: [&str; 2] = ["email", "unsubscribe_link"];
 
 /// A sender as merchants write it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sender {
     /// The name that mail programs show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub name: Option<Line>,
     /// The address.
+    #[schema(value_type = String, format = "email")]
     pub email: Address,
 }
 
@@ -40,28 +43,33 @@ impl From<Sender> for Mailbox {
 }
 
 /// A brand of a merchant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Brand {
     /// The name that shoppers know.
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub name: Line,
     /// The `From` of its mails.
     pub sender: Sender,
     /// The `Reply-To` of its mails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "email")]
     pub reply_to: Option<Address>,
     /// The language of its members, where they have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
     pub language: Option<Line<35>>,
 }
 
 /// A template as merchants write it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
     /// The brand it belongs to.
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub brand_id: Line,
     /// Its title, for people.
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub title: Line,
     /// The `Subject`, handlebars.
     pub subject: String,
@@ -75,6 +83,7 @@ pub struct Template {
     pub sender: Option<Sender>,
     /// The language it is written in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
     pub language: Option<Line<35>>,
     /// What it is for.
     #[serde(default = "transactional")]
@@ -93,24 +102,30 @@ const fn resend() -> CrashPolicy {
 }
 
 /// A member of a brand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// The brand it belongs to.
+    #[schema(value_type = String, min_length = 1, max_length = 255)]
     pub brand_id: Line,
     /// Where its mails go.
+    #[schema(value_type = String, format = "email")]
     pub email: Address,
     /// The first name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub first_name: Option<Line>,
     /// The last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub last_name: Option<Line>,
     /// The language of its mails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
     pub language: Option<Line<35>>,
     /// Values for custom placeholders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
     pub tags: BTreeMap<String, Value>,
 }
 

@@ -12,7 +12,6 @@ const MEXICO: &str = "MX";
 
 closed_set! {
     /// How far a subscription has come.
-    #[derive(ToSchema)]
     SubscriptionState {
         /// Being put together.
         Draft = "draft",

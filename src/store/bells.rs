@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock,
-    mail::{BatchId, CrashPolicy, Lane, MailEvent, MailId, MailState, MerchantId, Outcome},
+    mail::{BatchId, CrashPolicy, Lane, MailEvent, MailId, MailState, MerchantId, Outcome, WorkerId},
 };
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
@@ -41,8 +41,8 @@ static DUE: Sql = Sql::new(
 static LOST: Sql = Sql::new(
     "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id FROM mails
      WHERE ring_at IS NOT NULL AND state = 'sending'
-        AND worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1)
-     LIMIT $2 {skip_locked}",
+        AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
+     ORDER BY worker = $3 LIMIT $2 {skip_locked}",
 );
 
 static FREE: Sql = Sql::new(
@@ -107,24 +107,35 @@ impl Store {
             .doing("ring for all waiting mails")
     }
 
-    /// Takes mails from workers that have been silent for `silence`, or are not known at all: each is queued again or
-    /// held, as its template's policy says. Returns those to ring for.
+    /// Takes mails from workers that have been silent for `silence`, or are not known at all, and from the worker `own`
+    /// those that it is not at work on: the answer to its claim was lost, or its job ended early. Each is queued again
+    /// or held, as its template's policy says. Returns those to ring for.
     ///
     /// # Errors
     /// When the database cannot commit it.
-    pub async fn take_from_dead_workers(&self, silence: Duration) -> Result<Vec<Ringing>, StoreError> {
+    pub async fn take_lost_mails(
+        &self,
+        silence: Duration,
+        own: WorkerId,
+        is_at_work_on: impl Fn(MailId) -> bool + Send + Sync,
+    ) -> Result<Vec<Ringing>, StoreError> {
         let now = clock::now();
         let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
         let rows = sqlx::query(LOST.on(self.dialect))
             .bind((now - silence).millis())
             .bind(ROUND)
+            .bind(own.to_string())
             .fetch_all(&mut *transaction)
             .await
-            .doing("find mails of dead workers")?;
-        let mut lost = rows
-            .iter()
-            .map(|row| read_lost(&Columns { table: "mails", row }, now.millis()))
-            .collect::<Result<Vec<_>, _>>()?;
+            .doing("find lost mails")?;
+        let mut lost = Vec::new();
+        for row in &rows {
+            let columns = Columns { table: "mails", row };
+            // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
+            if columns.parsed::<WorkerId>("worker")? != own || !is_at_work_on(columns.parsed("id")?) {
+                lost.push(read_lost(&columns, now.millis())?);
+            }
+        }
         if !lost.is_empty() {
             let json = to_json(&lost);
             for statement in [&FREE, &LOST_ATTEMPTS] {
@@ -132,7 +143,7 @@ impl Store {
                     .bind(&json)
                     .execute(&mut *transaction)
                     .await
-                    .doing("free mails of dead workers")?;
+                    .doing("free lost mails")?;
             }
             let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
             batches::follow(self.dialect, &mut transaction, &moves).await?;

@@ -54,7 +54,7 @@ pub use webhooks::{
 pub use workers::WorkerRecord;
 
 #[cfg(test)]
-pub(crate) use webhooks::tests as webhooks_tests;
+pub(crate) use webhooks::fixture as webhooks_fixture;
 
 use dialect::Dialect;
 use group_commit::GroupCommit;

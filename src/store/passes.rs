@@ -92,9 +92,6 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn pass(&self, id: &str) -> Result<Option<Pass>, StoreError> {
-        if id.contains('\0') {
-            return Ok(None); // not a text to Postgres
-        }
         let row = sqlx::query(
             "SELECT merchant_id, coupon_id, storecard_id, member_id, identifier FROM passes WHERE id = $1",
         )

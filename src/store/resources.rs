@@ -132,9 +132,6 @@ impl Store {
         kind: ResourceKind,
         id: &str,
     ) -> Result<Option<Stored>, StoreError> {
-        if id.contains('\0') {
-            return Ok(None); // not a text to Postgres
-        }
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3"
         )))

@@ -9,7 +9,9 @@ mod ringing;
 mod settle;
 
 #[cfg(test)]
-pub(crate) mod tests;
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
 
 pub use claim::{Callback, CallbackClaim, Destination};
 pub use deliveries::{DeliveryAttempt, DeliveryRecord, Replayed};

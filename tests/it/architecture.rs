@@ -73,15 +73,22 @@ fn collect(folder: &Path, found: &mut Vec<Source>) {
     }
 }
 
-/// Whether the module is there only for tests: its parent says so.
+/// Whether the module is there only for tests: its parent says so, by name or by path.
 fn is_test(path: &Path, name: &str) -> bool {
+    let declared = |text: &str| {
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        lines.split(|line| *line == "#[cfg(test)]").skip(1).any(|after| {
+            let declaration: Vec<_> = after.iter().take_while(|line| line.starts_with("#[path")).collect();
+            let module = after.get(declaration.len()).copied().unwrap_or_default();
+            let is_named =
+                module.strip_suffix(';').is_some_and(|module| module.ends_with(&format!("mod {name}")));
+            is_named || declaration.iter().any(|path| path.contains(&format!("\"{name}.rs\"")))
+        })
+    };
     let folder = path.parent().unwrap();
-    let parents = [folder.join("mod.rs"), folder.with_extension("rs")];
-    parents.iter().filter_map(|parent| fs::read_to_string(parent).ok()).any(|parent| {
-        [format!("#[cfg(test)]\nmod {name};"), format!("#[cfg(test)]\npub(crate) mod {name};")]
-            .iter()
-            .any(|declaration| parent.contains(declaration))
-    })
+    let siblings = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let parents = siblings.chain([folder.with_extension("rs")]).filter(|parent| parent != path);
+    parents.filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| declared(&text))
 }
 
 fn module_of(path: &Path) -> String {

@@ -123,7 +123,6 @@ on_both! {
         assert_eq!(record(vec![pass("p", None), pass("q", None)]).await.as_deref(), Some("2"));
         assert_eq!(record(vec![pass("p", Some("3"))]).await.as_deref(), Some("3"));
         assert_eq!(store.pass("none").await.unwrap(), None);
-        assert_eq!(store.pass("a\0b").await.unwrap(), None);
     }
 
     async fn the_template_named_first_goes_before_the_second(backends: Backends) {

@@ -123,7 +123,10 @@ on_both! {
         let commands = backends.command_line();
         commands.run(&["migrate"]).expect(0);
         let create = ["merchant", "create", "tea", "--name", "Tea", "--country", "de", "--json"];
-        assert_eq!(commands.run(&create).expect(0).json(), json!({"id": "tea", "name": "Tea", "country": "DE"}));
+        let mut made = commands.run(&create).expect(0).json();
+        let secret = made.as_object_mut().unwrap().remove("secret").unwrap();
+        assert!(secret.as_str().unwrap().starts_with("whsec_"));
+        assert_eq!(made, json!({"id": "tea", "name": "Tea", "country": "DE"}));
         assert!(commands.run(&create).expect(1).err.contains("exists already"));
 
         let account = ["account", "create", "--merchant", "tea", "--username", "ann", "--json"];

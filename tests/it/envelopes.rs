@@ -108,8 +108,8 @@ on_both! {
             let answer = write(&scene.shop, target, "application/json", body).await.expect(413);
             is_in_envelope(&answer, target.1);
         }
-        let import = scene.shop.post_text("/api/v1/import", "application/x-ndjson", large).await.expect(413);
-        is_in_envelope(&import, "/api/v1/import");
+        // An import has as many lines as there are; only a line can be too long.
+        scene.shop.post_text("/api/v1/import", "application/x-ndjson", large).await.expect(200);
     }
 
     async fn an_unknown_path_is_answered_404(backends: Backends) {

@@ -103,6 +103,28 @@ async fn what_was_accepted_before_postgres_went_away_is_sent_when_it_is_back() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_relay_said_while_postgres_was_away_is_not_forgotten() {
+    let mut cluster = Cluster::start();
+    let backends = Backends::on(cluster.new_database().await).await.with("worker.silence", "5m");
+    let scene = Scene::open(backends).await;
+    let id = scene.shop.send_to("slow-500@example.net").await;
+    scene.shop.wait_until(&id, "sending").await;
+    cluster.stop_server();
+    assert!(scene.sink.wait_for(1, Duration::from_secs(5)).await, "the attempt goes on");
+    // Longer than a statement waits for the database.
+    within(Duration::from_secs(20), "the database fails the worker", async || {
+        scene.daemon.log().iter().any(|line| line["mail"] == *id && line["level"] == "WARN")
+    })
+    .await;
+
+    cluster.start_server();
+    eventually("the daemon is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    let story = scene.shop.wait_until(&id, "sent").await;
+    assert_eq!(story["attempts"].as_array().unwrap().len(), 1);
+    assert_eq!(scene.sink.count(), 1);
+}
+
 on_both! {
     async fn without_a_route_mails_wait_and_readiness_says_so(backends: Backends) {
         let mut backends = backends;

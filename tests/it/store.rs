@@ -11,8 +11,8 @@ use postroom::{
     },
     shop::{ResourceKind, TemplateClass, TemplateSource},
     store::{
-        Claim, Guard, NewMerchant, NewTemplateVersion, Recorded, Recording, ResourceRow, Settled, Settlement,
-        Store,
+        Claim, Guard, NewMerchant, NewTemplateVersion, Recorded, Recording, ResourceRow, Ringing, Settled,
+        Settlement, Store,
     },
 };
 use serde_json::value::to_raw_value;
@@ -106,6 +106,11 @@ fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
     Settlement::new(mail, worker, clock::now(), reply, Verdict::Sent)
 }
 
+/// Takes mails from dead workers, as a process does that works on none itself.
+async fn take_from_dead_workers(store: &Store, silence: Duration) -> Vec<Ringing> {
+    store.take_lost_mails(silence, WorkerId::new(), |_| false).await.unwrap()
+}
+
 async fn state(store: &Store, mail: MailId) -> MailState {
     store.mail(None, mail).await.unwrap().unwrap().state
 }
@@ -151,10 +156,10 @@ on_both! {
             let id = record(&store, NewMail { on_crash: policy, ..new_mail() }).await;
             let worker = worker(&store).await;
             let mail = claim(&store, id, worker).await;
-            assert!(store.take_from_dead_workers(SILENCE).await.unwrap().is_empty(), "it is alive");
+            assert!(take_from_dead_workers(&store, SILENCE).await.is_empty(), "it is alive");
 
             // Silent for no time at all is silent for too long.
-            let rung = store.take_from_dead_workers(Duration::ZERO).await.unwrap();
+            let rung = take_from_dead_workers(&store, Duration::ZERO).await;
             assert_eq!(rung.len(), usize::from(policy == CrashPolicy::Resend));
             assert_eq!(state(&store, id).await, then);
             assert_eq!(store.settle_mail(accepted(&mail, worker)).await.unwrap(), Settled::TooLate);
@@ -169,7 +174,7 @@ on_both! {
         let store = open(&backends).await;
         let (id, slow) = (record(&store, new_mail()).await, worker(&store).await);
         let first = claim(&store, id, slow).await;
-        store.take_from_dead_workers(Duration::ZERO).await.unwrap();
+        take_from_dead_workers(&store, Duration::ZERO).await;
         let second = claim(&store, id, slow).await;
         assert_eq!(second.attempt, 2);
         assert_eq!(store.settle_mail(accepted(&first, slow)).await.unwrap(), Settled::TooLate);
@@ -181,7 +186,22 @@ on_both! {
         let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
         claim(&store, id, worker).await;
         store.sign_off(worker).await.unwrap();
-        assert_eq!(store.take_from_dead_workers(SILENCE).await.unwrap().len(), 1);
+        assert_eq!(take_from_dead_workers(&store, SILENCE).await.len(), 1);
+    }
+
+    async fn a_mail_that_its_living_worker_forgot_is_freed(backends: Backends) {
+        let store = open(&backends).await;
+        let (forgetful, other) = (worker(&store).await, worker(&store).await);
+        let (at_work, forgotten) = (record(&store, new_mail()).await, record(&store, new_mail()).await);
+        for mail in [at_work, forgotten] {
+            claim(&store, mail, forgetful).await;
+        }
+        let taken = async |by| store.take_lost_mails(SILENCE, by, |mail| mail == at_work).await.unwrap();
+        assert!(taken(other).await.is_empty(), "only the worker itself knows what it works on");
+        let freed: Vec<_> = taken(forgetful).await.into_iter().map(|ringing| ringing.mail).collect();
+        assert_eq!(freed, [forgotten]);
+        assert_eq!(state(&store, at_work).await, MailState::Sending);
+        assert_eq!(claim(&store, forgotten, other).await.attempt, 2);
     }
 
     async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{CartErrors, fault, find, invalid};
+use super::{fault, find, invalid};
 use crate::{
     app::App,
     clock,
@@ -88,10 +88,9 @@ pub(in crate::http) struct ReminderSent {
         ("Accept-Language" = Option<String>, Header, description = "The language of the answer's message"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same request made again gets the first answer again")),
     responses((status = 200, body = ReminderAnswer, description = "The mail is recorded"),
-        (status = 404, body = CartErrors, description = "No such cart"),
-        (status = 422, body = CartErrors, description = "Something in the body is not allowed, or the cart was recovered or has no address"),
-        (status = "4XX", body = CartErrors, description = "Anything else that is wrong with the request"),
-        (status = 503, body = CartErrors, description = "Nothing was recorded; try again after `Retry-After`")))]
+        (status = 404, description = "No such cart"),
+        (status = 422, description = "Something in the body is not allowed, or the cart was recovered or has no address"),
+        (status = 503, description = "Nothing was recorded; try again after `Retry-After`")))]
 pub(in crate::http) async fn remind(
     State(app): State<Arc<App>>,
     caller: Caller,

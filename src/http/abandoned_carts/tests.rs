@@ -164,7 +164,9 @@ async fn a_cart_that_cannot_be_reminded_of_is_refused() {
     let test = TestApp::start("DE").await;
     let unknown = || (404, json!({"status": "error", "message": "Abandoned cart not found"}));
     assert_eq!(remind(&test, "2", &reminder()).await, unknown());
-    assert_eq!(remind(&test, "a%00b", &reminder()).await, unknown());
+    let no_text = "The path and the query must not contain the character U+0000.";
+    let no_text = (400, json!({"status": "error", "message": no_text}));
+    assert_eq!(remind(&test, "a%00b", &reminder()).await, no_text);
     assert_eq!(test.get("/abandoned-carts/2").await.whole(), unknown());
     let mut recovered = cart();
     recovered["status"] = json!("recovered");
@@ -375,7 +377,7 @@ async fn the_same_reminder_made_again_sends_nothing_more() {
     assert_eq!((first.whole(), again.whole()), (sent("Reminder sent successfully"), first.whole()));
     assert_eq!(again.headers["idempotent-replayed"], "true");
     let other = test.request(line, &headers, "{}").await.whole();
-    let message = "This Idempotency-Key was used for another request.";
+    let message = "idempotency_key_reused: this Idempotency-Key was used for another request.";
     assert_eq!(other, (422, json!({"status": "error", "message": message})));
     assert_eq!(test.count().await, 1);
 }

@@ -104,7 +104,7 @@ impl BatchView {
 }
 
 #[utoipa::path(get, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = String, Path)),
-    responses((status = 200, body = BatchView), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = BatchView)))]
 pub(in crate::http) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -129,7 +129,7 @@ fn missing() -> Refusal {
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/pause", tag = "batches", params(("id" = String, Path)),
-    responses((status = 200, body = BatchView), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = BatchView)))]
 pub(in crate::http) async fn pause(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -142,7 +142,7 @@ pub(in crate::http) async fn pause(
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/resume", tag = "batches", params(("id" = String, Path)),
-    responses((status = 200, body = BatchView), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = BatchView)))]
 pub(in crate::http) async fn resume(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -155,7 +155,7 @@ pub(in crate::http) async fn resume(
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
-    responses((status = 200, body = BatchView), (status = "4XX", description = "problem+json")))]
+    responses((status = 200, body = BatchView)))]
 pub(in crate::http) async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,

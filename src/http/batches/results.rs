@@ -104,7 +104,7 @@ pub(in crate::http) struct ResultsQuery {
 
 #[utoipa::path(get, path = "/webhooks/mails/{batch_id}", tag = "mailing",
     params(("batch_id" = String, Path), ResultsQuery),
-    responses((status = 200, body = ResultsAnswer), (status = "4XX", description = "`{message, errors?}`")))]
+    responses((status = 200, body = ResultsAnswer)))]
 pub(in crate::http) async fn show_results(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -145,11 +145,8 @@ async fn a_page_needs_nothing_from_outside_and_gives_nothing_away() {
 #[tokio::test]
 async fn an_unknown_pass_is_a_page_in_the_readers_language() {
     let test = start().await;
-    for id in ["nonsense", "%00", "../x", "%3Cscript%3E"] {
+    for id in ["nonsense", "%C3%A4", "%3Cscript%3E"] {
         let page = test.request(&format!("GET /passes/{id}"), &["accept-language: it"], "").await;
-        if id == "../x" {
-            continue; // another path
-        }
         assert_eq!(page.status, 404, "{id}");
         assert!(
             page.text.contains("<html lang=\"it\">") && page.text.contains("Questo pass non esiste"),

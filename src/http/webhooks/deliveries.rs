@@ -67,7 +67,7 @@ impl PageNumber {
 }
 
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "webhooks", params(("id" = String, Path), PageNumber),
-    responses((status = 200, body = PageOf<DeliveryView>), (status = "4XX", description = "`{status, message, errors?}`")))]
+    responses((status = 200, body = PageOf<DeliveryView>)))]
 pub(crate) async fn list_deliveries(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -86,7 +86,7 @@ pub(crate) async fn list_deliveries(
 
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries/{delivery}", tag = "webhooks",
     params(("id" = String, Path), ("delivery" = String, Path)),
-    responses((status = 200, body = Success<DeliveryStory>), (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<DeliveryStory>)))]
 pub(crate) async fn show_delivery(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -110,7 +110,7 @@ async fn story(
 
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/replay", tag = "webhooks",
     params(("id" = String, Path), ("delivery" = String, Path)),
-    responses((status = 200, body = Success<DeliveryStory>), (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<DeliveryStory>)))]
 pub(crate) async fn replay(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -142,7 +142,7 @@ pub(crate) struct ReplayRequest {
 
 #[utoipa::path(post, path = "/webhooks/{id}/deliveries/replay", tag = "webhooks", params(("id" = String, Path)),
     request_body = ReplayRequest,
-    responses((status = 200, body = Success<ReplayedView>), (status = "4XX", description = "`{status, message, errors?}`")))]
+    responses((status = 200, body = Success<ReplayedView>)))]
 pub(crate) async fn replay_failed(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -161,8 +161,7 @@ pub(crate) async fn replay_failed(
 }
 
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "webhooks", params(("id" = String, Path)),
-    responses((status = 200, body = Success<DeliveryStory>, description = "a `webhook.test` is on its way"),
-        (status = "4XX", description = "`{status, message}`")))]
+    responses((status = 200, body = Success<DeliveryStory>, description = "a `webhook.test` is on its way")))]
 pub(crate) async fn test(
     State(app): State<Arc<App>>,
     caller: Caller,

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     http::{hash_token, new_secret, router},
     mail::MerchantId,
-    store::webhooks_tests::{SECRET, fill, tea},
+    store::webhooks_fixture::{SECRET, fill, tea},
 };
 
 struct Scene {

@@ -47,7 +47,6 @@ pub struct Order {
     #[schema(value_type = Option<String>, example = "ACTIVE")]
     pub status: Option<Line>,
     /// Where its payment is.
-    #[schema(value_type = String, example = "COMPLETED")]
     pub payment_status: PaymentStatus,
     /// How it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,19 +59,15 @@ pub struct Order {
     pub subscription: Option<Subscription>,
     /// The workflow of the mail that announces a payment: `NONE`, `PENDING`, `COMPLETED`, `FAILED`, `NOT_REQUIRED`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "NONE")]
     pub prebilling_status: Option<WorkflowState>,
     /// The workflow of the mail that confirms the order.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "COMPLETED")]
     pub email_confirmation_status: Option<WorkflowState>,
     /// The workflow of the mail that confirms a cancellation.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "NONE")]
     pub email_cancellation_status: Option<WorkflowState>,
     /// The workflow of the mail that tells of a partial refund.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "NONE")]
     pub partial_refund_email_status: Option<WorkflowState>,
 }
 

@@ -1,12 +1,13 @@
 //! What a merchant settles for one of its stores: who writes, what is not written, and from which template.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Order, OrderTemplate};
 use crate::shop::{Line, mailing::Sender};
 
 /// The settings of a store.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoreSettings {
     /// Whether shoppers are told of payments that were tried and of subscriptions that ended.
@@ -32,18 +33,21 @@ impl Default for StoreSettings {
 }
 
 /// A template for the orders that meet every condition that is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Binding {
     /// For this mail.
     pub template: OrderTemplate,
     /// Take this definition: the id of one of the merchant's templates, or a name that only the order shows.
+    #[schema(value_type = String, example = "order-confirmation.default")]
     pub template_definition_name: Line,
     /// For orders that came from here.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub source: Option<Line>,
     /// For orders whose mails look so.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub layout: Option<Line>,
     /// For subscriptions that renew by themselves, or do not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +60,7 @@ pub struct Binding {
     pub conversion: Option<bool>,
     /// For mails in this language, a language tag: `en` also takes `en-GB`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub language: Option<Line<35>>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What a worker says of a mail that it claimed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settlement {
     mail: MailId,
     merchant: MerchantId,

@@ -1,140 +1,20 @@
-//! Events, claims and settlements of deliveries on a real database; and what tests elsewhere need of the rows.
+//! Events, claims and settlements of deliveries on a real database.
 
 use std::time::Duration;
 
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    fixture::{SECRET, fill, register, settle_mail, tea},
+    *,
+};
 use crate::{
     clock,
-    mail::{
-        CrashPolicy, DeliveryId, EndpointId, Lane, MailId, Mailbox, MerchantId, NewMail, Origin, Outcome,
-        Phase, Reply, Timestamp, Verdict, WorkerId,
-    },
-    shop::{
-        CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState, TemplateClass, TemplateSource,
-        event::Topics,
-    },
-    store::{
-        Claim, DatabaseSettings, NewMerchant, NewTemplateVersion, Recording, Settlement, Store, row::Columns,
-    },
+    mail::{DeliveryId, MerchantId, Origin, Outcome, Timestamp, WorkerId},
+    shop::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState},
+    store::{DatabaseSettings, Store},
 };
-
-pub(crate) const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
-pub(crate) fn tea() -> MerchantId {
-    "tea".parse().unwrap()
-}
-
-/// A merchant with a sender and a template.
-pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
-    let sender = Mailbox { name: Some("Tea".to_owned()), email: "hi@tea.example".parse().unwrap() };
-    let new = NewMerchant {
-        id: merchant.clone(),
-        name: "Tea".to_owned(),
-        country: "DE".to_owned(),
-        language: None,
-        sender: Some(sender),
-        secret: SECRET.to_owned(),
-    };
-    store.create_merchant(&new).await.unwrap();
-    let version = NewTemplateVersion {
-        id: "v1".to_owned(),
-        template: "welcome".to_owned(),
-        source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi".to_owned(), text: None },
-        tags: Vec::new(),
-        sender: None,
-        class: TemplateClass::Transactional,
-        on_crash: CrashPolicy::Resend,
-        language: None,
-    };
-    store.put_builtin_version(&version).await.unwrap();
-}
-
-/// Records a mail and settles its first attempt.
-pub(crate) async fn settle_mail(
-    store: &Store,
-    merchant: &MerchantId,
-    origin: Origin,
-    outcome: Outcome,
-) -> MailId {
-    let (id, now, worker) = (MailId::new(), clock::now(), WorkerId::new());
-    let sender = Mailbox { name: None, email: "hi@tea.example".parse().unwrap() };
-    let mail = NewMail {
-        id,
-        merchant: merchant.clone(),
-        lane: Lane::Transactional,
-        template_version: "v1".to_owned(),
-        template: "welcome".to_owned(),
-        message_id: NewMail::message_id_for(id, &sender.email),
-        sender,
-        reply_to: None,
-        recipient: Mailbox { name: None, email: "ann@example.net".parse().unwrap() },
-        values: to_raw_value(&json!({})).unwrap().into(),
-        origin,
-        on_crash: CrashPolicy::Resend,
-        recorded_at: now,
-        due_at: now,
-    };
-    store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
-    let Claim::Granted(mail) = store.claim_mail(id, worker).await.unwrap() else { panic!("not granted") };
-    let verdict = match outcome {
-        Outcome::Accepted => Verdict::Sent,
-        Outcome::Permanent => Verdict::Failed,
-        _ => Verdict::Retry(now + Duration::from_secs(600)),
-    };
-    let reply = Reply {
-        outcome,
-        code: Some(250),
-        provider_id: Some("4XyZ12".to_owned()),
-        ..Reply::silent("main", Phase::Final, "Ok: queued as 4XyZ12", Duration::from_millis(7))
-    };
-    store.settle_mail(Settlement::new(&mail, worker, now, reply, verdict)).await.unwrap();
-    id
-}
-
-pub(crate) async fn register(store: &Store, merchant: &MerchantId, url: &str, events: &[&str]) -> Endpoint {
-    let endpoint = NewEndpoint {
-        url: url.to_owned(),
-        topics: Topics::parse(events).unwrap(),
-        description: String::new(),
-        enabled: true,
-        secret: SECRET.into(),
-    };
-    match store.register_endpoint(merchant, &endpoint).await.unwrap() {
-        Registered::Now(endpoint) => *endpoint,
-        Registered::TooMany => panic!("too many"),
-    }
-}
-
-impl Store {
-    /// Lets the time come for which deliveries wait.
-    pub(crate) async fn bring_callbacks_forward(&self) {
-        let statement = "UPDATE deliveries SET due_at = $1, ring_at = $1 WHERE state = 'deferred'";
-        let now = clock::now().millis();
-        sqlx::query(statement).bind(now).execute(&self.writers).await.unwrap();
-    }
-
-    /// Lets an endpoint have failed for so long, and its old secret be that much older.
-    pub(crate) async fn let_it_be(&self, endpoint: EndpointId, ago: Duration) {
-        sqlx::query(
-            "UPDATE endpoints SET failing_since = failing_since - $2,
-                previous_secret_until = previous_secret_until - $2 WHERE id = $1",
-        )
-        .bind(endpoint.to_string())
-        .bind(i64::try_from(ago.as_millis()).unwrap())
-        .execute(&self.writers)
-        .await
-        .unwrap();
-    }
-
-    /// The bodies of all events, oldest first.
-    pub(crate) async fn event_bodies(&self) -> Vec<Value> {
-        let rows = sqlx::query("SELECT body FROM events ORDER BY id").fetch_all(&self.readers).await.unwrap();
-        rows.iter().map(|row| Columns { table: "events", row }.json("body").unwrap()).collect()
-    }
-}
 
 async fn open() -> (Store, TempDir) {
     let folder = tempfile::tempdir().unwrap();

@@ -55,8 +55,7 @@ impl Backends {
 
     /// The same with a route `main` to this catcher.
     pub fn with_route_to(self, sink: &Catcher) -> Self {
-        let route = toml::toml! { name = "main" host = "127.0.0.1" tls = "none" connections = 64 };
-        let mut route = route;
+        let mut route = toml::toml! { name = "main" host = "127.0.0.1" tls = "none" connections = 64 };
         route.insert("port".to_owned(), i64::from(sink.smtp_addr().port()).into());
         self.with("smtp.routes", vec![route])
     }
@@ -66,16 +65,6 @@ impl Backends {
         self.settings.insert(key.to_owned(), value.into());
         let lines: String = self.settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         std::fs::write(self.config(), lines).unwrap();
-    }
-
-    /// Whether a setting was changed.
-    pub fn sets(&self, key: &str) -> bool {
-        self.settings.contains_key(key)
-    }
-
-    /// Whether several processes can share these back ends.
-    pub fn are_shared(&self) -> bool {
-        self.redis.is_some()
     }
 
     /// The configuration file.

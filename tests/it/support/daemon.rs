@@ -88,6 +88,14 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The most memory that it had at any moment, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let process = self.process.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Ends it as a crash would.
     pub fn kill_9(&mut self) {
         let mut process = self.process.take().expect("it runs");

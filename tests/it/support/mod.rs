@@ -27,11 +27,11 @@ pub use answer::Answer;
 pub use backends::Backends;
 pub use command_line::{CommandLine, Ended, postroom};
 pub use daemon::Daemon;
-pub use place::own_address;
+pub use place::{mortal, own_address};
 pub use postgres::Cluster;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, send, template, welcome};
-pub use tools::{Aiosmtpd, SmtpSink, python};
+pub use tools::{Aiosmtpd, SmtpSink, python, tools};
 
 /// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.
 macro_rules! on_both {

@@ -49,11 +49,6 @@ impl Shop {
         Self { credential, ..self.clone() }
     }
 
-    /// The same merchant speaking to another daemon.
-    pub fn at(&self, daemon: &Daemon) -> Self {
-        Self { url: daemon.url(), ..self.clone() }
-    }
-
     /// Makes a token.
     pub fn new_token(&self, abilities: &str) -> String {
         let words = ["token", "create", "--merchant", &self.merchant, "--abilities", abilities, "--json"];

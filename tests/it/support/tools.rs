@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{eventually, own_address, place::mortal};
 
 /// The folder that `tests/install` fills.
-fn tools() -> PathBuf {
+pub fn tools() -> PathBuf {
     std::env::var_os("POSTROOM_TEST_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from)
 }

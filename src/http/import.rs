@@ -1,0 +1,293 @@
+//! Many documents at once, one JSON object a line: `POST /api/v1/import`, and `postroom import` on the command line.
+//!
+//! The lines are a stream: however many there are, [`Import`] holds one chunk of them, checks it away from the async
+//! threads, stores what is sound in one transaction and goes on. Lines that are not sound are named and left out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    routing::post,
+};
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{
+    auth::Caller,
+    body,
+    documents::check,
+    error::{FieldError, Refusal},
+};
+use crate::{
+    app::App,
+    mail::MerchantId,
+    render::RenderLimits,
+    shop::{Ability, ResourceKind},
+    store::{ResourceRow, StoreError},
+};
+
+/// Where imports are sent.
+pub(super) const PATH: &str = "/api/v1/import";
+/// The most faults that an answer names.
+const NAMED_FAULTS: usize = 1_000;
+/// The most lines that are checked and stored at once.
+const CHUNK: usize = 500;
+/// About how many bytes of lines are checked and stored at once.
+const CHUNK_BYTES: usize = 4 << 20;
+/// The longest line, in bytes.
+const LONGEST_LINE: usize = 2 << 20;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new().route(PATH, post(import))
+}
+
+/// What came of an import.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct ImportAnswer {
+    /// Lines that were stored.
+    accepted: usize,
+    /// Lines that were not.
+    refused: usize,
+    /// The first 1,000 faults.
+    errors: Vec<LineError>,
+}
+
+/// What is wrong with a line of an import.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineError {
+    /// The line, from 1.
+    pub line: usize,
+    /// Where in the line's object.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+#[utoipa::path(post, path = "/api/v1/import", tag = "resources",
+    request_body(content = String, content_type = "application/x-ndjson",
+        description = "Lines of at most 2 MiB, as many as there are: documents with their `kind` and `id`"),
+    responses((status = 200, body = ImportAnswer)))]
+pub(super) async fn import(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<ImportAnswer>, Refusal> {
+    caller.may(Ability::ResourcesWrite)?;
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
+    if !content_type.is_some_and(|value| value.starts_with(b"application/x-ndjson")) {
+        let message = "The body must be application/x-ndjson.";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
+    }
+    let unread = |why: &str| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why);
+    let mut import = Import::new(&app, Some(caller.merchant.id.clone()), NAMED_FAULTS);
+    let mut body = request.into_body().into_data_stream();
+    loop {
+        let coming = tokio::time::timeout(app.config.http.timeout, body.next()).await;
+        match coming.map_err(|_| unread("The body stopped coming."))? {
+            Some(bytes) => import.feed(&bytes.map_err(|_| unread("The body could not be read."))?).await?,
+            None => break,
+        }
+    }
+    import.finish().await?;
+    let Import { accepted, refused, faults: errors, .. } = import;
+    Ok(Json(ImportAnswer { accepted, refused, errors }))
+}
+
+/// An import under way.
+pub struct Import<'a> {
+    app: &'a App,
+    /// Whose documents they are; where none, each line names its merchant.
+    owner: Option<MerchantId>,
+    /// Lines that were stored.
+    pub accepted: usize,
+    /// Lines that were not.
+    pub refused: usize,
+    faults: Vec<LineError>,
+    most_faults: usize,
+    lines: usize,
+    unfinished: Vec<u8>,
+    is_too_long: bool,
+    chunk: Vec<(usize, Vec<u8>)>,
+    chunk_bytes: usize,
+    known: Known,
+}
+
+/// Merchants and brands that the import has met, so that 100,000 members do not ask for theirs 100,000 times.
+#[derive(Default)]
+struct Known {
+    merchants: HashSet<MerchantId>,
+    brands: HashSet<(MerchantId, String)>,
+}
+
+impl<'a> Import<'a> {
+    /// Begins an import; with an owner all documents are that merchant's. At most so many faults are kept at a time.
+    pub fn new(app: &'a App, owner: Option<MerchantId>, most_faults: usize) -> Self {
+        Self {
+            app,
+            owner,
+            accepted: 0,
+            refused: 0,
+            faults: Vec::new(),
+            most_faults,
+            lines: 0,
+            unfinished: Vec::new(),
+            is_too_long: false,
+            chunk: Vec::new(),
+            chunk_bytes: 0,
+            known: Known::default(),
+        }
+    }
+
+    /// Takes the next bytes, however they are cut.
+    ///
+    /// # Errors
+    /// When the database does not take what is sound; what was stored before stays.
+    pub async fn feed(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            self.extend_line(&bytes[..end]);
+            self.end_line().await?;
+            bytes = &bytes[end + 1..];
+        }
+        self.extend_line(bytes);
+        Ok(())
+    }
+
+    /// Takes what is left: a last line need not end.
+    ///
+    /// # Errors
+    /// When the database does not take what is sound; what was stored before stays.
+    pub async fn finish(&mut self) -> Result<(), StoreError> {
+        self.end_line().await?;
+        self.store().await
+    }
+
+    /// The faults found since the last call, in the order of their lines.
+    pub fn drain_faults(&mut self) -> Vec<LineError> {
+        std::mem::take(&mut self.faults)
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) {
+        if self.is_too_long || self.unfinished.len() + bytes.len() > LONGEST_LINE {
+            self.is_too_long = true;
+            self.unfinished = Vec::new();
+        } else {
+            self.unfinished.extend_from_slice(bytes);
+        }
+    }
+
+    async fn end_line(&mut self) -> Result<(), StoreError> {
+        self.lines += 1;
+        let line = std::mem::take(&mut self.unfinished);
+        if std::mem::take(&mut self.is_too_long) {
+            self.store().await?; // faults are named in the order of their lines
+            self.refuse(self.lines, vec![fault("", "is longer than 2 MiB")]);
+        } else if !line.iter().all(u8::is_ascii_whitespace) {
+            self.chunk_bytes += line.len();
+            self.chunk.push((self.lines, line));
+        }
+        if self.chunk.len() == CHUNK || self.chunk_bytes >= CHUNK_BYTES {
+            self.store().await?;
+        }
+        Ok(())
+    }
+
+    /// Checks the chunk and stores what is sound.
+    async fn store(&mut self) -> Result<(), StoreError> {
+        self.chunk_bytes = 0;
+        let (lines, limits) = (std::mem::take(&mut self.chunk), self.app.config.render.clone());
+        // A chunk of templates takes a while to check, a hostile one a second each.
+        let read = tokio::task::spawn_blocking(move || {
+            lines.into_iter().map(|(number, line)| (number, read_line(&line, &limits))).collect::<Vec<_>>()
+        });
+        let mut sound: HashMap<MerchantId, Vec<ResourceRow>> = HashMap::new();
+        for (number, line) in read.await.map_err(|_| StoreError::Closed)? {
+            let placed = match line {
+                Ok((named, row)) => {
+                    self.place(named, &row).await?.map(|merchant| (merchant, row)).map_err(|it| vec![it])
+                }
+                Err(faults) => Err(faults),
+            };
+            match placed {
+                Ok((merchant, row)) => sound.entry(merchant).or_default().push(row),
+                Err(faults) => self.refuse(number, faults),
+            }
+        }
+        for (merchant, rows) in sound {
+            self.app.store.put_resources(&merchant, &rows).await?;
+            self.accepted += rows.len();
+        }
+        Ok(())
+    }
+
+    /// Whose a document is, once that merchant and the document's brand are known to exist.
+    async fn place(
+        &mut self,
+        named: Option<String>,
+        row: &ResourceRow,
+    ) -> Result<Result<MerchantId, FieldError>, StoreError> {
+        let store = &self.app.store;
+        let merchant = match &self.owner {
+            Some(owner) => owner.clone(),
+            None => {
+                let Some(merchant) = named.and_then(|name| name.parse::<MerchantId>().ok()) else {
+                    return Ok(Err(fault("merchant", "must name a merchant")));
+                };
+                if !self.known.merchants.contains(&merchant) {
+                    if store.merchant(&merchant).await?.is_none() {
+                        return Ok(Err(fault("merchant", "names no merchant")));
+                    }
+                    self.known.merchants.insert(merchant.clone());
+                }
+                merchant
+            }
+        };
+        // A brand may stand before what belongs to it.
+        let (kind, id) = (ResourceKind::Brands, row.brand_id.as_ref());
+        if row.kind == kind {
+            self.known.brands.insert((merchant.clone(), row.id.clone()));
+        } else if let Some(brand) = id.map(|id| (merchant.clone(), id.clone()))
+            && !self.known.brands.contains(&brand)
+        {
+            if store.resource(&merchant, kind, &brand.1).await?.is_none() {
+                return Ok(Err(fault("brand_id", "names no brand of this merchant")));
+            }
+            self.known.brands.insert(brand);
+        }
+        Ok(Ok(merchant))
+    }
+
+    fn refuse(&mut self, line: usize, faults: Vec<FieldError>) {
+        self.refused += 1;
+        let room = self.most_faults.saturating_sub(self.faults.len());
+        let named = faults.into_iter().take(room);
+        self.faults.extend(named.map(|FieldError { path, message }| LineError { line, path, message }));
+    }
+}
+
+/// Reads one line: the merchant where it names one, and the document.
+fn read_line(line: &[u8], limits: &RenderLimits) -> Result<(Option<String>, ResourceRow), Vec<FieldError>> {
+    let mut given: Map<String, Value> =
+        body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {
+            [] => vec![fault("", "is not a JSON object")],
+            errors => errors.to_vec(),
+        })?;
+    let mut take = |field: &str| match given.remove(field) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(vec![fault(field, "must be a string")]),
+    };
+    let (kind, id) = (take("kind")?, take("id")?);
+    let merchant = take("merchant").ok();
+    let kind = kind.parse().map_err(|_| vec![fault("kind", "is not a kind that can be told")])?;
+    check(kind, &id, given, limits).map(|row| (merchant, row))
+}
+
+fn fault(path: &str, message: &str) -> FieldError {
+    FieldError { path: path.to_owned(), message: message.to_owned() }
+}
