@@ -3,6 +3,7 @@
 //! A bell names a job and a row, as in `send_mail:0192…`. Running a job twice is harmless: whoever cannot claim the
 //! row leaves it alone.
 
+mod fan_out_batch;
 mod prune_history;
 mod send_callback;
 mod send_mail;
@@ -16,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 
+pub use fan_out_batch::FanOutBatch;
 pub use prune_history::PruneHistory;
 pub use send_callback::SendCallback;
 pub use send_mail::SendMail;
@@ -23,9 +25,9 @@ pub use tell_of_disabled_endpoints::TellOfDisabledEndpoints;
 
 use crate::{
     app::App,
-    mail::{DeliveryId, Lane, MailId, MailState, MerchantId},
+    mail::{BatchId, DeliveryId, Lane, MailId, MailState, MerchantId},
     queue::Bell,
-    store::{Ringing, RingingDelivery},
+    store::{Ringing, RingingBatch, RingingDelivery},
     telemetry::{METRICS, metrics::JobLabels},
 };
 
@@ -78,6 +80,17 @@ pub fn bell_for_delivery(delivery: DeliveryId, merchant: MerchantId) -> Bell {
     Bell { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
 }
 
+/// The bell that wakes a worker for a batch.
+pub fn bell_for_batch(batch: BatchId, merchant: MerchantId) -> Bell {
+    Bell { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
+}
+
+impl From<RingingBatch> for Bell {
+    fn from(ringing: RingingBatch) -> Self {
+        bell_for_batch(ringing.batch, ringing.merchant)
+    }
+}
+
 impl From<RingingDelivery> for Bell {
     fn from(ringing: RingingDelivery) -> Self {
         bell_for_delivery(ringing.delivery, ringing.merchant)
@@ -95,6 +108,7 @@ pub async fn answer(app: Arc<App>, bell: Bell) {
     match bell.id.split_once(':').map(|(job, row)| (job, row.parse::<Uuid>())) {
         Some((SendMail::NAME, Ok(mail))) => run(&app, SendMail { mail: MailId(mail) }).await,
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
+        Some((FanOutBatch::NAME, Ok(batch))) => run(&app, FanOutBatch { batch: BatchId(batch) }).await,
         _ => drop_bell(&app, &bell).await,
     }
 }

@@ -1,4 +1,5 @@
-//! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled.
+//! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
+//! users that were staged for batches whose requests never ended.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -17,7 +18,8 @@ impl Job for PruneHistory {
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
-        tracing::debug!(answers, callbacks, "history pruned");
-        Ok(if answers + callbacks == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        let chunks = app.store.discard_forgotten_chunks().await?;
+        tracing::debug!(answers, callbacks, chunks, "history pruned");
+        Ok(if answers + callbacks + chunks == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

@@ -217,6 +217,11 @@ impl App {
         })
     }
 
+    /// A link to this installation, as in `passes/<id>`.
+    pub fn link_to(&self, path: &str) -> String {
+        format!("{}/{path}", self.config.http.public_url.as_str().trim_end_matches('/'))
+    }
+
     /// The most mails that a route takes.
     pub fn rate_of(&self, route: &str) -> Option<Rate> {
         self.rates.get(route).copied()

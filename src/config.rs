@@ -38,6 +38,8 @@ pub struct Config {
     pub smtp: SmtpSettings,
     /// How merchants are told.
     pub callbacks: CallbackSettings,
+    /// How large batches may be, and how much of them is in the queue.
+    pub batches: BatchSettings,
     /// How much is under way at once.
     pub worker: WorkerSettings,
     /// When mails are tried again.
@@ -58,6 +60,8 @@ pub struct HttpSettings {
     pub public_url: Url,
     /// The largest body.
     pub max_body: Size,
+    /// The largest body of all requests but batches: those are read into memory.
+    pub max_small_body: Size,
     /// The longest request.
     #[serde(with = "crate::mail::duration")]
     pub timeout: Duration,
@@ -81,6 +85,19 @@ pub struct SmtpSettings {
     pub hello_name: String,
     /// The relays, in order of preference.
     pub routes: Vec<RouteSettings>,
+}
+
+/// How large batches may be, and how much of them is in the queue.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchSettings {
+    /// The most users of one batch.
+    pub max_users: u64,
+    /// The longest request for one.
+    #[serde(with = "crate::mail::duration")]
+    pub timeout: Duration,
+    /// The most mails of one batch that wait in the queue for the first time.
+    pub window: u64,
 }
 
 /// How much is under way at once.
@@ -153,6 +170,13 @@ impl Config {
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.callbacks.timeout) {
             fault("callbacks.timeout", "must be 1s to 60s".to_owned());
+        }
+        for (key, most) in
+            [("batches.max_users", self.batches.max_users), ("batches.window", self.batches.window)]
+        {
+            if most == 0 {
+                fault(key, "must be at least 1".to_owned());
+            }
         }
         if self.database.connections == 0 {
             fault("database.connections", "must be at least 1".to_owned());

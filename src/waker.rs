@@ -34,12 +34,12 @@ pub async fn ring(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Rings for the mails and the callbacks that are due now; returns how many bells it rang.
+/// Rings for the mails, the callbacks and the batches that are due now; returns how many bells it rang.
 ///
 /// # Errors
 /// When the database or the queue is away; what was marked rings again within a minute.
 pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
-    Ok(ring_due_mails(app).await? + ring_due_deliveries(app).await?)
+    Ok(ring_due_mails(app).await? + ring_due_deliveries(app).await? + ring_due_batches(app).await?)
 }
 
 async fn ring_due_mails(app: &App) -> anyhow::Result<usize> {
@@ -68,6 +68,17 @@ async fn ring_due_deliveries(app: &App) -> anyhow::Result<usize> {
         true => Vec::new(),
         false => app.store.ring_due_deliveries(AGAIN).await?,
     };
+    let count = due.len();
+    if count > 0 {
+        app.queue.enqueue(&due.into_iter().map(Bell::from).collect::<Vec<_>>()).await?;
+        METRICS.rung.inc_by(count as u64);
+    }
+    Ok(count)
+}
+
+/// Batches are few, and a full queue is theirs to notice.
+async fn ring_due_batches(app: &App) -> anyhow::Result<usize> {
+    let due = app.store.ring_due_batches(AGAIN).await?;
     let count = due.len();
     if count > 0 {
         app.queue.enqueue(&due.into_iter().map(Bell::from).collect::<Vec<_>>()).await?;
@@ -162,6 +173,7 @@ pub async fn beat(app: Arc<App>, stop: CancellationToken) {
 }
 
 async fn ring_all_again(app: &App) -> Result<(u64, u64), StoreError> {
+    app.store.ring_all_batches_again().await?;
     Ok((app.store.ring_all_again().await?, app.store.ring_all_deliveries_again().await?))
 }
 

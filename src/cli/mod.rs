@@ -1,6 +1,7 @@
 //! The command line: one file per command. Exit status 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod account;
+mod batch;
 mod check;
 mod import;
 mod mail;
@@ -58,6 +59,9 @@ enum Command {
     /// Look at mails.
     #[command(subcommand)]
     Mail(mail::Command),
+    /// Look at batches and stop them.
+    #[command(subcommand)]
+    Batch(batch::Command),
 }
 
 /// What a command is run with.
@@ -108,6 +112,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token(command) => token::run(context, command).await,
         Command::Import(arguments) => import::run(context, arguments).await,
         Command::Mail(command) => mail::run(context, command).await,
+        Command::Batch(command) => batch::run(context, command).await,
     }
 }
 

@@ -16,22 +16,36 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        if !is_json(request.headers()) {
-            let message = "The body must be application/json.";
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-        }
+        expect_json(request.headers())?;
         read(request, state).await.map(Self)
     }
+}
+
+/// Refuses a body that does not say it is JSON.
+pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    if is_json(headers) {
+        return Ok(());
+    }
+    let message = "The body must be application/json.";
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message))
 }
 
 /// Reads a body up to the limit.
 pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(failed) if failed.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large.")
+            too_large()
         }
-        _ => Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "The body could not be read."),
+        _ => unreadable(),
     })
+}
+
+pub(super) fn too_large() -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large.")
+}
+
+pub(super) fn unreadable() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "The body could not be read.")
 }
 
 impl JsonBody {
@@ -74,7 +88,7 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
     Ok(value)
 }
 
-fn not_json(error: &serde_json::Error) -> Refusal {
+pub(super) fn not_json(error: &serde_json::Error) -> Refusal {
     let message = format!("The body is not JSON: line {} column {}.", error.line(), error.column());
     Refusal::new(StatusCode::BAD_REQUEST, "not_json", message)
 }
@@ -93,7 +107,7 @@ fn without_position(error: &serde_json::Error) -> String {
 }
 
 /// A database's text cannot hold U+0000. In JSON it can only be written as an escape.
-fn has_nul(json: &[u8]) -> bool {
+pub(super) fn has_nul(json: &[u8]) -> bool {
     let mut rest = json;
     while let Some(position) = rest.windows(6).position(|window| window == b"\\u0000") {
         let slashes = rest[..position].iter().rev().take_while(|&&byte| byte == b'\\').count();

@@ -48,6 +48,12 @@ fn is_sane(id: &[u8]) -> bool {
 /// Surrounds a request.
 pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let longest = match request.uri().path() {
+        "/mails" => app.config.batches.timeout,
+        // An import goes on for as long as it makes progress, which its handler watches.
+        import::PATH => Duration::MAX,
+        _ => app.config.http.timeout,
+    };
     let id = RequestId::of(&request);
     let family = Family::of(request.uri().path());
     let method = method_label(request.method());
@@ -56,9 +62,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(id.clone());
 
     let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
-    // An import goes on for as long as it makes progress, which its handler watches.
-    let limit = if route == import::PATH { Duration::MAX } else { app.config.http.timeout };
-    let answered = tokio::time::timeout(limit, answering).instrument(span.clone()).await;
+    let answered = tokio::time::timeout(longest, answering).instrument(span.clone()).await;
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
         Ok(Err(_panic)) => {

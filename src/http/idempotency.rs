@@ -56,6 +56,23 @@ impl Once {
         body: &[u8],
         work: impl AsyncFnOnce(Option<KeyHolder>) -> Result<Answer, Refusal>,
     ) -> Result<Response, Refusal> {
+        if self.key.is_none() {
+            return work(None).await.map(respond);
+        }
+        self.run_for(app, caller, to_hex(&Sha256::digest(body)), work).await
+    }
+
+    /// The same for a body whose SHA-256, in hex, is known.
+    ///
+    /// # Errors
+    /// As [`Once::run`].
+    pub async fn run_for(
+        self,
+        app: &App,
+        caller: &Caller,
+        fingerprint: String,
+        work: impl AsyncFnOnce(Option<KeyHolder>) -> Result<Answer, Refusal>,
+    ) -> Result<Response, Refusal> {
         let Some(key) = self.key.transpose()? else { return work(None).await.map(respond) };
         let holder = KeyHolder {
             merchant: caller.merchant.id.clone(),
@@ -63,7 +80,7 @@ impl Once {
             key,
             request: Uuid::now_v7(),
         };
-        match app.store.reserve_key(holder.clone(), to_hex(&Sha256::digest(body))).await? {
+        match app.store.reserve_key(holder.clone(), fingerprint).await? {
             Reservation::Granted => {}
             Reservation::Answered(answer) => return Ok(replayed(answer)),
             Reservation::Reused => {

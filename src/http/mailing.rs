@@ -339,7 +339,7 @@ pub(super) fn document<T: serde::de::DeserializeOwned>(stored: &Stored) -> Resul
     })
 }
 
-fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> String {
+pub(super) fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> String {
     match given {
         Some(Value::String(text)) if !text.is_empty() => return text,
         None | Some(Value::Null | Value::String(_)) => {
@@ -350,7 +350,11 @@ fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> Strin
     String::new()
 }
 
-fn optional_text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> Option<String> {
+pub(super) fn optional_text(
+    path: &str,
+    given: Option<Value>,
+    faults: &mut Vec<FieldError>,
+) -> Option<String> {
     match given? {
         Value::Null => None,
         Value::String(text) => Some(text),
@@ -361,7 +365,7 @@ fn optional_text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>)
     }
 }
 
-fn fault(path: &str, message: &str) -> FieldError {
+pub(super) fn fault(path: &str, message: &str) -> FieldError {
     FieldError { path: path.to_owned(), message: message.to_owned() }
 }
 
@@ -369,6 +373,6 @@ fn required(path: &str) -> Refusal {
     Refusal::field(path, format!("The {path} field is required."))
 }
 
-fn selected(path: &str) -> Refusal {
+pub(super) fn selected(path: &str) -> Refusal {
     Refusal::field(path, format!("The selected {path} is invalid."))
 }

@@ -7,6 +7,7 @@
 mod abandoned_carts;
 mod accept_language;
 mod auth;
+mod batches;
 mod body;
 mod cart_link;
 mod documents;
@@ -34,16 +35,19 @@ use axum::Router;
 use crate::app::App;
 
 pub use auth::{hash_password, hash_token, new_secret};
+pub use batches::BatchView;
 pub use import::{Import, LineError};
 pub use mails::{MailStory, MailView};
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {
-    let max_body = app.config.http.max_body.0;
+    // Batches bring a larger limit of their own.
+    let max_body = app.config.http.max_small_body.min(app.config.http.max_body).0;
     let routes = Router::new()
         .merge(cart_link::router())
         .merge(abandoned_carts::router())
         .merge(mailing::router())
+        .merge(batches::router())
         .merge(orders::router())
         .merge(passes::router())
         .merge(resources::router())

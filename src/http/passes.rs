@@ -83,7 +83,7 @@ impl PassWish {
 
 /// The address of a pass.
 pub(super) fn link_to(app: &App, pass: &str) -> String {
-    format!("{}/passes/{pass}", app.config.http.public_url.as_str().trim_end_matches('/'))
+    app.link_to(&format!("passes/{pass}"))
 }
 
 /// Shows a pass to whoever has its link.

@@ -89,6 +89,8 @@ pub struct Mail {
     pub values: String,
     /// The order it is about.
     pub order: Option<String>,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
     /// What to do when its outcome is unknown.
     pub on_crash: CrashPolicy,
     /// When it was recorded; also its `Date`.

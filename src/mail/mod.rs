@@ -5,6 +5,7 @@
 //! [`Verdict`] of it, and [`MailState::after`] alone knows which states follow.
 
 mod address;
+mod batch;
 pub mod duration;
 mod id;
 mod lane;
@@ -15,6 +16,7 @@ mod state;
 mod timestamp;
 
 pub use address::{Address, AddressError, Mailbox};
+pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
 pub use lane::Lane;
 pub use letter::{CrashPolicy, Mail, NewMail, Origin};

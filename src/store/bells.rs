@@ -4,10 +4,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Doing, Store, StoreError, dialect::Sql, mails::to_json, row::Columns};
+use super::{
+    Doing, Store, StoreError,
+    batches::{self, BatchMove},
+    dialect::Sql,
+    mails::to_json,
+    row::Columns,
+};
 use crate::{
     clock,
-    mail::{CrashPolicy, Lane, MailEvent, MailId, MailState, MerchantId, Outcome, WorkerId},
+    mail::{BatchId, CrashPolicy, Lane, MailEvent, MailId, MailState, MerchantId, Outcome, WorkerId},
 };
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
@@ -33,7 +39,7 @@ static DUE: Sql = Sql::new(
 
 // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
 static LOST: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at FROM mails
+    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id FROM mails
      WHERE ring_at IS NOT NULL AND state = 'sending'
         AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
      ORDER BY worker = $3 LIMIT $2 {skip_locked}",
@@ -60,6 +66,8 @@ struct Lost {
     id: String,
     #[serde(skip)]
     ringing: Option<Ringing>,
+    #[serde(skip)]
+    batch: Option<BatchMove>,
     state: &'static str,
     ring_at: Option<i64>,
     settled_at: Option<i64>,
@@ -137,6 +145,8 @@ impl Store {
                     .await
                     .doing("free lost mails")?;
             }
+            let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
+            batches::follow(self.dialect, &mut transaction, &moves).await?;
         }
         transaction.commit().await.doing("commit")?;
         Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
@@ -159,14 +169,18 @@ fn read_lost(columns: &Columns<'_>, now: i64) -> Result<Lost, StoreError> {
     let state = MailState::Sending.after(event).unwrap_or(MailState::Held);
     let waits = !state.is_settled();
     let claimed_at = columns.optional_integer("claimed_at")?.unwrap_or(now);
+    let number = columns.integer("attempt")?;
+    let batch: Option<BatchId> = columns.optional_parsed("batch_id")?;
+    let from = MailState::Sending;
     Ok(Lost {
         id: columns.text("id")?,
+        batch: batch.map(|batch| BatchMove { batch, from, to: state, is_first_try: number == 1 }),
         ringing: if waits { Some(read_ringing(columns)?) } else { None },
         state: state.as_str(),
         ring_at: waits.then_some(now),
         settled_at: (!waits).then_some(now),
         worker: columns.text("worker")?,
-        number: columns.integer("attempt")?,
+        number,
         at: claimed_at,
         outcome: Outcome::Unknown.as_str(),
         millis: now.saturating_sub(claimed_at).max(0),

@@ -83,12 +83,14 @@ impl Dialect {
                 (2, "orders", include_str!("../../migrations/sqlite/0002_orders.sql")),
                 (3, "passes", include_str!("../../migrations/sqlite/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/sqlite/0004_webhooks.sql")),
+                (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
                 (2, "orders", include_str!("../../migrations/postgres/0002_orders.sql")),
                 (3, "passes", include_str!("../../migrations/postgres/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/postgres/0004_webhooks.sql")),
+                (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
             ],
         }
     }

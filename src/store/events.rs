@@ -74,7 +74,6 @@ pub(in crate::store) async fn record_for_mails(
 }
 
 /// Records events for whoever listens.
-#[expect(dead_code, reason = "the batches call it; they come next")]
 pub(in crate::store) async fn record(
     dialect: Dialect,
     on: &mut AnyConnection,

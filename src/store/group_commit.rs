@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Doing, StoreError,
+    Doing, StoreError, batches,
     dialect::Dialect,
     idempotency::{self, Reservation, ReservationRequest},
     mails::{self, Claim, ClaimRequest, Recorded, Recording, Settled, Settlement},
@@ -171,6 +171,12 @@ impl Group {
             callback_settles: webhooks::settle(dialect, on, &self.callback_settles.requests).await?,
             callback_claims: webhooks::claim(dialect, on, &self.callback_claims.requests).await?,
         };
+        let settled = self.settles.requests.iter().zip(&answers.settles);
+        let moves: Vec<_> = settled
+            .filter(|(_, answer)| matches!(answer, Settled::Now(_)))
+            .filter_map(|(settlement, _)| settlement.batch_move())
+            .collect();
+        batches::follow(dialect, on, &moves).await?; // last: see its module
         transaction.commit().await.doing("commit")?;
         Ok(answers)
     }

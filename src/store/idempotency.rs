@@ -82,7 +82,7 @@ impl Store {
     /// When the database cannot commit it.
     pub async fn keep_answer(&self, holder: &KeyHolder, answer: &Answer) -> Result<(), StoreError> {
         let mut writer = self.writers.acquire().await.doing("be reached")?;
-        keep(self.dialect, &mut writer, &[&(holder.clone(), answer.clone())]).await
+        keep(self.dialect, &mut writer, &[&(holder.clone(), answer.clone())]).await.map(drop)
     }
 
     /// Gives a key back, so that the request can be made again.
@@ -216,14 +216,14 @@ struct KeepRow<'a> {
     body: &'a str,
 }
 
-/// Keeps answers under the keys that their requests hold.
+/// Keeps answers under the keys that their requests still hold; tells how many did.
 pub(super) async fn keep(
     dialect: Dialect,
     on: &mut AnyConnection,
     answers: &[&(KeyHolder, Answer)],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     if answers.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let rows: Vec<_> = answers
         .iter()
@@ -236,5 +236,10 @@ pub(super) async fn keep(
             body: &answer.body,
         })
         .collect();
-    sqlx::query(KEEP.on(dialect)).bind(to_json(&rows)).execute(on).await.map(drop).doing("keep answers")
+    sqlx::query(KEEP.on(dialect))
+        .bind(to_json(&rows))
+        .execute(on)
+        .await
+        .map(|done| done.rows_affected())
+        .doing("keep answers")
 }

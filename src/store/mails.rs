@@ -11,5 +11,5 @@ pub use record::{Guard, Recorded, Recording};
 pub use settle::{Settled, Settlement};
 
 pub(super) use claim::{ClaimRequest, claim};
-pub(super) use record::{record, to_json};
+pub(super) use record::{Row, record, to_json};
 pub(super) use settle::settle;

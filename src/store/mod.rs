@@ -4,6 +4,7 @@
 //! none stays open across SMTP or HTTP. A change of state is a guarded `UPDATE`, and its zero rows are an answer with a
 //! type. What many callers want at the same moment (`record`, `claim`, `settle`) goes through the group commit.
 
+mod batches;
 mod bells;
 mod carts;
 mod dialect;
@@ -30,6 +31,10 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
+pub use batches::{
+    BatchMoved, BatchRecord, BatchRecorded, Chunk, MadeMail, Making, NewBatch, RingingBatch, StagedChunk,
+    TakenBack,
+};
 pub use bells::Ringing;
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};

@@ -31,6 +31,11 @@ impl Columns<'_> {
         self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
     }
 
+    /// A number that is never below zero.
+    pub(super) fn count(&self, column: &str) -> Result<u64, StoreError> {
+        Ok(u64::try_from(self.integer(column)?).unwrap_or(0))
+    }
+
     pub(super) fn optional_integer(&self, column: &str) -> Result<Option<i64>, StoreError> {
         self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
     }

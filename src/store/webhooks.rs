@@ -22,4 +22,5 @@ pub use ringing::RingingDelivery;
 pub use settle::{CallbackSettled, CallbackSettlement};
 
 pub(super) use claim::{CallbackClaimRequest, claim};
+pub(super) use record::record_callbacks;
 pub(super) use settle::settle;

@@ -16,6 +16,7 @@ mod support;
 
 mod architecture;
 mod auth;
+mod batches;
 mod carts_and_passes;
 mod command_line;
 mod crash;

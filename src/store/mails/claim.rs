@@ -40,13 +40,15 @@ impl Store {
 }
 
 // `ring_at`, and with it the only index that a claim could touch, stays as it is.
-// A group may name a mail twice (its bell rang twice): the first asker gets it.
+// Mails of a batch that is paused or cancelled stay where they are. A group may name a mail twice (its bell rang twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
     "UPDATE mails SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1
      FROM {rows: id text, worker text}
      WHERE mails.id = rows.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
+        AND (mails.batch_id IS NULL
+            OR mails.batch_id NOT IN (SELECT batches.id FROM batches WHERE batches.stopped_at IS NOT NULL))
      RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-        tags, on_crash, order_id, recorded_at, attempt",
+        tags, on_crash, order_id, batch_id, recorded_at, attempt",
 );
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
@@ -136,6 +138,7 @@ fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         values: columns.text("tags")?,
         on_crash: columns.parsed("on_crash")?,
         order: columns.optional_text("order_id")?,
+        batch: columns.optional_parsed("batch_id")?,
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
     })

@@ -3,7 +3,12 @@
 use crate::{
     clock,
     mail::{Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
-    store::{Doing, Store, StoreError, orders, row::Columns},
+    store::{
+        Doing, Store, StoreError,
+        batches::{self, BatchMove},
+        orders,
+        row::Columns,
+    },
 };
 
 /// A mail as people see it; its content stays out.
@@ -204,6 +209,11 @@ impl Store {
         .doing("move a mail")?;
         if done.rows_affected() == 1 {
             orders::follow(self.dialect, &mut transaction, [(id, next)]).await?;
+            if let Some(batch) = mail.origin.batch {
+                let is_first_try = mail.attempt == 0 && next.is_settled();
+                let moved = BatchMove { batch, from: mail.state, to: next, is_first_try };
+                batches::follow(self.dialect, &mut transaction, &[moved]).await?;
+            }
             transaction.commit().await.doing("commit")?;
             return Ok(Moved::Now(next));
         }

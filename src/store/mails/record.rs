@@ -90,7 +90,7 @@ static INSERT: Sql = Sql::new(
 
 /// A mail as its INSERT reads it.
 #[derive(Serialize)]
-struct Row<'a> {
+pub(in crate::store) struct Row<'a> {
     id: String,
     merchant_id: &'a str,
     lane: &'static str,
@@ -114,7 +114,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(mail: &'a NewMail) -> Self {
+    pub(in crate::store) fn of(mail: &'a NewMail) -> Self {
         Self {
             id: mail.id.to_string(),
             merchant_id: mail.merchant.as_str(),

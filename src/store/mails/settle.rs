@@ -6,9 +6,12 @@ use sqlx::AnyConnection;
 use super::record::to_json;
 use crate::{
     clock,
-    mail::{Mail, MailEvent, MailId, MailState, MerchantId, Outcome, Reply, Timestamp, Verdict, WorkerId},
+    mail::{
+        BatchId, Mail, MailEvent, MailId, MailState, MerchantId, Outcome, Reply, Timestamp, Verdict, WorkerId,
+    },
     store::{
         Doing, Store, StoreError,
+        batches::BatchMove,
         dialect::{Dialect, Sql},
         events::{self, MovedMail},
         group_commit::Change,
@@ -25,6 +28,7 @@ pub struct Settlement {
     worker: WorkerId,
     attempt: u32,
     is_about_an_order: bool,
+    batch: Option<BatchId>,
     started_at: Timestamp,
     reply: Reply,
     state: MailState,
@@ -56,11 +60,18 @@ impl Settlement {
             worker,
             attempt: mail.attempt,
             is_about_an_order: mail.order.is_some(),
+            batch: mail.batch,
             started_at,
             reply,
             state,
             due_at,
         }
+    }
+
+    /// What the batch's counts have to follow, where the mail is of one.
+    pub(in crate::store) fn batch_move(&self) -> Option<BatchMove> {
+        let is_first_try = self.attempt == 1;
+        self.batch.map(|batch| BatchMove { batch, from: MailState::Sending, to: self.state, is_first_try })
     }
 
     fn moved(&self) -> MovedMail {

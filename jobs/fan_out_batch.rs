@@ -1,0 +1,223 @@
+//! Makes the mails of a batch, a chunk of a thousand users at a time, as long as the queue has room for them; takes a
+//! batch back that was cancelled.
+//!
+//! Comes after the ingress, after itself or after the waker; rings for the mails that it makes. Between two chunks
+//! another merchant's batch has its turn. Running twice is harmless: the transaction that writes a chunk's mails takes
+//! the chunk away.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{Job, Outcome, bell_for_batch, bell_for_mail};
+use crate::{
+    app::App,
+    clock,
+    mail::{Address, BatchId, Lane, MailId, Mailbox, NewMail, Origin},
+    queue::Bell,
+    shop::{
+        TemplateVersion,
+        mailing::{Brand, Member, tag_values},
+        pass::PassSubject,
+    },
+    store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, TakenBack},
+};
+
+/// The users in a chunk.
+const CHUNK: u64 = 1_000;
+/// All batches together may keep so many windows of mails waiting.
+const WINDOWS: u64 = 4;
+/// Between two looks at a queue without room, or at mails that are just being sent.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Mails that are made before another task has its turn.
+const AT_A_STRETCH: usize = 50;
+/// Stands where the address of a member was that is gone. No host has this name (RFC 2606, section 2).
+const GONE: &str = "member-gone@postroom.invalid";
+
+/// Takes a batch one step further.
+pub struct FanOutBatch {
+    /// Which.
+    pub batch: BatchId,
+}
+
+#[async_trait]
+impl Job for FanOutBatch {
+    const NAME: &'static str = "fan_out_batch";
+
+    async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
+        let Some(batch) = app.store.batch(None, self.batch).await? else {
+            return Ok(Outcome::NothingToDo);
+        };
+        if !batch.state.is_open() {
+            return take_back(app, &batch).await;
+        }
+        if batch.stopped_at.is_some() {
+            return Ok(Outcome::NothingToDo);
+        }
+        if !has_room(app, &batch).await? {
+            app.store.put_off_batch(batch.id, PAUSE).await?;
+            return Ok(Outcome::Postponed);
+        }
+        let Some(chunk) = app.store.next_chunk(batch.id).await? else {
+            app.store.all_made(batch.id).await?;
+            return Ok(Outcome::Done);
+        };
+        match Run::of(app, &batch).await? {
+            Ok(run) => run.make(app, &chunk).await,
+            Err(why) => {
+                tracing::error!(batch = %batch.id, why, "a batch cannot be run");
+                app.store.fail_batch(batch.id, why).await?;
+                app.ring(bell_for_batch(batch.id, batch.merchant));
+                Ok(Outcome::Done)
+            }
+        }
+    }
+}
+
+/// Whether another chunk's mails may wait in the queue. A batch of which none waits always has its chance.
+async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
+    let window = app.config.batches.window;
+    let waiting = batch.made.saturating_sub(batch.tried);
+    if waiting == 0 {
+        return Ok(true);
+    }
+    let lanes = app.queue.status().await?.lanes;
+    let in_lane: u64 =
+        lanes.iter().filter(|status| status.lane == Lane::Bulk).map(|status| status.waiting).sum();
+    Ok(waiting + CHUNK <= window && in_lane + CHUNK <= window * WINDOWS)
+}
+
+/// Takes back what a closed batch has not sent.
+async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
+    match app.store.take_back(batch.id, batch.state).await? {
+        TakenBack::More => app.ring(bell_for_batch(batch.id, batch.merchant.clone())),
+        TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
+        TakenBack::Done => return Ok(Outcome::NothingToDo),
+    }
+    Ok(Outcome::Done)
+}
+
+/// What all mails of a batch have in common.
+struct Run<'a> {
+    batch: &'a BatchRecord,
+    merchant: Merchant,
+    brand: Brand,
+    version: std::sync::Arc<TemplateVersion>,
+}
+
+impl<'a> Run<'a> {
+    /// Gathers it; the inner error says why the batch cannot be run at all.
+    async fn of(app: &App, batch: &'a BatchRecord) -> anyhow::Result<Result<Self, &'static str>> {
+        let Some(merchant) = app.store.merchant(&batch.merchant).await? else {
+            return Ok(Err("the merchant is gone"));
+        };
+        let Some(version) = app.template_version(&batch.template_version).await? else {
+            return Ok(Err("the template's version is gone"));
+        };
+        let Ok(brand) = serde_json::from_str(&batch.brand) else {
+            return Ok(Err("the brand cannot be read"));
+        };
+        Ok(Ok(Self { batch, merchant, brand, version }))
+    }
+
+    async fn make(&self, app: &App, chunk: &Chunk) -> anyhow::Result<Outcome> {
+        let users: Vec<Map<String, Value>> =
+            serde_json::from_str(&chunk.users).context("users of a batch are not JSON")?;
+        let ids: Vec<&str> = users.iter().filter_map(identifier).collect();
+        let members = app.store.members(&self.batch.merchant, &ids).await?;
+        let (mut made, mut passes) = (Vec::with_capacity(users.len()), Vec::new());
+        for (index, user) in users.iter().enumerate() {
+            if let Some(id) = identifier(user) {
+                let (mail, pass) = self.mail_for(app, id, user, &members)?;
+                made.push(mail);
+                passes.extend(pass);
+            }
+            if index % AT_A_STRETCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        if app.store.make_mails(self.batch.id, chunk.number, &made, &passes).await? == Making::NotYours {
+            return Ok(Outcome::NothingToDo);
+        }
+        let sendable = made.iter().filter(|made| made.error.is_none());
+        let mut bells: Vec<Bell> = sendable
+            .map(|made| bell_for_mail(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
+            .collect();
+        bells.push(bell_for_batch(self.batch.id, self.batch.merchant.clone()));
+        if let Err(error) = app.queue.enqueue(&bells).await {
+            tracing::warn!(%error, batch = %self.batch.id, "the queue takes no bells, the waker will ring");
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn mail_for(
+        &self,
+        app: &App,
+        id: &str,
+        user: &Map<String, Value>,
+        members: &HashMap<String, String>,
+    ) -> anyhow::Result<(MadeMail, Option<NewPass>)> {
+        let Some(member) = members.get(id) else { return Ok((self.mail_to_nobody(id)?, None)) };
+        let member: Member = serde_json::from_str(member).context("a member's document cannot be read")?;
+        let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
+        let mut values = tag_values(&self.brand, &member, user);
+        if let Some(pass) = &pass {
+            let link = || app.link_to(&format!("passes/{}", pass.id)).into();
+            values.entry("link_to_pass").or_insert_with(link);
+        }
+        let values = Value::Object(values);
+        let error = match app.renderer.missing(&self.version, &values) {
+            Ok(missing) if missing.is_empty() => None,
+            Ok(missing) => Some(format!("the template needs a value for {}", missing.join(", "))),
+            Err(error) => Some(format!("the template cannot be rendered: {error}")),
+        };
+        let recipient = Mailbox { name: member.full_name(), email: member.email };
+        Ok((MadeMail { mail: self.mail(id, recipient, &values)?, error }, pass))
+    }
+
+    /// The batch was answered that this member's mail is queued, so there is one to look up.
+    fn mail_to_nobody(&self, id: &str) -> anyhow::Result<MadeMail> {
+        let email: Address = GONE.parse()?;
+        let mail = self.mail(id, Mailbox { name: None, email }, &Value::Object(Map::new()))?;
+        Ok(MadeMail { mail, error: Some("the member is gone".to_owned()) })
+    }
+
+    fn pass_of(&self, coupon: &str, member: &str) -> NewPass {
+        let subject =
+            PassSubject { coupon: Some(coupon.to_owned()), storecard: None, member: member.to_owned() };
+        let id = subject.secret_id(&self.merchant.secret);
+        NewPass { id, merchant: self.merchant.id.clone(), subject, identifier: None }
+    }
+
+    fn mail(&self, member: &str, recipient: Mailbox, values: &Value) -> anyhow::Result<NewMail> {
+        let (id, now) = (MailId::new(), clock::now());
+        let sender = self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into());
+        let values: Box<RawValue> = serde_json::value::to_raw_value(values)?;
+        Ok(NewMail {
+            id,
+            merchant: self.batch.merchant.clone(),
+            lane: Lane::Bulk,
+            template_version: self.version.id.clone(),
+            template: self.batch.template.clone(),
+            message_id: NewMail::message_id_for(id, &sender.email),
+            sender,
+            reply_to: self.brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
+            recipient,
+            values: values.into(),
+            origin: Origin {
+                member: Some(member.to_owned()),
+                batch: Some(self.batch.id),
+                ..Origin::default()
+            },
+            on_crash: self.version.on_crash,
+            recorded_at: now,
+            due_at: now,
+        })
+    }
+}
+
+fn identifier(user: &Map<String, Value>) -> Option<&str> {
+    user.get("identifier").and_then(Value::as_str)
+}

@@ -1,0 +1,50 @@
+-- Many mails from one request. The counts follow the mails in the transactions that settle these; what is under way is
+-- `mails` less the counts.
+CREATE TABLE batches (
+    id               TEXT PRIMARY KEY,
+    merchant_id      TEXT NOT NULL REFERENCES merchants (id),
+    brand_id         TEXT NOT NULL,
+    brand            TEXT NOT NULL,     -- the brand's document as it was when the batch was recorded
+    template         TEXT NOT NULL,
+    template_version TEXT NOT NULL REFERENCES template_versions (id),
+    coupon_id        TEXT,
+    webhook_url      TEXT,
+    link             TEXT NOT NULL,     -- where its result is
+    state            TEXT NOT NULL CHECK (state IN ('queued', 'processing', 'finished', 'cancelled', 'failed')),
+    error            TEXT,
+    stopped_at       INTEGER,           -- since when none of its mails may be claimed: it is paused or cancelled
+    requested_at     INTEGER NOT NULL,
+    started_at       INTEGER,
+    finished_at      INTEGER,
+    ring_at          INTEGER,           -- when the waker rings for it; NULL: it has no mails left to make or take back
+    mails            INTEGER NOT NULL,  -- how many it is of
+    made             INTEGER NOT NULL DEFAULT 0, -- how many of them there are by now
+    tried            INTEGER NOT NULL DEFAULT 0, -- how many of those are not in the queue for the first time any more
+    sent             INTEGER NOT NULL DEFAULT 0,
+    failed           INTEGER NOT NULL DEFAULT 0,
+    bounced          INTEGER NOT NULL DEFAULT 0,
+    suppressed       INTEGER NOT NULL DEFAULT 0,
+    cancelled        INTEGER NOT NULL DEFAULT 0,
+    expired          INTEGER NOT NULL DEFAULT 0,
+    held             INTEGER NOT NULL DEFAULT 0,
+    span             INTEGER NOT NULL DEFAULT 0, -- the last ten seconds, by number since the epoch, in which mails were settled
+    in_span          INTEGER NOT NULL DEFAULT 0, -- how many those were
+    in_span_before   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE INDEX batches_by_merchant ON batches (merchant_id, id);
+CREATE INDEX batches_by_ring ON batches (ring_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX batches_stopped ON batches (id) WHERE stopped_at IS NOT NULL;
+
+-- The users of a batch whose mails are not made yet, as they came, a thousand at a time. Written before their batch: no
+-- foreign key. Those whose request ended before it recorded a batch are swept away.
+CREATE TABLE batch_chunks (
+    batch_id TEXT NOT NULL,
+    number   INTEGER NOT NULL,
+    users    TEXT NOT NULL,             -- JSON array of objects
+    PRIMARY KEY (batch_id, number)
+) STRICT;
+
+CREATE UNIQUE INDEX mails_by_member_of_batch ON mails (batch_id, member_id) WHERE batch_id IS NOT NULL;
+CREATE INDEX mails_by_batch ON mails (batch_id, id) WHERE batch_id IS NOT NULL;
+CREATE INDEX mails_under_way_by_batch ON mails (batch_id) WHERE batch_id IS NOT NULL AND ring_at IS NOT NULL;

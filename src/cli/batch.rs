@@ -1,0 +1,110 @@
+//! `postroom batch list|show|pause|resume|cancel`: how far batches are, and stopping them.
+
+use std::fmt::Write;
+
+use super::{Context, WrongUsage, print};
+use crate::{
+    http::BatchView,
+    mail::{BatchId, MerchantId},
+    store::{BatchMoved, Store},
+};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// List batches, newest first.
+    List {
+        /// Of this merchant.
+        #[arg(long)]
+        merchant: Option<MerchantId>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show how far a batch is.
+    Show {
+        /// The batch's id.
+        id: BatchId,
+    },
+    /// Make and send nothing more of a batch until it is resumed.
+    Pause {
+        /// The batch's id.
+        id: BatchId,
+    },
+    /// Go on with a batch that is paused.
+    Resume {
+        /// The batch's id.
+        id: BatchId,
+    },
+    /// Take a batch back: what is not sent by now is not sent.
+    Cancel {
+        /// The batch's id.
+        id: BatchId,
+    },
+}
+
+pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
+    let json = context.json;
+    let app = context.app().await?;
+    let store = &app.store;
+    match command {
+        Command::List { merchant, limit } => list(store, merchant.as_ref(), limit, json).await?,
+        Command::Show { id } => show(store, id, json).await?,
+        Command::Pause { id } => {
+            answer(store, id, store.pause_batch(None, id, true).await?, "paused", json).await?;
+        }
+        Command::Resume { id } => {
+            answer(store, id, store.pause_batch(None, id, false).await?, "resumed", json).await?;
+        }
+        Command::Cancel { id } => {
+            answer(store, id, store.cancel_batch(None, id).await?, "cancelled", json).await?;
+        }
+    }
+    store.close().await;
+    Ok(())
+}
+
+async fn list(store: &Store, merchant: Option<&MerchantId>, limit: u32, json: bool) -> anyhow::Result<()> {
+    let mut views = Vec::new();
+    for batch in store.batches(merchant, limit).await? {
+        let under_way = store.batch_under_way(batch.id).await?;
+        views.push(BatchView::of(batch, &under_way));
+    }
+    let people: Vec<_> = views.iter().map(line).collect();
+    print(json, people.join("\n"), &views)
+}
+
+fn line(batch: &BatchView) -> String {
+    let state = if batch.paused { "paused" } else { batch.state.as_str() };
+    let sent = batch.counts.get("sent").copied().unwrap_or(0);
+    format!(
+        "{}  {state:<10}  {sent:>9} of {:<9} sent  {:<20}  {}",
+        batch.id, batch.mails, batch.template, batch.requested_at
+    )
+}
+
+async fn show(store: &Store, id: BatchId, json: bool) -> anyhow::Result<()> {
+    let batch = store.batch(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no batch {id}"))?;
+    let merchant = batch.merchant.clone();
+    let view = BatchView::of(batch, &store.batch_under_way(id).await?);
+    let mut people = format!("{}\nmerchant   {merchant}\n", line(&view));
+    for (state, mails) in view.counts.iter().filter(|(_, mails)| **mails > 0) {
+        writeln!(people, "{state:<10} {mails}")?;
+    }
+    if let Some(end) = view.forecast_end {
+        writeln!(people, "rate       {} a second, over at {end}", view.rate)?;
+    }
+    if let Some(error) = &view.error {
+        writeln!(people, "error      {error}")?;
+    }
+    print(json, people.trim_end(), &view)
+}
+
+async fn answer(store: &Store, id: BatchId, moved: BatchMoved, wish: &str, json: bool) -> anyhow::Result<()> {
+    match moved {
+        BatchMoved::Now => show(store, id, json).await,
+        BatchMoved::Over(state) => {
+            Err(WrongUsage(format!("a batch that is {state} cannot be {wish}")).into())
+        }
+        BatchMoved::Unknown => anyhow::bail!("there is no batch {id}"),
+    }
+}

@@ -1,0 +1,235 @@
+//! Turns a chunk of users into mails. The chunk's row is the right to do so: the transaction that writes the mails
+//! deletes it, so whoever comes second finds nothing to do.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::counts::{self, Change};
+use crate::{
+    clock,
+    mail::{BatchId, MailState, MerchantId, NewMail},
+    store::{
+        Doing, NewPass, Store, StoreError,
+        dialect::{Dialect, Sql},
+        events::{self, MovedMail},
+        mails::{Row, to_json},
+        passes,
+        row::Columns,
+    },
+};
+
+/// A batch that makes mails rings again after this, should its worker die.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Users whose mails are not made yet.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// Its place among the batch's.
+    pub number: i64,
+    /// A JSON array of user objects.
+    pub users: String,
+}
+
+/// A mail of a batch, or why it cannot be sent.
+#[derive(Debug)]
+pub struct MadeMail {
+    /// The mail.
+    pub mail: NewMail,
+    /// Why it is `failed` from the start.
+    pub error: Option<String>,
+}
+
+/// What came of making mails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// They are recorded.
+    Done,
+    /// Somebody else made them, or the batch was stopped meanwhile; nothing was recorded.
+    NotYours,
+}
+
+// CROSS JOIN: SQLite would read all members of the merchant and look each up among the rows.
+static MEMBERS: Sql = Sql::new(
+    "SELECT resources.id, body FROM {rows: id text} CROSS JOIN resources WHERE resources.merchant_id = $2
+        AND resources.kind = 'members' AND resources.id = rows.id",
+);
+
+static INSERT: Sql = Sql::new(
+    "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
+        recipient, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, ring_at, settled_at, error)
+     SELECT id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
+        recipient, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at,
+        CASE state WHEN 'queued' THEN ring_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error
+     FROM {rows: id text, merchant_id text, lane text, state text, template text, template_version text, sender text,
+        reply_to text, recipient_name text, recipient text, message_id text, tags text, member_id text,
+        batch_id text, on_crash text, recorded_at bigint, due_at bigint, ring_at bigint, error text} WHERE true
+     ON CONFLICT DO NOTHING RETURNING id",
+);
+
+#[derive(Serialize)]
+struct MadeRow<'a> {
+    #[serde(flatten)]
+    mail: Row<'a>,
+    state: MailState,
+    error: Option<&'a str>,
+}
+
+impl Store {
+    /// The next users of a batch whose mails are not made.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn next_chunk(&self, batch: BatchId) -> Result<Option<Chunk>, StoreError> {
+        let row =
+            sqlx::query("SELECT number, users FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT 1")
+                .bind(batch.to_string())
+                .fetch_optional(&self.readers)
+                .await
+                .doing("find users of a batch")?;
+        row.map(|row| {
+            let columns = Columns { table: "batch_chunks", row: &row };
+            Ok(Chunk { number: columns.integer("number")?, users: columns.text("users")? })
+        })
+        .transpose()
+    }
+
+    /// The documents of members, by their ids.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn members(
+        &self,
+        merchant: &MerchantId,
+        ids: &[&str],
+    ) -> Result<HashMap<String, String>, StoreError> {
+        #[derive(Serialize)]
+        struct Asked<'a> {
+            id: &'a str,
+        }
+        let asked: Vec<_> = ids.iter().map(|id| Asked { id }).collect();
+        let rows = sqlx::query(MEMBERS.on(self.dialect))
+            .bind(to_json(&asked))
+            .bind(merchant.as_str())
+            .fetch_all(&self.readers)
+            .await
+            .doing("read members")?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { table: "resources", row };
+                Ok((columns.text("id")?, columns.text("body")?))
+            })
+            .collect()
+    }
+
+    /// Records the mails that a chunk became, and that the chunk is done.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn make_mails(
+        &self,
+        batch: BatchId,
+        chunk: i64,
+        made: &[MadeMail],
+        passes: &[NewPass],
+    ) -> Result<Making, StoreError> {
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let taken = sqlx::query("DELETE FROM batch_chunks WHERE batch_id = $1 AND number = $2")
+            .bind(batch.to_string())
+            .bind(chunk)
+            .execute(&mut *transaction)
+            .await
+            .doing("take users of a batch")?;
+        if taken.rows_affected() == 0 {
+            return Ok(Making::NotYours);
+        }
+        passes::insert(self.dialect, &mut transaction, passes.iter()).await?;
+        let change = insert(self.dialect, &mut transaction, made).await?;
+        if !starts(&mut transaction, batch, change.made).await? {
+            return Ok(Making::NotYours); // and the rest is rolled back
+        }
+        counts::add(self.dialect, &mut transaction, batch, &change).await?;
+        transaction.commit().await.doing("commit")?;
+        Ok(Making::Done)
+    }
+
+    /// Notes that a batch has no users left: all the mails that it is of are made.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn all_made(&self, batch: BatchId) -> Result<(), StoreError> {
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let noted = sqlx::query(
+            "UPDATE batches SET ring_at = NULL, mails = made, state = 'processing',
+                started_at = COALESCE(started_at, $2)
+             WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL
+                AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
+        )
+        .bind(batch.to_string())
+        .bind(clock::now().millis())
+        .execute(&mut *transaction)
+        .await
+        .doing("note that all mails of a batch are made")?;
+        if noted.rows_affected() == 1 {
+            counts::add(self.dialect, &mut transaction, batch, &Change::default()).await?;
+        }
+        transaction.commit().await.doing("commit")
+    }
+}
+
+/// Writes mails; those that were there already do not count.
+async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> Result<Change, StoreError> {
+    let state = |made: &MadeMail| if made.error.is_some() { MailState::Failed } else { MailState::Queued };
+    let rows: Vec<_> = made
+        .iter()
+        .map(|made| MadeRow { mail: Row::of(&made.mail), state: state(made), error: made.error.as_deref() })
+        .collect();
+    let inserted = sqlx::query(INSERT.on(dialect))
+        .bind(to_json(&rows))
+        .fetch_all(&mut *on)
+        .await
+        .doing("record mails of a batch")?;
+    let inserted = inserted
+        .iter()
+        .map(|row| Columns { table: "mails", row }.text("id"))
+        .collect::<Result<std::collections::HashSet<_>, _>>()?;
+    let mut change = Change::default();
+    change.made = inserted.len() as i64;
+    let refused: Vec<_> = made
+        .iter()
+        .filter(|made| made.error.is_some() && inserted.contains(&made.mail.id.to_string()))
+        .map(|made| MovedMail {
+            id: made.mail.id,
+            merchant: made.mail.merchant.clone(),
+            state: MailState::Failed,
+            code: None,
+            enhanced_code: None,
+            reply: made.error.clone(),
+        })
+        .collect();
+    for _ in &refused {
+        change.enters(MailState::Failed);
+        change.tried += 1;
+    }
+    events::record_for_mails(dialect, on, &refused).await?;
+    Ok(change)
+}
+
+/// Notes that the batch is being worked on, unless it was stopped.
+async fn starts(on: &mut AnyConnection, batch: BatchId, made: i64) -> Result<bool, StoreError> {
+    let now = clock::now();
+    sqlx::query(
+        "UPDATE batches SET state = 'processing', started_at = COALESCE(started_at, $2),
+            ring_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
+         WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL",
+    )
+    .bind(batch.to_string())
+    .bind(now.millis())
+    .bind((now + AGAIN).millis())
+    .bind(made)
+    .execute(on)
+    .await
+    .map(|done| done.rows_affected() == 1)
+    .doing("start a batch")
+}

@@ -1,0 +1,189 @@
+//! Records batches whole: the users first, in chunks that nobody sees, then the batch with its answer in one
+//! transaction. The batch's row is what makes its chunks count, so a request that ends half-way leaves nothing.
+
+use std::{collections::HashSet, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::{NoContext, Timestamp as UuidTimestamp, Uuid};
+
+use crate::{
+    clock,
+    mail::{BatchId, MerchantId},
+    store::{
+        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, mails::to_json, row::Columns,
+    },
+};
+
+/// How long the waker leaves a fresh batch to the bell that its ingress rings.
+const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
+/// Staged chunks this old whose batch is not there belong to a request that ended.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A batch to record.
+#[derive(Debug)]
+pub struct NewBatch {
+    /// Its id, under which its users are staged.
+    pub id: BatchId,
+    /// Whose batch it is.
+    pub merchant: MerchantId,
+    /// The brand that its members belong to.
+    pub brand_id: String,
+    /// The brand's document as it is now.
+    pub brand: String,
+    /// The name of its template.
+    pub template: String,
+    /// The template's version as it is now.
+    pub template_version: String,
+    /// What its mails link to a pass of.
+    pub coupon: Option<String>,
+    /// Who is told when it is over.
+    pub webhook_url: Option<String>,
+    /// Where its result is.
+    pub link: String,
+    /// How many mails it is of.
+    pub mails: u64,
+}
+
+/// Users of a batch to come, in their order.
+#[derive(Debug, Serialize)]
+pub struct StagedChunk {
+    /// From 0.
+    pub number: u32,
+    /// A JSON array of user objects.
+    pub users: Box<RawValue>,
+}
+
+/// What came of recording a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchRecorded {
+    /// The batch and its answer are committed.
+    Committed,
+    /// Another request took the idempotency key over meanwhile; nothing was recorded.
+    KeyLost,
+}
+
+// CROSS JOIN: SQLite would read all members of the merchant and look each up among the rows.
+static KNOWN: Sql = Sql::new(
+    "SELECT resources.id FROM {rows: id text} CROSS JOIN resources WHERE resources.merchant_id = $2
+        AND resources.kind = 'members' AND resources.id = rows.id AND resources.brand_id = $3",
+);
+
+static STAGE: Sql = Sql::new(
+    "INSERT INTO batch_chunks (batch_id, number, users) SELECT $2, number, users FROM {rows: number bigint, users text}",
+);
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    id: &'a str,
+}
+
+impl Store {
+    /// Which of these are members of a brand.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn members_among(
+        &self,
+        merchant: &MerchantId,
+        brand: &str,
+        ids: &[&str],
+    ) -> Result<HashSet<String>, StoreError> {
+        let asked: Vec<_> = ids.iter().map(|id| Asked { id }).collect();
+        let rows = sqlx::query(KNOWN.on(self.dialect))
+            .bind(to_json(&asked))
+            .bind(merchant.as_str())
+            .bind(brand)
+            .fetch_all(&self.readers)
+            .await
+            .doing("look for members")?;
+        rows.iter().map(|row| Columns { table: "resources", row }.text("id")).collect()
+    }
+
+    /// Writes users of a batch that is not recorded yet.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
+        sqlx::query(STAGE.on(self.dialect))
+            .bind(to_json(chunks))
+            .bind(batch.to_string())
+            .execute(&self.writers)
+            .await
+            .map(drop)
+            .doing("stage users of a batch")
+    }
+
+    /// Throws the staged users of a batch away that is not recorded.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn discard_chunks(&self, batch: BatchId) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM batch_chunks WHERE batch_id = $1 AND NOT EXISTS (SELECT 1 FROM batches WHERE id = $1)",
+        )
+        .bind(batch.to_string())
+        .execute(&self.writers)
+        .await
+        .map(drop)
+        .doing("discard users of a batch")
+    }
+
+    /// Throws away what requests staged that ended long ago without a batch; returns how many chunks.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn discard_forgotten_chunks(&self) -> Result<u64, StoreError> {
+        // Ids are UUIDv7: they sort by when they were made.
+        let at = u64::try_from((clock::now() - FORGOTTEN).millis()).unwrap_or(0) / 1_000;
+        let oldest = Uuid::new_v7(UuidTimestamp::from_unix(NoContext, at, 0));
+        sqlx::query(
+            "DELETE FROM batch_chunks WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches)",
+        )
+        .bind(oldest.to_string())
+        .execute(&self.writers)
+        .await
+        .map(|done| done.rows_affected())
+        .doing("discard forgotten users of batches")
+    }
+
+    /// Records a batch whose users are staged, together with the answer that its request gets.
+    ///
+    /// # Errors
+    /// When the database cannot commit it; then nothing of it is sent later.
+    pub async fn record_batch(
+        &self,
+        batch: &NewBatch,
+        answer: Option<(KeyHolder, Answer)>,
+    ) -> Result<BatchRecorded, StoreError> {
+        let now = clock::now();
+        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        if let Some(answer) = &answer
+            && idempotency::keep(self.dialect, &mut transaction, &[answer]).await? == 0
+        {
+            return Ok(BatchRecorded::KeyLost);
+        }
+        sqlx::query(
+            "INSERT INTO batches (id, merchant_id, brand_id, brand, template, template_version, coupon_id,
+                webhook_url, link, mails, state, requested_at, ring_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12)",
+        )
+        .bind(batch.id.to_string())
+        .bind(batch.merchant.as_str())
+        .bind(&batch.brand_id)
+        .bind(&batch.brand)
+        .bind(&batch.template)
+        .bind(&batch.template_version)
+        .bind(&batch.coupon)
+        .bind(&batch.webhook_url)
+        .bind(&batch.link)
+        .bind(i64::try_from(batch.mails).unwrap_or(i64::MAX))
+        .bind(now.millis())
+        .bind((now + RUNG_BY_INGRESS).millis())
+        .execute(&mut *transaction)
+        .await
+        .doing("record a batch")?;
+        transaction.commit().await.doing("commit")?;
+        Ok(BatchRecorded::Committed)
+    }
+}
