@@ -25,7 +25,7 @@ pub use tell_of_disabled_endpoints::TellOfDisabledEndpoints;
 
 use crate::{
     app::App,
-    mail::{BatchId, DeliveryId, Lane, MailId, MailState, MerchantId},
+    mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
     queue::Bell,
     store::{Ringing, RingingBatch, RingingDelivery},
     telemetry::{METRICS, metrics::JobLabels},
@@ -62,11 +62,6 @@ impl Outcome {
             Self::NothingToDo => "nothing_to_do",
             Self::Postponed => "postponed",
         }
-    }
-
-    /// The row is in `state` and not for this worker.
-    pub const fn nothing_to_do(_state: Option<MailState>) -> Self {
-        Self::NothingToDo
     }
 }
 

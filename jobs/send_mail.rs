@@ -44,7 +44,7 @@ impl Job for SendMail {
         };
         let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
             Claim::Granted(mail) => mail,
-            Claim::NotYours(state) => return Ok(Outcome::nothing_to_do(state)),
+            Claim::NotYours(_) => return Ok(Outcome::NothingToDo),
         };
         let started_at = clock::now();
         let reply = match message_of(app, &mail).await? {
