@@ -33,7 +33,7 @@ impl RedisServer {
     pub(super) async fn run(&mut self) {
         let process = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", if self.keeps_data { "yes" } else { "no" }])
+            .args(["--appendonly", if self.keeps_data { "yes" } else { "no" }, "--appendfsync", "always"])
             .arg("--dir")
             .arg(self.directory.path())
             .arg("--unixsocket")
@@ -45,7 +45,7 @@ impl RedisServer {
         eventually(async || self.answers().await).await;
     }
 
-    /// Whether it is this server that answers on the port, and not one of another test.
+    /// Whether it is this server that answers on the port, and not one of another test, with its data read.
     async fn answers(&mut self) -> bool {
         let process = self.process.as_mut().unwrap();
         assert!(process.try_wait().unwrap().is_none(), "the server could not start");
@@ -53,9 +53,9 @@ impl RedisServer {
         let asked = async {
             let client = redis::Client::open(self.url())?;
             let mut connection = client.get_multiplexed_async_connection().await?;
-            redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+            redis::cmd("INFO").query_async::<String>(&mut connection).await
         };
-        asked.await.is_ok_and(|server| server.contains(&own))
+        asked.await.is_ok_and(|server| server.contains(&own) && server.contains("loading:0\r"))
     }
 
     pub(super) fn url(&self) -> String {
