@@ -12,7 +12,7 @@ mod tell_of_disabled_endpoints;
 #[cfg(test)]
 mod send_callback_tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -27,9 +27,12 @@ use crate::{
     app::App,
     mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
     queue::Bell,
-    store::{Ringing, RingingBatch, RingingDelivery},
+    store::{Ringing, RingingBatch, RingingDelivery, StoreError},
     telemetry::{METRICS, metrics::JobLabels},
 };
+
+/// Between two tries to record what came of an attempt.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// One kind of work.
 #[async_trait]
@@ -95,6 +98,23 @@ impl From<RingingDelivery> for Bell {
 impl From<Ringing> for Bell {
     fn from(ringing: Ringing) -> Self {
         bell_for_mail(ringing.mail, ringing.lane, ringing.merchant)
+    }
+}
+
+/// Records what came of an attempt as soon as the database takes it: what the other side said must not be lost.
+/// `failed` is told of each failure.
+async fn until_recorded<T, F>(record: impl Fn() -> F, failed: impl Fn(&str)) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match record().await {
+            Err(error) if !matches!(error, StoreError::Closed) => {
+                failed(&format!("{:#}", anyhow::Error::from(error)));
+                tokio::time::sleep(RECORD_AGAIN).await;
+            }
+            recorded => return recorded,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Job, Outcome, bell_for_delivery};
+use super::{Job, Outcome, bell_for_delivery, until_recorded};
 use crate::{
     app::App,
     callback::{self, Door, Letter, Pass, Secret},
@@ -34,6 +34,9 @@ impl Job for SendCallback {
         if !app.worker.is_heard() {
             return Ok(Outcome::Postponed);
         }
+        let Some(_at_work) = app.worker.begin(self.delivery.0) else {
+            return Ok(Outcome::NothingToDo);
+        };
         let Some(to) = app.store.due_destination(self.delivery).await? else {
             return Ok(Outcome::NothingToDo);
         };
@@ -68,7 +71,12 @@ impl SendCallback {
         let verdict = callback::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
         note_attempt(&callback, &reply);
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
-        if app.store.settle_callback(settlement).await? == CallbackSettled::TooLate {
+        let settled = until_recorded(
+            || app.store.settle_callback(settlement.clone()),
+            |error| tracing::warn!(delivery = %callback.id, error, "an attempt could not be recorded, trying again"),
+        )
+        .await?;
+        if settled == CallbackSettled::TooLate {
             METRICS.settled_too_late.inc();
             tracing::warn!(delivery = %callback.id, attempt = callback.attempt, "settled too late, the claim was gone");
         }

@@ -8,22 +8,19 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 
-use super::{Job, Outcome};
+use super::{Job, Outcome, until_recorded};
 use crate::{
     app::App,
     clock,
     mail::{self, Mail, MailId, Phase, Reply},
     render::{self, Headers},
     smtp::Envelope,
-    store::{Claim, Settled, Settlement, StoreError},
+    store::{Claim, Settled, Settlement},
     telemetry::{
         METRICS,
         metrics::{MailLabels, RouteLabels},
     },
 };
-
-/// Between two tries to record what a relay said.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends one mail, once.
 pub struct SendMail {
@@ -39,7 +36,7 @@ impl Job for SendMail {
         if app.routes.is_empty() || !app.worker.is_heard() {
             return Ok(Outcome::Postponed);
         }
-        let Some(_at_work) = app.worker.begin(self.mail) else {
+        let Some(_at_work) = app.worker.begin(self.mail.0) else {
             return Ok(Outcome::NothingToDo);
         };
         let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
@@ -61,7 +58,12 @@ impl Job for SendMail {
         );
         note_attempt(&mail, &reply);
         let settlement = Settlement::new(&mail, app.worker.id, started_at, reply, verdict);
-        note_settled(&mail, settle(app, &mail, &settlement).await?);
+        let settled = until_recorded(
+            || app.store.settle_mail(settlement.clone()),
+            |error| tracing::warn!(mail = %mail.id, error, "an attempt could not be recorded, trying again"),
+        )
+        .await?;
+        note_settled(&mail, settled);
         Ok(Outcome::Done)
     }
 }
@@ -98,21 +100,6 @@ async fn send(app: &App, mail: &Mail, message: &[u8]) -> Reply {
     }
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     route.send(&envelope, message).await
-}
-
-/// What the relay said must not be lost: it is recorded as soon as the database takes it.
-async fn settle(app: &App, mail: &Mail, settlement: &Settlement) -> anyhow::Result<Settled> {
-    loop {
-        match app.store.settle_mail(settlement.clone()).await {
-            Ok(settled) => return Ok(settled),
-            Err(error @ StoreError::Closed) => return Err(error.into()),
-            Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(mail = %mail.id, error, "an attempt could not be recorded, trying again");
-                tokio::time::sleep(SETTLE_AGAIN).await;
-            }
-        }
-    }
 }
 
 fn note_attempt(mail: &Mail, reply: &Reply) {

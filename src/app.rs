@@ -14,13 +14,14 @@ use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use url::Url;
+use uuid::Uuid;
 
 use crate::{
     callback::Callbacks,
     clock,
     config::Config,
     limits::{Limits, Rate},
-    mail::{Address, CrashPolicy, MailId, Mailbox, MerchantId, Timestamp, WorkerId},
+    mail::{Address, CrashPolicy, Mailbox, MerchantId, Timestamp, WorkerId},
     queue::{self, Bell, Queue},
     render::{self, RenderLimits, Renderer},
     shop::{
@@ -70,34 +71,34 @@ pub struct Worker {
     pub id: WorkerId,
     heard_at: AtomicI64,
     silence: Duration,
-    at_work_on: Mutex<HashSet<MailId>>,
+    at_work_on: Mutex<HashSet<Uuid>>,
 }
 
-/// A worker is at work on a mail for as long as this lives.
+/// A worker is at work on a mail or a callback for as long as this lives.
 pub struct AtWork<'a> {
     worker: &'a Worker,
-    mail: MailId,
+    row: Uuid,
 }
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.worker.mails().remove(&self.mail);
+        self.worker.rows().remove(&self.row);
     }
 }
 
 impl Worker {
-    /// Notes that this worker is about to claim a mail; nothing where it is at work on it already.
-    pub fn begin(&self, mail: MailId) -> Option<AtWork<'_>> {
-        let is_new = self.mails().insert(mail);
-        is_new.then(|| AtWork { worker: self, mail })
+    /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
+    pub fn begin(&self, row: Uuid) -> Option<AtWork<'_>> {
+        let is_new = self.rows().insert(row);
+        is_new.then(|| AtWork { worker: self, row })
     }
 
-    /// Whether this worker is about to claim a mail, sends it, or has not yet settled it.
-    pub fn is_at_work_on(&self, mail: MailId) -> bool {
-        self.mails().contains(&mail)
+    /// Whether this worker is about to claim a mail or a callback, sends it, or has not yet settled it.
+    pub fn is_at_work_on(&self, row: Uuid) -> bool {
+        self.rows().contains(&row)
     }
 
-    fn mails(&self) -> MutexGuard<'_, HashSet<MailId>> {
+    fn rows(&self) -> MutexGuard<'_, HashSet<Uuid>> {
         self.at_work_on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -130,15 +130,15 @@ impl Look {
     }
 }
 
-/// Takes mails and callbacks from dead workers and then forgets these; and mails that this worker has and does not
+/// Takes mails and callbacks from dead workers and then forgets these; and those that this worker has and does not
 /// work on.
 async fn sweep(app: &App, silence: Duration) -> anyhow::Result<()> {
     loop {
         let own = &app.worker;
-        let freed = app.store.take_lost_mails(silence, own.id, |mail| own.is_at_work_on(mail)).await?;
-        let callbacks = app.store.take_deliveries_from_dead_workers(silence).await?;
+        let freed = app.store.take_lost_mails(silence, own.id, |mail| own.is_at_work_on(mail.0)).await?;
+        let callbacks = app.store.take_lost_deliveries(silence, own.id, |id| own.is_at_work_on(id.0)).await?;
         if callbacks > 0 {
-            tracing::warn!(callbacks, "taken from dead workers");
+            tracing::warn!(callbacks, "nobody worked on these callbacks any more");
         }
         if freed.is_empty() {
             app.store.forget_dead_workers(silence).await?;

@@ -1,131 +1,27 @@
 //! `POST /mails`: who gets a mail, what becomes of a batch that is stopped or whose process dies, and who is told.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use axum::{Router, http::HeaderMap, routing::post};
+use futures_util::future::join_all;
 use postroom::demo::catcher::{Catcher, CatcherOptions};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
-use super::support::{Answer, Backends, Daemon, Scene, Shop, eventually, template, welcome, within};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A merchant's system that takes webhooks.
-struct Hook {
-    url: String,
-    received: mpsc::UnboundedReceiver<(HeaderMap, String)>,
-    server: JoinHandle<()>,
-}
-
-impl Hook {
-    async fn listen() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let (sender, received) = mpsc::unbounded_channel();
-        let take = move |headers: HeaderMap, body: String| {
-            let _ = sender.send((headers, body));
-            std::future::ready("ok")
-        };
-        let router = Router::new().route("/hook", post(take));
-        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, received, server }
-    }
-
-    /// The next webhook, whose signature the merchant has checked.
-    async fn next(&mut self, shop: &Shop) -> Value {
-        let (headers, body) = tokio::time::timeout(PATIENCE, self.received.recv()).await.unwrap().unwrap();
-        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
-        let claim = json!({"id": header("webhook-id"), "timestamp": header("webhook-timestamp"),
-            "signature": header("webhook-signature"), "payload": body});
-        let valid = shop.post("/webhooks/verify-signature", &claim).await.expect(200).json();
-        assert_eq!(valid["data"]["valid"], true);
-        serde_json::from_str(&body).unwrap()
-    }
-}
-
-impl Drop for Hook {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-fn allowing_loopback(backends: Backends) -> Backends {
-    backends
-        .with("callbacks.allow_networks", vec!["127.0.0.0/8".to_owned()])
-        .with("callbacks.allow_http", true)
-        .with("worker.silence", "2s")
-}
-
-async fn enrol_all(shop: &Shop, addresses: &[String]) {
-    let lines: Vec<_> = addresses
-        .iter()
-        .map(|address| {
-            json!({"kind": "members", "id": address, "brand_id": "tea", "email": address, "first_name": "Ann",
-                "last_name": "Lee"})
-            .to_string()
-        })
-        .collect();
-    let answer = shop.post_text("/api/v1/import", "application/x-ndjson", lines.join("\n")).await;
-    assert_eq!(answer.expect(200).json()["refused"], 0);
-}
-
-fn addresses(word: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{word}-{number}@example.net")).collect()
-}
-
-fn request(users: &[String]) -> Value {
-    let users: Vec<_> = users.iter().map(|user| json!({"identifier": user})).collect();
-    json!({"brand_id": "tea", "template_id": "welcome", "users": users})
-}
-
-/// Asks for a batch and returns its id.
-async fn send_all(shop: &Shop, users: &[String]) -> String {
-    let answer = shop.post("/mails", &request(users)).await.expect(200).json();
-    assert_eq!(answer["data"]["queued"], json!(users));
-    answer["data"]["batch_id"].as_str().unwrap().to_owned()
-}
-
-async fn batch(shop: &Shop, id: &str) -> Value {
-    shop.get(&format!("/api/v1/batches/{id}")).await.expect(200).json()
-}
+use super::support::{
+    Answer, Backends, Daemon, Hook, Scene, Shop, addresses, eventually, template, times_caught, welcome,
+    welcome_all,
+};
 
 async fn move_batch(shop: &Shop, id: &str, wish: &str) -> Answer {
     shop.post(&format!("/api/v1/batches/{id}/{wish}"), &json!({})).await
 }
 
-async fn until(shop: &Shop, id: &str, state: &str) -> Value {
-    let mut last = Value::Null;
-    within(PATIENCE, &format!("batch {id} is {state}"), async || {
-        last = batch(shop, id).await;
-        last["state"] == state
-    })
-    .await;
-    last
-}
-
-async fn results(shop: &Shop, id: &str) -> Value {
-    shop.get(&format!("/webhooks/mails/{id}")).await.expect(200).json()["data"].clone()
-}
-
-fn times_caught(sink: &Catcher) -> HashMap<String, usize> {
-    let mut caught = HashMap::new();
-    for mail in sink.mails() {
-        *caught.entry(mail.recipient.clone()).or_default() += 1;
-    }
-    caught
-}
-
 on_both! {
     async fn a_batch_is_sent_and_its_end_is_told_once_with_a_link_to_its_results(backends: Backends) {
-        let scene = Scene::open(allowing_loopback(backends)).await;
+        let scene = Scene::open(backends.allowing_hooks()).await;
         let mut hook = Hook::listen().await;
         let users = addresses("ok", 1_200);
-        enrol_all(&scene.shop, &users).await;
-        let mut body = request(&users);
+        scene.shop.enrol_all(&users).await;
+        let mut body = welcome_all(&users);
         body["webhook_url"] = json!(hook.url);
         body["users"].as_array_mut().unwrap().insert(1, json!({"identifier": "stranger"}));
         body["users"].as_array_mut().unwrap().push(json!({"identifier": users[0], "first_name": "Second"}));
@@ -139,7 +35,7 @@ on_both! {
         let link = told["link"].as_str().unwrap();
         assert_eq!(told, json!({"status": "success", "batch_id": id, "link": link}));
         assert!(link.ends_with(&format!("/webhooks/mails/{id}")), "{link}");
-        let results = results(&scene.shop, id).await;
+        let results = scene.shop.results(id).await;
         assert_eq!(results["status"], "finished");
         for time in ["requested_at", "started_processing_at", "finished_processing_at"] {
             assert!(results[time].is_string(), "{time}");
@@ -150,18 +46,18 @@ on_both! {
         let caught = times_caught(&scene.sink);
         assert!(users.iter().all(|user| caught[user] == 1) && caught.len() == 1_200);
         assert_eq!(scene.sink.find(&users[0]).unwrap().subject(), "Welcome, Ann");
-        let shown = batch(&scene.shop, id).await;
+        let shown = scene.shop.batch(id).await;
         assert_eq!((&shown["mails"], &shown["counts"]["sent"], &shown["counts"]["queued"]), (&json!(1200), &json!(1200), &json!(0)));
-        assert!(hook.received.try_recv().is_err(), "told once");
+        assert!(hook.is_quiet(), "told once");
     }
 
     async fn results_come_whole_or_in_pages(backends: Backends) {
         let scene = Scene::open(backends).await;
         let users = addresses("ok", 5);
-        enrol_all(&scene.shop, &users).await;
-        let id = send_all(&scene.shop, &users).await;
-        until(&scene.shop, &id, "finished").await;
-        let all = results(&scene.shop, &id).await["mails"].clone();
+        scene.shop.enrol_all(&users).await;
+        let id = scene.shop.send_all(&users).await;
+        scene.shop.until_batch(&id, "finished").await;
+        let all = scene.shop.results(&id).await["mails"].clone();
         let path = format!("/webhooks/mails/{id}");
         let first = scene.shop.get(&format!("{path}?limit=3")).await.expect(200).json()["data"]["mails"].clone();
         let last = first[2]["uuid"].as_str().unwrap();
@@ -178,13 +74,13 @@ on_both! {
     async fn a_request_with_a_fault_is_refused_and_nothing_of_it_is_sent(backends: Backends) {
         let scene = Scene::open(backends.with("batches.max_users", 4).with("http.max_body", "4KiB")).await;
         let users = addresses("ok", 3);
-        enrol_all(&scene.shop, &users).await;
+        scene.shop.enrol_all(&users).await;
         let change = |path: &str, value: Value| {
-            let mut body = request(&users);
+            let mut body = welcome_all(&users);
             body[path] = value;
             body
         };
-        let mut faulty = request(&users);
+        let mut faulty = welcome_all(&users);
         faulty["users"].as_array_mut().unwrap().push(json!({"identifier": ""}));
         for (body, field) in [
             (faulty, "users.3.identifier"),
@@ -211,13 +107,28 @@ on_both! {
     async fn a_request_made_again_under_its_key_makes_no_second_batch(backends: Backends) {
         let scene = Scene::open(backends).await;
         let users = addresses("ok", 2);
-        enrol_all(&scene.shop, &users).await;
-        let first = scene.shop.post_once("/mails", "k1", &request(&users)).await.expect(200);
-        let again = scene.shop.post_once("/mails", "k1", &request(&users)).await.expect(200);
+        scene.shop.enrol_all(&users).await;
+        let first = scene.shop.post_once("/mails", "k1", &welcome_all(&users)).await.expect(200);
+        let again = scene.shop.post_once("/mails", "k1", &welcome_all(&users)).await.expect(200);
         assert_eq!((again.header("idempotent-replayed"), &again.body), (Some("true"), &first.body));
-        scene.shop.post_once("/mails", "k1", &request(&users[..1])).await.expect(422);
+        scene.shop.post_once("/mails", "k1", &welcome_all(&users[..1])).await.expect(422);
         let id = first.json()["data"]["batch_id"].as_str().unwrap().to_owned();
-        until(&scene.shop, &id, "finished").await;
+        scene.shop.until_batch(&id, "finished").await;
+        assert_eq!(times_caught(&scene.sink), users.into_iter().map(|user| (user, 1)).collect());
+    }
+
+    async fn requests_under_one_key_at_the_same_moment_make_one_batch(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let users = addresses("ok", 3);
+        scene.shop.enrol_all(&users).await;
+        let body = welcome_all(&users);
+        let answers = join_all((0..4).map(|_| scene.shop.post_once("/mails", "k1", &body))).await;
+        let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+        assert!(refused.iter().all(|answer| answer.status == 409 && answer.header("retry-after").is_some()), "{refused:?}");
+        assert!(!done.is_empty() && done.iter().all(|answer| answer.body == done[0].body), "{done:?}");
+        let listed = scene.backends.command_line().run(&["batch", "list", "--json"]).expect(0).json();
+        assert_eq!(listed.as_array().unwrap().len(), 1);
+        scene.shop.until_batch(listed[0]["id"].as_str().unwrap(), "finished").await;
         assert_eq!(times_caught(&scene.sink), users.into_iter().map(|user| (user, 1)).collect());
     }
 
@@ -227,17 +138,17 @@ on_both! {
         needy["subject"] = json!("In {{city}}");
         scene.shop.put("/api/v1/templates/welcome", &needy).await.expect(200);
         let users = addresses("slow-300", 3);
-        enrol_all(&scene.shop, &users).await;
-        let mut body = request(&users);
+        scene.shop.enrol_all(&users).await;
+        let mut body = welcome_all(&users);
         for index in [0, 2] {
             body["users"][index]["city"] = json!("Bonn");
         }
         let answer = scene.shop.post("/mails", &body).await.expect(200).json();
         let id = answer["data"]["batch_id"].as_str().unwrap();
         scene.shop.delete("/api/v1/templates/welcome").await.expect(204);
-        let end = until(&scene.shop, id, "finished").await;
+        let end = scene.shop.until_batch(id, "finished").await;
         assert_eq!((&end["counts"]["sent"], &end["counts"]["failed"]), (&json!(2), &json!(1)));
-        let results = results(&scene.shop, id).await;
+        let results = scene.shop.results(id).await;
         let failed = results["mails"].as_array().unwrap().iter().find(|mail| mail["mailing_status"] == "failed").unwrap();
         assert!(failed["mailing_error"].as_str().unwrap().contains("city"), "{failed}");
         assert_eq!(scene.sink.find(&users[0]).unwrap().subject(), "In Bonn");
@@ -247,19 +158,19 @@ on_both! {
     async fn a_batch_of_strangers_is_finished_at_once(backends: Backends) {
         let scene = Scene::open(backends).await;
         let strangers = addresses("stranger", 2);
-        let answer = scene.shop.post("/mails", &request(&strangers)).await.expect(200).json();
+        let answer = scene.shop.post("/mails", &welcome_all(&strangers)).await.expect(200).json();
         assert_eq!((&answer["data"]["queued"], &answer["data"]["not_found"]), (&json!([]), &json!(strangers)));
-        until(&scene.shop, answer["data"]["batch_id"].as_str().unwrap(), "finished").await;
+        scene.shop.until_batch(answer["data"]["batch_id"].as_str().unwrap(), "finished").await;
     }
 
     async fn a_paused_batch_sends_nothing_until_it_is_resumed(backends: Backends) {
         let scene = Scene::open(backends.with("worker.concurrency", 4)).await;
         let users = addresses("slow-100", 200);
-        enrol_all(&scene.shop, &users).await;
-        let id = send_all(&scene.shop, &users).await;
+        scene.shop.enrol_all(&users).await;
+        let id = scene.shop.send_all(&users).await;
         eventually("some are sent", async || !scene.sink.mails().is_empty()).await;
         assert_eq!(move_batch(&scene.shop, &id, "pause").await.expect(200).json()["paused"], true);
-        eventually("what was under way is done", async || batch(&scene.shop, &id).await["counts"]["sending"] == 0).await;
+        eventually("what was under way is done", async || scene.shop.batch(&id).await["counts"]["sending"] == 0).await;
         let sent = scene.sink.mails().len();
         assert!(sent < 200, "{sent}");
         // Another mail passes the whole queue meanwhile.
@@ -268,18 +179,18 @@ on_both! {
         assert_eq!(scene.sink.mails().len(), sent + 1);
         let commands = scene.backends.command_line();
         assert_eq!(commands.run(&["batch", "resume", &id, "--json"]).expect(0).json()["paused"], false);
-        until(&scene.shop, &id, "finished").await;
+        scene.shop.until_batch(&id, "finished").await;
         let caught = times_caught(&scene.sink);
         assert!(users.iter().all(|user| caught[user] == 1));
         move_batch(&scene.shop, &id, "pause").await.expect(409);
     }
 
     async fn a_cancelled_batch_sends_nothing_more_and_is_told_as_failed(backends: Backends) {
-        let scene = Scene::open(allowing_loopback(backends).with("worker.concurrency", 4)).await;
+        let scene = Scene::open(backends.allowing_hooks().with("worker.concurrency", 4)).await;
         let mut hook = Hook::listen().await;
         let users = addresses("slow-100", 1_500);
-        enrol_all(&scene.shop, &users).await;
-        let mut body = request(&users);
+        scene.shop.enrol_all(&users).await;
+        let mut body = welcome_all(&users);
         body["webhook_url"] = json!(hook.url);
         let answer = scene.shop.post("/mails", &body).await.expect(200).json();
         let id = answer["data"]["batch_id"].as_str().unwrap();
@@ -288,58 +199,34 @@ on_both! {
         assert_eq!(hook.next(&scene.shop).await, json!({"status": "failed", "batch_id": id, "error": "cancelled"}));
         let mut counts = Value::Null;
         eventually("all are settled", async || {
-            let shown = batch(&scene.shop, id).await;
+            let shown = scene.shop.batch(id).await;
             counts = shown["counts"].clone();
             counts["sent"].as_u64().unwrap() + counts["cancelled"].as_u64().unwrap() == 1_500
         })
         .await;
         assert_eq!(scene.sink.mails().len() as u64, counts["sent"].as_u64().unwrap());
-        assert_eq!(results(&scene.shop, id).await["status"], "cancelled");
+        assert_eq!(scene.shop.results(id).await["status"], "cancelled");
         move_batch(&scene.shop, id, "resume").await.expect(409);
-    }
-
-    async fn a_process_that_is_killed_in_the_middle_of_a_batch_forgets_nobody(backends: Backends) {
-        let mut scene = Scene::open(allowing_loopback(backends).with("batches.window", 1_000)).await;
-        let mut hook = Hook::listen().await;
-        let users = addresses("slow-20", 2_500);
-        enrol_all(&scene.shop, &users).await;
-        let mut body = request(&users);
-        body["webhook_url"] = json!(hook.url);
-        let answer = scene.shop.post("/mails", &body).await.expect(200).json();
-        let id = answer["data"]["batch_id"].as_str().unwrap();
-        for caught in [200, 1_100] {
-            within(PATIENCE, "some are caught", async || scene.sink.mails().len() > caught).await;
-            scene.daemon.kill_9();
-            scene.daemon.start_again().await;
-        }
-        assert_eq!(hook.next(&scene.shop).await["status"], "success");
-        let end = batch(&scene.shop, id).await;
-        assert_eq!((&end["state"], &end["counts"]["sent"]), (&json!("finished"), &json!(2_500)), "{end}");
-        let caught = times_caught(&scene.sink);
-        assert_eq!(caught.len(), 2_500);
-        let twice = caught.values().filter(|times| **times > 1).count();
-        assert!(twice <= 2 * 128, "{twice} came twice: more than were under way");
-        assert_eq!(results(&scene.shop, id).await["mails"].as_array().unwrap().len(), 2_500);
     }
 
     async fn a_small_batch_does_not_wait_for_another_merchants_large_one(backends: Backends) {
         let scene = Scene::open(backends.with("worker.concurrency", 4)).await;
         let large = addresses("slow-50", 3_000);
-        enrol_all(&scene.shop, &large).await;
-        let id = send_all(&scene.shop, &large).await;
+        scene.shop.enrol_all(&large).await;
+        let id = scene.shop.send_all(&large).await;
         eventually("the large one is under way", async || scene.sink.mails().len() > 10).await;
         let other = Shop::open(&scene.daemon, &scene.backends.command_line(), "coffee");
         other.fill_shelves().await;
         let small = addresses("small", 10);
-        enrol_all(&other, &small).await;
+        other.enrol_all(&small).await;
         let begun = Instant::now();
-        let small = send_all(&other, &small).await;
-        until(&other, &small, "finished").await;
+        let small = other.send_all(&small).await;
+        other.until_batch(&small, "finished").await;
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         let single = scene.shop.post("/mail", &welcome(&large[0])).await.expect(200).json();
         let single = single["data"][&large[0]]["transaction_id"].as_str().unwrap().to_owned();
         scene.shop.wait_until(&single, "sent").await;
-        assert_eq!(batch(&scene.shop, &id).await["state"], "processing");
+        assert_eq!(scene.shop.batch(&id).await["state"], "processing");
     }
 }
 
@@ -352,8 +239,8 @@ async fn a_worker_of_its_own_runs_batches() {
     let shop = Shop::open(&ingress, &backends.command_line(), "tea-co");
     shop.fill_shelves().await;
     let users = addresses("ok", 20);
-    enrol_all(&shop, &users).await;
-    let id = send_all(&shop, &users).await;
-    until(&shop, &id, "finished").await;
+    shop.enrol_all(&users).await;
+    let id = shop.send_all(&users).await;
+    shop.until_batch(&id, "finished").await;
     assert_eq!(times_caught(&sink).len(), 20);
 }

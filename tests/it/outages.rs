@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use postroom::demo::catcher::{Catcher, CatcherOptions};
+use serde_json::{Value, json};
 
-use super::support::{Answer, Backends, Cluster, Daemon, Scene, Shop, eventually, welcome, within};
+use super::support::{Answer, Backends, Cluster, Daemon, Hook, Scene, Shop, eventually, welcome, within};
 
 /// What `/readyz` says of one dependency.
 fn dependency(readiness: &Answer, name: &str) -> bool {
@@ -123,6 +124,37 @@ async fn what_a_relay_said_while_postgres_was_away_is_not_forgotten() {
     let story = scene.shop.wait_until(&id, "sent").await;
     assert_eq!(story["attempts"].as_array().unwrap().len(), 1);
     assert_eq!(scene.sink.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_receiver_said_while_postgres_was_away_is_not_forgotten() {
+    let mut cluster = Cluster::start();
+    let backends = Backends::on(cluster.new_database().await).await.with("worker.silence", "5m");
+    let scene = Scene::open(backends.allowing_hooks()).await;
+    let mut hook = Hook::listen_in_silence().await;
+    let endpoint = scene.shop.post("/webhooks", &json!({"url": hook.url, "events": ["*"]})).await.expect(201);
+    let id = endpoint.json()["data"]["id"].as_str().unwrap().to_owned();
+    scene.shop.send_to("ok@example.net").await;
+    let (headers, _) = hook.next_unchecked().await;
+    cluster.stop_server();
+    hook.speak();
+    within(Duration::from_secs(20), "the database fails the worker", async || {
+        scene.daemon.log().iter().any(|line| line["delivery"].is_string() && line["level"] == "WARN")
+    })
+    .await;
+
+    cluster.start_server();
+    eventually("the daemon is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    let mut delivery = Value::Null;
+    eventually("the webhook is on record as delivered", async || {
+        let deliveries = scene.shop.get(&format!("/webhooks/{id}/deliveries")).await.expect(200).json();
+        delivery = deliveries["data"][0].clone();
+        delivery["state"] == "delivered"
+    })
+    .await;
+    assert_eq!(delivery["attempts_made"], 1, "{delivery}");
+    assert_eq!(delivery["webhook_id"], headers["webhook-id"].to_str().unwrap());
+    assert!(hook.is_quiet(), "it came once");
 }
 
 on_both! {

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::{
     clock,
-    mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
+    mail::{DeliveryId, EndpointId, MerchantId, Timestamp, WorkerId},
     shop::CallbackOutcome,
-    store::{Doing, Store, StoreError, dialect::Sql, row::Columns},
+    store::{Doing, Store, StoreError, dialect::Sql, mails::to_json, row::Columns},
 };
 
 /// The most rows in one round.
@@ -36,9 +38,9 @@ static PUT_OFF: Sql = Sql::new(
 );
 
 static LOST: Sql = Sql::new(
-    "SELECT id FROM deliveries
-     WHERE worker IS NOT NULL AND worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1)
-     ORDER BY worker LIMIT $2 {skip_locked}",
+    "SELECT id, worker FROM deliveries
+     WHERE worker IS NOT NULL AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
+     ORDER BY worker = $3 LIMIT $2 {skip_locked}",
 );
 
 static LOST_ATTEMPTS: Sql = Sql::new(
@@ -122,40 +124,51 @@ impl Store {
             .doing("put callbacks off")
     }
 
-    /// Takes deliveries away from workers that have been silent for `silence`; they are due again at once, with the
+    /// Takes deliveries from workers that have been silent for `silence`, or are not known at all, and from the worker
+    /// `own` those that it is not at work on: the answer to its claim was lost. They are due again at once, with the
     /// same `webhook-id`. Returns how many.
     ///
     /// # Errors
     /// When the database cannot commit it.
-    pub async fn take_deliveries_from_dead_workers(&self, silence: Duration) -> Result<usize, StoreError> {
+    pub async fn take_lost_deliveries(
+        &self,
+        silence: Duration,
+        own: WorkerId,
+        is_at_work_on: impl Fn(DeliveryId) -> bool + Send + Sync,
+    ) -> Result<usize, StoreError> {
         let now = clock::now();
         let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
         let rows = sqlx::query(LOST.on(self.dialect))
             .bind((now - silence).millis())
             .bind(ROUND)
+            .bind(own.to_string())
             .fetch_all(&mut *transaction)
             .await
-            .doing("find callbacks of dead workers")?;
-        if rows.is_empty() {
+            .doing("find lost callbacks")?;
+        let mut lost = Vec::new();
+        for row in &rows {
+            let columns = Columns { table: "deliveries", row };
+            let id: DeliveryId = columns.parsed("id")?;
+            // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
+            if columns.parsed::<WorkerId>("worker")? != own || !is_at_work_on(id) {
+                lost.push(json!({ "id": id }));
+            }
+        }
+        if lost.is_empty() {
             return Ok(0);
         }
-        let ids = rows
-            .iter()
-            .map(|row| {
-                Columns { table: "deliveries", row }.text("id").map(|id| serde_json::json!({ "id": id }))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let ids = to_json(&lost);
         for statement in [&LOST_ATTEMPTS, &FREE] {
             sqlx::query(statement.on(self.dialect))
-                .bind(serde_json::Value::from(ids.clone()).to_string())
+                .bind(&ids)
                 .bind(now.millis())
                 .bind(CallbackOutcome::Unknown.as_str())
                 .bind("the worker died; whether the receiver got it is not known")
                 .execute(&mut *transaction)
                 .await
-                .doing("free callbacks of dead workers")?;
+                .doing("free lost callbacks")?;
         }
         transaction.commit().await.doing("commit")?;
-        Ok(rows.len())
+        Ok(lost.len())
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What a worker says of a delivery that it claimed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CallbackSettlement {
     delivery: DeliveryId,
     endpoint: Option<EndpointId>,

@@ -166,15 +166,33 @@ async fn what_a_dead_worker_had_is_due_again_with_the_same_id() {
     store.beat(alive, "here", 1).await.unwrap();
     let silence = Duration::from_secs(15);
     let lost = claim(&store, id, dead).await;
-    assert_eq!(store.take_deliveries_from_dead_workers(silence).await.unwrap(), 1);
+    let take_lost = async || store.take_lost_deliveries(silence, WorkerId::new(), |_| false).await.unwrap();
+    assert_eq!(take_lost().await, 1);
     assert_eq!(settle(&store, &lost, dead, 200).await, CallbackSettled::TooLate);
     let again = claim(&store, id, alive).await;
     assert_eq!((again.attempt, &again.webhook_id), (2, &lost.webhook_id));
-    assert_eq!(store.take_deliveries_from_dead_workers(silence).await.unwrap(), 0, "this worker lives");
+    assert_eq!(take_lost().await, 0, "this worker lives");
     settle(&store, &again, alive, 200).await;
     let outcomes = store.delivery_attempts(id).await.unwrap();
     let outcomes: Vec<_> = outcomes.iter().map(|attempt| attempt.outcome.as_str()).collect();
     assert_eq!(outcomes, ["unknown", "answered"]);
+}
+
+#[tokio::test]
+async fn what_its_living_worker_forgot_is_due_again() {
+    let (store, _folder) = open().await;
+    let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
+    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    let id = delivery_of(&store, &endpoint).await.id;
+    let worker = WorkerId::new();
+    store.beat(worker, "here", 1).await.unwrap();
+    claim(&store, id, worker).await;
+    let silence = Duration::from_secs(15);
+    let take_lost = async |by, at_work| store.take_lost_deliveries(silence, by, |_| at_work).await.unwrap();
+    assert_eq!(take_lost(WorkerId::new(), false).await, 0, "only the worker itself knows what it works on");
+    assert_eq!(take_lost(worker, true).await, 0, "it is at work on it");
+    assert_eq!(take_lost(worker, false).await, 1);
+    assert_eq!(claim(&store, id, worker).await.attempt, 2);
 }
 
 #[tokio::test]

@@ -6,14 +6,18 @@
 //! | `postgres.rs`, `redis.rs` | the servers of one of the two pairs of back ends |
 //! | `daemon.rs` | a `postroom serve` process, to be stopped, killed and started again |
 //! | `shop.rs`, `answer.rs` | a merchant with a token, who speaks HTTP to the daemon |
+//! | `batch.rs` | batches of that merchant |
+//! | `hook.rs` | a receiver of webhooks |
 //! | `command_line.rs` | one `postroom` command, run to its end |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python and Postfix's smtp-sink, as `tests/install` left them |
 
 mod answer;
 mod backends;
+mod batch;
 mod command_line;
 mod daemon;
+mod hook;
 mod place;
 mod postgres;
 mod redis;
@@ -25,8 +29,10 @@ use std::time::Duration;
 
 pub use answer::Answer;
 pub use backends::Backends;
+pub use batch::{addresses, times_caught, welcome_all};
 pub use command_line::{CommandLine, Ended, postroom};
 pub use daemon::Daemon;
+pub use hook::Hook;
 pub use place::{mortal, own_address};
 pub use postgres::Cluster;
 pub use scene::Scene;
