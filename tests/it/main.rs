@@ -16,6 +16,8 @@ mod support;
 
 mod architecture;
 mod auth;
+mod batch_crash;
+mod batch_ends;
 mod batches;
 mod carts_and_passes;
 mod command_line;
