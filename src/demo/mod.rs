@@ -11,13 +11,17 @@
 //! | `scene.rs` | how that is written down |
 //! | `receiver.rs` | where the sample shop takes callbacks |
 //! | `play.rs` | sends them, follows their mails, and compares |
+//! | `batch.rs` | follows a batch to its webhook |
 //! | `api.rs` | the public API as the shop's programs see it |
 //! | `watch.rs` | what happened to a mail, step by step |
 //! | `live.rs` | shows the mails that people send themselves afterwards |
 //! | `terminal.rs` | how it all looks |
+//! | `bar.rs` | how far many mails are, on one line |
 //! | `catcher/` | the relay at the other end, with a page that shows what it got |
 
 mod api;
+mod bar;
+mod batch;
 pub mod catcher;
 mod live;
 mod play;
