@@ -341,6 +341,27 @@ on_both! {
         scene.shop.wait_until(&single, "sent").await;
         assert_eq!(batch(&scene.shop, &id).await["state"], "processing");
     }
+
+    async fn of_three_batches_that_start_together_the_smallest_is_over_before_the_others_are_under_way(backends: Backends) {
+        let scene = Scene::open(backends.with("worker.concurrency", 4)).await;
+        let commands = scene.backends.command_line();
+        let [first, second, small] = ["first", "second", "small"].map(|id| Shop::open(&scene.daemon, &commands, id));
+        let (many, few) = (addresses("slow-200", 2_000), addresses("ok", 10));
+        for (shop, members) in [(&first, &many), (&second, &many), (&small, &few)] {
+            shop.fill_shelves().await;
+            enrol_all(shop, members).await;
+        }
+        let few_are_sent = async {
+            let id = send_all(&small, &few).await;
+            until(&small, &id, "finished").await
+        };
+        let (one, two, end) = tokio::join!(send_all(&first, &many), send_all(&second, &many), few_are_sent);
+        assert_eq!(end["counts"]["sent"], 10);
+        for (shop, id) in [(&first, one), (&second, two)] {
+            let counts = batch(shop, &id).await["counts"].clone();
+            assert!(counts["sent"].as_u64().unwrap() < 2_000 / 20, "{counts}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
