@@ -122,7 +122,8 @@ fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<(
     terminal.entry("Log", &addresses.log.display().to_string(), "")?;
     terminal.entry("Merchant", shop::MERCHANT, shop::NAME)?;
     terminal.entry("Token", &addresses.token, "")?;
-    terminal.entry("Account", shop::USERNAME, &format!("password {}", addresses.password))?;
+    terminal.entry("Account", shop::USERNAME, "")?;
+    terminal.entry("Password", &addresses.password, "")?;
     terminal.heading("A mail of your own, while this runs")?;
     show_command(terminal, addresses)
 }

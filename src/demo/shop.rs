@@ -52,7 +52,7 @@ fn known_things() -> Scene {
     let voucher = template("{{first_name}}, a voucher for you", include_str!("shop/voucher.html"));
     let invitation = template("{{first_name}}, your first pot is ours", include_str!("shop/invitation.html"));
     acts.extend([
-        Act::told("A template, checked and kept as a version", "templates/voucher", voucher),
+        Act::told("A template, checked and versioned", "templates/voucher", voucher),
         Act::told("A template that links to a pass", "templates/invitation", invitation),
         Act::told("Ann takes mail as most people do", "members/ann", member("Ann", "Lee", "ann@example.net")),
         Act::told(
@@ -79,12 +79,12 @@ fn cart_link() -> Scene {
         title: "Cart link: back to the checkout on another device",
         acts: vec![
             Act {
-                said: "Ann is sent her cart link; the account's password opens, the answer is in German",
+                said: "Ann is sent her cart link; a password opens, the answer is in German",
                 request: send_link("sub_1"),
                 ending: Ending::Mail(FoundBy::Query("subscription=sub_1"), MailEnding::Delivered),
             },
             Act {
-                said: "A draft may be mailed by merchants in Mexico only, and this one is in Germany",
+                said: "Only merchants in Mexico may mail a draft, and this one is in Germany",
                 request: send_link("sub_2"),
                 ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
             },
@@ -244,7 +244,7 @@ fn batch(receiver: &str) -> Scene {
             },
             Act {
                 request: post("/mails", request),
-                said: "A voucher for each; their relay takes 10 ms over a mail, and one is not known",
+                said: "A voucher for each and for one stranger; the relay takes 10 ms over a mail",
                 ending: Ending::Batch(GUESTS),
             },
         ],

@@ -128,7 +128,10 @@ fn the_whole_way_of_a_mail_is_told_once_and_nothing_is_left_behind() {
     assert!(is_plain, "a pipe gets plain text:\n{told}");
     let bars = told.lines().filter(|line| line.contains("/500 ")).count();
     assert!((1..=5).contains(&bars), "a pipe gets a few lines of the bar:\n{told}");
-    assert!(told.lines().all(|line| line.len() <= 100), "a line is too long:\n{told}");
+    let holds_what_it_must =
+        |line: &&str| ["ready after", "Log ", "Bearer"].iter().any(|word| line.contains(word));
+    let long: Vec<_> = told.lines().filter(|line| line.len() > 80 && !holds_what_it_must(line)).collect();
+    assert!(long.is_empty(), "a terminal of 80 columns breaks {long:#?}");
     assert!(is_empty(temporary.path()));
 }
 
