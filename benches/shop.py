@@ -76,11 +76,10 @@ class Shop:
             self.ask("POST", "/api/v1/import", "\n".join(members), **{"Content-Type": "application/x-ndjson"})
 
 
-def open_shop(command):
-    """Makes the tables and a merchant; returns its token and the secret that signs its webhooks."""
-    run([*command, "migrate"])
-    made = json.loads(run([*command, "merchant", "create", "shop", "--name", "Shop", "--country", "DE", "--json"]))
-    token = json.loads(run([*command, "token", "create", "--merchant", "shop", "--abilities", "*", "--json"]))
+def make_merchant(command, merchant):
+    """Returns its token and the secret that signs its webhooks."""
+    made = json.loads(run([*command, "merchant", "create", merchant, "--name", merchant, "--country", "DE", "--json"]))
+    token = json.loads(run([*command, "token", "create", "--merchant", merchant, "--abilities", "*", "--json"]))
     return token["token"], made["secret"]
 
 

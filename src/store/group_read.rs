@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyPool;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,7 @@ use super::{
     Doing, StoreError,
     dialect::{Dialect, Sql},
     mails::to_json,
+    on_a_live_connection,
     resources::{self, Stored},
     row::Columns,
 };
@@ -90,11 +92,9 @@ static FIND: Sql = Sql::new(
 );
 
 async fn find(dialect: Dialect, readers: &AnyPool, keys: &[&Key]) -> Result<Found, StoreError> {
-    let rows = sqlx::query(FIND.on(dialect))
-        .bind(to_json(keys))
-        .fetch_all(readers)
-        .await
-        .doing("find what mails need")?;
+    let asked = to_json(keys);
+    let find = || sqlx::query(FIND.on(dialect)).bind(asked.clone()).fetch_all(readers).boxed();
+    let rows = on_a_live_connection(readers, find).await.doing("find what mails need")?;
     rows.iter()
         .map(|row| {
             let columns = Columns { table: "resources", row };

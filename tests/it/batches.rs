@@ -228,6 +228,33 @@ on_both! {
         scene.shop.wait_until(&single, "sent").await;
         assert_eq!(scene.shop.batch(&id).await["state"], "processing");
     }
+
+    async fn a_small_batch_is_over_while_two_large_ones_began_with_it_or_before_it(backends: Backends) {
+        let scene = Scene::open(backends.with("worker.concurrency", 4)).await;
+        let commands = scene.backends.command_line();
+        let [first, second, small] = ["first", "second", "small"].map(|id| Shop::open(&scene.daemon, &commands, id));
+        let (many, few) = (addresses("slow-200", 2_000), addresses("ok", 10));
+        for (shop, members) in [(&first, &many), (&second, &many), (&small, &few)] {
+            shop.fill_shelves().await;
+            shop.enrol_all(members).await;
+        }
+        let few_are_sent = async || {
+            let id = small.send_all(&few).await;
+            assert_eq!(small.until_batch(&id, "finished").await["counts"]["sent"], 10);
+        };
+        let (one, two, ()) = tokio::join!(first.send_all(&many), second.send_all(&many), few_are_sent());
+        let sent = async || {
+            let (one, two) = (first.batch(&one).await, second.batch(&two).await);
+            [one, two].map(|batch| batch["counts"]["sent"].as_u64().unwrap())
+        };
+        let five_percent = 2_000 / 20;
+        assert!(sent().await.iter().all(|sent| *sent < five_percent), "{:?}", sent().await);
+        eventually("both are under way", async || sent().await.iter().all(|sent| *sent > 0)).await;
+        let before = sent().await;
+        few_are_sent().await;
+        let after = sent().await;
+        assert!(after.iter().zip(before).all(|(after, before)| after - before < five_percent), "{before:?} {after:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
