@@ -148,10 +148,7 @@ mod tests {
     #[test]
     fn a_key_stands_once_in_a_wave_and_keeps_its_order() {
         let items = [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("a", 5), ("b", 6)];
-        assert_eq!(
-            waves(items.into_iter().map(|(key, item)| (key, item))),
-            [vec![1, 2, 4], vec![3, 6], vec![5]]
-        );
+        assert_eq!(waves(items.into_iter()), [vec![1, 2, 4], vec![3, 6], vec![5]]);
         assert!(waves(std::iter::empty::<((), ())>()).is_empty());
     }
 }
