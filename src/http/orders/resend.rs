@@ -337,8 +337,10 @@ impl<'a> Resend<'a> {
     /// Rings for the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
     async fn dispatch(&self, mail: MailId, bell: Bell, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
         let lane = bell.lane.as_str();
-        let Err(error) = self.app.queue.enqueue(&[bell]).await else { return Ok(()) };
-        tracing::warn!(%mail, %error, "the queue does not take an order's mail");
+        if self.app.dispatch(bell).await {
+            return Ok(());
+        }
+        tracing::warn!(%mail, "the queue does not take an order's mail");
         let why = "the queue did not take the mail in time";
         match self.app.store.withdraw_order_mail(mail, why, holder).await? {
             Moved::Refused(_) | Moved::Unknown => Ok(()),

@@ -224,9 +224,11 @@ async fn insert_emails<'a>(
         .doing("record the e-mails of orders")
 }
 
+// $3 is how many moved: as in `traces`.
 static FOLLOW: Sql = Sql::new(
-    "UPDATE order_workflows SET state = rows.state, updated_at = $2 FROM {rows: mail text, state text}
-     WHERE order_workflows.mail_id = rows.mail AND order_workflows.state <> rows.state",
+    "UPDATE order_workflows SET state = moved.state, updated_at = $2
+     FROM (SELECT mail, state FROM {rows: mail text, state text} LIMIT $3) AS moved
+     WHERE order_workflows.mail_id = moved.mail AND order_workflows.state <> moved.state",
 );
 
 #[derive(Serialize)]
@@ -255,6 +257,7 @@ pub(in crate::store) async fn follow(
     sqlx::query(FOLLOW.on(dialect))
         .bind(to_json(&rows))
         .bind(clock::now().millis())
+        .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
         .execute(on)
         .await
         .map(drop)

@@ -33,16 +33,19 @@ pub(in crate::store) struct OrderKey {
     pub(super) order: String,
 }
 
+// $2 is how many are asked for: Postgres takes an unfolded array for 100 rows, and would rather read a whole table of
+// some thousands than look so many up.
 static WORKFLOWS: Sql = Sql::new(
-    "SELECT merchant_id, order_id, field, state, mail_id FROM {rows: merchant text, told text}
-     JOIN order_workflows ON merchant_id = rows.merchant AND order_id = rows.told",
+    "SELECT merchant_id, order_id, field, state, mail_id
+     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT $2) AS asked
+     JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.told",
 );
 
 static EMAILS: Sql = Sql::new(
     "SELECT order_emails.merchant_id, order_emails.order_id, mail_id, template_name, template_definition_name,
         order_emails.recipient, payment_id, created_at, state, provider_id, message_id
-     FROM {rows: merchant text, told text}
-     JOIN order_emails ON order_emails.merchant_id = rows.merchant AND order_emails.order_id = rows.told
+     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT $2) AS asked
+     JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.told
      JOIN mails ON mails.id = order_emails.mail_id ORDER BY mail_id",
 );
 
@@ -54,9 +57,10 @@ impl Lookup for OrderTraces {
         readers: &AnyPool,
         keys: &[&OrderKey],
     ) -> Result<HashMap<OrderKey, Self>, StoreError> {
-        let orders = to_json(keys);
+        let (orders, count) = (to_json(keys), i64::try_from(keys.len()).unwrap_or(i64::MAX));
         let ask = |statement: &'static Sql, doing: &'static str| {
-            let asked = sqlx::query(statement.on(dialect)).bind(orders.clone()).fetch_all(readers);
+            let asked =
+                sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count).fetch_all(readers);
             async move { asked.await.doing(doing) }
         };
         let (workflows, emails) = tokio::try_join!(
