@@ -1,6 +1,6 @@
 //! The public API as the shop's programs see it: requests over HTTP and the few fields of the answers that are shown.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use reqwest::StatusCode;
@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    scene::{Credential, Request},
+    scene::{Body, Credential, Request},
     shop,
     stage::Addresses,
 };
-use crate::mail::{MailState, Outcome, Timestamp};
+use crate::mail::{BatchState, MailState, Outcome, Timestamp};
 
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,6 +63,24 @@ pub(super) struct Attempt {
     pub(super) millis: u64,
 }
 
+/// How far a batch is, from `GET /api/v1/batches/{id}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct BatchStory {
+    pub(super) state: BatchState,
+    pub(super) counts: BTreeMap<MailState, u64>,
+}
+
+impl BatchStory {
+    pub(super) fn in_state(&self, state: MailState) -> u64 {
+        self.counts.get(&state).copied().unwrap_or(0)
+    }
+
+    /// How many of its mails came to their end.
+    pub(super) fn settled(&self) -> u64 {
+        self.counts.iter().filter(|(state, _)| state.is_settled()).map(|(_, mails)| mails).sum()
+    }
+}
+
 /// A mail in a list.
 #[derive(Debug, Deserialize)]
 pub(super) struct ListedMail {
@@ -107,9 +125,14 @@ impl Api {
         if let Some(key) = request.key {
             sent = sent.header("Idempotency-Key", key);
         }
-        if let Some(body) = &request.body {
-            sent = sent.json(body);
-        }
+        sent = match &request.body {
+            Some(Body::Json(body)) => sent.json(body),
+            Some(Body::Lines(lines)) => {
+                let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+                sent.header("Content-Type", "application/x-ndjson").body(lines)
+            }
+            None => sent,
+        };
         let answer = sent.send().await.with_context(|| format!("{} got no answer", request.path))?;
         let replayed = answer.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
         let status = answer.status();
@@ -120,6 +143,16 @@ impl Api {
     /// What happened to a mail so far.
     pub(super) async fn story(&self, id: &str) -> anyhow::Result<Story> {
         self.get(&format!("/api/v1/mails/{id}")).await
+    }
+
+    /// How far a batch is.
+    pub(super) async fn batch(&self, id: &str) -> anyhow::Result<BatchStory> {
+        self.get(&format!("/api/v1/batches/{id}")).await
+    }
+
+    /// The path to which a link of the daemon's leads; `None` when it leads elsewhere.
+    pub(super) fn path_of<'a>(&self, link: &'a str) -> Option<&'a str> {
+        link.strip_prefix(&self.base).filter(|path| path.starts_with('/'))
     }
 
     /// Mails that a query finds, oldest first, at most [`PAGE`].

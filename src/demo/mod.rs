@@ -11,13 +11,17 @@
 //! | `scene.rs` | how that is written down |
 //! | `receiver.rs` | where the sample shop takes callbacks |
 //! | `play.rs` | sends them, follows their mails, and compares |
+//! | `batch.rs` | follows a batch to its webhook |
 //! | `api.rs` | the public API as the shop's programs see it |
 //! | `watch.rs` | what happened to a mail, step by step |
 //! | `live.rs` | shows the mails that people send themselves afterwards |
 //! | `terminal.rs` | how it all looks |
+//! | `bar.rs` | how far many mails are, on one line |
 //! | `catcher/` | the relay at the other end, with a page that shows what it got |
 
 mod api;
+mod bar;
+mod batch;
 pub mod catcher;
 mod live;
 mod play;
@@ -118,7 +122,8 @@ fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<(
     terminal.entry("Log", &addresses.log.display().to_string(), "")?;
     terminal.entry("Merchant", shop::MERCHANT, shop::NAME)?;
     terminal.entry("Token", &addresses.token, "")?;
-    terminal.entry("Account", shop::USERNAME, &format!("password {}", addresses.password))?;
+    terminal.entry("Account", shop::USERNAME, "")?;
+    terminal.entry("Password", &addresses.password, "")?;
     terminal.heading("A mail of your own, while this runs")?;
     show_command(terminal, addresses)
 }

@@ -30,8 +30,8 @@ pub(super) struct Play<'a> {
 /// What came of all the requests.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    delivered: usize,
-    told: usize,
+    pub(super) delivered: usize,
+    pub(super) told: usize,
     refused: usize,
     not_accepted: usize,
     missing: Vec<String>,
@@ -94,6 +94,7 @@ impl Play<'_> {
                 self.secret = secret.and_then(Secret::parse);
                 Ok(self.secret.as_ref().map(drop).ok_or("the answer has no secret".to_owned()))
             }
+            Ending::Batch(mails) => self.batch(&answer, *mails, tally).await,
             Ending::Says(pointer, announced) => self.says(&answer, pointer, announced),
             Ending::Mail(found_by, ending) => self.mails(&answer, found_by, *ending, tally).await,
             Ending::MailAndCallback(found_by, event) => {
@@ -161,7 +162,11 @@ impl Play<'_> {
         pointer: &str,
         announced: &str,
     ) -> anyhow::Result<Result<(), String>> {
-        let said = answer.body.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or("nothing");
+        let said = match answer.body.pointer(pointer) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => "nothing".to_owned(),
+        };
         let name = pointer.rsplit('/').next().unwrap_or_default();
         if said != announced {
             return Ok(Err(format!("announced {name} {announced}, got {said}")));
@@ -244,8 +249,7 @@ impl Tally {
     pub(super) fn show(&self, terminal: &mut Terminal) -> anyhow::Result<()> {
         let Self { delivered, told, refused, not_accepted, missing } = self;
         let sum = format!(
-            "{delivered} mails delivered, {refused} refused by the relay, {told} callbacks, {not_accepted} requests \
-             refused"
+            "{delivered} mails delivered, {refused} refused, {told} callbacks, {not_accepted} bad requests"
         );
         let verdict = match missing.len() {
             0 => "all as announced".to_owned(),

@@ -75,13 +75,15 @@ impl Drop for Receiver {
 }
 
 impl Callback {
-    /// The event's name, if `secret` signed it just now. What is not signed is not even read.
+    /// What it says, if `secret` signed it just now. What is not signed is not even read.
+    pub(super) fn body(&self, secret: &Secret) -> Option<Value> {
+        let is_signed = verify(&self.signed, &self.body, std::slice::from_ref(secret), clock::now());
+        is_signed.then(|| serde_json::from_slice(&self.body).ok())?
+    }
+
+    /// The event's name, if `secret` signed it just now.
     pub(super) fn event(&self, secret: &Secret) -> Option<String> {
-        if !verify(&self.signed, &self.body, std::slice::from_ref(secret), clock::now()) {
-            return None;
-        }
-        let body: Value = serde_json::from_slice(&self.body).ok()?;
-        body["type"].as_str().map(str::to_owned)
+        self.body(secret)?["type"].as_str().map(str::to_owned)
     }
 
     /// The same for every attempt to tell of one event.

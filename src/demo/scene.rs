@@ -29,12 +29,20 @@ pub(super) struct Request {
     pub(super) method: Method,
     /// The path, with its query.
     pub(super) path: String,
-    /// The JSON body, where there is one.
-    pub(super) body: Option<Value>,
+    /// The body, where there is one.
+    pub(super) body: Option<Body>,
     /// The `Idempotency-Key`, where there is one.
     pub(super) key: Option<&'static str>,
     /// Who asks.
     pub(super) by: Credential,
+}
+
+/// What is sent with a request.
+pub(super) enum Body {
+    /// One JSON document.
+    Json(Value),
+    /// A JSON document on each line (`application/x-ndjson`).
+    Lines(Vec<Value>),
 }
 
 /// How the shop shows who it is.
@@ -54,6 +62,9 @@ pub(super) enum Ending {
     Mail(FoundBy, MailEnding),
     /// It is taken, a mail comes of it and is delivered, and the shop's receiver is told of this event.
     MailAndCallback(FoundBy, &'static str),
+    /// It is taken, and a batch of so many mails comes of it: each is delivered, the shop's receiver is told of the end,
+    /// and the link in what it is told leads to the results.
+    Batch(u64),
     /// It is taken, and the answer has the secret that signs callbacks.
     Registered,
     /// It is taken, and at this JSON pointer (RFC 6901) the answer says this.
@@ -96,10 +107,15 @@ pub(super) fn post(path: &str, body: Value) -> Request {
     Request {
         method: Method::POST,
         path: path.to_owned(),
-        body: Some(body),
+        body: Some(Body::Json(body)),
         key: None,
         by: Credential::Token,
     }
+}
+
+/// A POST of many JSON documents, one on each line, with the token.
+pub(super) fn post_lines(path: &str, lines: Vec<Value>) -> Request {
+    Request { body: Some(Body::Lines(lines)), ..post(path, Value::Null) }
 }
 
 /// A GET with the token.

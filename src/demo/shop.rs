@@ -6,7 +6,7 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::scene::{Act, Credential, Ending, FoundBy, MailEnding, Request, Scene, get, post};
+use super::scene::{Act, Credential, Ending, FoundBy, MailEnding, Request, Scene, get, post, post_lines};
 
 /// The sample merchant's id.
 pub(super) const MERCHANT: &str = "tea-house";
@@ -19,12 +19,23 @@ pub(super) const SENDER: &str = "hello@tea-house.example";
 /// The user name of the sample merchant's account.
 pub(super) const USERNAME: &str = "tea-house-shop";
 
+/// The members of the batch.
+const GUESTS: u64 = 500;
+
 /// Where only the cloud machine itself should be able to look: a famous target of forged webhooks.
 const CLOUD_SECRETS: &str = "http://169.254.169.254/latest/meta-data/";
 
 /// Everything that is shown, in its order. `receiver` is the URL at which the shop takes callbacks.
 pub(super) fn scenes(receiver: &str) -> Vec<Scene> {
-    vec![known_things(), cart_link(), callbacks(receiver), abandoned_cart(), order(), mailing()]
+    vec![
+        known_things(),
+        cart_link(),
+        callbacks(receiver),
+        abandoned_cart(),
+        order(),
+        mailing(),
+        batch(receiver),
+    ]
 }
 
 /// What the shop tells postroom before it can send, for all families.
@@ -41,7 +52,7 @@ fn known_things() -> Scene {
     let voucher = template("{{first_name}}, a voucher for you", include_str!("shop/voucher.html"));
     let invitation = template("{{first_name}}, your first pot is ours", include_str!("shop/invitation.html"));
     acts.extend([
-        Act::told("A template, checked and kept as a version", "templates/voucher", voucher),
+        Act::told("A template, checked and versioned", "templates/voucher", voucher),
         Act::told("A template that links to a pass", "templates/invitation", invitation),
         Act::told("Ann takes mail as most people do", "members/ann", member("Ann", "Lee", "ann@example.net")),
         Act::told(
@@ -68,12 +79,12 @@ fn cart_link() -> Scene {
         title: "Cart link: back to the checkout on another device",
         acts: vec![
             Act {
-                said: "Ann is sent her cart link; the account's password opens, the answer is in German",
+                said: "Ann is sent her cart link; a password opens, the answer is in German",
                 request: send_link("sub_1"),
                 ending: Ending::Mail(FoundBy::Query("subscription=sub_1"), MailEnding::Delivered),
             },
             Act {
-                said: "A draft may be mailed by merchants in Mexico only, and this one is in Germany",
+                said: "Only merchants in Mexico may mail a draft, and this one is in Germany",
                 request: send_link("sub_2"),
                 ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
             },
@@ -200,6 +211,41 @@ fn mailing() -> Scene {
                 request: post("/mail", nothing_to_print),
                 said: "A mail without the voucher that its template prints: not accepted",
                 ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
+            },
+        ],
+    }
+}
+
+/// The mailing family: many mails from one request, and a webhook at the end. The names of the addresses let the
+/// catcher take a moment over each mail, as relays do; else there would be nothing to watch.
+fn batch(receiver: &str) -> Scene {
+    let first_names = ["Ada", "Bruno", "Clara", "Dario", "Edith"];
+    let guests = (1..=GUESTS).zip(first_names.iter().cycle()).map(|(number, name)| {
+        let mut guest = member(name, "Guest", &format!("slow-10+guest-{number}@example.net"));
+        guest["kind"] = json!("members");
+        guest["id"] = json!(format!("guest-{number}"));
+        guest
+    });
+    let user =
+        |number| json!({"identifier": format!("guest-{number}"), "voucher": format!("FLUSH-{number:03}")});
+    let mut users: Vec<_> = (1..=GUESTS).map(user).collect();
+    users.push(json!({"identifier": "nobody"}));
+    let harvest = template("The first flush is here", include_str!("shop/voucher.html"));
+    let request =
+        json!({"brand_id": MERCHANT, "template_id": "harvest", "webhook_url": receiver, "users": users});
+    Scene {
+        title: "Mailing: five hundred mails from one request",
+        acts: vec![
+            Act::told("A template for all of them", "templates/harvest", harvest),
+            Act {
+                request: post_lines("/api/v1/import", guests.collect()),
+                said: "Five hundred members at once, a line for each",
+                ending: Ending::Says("/accepted", "500"),
+            },
+            Act {
+                request: post("/mails", request),
+                said: "A voucher for each and for one stranger; the relay takes 10 ms over a mail",
+                ending: Ending::Batch(GUESTS),
             },
         ],
     }

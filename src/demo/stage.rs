@@ -58,6 +58,8 @@ pub(super) struct Addresses {
     pub(super) token: String,
     /// The password of the merchant's account [`shop::USERNAME`].
     pub(super) password: String,
+    /// The merchant's own secret, which signs the webhooks of batches.
+    pub(super) secret: Secret,
     /// Where the daemon writes its log.
     pub(super) log: PathBuf,
 }
@@ -71,7 +73,8 @@ impl Stage {
         let catcher = start_catcher().await.context("the mail catcher cannot listen")?;
         let receiver = Receiver::start().await.context("the sample shop's receiver cannot listen")?;
         let daemon = start_daemon(&folder.path, catcher.smtp_addr()).await?;
-        let (token, password) = create_merchant(&daemon).await?;
+        let secret = Secret::generate();
+        let (token, password) = create_merchant(&daemon, &secret).await?;
         let api = daemon.listening_on().context("the daemon takes no requests")?;
         let page = catcher.http_addr().context("the catcher has no page")?;
         let addresses = Addresses {
@@ -80,6 +83,7 @@ impl Stage {
             catcher: catcher.smtp_addr(),
             token,
             password,
+            secret,
             log: log_file,
         };
         Ok(Self { daemon, catcher, receiver, addresses, folder })
@@ -196,7 +200,7 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
 
 /// Creates the sample shop's merchant as `postroom merchant create`, `token create` and `account create` do; returns
 /// the token and the password.
-async fn create_merchant(daemon: &Daemon) -> anyhow::Result<(String, String)> {
+async fn create_merchant(daemon: &Daemon, secret: &Secret) -> anyhow::Result<(String, String)> {
     let store = &daemon.app().store;
     let id: MerchantId = shop::MERCHANT.parse().context("the sample merchant's id is wrong")?;
     let merchant = NewMerchant {
@@ -205,7 +209,7 @@ async fn create_merchant(daemon: &Daemon) -> anyhow::Result<(String, String)> {
         country: shop::COUNTRY.to_owned(),
         language: None,
         sender: Some(Mailbox { name: Some(shop::NAME.to_owned()), email: shop::SENDER.parse()? }),
-        secret: Secret::generate().expose(),
+        secret: secret.expose(),
     };
     store.create_merchant(&merchant).await?;
     let token = format!("pr_{}", new_secret());

@@ -1,4 +1,4 @@
-//! How the demonstration looks: plain lines of at most 80 columns, coloured on a terminal, the same words in a pipe.
+//! How the demonstration looks: lines of at most 80 columns, coloured on a terminal, the same words in a pipe.
 
 use std::{
     env,
@@ -27,6 +27,8 @@ pub(super) enum Tone {
 pub(super) struct Terminal {
     output: Stdout,
     look: Look,
+    /// Whether a line can be drawn over.
+    redraws: bool,
 }
 
 /// What a terminal can show.
@@ -47,11 +49,12 @@ impl Terminal {
             .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
             .unwrap_or_default()
             .to_ascii_lowercase();
+        let redraws = output.is_terminal() && !is_dumb;
         let look = Look {
-            colours: output.is_terminal() && !is_set("NO_COLOR") && !is_dumb,
+            colours: redraws && !is_set("NO_COLOR"),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
         };
-        Self { output, look }
+        Self { output, look, redraws }
     }
 
     /// Begins a line that [`Terminal::done`] completes.
@@ -112,6 +115,35 @@ impl Terminal {
         self.row(name, tone, "", note)
     }
 
+    /// Whether [`Terminal::bar`] draws over the bar before.
+    pub(super) fn redraws(&self) -> bool {
+        self.redraws
+    }
+
+    /// How far something is, in cells that are full and cells in all: in the place of the bar before, or on a line of
+    /// its own. The numbers must stay as long as they are.
+    pub(super) fn bar(
+        &mut self,
+        name: &str,
+        tone: Tone,
+        time: &str,
+        (full, cells): (usize, usize),
+        numbers: &str,
+    ) -> io::Result<()> {
+        let line = self.look.bar(name, tone, time, (full, cells), numbers);
+        if !self.redraws {
+            return writeln!(self.output, "{line}");
+        }
+        // A narrow terminal shows what fits; a line that wraps could not be drawn over.
+        write!(self.output, "\r\x1b[?7l{line}\x1b[?7h")?;
+        self.output.flush()
+    }
+
+    /// Leaves the last bar as it is.
+    pub(super) fn leave_line(&mut self) -> io::Result<()> {
+        if self.redraws { writeln!(self.output) } else { Ok(()) }
+    }
+
     fn row(&mut self, name: &str, tone: Tone, time: &str, note: &str) -> io::Result<()> {
         for line in self.look.row(name, tone, time, note) {
             writeln!(self.output, "{line}")?;
@@ -135,6 +167,24 @@ impl Look {
     }
 
     fn row(self, name: &str, tone: Tone, time: &str, note: &str) -> Vec<String> {
+        let head = self.head(name, tone);
+        let mut notes = wrap(&self.clean(note), WIDTH - NOTE).into_iter();
+        let first = notes.next().unwrap_or_default();
+        let mut lines = vec![format!("       {head}{time:>7}  {first}").trim_end().to_owned()];
+        lines.extend(notes.map(|rest| format!("{:NOTE$}{rest}", "")));
+        lines
+    }
+
+    fn bar(self, name: &str, tone: Tone, time: &str, (full, cells): (usize, usize), numbers: &str) -> String {
+        let head = self.head(name, tone);
+        let (done, open) = if self.unicode { ("━", "─") } else { ("#", "-") };
+        let done = self.paint(&done.repeat(full), tone);
+        let open = self.dim(&open.repeat(cells.saturating_sub(full)));
+        format!("       {head}{time:>7}  {done}{open}  {numbers}")
+    }
+
+    /// The sign and the name that a row begins with.
+    fn head(self, name: &str, tone: Tone) -> String {
         let sign = match (tone, self.unicode) {
             (Tone::Plain, true) => "·",
             (Tone::Good, true) => "✓",
@@ -145,12 +195,7 @@ impl Look {
             (Tone::Waiting, false) => "~",
             (Tone::Bad, false) => "x",
         };
-        let head = self.paint(&format!("{sign} {name:<10}"), tone);
-        let mut notes = wrap(&self.clean(note), WIDTH - NOTE).into_iter();
-        let first = notes.next().unwrap_or_default();
-        let mut lines = vec![format!("       {head}{time:>7}  {first}").trim_end().to_owned()];
-        lines.extend(notes.map(|rest| format!("{:NOTE$}{rest}", "")));
-        lines
+        self.paint(&format!("{sign} {name:<10}"), tone)
     }
 
     /// Text from outside without what a terminal would obey, and without what it cannot show.
@@ -215,6 +260,16 @@ mod tests {
         assert_eq!(lines[0].find("attempt"), Some(NOTE));
         let words: Vec<_> = lines.iter().flat_map(|line| line.split_whitespace()).skip(4).collect();
         assert_eq!(words.join(" "), note);
+    }
+
+    #[test]
+    fn a_bar_is_as_long_at_its_end_as_at_its_beginning_and_fits() {
+        let bar = |look: Look, full, numbers| look.bar("sending", Tone::Waiting, "1 ms", (full, 24), numbers);
+        let begun = bar(PIPE, 0, "  0/500       0/s");
+        let ended = bar(PIPE, 24, "500/500  12,345/s");
+        assert_eq!(begun, format!("       ~ sending      1 ms  {}    0/500       0/s", "-".repeat(24)));
+        assert!(begun.len() == ended.len() && ended.len() <= WIDTH, "{ended}");
+        assert!(bar(SCREEN, 12, "").contains(&format!("\x1b[33m{}\x1b[0m", "━".repeat(12))));
     }
 
     #[test]

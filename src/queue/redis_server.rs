@@ -55,7 +55,7 @@ impl RedisServer {
             let mut connection = client.get_multiplexed_async_connection().await?;
             redis::cmd("INFO").query_async::<String>(&mut connection).await
         };
-        asked.await.is_ok_and(|server| server.contains(&own) && server.contains("loading:0\r"))
+        asked.await.is_ok_and(|server| server.contains(&own) && server.contains("\nloading:0\r"))
     }
 
     pub(super) fn url(&self) -> String {

@@ -3,6 +3,7 @@
 //! | file | does |
 //! |---|---|
 //! | `record.rs` | users are staged in chunks, then the batch is recorded with its answer in one transaction |
+//! | `members.rs` | looks members up by the thousand |
 //! | `make.rs` | turns a chunk into mails, once |
 //! | `counts.rs` | follows the mails in the transactions that move them; the last one home closes the batch |
 //! | `moves.rs` | pause, resume, cancel, failing, and taking back what was not sent |
@@ -12,6 +13,7 @@
 
 mod counts;
 mod make;
+mod members;
 mod moves;
 mod record;
 mod ringing;

@@ -6,6 +6,7 @@
 
 use std::sync::Mutex;
 
+use futures_util::FutureExt;
 use sqlx::{AnyConnection, AnyPool};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,6 +18,7 @@ use super::{
     dialect::Dialect,
     idempotency::{self, Reservation, ReservationRequest},
     mails::{self, Claim, ClaimRequest, Recorded, Recording, Settled, Settlement},
+    on_a_live_connection,
     webhooks::{self, CallbackClaim, CallbackClaimRequest, CallbackSettled, CallbackSettlement},
 };
 
@@ -161,7 +163,9 @@ impl Group {
     }
 
     async fn write(&self, dialect: Dialect, writers: &AnyPool) -> Result<Answers, StoreError> {
-        let mut transaction = writers.begin_with(dialect.begin()).await.doing("begin")?;
+        let mut transaction = on_a_live_connection(writers, || writers.begin_with(dialect.begin()).boxed())
+            .await
+            .doing("begin")?;
         let on: &mut AnyConnection = &mut transaction;
         let answers = Answers {
             settles: mails::settle(dialect, on, &self.settles.requests).await?,

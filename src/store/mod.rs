@@ -25,9 +25,10 @@ mod workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use sqlx::{
-    AnyPool, Executor,
+    AnyPool, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -64,6 +65,11 @@ use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;
 use orders::OrderTraces;
+
+/// What Postgres says on a connection that it ended (its manual, appendix A).
+const ADMIN_SHUTDOWN: &str = "57P01";
+/// How long after its last answer a connection is taken to live.
+const TRUSTED: Duration = Duration::from_millis(500);
 
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
@@ -160,22 +166,8 @@ impl Store {
             .parse::<AnyConnectOptions>()
             .map_err(|source| StoreError::Database { doing: "understand database.url", source })?;
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
-        let pool = |most: u32| {
-            let pool = AnyPoolOptions::new()
-                .max_connections(most)
-                .acquire_timeout(Duration::from_secs(10))
-                .after_connect(move |connection, _| {
-                    Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
-                });
-            let options = options.clone();
-            async move {
-                pool.connect_with(options)
-                    .await
-                    .map_err(|source| StoreError::Database { doing: "be reached", source })
-            }
-        };
-        let writers = pool(dialect.writers(settings.connections)).await?;
-        let readers = pool(settings.connections.max(1)).await?;
+        let writers = pool(dialect, &options, dialect.writers(settings.connections)).await?;
+        let readers = pool(dialect, &options, settings.connections.max(1)).await?;
         let group = Arc::new(GroupCommit::start(dialect, writers.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
@@ -239,6 +231,49 @@ impl Store {
         });
         Migrator::with_migrations(migrations.collect())
     }
+}
+
+async fn pool(
+    dialect: Dialect,
+    options: &AnyConnectOptions,
+    connections: u32,
+) -> Result<AnyPool, StoreError> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
+        })
+        // One that answered a moment ago is not asked whether it lives.
+        .test_before_acquire(false)
+        .before_acquire(|connection, metadata| {
+            Box::pin(async move {
+                if metadata.idle_for > TRUSTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(options.clone())
+        .await
+        .doing("be reached")
+}
+
+/// Asks again when the pool gave a connection that had died since its last answer. For what changes nothing until more
+/// is said.
+async fn on_a_live_connection<'a, T>(
+    pool: &AnyPool,
+    ask: impl Fn() -> BoxFuture<'a, Result<T, sqlx::Error>> + Send,
+) -> Result<T, sqlx::Error> {
+    // When Postgres restarts, all of them have died.
+    for _ in 0..pool.size() {
+        match ask().await {
+            Err(sqlx::Error::Io(_)) => {}
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(ADMIN_SHUTDOWN) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 /// Names what was tried when a statement fails.

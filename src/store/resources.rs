@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{AnyConnection, AnyPool};
@@ -11,7 +12,7 @@ use super::{
     dialect::{Dialect, Sql},
     group_read::Lookup,
     mails::to_json,
-    orders,
+    on_a_live_connection, orders,
     row::Columns,
     templates::{self, NewTemplateVersion},
 };
@@ -87,11 +88,9 @@ impl Lookup for Stored {
         readers: &AnyPool,
         keys: &[&Key],
     ) -> Result<HashMap<Key, Self>, StoreError> {
-        let rows = sqlx::query(FIND.on(dialect))
-            .bind(to_json(keys))
-            .fetch_all(readers)
-            .await
-            .doing("find resources")?;
+        let asked = to_json(keys);
+        let find = || sqlx::query(FIND.on(dialect)).bind(asked.clone()).fetch_all(readers).boxed();
+        let rows = on_a_live_connection(readers, find).await.doing("find resources")?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "resources", row };

@@ -2,7 +2,7 @@
 "use strict";
 
 const MOST_ROWS = 600;
-const FULL_LIST = 200;
+const FOLDED = 10; // the server folds so many with one subject: the list is asked for anew
 const list = document.getElementById("list");
 const pane = document.getElementById("pane");
 const live = document.getElementById("live");
@@ -86,7 +86,7 @@ function step(by) {
 async function refresh(news) {
   const wiped = news.cleared !== cleared;
   const newest = Number(rows()[0]?.dataset.number || 0);
-  const replace = wiped || news.caught < caught || news.caught - newest >= FULL_LIST;
+  const replace = wiped || news.caught < caught || news.caught - newest >= FOLDED;
   if (!replace && news.caught <= newest) return;
   caught = news.caught;
   cleared = news.cleared;

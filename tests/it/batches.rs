@@ -341,6 +341,33 @@ on_both! {
         scene.shop.wait_until(&single, "sent").await;
         assert_eq!(batch(&scene.shop, &id).await["state"], "processing");
     }
+
+    async fn a_small_batch_is_over_while_two_large_ones_began_with_it_or_before_it(backends: Backends) {
+        let scene = Scene::open(backends.with("worker.concurrency", 4)).await;
+        let commands = scene.backends.command_line();
+        let [first, second, small] = ["first", "second", "small"].map(|id| Shop::open(&scene.daemon, &commands, id));
+        let (many, few) = (addresses("slow-200", 2_000), addresses("ok", 10));
+        for (shop, members) in [(&first, &many), (&second, &many), (&small, &few)] {
+            shop.fill_shelves().await;
+            enrol_all(shop, members).await;
+        }
+        let few_are_sent = async || {
+            let id = send_all(&small, &few).await;
+            assert_eq!(until(&small, &id, "finished").await["counts"]["sent"], 10);
+        };
+        let (one, two, ()) = tokio::join!(send_all(&first, &many), send_all(&second, &many), few_are_sent());
+        let sent = async || {
+            let (one, two) = (batch(&first, &one).await, batch(&second, &two).await);
+            [one, two].map(|batch| batch["counts"]["sent"].as_u64().unwrap())
+        };
+        let five_percent = 2_000 / 20;
+        assert!(sent().await.iter().all(|sent| *sent < five_percent), "{:?}", sent().await);
+        within(PATIENCE, "both are under way", async || sent().await.iter().all(|sent| *sent > 0)).await;
+        let before = sent().await;
+        few_are_sent().await;
+        let after = sent().await;
+        assert!(after.iter().zip(before).all(|(after, before)| after - before < five_percent), "{before:?} {after:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

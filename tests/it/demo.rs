@@ -107,12 +107,59 @@ fn the_whole_way_of_a_mail_is_told_once_and_nothing_is_left_behind() {
             "attempt 1: 550 5.1.1",
             "announced as refused with 550",
             "POST /mail -> 422",
-            "6 mails delivered, 1 refused by the relay, 2 callbacks, 5 requests refused: all as announced.",
+            // Five hundred by one request: counted until all are sent, told of by a webhook, and listed.
+            "POST /api/v1/import -> 200",
+            "accepted 500",
+            "POST /mails -> 200",
+            "500 queued, 1 not found",
+            "batch",
+            "sent",
+            "######################## 500/500",
+            "500 mails, up to http://127.0.0.1:",
+            "webhook",
+            "success, and the signature is right",
+            "of batch",
+            "GET  /webhooks/mails/",
+            "finished, 500 mails, 500 of them sent",
+            "506 mails delivered, 1 refused, 3 callbacks, 5 bad requests: all as announced.",
         ],
     );
-    assert!(told.is_ascii() && !told.contains('\x1b'), "a pipe gets plain text:\n{told}");
-    assert!(told.lines().all(|line| line.len() <= 100), "a line is too long:\n{told}");
+    let is_plain = told.is_ascii() && told.chars().all(|c| c == '\n' || !c.is_control());
+    assert!(is_plain, "a pipe gets plain text:\n{told}");
+    let bars = told.lines().filter(|line| line.contains("/500 ")).count();
+    assert!((1..=5).contains(&bars), "a pipe gets a few lines of the bar:\n{told}");
+    let holds_what_it_must =
+        |line: &&str| ["ready after", "Log ", "Bearer"].iter().any(|word| line.contains(word));
+    let long: Vec<_> = told.lines().filter(|line| line.len() > 80 && !holds_what_it_must(line)).collect();
+    assert!(long.is_empty(), "a terminal of 80 columns breaks {long:#?}");
     assert!(is_empty(temporary.path()));
+}
+
+/// `script`, of util-linux, gives the demonstration a terminal of its own.
+#[test]
+fn on_a_terminal_the_bar_of_a_batch_is_one_line_that_is_drawn_anew() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Command::new("script");
+    let demo = format!("'{}' demo --once", env!("CARGO_BIN_EXE_postroom"));
+    command.args(["--quiet", "--return", "--command", &demo, "/dev/null"]).stdin(Stdio::null());
+    command.env_clear().env("TMPDIR", temporary.path()).env("TERM", "xterm").env("LC_ALL", "C.UTF-8");
+    let told = told(command.output().unwrap());
+    let lines: Vec<_> = told.lines().filter(|line| line.contains("/500 ")).collect();
+    let [line] = lines[..] else { panic!("the bar takes more than one line: {lines:#?}") };
+    let drawn: Vec<_> = line.split('\r').filter(|bar| bar.contains("/500 ")).collect();
+    let widths: std::collections::BTreeSet<_> = drawn.iter().map(|bar| width(bar)).collect();
+    assert!(widths.len() == 1 && widths.iter().all(|width| *width <= 80), "{widths:?} {drawn:#?}");
+    assert!(drawn.len() > 2 && drawn.iter().all(|bar| bar.contains("\x1b[")), "{drawn:#?}");
+    let last = drawn.last().unwrap();
+    assert!(last.contains("✓ sent") && last.contains("500/500"), "{last}");
+}
+
+/// The columns that a line takes, without what a terminal obeys.
+fn width(line: &str) -> usize {
+    let obeyed = |part: &str| part.find(|c: char| c.is_ascii_alphabetic()).map_or(0, |end| end + 1);
+    let mut parts = line.split('\x1b');
+    let shown = parts.next().unwrap_or_default().chars().count();
+    shown + parts.map(|part| part[obeyed(part)..].chars().count()).sum::<usize>()
 }
 
 #[test]

@@ -150,8 +150,12 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub(in super::super) fn mail_about(subject: &str) -> CaughtMail {
+        CaughtMail { bytes: format!("Subject: {subject}\r\n\r\n").into(), ..mail("ann@shop.test") }
+    }
 
     fn mail(recipient: &str) -> CaughtMail {
         CaughtMail {

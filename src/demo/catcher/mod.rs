@@ -30,6 +30,7 @@ mod caught;
 mod command;
 mod dialogue;
 mod inbox;
+mod list;
 mod pages;
 mod steering;
 mod web;

@@ -2,14 +2,14 @@
 //!
 //! The web side calls it; the templates lie in `templates/catcher/` and are part of the binary.
 
-use std::{fmt::Write, sync::Arc};
+use std::fmt::Write;
 
 use serde::Deserialize;
 
-use super::{Attachment, CaughtMail, House, TABLE};
-
-/// How many mails a list shows at once.
-pub(super) const ROWS: usize = 200;
+use super::{
+    Attachment, CaughtMail, House, TABLE,
+    list::{Entry, List},
+};
 
 /// How much of a text or a source is shown in the pane, in bytes; the whole is a link away.
 const MOST_SHOWN: usize = 512 * 1024;
@@ -76,14 +76,10 @@ fn fill(template: &str, values: &[(&str, Markup)]) -> Markup {
 }
 
 /// The whole page: the list, and the open mail or what there is to say without one.
-pub(super) fn page(
-    house: &House,
-    list: &[Arc<CaughtMail>],
-    open: Option<(&CaughtMail, Option<View>)>,
-) -> String {
+pub(super) fn page(house: &House, list: &List, open: Option<(&CaughtMail, Option<View>)>) -> String {
     let main = open.map_or_else(|| empty(house).0, |(mail, view)| pane(mail, view));
     let number = open.map(|(mail, _)| mail.number);
-    whole(house, if number.is_some() { "reading" } else { "listing" }, rows(list, number, true), main)
+    whole(house, if number.is_some() { "reading" } else { "listing" }, rows(list, number), main)
 }
 
 /// What the pane says while no mail is open.
@@ -98,8 +94,7 @@ pub(super) fn help(house: &House) -> String {
         let _ = write!(table, "<tr><th><code>{word}</code></th><td>{}</td></tr>", Markup::text(meaning).0);
     }
     let values = [("table", Markup(table)), ("command", Markup::text(&first_mail(house)))];
-    let list = house.inbox.between(0, u64::MAX, ROWS);
-    whole(house, "reading", rows(&list, None, true), fill(HELP, &values).0)
+    whole(house, "reading", rows(&List::newest(&house.inbox), None), fill(HELP, &values).0)
 }
 
 fn whole(house: &House, mode: &str, rows: String, main: String) -> String {
@@ -116,14 +111,29 @@ fn whole(house: &House, mode: &str, rows: String, main: String) -> String {
     fill(PAGE, &values).0
 }
 
-/// A list's rows, with a link to older ones behind a full list.
-pub(super) fn rows(mails: &[Arc<CaughtMail>], open: Option<u64>, more: bool) -> String {
-    let mut rows: String = mails.iter().map(|mail| row(mail, open == Some(mail.number)).0).collect();
-    if let (true, true, Some(last)) = (more, mails.len() >= ROWS, mails.last()) {
-        let _ =
-            write!(rows, r#"<li class="older"><a href="/?before={}">Show older mails</a></li>"#, last.number);
+/// A list's rows, with links to those that it leaves out.
+pub(super) fn rows(list: &List, open: Option<u64>) -> String {
+    let mut rows = String::new();
+    for entry in &list.entries {
+        match entry {
+            Entry::Mail(mail) => rows.push_str(&row(mail, open == Some(mail.number)).0),
+            Entry::Folded { mails, after, before } => {
+                let text = format!("{mails} more with this subject");
+                rows.push_str(&left_out(&format!("after={after}&amp;before={before}"), &text));
+            }
+            Entry::Older { after: None, before } => {
+                rows.push_str(&left_out(&format!("before={before}"), "Show older mails"));
+            }
+            Entry::Older { after: Some(after), before } => {
+                rows.push_str(&left_out(&format!("after={after}&amp;before={before}"), "Show more of these"));
+            }
+        }
     }
     rows
+}
+
+fn left_out(query: &str, text: &str) -> String {
+    format!(r#"<li class="older"><a href="/?{query}">{text}</a></li>"#)
 }
 
 fn row(mail: &CaughtMail, open: bool) -> Markup {

@@ -20,6 +20,7 @@ use tokio::{net::TcpListener, time::Instant};
 use super::{
     Attachment, CaughtMail, House,
     inbox::Tally,
+    list::List,
     pages::{self, View},
 };
 use crate::mail::Timestamp;
@@ -76,9 +77,13 @@ struct Range {
 }
 
 impl Range {
-    fn mails(&self, house: &House, usual: usize) -> Vec<Arc<CaughtMail>> {
+    fn list(&self, house: &House) -> List {
+        List::of(&house.inbox, self.after, self.before)
+    }
+
+    fn mails(&self, house: &House) -> Vec<Arc<CaughtMail>> {
         let (after, before) = (self.after.unwrap_or(0), self.before.unwrap_or(u64::MAX));
-        house.inbox.between(after, before, self.limit.unwrap_or(usual))
+        house.inbox.between(after, before, self.limit.unwrap_or(usize::MAX))
     }
 }
 
@@ -88,7 +93,7 @@ struct Shown {
 }
 
 async fn index(State(house): Shared, Query(range): Query<Range>) -> Html<String> {
-    Html(pages::page(&house, &range.mails(&house, pages::ROWS), None))
+    Html(pages::page(&house, &range.list(&house), None))
 }
 
 async fn help(State(house): Shared) -> Html<String> {
@@ -96,8 +101,7 @@ async fn help(State(house): Shared) -> Html<String> {
 }
 
 async fn rows(State(house): Shared, Query(range): Query<Range>) -> Html<String> {
-    let mails = range.mails(&house, pages::ROWS);
-    Html(pages::rows(&mails, None, range.after.is_none()))
+    Html(pages::rows(&range.list(&house), None))
 }
 
 async fn mail(
@@ -109,7 +113,7 @@ async fn mail(
         return Ok(Json(Detail::of(&*find(&house, number)?)).into_response());
     }
     let mail = find(&house, &number)?;
-    let list = house.inbox.between(0, u64::MAX, pages::ROWS);
+    let list = List::newest(&house.inbox);
     Ok(Html(pages::page(&house, &list, Some((&mail, shown.view)))).into_response())
 }
 
@@ -149,7 +153,7 @@ async fn clear(State(house): Shared) -> StatusCode {
 }
 
 async fn mails_json(State(house): Shared, Query(range): Query<Range>) -> Response {
-    let mails = range.mails(&house, usize::MAX);
+    let mails = range.mails(&house);
     Json(mails.iter().map(|mail| Summary::of(mail)).collect::<Vec<_>>()).into_response()
 }
 

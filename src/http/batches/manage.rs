@@ -135,10 +135,7 @@ pub(in crate::http) async fn pause(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<BatchView>, Refusal> {
-    caller.may(Ability::MailsManage)?;
-    let id = id_of(&id)?;
-    let moved = app.store.pause_batch(Some(&caller.merchant.id), id, true).await?;
-    answer(&app, &caller, id, moved, "paused").await
+    move_batch(&app, &caller, &id, Wish::Pause).await
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/resume", tag = "batches", params(("id" = String, Path)),
@@ -148,10 +145,7 @@ pub(in crate::http) async fn resume(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<BatchView>, Refusal> {
-    caller.may(Ability::MailsManage)?;
-    let id = id_of(&id)?;
-    let moved = app.store.pause_batch(Some(&caller.merchant.id), id, false).await?;
-    answer(&app, &caller, id, moved, "resumed").await
+    move_batch(&app, &caller, &id, Wish::Resume).await
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
@@ -161,27 +155,43 @@ pub(in crate::http) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<BatchView>, Refusal> {
-    caller.may(Ability::MailsManage)?;
-    let id = id_of(&id)?;
-    let moved = app.store.cancel_batch(Some(&caller.merchant.id), id).await?;
-    answer(&app, &caller, id, moved, "cancelled").await
+    move_batch(&app, &caller, &id, Wish::Cancel).await
 }
 
-async fn answer(
-    app: &App,
-    caller: &Caller,
-    id: BatchId,
-    moved: BatchMoved,
-    wish: &str,
-) -> Result<Json<BatchView>, Refusal> {
+/// What a merchant wants of a batch that is not over.
+#[derive(Clone, Copy)]
+enum Wish {
+    Pause,
+    Resume,
+    Cancel,
+}
+
+impl Wish {
+    const fn participle(self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Cancel => "cancelled",
+        }
+    }
+}
+
+async fn move_batch(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<Json<BatchView>, Refusal> {
+    caller.may(Ability::MailsManage)?;
+    let (merchant, id) = (&caller.merchant.id, id_of(id)?);
+    let moved = match wish {
+        Wish::Pause => app.store.pause_batch(Some(merchant), id, true).await?,
+        Wish::Resume => app.store.pause_batch(Some(merchant), id, false).await?,
+        Wish::Cancel => app.store.cancel_batch(Some(merchant), id).await?,
+    };
     match moved {
         BatchMoved::Unknown => Err(missing()),
         BatchMoved::Over(state) => {
-            let message = format!("A batch that is {state} cannot be {wish}.");
+            let message = format!("A batch that is {state} cannot be {}.", wish.participle());
             Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
         }
         BatchMoved::Now => {
-            app.ring(jobs::bell_for_batch(id, caller.merchant.id.clone()));
+            app.ring(jobs::bell_for_batch(id, merchant.clone()));
             view(app, caller, id).await
         }
     }

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{Workflow, WorkflowState};
 use crate::{
     mail::{Address, Timestamp, closed_set},
-    shop::{Amount, Currency, Line},
+    shop::{Amount, Currency, Line, full_name},
 };
 
 /// An order. What is `None` was not told; a PUT names all that is known.
@@ -128,9 +128,7 @@ pub struct EndUser {
 impl EndUser {
     /// First and last name, as far as they are known.
     pub fn full_name(&self) -> Option<String> {
-        let names: Vec<_> =
-            [&self.first_name, &self.last_name].into_iter().flatten().map(Line::as_str).collect();
-        if names.is_empty() { None } else { Some(names.join(" ")) }
+        full_name(self.first_name.as_ref(), self.last_name.as_ref())
     }
 }
 

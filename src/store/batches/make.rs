@@ -1,7 +1,7 @@
 //! Turns a chunk of users into mails. The chunk's row is the right to do so: the transaction that writes the mails
 //! deletes it, so whoever comes second finds nothing to do.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -9,7 +9,7 @@ use sqlx::AnyConnection;
 use super::counts::{self, Change};
 use crate::{
     clock,
-    mail::{BatchId, MailState, MerchantId, NewMail},
+    mail::{BatchId, MailState, NewMail},
     store::{
         Doing, NewPass, Store, StoreError,
         dialect::{Dialect, Sql},
@@ -50,12 +50,6 @@ pub enum Making {
     NotYours,
 }
 
-// CROSS JOIN: SQLite would read all members of the merchant and look each up among the rows.
-static MEMBERS: Sql = Sql::new(
-    "SELECT resources.id, body FROM {rows: id text} CROSS JOIN resources WHERE resources.merchant_id = $2
-        AND resources.kind = 'members' AND resources.id = rows.id",
-);
-
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, ring_at, settled_at, error)
@@ -93,34 +87,6 @@ impl Store {
             Ok(Chunk { number: columns.integer("number")?, users: columns.text("users")? })
         })
         .transpose()
-    }
-
-    /// The documents of members, by their ids.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn members(
-        &self,
-        merchant: &MerchantId,
-        ids: &[&str],
-    ) -> Result<HashMap<String, String>, StoreError> {
-        #[derive(Serialize)]
-        struct Asked<'a> {
-            id: &'a str,
-        }
-        let asked: Vec<_> = ids.iter().map(|id| Asked { id }).collect();
-        let rows = sqlx::query(MEMBERS.on(self.dialect))
-            .bind(to_json(&asked))
-            .bind(merchant.as_str())
-            .fetch_all(&self.readers)
-            .await
-            .doing("read members")?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "resources", row };
-                Ok((columns.text("id")?, columns.text("body")?))
-            })
-            .collect()
     }
 
     /// Records the mails that a chunk became, and that the chunk is done.

@@ -1,7 +1,7 @@
 //! Records batches whole: the users first, in chunks that nobody sees, then the batch with its answer in one
 //! transaction. The batch's row is what makes its chunks count, so a request that ends half-way leaves nothing.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,9 +10,7 @@ use uuid::{NoContext, Timestamp as UuidTimestamp, Uuid};
 use crate::{
     clock,
     mail::{BatchId, MerchantId},
-    store::{
-        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, mails::to_json, row::Columns,
-    },
+    store::{Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, mails::to_json},
 };
 
 /// How long the waker leaves a fresh batch to the bell that its ingress rings.
@@ -63,43 +61,11 @@ pub enum BatchRecorded {
     KeyLost,
 }
 
-// CROSS JOIN: SQLite would read all members of the merchant and look each up among the rows.
-static KNOWN: Sql = Sql::new(
-    "SELECT resources.id FROM {rows: id text} CROSS JOIN resources WHERE resources.merchant_id = $2
-        AND resources.kind = 'members' AND resources.id = rows.id AND resources.brand_id = $3",
-);
-
 static STAGE: Sql = Sql::new(
     "INSERT INTO batch_chunks (batch_id, number, users) SELECT $2, number, users FROM {rows: number bigint, users text}",
 );
 
-#[derive(Serialize)]
-struct Asked<'a> {
-    id: &'a str,
-}
-
 impl Store {
-    /// Which of these are members of a brand.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn members_among(
-        &self,
-        merchant: &MerchantId,
-        brand: &str,
-        ids: &[&str],
-    ) -> Result<HashSet<String>, StoreError> {
-        let asked: Vec<_> = ids.iter().map(|id| Asked { id }).collect();
-        let rows = sqlx::query(KNOWN.on(self.dialect))
-            .bind(to_json(&asked))
-            .bind(merchant.as_str())
-            .bind(brand)
-            .fetch_all(&self.readers)
-            .await
-            .doing("look for members")?;
-        rows.iter().map(|row| Columns { table: "resources", row }.text("id")).collect()
-    }
-
     /// Writes users of a batch that is not recorded yet.
     ///
     /// # Errors

@@ -39,14 +39,14 @@ impl Store {
     }
 }
 
-// `ring_at`, and with it the only index that a claim could touch, stays as it is.
-// Mails of a batch that is paused or cancelled stay where they are. A group may name a mail twice (its bell rang twice): the first asker gets it.
+// `ring_at`, and with it the only index that a claim could touch, stays as it is. Mails of a batch that is paused or
+// cancelled stay where they are; correlated, for Postgres would pay for a list of those batches once per mail.
+// A group may name a mail twice (its bell rang twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
     "UPDATE mails SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1
      FROM {rows: id text, worker text}
      WHERE mails.id = rows.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
-        AND (mails.batch_id IS NULL
-            OR mails.batch_id NOT IN (SELECT batches.id FROM batches WHERE batches.stopped_at IS NOT NULL))
+        AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)
      RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
         tags, on_crash, order_id, batch_id, recorded_at, attempt",
 );

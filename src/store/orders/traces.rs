@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::{AnyPool, any::AnyRow};
 
@@ -13,6 +14,7 @@ use crate::{
         dialect::{Dialect, Sql},
         group_read::Lookup,
         mails::to_json,
+        on_a_live_connection,
         row::Columns,
     },
 };
@@ -59,9 +61,10 @@ impl Lookup for OrderTraces {
     ) -> Result<HashMap<OrderKey, Self>, StoreError> {
         let (orders, count) = (to_json(keys), i64::try_from(keys.len()).unwrap_or(i64::MAX));
         let ask = |statement: &'static Sql, doing: &'static str| {
-            let asked =
-                sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count).fetch_all(readers);
-            async move { asked.await.doing(doing) }
+            let ask = || {
+                sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count).fetch_all(readers).boxed()
+            };
+            async move { on_a_live_connection(readers, ask).await.doing(doing) }
         };
         let (workflows, emails) = tokio::try_join!(
             ask(&WORKFLOWS, "read the workflows of orders"),
