@@ -1,14 +1,15 @@
 //! Loads an HTTP endpoint that accepts mails, and measures what it answers and how soon the mails arrive.
 //!
-//! `benches/run` starts it, against postroom and against every peer alike; it knows neither. It shares two cores with
-//! what it measures, so it is plain threads and prebuilt bytes, without a runtime or a JSON library. Two modes, both
-//! bounded in count and in time, each ends with one line of JSON on standard output:
+//! `benches/run` and `benches/ingress` start it, against postroom and against every peer alike; it knows none of them. It
+//! shares two cores with what it measures, so it is plain threads and prebuilt bytes, without a runtime or a JSON
+//! library. Two modes, both bounded in count and in time, each ends with one line of JSON on standard output:
 //!
 //! * `throughput`: `--count` requests as fast as `--connections` connections take them.
 //! * `latency`: is itself the SMTP sink (it prints `listening PORT` first, and begins when a line comes on standard
 //!   input), sends one mail after the other and notes when each arrives; the first `--warm-up` mails do not count.
 //!
-//! In `--body` the text `{n}` stands for the number of the request, from 0; mail `n` must go to `m<n>@example.net`.
+//! In `--path` and `--body` the text `{n}` stands for the number of the request, which counts from `--first`, else from 0.
+//! In `latency`, which counts from 0, mail `n` must go to `m<n>@example.net`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,10 +29,13 @@ fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let mode = arguments.next().unwrap_or_default();
     if !matches!(mode.as_str(), "throughput" | "latency") {
-        println!("started by benches/run; see the head of benches/load.rs");
+        println!("started by benches/run and benches/ingress; see the head of benches/load.rs");
         return Ok(());
     }
     let options = Options::parse(arguments)?;
+    if mode == "latency" && options.first > 0 {
+        return Err("`--first` is for `throughput`: the sink counts arrivals from 0".into());
+    }
     if options.warm_up >= options.count {
         return Err("`--warm-up` leaves nothing to count".into());
     }
@@ -47,6 +51,7 @@ struct Options {
     path: String,
     token: String,
     body: String,
+    first: usize,
     count: usize,
     warm_up: usize,
     connections: usize,
@@ -66,6 +71,7 @@ impl Options {
             path: take("--path", "/mail"),
             token: take("--token", ""),
             body: take("--body", "{}"),
+            first: take("--first", "0").parse()?,
             count: take("--count", "1000").parse()?,
             warm_up: take("--warm-up", "0").parse()?,
             connections: take("--connections", "32").parse()?,
@@ -78,11 +84,11 @@ impl Options {
     }
 
     fn request(&self, number: usize) -> String {
-        let body = self.body.replace("{n}", &number.to_string());
+        let number = (self.first + number).to_string();
+        let (path, body) = (self.path.replace("{n}", &number), self.body.replace("{n}", &number));
         format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
-            self.path,
             self.address,
             self.token,
             body.len(),

@@ -1,12 +1,14 @@
 """Starts the servers that a measurement needs, each private to it, and ends them whatever happens.
 
-Used by benches/run, benches/batch and benches/crash. Everything listens on 127.0.0.1 on a free port, keeps its files in the scratch folder of its
-`Bench`, and is ended by its own pid when that is left: at the end, on a failure, on Ctrl-C.
+Used by the measurements beside it. Everything listens on 127.0.0.1 on a free port, keeps its files in the scratch
+folder of its `Bench`, and is ended by its own pid when that is left: at the end, on a failure, on Ctrl-C.
 """
 
 import asyncio
 import collections
 import contextlib
+import http.client
+import json
 import os
 import pathlib
 import re
@@ -18,7 +20,8 @@ import tempfile
 import threading
 import time
 
-TOOLS = pathlib.Path(__file__).resolve().parent.parent / "target/test-tools"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "target/test-tools"
 PATIENCE = 300  # seconds that any one phase may take
 
 
@@ -208,3 +211,59 @@ class Dialogue(asyncio.Protocol):
             self.transport.close()
             return b""
         return b"250 2.0.0 Ok\r\n"
+
+
+# What differs from the defaults: private ports and files, and no limit that a measurement would run into.
+CONFIG = """
+[database]
+url = "{database}"
+[queue]
+url = "{queue}"
+[http]
+listen = "127.0.0.1:{port}"
+rate = "1000000/s"
+[dashboard]
+listen = "127.0.0.1:{dashboard_port}"
+[[smtp.routes]]
+name = "sink"
+host = "127.0.0.1"
+port = {smtp_port}
+tls = "none"
+connections = 20
+[log]
+filter = "warn"
+"""
+
+
+class Postroom:
+    """A daemon that listens and delivers to a sink, and a merchant with a token for everything."""
+
+    def __init__(self, bench, binary, database, queue, sink, country):
+        self.port, config = free_port(), bench.path("config.toml")
+        config.write_text(CONFIG.format(
+            database=start_postgres(bench) if database == "postgres" else f"sqlite:{bench.path('postroom.db')}",
+            queue=f"redis://127.0.0.1:{start_redis(bench)}" if queue == "redis" else "memory:",
+            port=self.port, dashboard_port=free_port(), smtp_port=sink.port,
+        ))  # fmt: skip
+        command = [binary, "--config", config]
+        run([*command, "migrate"])
+        run([*command, "merchant", "create", "shop", "--name", "Shop", "--country", country])
+        answer = run([*command, "token", "create", "--merchant", "shop", "--abilities", "*", "--json"])
+        self.token = json.loads(answer)["token"]
+        self.process = bench.start("postroom", [*command, "serve"], cwd=bench.folder)
+        bench.wait(self.process, "the daemon", lambda: answers(self.port))
+
+    def ask(self, method, path, body, kind="application/json"):
+        """Asks something that must be granted."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {"Authorization": f"Bearer {self.token}", "Content-Type": kind})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status not in (200, 201) or json.loads(text).get("refused"):
+            raise Failed(f"{method} {path}: {answer.status} {text[:500]}")
+
+    def cpu_seconds(self):
+        """What the daemon has had of the processors, in its own code and in the kernel's."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

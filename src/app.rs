@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use url::Url;
 use uuid::Uuid;
 
@@ -60,6 +60,7 @@ pub struct App {
     /// This process as a worker.
     pub worker: Worker,
     bells: mpsc::Sender<Bell>,
+    awaited_bells: mpsc::Sender<AwaitedBell>,
     versions: Cache<String, Arc<TemplateVersion>>,
     builtins: Cache<(Letter, Language), Arc<TemplateVersion>>,
     rates: HashMap<String, Rate>,
@@ -130,6 +131,7 @@ impl App {
         Ok(Arc::new(Self {
             store,
             bells: start_ringing(Arc::clone(&queue)),
+            awaited_bells: start_dispatching(Arc::clone(&queue)),
             queue,
             renderer: Renderer::new(config.render.clone()),
             routes: Routes::new(&routes)?,
@@ -236,6 +238,18 @@ impl App {
         }
     }
 
+    /// Wakes a worker and tells whether the queue took the bell within `queue.enqueue_timeout`. If not, it may ring all
+    /// the same.
+    pub async fn dispatch(&self, bell: Bell) -> bool {
+        let (taken, answer) = oneshot::channel();
+        let dispatching = async {
+            self.awaited_bells.send((bell, taken)).await.ok()?;
+            answer.await.ok()
+        };
+        let limit = self.config.queue.enqueue_timeout;
+        tokio::time::timeout(limit, dispatching).await.ok().flatten().unwrap_or(false)
+    }
+
     /// Notes how many bells wait and are leased, for the metrics.
     pub async fn measure_queue(&self) {
         let Ok(status) = self.queue.status().await else { return };
@@ -300,6 +314,28 @@ fn start_ringing(queue: Arc<dyn Queue>) -> mpsc::Sender<Bell> {
                 tracing::warn!(%error, bells = bells.len(), "the queue takes no bells, the waker will ring");
             }
             bells.clear();
+        }
+    });
+    sender
+}
+
+/// A bell whose caller waits to hear whether the queue took it.
+type AwaitedBell = (Bell, oneshot::Sender<bool>);
+
+/// The same for bells whose callers wait.
+fn start_dispatching(queue: Arc<dyn Queue>) -> mpsc::Sender<AwaitedBell> {
+    let (sender, mut receiver) = mpsc::channel::<AwaitedBell>(BELLS_AT_ONCE);
+    tokio::spawn(async move {
+        let mut waiting = Vec::with_capacity(BELLS_AT_ONCE);
+        while receiver.recv_many(&mut waiting, BELLS_AT_ONCE).await > 0 {
+            let (bells, callers): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
+            let taken = queue.enqueue(&bells).await;
+            if let Err(error) = &taken {
+                tracing::warn!(%error, bells = bells.len(), "the queue takes no bells that are waited for");
+            }
+            for caller in callers {
+                let _ = caller.send(taken.is_ok()); // one who has given up has withdrawn the mail
+            }
         }
     });
     sender

@@ -24,7 +24,7 @@ use crate::{
     app::App,
     mail::Origin,
     shop::{Ability, ResourceKind, language::Language, letters::Letter, subscription::Subscription},
-    store::{Answer, Guard, KeyHolder, Merchant, Recorded, Recording, Stored},
+    store::{Answer, Guard, KeyHolder, Merchant, Recorded, Recording, Replacement, Stored},
 };
 
 /// How often the rules are asked when the subscription changes meanwhile.
@@ -102,13 +102,13 @@ async fn send(
 }
 
 fn replace(merchant: &Merchant, stored: &Stored, becomes: &Subscription) -> Result<Guard, Refusal> {
-    Ok(Guard::Replace {
+    Ok(Guard::Replace(Box::new(Replacement {
         merchant: merchant.id.clone(),
         kind: ResourceKind::Subscriptions,
         id: stored.id.clone(),
         was: stored.body.clone(),
         becomes: serde_json::to_string(becomes).map_err(|_| Refusal::unavailable())?,
-    })
+    })))
 }
 
 fn refused(title: &str) -> Refusal {

@@ -324,7 +324,11 @@ fn new_mail(
 
 /// The version that a stored template is now.
 pub(super) async fn pinned(app: &App, stored: &Stored) -> Result<Arc<TemplateVersion>, Refusal> {
-    let id = stored.version.as_deref().unwrap_or_default();
+    version_called(app, stored.version.as_deref().unwrap_or_default()).await
+}
+
+/// The version of this id, which some template is or was.
+pub(super) async fn version_called(app: &App, id: &str) -> Result<Arc<TemplateVersion>, Refusal> {
     app.template_version(id).await?.ok_or_else(|| {
         tracing::error!(version = id, "a template's version is gone");
         Refusal::unavailable()

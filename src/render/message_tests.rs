@@ -77,13 +77,29 @@ fn what_is_missing_at_a_glance_is_what_filling_finds() {
         ("{{a}} {{b}}", "<p>{{b}} {{{c}}}</p>", Some("{{d}}")),
         ("s", "{{#if a}}{{b}}{{/if}}{{c}}", None),
         ("{{a.b}}", "{{this}} {{d}}", Some("{{c}}")),
+        ("s", "{{#if a}}{{b}}{{else if c}}{{d}}{{else}}{{b}}{{/if}}", Some("{{#unless d}}{{c}}{{/unless}}")),
+        (
+            "s",
+            "{{#each l}}{{b}}{{#if a}}{{a}}{{/if}}{{else}}{{c}}{{/each}}",
+            Some("{{#each l}}{{b}}{{/each}}"),
+        ),
+        ("s", "{{#each l}}{{#each m}}{{b}}{{/each}}{{/each}}{{#with a}}{{b}}{{/with}}", None),
+        ("s", "{{#each l as |x|}}{{x.b}}{{@index}}{{../c}}{{/each}}{{#if (eq a 1)}}{{b}}{{/if}}", None),
     ] {
         let version = version(subject, html, text);
-        for values in
-            [json!({}), json!({"a": null, "d": 1}), json!({"a": {"b": 1}, "b": "x", "c": "y", "d": "z"})]
-        {
-            let filled = renderer.preview(&version.source, &values).unwrap().1;
-            assert_eq!(renderer.missing(&version, &values).unwrap(), filled, "{subject} {html} {values}");
+        for values in [
+            json!({}),
+            json!({"a": null, "d": 1}),
+            json!({"a": {"b": 1}, "b": "x", "c": "y", "d": "z"}),
+            json!({"a": 0, "b": "x", "l": []}),
+            json!({"a": 1, "c": "y", "l": {"k": {"b": 1}}}),
+            json!({"a": "", "c": "", "l": [{"b": 1}, {"b": null, "a": true, "m": [{}]}]}),
+            json!({"a": [], "b": "x", "c": false, "d": {}, "l": [{"b": 1}, {}, 3]}),
+        ] {
+            let filled = renderer.preview(&version.source, &values).map(|(_, missing)| missing);
+            let [seen, filled] = [renderer.missing(&version, &values), filled]
+                .map(|missing| missing.map_err(|error| error.to_string()));
+            assert_eq!(seen, filled, "{subject} {html} {values}");
         }
     }
 }

@@ -19,6 +19,7 @@ mod check;
 mod compose;
 mod engine;
 mod markup;
+mod outline;
 mod plain;
 mod program;
 mod renderer;

@@ -5,6 +5,7 @@ use handlebars::{Context, Template, TemplateErrorReason};
 use crate::shop::TemplateSource;
 
 use super::engine::{Engine, count_loops};
+use super::outline::Outline;
 use super::{Content, Part, RenderError, RenderLimits, TemplateFault, plain, syntax, tags};
 
 /// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
@@ -16,28 +17,20 @@ pub(super) struct Program {
     html: Template,
     text: Option<Template>,
     source_bytes: u32,
-    /// Where the template is nothing but text and placeholders: their names.
-    placeholders: Option<Vec<String>>,
+    outline: Option<Outline>,
 }
 
 impl Program {
     /// Compiles the three parts.
     pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
-        let ready = |part, source: &str| {
-            let mut template = compile_part(part, source, &mut Vec::new())?;
-            count_loops(&mut template);
-            Ok(template)
-        };
-        let (subject, html) = (ready(Part::Subject, &source.subject)?, ready(Part::Html, &source.html)?);
-        let text = source.text.as_deref().map(|text| ready(Part::Text, text)).transpose()?;
+        let compile = |part, source: &str| compile_part(part, source, &mut Vec::new());
+        let mut subject = compile(Part::Subject, &source.subject)?;
+        let mut html = compile(Part::Html, &source.html)?;
+        let mut text = source.text.as_deref().map(|text| compile(Part::Text, text)).transpose()?;
+        let outline = Outline::of([&subject, &html].into_iter().chain(&text));
+        [&mut subject, &mut html].into_iter().chain(&mut text).for_each(count_loops);
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
-        Ok(Self {
-            source_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            placeholders: tags::only_placeholders([&subject, &html].into_iter().chain(&text)),
-            subject,
-            html,
-            text,
-        })
+        Ok(Self { source_bytes: u32::try_from(bytes).unwrap_or(u32::MAX), outline, subject, html, text })
     }
 
     /// The size of the source it was compiled from.
@@ -47,9 +40,7 @@ impl Program {
 
     /// The placeholders that [`Program::fill`] would find without a value, where that can be told without filling.
     pub(super) fn missing_at_a_glance(&self, values: &serde_json::Value) -> Option<Vec<String>> {
-        let has_value = |name: &str| values.get(name).is_some();
-        let placeholders = self.placeholders.as_ref()?;
-        Some(placeholders.iter().filter(|name| !has_value(name)).cloned().collect())
+        self.outline.as_ref()?.missing(values)
     }
 
     /// Fills the parts in; also returns the placeholders that had no value.

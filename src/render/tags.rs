@@ -41,32 +41,6 @@ pub(super) fn collect(part: Part, template: &Template, tags: &mut Vec<String>) -
     })
 }
 
-/// The names of all placeholders, once each in order of first use, of parts that are nothing but text and plain
-/// placeholders; `None` when anything else is in them.
-pub(super) fn only_placeholders<'a>(parts: impl Iterator<Item = &'a Template>) -> Option<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for element in parts.flat_map(|part| &part.elements) {
-        let expression = match element {
-            TemplateElement::RawString(_) | TemplateElement::Comment(_) => continue,
-            TemplateElement::Expression(expression) | TemplateElement::HtmlExpression(expression) => {
-                expression
-            }
-            _ => return None,
-        };
-        let is_plain = |name: &&str| {
-            *name != "this" && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
-        let name = expression.name.as_name().filter(is_plain)?;
-        if !expression.params.is_empty() || !expression.hash.is_empty() {
-            return None;
-        }
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
-    Some(names)
-}
-
 /// What a name means inside a block that moves the context, as `each` and `with` do.
 struct Scope<'a> {
     block_names: Vec<&'a str>,

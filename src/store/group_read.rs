@@ -1,72 +1,75 @@
 //! Look-ups that wait for each other: one task takes all that are waiting and asks for them in one statement.
 //!
-//! The twin of the group commit. A look-up by key costs a round trip to the database whether it asks for one document
-//! or for a hundred; under load the round trips are shared, and an idle store answers without delay.
+//! The twin of the group commit. A look-up by key costs a round trip to the database whether it asks for one thing or
+//! for a hundred; under load the round trips are shared, and an idle store answers without delay.
 
 use std::{
     collections::{HashMap, HashSet},
+    hash::Hash,
     sync::Arc,
 };
 
-use futures_util::FutureExt;
-use serde::Serialize;
 use sqlx::AnyPool;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    Doing, StoreError,
-    dialect::{Dialect, Sql},
-    mails::to_json,
-    on_a_live_connection,
-    resources::{self, Stored},
-    row::Columns,
-};
-use crate::{mail::MerchantId, shop::ResourceKind};
+use super::{StoreError, dialect::Dialect};
 
-/// The most look-ups in one statement.
+/// The most look-ups in one group.
 const GROUP: usize = 256;
 
-/// Names one document.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Key {
-    pub(super) merchant: MerchantId,
-    pub(super) kind: ResourceKind,
-    pub(super) id: String,
+/// Something that is found by its key; what is not there is not among what was found.
+pub(super) trait Lookup: Send + Sync + Sized + 'static {
+    /// Names one.
+    type Key: Clone + Eq + Hash + Send + Sync + 'static;
+
+    /// Finds all that these keys name, each of which is there once.
+    fn find(
+        dialect: Dialect,
+        readers: &AnyPool,
+        keys: &[&Self::Key],
+    ) -> impl Future<Output = Result<HashMap<Self::Key, Self>, StoreError>> + Send;
 }
 
-type Found = HashMap<Key, Stored>;
+/// What a group found, shared by all who were in it.
+pub(super) type Found<T> = Arc<HashMap<<T as Lookup>::Key, T>>;
 
-struct Asked {
-    keys: Vec<Key>,
-    reply: oneshot::Sender<Result<Arc<Found>, StoreError>>,
+struct Asked<T: Lookup> {
+    keys: Vec<T::Key>,
+    reply: oneshot::Sender<Result<Found<T>, StoreError>>,
 }
 
 /// The task's side that callers hold; the task ends when the last of them is gone.
-#[derive(Clone)]
-pub(super) struct GroupRead {
-    waiting: mpsc::Sender<Asked>,
+pub(super) struct GroupRead<T: Lookup> {
+    waiting: mpsc::Sender<Asked<T>>,
 }
 
-impl GroupRead {
+impl<T: Lookup> Clone for GroupRead<T> {
+    fn clone(&self) -> Self {
+        Self { waiting: self.waiting.clone() }
+    }
+}
+
+impl<T: Lookup> GroupRead<T> {
     pub(super) fn start(dialect: Dialect, readers: AnyPool) -> Self {
         let (waiting, receiver) = mpsc::channel(GROUP);
         tokio::spawn(run(dialect, readers, receiver));
         Self { waiting }
     }
 
-    /// Finds documents, among others that were asked for at the same moment.
-    pub(super) async fn find(&self, keys: Vec<Key>) -> Result<Arc<Found>, StoreError> {
+    /// Finds what these keys name, among what others asked for at the same moment.
+    pub(super) async fn find(&self, keys: Vec<T::Key>) -> Result<Found<T>, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.waiting.send(Asked { keys, reply }).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 }
 
-async fn run(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::Receiver<Asked>) {
+async fn run<T: Lookup>(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::Receiver<Asked<T>>) {
     let mut waiting = Vec::with_capacity(GROUP);
     while receiver.recv_many(&mut waiting, GROUP).await > 0 {
-        let keys: HashSet<&Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
-        match find(dialect, &readers, &keys.into_iter().collect::<Vec<_>>()).await {
+        let keys: HashSet<&T::Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
+        let keys: Vec<_> = keys.into_iter().collect();
+        match T::find(dialect, &readers, &keys).await {
             Ok(found) => {
                 let found = Arc::new(found);
                 waiting.drain(..).for_each(|asked| drop(asked.reply.send(Ok(Arc::clone(&found)))));
@@ -80,27 +83,4 @@ async fn run(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::Receiver<As
             }
         }
     }
-}
-
-// A template's document is large and its version holds all that a mail needs: it stays in the database.
-static FIND: Sql = Sql::new(
-    "SELECT resources.merchant_id, resources.kind, resources.id, brand_id, version,
-        CASE resources.kind WHEN 'templates' THEN '' ELSE body END AS body, created_at, updated_at
-     FROM {rows: merchant text, kind text, id text}
-     JOIN resources ON resources.merchant_id = rows.merchant AND resources.kind = rows.kind
-        AND resources.id = rows.id",
-);
-
-async fn find(dialect: Dialect, readers: &AnyPool, keys: &[&Key]) -> Result<Found, StoreError> {
-    let asked = to_json(keys);
-    let find = || sqlx::query(FIND.on(dialect)).bind(asked.clone()).fetch_all(readers).boxed();
-    let rows = on_a_live_connection(readers, find).await.doing("find what mails need")?;
-    rows.iter()
-        .map(|row| {
-            let columns = Columns { table: "resources", row };
-            let stored = resources::read(&columns)?;
-            let (merchant, kind) = (columns.parsed("merchant_id")?, columns.parsed("kind")?);
-            Ok((Key { merchant, kind, id: stored.id.clone() }, stored))
-        })
-        .collect()
 }

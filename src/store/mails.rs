@@ -1,15 +1,18 @@
 //! Mails and their attempts: record, claim, settle, and reading them back for people.
 
 mod claim;
+mod guard;
 mod look_up;
 mod record;
 mod settle;
 
 pub use claim::Claim;
+pub use guard::{Guard, Replacement};
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
-pub use record::{Guard, Recorded, Recording};
+pub use record::{Recorded, Recording};
 pub use settle::{Settled, Settlement};
 
 pub(super) use claim::{ClaimRequest, claim};
+pub(super) use guard::waves;
 pub(super) use record::{Row, record, to_json};
 pub(super) use settle::settle;

@@ -2,7 +2,8 @@
 //!
 //! Methods are named for the intent, not the statement. What must be true together is one transaction in one method;
 //! none stays open across SMTP or HTTP. A change of state is a guarded `UPDATE`, and its zero rows are an answer with a
-//! type. What many callers want at the same moment (`record`, `claim`, `settle`) goes through the group commit.
+//! type. What many callers write at the same moment (`record`, `claim`, `settle`) goes through the group commit, and what
+//! they look up by key (documents, orders) through the group reads.
 
 mod batches;
 mod bells;
@@ -40,10 +41,13 @@ pub use bells::Ringing;
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Settled, Settlement,
+    Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Replacement, Settled,
+    Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
-pub use orders::{AuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep};
+pub use orders::{
+    AuditEntry, NewAuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep,
+};
 pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
 pub use templates::NewTemplateVersion;
@@ -60,6 +64,7 @@ pub(crate) use webhooks::fixture as webhooks_fixture;
 use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;
+use orders::OrderTraces;
 
 /// What Postgres says on a connection that it ended (its manual, appendix A).
 const ADMIN_SHUTDOWN: &str = "57P01";
@@ -144,7 +149,8 @@ pub struct Store {
     readers: AnyPool,
     writers: AnyPool,
     group: Arc<GroupCommit>,
-    group_read: GroupRead,
+    documents: GroupRead<Stored>,
+    order_traces: GroupRead<OrderTraces>,
 }
 
 impl Store {
@@ -163,8 +169,9 @@ impl Store {
         let writers = pool(dialect, &options, dialect.writers(settings.connections)).await?;
         let readers = pool(dialect, &options, settings.connections.max(1)).await?;
         let group = Arc::new(GroupCommit::start(dialect, writers.clone()));
-        let group_read = GroupRead::start(dialect, readers.clone());
-        Ok(Self { dialect, readers, writers, group, group_read })
+        let documents = GroupRead::start(dialect, readers.clone());
+        let order_traces = GroupRead::start(dialect, readers.clone());
+        Ok(Self { dialect, readers, writers, group, documents, order_traces })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.

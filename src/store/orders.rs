@@ -3,12 +3,13 @@
 //! The order as its merchant told it is a resource. A workflow has a row here once postroom moved it; the row goes over
 //! the document's field and follows its mail: whoever moves mails calls [`follow`] in the same transaction.
 
+mod audit;
 mod moves;
+mod traces;
 
 use sqlx::AnyConnection;
-use uuid::Uuid;
 
-use super::{Doing, KeyHolder, Moved, Store, StoreError, Stored, row::Columns};
+use super::{Doing, KeyHolder, Moved, Store, StoreError, Stored};
 use crate::{
     clock,
     mail::{Address, MailEvent, MailId, MailState, MerchantId, Timestamp},
@@ -18,7 +19,13 @@ use crate::{
     },
 };
 
-pub(super) use moves::{follow, forget_settled, step};
+pub use audit::{AuditEntry, NewAuditEntry};
+
+pub(super) use audit::audit;
+pub(super) use moves::{follow, forget_settled, take_steps};
+pub(super) use traces::OrderTraces;
+
+use traces::OrderKey;
 
 /// An order with all that postroom knows of it.
 #[derive(Clone, Debug)]
@@ -96,111 +103,19 @@ pub struct WorkflowStep {
     pub becomes: WorkflowRow,
 }
 
-/// A request for a mail of an order, whatever came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditEntry {
-    /// Who asked.
-    pub actor: String,
-    /// The template's name as it was given.
-    pub template: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
-}
-
 impl Store {
     /// Finds an order.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn order(&self, merchant: &MerchantId, id: &str) -> Result<Option<OrderRecord>, StoreError> {
-        let Some(told) = self.resource(merchant, ResourceKind::Orders, id).await? else { return Ok(None) };
-        let workflows = sqlx::query(
-            "SELECT field, state, mail_id FROM order_workflows WHERE merchant_id = $1 AND order_id = $2",
-        )
-        .bind(merchant.as_str())
-        .bind(id)
-        .fetch_all(&self.readers)
-        .await
-        .doing("read an order's workflows")?;
-        let emails = sqlx::query(
-            "SELECT mail_id, template_name, template_definition_name, order_emails.recipient, payment_id, created_at,
-                state, provider_id, message_id
-             FROM order_emails JOIN mails ON mails.id = order_emails.mail_id
-             WHERE order_emails.merchant_id = $1 AND order_emails.order_id = $2 ORDER BY mail_id",
-        )
-        .bind(merchant.as_str())
-        .bind(id)
-        .fetch_all(&self.readers)
-        .await
-        .doing("read an order's e-mails")?;
-        Ok(Some(OrderRecord {
-            told,
-            workflows: workflows
-                .iter()
-                .map(|row| read_workflow(&Columns { table: "order_workflows", row }))
-                .collect::<Result<_, _>>()?,
-            emails: emails
-                .iter()
-                .map(|row| read_email(&Columns { table: "order_emails", row }))
-                .collect::<Result<_, _>>()?,
-        }))
-    }
-
-    /// Records that somebody asked for a mail of an order.
-    ///
-    /// # Errors
-    /// When the database cannot commit it.
-    pub async fn audit_order(
-        &self,
-        merchant: &MerchantId,
-        order: &str,
-        entry: &AuditEntry,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO order_audit (id, merchant_id, order_id, actor, template, reason, at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(Uuid::now_v7().to_string())
-        .bind(merchant.as_str())
-        .bind(order)
-        .bind(&entry.actor)
-        .bind(&entry.template)
-        .bind(&entry.reason)
-        .bind(entry.at.millis())
-        .execute(&self.writers)
-        .await
-        .map(drop)
-        .doing("record who asked for a mail of an order")
-    }
-
-    /// Lists who asked for mails of an order, oldest first.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn order_audit(
-        &self,
-        merchant: &MerchantId,
-        order: &str,
-    ) -> Result<Vec<AuditEntry>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT actor, template, reason, at FROM order_audit WHERE merchant_id = $1 AND order_id = $2 ORDER BY id",
-        )
-        .bind(merchant.as_str())
-        .bind(order)
-        .fetch_all(&self.readers)
-        .await
-        .doing("read who asked for mails of an order")?;
-        let read = |columns: &Columns<'_>| {
-            Ok(AuditEntry {
-                actor: columns.text("actor")?,
-                template: columns.optional_text("template")?,
-                reason: columns.text("reason")?,
-                at: columns.time("at")?,
-            })
-        };
-        rows.iter().map(|row| read(&Columns { table: "order_audit", row })).collect()
+        let key = OrderKey { merchant: merchant.clone(), order: id.to_owned() };
+        let (told, traces) = tokio::try_join!(
+            self.resource(merchant, ResourceKind::Orders, id),
+            self.order_traces.find(vec![key.clone()])
+        )?;
+        let OrderTraces { workflows, emails } = traces.get(&key).cloned().unwrap_or_default();
+        Ok(told.map(|told| OrderRecord { told, workflows, emails }))
     }
 
     /// Fails a mail that the queue did not take ([`MailEvent::Undispatched`]), unless a worker has it already. The answer
@@ -254,34 +169,4 @@ async fn forget_answer(on: &mut AnyConnection, holder: &KeyHolder) -> Result<(),
         .await
         .map(drop)
         .doing("forget an answer")
-}
-
-fn read_workflow(columns: &Columns<'_>) -> Result<WorkflowRow, StoreError> {
-    Ok(WorkflowRow {
-        workflow: columns.parsed("field")?,
-        state: columns.parsed("state")?,
-        mail: columns.optional_parsed("mail_id")?,
-    })
-}
-
-fn read_email(columns: &Columns<'_>) -> Result<OrderEmail, StoreError> {
-    let state = columns.parsed("state")?;
-    let email_id = match state {
-        MailState::Sent | MailState::Bounced => {
-            Some(columns.optional_text("provider_id")?.map_or_else(|| columns.text("message_id"), Ok)?)
-        }
-        _ => None,
-    };
-    Ok(OrderEmail {
-        entry: NewOrderEmail {
-            mail: columns.parsed("mail_id")?,
-            template: columns.parsed("template_name")?,
-            definition: columns.text("template_definition_name")?,
-            recipient: columns.parsed("recipient")?,
-            payment: columns.optional_text("payment_id")?,
-            created_at: columns.time("created_at")?,
-        },
-        state,
-        email_id,
-    })
 }

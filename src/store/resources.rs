@@ -1,15 +1,18 @@
 //! What merchants' systems tell postroom: one document per thing, as it was given.
 
+use std::collections::HashMap;
+
+use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AnyPool};
 
 use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
-    group_read::Key,
+    group_read::Lookup,
     mails::to_json,
-    orders,
+    on_a_live_connection, orders,
     row::Columns,
     templates::{self, NewTemplateVersion},
 };
@@ -51,6 +54,52 @@ pub struct Stored {
     pub created_at: Timestamp,
     /// When it was last stored.
     pub updated_at: Timestamp,
+}
+
+/// Names one document.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(super) struct Key {
+    pub(super) merchant: MerchantId,
+    pub(super) kind: ResourceKind,
+    pub(super) id: String,
+}
+
+impl Key {
+    pub(super) fn new(merchant: &MerchantId, kind: ResourceKind, id: &str) -> Self {
+        Self { merchant: merchant.clone(), kind, id: id.to_owned() }
+    }
+}
+
+// A template's document is large and its version holds all that a mail needs: it stays in the database.
+static FIND: Sql = Sql::new(
+    "SELECT resources.merchant_id, resources.kind, resources.id, brand_id, version,
+        CASE resources.kind WHEN 'templates' THEN '' ELSE body END AS body, created_at, updated_at
+     FROM {rows: merchant text, kind text, id text}
+     JOIN resources ON resources.merchant_id = rows.merchant AND resources.kind = rows.kind
+        AND resources.id = rows.id",
+);
+
+/// A template comes without its document.
+impl Lookup for Stored {
+    type Key = Key;
+
+    async fn find(
+        dialect: Dialect,
+        readers: &AnyPool,
+        keys: &[&Key],
+    ) -> Result<HashMap<Key, Self>, StoreError> {
+        let asked = to_json(keys);
+        let find = || sqlx::query(FIND.on(dialect)).bind(asked.clone()).fetch_all(readers).boxed();
+        let rows = on_a_live_connection(readers, find).await.doing("find resources")?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { table: "resources", row };
+                let stored = read(&columns)?;
+                let (merchant, kind) = (columns.parsed("merchant_id")?, columns.parsed("kind")?);
+                Ok((Key { merchant, kind, id: stored.id.clone() }, stored))
+            })
+            .collect()
+    }
 }
 
 /// What a request for a templated mail names.
@@ -132,15 +181,23 @@ impl Store {
         kind: ResourceKind,
         id: &str,
     ) -> Result<Option<Stored>, StoreError> {
+        if kind == ResourceKind::Templates {
+            return self.template(merchant, id).await;
+        }
+        let key = Key::new(merchant, kind, id);
+        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).cloned())
+    }
+
+    /// Finds a template with its document, which may be large.
+    async fn template(&self, merchant: &MerchantId, id: &str) -> Result<Option<Stored>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3"
+            "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = 'templates' AND id = $2"
         )))
         .bind(merchant.as_str())
-        .bind(kind.as_str())
         .bind(id)
         .fetch_optional(&self.readers)
         .await
-        .doing("find a resource")?;
+        .doing("find a template")?;
         row.map(|row| read(&Columns { table: "resources", row: &row })).transpose()
     }
 
@@ -203,13 +260,12 @@ impl Store {
         template: &str,
         member: &str,
     ) -> Result<MailingSubjects, StoreError> {
-        let key = |kind, id: &str| Key { merchant: merchant.clone(), kind, id: id.to_owned() };
         let (brand, template, member) = (
-            key(ResourceKind::Brands, brand),
-            key(ResourceKind::Templates, template),
-            key(ResourceKind::Members, member),
+            Key::new(merchant, ResourceKind::Brands, brand),
+            Key::new(merchant, ResourceKind::Templates, template),
+            Key::new(merchant, ResourceKind::Members, member),
         );
-        let found = self.group_read.find(vec![brand.clone(), template.clone(), member.clone()]).await?;
+        let found = self.documents.find(vec![brand.clone(), template.clone(), member.clone()]).await?;
         Ok(MailingSubjects {
             brand: found.get(&brand).cloned(),
             template: found.get(&template).cloned(),
@@ -229,7 +285,7 @@ async fn upsert(
     templates::insert(dialect, on, Some(merchant), &versions).await?;
     orders::forget_settled(dialect, on, merchant, resources).await?;
     // One statement may not write a row twice: the last document of an id stands.
-    let mut last = std::collections::HashMap::with_capacity(resources.len());
+    let mut last = HashMap::with_capacity(resources.len());
     for (index, resource) in resources.iter().enumerate() {
         last.insert((resource.kind, resource.id.as_str()), index);
     }

@@ -7,12 +7,13 @@ use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
     mails::to_json,
+    resources::Key,
     row::Columns,
 };
 use crate::{
     clock,
     mail::{CrashPolicy, Mailbox, MerchantId},
-    shop::{TemplateClass, TemplateSource, TemplateVersion},
+    shop::{ResourceKind, TemplateClass, TemplateSource, TemplateVersion},
 };
 
 /// A checked version to store.
@@ -121,17 +122,9 @@ impl Store {
         first: &str,
         second: &str,
     ) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar(
-            "SELECT version FROM resources
-             WHERE merchant_id = $1 AND kind = 'templates' AND id IN ($2, $3) AND version IS NOT NULL
-             ORDER BY CASE WHEN id = $2 THEN 0 ELSE 1 END LIMIT 1",
-        )
-        .bind(merchant.as_str())
-        .bind(first)
-        .bind(second)
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find a template's newest version")
+        let keys = [first, second].map(|id| Key::new(merchant, ResourceKind::Templates, id));
+        let found = self.documents.find(keys.to_vec()).await?;
+        Ok(keys.iter().find_map(|key| found.get(key)?.version.clone()))
     }
 
     /// Reads a version.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::support::{Backends, Scene, Shop, eventually};
@@ -83,6 +84,38 @@ on_both! {
             assert_eq!(order["emails"].as_array().unwrap().len(), round);
         }
         assert_eq!(scene.caught("slow-300@example.net"), 20);
+    }
+
+    async fn of_equal_requests_at_once_for_many_orders_each_sends_one_mail(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let orders: Vec<_> = (1..=10).map(|number| format!("ord_{number}")).collect();
+        for id in &orders {
+            // Put off by the relay, so that the workflow stays PENDING for longer than the test takes.
+            scene.shop.put(&format!("/api/v1/orders/{id}"), &order("defer@example.net")).await.expect(201);
+        }
+        let body = confirmation();
+        let requests = (0..3).flat_map(|_| &orders).map(async |id| {
+            scene.shop.post(&format!("/ordersv2/{id}/email/send"), &body).await.status
+        });
+        let statuses = join_all(requests).await;
+        for (place, id) in orders.iter().enumerate() {
+            let mut of_order: Vec<_> = statuses.iter().skip(place).step_by(orders.len()).collect();
+            of_order.sort_unstable();
+            assert_eq!(of_order, [&202, &400, &400], "{id}");
+            let shown = scene.shop.get(&format!("/ordersv2/{id}")).await.expect(200).json();
+            assert_eq!(shown["emails"].as_array().unwrap().len(), 1, "{id}");
+        }
+    }
+
+    async fn equal_requests_at_once_for_a_mail_without_a_workflow_all_send(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let mut unpaid = order("ok@example.net");
+        unpaid["paymentStatus"] = json!("PENDING");
+        scene.shop.put("/api/v1/orders/ord_1", &unpaid).await.expect(201);
+        let body = json!({"template": "OFFLINE_PAYMENT_PENDING"});
+        let answers = join_all((0..20).map(|_| scene.shop.post(SEND, &body))).await;
+        assert!(answers.iter().all(|answer| answer.status == 202), "{answers:?}");
+        eventually("all are sent", async || scene.caught("ok@example.net") == 20).await;
     }
 }
 

@@ -11,11 +11,11 @@ use postroom::{
     },
     shop::{ResourceKind, TemplateClass, TemplateSource},
     store::{
-        Claim, Guard, NewMerchant, NewTemplateVersion, Recorded, Recording, ResourceRow, Ringing, Settled,
-        Settlement, Store,
+        Claim, Guard, NewMerchant, NewTemplateVersion, Recorded, Recording, Replacement, ResourceRow,
+        Ringing, Settled, Settlement, Store,
     },
 };
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::support::Backends;
 
@@ -113,6 +113,33 @@ async fn take_from_dead_workers(store: &Store, silence: Duration) -> Vec<Ringing
 
 async fn state(store: &Store, mail: MailId) -> MailState {
     store.mail(None, mail).await.unwrap().unwrap().state
+}
+
+fn subscription(id: &str, body: &str) -> ResourceRow {
+    ResourceRow {
+        kind: ResourceKind::Subscriptions,
+        id: id.to_owned(),
+        brand_id: None,
+        status: None,
+        version: None,
+        body: RawValue::from_string(body.to_owned()).unwrap(),
+    }
+}
+
+/// Records a mail together with the move of a subscription.
+fn replacing(id: &str, was: &str, becomes: &str) -> Recording {
+    let replacement = Replacement {
+        merchant: merchant(),
+        kind: ResourceKind::Subscriptions,
+        id: id.to_owned(),
+        was: was.to_owned(),
+        becomes: becomes.to_owned(),
+    };
+    Recording {
+        guard: Some(Guard::Replace(Box::new(replacement))),
+        mails: vec![new_mail()],
+        ..Recording::default()
+    }
 }
 
 on_both! {
@@ -225,35 +252,38 @@ on_both! {
 
     async fn a_document_that_changed_since_the_rules_were_asked_records_nothing(backends: Backends) {
         let store = open(&backends).await;
-        let body = to_raw_value(&serde_json::json!({"state": "draft"})).unwrap();
-        let was = body.get().to_owned();
-        let row = ResourceRow {
-            kind: ResourceKind::Subscriptions,
-            id: "sub_1".to_owned(),
-            brand_id: None,
-            status: None,
-            version: None,
-            body,
-        };
-        store.put_resource(&merchant(), &row).await.unwrap();
+        let was = r#"{"state":"draft"}"#.to_owned();
+        store.put_resource(&merchant(), &subscription("sub_1", &was)).await.unwrap();
 
-        let recording = || Recording {
-            guard: Some(Guard::Replace {
-                merchant: merchant(),
-                kind: ResourceKind::Subscriptions,
-                id: "sub_1".to_owned(),
-                was: was.clone(),
-                becomes: r#"{"state":"sent"}"#.to_owned(),
-            }),
-            mails: vec![new_mail()],
-            ..Recording::default()
-        };
+        let recording = || replacing("sub_1", &was, r#"{"state":"sent"}"#);
         let outcomes = join_all((0..10).map(|_| store.record(recording()))).await;
         let committed = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::Committed))).count();
         assert_eq!(committed, 1, "ten at once");
         assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 1)]);
         let stored = store.resource(&merchant(), ResourceKind::Subscriptions, "sub_1").await.unwrap().unwrap();
         assert_eq!(stored.body, r#"{"state":"sent"}"#);
+    }
+
+    async fn a_group_replaces_documents_as_if_one_came_after_the_other(backends: Backends) {
+        let store = open(&backends).await;
+        let [draft, sent, active] = ["draft", "sent", "active"].map(|state| format!(r#"{{"state":"{state}"}}"#));
+        let ids: Vec<_> = (0..20).map(|number| format!("sub_{number}")).collect();
+        let rows: Vec<_> = ids.iter().map(|id| subscription(id, &draft)).collect();
+        store.put_resources(&merchant(), &rows).await.unwrap();
+
+        let recordings = ids.iter().flat_map(|id| {
+            [(&draft, &sent), (&draft, &active), (&sent, &active)].map(|(was, becomes)| replacing(id, was, becomes))
+        });
+        let outcomes = join_all(recordings.map(|recording| store.record(recording))).await;
+        for outcomes in outcomes.chunks(3) {
+            let outcomes: Vec<_> = outcomes.iter().map(|outcome| *outcome.as_ref().unwrap()).collect();
+            assert_eq!(outcomes, [Recorded::Committed, Recorded::Outdated, Recorded::Committed]);
+        }
+        assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 40)]);
+        for id in &ids {
+            let stored = store.resource(&merchant(), ResourceKind::Subscriptions, id).await.unwrap().unwrap();
+            assert_eq!(stored.body, active);
+        }
     }
 
     async fn a_round_rings_for_a_thousand_and_no_row_twice(backends: Backends) {

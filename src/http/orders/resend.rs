@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use serde_json::{Value, value::RawValue};
+use uuid::Uuid;
 
 use super::{EmailView, Found, OrderView, SendRequest};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         auth::Caller,
         body::JsonBody,
         error::{Refusal, json_answer},
-        mailing::{document, pinned},
+        mailing::{document, version_called},
     },
     jobs,
     mail::{Lane, MailId, MailState, Mailbox, NewMail, Origin},
@@ -28,8 +29,8 @@ use crate::{
         },
     },
     store::{
-        Answer, AuditEntry, Guard, KeyHolder, Moved, NewOrderEmail, OrderStep, Recorded, Recording,
-        WorkflowRow, WorkflowStep,
+        Answer, AuditEntry, Guard, KeyHolder, Moved, NewAuditEntry, NewOrderEmail, OrderStep, Recorded,
+        Recording, WorkflowRow, WorkflowStep,
     },
     telemetry::{
         METRICS,
@@ -49,8 +50,8 @@ pub(super) struct Resend<'a> {
     app: &'a App,
     caller: &'a Caller,
     id: &'a str,
-    reason: String,
     asked: SendRequest,
+    audit: NewAuditEntry,
 }
 
 /// What a request comes to: the answer, and what must be recorded with it.
@@ -59,6 +60,13 @@ struct Decision {
     view: OrderView,
     step: Option<OrderStep>,
     mail: Option<NewMail>,
+}
+
+/// A decision that is recorded.
+struct Done {
+    answer: Answer,
+    /// The mail to dispatch.
+    ringing: Option<(MailId, Bell)>,
 }
 
 impl<'a> Resend<'a> {
@@ -78,17 +86,33 @@ impl<'a> Resend<'a> {
             body.parse().map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal })?;
         let mut take = |field: &str| given.remove(field).filter(|value| !value.is_null());
         let asked = SendRequest { template: take("template"), to: take("to"), payment_id: take("paymentId") };
-        Ok(Self { app, caller, id, reason: reason.as_str().to_owned(), asked })
+        let audit = audit(caller, id, asked.template.as_ref(), reason.as_str());
+        Ok(Self { app, caller, id, asked, audit })
     }
 
     /// Does what was asked for, once the rules allow it.
     pub(super) async fn carry_out(&self, holder: Option<&KeyHolder>) -> Result<Answer, Refusal> {
-        let mut found = self.load().await?;
-        self.audit().await?;
+        let found = self.load().await?;
+        let Done { answer, ringing } = match self.decide(found, holder).await {
+            Ok(done) => done,
+            Err(refusal) => {
+                self.app.store.audit_order(self.audit.clone()).await?;
+                return Err(refusal);
+            }
+        };
+        if let Some((mail, bell)) = ringing {
+            METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+            self.dispatch(mail, bell, holder).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Records what the rules say, with the audit; a refusal is left to be audited.
+    async fn decide(&self, mut found: Found, holder: Option<&KeyHolder>) -> Result<Done, Refusal> {
         for _ in 0..TRIES {
             let decision = self.judge(&found).await?;
-            if let Some(answer) = self.record(decision, holder).await? {
-                return Ok(answer);
+            if let Some(done) = self.record(decision, holder).await? {
+                return Ok(done);
             }
             let seen = std::mem::replace(&mut found, self.load().await?);
             found.yield_to_rivals(&seen);
@@ -98,18 +122,6 @@ impl<'a> Resend<'a> {
 
     async fn load(&self) -> Result<Found, Refusal> {
         Found::load(self.app, &self.caller.merchant.id, self.id).await
-    }
-
-    async fn audit(&self) -> Result<(), Refusal> {
-        let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let template = self.asked.template.as_ref().map(word);
-        let entry = AuditEntry {
-            actor: self.caller.actor.to_string(),
-            template: template.map(|word| word.chars().take(AUDITED).collect()),
-            reason: self.reason.clone(),
-            at: clock::now(),
-        };
-        Ok(self.app.store.audit_order(&self.caller.merchant.id, self.id, &entry).await?)
     }
 
     /// Asks the rules, in the source document's order.
@@ -199,13 +211,11 @@ impl<'a> Resend<'a> {
         template: OrderTemplate,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, Refusal> {
-        let merchant = &self.caller.merchant.id;
-        for name in [definition, template.letter().as_str()] {
-            if let Some(stored) = self.app.store.resource(merchant, ResourceKind::Templates, name).await? {
-                return pinned(self.app, &stored).await;
-            }
+        let (merchant, letter) = (&self.caller.merchant.id, template.letter());
+        match self.app.store.newest_version_of(merchant, definition, letter.as_str()).await? {
+            Some(version) => version_called(self.app, &version).await,
+            None => Ok(self.app.builtin_version(letter, language).await?),
         }
-        Ok(self.app.builtin_version(template.letter(), language).await?)
     }
 
     /// A merchant's own template may ask for what an order does not have.
@@ -306,41 +316,31 @@ impl<'a> Resend<'a> {
     }
 
     /// Makes a decision true; `None` when the order is not any more what was judged.
-    async fn record(
-        &self,
-        decision: Decision,
-        holder: Option<&KeyHolder>,
-    ) -> Result<Option<Answer>, Refusal> {
+    async fn record(&self, decision: Decision, holder: Option<&KeyHolder>) -> Result<Option<Done>, Refusal> {
         let Decision { status, view, step, mail } = decision;
         let answer = json_answer(status, &view);
-        let answered = holder.map(|holder| (holder.clone(), answer.clone()));
-        let Some(step) = step else {
-            if let Some((holder, answer)) = &answered {
-                self.app.store.keep_answer(holder, answer).await?;
-            }
-            return Ok(Some(answer));
+        let bell = |mail: &NewMail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone());
+        let ringing = mail.as_ref().map(|mail| (mail.id, bell(mail)));
+        let recording = Recording {
+            guard: step.map(|step| Guard::Order(Box::new(step))),
+            mails: mail.into_iter().collect(),
+            audit: Some(self.audit.clone()),
+            answer: holder.map(|holder| (holder.clone(), answer.clone())),
+            ..Recording::default()
         };
-        let ringing = mail
-            .as_ref()
-            .map(|mail| (mail.id, jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone())));
-        let guard = Some(Guard::Order(Box::new(step)));
-        let recording =
-            Recording { guard, mails: mail.into_iter().collect(), answer: answered, ..Recording::default() };
-        if self.app.store.record(recording).await? == Recorded::Outdated {
-            return Ok(None);
-        }
-        if let Some((mail, bell)) = ringing {
-            METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
-            self.dispatch(mail, bell, holder).await?;
-        }
-        Ok(Some(answer))
+        Ok(match self.app.store.record(recording).await? {
+            Recorded::Committed => Some(Done { answer, ringing }),
+            Recorded::Outdated => None,
+        })
     }
 
     /// Rings for the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
     async fn dispatch(&self, mail: MailId, bell: Bell, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
         let lane = bell.lane.as_str();
-        let Err(error) = self.app.queue.enqueue(&[bell]).await else { return Ok(()) };
-        tracing::warn!(%mail, %error, "the queue does not take an order's mail");
+        if self.app.dispatch(bell).await {
+            return Ok(());
+        }
+        tracing::warn!(%mail, "the queue does not take an order's mail");
         let why = "the queue did not take the mail in time";
         match self.app.store.withdraw_order_mail(mail, why, holder).await? {
             Moved::Refused(_) | Moved::Unknown => Ok(()),
@@ -355,6 +355,18 @@ impl<'a> Resend<'a> {
             }
         }
     }
+}
+
+/// Who asks for which mail of an order, and why.
+fn audit(caller: &Caller, order: &str, template: Option<&Value>, reason: &str) -> NewAuditEntry {
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let entry = AuditEntry {
+        actor: caller.actor.to_string(),
+        template: template.map(|value| word(value).chars().take(AUDITED).collect()),
+        reason: reason.to_owned(),
+        at: clock::now(),
+    };
+    NewAuditEntry { id: Uuid::now_v7(), merchant: caller.merchant.id.clone(), order: order.to_owned(), entry }
 }
 
 impl Found {

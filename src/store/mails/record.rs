@@ -6,16 +6,15 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::AnyConnection;
 
+use super::guard::{self, Guard};
 use crate::{
-    clock,
-    mail::{BatchId, Mailbox, MerchantId, NewMail},
-    shop::ResourceKind,
+    mail::{BatchId, Mailbox, NewMail},
     store::{
         Doing, KeyHolder, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::Change,
         idempotency::{self, Answer},
-        orders::{self, OrderStep},
+        orders::{self, NewAuditEntry},
         passes::{self, NewPass},
     },
 };
@@ -30,30 +29,12 @@ pub struct Recording {
     pub guard: Option<Guard>,
     /// The mails.
     pub mails: Vec<NewMail>,
+    /// Who asked for the mail of an order.
+    pub audit: Option<NewAuditEntry>,
     /// The passes that the mails link to.
     pub passes: Vec<NewPass>,
     /// The answer to keep for the request's idempotency key.
     pub answer: Option<(KeyHolder, Answer)>,
-}
-
-/// A document that must not have changed since the rules were asked, and what becomes of it.
-#[derive(Debug)]
-pub enum Guard {
-    /// A document is replaced, if it is still what it was.
-    Replace {
-        /// Whose document.
-        merchant: MerchantId,
-        /// What kind of thing.
-        kind: ResourceKind,
-        /// The merchant's id for it.
-        id: String,
-        /// The document as the rules saw it.
-        was: String,
-        /// The document as it shall be.
-        becomes: String,
-    },
-    /// An order moves on, if it is still what the rules saw.
-    Order(Box<OrderStep>),
 }
 
 /// What came of recording.
@@ -146,14 +127,10 @@ pub(in crate::store) async fn record(
     on: &mut AnyConnection,
     recordings: &[Recording],
 ) -> Result<Vec<Recorded>, StoreError> {
-    let mut outcomes = Vec::with_capacity(recordings.len());
-    for recording in recordings {
-        let holds = match &recording.guard {
-            Some(guard) => pass(on, guard).await?,
-            None => true,
-        };
-        outcomes.push(if holds { Recorded::Committed } else { Recorded::Outdated });
-    }
+    let guards: Vec<_> = recordings.iter().map(|recording| recording.guard.as_ref()).collect();
+    let holds = guard::pass(dialect, on, &guards).await?;
+    let outcomes: Vec<_> =
+        holds.iter().map(|holds| if *holds { Recorded::Committed } else { Recorded::Outdated }).collect();
     let standing = || {
         recordings
             .iter()
@@ -165,31 +142,11 @@ pub(in crate::store) async fn record(
     if !rows.is_empty() {
         sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).execute(&mut *on).await.doing("record mails")?;
     }
+    orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
     passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
     let answers: Vec<_> = standing().filter_map(|recording| recording.answer.as_ref()).collect();
     idempotency::keep(dialect, on, &answers).await?;
     Ok(outcomes)
-}
-
-/// Moves what a guard watches on; tells whether it still held.
-async fn pass(on: &mut AnyConnection, guard: &Guard) -> Result<bool, StoreError> {
-    match guard {
-        Guard::Replace { merchant, kind, id, was, becomes } => sqlx::query(
-            "UPDATE resources SET body = $5, updated_at = $6
-             WHERE merchant_id = $1 AND kind = $2 AND id = $3 AND body = $4",
-        )
-        .bind(merchant.as_str())
-        .bind(kind.as_str())
-        .bind(id)
-        .bind(was)
-        .bind(becomes)
-        .bind(clock::now().millis())
-        .execute(on)
-        .await
-        .map(|done| done.rows_affected() == 1)
-        .doing("replace a document"),
-        Guard::Order(step) => orders::step(on, step).await,
-    }
 }
 
 /// The JSON that `{rows}` unfolds.

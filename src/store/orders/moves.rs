@@ -1,11 +1,11 @@
 //! The moves of orders: a step that the rules allowed, and what follows when a mail or the merchant's word moves on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, de::IgnoredAny};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, any::AnyRow};
 
-use super::{NewOrderEmail, OrderStep, WorkflowStep};
+use super::{OrderStep, WorkflowStep};
 use crate::{
     clock,
     mail::{MailId, MailState, MerchantId},
@@ -16,93 +16,219 @@ use crate::{
     store::{
         Doing, ResourceRow, StoreError,
         dialect::{Dialect, Sql},
-        mails::to_json,
+        mails::{to_json, waves},
+        row::Columns,
     },
 };
 
-/// Takes a step; tells whether the order was still what the rules saw. If not, nothing is written.
-pub(in crate::store) async fn step(on: &mut AnyConnection, step: &OrderStep) -> Result<bool, StoreError> {
-    let is_as_told = sqlx::query(
-        "SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3 AND body = $4 AND updated_at = $5",
-    )
-    .bind(step.merchant.as_str())
-    .bind(ResourceKind::Orders.as_str())
-    .bind(&step.order)
-    .bind(&step.was)
-    .bind(step.told_at.millis())
-    .fetch_optional(&mut *on)
-    .await
-    .doing("compare an order")?
-    .is_some();
-    if !is_as_told {
-        return Ok(false);
-    }
-    if let Some(workflow) = &step.workflow
-        && !move_workflow(on, step, workflow).await?
-    {
-        return Ok(false);
-    }
-    if let Some(email) = &step.email {
-        insert_email(on, step, email).await?;
-    }
-    Ok(true)
+static STILL_AS_TOLD: Sql = Sql::new(
+    "SELECT n FROM {rows: n bigint, merchant text, told text, body text, at bigint}
+     JOIN resources ON merchant_id = rows.merchant AND kind = $2 AND resources.id = rows.told
+     WHERE resources.body = rows.body AND updated_at = rows.at",
+);
+
+#[derive(Serialize)]
+struct SeenRow<'a> {
+    n: usize,
+    merchant: &'a MerchantId,
+    told: &'a str,
+    body: &'a str,
+    at: i64,
 }
 
-/// Of several who want to move a workflow from where they saw it, one gets a row.
-async fn move_workflow(
+/// Takes steps, each as if it came after the one before; tells for each whether its order was still what the rules saw.
+/// Of a step that was not taken nothing is written.
+pub(in crate::store) async fn take_steps(
+    dialect: Dialect,
     on: &mut AnyConnection,
-    step: &OrderStep,
-    WorkflowStep { was, becomes }: &WorkflowStep,
-) -> Result<bool, StoreError> {
-    let was_mail = was.and_then(|was| was.mail).map(|mail| mail.to_string());
-    sqlx::query(
-        "INSERT INTO order_workflows (merchant_id, order_id, field, state, mail_id, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (merchant_id, order_id, field) DO UPDATE SET state = excluded.state, mail_id = excluded.mail_id,
-            updated_at = excluded.updated_at
-         WHERE order_workflows.state = $7 AND COALESCE(order_workflows.mail_id, '') = $8",
-    )
-    .bind(step.merchant.as_str())
-    .bind(&step.order)
-    .bind(becomes.workflow.as_str())
-    .bind(becomes.state.as_str())
-    .bind(becomes.mail.map(|mail| mail.to_string()))
-    .bind(clock::now().millis())
-    .bind(was.map_or("", |was| was.state.as_str()))
-    .bind(was_mail.unwrap_or_default())
-    .execute(on)
-    .await
-    .map(|done| done.rows_affected() == 1)
-    .doing("move an order's workflow")
+    steps: &[&OrderStep],
+) -> Result<Vec<bool>, StoreError> {
+    let mut taken = vec![false; steps.len()];
+    if steps.is_empty() {
+        return Ok(taken);
+    }
+    let seen = steps.iter().enumerate().map(|(n, step)| SeenRow {
+        n,
+        merchant: &step.merchant,
+        told: &step.order,
+        body: &step.was,
+        at: step.told_at.millis(),
+    });
+    let rows = sqlx::query(STILL_AS_TOLD.on(dialect))
+        .bind(to_json(&seen.collect::<Vec<_>>()))
+        .bind(ResourceKind::Orders.as_str())
+        .fetch_all(&mut *on)
+        .await
+        .doing("compare orders")?;
+    for row in &rows {
+        taken[numbered(row)?] = true;
+    }
+    move_workflows(dialect, on, steps, &mut taken).await?;
+    let standing = steps.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(step, _)| *step);
+    insert_emails(dialect, on, standing).await?;
+    Ok(taken)
 }
 
-async fn insert_email(
+fn numbered(row: &AnyRow) -> Result<usize, StoreError> {
+    let columns = Columns { table: "orders", row };
+    columns.count("n").map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+// Where nobody moved the workflow yet.
+static BEGIN: Sql = Sql::new(
+    "INSERT INTO order_workflows (merchant_id, order_id, field, state, mail_id, updated_at)
+     SELECT merchant, told, workflow, becomes, mail, $2
+     FROM {rows: merchant text, told text, workflow text, becomes text, mail text} WHERE true
+     ON CONFLICT (merchant_id, order_id, field) DO NOTHING RETURNING merchant_id, order_id, field",
+);
+
+static MOVE: Sql = Sql::new(
+    "UPDATE order_workflows SET state = rows.becomes, mail_id = rows.mail, updated_at = $2
+     FROM {rows: merchant text, told text, workflow text, becomes text, mail text, was text, was_mail text}
+     WHERE order_workflows.merchant_id = rows.merchant AND order_workflows.order_id = rows.told
+        AND order_workflows.field = rows.workflow AND order_workflows.state = rows.was
+        AND COALESCE(order_workflows.mail_id, '') = rows.was_mail
+     RETURNING merchant_id, order_id, field",
+);
+
+#[derive(Serialize)]
+struct WorkflowMove<'a> {
+    merchant: &'a MerchantId,
+    told: &'a str,
+    workflow: &'static str,
+    becomes: &'static str,
+    mail: Option<MailId>,
+    was: &'static str,
+    was_mail: String,
+}
+
+/// Names a workflow of an order.
+type WorkflowKey<'a> = (&'a MerchantId, &'a str, Workflow);
+
+impl OrderStep {
+    fn workflow_key(&self) -> Option<WorkflowKey<'_>> {
+        Some((&self.merchant, &self.order, self.workflow.as_ref()?.becomes.workflow))
+    }
+}
+
+/// Moves the workflows of steps that are still `taken`, and takes back those that somebody else moved: of several who
+/// want to move a workflow from where they saw it, one does.
+async fn move_workflows(
+    dialect: Dialect,
     on: &mut AnyConnection,
-    step: &OrderStep,
-    email: &NewOrderEmail,
+    steps: &[&OrderStep],
+    taken: &mut [bool],
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO order_emails (mail_id, merchant_id, order_id, template_name, template_definition_name, recipient,
-            payment_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(email.mail.to_string())
-    .bind(step.merchant.as_str())
-    .bind(&step.order)
-    .bind(email.template.as_str())
-    .bind(&email.definition)
-    .bind(email.recipient.to_string())
-    .bind(&email.payment)
-    .bind(email.created_at.millis())
-    .execute(on)
-    .await
-    .map(drop)
-    .doing("record an order's e-mail")
+    let moving = steps.iter().enumerate().filter(|(n, _)| taken[*n]);
+    let moving = moving.filter_map(|(n, step)| Some((step.workflow_key()?, (n, *step))));
+    for wave in waves(moving) {
+        let (mut beginning, mut moving) = (Vec::new(), Vec::new());
+        for (_, step) in &wave {
+            let Some(WorkflowStep { was, becomes }) = &step.workflow else { continue };
+            let was_mail = was.and_then(|was| was.mail).map(|mail| mail.to_string());
+            let rows = if was.is_none() { &mut beginning } else { &mut moving };
+            rows.push(WorkflowMove {
+                merchant: &step.merchant,
+                told: &step.order,
+                workflow: becomes.workflow.as_str(),
+                becomes: becomes.state.as_str(),
+                mail: becomes.mail,
+                was: was.map_or("", |was| was.state.as_str()),
+                was_mail: was_mail.unwrap_or_default(),
+            });
+        }
+        let mut moved = HashSet::new();
+        for (statement, rows) in [(&BEGIN, beginning), (&MOVE, moving)] {
+            moved.extend(write_moves(dialect, on, statement, &rows).await?);
+        }
+        for (n, step) in wave {
+            let key = step
+                .workflow_key()
+                .map(|(merchant, order, workflow)| (merchant.clone(), order.to_owned(), workflow));
+            taken[n] = key.is_some_and(|key| moved.contains(&key));
+        }
+    }
+    Ok(())
 }
 
+/// Writes moves; tells which workflows did.
+async fn write_moves(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    statement: &'static Sql,
+    rows: &[WorkflowMove<'_>],
+) -> Result<Vec<(MerchantId, String, Workflow)>, StoreError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(statement.on(dialect))
+        .bind(to_json(rows))
+        .bind(clock::now().millis())
+        .fetch_all(on)
+        .await
+        .doing("move the workflows of orders")?;
+    let key = |row| {
+        let columns = Columns { table: "order_workflows", row };
+        Ok((columns.parsed("merchant_id")?, columns.text("order_id")?, columns.parsed("field")?))
+    };
+    rows.iter().map(key).collect()
+}
+
+static INSERT_EMAILS: Sql = Sql::new(
+    "INSERT INTO order_emails (mail_id, merchant_id, order_id, template_name, template_definition_name, recipient,
+        payment_id, created_at)
+     SELECT mail, merchant, told, template, definition, recipient, payment, at
+     FROM {rows: mail text, merchant text, told text, template text, definition text, recipient text, payment text,
+        at bigint}",
+);
+
+#[derive(Serialize)]
+struct EmailRow<'a> {
+    mail: MailId,
+    merchant: &'a MerchantId,
+    told: &'a str,
+    template: &'static str,
+    definition: &'a str,
+    recipient: String,
+    payment: Option<&'a str>,
+    at: i64,
+}
+
+async fn insert_emails<'a>(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    steps: impl Iterator<Item = &'a OrderStep>,
+) -> Result<(), StoreError> {
+    let row = |step: &'a OrderStep| {
+        let email = step.email.as_ref()?;
+        Some(EmailRow {
+            mail: email.mail,
+            merchant: &step.merchant,
+            told: &step.order,
+            template: email.template.as_str(),
+            definition: &email.definition,
+            recipient: email.recipient.to_string(),
+            payment: email.payment.as_deref(),
+            at: email.created_at.millis(),
+        })
+    };
+    let rows: Vec<_> = steps.filter_map(row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_EMAILS.on(dialect))
+        .bind(to_json(&rows))
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("record the e-mails of orders")
+}
+
+// $3 is how many moved: as in `traces`.
 static FOLLOW: Sql = Sql::new(
-    "UPDATE order_workflows SET state = rows.state, updated_at = $2 FROM {rows: mail text, state text}
-     WHERE order_workflows.mail_id = rows.mail AND order_workflows.state <> rows.state",
+    "UPDATE order_workflows SET state = moved.state, updated_at = $2
+     FROM (SELECT mail, state FROM {rows: mail text, state text} LIMIT $3) AS moved
+     WHERE order_workflows.mail_id = moved.mail AND order_workflows.state <> moved.state",
 );
 
 #[derive(Serialize)]
@@ -131,6 +257,7 @@ pub(in crate::store) async fn follow(
     sqlx::query(FOLLOW.on(dialect))
         .bind(to_json(&rows))
         .bind(clock::now().millis())
+        .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
         .execute(on)
         .await
         .map(drop)

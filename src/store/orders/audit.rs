@@ -1,0 +1,124 @@
+//! Who asked for which mail of an order, and why.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+use uuid::Uuid;
+
+use crate::{
+    mail::{MerchantId, Timestamp},
+    store::{
+        Doing, Recording, Store, StoreError,
+        dialect::{Dialect, Sql},
+        mails::to_json,
+        row::Columns,
+    },
+};
+
+/// A request for a mail of an order, whatever came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Who asked.
+    pub actor: String,
+    /// The template's name as it was given.
+    pub template: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An entry to record, once however often it is tried.
+#[derive(Clone, Debug)]
+pub struct NewAuditEntry {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// Whose order.
+    pub merchant: MerchantId,
+    /// The merchant's id for it.
+    pub order: String,
+    /// The entry.
+    pub entry: AuditEntry,
+}
+
+static INSERT: Sql = Sql::new(
+    "INSERT INTO order_audit (id, merchant_id, order_id, actor, template, reason, at)
+     SELECT id, merchant, told, actor, template, reason, at
+     FROM {rows: id text, merchant text, told text, actor text, template text, reason text, at bigint}
+     WHERE true ON CONFLICT (id) DO NOTHING",
+);
+
+#[derive(Serialize)]
+struct Row<'a> {
+    id: Uuid,
+    merchant: &'a MerchantId,
+    told: &'a str,
+    actor: &'a str,
+    template: Option<&'a str>,
+    reason: &'a str,
+    at: i64,
+}
+
+/// Records who asked.
+pub(in crate::store) async fn audit<'a>(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    entries: impl Iterator<Item = &'a NewAuditEntry>,
+) -> Result<(), StoreError> {
+    let row = |new: &'a NewAuditEntry| Row {
+        id: new.id,
+        merchant: &new.merchant,
+        told: &new.order,
+        actor: &new.entry.actor,
+        template: new.entry.template.as_deref(),
+        reason: &new.entry.reason,
+        at: new.entry.at.millis(),
+    };
+    let rows: Vec<_> = entries.map(row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT.on(dialect))
+        .bind(to_json(&rows))
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("record who asked for mails of orders")
+}
+
+impl Store {
+    /// Records that somebody asked for a mail of an order, where nothing else is recorded.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn audit_order(&self, entry: NewAuditEntry) -> Result<(), StoreError> {
+        self.record(Recording { audit: Some(entry), ..Recording::default() }).await.map(drop)
+    }
+
+    /// Lists who asked for mails of an order, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn order_audit(
+        &self,
+        merchant: &MerchantId,
+        order: &str,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT actor, template, reason, at FROM order_audit WHERE merchant_id = $1 AND order_id = $2 ORDER BY id",
+        )
+        .bind(merchant.as_str())
+        .bind(order)
+        .fetch_all(&self.readers)
+        .await
+        .doing("read who asked for mails of an order")?;
+        let read = |columns: &Columns<'_>| {
+            Ok(AuditEntry {
+                actor: columns.text("actor")?,
+                template: columns.optional_text("template")?,
+                reason: columns.text("reason")?,
+                at: columns.time("at")?,
+            })
+        };
+        rows.iter().map(|row| read(&Columns { table: "order_audit", row })).collect()
+    }
+}
