@@ -4,11 +4,7 @@ Used by the measurements beside it. Everything listens on 127.0.0.1 on a free po
 folder of its `Bench`, and is ended by its own pid when that is left: at the end, on a failure, on Ctrl-C.
 """
 
-import asyncio
-import collections
 import contextlib
-import http.client
-import json
 import os
 import pathlib
 import re
@@ -17,7 +13,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -110,18 +105,31 @@ def unprivileged():
     return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
+def memory(process, key="VmRSS"):
+    """Resident memory in MB: at present, or with `VmHWM` the peak."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(rf"{key}:\s+(\d+)", status)[1]) / 1024
+
+
+def cpu_seconds(process):
+    """What a process has had of the processors, in its own code and in the kernel's."""
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def start_redis(bench):
+    """Returns the process and its port."""
     port = free_port()
     redis = bench.start("redis", [
         "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", bench.folder,
         "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
     ])  # fmt: skip
     bench.wait(redis, "Redis", lambda: answers(port))
-    return port
+    return redis, port
 
 
 def start_postgres(bench):
-    """Starts a cluster of its own with PostgreSQL's defaults, so every commit is flushed to disk."""
+    """Starts a cluster with PostgreSQL's defaults, so every commit is flushed to disk; returns its URL."""
     binaries = pathlib.Path(os.environ.get("POSTGRES_BIN") or max(pathlib.Path("/usr/lib/postgresql").glob("*/bin")))
     home, port = bench.path("postgres"), free_port()
     home.mkdir()
@@ -155,115 +163,3 @@ class Sink:
         """Waits for this many messages in all, and returns when they were there."""
         self.bench.wait(self.process, f"{count} messages", lambda: self.messages() >= count)
         return time.monotonic()
-
-
-class Relay:
-    """An SMTP server that keeps who got which mail and answers each; it knows PIPELINING."""
-
-    def __init__(self, bench):
-        self.mails, self.loop = collections.defaultdict(list), asyncio.new_event_loop()
-        server = self.loop.run_until_complete(self.loop.create_server(lambda: Dialogue(self.take), "127.0.0.1", 0))
-        self.port, self.count = server.sockets[0].getsockname()[1], 0
-        thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        thread.start()
-        bench.undo.callback(thread.join)
-        bench.undo.callback(self.loop.call_soon_threadsafe, self.loop.stop)
-
-    def take(self, recipient, message):
-        head = message.partition(b"\r\n\r\n")[0]
-        self.mails[recipient].append(re.search(rb"(?im)^message-id:\s*(\S+)", head)[1].decode())
-        self.count += 1
-
-
-class Dialogue(asyncio.Protocol):
-    """One connection to a `Relay`."""
-
-    def __init__(self, take):
-        self.take, self.buffer, self.is_message, self.recipient = take, bytearray(), False, None
-
-    def connection_made(self, transport):
-        self.transport = transport
-        transport.write(b"220 relay.test\r\n")
-
-    def data_received(self, data):
-        self.buffer += data
-        end = b"\r\n.\r\n" if self.is_message else b"\r\n"
-        while (at := self.buffer.find(end)) >= 0:
-            text = bytes(self.buffer[:at])
-            del self.buffer[: at + len(end)]
-            self.transport.write(self.answer(text))
-            end = b"\r\n.\r\n" if self.is_message else b"\r\n"
-
-    def answer(self, text):
-        if self.is_message:
-            self.is_message = False
-            self.take(self.recipient, text)
-            return b"250 2.0.0 Ok: taken\r\n"
-        verb = text[:4].upper()
-        if verb == b"EHLO":
-            return b"250-relay.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
-        if verb == b"RCPT":
-            self.recipient = re.search(rb"<(.*?)>", text)[1].decode()
-        if verb == b"DATA":
-            self.is_message = True
-            return b"354 Go on\r\n"
-        if verb == b"QUIT":
-            self.transport.close()
-            return b""
-        return b"250 2.0.0 Ok\r\n"
-
-
-# What differs from the defaults: private ports and files, and no limit that a measurement would run into.
-CONFIG = """
-[database]
-url = "{database}"
-[queue]
-url = "{queue}"
-[http]
-listen = "127.0.0.1:{port}"
-rate = "1000000/s"
-[dashboard]
-listen = "127.0.0.1:{dashboard_port}"
-[[smtp.routes]]
-name = "sink"
-host = "127.0.0.1"
-port = {smtp_port}
-tls = "none"
-connections = 20
-[log]
-filter = "warn"
-"""
-
-
-class Postroom:
-    """A daemon that listens and delivers to a sink, and a merchant with a token for everything."""
-
-    def __init__(self, bench, binary, database, queue, sink, country):
-        self.port, config = free_port(), bench.path("config.toml")
-        config.write_text(CONFIG.format(
-            database=start_postgres(bench) if database == "postgres" else f"sqlite:{bench.path('postroom.db')}",
-            queue=f"redis://127.0.0.1:{start_redis(bench)}" if queue == "redis" else "memory:",
-            port=self.port, dashboard_port=free_port(), smtp_port=sink.port,
-        ))  # fmt: skip
-        command = [binary, "--config", config]
-        run([*command, "migrate"])
-        run([*command, "merchant", "create", "shop", "--name", "Shop", "--country", country])
-        answer = run([*command, "token", "create", "--merchant", "shop", "--abilities", "*", "--json"])
-        self.token = json.loads(answer)["token"]
-        self.process = bench.start("postroom", [*command, "serve"], cwd=bench.folder)
-        bench.wait(self.process, "the daemon", lambda: answers(self.port))
-
-    def ask(self, method, path, body, kind="application/json"):
-        """Asks something that must be granted."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, {"Authorization": f"Bearer {self.token}", "Content-Type": kind})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        if answer.status not in (200, 201) or json.loads(text).get("refused"):
-            raise Failed(f"{method} {path}: {answer.status} {text[:500]}")
-
-    def cpu_seconds(self):
-        """What the daemon has had of the processors, in its own code and in the kernel's."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

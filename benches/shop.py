@@ -1,36 +1,12 @@
-"""A merchant for measurements with batches: the configuration of its daemons, its members, and how it asks.
-
-Used by benches/batch and benches/crash.
-"""
+"""A merchant of a measured postroom: how it asks, and what its batches are about."""
 
 import http.client
+import itertools
 import json
 
-from servers import Failed, run
+from servers import Failed
 
 IMPORT = 20_000
-
-# What differs from the defaults: private ports and files, and no limit that a measurement would run into.
-CONFIG = """
-[database]
-url = "{database}"
-[queue]
-url = "{queue}"
-[http]
-listen = "127.0.0.1:{port}"
-rate = "1000000/s"
-timeout = "10m"
-[dashboard]
-listen = "127.0.0.1:{dashboard}"
-[[smtp.routes]]
-name = "sink"
-host = "127.0.0.1"
-port = {smtp}
-tls = "none"
-connections = 20
-[log]
-filter = "warn"
-"""
 
 
 class Refused(Failed):
@@ -42,10 +18,11 @@ class Refused(Failed):
 
 
 class Shop:
-    """A merchant who speaks HTTP to the daemon."""
+    """A merchant who speaks HTTP to the daemon; `secret` signs its webhooks."""
 
-    def __init__(self, port, token):
-        self.port, self.headers = port, {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    def __init__(self, port, token, secret):
+        self.port, self.token, self.secret = port, token, secret
+        self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     def ask(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1_800)
@@ -59,6 +36,14 @@ class Shop:
             raise Refused(f"{method} {path}", answer.status, text)
         return json.loads(text)
 
+    def tell(self, documents):
+        """Imports documents by the thousand; each must be taken."""
+        lines = map(json.dumps, documents)
+        while some := "\n".join(itertools.islice(lines, IMPORT)):
+            answer = self.ask("POST", "/api/v1/import", some, **{"Content-Type": "application/x-ndjson"})
+            if answer["refused"]:
+                raise Failed(f"the import refused {answer['refused']} documents: {answer['errors'][:3]}")
+
     def stock(self, users, on_crash="resend"):
         """Stores what a batch needs: a brand, a template, and members `m0` to `m<users - 1>`."""
         self.ask("PUT", "/api/v1/brands/tea", json.dumps({"name": "Tea", "sender": {"email": "tea@example.com"}}))
@@ -67,20 +52,8 @@ class Shop:
             "on_crash": on_crash,
         }  # fmt: skip
         self.ask("PUT", "/api/v1/templates/hello", json.dumps(template))
-        for begin in range(0, users, IMPORT):
-            member = {"kind": "members", "brand_id": "tea", "first_name": "Ann"}
-            members = (
-                json.dumps({**member, "id": f"m{n}", "email": f"m{n}@example.net"})
-                for n in range(begin, min(users, begin + IMPORT))
-            )
-            self.ask("POST", "/api/v1/import", "\n".join(members), **{"Content-Type": "application/x-ndjson"})
-
-
-def make_merchant(command, merchant):
-    """Returns its token and the secret that signs its webhooks."""
-    made = json.loads(run([*command, "merchant", "create", merchant, "--name", merchant, "--country", "DE", "--json"]))
-    token = json.loads(run([*command, "token", "create", "--merchant", merchant, "--abilities", "*", "--json"]))
-    return token["token"], made["secret"]
+        member = {"kind": "members", "brand_id": "tea", "first_name": "Ann"}
+        self.tell({**member, "id": f"m{n}", "email": f"m{n}@example.net"} for n in range(users))
 
 
 def request(users, **more):

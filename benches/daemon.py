@@ -1,0 +1,72 @@
+"""Postroom as it is measured: its configuration, its stores, its merchants and its processes."""
+
+import json
+
+from servers import answers, free_port, run, start_postgres, start_redis
+from shop import Shop
+
+# What differs from the defaults: private ports and files, and no limit that a measurement would run into.
+CONFIG = """
+[database]
+url = "{database}"
+[queue]
+url = "{queue}"
+[http]
+listen = "127.0.0.1:{port}"
+rate = "1000000/s"
+timeout = "10m"
+[dashboard]
+listen = "127.0.0.1:{dashboard_port}"
+[[smtp.routes]]
+name = "sink"
+host = "127.0.0.1"
+port = {smtp_port}
+tls = "none"
+connections = {connections}
+[log]
+filter = "warn"
+"""
+SMTP_CONNECTIONS = 20
+
+
+class Postroom:
+    """An installation on `stores`, as in `postgres+redis` or `sqlite+memory`, whose schema is there."""
+
+    def __init__(self, bench, binary, stores, smtp_port, more=""):
+        database, queue = stores.split("+")
+        self.bench, self.more, self.port, self.config = bench, more, free_port(), bench.path("config.toml")
+        self.redis, redis_port = start_redis(bench) if queue == "redis" else (None, None)
+        self.database = start_postgres(bench) if database == "postgres" else f"sqlite:{bench.path('postroom.db')}"
+        self.settings = {
+            "database": self.database,
+            "queue": f"redis://127.0.0.1:{redis_port}" if self.redis else "memory:",
+            "port": self.port,
+            "dashboard_port": free_port(),
+            "connections": SMTP_CONNECTIONS,
+        }
+        self.command = [binary, "--config", self.config]
+        self.deliver_to(smtp_port)
+        run([*self.command, "migrate"])
+
+    def deliver_to(self, smtp_port):
+        """Notes where the processes that are started from now on deliver to."""
+        self.config.write_text(CONFIG.format(smtp_port=smtp_port, **self.settings) + self.more)
+
+    def open_shop(self, merchant="shop", country="DE"):
+        """Makes a merchant, who may do everything."""
+        create = ["merchant", "create", merchant, "--name", merchant, "--country", country, "--json"]
+        secret = json.loads(run([*self.command, *create]))["secret"]
+        create = ["token", "create", "--merchant", merchant, "--abilities", "*", "--json"]
+        return Shop(self.port, json.loads(run([*self.command, *create]))["token"], secret)
+
+    def start(self, name="postroom", role="all"):
+        return self.bench.start(name, [*self.command, "serve", "--role", role], cwd=self.bench.folder)
+
+    def serve(self, name="postroom"):
+        """Starts a process of all roles and waits until it listens."""
+        process = self.start(name)
+        self.bench.wait(process, "the daemon", self.listens)
+        return process
+
+    def listens(self):
+        return answers(self.port)
