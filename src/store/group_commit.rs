@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     Doing, StoreError, batches,
     dialect::Dialect,
+    gather,
     idempotency::{self, Reservation, ReservationRequest},
     mails::{self, Claim, ClaimRequest, Recorded, Recording, Settled, Settlement},
     on_a_live_connection,
@@ -74,7 +75,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 async fn run(dialect: Dialect, writers: AnyPool, mut receiver: mpsc::Receiver<Change>) {
     let mut waiting = Vec::with_capacity(GROUP);
-    while receiver.recv_many(&mut waiting, GROUP).await > 0 {
+    while gather(&mut receiver, &mut waiting, GROUP).await {
         let mut group = Group::default();
         waiting.drain(..).for_each(|change| group.add(change));
         group.commit(dialect, &writers).await;

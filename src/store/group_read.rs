@@ -12,7 +12,7 @@ use std::{
 use sqlx::AnyPool;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, dialect::Dialect};
+use super::{StoreError, dialect::Dialect, gather};
 
 /// The most look-ups in one group.
 const GROUP: usize = 256;
@@ -66,7 +66,7 @@ impl<T: Lookup> GroupRead<T> {
 
 async fn run<T: Lookup>(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::Receiver<Asked<T>>) {
     let mut waiting = Vec::with_capacity(GROUP);
-    while receiver.recv_many(&mut waiting, GROUP).await > 0 {
+    while gather(&mut receiver, &mut waiting, GROUP).await {
         let keys: HashSet<&T::Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
         let keys: Vec<_> = keys.into_iter().collect();
         match T::find(dialect, &readers, &keys).await {

@@ -23,7 +23,7 @@ use crate::{
 
 static STILL_AS_TOLD: Sql = Sql::new(
     "SELECT n FROM {rows: n bigint, merchant text, told text, body text, at bigint}
-     JOIN resources ON merchant_id = rows.merchant AND kind = $2 AND resources.id = rows.told
+     JOIN resources ON merchant_id = rows.merchant AND kind = 'orders' AND resources.id = rows.told
      WHERE resources.body = rows.body AND updated_at = rows.at",
 );
 
@@ -56,7 +56,6 @@ pub(in crate::store) async fn take_steps(
     });
     let rows = sqlx::query(STILL_AS_TOLD.on(dialect))
         .bind(to_json(&seen.collect::<Vec<_>>()))
-        .bind(ResourceKind::Orders.as_str())
         .fetch_all(&mut *on)
         .await
         .doing("compare orders")?;
@@ -227,7 +226,7 @@ async fn insert_emails<'a>(
 // $3 is how many moved: as in `traces`.
 static FOLLOW: Sql = Sql::new(
     "UPDATE order_workflows SET state = moved.state, updated_at = $2
-     FROM (SELECT mail, state FROM {rows: mail text, state text} LIMIT $3) AS moved
+     FROM (SELECT mail, state FROM {rows: mail text, state text} LIMIT (SELECT CAST($3 AS bigint))) AS moved
      WHERE order_workflows.mail_id = moved.mail AND order_workflows.state <> moved.state",
 );
 

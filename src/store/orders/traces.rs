@@ -36,17 +36,18 @@ pub(in crate::store) struct OrderKey {
 }
 
 // $2 is how many are asked for: Postgres takes an unfolded array for 100 rows, and would rather read a whole table of
-// some thousands than look so many up.
+// some thousands than look so many up; it takes a number that it does not see for a tenth of that. SQLite would make its
+// plan anew for each number that it sees.
 static WORKFLOWS: Sql = Sql::new(
     "SELECT merchant_id, order_id, field, state, mail_id
-     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT $2) AS asked
+     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
      JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.told",
 );
 
 static EMAILS: Sql = Sql::new(
     "SELECT order_emails.merchant_id, order_emails.order_id, mail_id, template_name, template_definition_name,
         order_emails.recipient, payment_id, created_at, state, provider_id, message_id
-     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT $2) AS asked
+     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
      JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.told
      JOIN mails ON mails.id = order_emails.mail_id ORDER BY mail_id",
 );
