@@ -12,7 +12,7 @@ use crate::{
         Verdict, WorkerId,
     },
     shop::{TemplateClass, TemplateSource, event::Topics},
-    store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settlement, Store, row::Columns},
+    store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
 };
 
 pub(crate) const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -72,6 +72,8 @@ pub(crate) async fn settle_mail(
         due_at: now,
     };
     store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
+    // Else a daemon beside takes the mail from a worker that it does not know.
+    store.beat(worker, "here", 1).await.unwrap();
     let Claim::Granted(mail) = store.claim_mail(id, worker).await.unwrap() else { panic!("not granted") };
     let verdict = match outcome {
         Outcome::Accepted => Verdict::Sent,
@@ -84,7 +86,8 @@ pub(crate) async fn settle_mail(
         provider_id: Some("4XyZ12".to_owned()),
         ..Reply::silent("main", Phase::Final, "Ok: queued as 4XyZ12", Duration::from_millis(7))
     };
-    store.settle_mail(Settlement::new(&mail, worker, now, reply, verdict)).await.unwrap();
+    let settled = store.settle_mail(Settlement::new(&mail, worker, now, reply, verdict)).await.unwrap();
+    assert!(matches!(settled, Settled::Now(_)));
     id
 }
 
