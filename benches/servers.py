@@ -17,6 +17,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "target/test-tools"
+BENCH = ROOT / "target/bench"
+LOAD = BENCH / "load"
 PATIENCE = 300  # seconds that any one phase may take
 
 
@@ -66,6 +68,27 @@ class Bench:
     def wait_for_line(self, process, pattern):
         out = self.path(f"{process.name}.out")
         return self.wait(process, f"“{pattern}”", lambda: re.search(pattern, out.read_text()))
+
+
+def prepare():
+    """Makes sure of the sink and of the load generator, before anything is measured."""
+    if not (TOOLS / "smtp-sink").exists():
+        subprocess.run([ROOT / "tests/install"], check=True)
+    BENCH.mkdir(parents=True, exist_ok=True)
+    run(["rustc", "-O", "--edition", "2024", ROOT / "benches/load.rs", "-o", LOAD])
+
+
+def chosen(rows, only):
+    """The rows that `--only` names, whole or by their beginning up to a `+` or a space."""
+    names = [name.strip() for name in only.split(",")]
+
+    def matches(row, name):
+        return row == name or row.startswith((f"{name}+", f"{name} "))
+
+    for name in names:
+        if not any(matches(row, name) for row in rows):
+            raise Failed(f"--only knows {', '.join(rows)}; not “{name}”")
+    return [row for row in rows if any(matches(row, name) for name in names)]
 
 
 def end(process, stop=signal.SIGTERM):

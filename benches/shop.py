@@ -4,9 +4,12 @@ import http.client
 import itertools
 import json
 
-from servers import Failed
+from servers import ROOT, Failed
 
 IMPORT = 20_000
+MAIL = ROOT / "benches/mail"
+# The body of the single mail number {n}, of the template `hello` that `stock_mail` stores.
+MAILING = '{"brand_id":"tea","template_id":"hello","user":{"identifier":"m{n}","coupon_code":"TEA-{n}"}}'
 
 
 class Refused(Failed):
@@ -43,6 +46,19 @@ class Shop:
             answer = self.ask("POST", "/api/v1/import", some, **{"Content-Type": "application/x-ndjson"})
             if answer["refused"]:
                 raise Failed(f"the import refused {answer['refused']} documents: {answer['errors'][:3]}")
+
+    def stock_mail(self):
+        """Stores a brand, and a template of 6 KB."""
+        template = {
+            "brand_id": "tea",
+            "title": "Hello",
+            "subject": "Something warm for you, {{first_name}}",
+            "html": (MAIL / "hello.html").read_text(),
+            "text": (MAIL / "hello.txt").read_text(),
+        }
+        brand = {"name": "Tea", "sender": {"name": "Tea", "email": "tea@example.com"}}
+        self.ask("PUT", "/api/v1/brands/tea", json.dumps(brand))
+        self.ask("PUT", "/api/v1/templates/hello", json.dumps(template))
 
     def stock(self, users, on_crash="resend"):
         """Stores what a batch needs: a brand, a template, and members `m0` to `m<users - 1>`."""
