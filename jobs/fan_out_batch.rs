@@ -22,11 +22,11 @@ use crate::{
         mailing::{Brand, Member, tag_values},
         pass::PassSubject,
     },
-    store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, TakenBack},
+    store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, TakenBack},
 };
 
 /// The users in a chunk.
-const CHUNK: u64 = 1_000;
+const CHUNK: u64 = StagedChunk::USERS as u64;
 /// All batches together may keep so many windows of mails waiting.
 const WINDOWS: u64 = 4;
 /// Between two looks at a queue without room, or at mails that are just being sent.

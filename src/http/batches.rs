@@ -41,8 +41,6 @@ use users::{Head, User};
 
 pub use manage::BatchView;
 
-/// Users in one chunk.
-const CHUNK: usize = 1_000;
 /// Chunks that are staged in one transaction.
 const CHUNKS_AT_ONCE: usize = 8;
 

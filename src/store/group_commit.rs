@@ -164,9 +164,8 @@ impl Group {
     }
 
     async fn write(&self, dialect: Dialect, writers: &AnyPool) -> Result<Answers, StoreError> {
-        let mut transaction = on_a_live_connection(writers, || writers.begin_with(dialect.begin()).boxed())
-            .await
-            .doing("begin")?;
+        let begin = || async { writers.begin_with(dialect.begin()).await.doing("begin") }.boxed();
+        let mut transaction = on_a_live_connection(writers, begin).await?;
         let on: &mut AnyConnection = &mut transaction;
         let answers = Answers {
             settles: mails::settle(dialect, on, &self.settles.requests).await?,

@@ -9,10 +9,11 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::FutureExt;
 use sqlx::AnyPool;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, dialect::Dialect, gather};
+use super::{StoreError, dialect::Dialect, gather, on_a_live_connection};
 
 /// The most look-ups in one group.
 const GROUP: usize = 256;
@@ -69,7 +70,7 @@ async fn run<T: Lookup>(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::
     while gather(&mut receiver, &mut waiting, GROUP).await {
         let keys: HashSet<&T::Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
         let keys: Vec<_> = keys.into_iter().collect();
-        match T::find(dialect, &readers, &keys).await {
+        match on_a_live_connection(&readers, || T::find(dialect, &readers, &keys).boxed()).await {
             Ok(found) => {
                 let found = Arc::new(found);
                 waiting.drain(..).for_each(|asked| drop(asked.reply.send(Ok(Arc::clone(&found)))));

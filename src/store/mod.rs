@@ -285,17 +285,24 @@ async fn gather<T>(asking: &mut mpsc::Receiver<T>, group: &mut Vec<T>, most: usi
 /// is said.
 async fn on_a_live_connection<'a, T>(
     pool: &AnyPool,
-    ask: impl Fn() -> BoxFuture<'a, Result<T, sqlx::Error>> + Send,
-) -> Result<T, sqlx::Error> {
+    ask: impl Fn() -> BoxFuture<'a, Result<T, StoreError>> + Send,
+) -> Result<T, StoreError> {
     // When Postgres restarts, all of them have died.
     for _ in 0..pool.size() {
         match ask().await {
-            Err(sqlx::Error::Io(_)) => {}
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(ADMIN_SHUTDOWN) => {}
+            Err(StoreError::Database { source, .. }) if has_died(&source) => {}
             answer => return answer,
         }
     }
     ask().await
+}
+
+fn has_died(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().as_deref() == Some(ADMIN_SHUTDOWN),
+        _ => false,
+    }
 }
 
 /// Names what was tried when a statement fails.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{AnyConnection, AnyPool};
@@ -12,7 +11,7 @@ use super::{
     dialect::{Dialect, Sql},
     group_read::Lookup,
     mails::to_json,
-    on_a_live_connection, orders,
+    orders,
     row::Columns,
     templates::{self, NewTemplateVersion},
 };
@@ -88,9 +87,11 @@ impl Lookup for Stored {
         readers: &AnyPool,
         keys: &[&Key],
     ) -> Result<HashMap<Key, Self>, StoreError> {
-        let asked = to_json(keys);
-        let find = || sqlx::query(FIND.on(dialect)).bind(asked.clone()).fetch_all(readers).boxed();
-        let rows = on_a_live_connection(readers, find).await.doing("find resources")?;
+        let rows = sqlx::query(FIND.on(dialect))
+            .bind(to_json(keys))
+            .fetch_all(readers)
+            .await
+            .doing("find resources")?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "resources", row };

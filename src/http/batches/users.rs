@@ -9,14 +9,15 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
-use super::{
-    super::{
-        body,
-        error::{FieldError, Refusal},
-        mailing::{fault, optional_text, text},
-    },
-    CHUNK,
+use super::super::{
+    body,
+    error::{FieldError, Refusal},
+    mailing::{fault, optional_text, text},
 };
+use crate::store::StagedChunk;
+
+/// Users in one chunk.
+const CHUNK: usize = StagedChunk::USERS;
 
 /// What a request says beside its users.
 #[derive(Debug)]

@@ -52,6 +52,11 @@ pub struct StagedChunk {
     pub users: Box<RawValue>,
 }
 
+impl StagedChunk {
+    /// The most users in one.
+    pub const USERS: usize = 1_000;
+}
+
 /// What came of recording a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchRecorded {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::{AnyPool, any::AnyRow};
 
@@ -14,7 +13,6 @@ use crate::{
         dialect::{Dialect, Sql},
         group_read::Lookup,
         mails::to_json,
-        on_a_live_connection,
         row::Columns,
     },
 };
@@ -61,11 +59,9 @@ impl Lookup for OrderTraces {
         keys: &[&OrderKey],
     ) -> Result<HashMap<OrderKey, Self>, StoreError> {
         let (orders, count) = (to_json(keys), i64::try_from(keys.len()).unwrap_or(i64::MAX));
-        let ask = |statement: &'static Sql, doing: &'static str| {
-            let ask = || {
-                sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count).fetch_all(readers).boxed()
-            };
-            async move { on_a_live_connection(readers, ask).await.doing(doing) }
+        let ask = |statement: &'static Sql, doing| {
+            let query = sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count);
+            async move { query.fetch_all(readers).await.doing(doing) }
         };
         let (workflows, emails) = tokio::try_join!(
             ask(&WORKFLOWS, "read the workflows of orders"),
