@@ -138,14 +138,14 @@ impl<'a> Run<'a> {
                 tokio::task::yield_now().await;
             }
         }
-        if app.store.make_mails(self.batch.id, chunk.number, &made, &passes).await? == Making::NotYours {
-            return Ok(Outcome::NothingToDo);
-        }
         let sendable = made.iter().filter(|made| made.error.is_none());
         let mut bells: Vec<Bell> = sendable
             .map(|made| bell_for_mail(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
             .collect();
         bells.push(bell_for_batch(self.batch.id, self.batch.merchant.clone()));
+        if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
+            return Ok(Outcome::NothingToDo);
+        }
         if let Err(error) = app.queue.enqueue(&bells).await {
             tracing::warn!(%error, batch = %self.batch.id, "the queue takes no bells, the waker will ring");
         }

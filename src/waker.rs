@@ -6,7 +6,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, clock, mail::Lane, queue::Bell, store::StoreError, telemetry::METRICS};
+use crate::{
+    app::App,
+    clock,
+    mail::{DeliveryId, Lane, MailId},
+    queue::Bell,
+    store::StoreError,
+    telemetry::METRICS,
+};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -104,7 +111,7 @@ struct Look {
 
 impl Look {
     /// Frees mails and callbacks of dead workers, and notices a queue that lost its bells.
-    async fn around(&mut self, app: &App) -> anyhow::Result<()> {
+    async fn around(&mut self, app: &Arc<App>) -> anyhow::Result<()> {
         if self.around_at.is_some_and(|at| at.elapsed() < LOOK) {
             return Ok(());
         }
@@ -132,11 +139,13 @@ impl Look {
 
 /// Takes mails and callbacks from dead workers and then forgets these; and those that this worker has and does not
 /// work on.
-async fn sweep(app: &App, silence: Duration) -> anyhow::Result<()> {
+async fn sweep(app: &Arc<App>, silence: Duration) -> anyhow::Result<()> {
     loop {
-        let own = &app.worker;
-        let freed = app.store.take_lost_mails(silence, own.id, |mail| own.is_at_work_on(mail.0)).await?;
-        let callbacks = app.store.take_lost_deliveries(silence, own.id, |id| own.is_at_work_on(id.0)).await?;
+        let (own, of_mails, of_callbacks) = (app.worker.id, Arc::clone(app), Arc::clone(app));
+        let is_at_work = move |mail: MailId| of_mails.worker.is_at_work_on(mail.0);
+        let freed = app.store.take_lost_mails(silence, own, is_at_work).await?;
+        let is_at_work = move |delivery: DeliveryId| of_callbacks.worker.is_at_work_on(delivery.0);
+        let callbacks = app.store.take_lost_deliveries(silence, own, is_at_work).await?;
         if callbacks > 0 {
             tracing::warn!(callbacks, "nobody worked on these callbacks any more");
         }

@@ -139,3 +139,9 @@ CREATE TABLE dropped_bells (
     reason TEXT NOT NULL,
     at     BIGINT NOT NULL
 );
+
+-- One row, rewritten to find out whether the database takes writes.
+CREATE TABLE write_probe (
+    id BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL
+);

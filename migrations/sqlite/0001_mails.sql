@@ -139,3 +139,9 @@ CREATE TABLE dropped_bells (
     reason TEXT NOT NULL,
     at     INTEGER NOT NULL
 ) STRICT;
+
+-- One row, rewritten to find out whether the database takes writes.
+CREATE TABLE write_probe (
+    id INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL
+) STRICT;

@@ -7,7 +7,7 @@ use super::{Context, print};
 pub(super) async fn run(context: Context) -> anyhow::Result<()> {
     let json_wanted = context.json;
     let app = context.app().await?;
-    app.store.ping().await?;
+    app.store.check_writable().await?;
     app.store.check_schema().await?;
     app.queue.generation().await?;
     app.store.close().await;

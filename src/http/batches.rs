@@ -112,7 +112,7 @@ pub(super) async fn send_mails(
                 let kept = holder.map(|holder| (holder, answer.clone()));
                 match app.store.record_batch(&batch, kept).await {
                     Ok(BatchRecorded::Committed) => Ok(answer),
-                    Ok(BatchRecorded::KeyLost) => Err(key_lost()),
+                    Ok(BatchRecorded::KeyLost) => Err(Refusal::key_lost()),
                     Err(error) => Err(error.into()),
                 }
             }
@@ -129,12 +129,6 @@ pub(super) async fn send_mails(
         recorded
     })
     .await
-}
-
-fn key_lost() -> Refusal {
-    let message = "Another request with this Idempotency-Key was faster.";
-    let refusal = Refusal::new(StatusCode::CONFLICT, "idempotency_key_in_use", message);
-    Refusal { retry_after: Some(5), ..refusal }
 }
 
 /// The rules: all that is named exists and belongs together.

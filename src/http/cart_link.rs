@@ -17,14 +17,14 @@ use super::{
     body,
     error::{Refusal, json_answer},
     idempotency::Once,
-    letter::{self, LetterDraft},
+    letter::{self, IsRecorded, LetterDraft},
     mailing::document,
 };
 use crate::{
     app::App,
     mail::Origin,
     shop::{Ability, ResourceKind, language::Language, letters::Letter, subscription::Subscription},
-    store::{Answer, Guard, KeyHolder, Merchant, Recorded, Recording, Replacement, Stored},
+    store::{Answer, Guard, KeyHolder, Merchant, Recording, Replacement, Stored},
 };
 
 /// How often the rules are asked when the subscription changes meanwhile.
@@ -94,8 +94,8 @@ async fn send(
             ..Recording::default()
         };
         match letter::record(app, recording).await? {
-            Recorded::Committed => return Ok(answer),
-            Recorded::Outdated => {} // somebody else moved the subscription: ask the rules about what it is now
+            IsRecorded::Yes => return Ok(answer),
+            IsRecorded::Outdated => {} // somebody else moved the subscription: ask the rules about what it is now
         }
     }
     Err(Refusal::unavailable())

@@ -65,6 +65,19 @@ impl Refusal {
         Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
     }
 
+    /// The commit was under way and its answer did not come.
+    pub fn outcome_unknown() -> Self {
+        let message = "Whether this was recorded is not known yet. Ask again with the same Idempotency-Key to find out.";
+        Self { code: "outcome_unknown", message: message.to_owned(), ..Self::unavailable() }
+    }
+
+    /// Another request took the idempotency key over; nothing was recorded.
+    pub fn key_lost() -> Self {
+        let message = "Another request with this Idempotency-Key was faster.";
+        let refusal = Self::new(StatusCode::CONFLICT, "idempotency_key_in_use", message);
+        Self { retry_after: Some(5), ..refusal }
+    }
+
     /// The body of the answer in a family's envelope.
     pub fn body(&self, family: Family, request_id: &str) -> Value {
         let message = &self.message;
@@ -143,8 +156,9 @@ impl IntoResponse for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        let is_unknown = matches!(error, StoreError::OutcomeUnknown { .. });
         tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "the database failed a request");
-        Self::unavailable()
+        if is_unknown { Self::outcome_unknown() } else { Self::unavailable() }
     }
 }
 

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -22,8 +23,12 @@ use super::{
 };
 use crate::{
     app::App,
+    store::{WriteProgress, WriteWatch},
     telemetry::{METRICS, metrics::RequestLabels},
 };
+
+/// How much longer than its time a request is waited for whose commit is under way.
+const COMMIT_ENDS: Duration = Duration::from_secs(1);
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -62,7 +67,8 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(id.clone());
 
     let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
-    let answered = tokio::time::timeout(longest, answering).instrument(span.clone()).await;
+    let answered =
+        in_time(longest, app.config.queue.enqueue_timeout, answering).instrument(span.clone()).await;
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
         Ok(Err(_panic)) => {
@@ -70,7 +76,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
             let message = "The request could not be answered; this is a fault of the service.";
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).response(family, &id.0)
         }
-        Err(_elapsed) => Refusal::unavailable().response(family, &id.0),
+        Err(refusal) => refusal.response(family, &id.0),
     };
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
@@ -79,6 +85,36 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");
     METRICS.answered(RequestLabels { method, route, status }, started.elapsed());
     response
+}
+
+/// Waits for an answer. One that runs out of time is dropped, and what it has not begun to commit is never recorded. Where
+/// its commit is under way or done, the truth is waited for a little longer: rows that are committed are a success, also
+/// when the queue is slow.
+async fn in_time<T>(
+    longest: Duration,
+    enqueue_timeout: Duration,
+    answering: impl Future<Output = T>,
+) -> Result<T, Refusal> {
+    let watch = WriteWatch::default();
+    let mut answering = Box::pin(watch.scope(answering));
+    if let Ok(answer) = timeout(longest, &mut answering).await {
+        return Ok(answer);
+    }
+    if watch.progress() == WriteProgress::Committing
+        && let Ok(answer) = timeout(COMMIT_ENDS, &mut answering).await
+    {
+        return Ok(answer);
+    }
+    if watch.progress() == WriteProgress::Committed
+        && let Ok(answer) = timeout(enqueue_timeout + COMMIT_ENDS, &mut answering).await
+    {
+        return Ok(answer);
+    }
+    drop(answering); // decides: what has not begun to commit cannot do so any more
+    Err(match watch.progress() {
+        WriteProgress::Nothing => Refusal::unavailable(),
+        WriteProgress::Committing | WriteProgress::Committed => Refusal::outcome_unknown(),
+    })
 }
 
 /// No path, id or query that postroom knows has the character U+0000, and a database's text cannot hold it.

@@ -53,7 +53,7 @@ pub(super) struct Dependency {
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()),
     responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let database = within(app.store.ping()).await;
+    let database = within(app.store.check_writable()).await;
     let queue = within(app.queue.generation()).await;
     let routes = if app.routes.is_empty() {
         Err("no route is configured: mails wait in the queue".to_owned())

@@ -1,26 +1,32 @@
 //! `Idempotency-Key`: the same request made again gets the first answer again.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, request::Parts},
     response::Response,
 };
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    auth::{Caller, to_hex},
+    auth::Caller,
     error::{Family, Refusal, respond},
+    fingerprint,
     frame::RequestId,
 };
 use crate::{
     app::App,
-    store::{Answer, KeyHolder, Reservation},
+    store::{Answer, KeyHolder, Reservation, Store, StoreError},
 };
+
+/// How long the answer waits for its key to be given back.
+const RELEASED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What a request says about being made again.
 pub struct Once {
     key: Option<Result<String, Refusal>>,
     path: String,
+    query: String,
     request_id: RequestId,
 }
 
@@ -39,7 +45,8 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Once {
             )),
         });
         let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or(RequestId("".into()));
-        Ok(Self { key, path: parts.uri.path().to_owned(), request_id })
+        let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
+        Ok(Self { key, path, query, request_id })
     }
 }
 
@@ -59,10 +66,11 @@ impl Once {
         if self.key.is_none() {
             return work(None).await.map(respond);
         }
-        self.run_for(app, caller, to_hex(&Sha256::digest(body)), work).await
+        let fingerprint = fingerprint::of(&self.query, body);
+        self.run_for(app, caller, fingerprint, work).await
     }
 
-    /// The same for a body whose SHA-256, in hex, is known.
+    /// The same for a body whose fingerprint is known.
     ///
     /// # Errors
     /// As [`Once::run`].
@@ -80,10 +88,16 @@ impl Once {
             key,
             request: Uuid::now_v7(),
         };
-        match app.store.reserve_key(holder.clone(), fingerprint).await? {
+        // From here on: also a reservation whose answer did not come is given back.
+        let held = HeldKey { store: &app.store, holder: Some(holder.clone()) };
+        match app.store.reserve_key(holder.clone(), fingerprint).await.map_err(unrecorded)? {
             Reservation::Granted => {}
-            Reservation::Answered(answer) => return Ok(replayed(answer)),
+            Reservation::Answered(answer) => {
+                held.keep();
+                return Ok(replayed(answer));
+            }
             Reservation::Reused => {
+                held.keep();
                 let message = "idempotency_key_reused: this Idempotency-Key was used for another request.";
                 return Err(Refusal::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
@@ -92,6 +106,7 @@ impl Once {
                 ));
             }
             Reservation::Running(wait) => {
+                held.keep();
                 let message = "The first request with this Idempotency-Key is still under way.";
                 return Err(Refusal {
                     retry_after: Some(wait.as_secs().clamp(1, 5)),
@@ -100,15 +115,55 @@ impl Once {
             }
         }
         let result = work(Some(holder.clone())).await;
-        if let Err(refusal) = &result {
-            if refusal.status.is_server_error() {
-                app.store.release_key(&holder).await?;
-            } else {
+        match &result {
+            Ok(_) => held.keep(),
+            Err(refusal) if refusal.status.is_server_error() => held.release().await,
+            Err(refusal) => {
                 let answer = refusal.answer(Family::of(&self.path), &self.request_id.0);
                 app.store.keep_answer(&holder, &answer).await?;
+                held.keep();
             }
         }
         result.map(respond)
+    }
+}
+
+/// A key that a request holds. Dropped before the request is answered, it is given back: a request that ran out of time,
+/// or whose client left, can be made again at once. What was recorded meanwhile keeps its answer all the same.
+struct HeldKey<'a> {
+    store: &'a Store,
+    holder: Option<KeyHolder>,
+}
+
+impl HeldKey<'_> {
+    /// An answer is kept under the key, or it is another request's.
+    fn keep(mut self) {
+        self.holder = None;
+    }
+
+    /// Gives the key back, and waits a little so that the caller finds it free.
+    async fn release(mut self) {
+        if let Some(holder) = &self.holder
+            && let Ok(Ok(())) = tokio::time::timeout(RELEASED_WITHIN, self.store.release_key(holder)).await
+        {
+            self.holder = None;
+        }
+    }
+}
+
+impl Drop for HeldKey<'_> {
+    fn drop(&mut self) {
+        if let Some(holder) = self.holder.take() {
+            self.store.release_key_in_background(holder);
+        }
+    }
+}
+
+/// Nothing is recorded before the key is reserved, whatever became of the reservation.
+fn unrecorded(error: StoreError) -> Refusal {
+    match error {
+        StoreError::OutcomeUnknown { .. } => Refusal::unavailable(),
+        error => error.into(),
     }
 }
 

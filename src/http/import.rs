@@ -220,8 +220,9 @@ impl<'a> Import<'a> {
             }
         }
         for (merchant, rows) in sound {
-            self.app.store.put_resources(&merchant, &rows).await?;
-            self.accepted += rows.len();
+            let count = rows.len();
+            self.app.store.put_resources(&merchant, rows).await?;
+            self.accepted += count;
         }
         Ok(())
     }

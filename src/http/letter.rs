@@ -68,22 +68,34 @@ fn check_tags(app: &App, version: &TemplateVersion, values: &Value) -> Result<()
     Err(Refusal::invalid(missing.iter().map(fault).collect()))
 }
 
+/// Whether what the rules allowed was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IsRecorded {
+    Yes,
+    /// What the rules saw has changed meanwhile: ask them again.
+    Outdated,
+}
+
 /// Records mails with all that belongs to them, then wakes workers for them.
 ///
 /// # Errors
-/// 503 when the database cannot commit it.
-pub(super) async fn record(app: &App, recording: Recording) -> Result<Recorded, Refusal> {
+/// 503 when the database cannot commit it, 409 when its idempotency key is another request's by now.
+pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
     let bells: Vec<_> = recording
         .mails
         .iter()
         .map(|mail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone()))
         .collect();
     let recorded = app.store.record(recording).await?;
-    if recorded == Recorded::Committed {
-        for bell in bells {
-            METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
-            app.ring(bell);
+    match recorded {
+        Recorded::Committed => {
+            for bell in bells {
+                METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+                app.ring(bell);
+            }
+            Ok(IsRecorded::Yes)
         }
+        Recorded::Outdated => Ok(IsRecorded::Outdated),
+        Recorded::KeyLost => Err(Refusal::key_lost()),
     }
-    Ok(recorded)
 }

@@ -12,6 +12,7 @@ mod body;
 mod cart_link;
 mod documents;
 mod error;
+mod fingerprint;
 mod frame;
 mod health;
 mod idempotency;

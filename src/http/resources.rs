@@ -94,11 +94,11 @@ pub(super) async fn put(
         .map_err(|_| Refusal::unavailable())?
         .map_err(Refusal::invalid)?;
     check_brand(&app, &caller, &row).await?;
-    let is_new = app.store.put_resource(&caller.merchant.id, &row).await?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut shown: Map<String, Value> =
         serde_json::from_str(row.body.get()).map_err(|_| Refusal::unavailable())?;
-    shown.insert("id".to_owned(), Value::from(row.id));
+    shown.insert("id".to_owned(), Value::from(row.id.as_str()));
+    let is_new = app.store.put_resource(&caller.merchant.id, row).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(shown)).into_response())
 }
 

@@ -1,5 +1,6 @@
 //! What the waker asks: which rows need a bell, and which rows lost their worker.
 
+use futures_util::FutureExt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -85,13 +86,13 @@ impl Store {
     /// When the database does not answer.
     pub async fn ring_due_mails(&self, again: Duration) -> Result<Vec<Ringing>, StoreError> {
         let now = clock::now();
-        let rows = sqlx::query(DUE.on(self.dialect))
-            .bind(now.millis())
-            .bind((now + again).millis())
-            .bind(ROUND)
-            .fetch_all(&self.writers)
-            .await
-            .doing("find mails that are due")?;
+        let rows = self
+            .writer
+            .fetch_all(
+                sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis()).bind(ROUND),
+                "find mails that are due",
+            )
+            .await?;
         rows.iter().map(|row| read_ringing(&Columns { table: "mails", row })).collect()
     }
 
@@ -100,11 +101,14 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn ring_all_again(&self) -> Result<u64, StoreError> {
-        sqlx::query("UPDATE mails SET ring_at = due_at WHERE ring_at IS NOT NULL AND ring_at > due_at")
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query(
+                    "UPDATE mails SET ring_at = due_at WHERE ring_at IS NOT NULL AND ring_at > due_at",
+                ),
+                "ring for all waiting mails",
+            )
             .await
-            .map(|done| done.rows_affected())
-            .doing("ring for all waiting mails")
     }
 
     /// Takes mails from workers that have been silent for `silence`, or are not known at all, and from the worker `own`
@@ -117,39 +121,47 @@ impl Store {
         &self,
         silence: Duration,
         own: WorkerId,
-        is_at_work_on: impl Fn(MailId) -> bool + Send + Sync,
+        is_at_work_on: impl Fn(MailId) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Ringing>, StoreError> {
         let now = clock::now();
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let rows = sqlx::query(LOST.on(self.dialect))
-            .bind((now - silence).millis())
-            .bind(ROUND)
-            .bind(own.to_string())
-            .fetch_all(&mut *transaction)
+        let dialect = self.dialect;
+        self.writer
+            .run(move |on| {
+                async move {
+                    let rows = sqlx::query(LOST.on(dialect))
+                        .bind((now - silence).millis())
+                        .bind(ROUND)
+                        .bind(own.to_string())
+                        .fetch_all(&mut *on)
+                        .await
+                        .doing("find lost mails")?;
+                    let mut lost = Vec::new();
+                    for row in &rows {
+                        let columns = Columns { table: "mails", row };
+                        // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
+                        if columns.parsed::<WorkerId>("worker")? != own
+                            || !is_at_work_on(columns.parsed("id")?)
+                        {
+                            lost.push(read_lost(&columns, now.millis())?);
+                        }
+                    }
+                    if !lost.is_empty() {
+                        let json = to_json(&lost);
+                        for statement in [&FREE, &LOST_ATTEMPTS] {
+                            sqlx::query(statement.on(dialect))
+                                .bind(&json)
+                                .execute(&mut *on)
+                                .await
+                                .doing("free lost mails")?;
+                        }
+                        let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
+                        batches::follow(dialect, on, &moves).await?;
+                    }
+                    Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
+                }
+                .boxed()
+            })
             .await
-            .doing("find lost mails")?;
-        let mut lost = Vec::new();
-        for row in &rows {
-            let columns = Columns { table: "mails", row };
-            // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
-            if columns.parsed::<WorkerId>("worker")? != own || !is_at_work_on(columns.parsed("id")?) {
-                lost.push(read_lost(&columns, now.millis())?);
-            }
-        }
-        if !lost.is_empty() {
-            let json = to_json(&lost);
-            for statement in [&FREE, &LOST_ATTEMPTS] {
-                sqlx::query(statement.on(self.dialect))
-                    .bind(&json)
-                    .execute(&mut *transaction)
-                    .await
-                    .doing("free lost mails")?;
-            }
-            let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
-            batches::follow(self.dialect, &mut transaction, &moves).await?;
-        }
-        transaction.commit().await.doing("commit")?;
-        Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
     }
 }
 

@@ -2,61 +2,95 @@
 //!
 //! A commit costs a disk flush whether it carries one row or five hundred. While one transaction is on its way to the
 //! disk the next callers gather, so under load the flushes are shared, and an idle store answers without delay.
-//! When a group fails, its members are tried one by one, so one bad row spoils only itself.
+//! When a group fails, its members are tried one by one, so one bad row spoils only itself. A caller that gives up before
+//! the commit takes its change out of the group.
 
 use std::sync::Mutex;
 
-use futures_util::FutureExt;
-use sqlx::{AnyConnection, AnyPool};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use sqlx::{AnyConnection, Executor};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     Doing, StoreError, batches,
     dialect::Dialect,
     gather,
-    idempotency::{self, Reservation, ReservationRequest},
-    mails::{self, Claim, ClaimRequest, Recorded, Recording, Settled, Settlement},
-    on_a_live_connection,
-    webhooks::{self, CallbackClaim, CallbackClaimRequest, CallbackSettled, CallbackSettlement},
+    idempotency::ReservationRequest,
+    mails::{ClaimRequest, Recording, Settled, Settlement},
+    stake::{self, Caller},
+    webhooks::{CallbackClaimRequest, CallbackSettlement},
+    writer::{Progress, Writer, within_limits},
 };
 
 /// The most changes in one transaction.
 const GROUP: usize = 512;
+/// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
+const LOCKED_OUT: usize = 3;
 
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+/// A kind of change that goes through the group commit.
+pub(super) trait Grouped: Sized + Send + Sync + 'static {
+    /// What its caller gets.
+    type Answer: Send + Sync + 'static;
 
-/// One change that waits for its group, with the caller who waits for it.
-pub(super) enum Change {
-    Record(Recording, Reply<Recorded>),
-    Claim(ClaimRequest, Reply<Claim>),
-    Settle(Settlement, Reply<Settled>),
-    Reserve(ReservationRequest, Reply<Reservation>),
-    ClaimCallback(CallbackClaimRequest, Reply<CallbackClaim>),
-    SettleCallback(CallbackSettlement, Reply<CallbackSettled>),
+    /// Whether a request answers for it: see [`stake::write`].
+    const IS_PROMISE: bool = true;
+
+    /// Its place in a group.
+    fn members(group: &mut Group) -> &mut Members<Self>;
+
+    /// Writes all of a group's changes of this kind; gives an answer for each.
+    fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+    ) -> impl Future<Output = Result<Vec<Self::Answer>, StoreError>> + Send;
 }
 
+/// The members of one transaction, by kind.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) settles: Members<Settlement>,
+    pub(super) reserves: Members<ReservationRequest>,
+    pub(super) records: Members<Recording>,
+    pub(super) claims: Members<ClaimRequest>,
+    pub(super) callback_settles: Members<CallbackSettlement>,
+    pub(super) callback_claims: Members<CallbackClaimRequest>,
+}
+
+/// Does the same to the members of each kind, in the order in which they are written.
+macro_rules! each_kind {
+    ($group:ident, $members:ident => $do:expr) => {{
+        each_kind!(@ $group, $members => $do;
+            settles, reserves, records, claims, callback_settles, callback_claims);
+    }};
+    (@ $group:ident, $members:ident => $do:expr; $($kind:ident),+) => {
+        $({ let $members = &mut $group.$kind; $do; })+
+    };
+}
+
+/// A change on its way to its group.
+type Joining = Box<dyn FnOnce(&mut Group) + Send>;
+
 pub(super) struct GroupCommit {
-    waiting: Mutex<Option<mpsc::Sender<Change>>>,
+    waiting: Mutex<Option<mpsc::Sender<Joining>>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl GroupCommit {
-    pub(super) fn start(dialect: Dialect, writers: AnyPool) -> Self {
+    pub(super) fn start(dialect: Dialect, writer: Writer) -> Self {
         let (sender, receiver) = mpsc::channel(4 * GROUP);
-        let task = tokio::spawn(run(dialect, writers, receiver));
+        let task = tokio::spawn(run(dialect, writer, receiver));
         Self { waiting: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
     }
 
-    /// Puts a change into the next group and waits until it is committed.
-    pub(super) async fn commit<T>(&self, change: impl FnOnce(Reply<T>) -> Change) -> Result<T, StoreError> {
+    /// Puts a change into the next group and waits until it is committed. Dropped before the commit begins, it takes the
+    /// change back.
+    pub(super) async fn commit<K: Grouped>(&self, request: K) -> Result<K::Answer, StoreError> {
         let sender = lock(&self.waiting).clone().ok_or(StoreError::Closed)?;
-        let (reply, answer) = oneshot::channel();
-        sender.send(change(reply)).await.map_err(|_| StoreError::Closed)?;
+        let (caller, answer) = stake::write(K::IS_PROMISE);
+        let joining: Joining = Box::new(move |group| K::members(group).add(request, caller));
+        sender.send(joining).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
-        answer.await.map_err(|_| StoreError::Closed)?
+        answer.await
     }
 
     /// Takes no more changes and waits until the waiting ones are written.
@@ -73,176 +107,204 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn run(dialect: Dialect, writers: AnyPool, mut receiver: mpsc::Receiver<Change>) {
+async fn run(dialect: Dialect, writer: Writer, mut receiver: mpsc::Receiver<Joining>) {
     let mut waiting = Vec::with_capacity(GROUP);
     while gather(&mut receiver, &mut waiting, GROUP).await {
         let mut group = Group::default();
-        waiting.drain(..).for_each(|change| group.add(change));
-        group.commit(dialect, &writers).await;
+        waiting.drain(..).for_each(|join| join(&mut group));
+        group.commit(dialect, &writer).await;
     }
 }
 
-/// The members of one transaction, by kind.
-#[derive(Default)]
-struct Group {
-    records: Members<Recording, Recorded>,
-    claims: Members<ClaimRequest, Claim>,
-    settles: Members<Settlement, Settled>,
-    reserves: Members<ReservationRequest, Reservation>,
-    callback_claims: Members<CallbackClaimRequest, CallbackClaim>,
-    callback_settles: Members<CallbackSettlement, CallbackSettled>,
-}
-
-struct Members<Request, Answer> {
-    requests: Vec<Request>,
-    replies: Vec<Reply<Answer>>,
-}
-
-impl<Request, Answer> Default for Members<Request, Answer> {
-    fn default() -> Self {
-        Self { requests: Vec::new(), replies: Vec::new() }
-    }
-}
-
-impl<Request, Answer> Members<Request, Answer> {
-    fn add(&mut self, request: Request, reply: Reply<Answer>) {
-        self.requests.push(request);
-        self.replies.push(reply);
-    }
-
-    fn answer(self, answers: Vec<Answer>) {
-        for (reply, answer) in self.replies.into_iter().zip(answers) {
-            let _ = reply.send(Ok(answer)); // a caller who left is told by its row
-        }
-    }
-}
-
-struct Answers {
-    records: Vec<Recorded>,
-    claims: Vec<Claim>,
-    settles: Vec<Settled>,
-    reserves: Vec<Reservation>,
-    callback_claims: Vec<CallbackClaim>,
-    callback_settles: Vec<CallbackSettled>,
+/// Whether a transaction is patient with locks that others hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Usual,
+    /// One of many that are tried one by one.
+    Short,
 }
 
 impl Group {
-    fn add(&mut self, change: Change) {
-        match change {
-            Change::Record(request, reply) => self.records.add(request, reply),
-            Change::Claim(request, reply) => self.claims.add(request, reply),
-            Change::Settle(request, reply) => self.settles.add(request, reply),
-            Change::Reserve(request, reply) => self.reserves.add(request, reply),
-            Change::ClaimCallback(request, reply) => self.callback_claims.add(request, reply),
-            Change::SettleCallback(request, reply) => self.callback_settles.add(request, reply),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.records.requests.len()
-            + self.claims.requests.len()
-            + self.settles.requests.len()
-            + self.reserves.requests.len()
-            + self.callback_claims.requests.len()
-            + self.callback_settles.requests.len()
-    }
-
-    async fn commit(self, dialect: Dialect, writers: &AnyPool) {
-        match self.write(dialect, writers).await {
-            Ok(answers) => self.answer(answers),
-            Err(error) if self.len() > 1 && !is_away(&error) => {
+    /// Writes the group and answers its members.
+    async fn commit(mut self, dialect: Dialect, writer: &Writer) {
+        match self.write(dialect, writer, Patience::Usual).await {
+            Ok(()) => self.answer(),
+            Err(error) if self.len() > 1 && !error.is_about_the_database() => {
                 tracing::warn!(%error, members = self.len(), "a group could not be written together, writing its members alone");
-                for alone in self.split() {
-                    match alone.write(dialect, writers).await {
-                        Ok(answers) => alone.answer(answers),
-                        Err(error) => alone.refuse(error),
-                    }
-                }
+                self.commit_one_by_one(dialect, writer).await;
             }
             Err(error) => self.refuse(error),
         }
     }
 
-    async fn write(&self, dialect: Dialect, writers: &AnyPool) -> Result<Answers, StoreError> {
-        let begin = || async { writers.begin_with(dialect.begin()).await.doing("begin") }.boxed();
-        let mut transaction = on_a_live_connection(writers, begin).await?;
-        let on: &mut AnyConnection = &mut transaction;
-        let answers = Answers {
-            settles: mails::settle(dialect, on, &self.settles.requests).await?,
-            reserves: idempotency::reserve(dialect, on, &self.reserves.requests).await?,
-            records: mails::record(dialect, on, &self.records.requests).await?,
-            claims: mails::claim(dialect, on, &self.claims.requests).await?,
-            callback_settles: webhooks::settle(dialect, on, &self.callback_settles.requests).await?,
-            callback_claims: webhooks::claim(dialect, on, &self.callback_claims.requests).await?,
-        };
-        let settled = self.settles.requests.iter().zip(&answers.settles);
+    async fn commit_one_by_one(self, dialect: Dialect, writer: &Writer) {
+        let mut locked_out = 0;
+        for mut alone in self.split() {
+            if locked_out == LOCKED_OUT {
+                alone.refuse(StoreError::Group);
+                continue;
+            }
+            match alone.write(dialect, writer, Patience::Short).await {
+                Ok(()) => {
+                    locked_out = 0;
+                    alone.answer();
+                }
+                Err(error) => {
+                    locked_out = if error.is_about_a_lock() { locked_out + 1 } else { 0 };
+                    alone.refuse(error);
+                }
+            }
+        }
+    }
+
+    /// Writes those who still wait; again without those who leave before the commit.
+    async fn write(
+        &mut self,
+        dialect: Dialect,
+        writer: &Writer,
+        patience: Patience,
+    ) -> Result<(), StoreError> {
+        loop {
+            self.drop_withdrawn();
+            if self.len() == 0 {
+                return Ok(());
+            }
+            let transaction = async |progress: &Progress| {
+                let mut transaction = writer.begin().await?;
+                match self.write_on(dialect, transaction.connection(), patience).await {
+                    Ok(()) => transaction.commit_if(|| self.begin_commit(), progress).await,
+                    Err(error) => Err(transaction.fail(error).await),
+                }
+            };
+            if within_limits(transaction).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_on(
+        &mut self,
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        patience: Patience,
+    ) -> Result<(), StoreError> {
+        if patience == Patience::Short && dialect == Dialect::Postgres {
+            on.execute("SET LOCAL lock_timeout = '200ms'").await.doing("limit the wait for locks")?;
+        }
+        each_kind!(self, members => members.write(dialect, on).await?);
+        let settled = self.settles.requests.iter().zip(&self.settles.answers);
         let moves: Vec<_> = settled
             .filter(|(_, answer)| matches!(answer, Settled::Now(_)))
             .filter_map(|(settlement, _)| settlement.batch_move())
             .collect();
-        batches::follow(dialect, on, &moves).await?; // last: see its module
-        transaction.commit().await.doing("commit")?;
-        Ok(answers)
+        batches::follow(dialect, on, &moves).await // last: see its module
     }
 
-    fn answer(self, answers: Answers) {
-        self.settles.answer(answers.settles);
-        self.reserves.answer(answers.reserves);
-        self.records.answer(answers.records);
-        self.claims.answer(answers.claims);
-        self.callback_settles.answer(answers.callback_settles);
-        self.callback_claims.answer(answers.callback_claims);
+    fn len(&mut self) -> usize {
+        let mut len = 0;
+        each_kind!(self, members => len += members.requests.len());
+        len
     }
 
-    fn split(self) -> Vec<Self> {
-        let mut alone = Vec::with_capacity(self.len());
-        let mut push = |change| {
-            let mut group = Self::default();
-            group.add(change);
-            alone.push(group);
-        };
-        self.settles.into_pairs().for_each(|(request, reply)| push(Change::Settle(request, reply)));
-        self.reserves.into_pairs().for_each(|(request, reply)| push(Change::Reserve(request, reply)));
-        self.records.into_pairs().for_each(|(request, reply)| push(Change::Record(request, reply)));
-        self.claims.into_pairs().for_each(|(request, reply)| push(Change::Claim(request, reply)));
-        self.callback_settles
-            .into_pairs()
-            .for_each(|(request, reply)| push(Change::SettleCallback(request, reply)));
-        self.callback_claims
-            .into_pairs()
-            .for_each(|(request, reply)| push(Change::ClaimCallback(request, reply)));
-        alone
+    fn drop_withdrawn(&mut self) {
+        each_kind!(self, members => members.drop_withdrawn());
+    }
+
+    /// Begins the commit of all, or of none where one has left.
+    fn begin_commit(&mut self) -> bool {
+        let mut all = true;
+        each_kind!(self, members => all = all && members.callers.iter().all(|caller| caller.stake.begin_commit()));
+        if !all {
+            each_kind!(self, members => members.put_off_commit());
+        }
+        all
+    }
+
+    fn answer(mut self) {
+        each_kind!(self, members => members.answer());
     }
 
     /// Passes a failure on: the first caller gets it whole, the others its words.
-    fn refuse(self, error: StoreError) {
+    fn refuse(mut self, error: StoreError) {
+        let is_unknown = matches!(error, StoreError::OutcomeUnknown { .. });
         let mut error = Some(error);
-        let mut next = || error.take().unwrap_or(StoreError::Group);
-        self.settles.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
-        self.reserves.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
-        self.records.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
-        self.claims.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
-        self.callback_settles.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
-        self.callback_claims.replies.into_iter().for_each(|reply| drop(reply.send(Err(next()))));
-    }
-}
-
-impl<Request, Answer> Members<Request, Answer> {
-    fn into_pairs(self) -> impl Iterator<Item = (Request, Reply<Answer>)> {
-        self.requests.into_iter().zip(self.replies)
-    }
-}
-
-/// Whether the database is out of reach, so that trying members one by one would only take longer.
-fn is_away(error: &StoreError) -> bool {
-    matches!(
-        error,
-        StoreError::Database {
-            source: sqlx::Error::Io(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::Tls(_),
-            ..
+        let mut next = || match is_unknown {
+            true => error.take().unwrap_or(StoreError::OutcomeUnknown { source: None }),
+            false => error.take().unwrap_or(StoreError::Group),
+        };
+        if !is_unknown {
+            each_kind!(self, members => members.put_off_commit());
         }
-    )
+        each_kind!(self, members => members.refuse(&mut next));
+    }
+
+    fn split(mut self) -> Vec<Self> {
+        let mut alone = Vec::with_capacity(self.len());
+        each_kind!(self, members => members.split_into(&mut alone));
+        alone
+    }
+}
+
+/// The changes of one kind in a group, with who waits for each and, once they are written, what each is told.
+pub(super) struct Members<K: Grouped> {
+    requests: Vec<K>,
+    callers: Vec<Caller<K::Answer>>,
+    answers: Vec<K::Answer>,
+}
+
+impl<K: Grouped> Default for Members<K> {
+    fn default() -> Self {
+        Self { requests: Vec::new(), callers: Vec::new(), answers: Vec::new() }
+    }
+}
+
+impl<K: Grouped> Members<K> {
+    fn add(&mut self, request: K, caller: Caller<K::Answer>) {
+        self.requests.push(request);
+        self.callers.push(caller);
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = (K, Caller<K::Answer>)> {
+        std::mem::take(&mut self.requests).into_iter().zip(std::mem::take(&mut self.callers))
+    }
+
+    fn drop_withdrawn(&mut self) {
+        self.answers.clear();
+        if self.callers.iter().any(|caller| caller.stake.is_withdrawn()) {
+            let staying = self.take().filter(|(_, caller)| !caller.stake.is_withdrawn());
+            (self.requests, self.callers) = staying.unzip();
+        }
+    }
+
+    /// Those who left while their commit seemed to be under way cannot be asked any more: they are withdrawn now.
+    fn put_off_commit(&mut self) {
+        self.callers.iter().for_each(|caller| caller.stake.put_off_commit());
+    }
+
+    async fn write(&mut self, dialect: Dialect, on: &mut AnyConnection) -> Result<(), StoreError> {
+        if !self.requests.is_empty() {
+            self.answers = K::write(dialect, on, &self.requests).await?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) {
+        let answers = std::mem::take(&mut self.answers);
+        for (caller, answer) in std::mem::take(&mut self.callers).into_iter().zip(answers) {
+            caller.stake.committed();
+            caller.answer(Ok(answer));
+        }
+    }
+
+    fn refuse(&mut self, error: &mut impl FnMut() -> StoreError) {
+        self.take().for_each(|(_, caller)| caller.answer(Err(error())));
+    }
+
+    fn split_into(&mut self, groups: &mut Vec<Group>) {
+        for (request, caller) in self.take() {
+            let mut alone = Group::default();
+            K::members(&mut alone).add(request, caller);
+            groups.push(alone);
+        }
+    }
 }

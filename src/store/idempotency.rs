@@ -1,6 +1,7 @@
 //! Idempotency keys: the first answer, kept for 24 hours per merchant and path.
 
-use std::time::Duration;
+use futures_util::FutureExt;
+use std::{collections::HashSet, time::Duration};
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
-    group_commit::Change,
+    group_commit::{Group, Grouped, Members},
     mails::to_json,
     row::Columns,
 };
@@ -22,6 +23,9 @@ use crate::{
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a request may hold a key before another may take it over: its process died.
 const HELD: Duration = Duration::from_secs(60);
+
+/// Between two tries to give a key back.
+const RELEASE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The request that holds a key and may keep an answer under it.
 #[derive(Clone, Debug)]
@@ -73,7 +77,7 @@ impl Store {
         holder: KeyHolder,
         fingerprint: String,
     ) -> Result<Reservation, StoreError> {
-        self.group.commit(|reply| Change::Reserve(ReservationRequest { holder, fingerprint }, reply)).await
+        self.group.commit(ReservationRequest { holder, fingerprint }).await
     }
 
     /// Keeps an answer that recorded nothing, such as a refusal.
@@ -81,8 +85,10 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn keep_answer(&self, holder: &KeyHolder, answer: &Answer) -> Result<(), StoreError> {
-        let mut writer = self.writers.acquire().await.doing("be reached")?;
-        keep(self.dialect, &mut writer, &[&(holder.clone(), answer.clone())]).await.map(drop)
+        let (dialect, kept) = (self.dialect, (holder.clone(), answer.clone()));
+        self.writer
+            .run_aside(move |on| async move { keep(dialect, on, &[&kept]).await.map(drop) }.boxed())
+            .await
     }
 
     /// Gives a key back, so that the request can be made again.
@@ -90,15 +96,24 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn release_key(&self, holder: &KeyHolder) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM idempotency WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4 AND status IS NULL")
+        self.writer.execute(sqlx::query("DELETE FROM idempotency WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4 AND status IS NULL")
             .bind(holder.merchant.as_str())
             .bind(&holder.path)
             .bind(&holder.key)
-            .bind(holder.request.to_string())
-            .execute(&self.writers)
-            .await
-            .map(drop)
-            .doing("release an idempotency key")
+            .bind(holder.request.to_string()), "release an idempotency key").await.map(drop)
+    }
+
+    /// Gives a key back without keeping anybody waiting, again and again until the database takes it or others may take
+    /// the key over anyway.
+    pub fn release_key_in_background(&self, holder: KeyHolder) {
+        let store = self.clone();
+        let releasing = async move {
+            while let Err(error) = store.release_key(&holder).await {
+                tracing::debug!(%error, "an idempotency key could not be given back, trying again");
+                tokio::time::sleep(RELEASE_AGAIN).await;
+            }
+        };
+        tokio::spawn(async move { tokio::time::timeout(HELD, releasing).await });
     }
 
     /// Forgets answers older than 24 hours; returns how many.
@@ -106,12 +121,13 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
-        sqlx::query("DELETE FROM idempotency WHERE created_at < $1")
-            .bind((clock::now() - KEPT).millis())
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("DELETE FROM idempotency WHERE created_at < $1")
+                    .bind((clock::now() - KEPT).millis()),
+                "forget old answers",
+            )
             .await
-            .map(|done| done.rows_affected())
-            .doing("forget old answers")
     }
 }
 
@@ -143,39 +159,49 @@ struct ReserveRow<'a> {
     now: i64,
 }
 
-/// Reserves for a group. One statement a request: the same key may stand twice in a group.
-pub(super) async fn reserve(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    requests: &[ReservationRequest],
-) -> Result<Vec<Reservation>, StoreError> {
-    let mut answers = Vec::with_capacity(requests.len());
-    let now = clock::now();
-    for ReservationRequest { holder, fingerprint } in requests {
-        let row = ReserveRow {
-            merchant: holder.merchant.as_str(),
-            path: &holder.path,
-            key: &holder.key,
-            fingerprint,
-            request: holder.request.to_string(),
-            locked_until: (now + HELD).millis(),
-            now: now.millis(),
-        };
-        sqlx::query(RESERVE.on(dialect))
-            .bind(to_json(&[row]))
-            .execute(&mut *on)
-            .await
-            .doing("reserve an idempotency key")?;
-        let row = sqlx::query(HELD_BY)
-            .bind(holder.merchant.as_str())
-            .bind(&holder.path)
-            .bind(&holder.key)
-            .fetch_one(&mut *on)
-            .await
-            .doing("read an idempotency key")?;
-        answers.push(judge(&Columns { table: "idempotency", row: &row }, holder, fingerprint, now)?);
+impl Grouped for ReservationRequest {
+    type Answer = Reservation;
+
+    // Nothing is promised yet.
+    const IS_PROMISE: bool = false;
+
+    fn members(group: &mut Group) -> &mut Members<Self> {
+        &mut group.reserves
     }
-    Ok(answers)
+
+    async fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+    ) -> Result<Vec<Reservation>, StoreError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let now = clock::now();
+        for ReservationRequest { holder, fingerprint } in requests {
+            let row = ReserveRow {
+                merchant: holder.merchant.as_str(),
+                path: &holder.path,
+                key: &holder.key,
+                fingerprint,
+                request: holder.request.to_string(),
+                locked_until: (now + HELD).millis(),
+                now: now.millis(),
+            };
+            sqlx::query(RESERVE.on(dialect))
+                .bind(to_json(&[row]))
+                .execute(&mut *on)
+                .await
+                .doing("reserve an idempotency key")?;
+            let row = sqlx::query(HELD_BY)
+                .bind(holder.merchant.as_str())
+                .bind(&holder.path)
+                .bind(&holder.key)
+                .fetch_one(&mut *on)
+                .await
+                .doing("read an idempotency key")?;
+            answers.push(judge(&Columns { table: "idempotency", row: &row }, holder, fingerprint, now)?);
+        }
+        Ok(answers)
+    }
 }
 
 fn judge(
@@ -203,7 +229,15 @@ static KEEP: Sql = Sql::new(
     "UPDATE idempotency SET status = rows.status, body = rows.body
      FROM {rows: merchant text, path text, key text, request text, status bigint, body text}
      WHERE idempotency.merchant_id = rows.merchant AND idempotency.path = rows.path AND idempotency.key = rows.key
-        AND idempotency.request = rows.request AND idempotency.status IS NULL",
+        AND idempotency.request = rows.request AND idempotency.status IS NULL
+     RETURNING idempotency.request",
+);
+
+static TAKE_BACK: Sql = Sql::new(
+    "UPDATE idempotency SET status = NULL, body = NULL
+     FROM {rows: merchant text, path text, key text, request text, status bigint, body text}
+     WHERE idempotency.merchant_id = rows.merchant AND idempotency.path = rows.path AND idempotency.key = rows.key
+        AND idempotency.request = rows.request",
 );
 
 #[derive(Serialize)]
@@ -216,30 +250,44 @@ struct KeepRow<'a> {
     body: &'a str,
 }
 
-/// Keeps answers under the keys that their requests still hold; tells how many did.
-pub(super) async fn keep(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    answers: &[&(KeyHolder, Answer)],
-) -> Result<u64, StoreError> {
-    if answers.is_empty() {
-        return Ok(0);
-    }
-    let rows: Vec<_> = answers
-        .iter()
-        .map(|(holder, answer)| KeepRow {
+impl<'a> KeepRow<'a> {
+    fn of(&(ref holder, ref answer): &'a (KeyHolder, Answer)) -> Self {
+        Self {
             merchant: holder.merchant.as_str(),
             path: &holder.path,
             key: &holder.key,
             request: holder.request.to_string(),
             status: answer.status,
             body: &answer.body,
-        })
-        .collect();
-    sqlx::query(KEEP.on(dialect))
-        .bind(to_json(&rows))
-        .execute(on)
-        .await
-        .map(|done| done.rows_affected())
-        .doing("keep answers")
+        }
+    }
+}
+
+/// Keeps answers under the keys that their requests still hold; tells which requests do.
+pub(super) async fn keep(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    answers: &[&(KeyHolder, Answer)],
+) -> Result<HashSet<Uuid>, StoreError> {
+    if answers.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows: Vec<_> = answers.iter().map(|answer| KeepRow::of(answer)).collect();
+    let kept =
+        sqlx::query(KEEP.on(dialect)).bind(to_json(&rows)).fetch_all(on).await.doing("keep answers")?;
+    kept.iter().map(|row| Columns { table: "idempotency", row }.parsed("request")).collect()
+}
+
+/// Takes answers back that were kept in this transaction for what is not recorded after all.
+pub(super) async fn take_back(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    answers: &[&(KeyHolder, Answer)],
+) -> Result<(), StoreError> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = answers.iter().map(|answer| KeepRow::of(answer)).collect();
+    let query = sqlx::query(TAKE_BACK.on(dialect)).bind(to_json(&rows));
+    query.execute(on).await.map(drop).doing("take answers back")
 }

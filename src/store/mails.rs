@@ -12,7 +12,6 @@ pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use record::{Recorded, Recording};
 pub use settle::{Settled, Settlement};
 
-pub(super) use claim::{ClaimRequest, claim};
+pub(super) use claim::ClaimRequest;
 pub(super) use guard::waves;
-pub(super) use record::{Row, record, to_json};
-pub(super) use settle::settle;
+pub(super) use record::{Row, to_json};

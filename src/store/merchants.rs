@@ -74,7 +74,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Exists`] when the id is taken.
     pub async fn create_merchant(&self, merchant: &NewMerchant) -> Result<(), StoreError> {
-        let done = sqlx::query(
+        let done = self.writer.execute(sqlx::query(
             "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
         )
@@ -85,11 +85,8 @@ impl Store {
         .bind(merchant.sender.as_ref().and_then(|sender| sender.name.clone()))
         .bind(merchant.sender.as_ref().map(|sender| sender.email.to_string()))
         .bind(&merchant.secret)
-        .bind(clock::now().millis())
-        .execute(&self.writers)
-        .await
-        .doing("create a merchant")?;
-        created(done.rows_affected(), "a merchant with this id")
+        .bind(clock::now().millis()), "create a merchant").await?;
+        created(done, "a merchant with this id")
     }
 
     /// Finds a merchant.
@@ -115,18 +112,15 @@ impl Store {
         username: &str,
         password_hash: &str,
     ) -> Result<(), StoreError> {
-        let done = sqlx::query(
+        let done = self.writer.execute(sqlx::query(
             "INSERT INTO accounts (username, merchant_id, password_hash, created_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (username) DO NOTHING",
         )
         .bind(username)
         .bind(merchant.as_str())
         .bind(password_hash)
-        .bind(clock::now().millis())
-        .execute(&self.writers)
-        .await
-        .doing("create an account")?;
-        created(done.rows_affected(), "an account with this user name")
+        .bind(clock::now().millis()), "create an account").await?;
+        created(done, "an account with this user name")
     }
 
     /// Finds an account by its user name.
@@ -160,18 +154,14 @@ impl Store {
         abilities: &str,
         expires_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        self.writer.execute(sqlx::query(
             "INSERT INTO tokens (hash, merchant_id, abilities, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(hash)
         .bind(merchant.as_str())
         .bind(abilities)
         .bind(clock::now().millis())
-        .bind(expires_at.map(Timestamp::millis))
-        .execute(&self.writers)
-        .await
-        .map(drop)
-        .doing("create a token")
+        .bind(expires_at.map(Timestamp::millis)), "create a token").await.map(drop)
     }
 
     /// Finds a token by its hash.
@@ -204,13 +194,15 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn revoke_token(&self, hash: &str) -> Result<bool, StoreError> {
-        sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE hash = $1 AND revoked_at IS NULL")
-            .bind(hash)
-            .bind(clock::now().millis())
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE hash = $1 AND revoked_at IS NULL")
+                    .bind(hash)
+                    .bind(clock::now().millis()),
+                "revoke a token",
+            )
             .await
-            .map(|done| done.rows_affected() > 0)
-            .doing("revoke a token")
+            .map(|rows| rows > 0)
     }
 }
 

@@ -19,9 +19,11 @@ mod orders;
 mod passes;
 mod resources;
 mod row;
+mod stake;
 mod templates;
 mod webhooks;
 mod workers;
+mod writer;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,7 +34,7 @@ use sqlx::{
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{Migration, MigrationType, Migrator},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 pub use batches::{
     BatchMoved, BatchRecord, BatchRecorded, Chunk, MadeMail, Making, NewBatch, RingingBatch, StagedChunk,
@@ -51,6 +53,7 @@ pub use orders::{
 };
 pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
+pub use stake::{WriteProgress, WriteWatch};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
     Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
@@ -62,13 +65,25 @@ pub use workers::WorkerRecord;
 #[cfg(test)]
 pub(crate) use webhooks::fixture as webhooks_fixture;
 
+use crate::clock;
 use dialect::Dialect;
 use group_commit::GroupCommit;
 use group_read::GroupRead;
 use orders::OrderTraces;
+use writer::Writer;
 
 /// What Postgres says on a connection that it ended (its manual, appendix A).
 const ADMIN_SHUTDOWN: &str = "57P01";
+/// What Postgres says when a lock was waited for too long (its manual, appendix A).
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// What Postgres says when a statement took too long (its manual, appendix A).
+const QUERY_CANCELED: &str = "57014";
+/// SQLite's primary result codes for a locked file, an error of the disk, and a full one (its "Result and Error Codes").
+const SQLITE_BUSY: i64 = 5;
+const SQLITE_IOERR: i64 = 10;
+const SQLITE_FULL: i64 = 13;
+/// How long a successful write says that the database takes writes.
+const PROBED: Duration = Duration::from_millis(200);
 /// How long after its last answer a connection is taken to live.
 const TRUSTED: Duration = Duration::from_millis(500);
 
@@ -138,9 +153,39 @@ pub enum StoreError {
     /// The group that this call was part of failed; another of its members has the cause.
     #[error("the database could not serve a group of calls")]
     Group,
+    /// A write took too long; it was rolled back and is not committed later.
+    #[error("the database did not carry out a write in time; it was rolled back")]
+    TimedOut,
+    /// The commit was sent and its answer did not come: the rows may be there or not.
+    #[error("the database did not say whether a write is committed")]
+    OutcomeUnknown {
+        /// What the driver said; `None` when it said nothing in time.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// The write was taken back before its commit, such as by a caller that gave up; nothing was written.
+    #[error("a write was taken back before it was committed")]
+    RolledBack,
     /// The group commit has ended: the process is stopping.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether the database is out of reach or in trouble as a whole, so that trying the members of a group one by one
+    /// would only take longer.
+    fn is_about_the_database(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => is_away(source) || is_out_of_resources(source),
+            Self::TimedOut | Self::OutcomeUnknown { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a lock or a statement took longer than the server allows.
+    fn is_about_a_lock(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if has_code(source, &[LOCK_NOT_AVAILABLE, QUERY_CANCELED]))
+    }
 }
 
 /// The rows, and the connections to them. Cheap to clone.
@@ -148,7 +193,8 @@ pub enum StoreError {
 pub struct Store {
     dialect: Dialect,
     readers: AnyPool,
-    writers: AnyPool,
+    writer: Writer,
+    probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     group: Arc<GroupCommit>,
     documents: GroupRead<Stored>,
     order_traces: GroupRead<OrderTraces>,
@@ -169,10 +215,11 @@ impl Store {
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
         let writers = pool(dialect, &options, dialect.writers(settings.connections)).await?;
         let readers = pool(dialect, &options, settings.connections.max(1)).await?;
-        let group = Arc::new(GroupCommit::start(dialect, writers.clone()));
+        let writer = Writer::new(dialect, writers);
+        let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
-        Ok(Self { dialect, readers, writers, group, documents, order_traces })
+        Ok(Self { dialect, readers, writer, probed: Arc::default(), group, documents, order_traces })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.
@@ -180,10 +227,13 @@ impl Store {
     /// # Errors
     /// When a migration fails or an applied one differs from this version's.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut own = self.writer.own_connection().await?;
         if self.dialect == Dialect::Postgres {
-            return self.migrator().run(&self.writers).await.map_err(StoreError::Migrate); // takes an advisory lock
+            // Building an index takes as long as it takes.
+            own.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.doing("lift time limits")?;
+            return self.migrator().run(&mut own).await.map_err(StoreError::Migrate); // takes an advisory lock
         }
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
+        let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
         self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
         transaction.commit().await.doing("commit")
     }
@@ -201,23 +251,28 @@ impl Store {
         if applied.unwrap_or(0) >= newest { Ok(()) } else { Err(StoreError::Outdated) }
     }
 
-    /// Asks the database for a sign of life.
+    /// Tries to write: a database that only reads, such as one whose disk is full, is not ready. Many who ask at once
+    /// share one try.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(&self.readers)
-            .await
-            .map(drop)
-            .map_err(|source| StoreError::Database { doing: "answer", source })
+    /// When it does not take the write.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let mut last = self.probed.lock().await;
+        if last.is_some_and(|at| at.elapsed() < PROBED) {
+            return Ok(());
+        }
+        let probe =
+            "INSERT INTO write_probe (id, at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET at = excluded.at";
+        self.writer.execute(sqlx::query(probe).bind(clock::now().millis()), "take a write").await?;
+        *last = Some(Instant::now());
+        Ok(())
     }
 
     /// Writes what is waiting and closes the connections.
     pub async fn close(&self) {
         self.group.close().await;
         self.readers.close().await;
-        self.writers.close().await;
+        self.writer.close().await;
     }
 
     fn migrator(&self) -> Migrator {
@@ -298,11 +353,41 @@ async fn on_a_live_connection<'a, T>(
 }
 
 fn has_died(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => error.code().as_deref() == Some(ADMIN_SHUTDOWN),
-        _ => false,
-    }
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) || has_code(error, &[ADMIN_SHUTDOWN])
+}
+
+fn is_away(error: &sqlx::Error) -> bool {
+    let is_away = matches!(
+        error,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)
+    );
+    is_away || has_died(error)
+}
+
+/// Whether the disk is full, failing, or another process holds the file.
+fn is_out_of_resources(error: &sqlx::Error) -> bool {
+    matches!(sqlite_code(error), Some(SQLITE_BUSY | SQLITE_IOERR | SQLITE_FULL))
+        || postgres_code(error).is_some_and(|code| code.starts_with("53")) // insufficient resources
+}
+
+/// Whether the database itself said that it did not do what it was asked. One whose disk failed cannot know.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some() && !has_died(error) && sqlite_code(error) != Some(SQLITE_IOERR)
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    postgres_code(error).is_some_and(|code| codes.contains(&&*code))
+}
+
+/// An SQLSTATE, which has five characters.
+fn postgres_code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().filter(|code| code.len() == 5).map(Into::into)
+}
+
+/// A primary result code; the driver gives the extended one, a number of up to four digits.
+fn sqlite_code(error: &sqlx::Error) -> Option<i64> {
+    let code: i64 = error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 /// Names what was tried when a statement fails.

@@ -7,6 +7,7 @@ mod audit;
 mod moves;
 mod traces;
 
+use futures_util::FutureExt;
 use sqlx::AnyConnection;
 
 use super::{Doing, KeyHolder, Moved, Store, StoreError, Stored};
@@ -132,30 +133,40 @@ impl Store {
         let Some(next) = MailState::Queued.after(MailEvent::Undispatched) else {
             return Ok(Moved::Refused(MailState::Queued));
         };
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        // One that was ever claimed may be with a relay.
-        let done = sqlx::query(
-            "UPDATE mails SET state = $4, ring_at = NULL, settled_at = $2, error = $3
+        let (dialect, why, answered) = (self.dialect, why.to_owned(), answered.cloned());
+        if self
+            .writer
+            .run(move |on| {
+                async move {
+                    // One that was ever claimed may be with a relay.
+                    let done = sqlx::query(
+                        "UPDATE mails SET state = $4, ring_at = NULL, settled_at = $2, error = $3
              WHERE id = $1 AND state = 'queued' AND attempt = 0",
-        )
-        .bind(mail.to_string())
-        .bind(clock::now().millis())
-        .bind(why)
-        .bind(next.as_str())
-        .execute(&mut *transaction)
-        .await
-        .doing("withdraw a mail")?;
-        if done.rows_affected() == 0 {
-            transaction.rollback().await.doing("roll back")?;
-            let state = self.mail(None, mail).await?.map(|mail| mail.state);
-            return Ok(state.map_or(Moved::Unknown, Moved::Refused));
+                    )
+                    .bind(mail.to_string())
+                    .bind(clock::now().millis())
+                    .bind(why)
+                    .bind(next.as_str())
+                    .execute(&mut *on)
+                    .await
+                    .doing("withdraw a mail")?;
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    follow(dialect, &mut *on, [(mail, next)]).await?;
+                    if let Some(holder) = answered {
+                        forget_answer(on, &holder).await?;
+                    }
+                    Ok(true)
+                }
+                .boxed()
+            })
+            .await?
+        {
+            return Ok(Moved::Now(next));
         }
-        follow(self.dialect, &mut transaction, [(mail, next)]).await?;
-        if let Some(holder) = answered {
-            forget_answer(&mut transaction, holder).await?;
-        }
-        transaction.commit().await.doing("commit")?;
-        Ok(Moved::Now(next))
+        let state = self.mail(None, mail).await?.map(|mail| mail.state);
+        Ok(state.map_or(Moved::Unknown, Moved::Refused))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What merchants' systems tell postroom: one document per thing, as it was given.
 
+use futures_util::FutureExt;
 use std::collections::HashMap;
 
 use serde::Serialize;
@@ -142,20 +143,27 @@ impl Store {
     pub async fn put_resource(
         &self,
         merchant: &MerchantId,
-        resource: &ResourceRow,
+        resource: ResourceRow,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let existing =
-            sqlx::query("SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
-                .bind(merchant.as_str())
-                .bind(resource.kind.as_str())
-                .bind(&resource.id)
-                .fetch_optional(&mut *transaction)
-                .await
-                .doing("find a resource")?;
-        upsert(self.dialect, &mut transaction, merchant, std::slice::from_ref(resource)).await?;
-        transaction.commit().await.doing("commit")?;
-        Ok(existing.is_none())
+        let (dialect, merchant) = (self.dialect, merchant.clone());
+        self.writer
+            .run(move |on| {
+                async move {
+                    let existing = sqlx::query(
+                        "SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3",
+                    )
+                    .bind(merchant.as_str())
+                    .bind(resource.kind.as_str())
+                    .bind(&resource.id)
+                    .fetch_optional(&mut *on)
+                    .await
+                    .doing("find a resource")?;
+                    upsert(dialect, on, &merchant, std::slice::from_ref(&resource)).await?;
+                    Ok(existing.is_none())
+                }
+                .boxed()
+            })
+            .await
     }
 
     /// Stores many documents, all or none. Of two with one id the later stands.
@@ -165,11 +173,12 @@ impl Store {
     pub async fn put_resources(
         &self,
         merchant: &MerchantId,
-        resources: &[ResourceRow],
+        resources: Vec<ResourceRow>,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        upsert(self.dialect, &mut transaction, merchant, resources).await?;
-        transaction.commit().await.doing("commit")
+        let (dialect, merchant) = (self.dialect, merchant.clone());
+        self.writer
+            .run(move |on| async move { upsert(dialect, on, &merchant, &resources).await }.boxed())
+            .await
     }
 
     /// Finds one document.
@@ -239,14 +248,16 @@ impl Store {
         kind: ResourceKind,
         id: &str,
     ) -> Result<bool, StoreError> {
-        sqlx::query("DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
-            .bind(merchant.as_str())
-            .bind(kind.as_str())
-            .bind(id)
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
+                    .bind(merchant.as_str())
+                    .bind(kind.as_str())
+                    .bind(id),
+                "delete a resource",
+            )
             .await
-            .map(|done| done.rows_affected() > 0)
-            .doing("delete a resource")
+            .map(|rows| rows > 0)
     }
 
     /// Finds what a request for a templated mail names, in a round trip that it shares with others. The template comes

@@ -1,5 +1,6 @@
 //! Versions of templates. A version never changes, so whoever has read one may keep it.
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -108,8 +109,10 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
-        let mut writer = self.writers.acquire().await.doing("be reached")?;
-        insert(self.dialect, &mut writer, None, &[version]).await
+        let (dialect, version) = (self.dialect, version.clone());
+        self.writer
+            .run_aside(move |on| async move { insert(dialect, on, None, &[&version]).await }.boxed())
+            .await
     }
 
     /// The newest version of the first of two templates that the merchant has.

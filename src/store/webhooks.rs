@@ -21,6 +21,5 @@ pub use record::{NewCallback, Tested};
 pub use ringing::RingingDelivery;
 pub use settle::{CallbackSettled, CallbackSettlement};
 
-pub(super) use claim::{CallbackClaimRequest, claim};
+pub(super) use claim::CallbackClaimRequest;
 pub(super) use record::record_callbacks;
-pub(super) use settle::settle;

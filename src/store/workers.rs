@@ -29,18 +29,14 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn beat(&self, worker: WorkerId, host: &str, pid: u32) -> Result<(), StoreError> {
-        sqlx::query(
+        self.writer.execute(sqlx::query(
             "INSERT INTO workers (id, host, pid, started_at, heartbeat_at) VALUES ($1, $2, $3, $4, $4)
              ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at",
         )
         .bind(worker.to_string())
         .bind(host)
         .bind(i64::from(pid))
-        .bind(clock::now().millis())
-        .execute(&self.writers)
-        .await
-        .map(drop)
-        .doing("record a heartbeat")
+        .bind(clock::now().millis()), "record a heartbeat").await.map(drop)
     }
 
     /// Notes that a worker has stopped: what it may still hold is given away at once.
@@ -48,12 +44,13 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn sign_off(&self, worker: WorkerId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE workers SET heartbeat_at = 0 WHERE id = $1")
-            .bind(worker.to_string())
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("UPDATE workers SET heartbeat_at = 0 WHERE id = $1").bind(worker.to_string()),
+                "sign a worker off",
+            )
             .await
             .map(drop)
-            .doing("sign a worker off")
     }
 
     /// Whether a worker has been silent for `silence`.
@@ -74,12 +71,9 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn forget_dead_workers(&self, silence: Duration) -> Result<u64, StoreError> {
-        sqlx::query("DELETE FROM workers WHERE heartbeat_at <= $1")
-            .bind((clock::now() - silence).millis())
-            .execute(&self.writers)
-            .await
-            .map(|done| done.rows_affected())
-            .doing("forget dead workers")
+        let delete = sqlx::query("DELETE FROM workers WHERE heartbeat_at <= $1")
+            .bind((clock::now() - silence).millis());
+        self.writer.execute(delete, "forget dead workers").await
     }
 
     /// Records a bell that named no job.
@@ -87,14 +81,16 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn record_dropped_bell(&self, id: &str, reason: &str) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO dropped_bells (id, reason, at) VALUES ($1, $2, $3)")
-            .bind(id)
-            .bind(reason)
-            .bind(clock::now().millis())
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("INSERT INTO dropped_bells (id, reason, at) VALUES ($1, $2, $3)")
+                    .bind(id)
+                    .bind(reason)
+                    .bind(clock::now().millis()),
+                "record a dropped bell",
+            )
             .await
             .map(drop)
-            .doing("record a dropped bell")
     }
 
     /// The workers that are known.

@@ -84,9 +84,9 @@ on_both! {
             [("a", "abandoned"), ("b", "recovered"), ("c", "abandoned"), ("d", "recovered"), ("e", "abandoned")]
         {
             let cart = ResourceRow { status: Some(status), ..row(ResourceKind::AbandonedCarts, id) };
-            store.put_resource(&merchant(), &cart).await.unwrap();
+            store.put_resource(&merchant(), cart).await.unwrap();
         }
-        store.put_resource(&merchant(), &row(ResourceKind::Coupons, "f")).await.unwrap();
+        store.put_resource(&merchant(), row(ResourceKind::Coupons, "f")).await.unwrap();
         let page = async |status, skip, limit| {
             let page = store.carts(&merchant(), status, skip, limit).await.unwrap();
             (page.carts.into_iter().map(|cart| cart.id).collect::<String>(), page.total)
@@ -130,7 +130,7 @@ on_both! {
         let newest = async || store.newest_version_of(&merchant(), "cart_link.de", "cart_link").await.unwrap();
         let put = async |id: &str, version_id: &str| {
             let row = ResourceRow { version: Some(version(version_id, id)), ..row(ResourceKind::Templates, id) };
-            store.put_resource(&merchant(), &row).await.unwrap();
+            store.put_resource(&merchant(), row).await.unwrap();
         };
         assert_eq!(newest().await, None);
         put("cart_link.es", "v2").await;

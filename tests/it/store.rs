@@ -223,7 +223,7 @@ on_both! {
         for mail in [at_work, forgotten] {
             claim(&store, mail, forgetful).await;
         }
-        let taken = async |by| store.take_lost_mails(SILENCE, by, |mail| mail == at_work).await.unwrap();
+        let taken = async |by| store.take_lost_mails(SILENCE, by, move |mail| mail == at_work).await.unwrap();
         assert!(taken(other).await.is_empty(), "only the worker itself knows what it works on");
         let freed: Vec<_> = taken(forgetful).await.into_iter().map(|ringing| ringing.mail).collect();
         assert_eq!(freed, [forgotten]);
@@ -253,7 +253,7 @@ on_both! {
     async fn a_document_that_changed_since_the_rules_were_asked_records_nothing(backends: Backends) {
         let store = open(&backends).await;
         let was = r#"{"state":"draft"}"#.to_owned();
-        store.put_resource(&merchant(), &subscription("sub_1", &was)).await.unwrap();
+        store.put_resource(&merchant(), subscription("sub_1", &was)).await.unwrap();
 
         let recording = || replacing("sub_1", &was, r#"{"state":"sent"}"#);
         let outcomes = join_all((0..10).map(|_| store.record(recording()))).await;
@@ -269,7 +269,7 @@ on_both! {
         let [draft, sent, active] = ["draft", "sent", "active"].map(|state| format!(r#"{{"state":"{state}"}}"#));
         let ids: Vec<_> = (0..20).map(|number| format!("sub_{number}")).collect();
         let rows: Vec<_> = ids.iter().map(|id| subscription(id, &draft)).collect();
-        store.put_resources(&merchant(), &rows).await.unwrap();
+        store.put_resources(&merchant(), rows).await.unwrap();
 
         let recordings = ids.iter().flat_map(|id| {
             [(&draft, &sent), (&draft, &active), (&sent, &active)].map(|(was, becomes)| replacing(id, was, becomes))

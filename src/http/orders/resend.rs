@@ -331,6 +331,7 @@ impl<'a> Resend<'a> {
         Ok(match self.app.store.record(recording).await? {
             Recorded::Committed => Some(Done { answer, ringing }),
             Recorded::Outdated => None,
+            Recorded::KeyLost => return Err(Refusal::key_lost()),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Turns a chunk of users into mails. The chunk's row is the right to do so: the transaction that writes the mails
 //! deletes it, so whoever comes second finds nothing to do.
 
+use futures_util::FutureExt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -97,27 +98,38 @@ impl Store {
         &self,
         batch: BatchId,
         chunk: i64,
-        made: &[MadeMail],
-        passes: &[NewPass],
+        made: Vec<MadeMail>,
+        passes: Vec<NewPass>,
     ) -> Result<Making, StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let taken = sqlx::query("DELETE FROM batch_chunks WHERE batch_id = $1 AND number = $2")
-            .bind(batch.to_string())
-            .bind(chunk)
-            .execute(&mut *transaction)
+        let dialect = self.dialect;
+        match self
+            .writer
+            .run(move |on| {
+                async move {
+                    let taken = sqlx::query("DELETE FROM batch_chunks WHERE batch_id = $1 AND number = $2")
+                        .bind(batch.to_string())
+                        .bind(chunk)
+                        .execute(&mut *on)
+                        .await
+                        .doing("take users of a batch")?;
+                    if taken.rows_affected() == 0 {
+                        return Err(StoreError::RolledBack);
+                    }
+                    passes::insert(dialect, &mut *on, passes.iter()).await?;
+                    let change = insert(dialect, &mut *on, &made).await?;
+                    if !starts(&mut *on, batch, change.made).await? {
+                        return Err(StoreError::RolledBack);
+                    }
+                    counts::add(dialect, on, batch, &change).await
+                }
+                .boxed()
+            })
             .await
-            .doing("take users of a batch")?;
-        if taken.rows_affected() == 0 {
-            return Ok(Making::NotYours);
+        {
+            Ok(()) => Ok(Making::Done),
+            Err(StoreError::RolledBack) => Ok(Making::NotYours),
+            Err(error) => Err(error),
         }
-        passes::insert(self.dialect, &mut transaction, passes.iter()).await?;
-        let change = insert(self.dialect, &mut transaction, made).await?;
-        if !starts(&mut transaction, batch, change.made).await? {
-            return Ok(Making::NotYours); // and the rest is rolled back
-        }
-        counts::add(self.dialect, &mut transaction, batch, &change).await?;
-        transaction.commit().await.doing("commit")?;
-        Ok(Making::Done)
     }
 
     /// Notes that a batch has no users left: all the mails that it is of are made.
@@ -125,22 +137,29 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn all_made(&self, batch: BatchId) -> Result<(), StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let noted = sqlx::query(
-            "UPDATE batches SET ring_at = NULL, mails = made, state = 'processing',
+        let dialect = self.dialect;
+        self.writer
+            .run(move |on| {
+                async move {
+                    let noted = sqlx::query(
+                        "UPDATE batches SET ring_at = NULL, mails = made, state = 'processing',
                 started_at = COALESCE(started_at, $2)
              WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL
                 AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
-        )
-        .bind(batch.to_string())
-        .bind(clock::now().millis())
-        .execute(&mut *transaction)
-        .await
-        .doing("note that all mails of a batch are made")?;
-        if noted.rows_affected() == 1 {
-            counts::add(self.dialect, &mut transaction, batch, &Change::default()).await?;
-        }
-        transaction.commit().await.doing("commit")
+                    )
+                    .bind(batch.to_string())
+                    .bind(clock::now().millis())
+                    .execute(&mut *on)
+                    .await
+                    .doing("note that all mails of a batch are made")?;
+                    if noted.rows_affected() == 1 {
+                        counts::add(dialect, on, batch, &Change::default()).await?;
+                    }
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Stopping batches: pause and resume, cancel, fail; and the end of each, which is told once.
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -60,31 +61,38 @@ impl Store {
     ) -> Result<BatchMoved, StoreError> {
         let Some(batch) = self.batch(merchant, id).await? else { return Ok(BatchMoved::Unknown) };
         let now = clock::now().millis();
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        if !paused {
-            // Their bells were rung in vain.
-            sqlx::query(
-                "UPDATE mails SET ring_at = due_at WHERE batch_id = $1 AND ring_at > due_at
+        let done = self
+            .writer
+            .run(move |on| {
+                async move {
+                    if !paused {
+                        // Their bells were rung in vain.
+                        sqlx::query(
+                            "UPDATE mails SET ring_at = due_at WHERE batch_id = $1 AND ring_at > due_at
                     AND state IN ('queued', 'deferred')",
-            )
-            .bind(id.to_string())
-            .execute(&mut *transaction)
-            .await
-            .doing("ring for the mails of a batch")?;
-        }
-        let stop = if paused { "COALESCE(stopped_at, $2)" } else { "NULL" };
-        let ring = if paused { "NULL" } else { "$2" };
-        let done = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE batches SET stopped_at = {stop}, ring_at = {ring}
+                        )
+                        .bind(id.to_string())
+                        .execute(&mut *on)
+                        .await
+                        .doing("ring for the mails of a batch")?;
+                    }
+                    let stop = if paused { "COALESCE(stopped_at, $2)" } else { "NULL" };
+                    let ring = if paused { "NULL" } else { "$2" };
+                    let done = sqlx::query(sqlx::AssertSqlSafe(format!(
+                        "UPDATE batches SET stopped_at = {stop}, ring_at = {ring}
              WHERE id = $1 AND $2 > 0 AND state IN ('queued', 'processing')"
-        )))
-        .bind(id.to_string())
-        .bind(now)
-        .execute(&mut *transaction)
-        .await
-        .doing("pause or resume a batch")?;
-        transaction.commit().await.doing("commit")?;
-        self.moved(done.rows_affected() == 1, id, batch.state).await
+                    )))
+                    .bind(id.to_string())
+                    .bind(now)
+                    .execute(&mut *on)
+                    .await
+                    .doing("pause or resume a batch")?;
+                    Ok(done.rows_affected() == 1)
+                }
+                .boxed()
+            })
+            .await?;
+        self.moved(done, id, batch.state).await
     }
 
     /// Takes a batch back: nothing more of it is sent, and who is told of its end is told so.
@@ -110,10 +118,10 @@ impl Store {
     }
 
     async fn close_batch(&self, id: BatchId, event: BatchEvent, error: &str) -> Result<bool, StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let closed = close(self.dialect, &mut transaction, id, event, Some(error)).await?;
-        transaction.commit().await.doing("commit")?;
-        Ok(closed)
+        let (dialect, error) = (self.dialect, error.to_owned());
+        self.writer
+            .run(move |on| async move { close(dialect, on, id, event, Some(&error)).await }.boxed())
+            .await
     }
 
     async fn moved(&self, done: bool, id: BatchId, seen: BatchState) -> Result<BatchMoved, StoreError> {
@@ -130,42 +138,50 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn take_back(&self, id: BatchId, state: BatchState) -> Result<TakenBack, StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let mails = match state {
-            BatchState::Cancelled => cancel_mails(self.dialect, &mut transaction, id).await?,
-            _ => 0,
-        };
-        let chunks = sqlx::query(
-            "DELETE FROM batch_chunks WHERE batch_id = $1 AND number IN (
+        let dialect = self.dialect;
+        self.writer
+            .run(move |on| {
+                async move {
+                    let mails = match state {
+                        BatchState::Cancelled => cancel_mails(dialect, &mut *on, id).await?,
+                        _ => 0,
+                    };
+                    let chunks = sqlx::query(
+                        "DELETE FROM batch_chunks WHERE batch_id = $1 AND number IN (
                 SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
-        )
-        .bind(id.to_string())
-        .bind(CHUNKS)
-        .execute(&mut *transaction)
-        .await
-        .doing("throw users of a batch away")?
-        .rows_affected();
-        let is_under_way = state == BatchState::Cancelled
-            && sqlx::query("SELECT 1 FROM mails WHERE batch_id = $1 AND ring_at IS NOT NULL LIMIT 1")
-                .bind(id.to_string())
-                .fetch_optional(&mut *transaction)
-                .await
-                .doing("look for mails of a batch")?
-                .is_some();
-        let taken = match (mails + chunks, is_under_way) {
-            (0, false) => TakenBack::Done,
-            (0, true) => TakenBack::Waits,
-            _ => TakenBack::More,
-        };
-        if taken == TakenBack::Done {
-            sqlx::query("UPDATE batches SET ring_at = NULL, stopped_at = NULL WHERE id = $1")
-                .bind(id.to_string())
-                .execute(&mut *transaction)
-                .await
-                .doing("leave a batch alone")?;
-        }
-        transaction.commit().await.doing("commit")?;
-        Ok(taken)
+                    )
+                    .bind(id.to_string())
+                    .bind(CHUNKS)
+                    .execute(&mut *on)
+                    .await
+                    .doing("throw users of a batch away")?
+                    .rows_affected();
+                    let is_under_way = state == BatchState::Cancelled
+                        && sqlx::query(
+                            "SELECT 1 FROM mails WHERE batch_id = $1 AND ring_at IS NOT NULL LIMIT 1",
+                        )
+                        .bind(id.to_string())
+                        .fetch_optional(&mut *on)
+                        .await
+                        .doing("look for mails of a batch")?
+                        .is_some();
+                    let taken = match (mails + chunks, is_under_way) {
+                        (0, false) => TakenBack::Done,
+                        (0, true) => TakenBack::Waits,
+                        _ => TakenBack::More,
+                    };
+                    if taken == TakenBack::Done {
+                        sqlx::query("UPDATE batches SET ring_at = NULL, stopped_at = NULL WHERE id = $1")
+                            .bind(id.to_string())
+                            .execute(&mut *on)
+                            .await
+                            .doing("leave a batch alone")?;
+                    }
+                    Ok(taken)
+                }
+                .boxed()
+            })
+            .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Records batches whole: the users first, in chunks that nobody sees, then the batch with its answer in one
 //! transaction. The batch's row is what makes its chunks count, so a request that ends half-way leaves nothing.
 
+use futures_util::FutureExt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,7 +20,7 @@ const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
 const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A batch to record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewBatch {
     /// Its id, under which its users are staged.
     pub id: BatchId,
@@ -76,13 +77,13 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
-        sqlx::query(STAGE.on(self.dialect))
-            .bind(to_json(chunks))
-            .bind(batch.to_string())
-            .execute(&self.writers)
+        self.writer
+            .execute_aside(
+                sqlx::query(STAGE.on(self.dialect)).bind(to_json(chunks)).bind(batch.to_string()),
+                "stage users of a batch",
+            )
             .await
             .map(drop)
-            .doing("stage users of a batch")
     }
 
     /// Throws the staged users of a batch away that is not recorded.
@@ -90,14 +91,10 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn discard_chunks(&self, batch: BatchId) -> Result<(), StoreError> {
-        sqlx::query(
+        self.writer.execute_aside(sqlx::query(
             "DELETE FROM batch_chunks WHERE batch_id = $1 AND NOT EXISTS (SELECT 1 FROM batches WHERE id = $1)",
         )
-        .bind(batch.to_string())
-        .execute(&self.writers)
-        .await
-        .map(drop)
-        .doing("discard users of a batch")
+        .bind(batch.to_string()), "discard users of a batch").await.map(drop)
     }
 
     /// Throws away what requests staged that ended long ago without a batch; returns how many chunks.
@@ -108,14 +105,10 @@ impl Store {
         // Ids are UUIDv7: they sort by when they were made.
         let at = u64::try_from((clock::now() - FORGOTTEN).millis()).unwrap_or(0) / 1_000;
         let oldest = Uuid::new_v7(UuidTimestamp::from_unix(NoContext, at, 0));
-        sqlx::query(
+        self.writer.execute_aside(sqlx::query(
             "DELETE FROM batch_chunks WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches)",
         )
-        .bind(oldest.to_string())
-        .execute(&self.writers)
-        .await
-        .map(|done| done.rows_affected())
-        .doing("discard forgotten users of batches")
+        .bind(oldest.to_string()), "discard forgotten users of batches").await
     }
 
     /// Records a batch whose users are staged, together with the answer that its request gets.
@@ -127,14 +120,16 @@ impl Store {
         batch: &NewBatch,
         answer: Option<(KeyHolder, Answer)>,
     ) -> Result<BatchRecorded, StoreError> {
-        let now = clock::now();
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        if let Some(answer) = &answer
-            && idempotency::keep(self.dialect, &mut transaction, &[answer]).await? == 0
-        {
-            return Ok(BatchRecorded::KeyLost);
-        }
-        sqlx::query(
+        let (dialect, batch, now) = (self.dialect, batch.clone(), clock::now());
+        self.writer
+            .run(move |on| {
+                async move {
+                    if let Some(answer) = &answer
+                        && !idempotency::keep(dialect, &mut *on, &[answer]).await?.contains(&answer.0.request)
+                    {
+                        return Ok(BatchRecorded::KeyLost);
+                    }
+                    sqlx::query(
             "INSERT INTO batches (id, merchant_id, brand_id, brand, template, template_version, coupon_id,
                 webhook_url, link, mails, state, requested_at, ring_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12)",
@@ -151,10 +146,13 @@ impl Store {
         .bind(i64::try_from(batch.mails).unwrap_or(i64::MAX))
         .bind(now.millis())
         .bind((now + RUNG_BY_INGRESS).millis())
-        .execute(&mut *transaction)
+        .execute(&mut *on)
         .await
         .doing("record a batch")?;
-        transaction.commit().await.doing("commit")?;
-        Ok(BatchRecorded::Committed)
+                    Ok(BatchRecorded::Committed)
+                }
+                .boxed()
+            })
+            .await
     }
 }

@@ -39,12 +39,13 @@ impl Store {
         if first.is_none() {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(DUE.on(self.dialect))
-            .bind(now.millis())
-            .bind((now + again).millis())
-            .fetch_all(&self.writers)
-            .await
-            .doing("find batches that are due")?;
+        let rows = self
+            .writer
+            .fetch_all(
+                sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis()),
+                "find batches that are due",
+            )
+            .await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "batches", row };
@@ -59,12 +60,12 @@ impl Store {
     /// When the database does not answer.
     pub async fn ring_all_batches_again(&self) -> Result<u64, StoreError> {
         let now = clock::now().millis();
-        sqlx::query("UPDATE batches SET ring_at = $1 WHERE ring_at > $1")
-            .bind(now)
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("UPDATE batches SET ring_at = $1 WHERE ring_at > $1").bind(now),
+                "ring for all batches",
+            )
             .await
-            .map(|done| done.rows_affected())
-            .doing("ring for all batches")
     }
 
     /// Puts a batch off for a while.
@@ -72,12 +73,14 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn put_off_batch(&self, id: BatchId, pause: Duration) -> Result<(), StoreError> {
-        sqlx::query("UPDATE batches SET ring_at = $2 WHERE id = $1 AND ring_at IS NOT NULL")
-            .bind(id.to_string())
-            .bind((clock::now() + pause).millis())
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("UPDATE batches SET ring_at = $2 WHERE id = $1 AND ring_at IS NOT NULL")
+                    .bind(id.to_string())
+                    .bind((clock::now() + pause).millis()),
+                "put a batch off",
+            )
             .await
             .map(drop)
-            .doing("put a batch off")
     }
 }

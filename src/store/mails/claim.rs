@@ -10,7 +10,7 @@ use crate::{
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
-        group_commit::Change,
+        group_commit::{Group, Grouped, Members},
         row::Columns,
     },
 };
@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// When the database cannot commit the claim.
     pub async fn claim_mail(&self, mail: MailId, worker: WorkerId) -> Result<Claim, StoreError> {
-        self.group.commit(|reply| Change::Claim(ClaimRequest { mail, worker }, reply)).await
+        self.group.commit(ClaimRequest { mail, worker }).await
     }
 }
 
@@ -59,40 +59,47 @@ struct Asked {
     worker: String,
 }
 
-/// Claims for a group of askers.
-pub(in crate::store) async fn claim(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    requests: &[ClaimRequest],
-) -> Result<Vec<Claim>, StoreError> {
-    if requests.is_empty() {
-        return Ok(Vec::new());
+impl Grouped for ClaimRequest {
+    type Answer = Claim;
+
+    fn members(group: &mut Group) -> &mut Members<Self> {
+        &mut group.claims
     }
-    let now = clock::now();
-    let mut asked: Vec<Asked> = Vec::with_capacity(requests.len());
-    let mut first = std::collections::HashSet::with_capacity(requests.len());
-    for request in requests.iter().filter(|request| first.insert(request.mail)) {
-        asked.push(Asked { id: request.mail.to_string(), worker: request.worker.to_string() });
+
+    async fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+    ) -> Result<Vec<Claim>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = clock::now();
+        let mut asked: Vec<Asked> = Vec::with_capacity(requests.len());
+        let mut first = std::collections::HashSet::with_capacity(requests.len());
+        for request in requests.iter().filter(|request| first.insert(request.mail)) {
+            asked.push(Asked { id: request.mail.to_string(), worker: request.worker.to_string() });
+        }
+        let rows = sqlx::query(CLAIM.on(dialect))
+            .bind(to_json(&asked))
+            .bind(now.millis())
+            .fetch_all(&mut *on)
+            .await
+            .doing("claim mails")?;
+        let mut granted = std::collections::HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let mail = read(&Columns { table: "mails", row })?;
+            granted.insert(mail.id, mail);
+        }
+        let states = states_of(dialect, on, requests, &granted).await?;
+        Ok(requests
+            .iter()
+            .map(|request| match granted.remove(&request.mail) {
+                Some(mail) => Claim::Granted(Box::new(mail)),
+                None => Claim::NotYours(states.get(&request.mail).copied()),
+            })
+            .collect())
     }
-    let rows = sqlx::query(CLAIM.on(dialect))
-        .bind(to_json(&asked))
-        .bind(now.millis())
-        .fetch_all(&mut *on)
-        .await
-        .doing("claim mails")?;
-    let mut granted = std::collections::HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let mail = read(&Columns { table: "mails", row })?;
-        granted.insert(mail.id, mail);
-    }
-    let states = states_of(dialect, on, requests, &granted).await?;
-    Ok(requests
-        .iter()
-        .map(|request| match granted.remove(&request.mail) {
-            Some(mail) => Claim::Granted(Box::new(mail)),
-            None => Claim::NotYours(states.get(&request.mail).copied()),
-        })
-        .collect())
 }
 
 async fn states_of(

@@ -10,6 +10,7 @@ use crate::{
         row::Columns,
     },
 };
+use futures_util::FutureExt;
 
 /// A mail as people see it; its content stays out.
 #[derive(Clone, Debug)]
@@ -194,8 +195,12 @@ impl Store {
         let Some(mail) = self.mail(merchant, id).await? else { return Ok(Moved::Unknown) };
         let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
         let now = clock::now().millis();
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let done = sqlx::query(
+        let dialect = self.dialect;
+        if self
+            .writer
+            .run(move |on| {
+                async move {
+                    let done = sqlx::query(
             "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5
              WHERE id = $1 AND state = $2",
         )
@@ -204,20 +209,26 @@ impl Store {
         .bind(next.as_str())
         .bind((!next.is_settled()).then_some(now))
         .bind(next.is_settled().then_some(now))
-        .execute(&mut *transaction)
+        .execute(&mut *on)
         .await
         .doing("move a mail")?;
-        if done.rows_affected() == 1 {
-            orders::follow(self.dialect, &mut transaction, [(id, next)]).await?;
-            if let Some(batch) = mail.origin.batch {
-                let is_first_try = mail.attempt == 0 && next.is_settled();
-                let moved = BatchMove { batch, from: mail.state, to: next, is_first_try };
-                batches::follow(self.dialect, &mut transaction, &[moved]).await?;
-            }
-            transaction.commit().await.doing("commit")?;
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    orders::follow(dialect, &mut *on, [(id, next)]).await?;
+                    if let Some(batch) = mail.origin.batch {
+                        let is_first_try = mail.attempt == 0 && next.is_settled();
+                        let moved = BatchMove { batch, from: mail.state, to: next, is_first_try };
+                        batches::follow(dialect, on, &[moved]).await?;
+                    }
+                    Ok(true)
+                }
+                .boxed()
+            })
+            .await?
+        {
             return Ok(Moved::Now(next));
         }
-        transaction.rollback().await.doing("roll back")?;
         let state = self.mail(merchant, id).await?.map(|mail| mail.state);
         Ok(state.map_or(Moved::Unknown, Moved::Refused))
     }

@@ -12,7 +12,7 @@ use crate::{
     store::{
         Doing, KeyHolder, Store, StoreError,
         dialect::{Dialect, Sql},
-        group_commit::Change,
+        group_commit::{Group, Grouped, Members},
         idempotency::{self, Answer},
         orders::{self, NewAuditEntry},
         passes::{self, NewPass},
@@ -44,6 +44,8 @@ pub enum Recorded {
     Committed,
     /// The guard did not hold any more; nothing was recorded. Ask the rules again.
     Outdated,
+    /// Another request took the idempotency key over meanwhile; nothing was recorded.
+    KeyLost,
 }
 
 impl Store {
@@ -52,7 +54,7 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it; then nothing of it is sent later.
     pub async fn record(&self, recording: Recording) -> Result<Recorded, StoreError> {
-        self.group.commit(|reply| Change::Record(recording, reply)).await
+        self.group.commit(recording).await
     }
 }
 
@@ -121,32 +123,55 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Writes a group of recordings; the caller's transaction makes them one.
-pub(in crate::store) async fn record(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    recordings: &[Recording],
-) -> Result<Vec<Recorded>, StoreError> {
-    let guards: Vec<_> = recordings.iter().map(|recording| recording.guard.as_ref()).collect();
-    let holds = guard::pass(dialect, on, &guards).await?;
-    let outcomes: Vec<_> =
-        holds.iter().map(|holds| if *holds { Recorded::Committed } else { Recorded::Outdated }).collect();
-    let standing = || {
-        recordings
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| **outcome == Recorded::Committed)
-            .map(|(r, _)| r)
-    };
-    let rows: Vec<_> = standing().flat_map(|recording| &recording.mails).map(Row::of).collect();
-    if !rows.is_empty() {
-        sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).execute(&mut *on).await.doing("record mails")?;
+impl Grouped for Recording {
+    type Answer = Recorded;
+
+    fn members(group: &mut Group) -> &mut Members<Self> {
+        &mut group.records
     }
-    orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
-    passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
-    let answers: Vec<_> = standing().filter_map(|recording| recording.answer.as_ref()).collect();
-    idempotency::keep(dialect, on, &answers).await?;
-    Ok(outcomes)
+
+    async fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        recordings: &[Self],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        // First of all, and locked until the commit: whoever has lost its key to another request records nothing.
+        let answers: Vec<_> = recordings.iter().filter_map(|recording| recording.answer.as_ref()).collect();
+        let keepers = idempotency::keep(dialect, on, &answers).await?;
+        let holds_key = |recording: &Recording| {
+            recording.answer.as_ref().is_none_or(|(holder, _)| keepers.contains(&holder.request))
+        };
+        let guards: Vec<_> = recordings
+            .iter()
+            .map(|recording| recording.guard.as_ref().filter(|_| holds_key(recording)))
+            .collect();
+        let holds = guard::pass(dialect, on, &guards).await?;
+        let outcome = |(recording, holds): (&Recording, &bool)| match (holds_key(recording), holds) {
+            (false, _) => Recorded::KeyLost,
+            (true, true) => Recorded::Committed,
+            (true, false) => Recorded::Outdated,
+        };
+        let outcomes: Vec<_> = recordings.iter().zip(&holds).map(outcome).collect();
+        let that_are = |wanted: Recorded| {
+            let with_outcome = recordings.iter().zip(&outcomes);
+            with_outcome.filter(move |(_, outcome)| **outcome == wanted).map(|(recording, _)| recording)
+        };
+        let standing = || that_are(Recorded::Committed);
+        let rows: Vec<_> = standing().flat_map(|recording| &recording.mails).map(Row::of).collect();
+        if !rows.is_empty() {
+            sqlx::query(INSERT.on(dialect))
+                .bind(to_json(&rows))
+                .execute(&mut *on)
+                .await
+                .doing("record mails")?;
+        }
+        orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
+        passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
+        let outdated: Vec<_> =
+            that_are(Recorded::Outdated).filter_map(|recording| recording.answer.as_ref()).collect();
+        idempotency::take_back(dialect, on, &outdated).await?;
+        Ok(outcomes)
+    }
 }
 
 /// The JSON that `{rows}` unfolds.

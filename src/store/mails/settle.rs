@@ -14,7 +14,7 @@ use crate::{
         batches::BatchMove,
         dialect::{Dialect, Sql},
         events::{self, MovedMail},
-        group_commit::Change,
+        group_commit::{Group, Grouped, Members},
         orders,
         row::Columns,
     },
@@ -92,7 +92,7 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn settle_mail(&self, settlement: Settlement) -> Result<Settled, StoreError> {
-        self.group.commit(|reply| Change::Settle(settlement, reply)).await
+        self.group.commit(settlement).await
     }
 }
 
@@ -158,47 +158,54 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Settles for a group of workers.
-pub(in crate::store) async fn settle(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    settlements: &[Settlement],
-) -> Result<Vec<Settled>, StoreError> {
-    if settlements.is_empty() {
-        return Ok(Vec::new());
+impl Grouped for Settlement {
+    type Answer = Settled;
+
+    fn members(group: &mut Group) -> &mut Members<Self> {
+        &mut group.settles
     }
-    let now = clock::now();
-    let mut rows: Vec<_> = settlements.iter().map(|settlement| Row::of(settlement, now)).collect();
-    let moved = sqlx::query(SETTLE.on(dialect))
-        .bind(to_json(&rows))
-        .fetch_all(&mut *on)
-        .await
-        .doing("settle mails")?;
-    let moved: std::collections::HashSet<String> =
-        moved.iter().map(|row| Columns { table: "mails", row }.text("id")).collect::<Result<_, _>>()?;
-    let answers = rows
-        .iter()
-        .zip(settlements)
-        .map(
-            |(row, settlement)| {
-                if moved.contains(&row.id) { Settled::Now(settlement.state) } else { Settled::TooLate }
-            },
-        )
-        .collect();
-    rows.retain(|row| moved.contains(&row.id));
-    if !rows.is_empty() {
-        sqlx::query(INSERT_ATTEMPTS.on(dialect))
+
+    async fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+    ) -> Result<Vec<Settled>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = clock::now();
+        let mut rows: Vec<_> = requests.iter().map(|settlement| Row::of(settlement, now)).collect();
+        let moved = sqlx::query(SETTLE.on(dialect))
             .bind(to_json(&rows))
-            .execute(&mut *on)
+            .fetch_all(&mut *on)
             .await
-            .doing("record attempts")?;
+            .doing("settle mails")?;
+        let moved: std::collections::HashSet<String> =
+            moved.iter().map(|row| Columns { table: "mails", row }.text("id")).collect::<Result<_, _>>()?;
+        let answers = rows
+            .iter()
+            .zip(requests)
+            .map(
+                |(row, settlement)| {
+                    if moved.contains(&row.id) { Settled::Now(settlement.state) } else { Settled::TooLate }
+                },
+            )
+            .collect();
+        rows.retain(|row| moved.contains(&row.id));
+        if !rows.is_empty() {
+            sqlx::query(INSERT_ATTEMPTS.on(dialect))
+                .bind(to_json(&rows))
+                .execute(&mut *on)
+                .await
+                .doing("record attempts")?;
+        }
+        let ours: Vec<_> =
+            requests.iter().filter(|settlement| moved.contains(&settlement.mail.to_string())).collect();
+        let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
+        orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
+            .await?;
+        let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
+        events::record_for_mails(dialect, on, &told).await?;
+        Ok(answers)
     }
-    let ours: Vec<_> =
-        settlements.iter().filter(|settlement| moved.contains(&settlement.mail.to_string())).collect();
-    let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
-    orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
-        .await?;
-    let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
-    events::record_for_mails(dialect, on, &told).await?;
-    Ok(answers)
 }

@@ -12,7 +12,7 @@ use crate::{
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
-        group_commit::Change,
+        group_commit::{Group, Grouped, Members},
         mails::to_json,
         row::Columns,
     },
@@ -106,7 +106,7 @@ impl Store {
         worker: WorkerId,
     ) -> Result<CallbackClaim, StoreError> {
         let request = CallbackClaimRequest { delivery, worker };
-        self.group.commit(|reply| Change::ClaimCallback(request, reply)).await
+        self.group.commit(request).await
     }
 }
 
@@ -143,50 +143,59 @@ struct Asked {
     worker: String,
 }
 
-/// Claims for a group of askers.
-pub(in crate::store) async fn claim(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    requests: &[CallbackClaimRequest],
-) -> Result<Vec<CallbackClaim>, StoreError> {
-    if requests.is_empty() {
-        return Ok(Vec::new());
+impl Grouped for CallbackClaimRequest {
+    type Answer = CallbackClaim;
+
+    fn members(group: &mut Group) -> &mut Members<Self> {
+        &mut group.callback_claims
     }
-    let mut first = HashSet::with_capacity(requests.len());
-    let mut asked: Vec<_> = requests
-        .iter()
-        .filter(|request| first.insert(request.delivery))
-        .map(|request| Asked { id: request.delivery.to_string(), worker: request.worker.to_string() })
-        .collect();
-    let now = clock::now();
-    let rows = sqlx::query(CLAIM.on(dialect))
-        .bind(to_json(&asked))
-        .bind(now.millis())
-        .fetch_all(&mut *on)
-        .await
-        .doing("claim callbacks")?;
-    let taken: HashSet<String> =
-        rows.iter().map(|row| Columns { table: "deliveries", row }.text("id")).collect::<Result<_, _>>()?;
-    asked.retain(|asked| taken.contains(&asked.id));
-    let mut granted = HashMap::with_capacity(asked.len());
-    if !asked.is_empty() {
-        let rows = sqlx::query(READ.on(dialect))
-            .bind(to_json(&asked))
-            .fetch_all(on)
-            .await
-            .doing("read claimed callbacks")?;
-        for row in &rows {
-            let callback = read(&Columns { table: "deliveries", row }, now)?;
-            granted.insert(callback.id, callback);
+
+    async fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+    ) -> Result<Vec<CallbackClaim>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut first = HashSet::with_capacity(requests.len());
+        let mut asked: Vec<_> = requests
+            .iter()
+            .filter(|request| first.insert(request.delivery))
+            .map(|request| Asked { id: request.delivery.to_string(), worker: request.worker.to_string() })
+            .collect();
+        let now = clock::now();
+        let rows = sqlx::query(CLAIM.on(dialect))
+            .bind(to_json(&asked))
+            .bind(now.millis())
+            .fetch_all(&mut *on)
+            .await
+            .doing("claim callbacks")?;
+        let taken: HashSet<String> = rows
+            .iter()
+            .map(|row| Columns { table: "deliveries", row }.text("id"))
+            .collect::<Result<_, _>>()?;
+        asked.retain(|asked| taken.contains(&asked.id));
+        let mut granted = HashMap::with_capacity(asked.len());
+        if !asked.is_empty() {
+            let rows = sqlx::query(READ.on(dialect))
+                .bind(to_json(&asked))
+                .fetch_all(on)
+                .await
+                .doing("read claimed callbacks")?;
+            for row in &rows {
+                let callback = read(&Columns { table: "deliveries", row }, now)?;
+                granted.insert(callback.id, callback);
+            }
+        }
+        Ok(requests
+            .iter()
+            .map(|request| match granted.remove(&request.delivery) {
+                Some(callback) => CallbackClaim::Granted(Box::new(callback)),
+                None => CallbackClaim::NotYours,
+            })
+            .collect())
     }
-    Ok(requests
-        .iter()
-        .map(|request| match granted.remove(&request.delivery) {
-            Some(callback) => CallbackClaim::Granted(Box::new(callback)),
-            None => CallbackClaim::NotYours,
-        })
-        .collect())
 }
 
 fn read(columns: &Columns<'_>, now: Timestamp) -> Result<Callback, StoreError> {

@@ -166,7 +166,7 @@ impl Store {
             None => return Ok(Replayed::Unknown),
         }
         let now = clock::now();
-        let done = sqlx::query(
+        let done = self.writer.execute(sqlx::query(
             "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, ring_at = $5,
                 settled_at = NULL
              WHERE merchant_id = $1 AND endpoint_id = $2 AND id = $3 AND state IN ('deferred', 'delivered', 'failed')",
@@ -175,11 +175,8 @@ impl Store {
         .bind(endpoint.to_string())
         .bind(id.to_string())
         .bind(now.millis())
-        .bind((now + RUNG_BY_REQUEST).millis())
-        .execute(&self.writers)
-        .await
-        .doing("replay a delivery")?;
-        if done.rows_affected() == 1 {
+        .bind((now + RUNG_BY_REQUEST).millis()), "replay a delivery").await?;
+        if done == 1 {
             return Ok(Replayed::Now);
         }
         let delivery = self.delivery(merchant, endpoint, id).await?;
@@ -197,7 +194,7 @@ impl Store {
         endpoint: EndpointId,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
-        sqlx::query(
+        self.writer.execute(sqlx::query(
             "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, ring_at = $4,
                 settled_at = NULL
              WHERE merchant_id = $1 AND endpoint_id = $2 AND created_at >= $3 AND state = 'failed'",
@@ -205,11 +202,7 @@ impl Store {
         .bind(merchant.as_str())
         .bind(endpoint.to_string())
         .bind(since.millis())
-        .bind(clock::now().millis())
-        .execute(&self.writers)
-        .await
-        .map(|done| done.rows_affected())
-        .doing("replay failed deliveries")
+        .bind(clock::now().millis()), "replay failed deliveries").await
     }
 
     /// Forgets deliveries that were settled longer ago than `keep`, and events that nobody is told of any more; tells
@@ -227,14 +220,12 @@ impl Store {
         let mut forgotten = 0;
         for statement in [deliveries, events] {
             loop {
-                let done = sqlx::query(statement)
-                    .bind(long_ago)
-                    .bind(LOT)
-                    .execute(&self.writers)
-                    .await
-                    .doing("forget old deliveries")?;
-                forgotten += done.rows_affected();
-                if done.rows_affected() < LOT.unsigned_abs() {
+                let done = self
+                    .writer
+                    .execute(sqlx::query(statement).bind(long_ago).bind(LOT), "forget old deliveries")
+                    .await?;
+                forgotten += done;
+                if done < LOT.unsigned_abs() {
                     break;
                 }
             }

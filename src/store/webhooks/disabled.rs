@@ -3,8 +3,9 @@
 use crate::{
     clock,
     mail::{EndpointId, MerchantId, NewMail, Timestamp},
-    store::{Doing, Recording, Store, StoreError, mails, row::Columns},
+    store::{Doing, Recording, Store, StoreError, group_commit::Grouped, row::Columns},
 };
+use futures_util::FutureExt;
 
 /// The most in one round.
 const ROUND: i64 = 100;
@@ -58,21 +59,27 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn record_told(&self, endpoint: EndpointId, mail: Option<NewMail>) -> Result<bool, StoreError> {
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let done = sqlx::query(
+        let dialect = self.dialect;
+        self.writer
+            .run(move |on| {
+                async move {
+                    let done = sqlx::query(
             "UPDATE endpoints SET told_at = $2 WHERE id = $1 AND disabled_at IS NOT NULL AND told_at IS NULL",
         )
         .bind(endpoint.to_string())
         .bind(clock::now().millis())
-        .execute(&mut *transaction)
+        .execute(&mut *on)
         .await
         .doing("note that a merchant was told")?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let recording = Recording { mails: mail.into_iter().collect(), ..Recording::default() };
-        mails::record(self.dialect, &mut transaction, &[recording]).await?;
-        transaction.commit().await.doing("commit")?;
-        Ok(true)
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    let recording = Recording { mails: mail.into_iter().collect(), ..Recording::default() };
+                    Recording::write(dialect, on, &[recording]).await?;
+                    Ok(true)
+                }
+                .boxed()
+            })
+            .await
     }
 }

@@ -91,7 +91,7 @@ impl Store {
         merchant: &MerchantId,
         endpoint: &NewEndpoint,
     ) -> Result<Registered, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = self.writer.fetch_optional(sqlx::query(sqlx::AssertSqlSafe(format!(
             "INSERT INTO endpoints (id, merchant_id, url, events, description, enabled, secret, created_at)
              SELECT $1, id, $3, $4, $5, $6, $7, $8 FROM merchants
              WHERE id = $2 AND (SELECT COUNT(*) FROM endpoints WHERE merchant_id = $2) < $9 RETURNING {COLUMNS}"
@@ -104,10 +104,7 @@ impl Store {
         .bind(i64::from(endpoint.enabled))
         .bind(endpoint.secret.expose_secret())
         .bind(clock::now().millis())
-        .bind(MOST_ENDPOINTS)
-        .fetch_optional(&self.writers)
-        .await
-        .doing("register an endpoint")?;
+        .bind(MOST_ENDPOINTS), "register an endpoint").await?;
         match row {
             Some(row) => {
                 read(&Columns { table: "endpoints", row: &row }).map(|new| Registered::Now(Box::new(new)))
@@ -161,24 +158,27 @@ impl Store {
         id: EndpointId,
         change: &EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE endpoints SET url = COALESCE($3, url), events = COALESCE($4, events),
+        let row = self
+            .writer
+            .fetch_optional(
+                sqlx::query(sqlx::AssertSqlSafe(format!(
+                    "UPDATE endpoints SET url = COALESCE($3, url), events = COALESCE($4, events),
                 description = COALESCE($5, description), enabled = COALESCE($6, enabled),
                 failing_since = CASE WHEN $6 = 1 THEN NULL ELSE failing_since END,
                 disabled_reason = CASE WHEN $6 = 1 THEN NULL ELSE disabled_reason END,
                 disabled_at = CASE WHEN $6 = 1 THEN NULL ELSE disabled_at END,
                 told_at = CASE WHEN $6 = 1 THEN NULL ELSE told_at END
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
-        )))
-        .bind(merchant.as_str())
-        .bind(id.to_string())
-        .bind(change.url.clone())
-        .bind(change.topics.as_ref().map(Topics::to_json))
-        .bind(change.description.clone())
-        .bind(change.enabled.map(i64::from))
-        .fetch_optional(&self.writers)
-        .await
-        .doing("change an endpoint")?;
+                )))
+                .bind(merchant.as_str())
+                .bind(id.to_string())
+                .bind(change.url.clone())
+                .bind(change.topics.as_ref().map(Topics::to_json))
+                .bind(change.description.clone())
+                .bind(change.enabled.map(i64::from)),
+                "change an endpoint",
+            )
+            .await?;
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
     }
 
@@ -187,13 +187,15 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn delete_endpoint(&self, merchant: &MerchantId, id: EndpointId) -> Result<bool, StoreError> {
-        sqlx::query("DELETE FROM endpoints WHERE merchant_id = $1 AND id = $2")
-            .bind(merchant.as_str())
-            .bind(id.to_string())
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query("DELETE FROM endpoints WHERE merchant_id = $1 AND id = $2")
+                    .bind(merchant.as_str())
+                    .bind(id.to_string()),
+                "delete an endpoint",
+            )
             .await
-            .map(|done| done.rows_affected() > 0)
-            .doing("delete an endpoint")
+            .map(|rows| rows > 0)
     }
 
     /// Gives an endpoint another secret; the one before signs too for a day. `None`: there is no such endpoint.
@@ -206,17 +208,20 @@ impl Store {
         id: EndpointId,
         secret: &SecretString,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE endpoints SET previous_secret = secret, previous_secret_until = $4, secret = $3
+        let row = self
+            .writer
+            .fetch_optional(
+                sqlx::query(sqlx::AssertSqlSafe(format!(
+                    "UPDATE endpoints SET previous_secret = secret, previous_secret_until = $4, secret = $3
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
-        )))
-        .bind(merchant.as_str())
-        .bind(id.to_string())
-        .bind(secret.expose_secret())
-        .bind((clock::now() + OVERLAP).millis())
-        .fetch_optional(&self.writers)
-        .await
-        .doing("refresh a secret")?;
+                )))
+                .bind(merchant.as_str())
+                .bind(id.to_string())
+                .bind(secret.expose_secret())
+                .bind((clock::now() + OVERLAP).millis()),
+                "refresh a secret",
+            )
+            .await?;
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
     }
 }

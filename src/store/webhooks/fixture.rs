@@ -110,20 +110,17 @@ impl Store {
     pub(crate) async fn bring_callbacks_forward(&self) {
         let statement = "UPDATE deliveries SET due_at = $1, ring_at = $1 WHERE state = 'deferred'";
         let now = clock::now().millis();
-        sqlx::query(statement).bind(now).execute(&self.writers).await.unwrap();
+        self.writer.execute(sqlx::query(statement).bind(now), "turn a clock").await.unwrap();
     }
 
     /// Lets an endpoint have failed for so long, and its old secret be that much older.
     pub(crate) async fn let_it_be(&self, endpoint: EndpointId, ago: Duration) {
-        sqlx::query(
+        let update = sqlx::query(
             "UPDATE endpoints SET failing_since = failing_since - $2,
                 previous_secret_until = previous_secret_until - $2 WHERE id = $1",
-        )
-        .bind(endpoint.to_string())
-        .bind(i64::try_from(ago.as_millis()).unwrap())
-        .execute(&self.writers)
-        .await
-        .unwrap();
+        );
+        let update = update.bind(endpoint.to_string()).bind(i64::try_from(ago.as_millis()).unwrap());
+        self.writer.execute(update, "turn a clock").await.unwrap();
     }
 
     /// The bodies of all events, oldest first.

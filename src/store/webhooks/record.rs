@@ -1,5 +1,6 @@
 //! Records callbacks that are not an event to whoever listens: a try-out, and batch webhooks.
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -79,8 +80,11 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn record_callback(&self, callback: &NewCallback) -> Result<bool, StoreError> {
-        let mut writer = self.writers.acquire().await.doing("be reached")?;
-        record_callbacks(self.dialect, &mut writer, std::slice::from_ref(callback)).await.map(|new| new == 1)
+        let (dialect, callback) = (self.dialect, callback.clone());
+        self.writer
+            .run(move |on| async move { record_callbacks(dialect, on, &[callback]).await }.boxed())
+            .await
+            .map(|new| new == 1)
     }
 
     /// Records a `webhook.test` for one endpoint, whatever it listens to.
@@ -96,9 +100,10 @@ impl Store {
         let kind = EventKind::WebhookTest;
         let body = event::body(kind, clock::now(), &TestSubject::default());
         let event = NewEvent { merchant: merchant.clone(), kind, body };
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let delivery = events::record_for(self.dialect, &mut transaction, event, id).await?;
-        transaction.commit().await.doing("commit")?;
-        Ok(Tested::Now(delivery))
+        let dialect = self.dialect;
+        self.writer
+            .run(move |on| async move { events::record_for(dialect, on, event, id).await }.boxed())
+            .await
+            .map(Tested::Now)
     }
 }

@@ -1,6 +1,7 @@
 //! What the waker asks of deliveries: which need a bell, which lost their worker; and putting off those whose receiver
 //! is away.
 
+use futures_util::FutureExt;
 use std::time::Duration;
 
 use serde_json::json;
@@ -72,13 +73,13 @@ impl Store {
         if first.is_none() {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(DUE.on(self.dialect))
-            .bind(now.millis())
-            .bind((now + again).millis())
-            .bind(ROUND)
-            .fetch_all(&self.writers)
-            .await
-            .doing("find callbacks that are due")?;
+        let rows = self
+            .writer
+            .fetch_all(
+                sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis()).bind(ROUND),
+                "find callbacks that are due",
+            )
+            .await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "deliveries", row };
@@ -95,11 +96,14 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn ring_all_deliveries_again(&self) -> Result<u64, StoreError> {
-        sqlx::query("UPDATE deliveries SET ring_at = due_at WHERE ring_at IS NOT NULL AND ring_at > due_at")
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query(
+                    "UPDATE deliveries SET ring_at = due_at WHERE ring_at IS NOT NULL AND ring_at > due_at",
+                ),
+                "ring for all waiting callbacks",
+            )
             .await
-            .map(|done| done.rows_affected())
-            .doing("ring for all waiting callbacks")
     }
 
     /// Puts off a delivery, and what else waits for the same endpoint (up to 1,000 at a time), until `until`: the
@@ -113,15 +117,16 @@ impl Store {
         endpoint: Option<EndpointId>,
         until: Timestamp,
     ) -> Result<u64, StoreError> {
-        sqlx::query(PUT_OFF.on(self.dialect))
-            .bind(delivery.to_string())
-            .bind(endpoint.map(|id| id.to_string()).unwrap_or_default())
-            .bind(until.millis())
-            .bind(ROUND)
-            .execute(&self.writers)
+        self.writer
+            .execute(
+                sqlx::query(PUT_OFF.on(self.dialect))
+                    .bind(delivery.to_string())
+                    .bind(endpoint.map(|id| id.to_string()).unwrap_or_default())
+                    .bind(until.millis())
+                    .bind(ROUND),
+                "put callbacks off",
+            )
             .await
-            .map(|done| done.rows_affected())
-            .doing("put callbacks off")
     }
 
     /// Takes deliveries from workers that have been silent for `silence`, or are not known at all, and from the worker
@@ -134,41 +139,47 @@ impl Store {
         &self,
         silence: Duration,
         own: WorkerId,
-        is_at_work_on: impl Fn(DeliveryId) -> bool + Send + Sync,
+        is_at_work_on: impl Fn(DeliveryId) -> bool + Send + Sync + 'static,
     ) -> Result<usize, StoreError> {
         let now = clock::now();
-        let mut transaction = self.writers.begin_with(self.dialect.begin()).await.doing("begin")?;
-        let rows = sqlx::query(LOST.on(self.dialect))
-            .bind((now - silence).millis())
-            .bind(ROUND)
-            .bind(own.to_string())
-            .fetch_all(&mut *transaction)
+        let dialect = self.dialect;
+        self.writer
+            .run(move |on| {
+                async move {
+                    let rows = sqlx::query(LOST.on(dialect))
+                        .bind((now - silence).millis())
+                        .bind(ROUND)
+                        .bind(own.to_string())
+                        .fetch_all(&mut *on)
+                        .await
+                        .doing("find lost callbacks")?;
+                    let mut lost = Vec::new();
+                    for row in &rows {
+                        let columns = Columns { table: "deliveries", row };
+                        let id: DeliveryId = columns.parsed("id")?;
+                        // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
+                        if columns.parsed::<WorkerId>("worker")? != own || !is_at_work_on(id) {
+                            lost.push(json!({ "id": id }));
+                        }
+                    }
+                    if lost.is_empty() {
+                        return Ok(0);
+                    }
+                    let ids = to_json(&lost);
+                    for statement in [&LOST_ATTEMPTS, &FREE] {
+                        sqlx::query(statement.on(dialect))
+                            .bind(&ids)
+                            .bind(now.millis())
+                            .bind(CallbackOutcome::Unknown.as_str())
+                            .bind("the worker died; whether the receiver got it is not known")
+                            .execute(&mut *on)
+                            .await
+                            .doing("free lost callbacks")?;
+                    }
+                    Ok(lost.len())
+                }
+                .boxed()
+            })
             .await
-            .doing("find lost callbacks")?;
-        let mut lost = Vec::new();
-        for row in &rows {
-            let columns = Columns { table: "deliveries", row };
-            let id: DeliveryId = columns.parsed("id")?;
-            // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
-            if columns.parsed::<WorkerId>("worker")? != own || !is_at_work_on(id) {
-                lost.push(json!({ "id": id }));
-            }
-        }
-        if lost.is_empty() {
-            return Ok(0);
-        }
-        let ids = to_json(&lost);
-        for statement in [&LOST_ATTEMPTS, &FREE] {
-            sqlx::query(statement.on(self.dialect))
-                .bind(&ids)
-                .bind(now.millis())
-                .bind(CallbackOutcome::Unknown.as_str())
-                .bind("the worker died; whether the receiver got it is not known")
-                .execute(&mut *transaction)
-                .await
-                .doing("free lost callbacks")?;
-        }
-        transaction.commit().await.doing("commit")?;
-        Ok(lost.len())
     }
 }

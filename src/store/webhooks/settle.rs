@@ -13,7 +13,7 @@ use crate::{
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
-        group_commit::Change,
+        group_commit::{Group, Grouped, Members},
         mails::to_json,
         row::Columns,
     },
@@ -73,7 +73,7 @@ impl Store {
         &self,
         settlement: CallbackSettlement,
     ) -> Result<CallbackSettled, StoreError> {
-        self.group.commit(|reply| Change::SettleCallback(settlement, reply)).await
+        self.group.commit(settlement).await
     }
 }
 
@@ -152,41 +152,50 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Settles for a group of workers.
-pub(in crate::store) async fn settle(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    settlements: &[CallbackSettlement],
-) -> Result<Vec<CallbackSettled>, StoreError> {
-    if settlements.is_empty() {
-        return Ok(Vec::new());
+impl Grouped for CallbackSettlement {
+    type Answer = CallbackSettled;
+
+    fn members(group: &mut Group) -> &mut Members<Self> {
+        &mut group.callback_settles
     }
-    let now = clock::now();
-    let mut rows: Vec<_> = settlements.iter().map(|settlement| Row::of(settlement, now)).collect();
-    let moved = sqlx::query(SETTLE.on(dialect))
-        .bind(to_json(&rows))
-        .fetch_all(&mut *on)
-        .await
-        .doing("settle callbacks")?;
-    let moved: HashSet<String> =
-        moved.iter().map(|row| Columns { table: "deliveries", row }.text("id")).collect::<Result<_, _>>()?;
-    rows.retain(|row| moved.contains(&row.id));
-    if !rows.is_empty() {
-        sqlx::query(INSERT_ATTEMPTS.on(dialect))
+
+    async fn write(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+    ) -> Result<Vec<CallbackSettled>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = clock::now();
+        let mut rows: Vec<_> = requests.iter().map(|settlement| Row::of(settlement, now)).collect();
+        let moved = sqlx::query(SETTLE.on(dialect))
             .bind(to_json(&rows))
-            .execute(&mut *on)
+            .fetch_all(&mut *on)
             .await
-            .doing("record attempts of callbacks")?;
+            .doing("settle callbacks")?;
+        let moved: HashSet<String> = moved
+            .iter()
+            .map(|row| Columns { table: "deliveries", row }.text("id"))
+            .collect::<Result<_, _>>()?;
+        rows.retain(|row| moved.contains(&row.id));
+        if !rows.is_empty() {
+            sqlx::query(INSERT_ATTEMPTS.on(dialect))
+                .bind(to_json(&rows))
+                .execute(&mut *on)
+                .await
+                .doing("record attempts of callbacks")?;
+        }
+        let is_ours = |settlement: &&CallbackSettlement| moved.contains(&settlement.delivery.to_string());
+        watch_endpoints(dialect, on, requests.iter().filter(is_ours), now).await?;
+        Ok(requests
+            .iter()
+            .map(|settlement| match is_ours(&settlement) {
+                true => CallbackSettled::Now(settlement.verdict.state()),
+                false => CallbackSettled::TooLate,
+            })
+            .collect())
     }
-    let is_ours = |settlement: &&CallbackSettlement| moved.contains(&settlement.delivery.to_string());
-    watch_endpoints(dialect, on, settlements.iter().filter(is_ours), now).await?;
-    Ok(settlements
-        .iter()
-        .map(|settlement| match is_ours(&settlement) {
-            true => CallbackSettled::Now(settlement.verdict.state()),
-            false => CallbackSettled::TooLate,
-        })
-        .collect())
 }
 
 /// Notes which endpoints work, which fail, and disables those that must be.

@@ -188,7 +188,8 @@ async fn what_its_living_worker_forgot_is_due_again() {
     store.beat(worker, "here", 1).await.unwrap();
     claim(&store, id, worker).await;
     let silence = Duration::from_secs(15);
-    let take_lost = async |by, at_work| store.take_lost_deliveries(silence, by, |_| at_work).await.unwrap();
+    let take_lost =
+        async |by, at_work| store.take_lost_deliveries(silence, by, move |_| at_work).await.unwrap();
     assert_eq!(take_lost(WorkerId::new(), false).await, 0, "only the worker itself knows what it works on");
     assert_eq!(take_lost(worker, true).await, 0, "it is at work on it");
     assert_eq!(take_lost(worker, false).await, 1);
@@ -295,7 +296,7 @@ async fn clock_passes(store: &Store, by: Duration) {
         "UPDATE deliveries SET settled_at = settled_at - $1, created_at = created_at - $1",
         "UPDATE events SET created_at = created_at - $1",
     ] {
-        sqlx::query(statement).bind(millis).execute(&store.writers).await.unwrap();
+        store.writer.execute(sqlx::query(statement).bind(millis), "turn a clock").await.unwrap();
     }
 }
 
