@@ -25,6 +25,7 @@ mod crash;
 mod demo;
 mod envelopes;
 mod first_mail;
+mod hung_store;
 mod idempotency;
 mod import;
 mod letters;

@@ -1,6 +1,6 @@
 //! The rows, asked directly: record, claim, settle, and what a group commit, a guard and a dead worker do to them.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, task::Poll, time::Duration};
 
 use futures_util::future::join_all;
 use postroom::{
@@ -11,8 +11,8 @@ use postroom::{
     },
     shop::{ResourceKind, TemplateClass, TemplateSource},
     store::{
-        Claim, Guard, NewMerchant, NewTemplateVersion, Recorded, Recording, Replacement, ResourceRow,
-        Ringing, Settled, Settlement, Store,
+        Answer, Claim, Guard, KeyHolder, NewMerchant, NewTemplateVersion, Recorded, Recording, Replacement,
+        Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
     },
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -50,6 +50,16 @@ async fn open(backends: &Backends) -> Store {
 
 fn merchant() -> MerchantId {
     "tea".parse().unwrap()
+}
+
+/// A request of its own under a key.
+fn holder(key: &str) -> KeyHolder {
+    KeyHolder {
+        merchant: merchant(),
+        path: "/mail".to_owned(),
+        key: key.to_owned(),
+        request: uuid::Uuid::now_v7(),
+    }
 }
 
 fn mailbox(address: &str) -> Mailbox {
@@ -142,7 +152,113 @@ fn replacing(id: &str, was: &str, becomes: &str) -> Recording {
     }
 }
 
+/// Polls a future at most `polls` times and drops it then; tells what it came to before that.
+async fn leave_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left <= 1 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
 on_both! {
+    async fn a_caller_that_leaves_at_any_await_takes_nothing_of_others_with_it(backends: Backends) {
+        let store = open(&backends).await;
+        let (mut recorded, mut stored) = (Vec::new(), Vec::new());
+        for polls in 1..40 {
+            let mail = new_mail();
+            let (left, stays) = (mail.id, new_mail());
+            let stayed = stays.id;
+            let id = format!("left-{polls}");
+            let tea = merchant();
+            let alone = |mail| Recording { mails: vec![mail], ..Recording::default() };
+            let (_, _, _, answered, put) = tokio::join!(
+                leave_after(polls, store.record(alone(mail))),
+                leave_after(polls, store.put_resource(&tea, subscription(&id, "{}"))),
+                leave_after(polls, store.reserve_key(holder(&id), "f".to_owned())),
+                store.record(alone(stays)),
+                store.put_resource(&tea, subscription(&format!("stays-{polls}"), "{}")),
+            );
+            assert_eq!(answered.unwrap(), Recorded::Committed);
+            assert!(put.unwrap());
+            recorded.push((left, stayed));
+            stored.push(format!("stays-{polls}"));
+        }
+        // Another connection sees what was answered.
+        let other = Store::open(&backends.database()).await.unwrap();
+        for (_, stayed) in &recorded {
+            assert!(other.mail(None, *stayed).await.unwrap().is_some());
+        }
+        for id in &stored {
+            assert!(other.resource(&merchant(), ResourceKind::Subscriptions, id).await.unwrap().is_some());
+        }
+        if backends.database().url.starts_with("postgres") {
+            let open = "SELECT 'open', COUNT(*) FROM pg_stat_activity
+                WHERE state LIKE 'idle in transaction%' AND datname = current_database()";
+            assert_eq!(backends.tally(open).await["open"], 0);
+        }
+        store.close().await;
+    }
+
+    async fn a_caller_that_left_before_the_commit_recorded_nothing(backends: Backends) {
+        let store = open(&backends).await;
+        for _ in 0..20 {
+            let mail = new_mail();
+            let id = mail.id;
+            // One poll: the change is on its way to its group, and nobody has looked at it.
+            assert!(leave_after(1, store.record(Recording { mails: vec![mail], ..Recording::default() })).await.is_none());
+            let witness = Recording { mails: vec![new_mail()], ..Recording::default() };
+            assert_eq!(store.record(witness).await.unwrap(), Recorded::Committed);
+            assert!(store.mail(None, id).await.unwrap().is_none());
+        }
+    }
+
+    async fn whoever_lost_its_key_to_another_request_records_nothing(backends: Backends) {
+        let store = open(&backends).await;
+        let (first, second) = (holder("k"), holder("k"));
+        let granted = store.reserve_key(first.clone(), "f".to_owned()).await.unwrap();
+        assert!(matches!(granted, Reservation::Granted));
+        backends.execute("UPDATE idempotency SET locked_until = 0").await;
+        let granted = store.reserve_key(second.clone(), "f".to_owned()).await.unwrap();
+        assert!(matches!(granted, Reservation::Granted));
+
+        let recording = |holder: &KeyHolder| Recording {
+            mails: vec![new_mail()],
+            answer: Some((holder.clone(), Answer { status: 200, body: "{}".to_owned() })),
+            ..Recording::default()
+        };
+        assert_eq!(store.record(recording(&first)).await.unwrap(), Recorded::KeyLost);
+        assert_eq!(store.record(recording(&second)).await.unwrap(), Recorded::Committed);
+        assert_eq!(backends.tally("SELECT 'mails', COUNT(*) FROM mails").await["mails"], 1);
+    }
+
+    async fn an_answer_is_not_kept_for_what_a_guard_refused(backends: Backends) {
+        let store = open(&backends).await;
+        store.put_resource(&merchant(), subscription("sub", "{}")).await.unwrap();
+        let held = holder("k");
+        store.reserve_key(held.clone(), "f".to_owned()).await.unwrap();
+        let guard = Guard::Replace(Box::new(Replacement {
+            merchant: merchant(),
+            kind: ResourceKind::Subscriptions,
+            id: "sub".to_owned(),
+            was: "{\"something\": \"else\"}".to_owned(),
+            becomes: "{}".to_owned(),
+        }));
+        let recording = |guard| Recording {
+            guard,
+            answer: Some((held.clone(), Answer { status: 200, body: "{}".to_owned() })),
+            ..Recording::default()
+        };
+        assert_eq!(store.record(recording(Some(guard))).await.unwrap(), Recorded::Outdated);
+        assert_eq!(store.record(recording(None)).await.unwrap(), Recorded::Committed, "the key is still held");
+    }
+
     async fn a_mail_is_recorded_claimed_and_settled(backends: Backends) {
         let store = open(&backends).await;
         let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);

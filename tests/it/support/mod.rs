@@ -9,6 +9,7 @@
 //! | `batch.rs` | batches of that merchant |
 //! | `hook.rs` | a receiver of webhooks |
 //! | `command_line.rs` | one `postroom` command, run to its end |
+//! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python and Postfix's smtp-sink, as `tests/install` left them |
 
@@ -20,6 +21,7 @@ mod daemon;
 mod hook;
 mod place;
 mod postgres;
+mod proxy;
 mod redis;
 mod scene;
 mod shop;
@@ -35,6 +37,7 @@ pub use daemon::Daemon;
 pub use hook::Hook;
 pub use place::{mortal, own_address};
 pub use postgres::Cluster;
+pub use proxy::CommitProxy;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, send, template, welcome};
 pub use tools::{Aiosmtpd, SmtpSink, python, tools};

@@ -28,14 +28,21 @@ cd "$home"
 control() { as_nobody "$binaries/pg_ctl" -D "$home/data" -l "$home/log" "$@" >>"$home/control.log" 2>&1; }
 start() { control -w start -o "-c listen_addresses=$address -c unix_socket_directories= -c fsync=off -c full_page_writes=off -c max_connections=500" \
     && echo started || cat "$home/log"; }
+signal() {
+    local postmaster=$(head -n 1 "$home/data/postmaster.pid")
+    kill "-$1" "$postmaster" $(pgrep -P "$postmaster")
+}
 as_nobody "$binaries/initdb" -D "$home/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$home/control.log" 2>&1
 start
 while read -r order; do
     case $order in
         start) start ;;
         stop) control -m immediate stop; echo stopped ;;
+        freeze) signal STOP; echo frozen ;;
+        thaw) signal CONT; echo thawed ;;
     esac
 done
+signal CONT 2>>"$home/control.log"
 control -m immediate stop
 rm -rf "$home"
 "#;
@@ -78,6 +85,18 @@ impl Cluster {
     pub fn start_server(&mut self) {
         writeln!(self.orders, "start").unwrap();
         self.hear("started");
+    }
+
+    /// Lets the server hang: its connections stay open and nothing is answered.
+    pub fn freeze(&mut self) {
+        writeln!(self.orders, "freeze").unwrap();
+        self.hear("frozen");
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&mut self) {
+        writeln!(self.orders, "thaw").unwrap();
+        self.hear("thawed");
     }
 
     fn hear(&mut self, expected: &str) {

@@ -1,0 +1,219 @@
+//! A database that hangs, is locked or has no room, and callers that leave: what was promised stands, and what was refused
+//! is never sent.
+
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection, Executor};
+
+use super::support::{Answer, Backends, Cluster, CommitProxy, Scene, Shop, eventually, welcome};
+
+/// Requests of all four families, each for a mail to an address that begins with `word`.
+async fn one_of_each_family(shop: &Shop, word: &str) -> Vec<(String, Value)> {
+    let address = |family: &str| format!("{word}-{family}@example.net");
+    let cart_link = json!({"state": "waiting_for_payment", "cart_link": "https://tea.example/cart",
+        "shopper": {"email": address("link")}});
+    let cart = json!({"recovery_link": "https://tea.example/recover", "currency": "EUR", "total": "9.90",
+        "customer": {"email": address("cart")}});
+    let order = json!({"currency": "EUR", "totalAmount": "59.90", "paymentStatus": "PENDING",
+        "endUser": {"email": address("order")}});
+    for (path, document) in [
+        (format!("/api/v1/subscriptions/{word}"), cart_link),
+        (format!("/api/v1/abandoned-carts/{word}"), cart),
+        (format!("/api/v1/orders/{word}"), order),
+    ] {
+        shop.put(&path, &document).await.expect(201);
+    }
+    shop.enrol(&address("mail")).await;
+    let reminder = json!({"type": "email", "alert_details": {"subject": "Your tea", "message": "It waits."}});
+    vec![
+        (format!("/api/public/v1/subscriptions/{word}/send_email"), json!({})),
+        (format!("/abandoned-carts/{word}/reminder"), reminder),
+        (format!("/ordersv2/{word}/email/send"), json!({"template": "OFFLINE_PAYMENT_PENDING"})),
+        ("/mail".to_owned(), welcome(&address("mail"))),
+    ]
+}
+
+async fn ask_all(shop: &Shop, requests: &[(String, Value)], key: &str) -> Vec<Answer> {
+    join_all(requests.iter().map(|(path, body)| shop.post_once(path, key, body))).await
+}
+
+/// Holds back every write of others until it is dropped.
+async fn lock_out(backends: &Backends) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    let url = backends.database().url;
+    let lock = match url.starts_with("sqlite:") {
+        true => "BEGIN IMMEDIATE",
+        false => "BEGIN; LOCK TABLE mails IN ACCESS EXCLUSIVE MODE",
+    };
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    connection.execute(lock).await.unwrap();
+    connection
+}
+
+async fn webhooks(shop: &Shop) -> usize {
+    shop.get("/webhooks").await.expect(200).json()["data"].as_array().unwrap().len()
+}
+
+fn code(answer: &Answer) -> String {
+    let body = answer.json();
+    let code = [&body["code"], &body["error"]["code"], &body["errors"][0]["code"]];
+    code.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned()
+}
+
+on_both! {
+    async fn what_was_refused_while_the_database_was_locked_is_never_sent(backends: Backends) {
+        let scene = Scene::open(backends.with("http.timeout", "1s")).await;
+        let requests = one_of_each_family(&scene.shop, "ok").await;
+        let lock = lock_out(&scene.backends).await;
+        for answer in ask_all(&scene.shop, &requests, "first").await {
+            answer.clone().expect(503);
+            assert!(answer.header("retry-after").is_some() && code(&answer) != "outcome_unknown", "{answer:?}");
+        }
+        lock.close().await.unwrap();
+
+        // The keys are free at once, and each mail comes once.
+        eventually("all keys are free", async || {
+            let answers = ask_all(&scene.shop, &requests, "first").await;
+            assert!(answers.iter().all(|answer| [200, 202, 409, 503].contains(&answer.status)), "{answers:?}");
+            answers.iter().all(|answer| answer.status < 300)
+        })
+        .await;
+        eventually("the mails are there", async || scene.sink.count() >= 4).await;
+        let last = scene.shop.send_to("ok-last@example.net").await;
+        scene.shop.wait_until(&last, "sent").await;
+        assert_eq!(scene.sink.count(), 5);
+    }
+
+    async fn clients_that_hang_up_take_no_answered_write_with_them(backends: Backends) {
+        let mut scene = Scene::open(backends).await;
+        let body = json!({"url": "https://hooks.example/x", "events": ["*"]});
+        let mut answered = 0;
+        for round in 0..20 {
+            let impatient = (0..16).map(|number| {
+                let brand = json!({"name": "Tea", "sender": {"email": "tea@shop.example"}});
+                let put = scene.shop.request(reqwest::Method::PUT, &format!("/api/v1/brands/b{round}-{number}"));
+                put.json(&brand).timeout(Duration::from_millis(1 + number % 5)).send()
+            });
+            let (_, answer) = tokio::join!(join_all(impatient), scene.shop.post("/webhooks", &body));
+            answered += usize::from(answer.expect(201).status == 201);
+        }
+        scene.daemon.kill_9();
+        scene.daemon.start_again().await;
+        assert_eq!(webhooks(&scene.shop).await, answered);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_after_postgres_hung_stays() {
+    let mut cluster = Cluster::start();
+    let backends = Backends::on(cluster.new_database().await).await.with("http.timeout", "1s");
+    let mut scene = Scene::open(backends).await;
+    cluster.freeze();
+    let brand = json!({"name": "Tea", "sender": {"email": "tea@shop.example"}});
+    let puts: Vec<_> = (0..16).map(|number| format!("/api/v1/brands/b{number}")).collect();
+    for answer in join_all(puts.iter().map(|path| scene.shop.put(path, &brand))).await {
+        answer.expect(503);
+    }
+    cluster.thaw();
+    let body = json!({"url": "https://hooks.example/x", "events": ["*"]});
+    eventually("it answers again", async || scene.shop.post("/webhooks", &body).await.status == 201).await;
+    for _ in 0..9 {
+        scene.shop.post("/webhooks", &body).await.expect(201);
+    }
+    let open = "SELECT 'open', COUNT(*) FROM pg_stat_activity
+        WHERE state LIKE 'idle in transaction%' AND datname = current_database() AND state_change < now() - interval '1 s'";
+    assert_eq!(scene.backends.tally(open).await["open"], 0);
+    scene.daemon.kill_9();
+    scene.daemon.start_again().await;
+    assert_eq!(webhooks(&scene.shop).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
+    let cluster = Cluster::start();
+    let database = cluster.new_database().await;
+    let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
+    let proxy = CommitProxy::start(server.parse::<SocketAddr>().unwrap()).await;
+    let through_proxy = format!("postgres://postgres@{}/{name}", proxy.address);
+    let backends = Backends::on(through_proxy).await.with("http.timeout", "1s").with("worker.silence", "5m");
+    let scene = Scene::open(backends).await;
+    let requests = one_of_each_family(&scene.shop, "ok").await;
+
+    proxy.keep_answers(true);
+    for answer in ask_all(&scene.shop, &requests, "key").await {
+        // Reserving the key is a commit too, and says nothing about the mail.
+        answer.expect(503);
+    }
+    proxy.keep_answers(false);
+    eventually("each key has an answer", async || {
+        let answers = ask_all(&scene.shop, &requests, "key").await;
+        answers.iter().all(|answer| answer.status < 300)
+    })
+    .await;
+    eventually("the mails are there", async || scene.sink.count() >= 4).await;
+    let last = scene.shop.send_to("ok-last@example.net").await;
+    scene.shop.wait_until(&last, "sent").await;
+    assert_eq!(scene.sink.count(), 5, "each came once");
+
+    // Without a key, the commit of the mail is the first one.
+    scene.shop.enrol("ok-unknown@example.net").await;
+    proxy.keep_answers(true);
+    let answer = scene.shop.post("/mail", &welcome("ok-unknown@example.net")).await.expect(503);
+    assert!(answer.json()["message"].as_str().unwrap().contains("not known yet"), "{answer:?}");
+    proxy.keep_answers(false);
+    eventually("it was committed after all", async || scene.caught("ok-unknown@example.net") == 1).await;
+}
+
+/// A file system of a few megabytes in memory.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &std::path::Path) -> Self {
+        std::fs::create_dir(folder).unwrap();
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"]).arg(folder).status();
+        assert!(done.unwrap().success(), "a small file system needs root");
+        Self(folder.to_owned())
+    }
+
+    fn fill(&self) {
+        // As much as there is room for.
+        let _ = std::fs::write(self.0.join("filler"), vec![1; 16 * 1024 * 1024]);
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_over_when_there_is_room_again() {
+    let backends = Backends::sqlite_memory();
+    let disk = SmallDisk::mount(&backends.folder().join("small"));
+    let database = format!("sqlite:{}", backends.folder().join("small/postroom.db").display());
+    let scene = Scene::open(backends.with("database.url", database)).await;
+    let slow = scene.shop.send_to("slow-1500@example.net").await;
+    scene.shop.wait_until(&slow, "sending").await;
+
+    disk.fill();
+    let brand = json!({"name": "Tea ".repeat(50), "sender": {"email": "tea@shop.example"}});
+    eventually("writes fail", async || scene.shop.put("/api/v1/brands/b", &brand).await.status == 503).await;
+    scene.shop.get("/readyz").await.expect(503);
+    assert!(scene.sink.wait_for(1, Duration::from_secs(10)).await, "the attempt goes on");
+
+    disk.make_room();
+    eventually("it is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    scene.shop.put("/api/v1/brands/b", &brand).await.expect(201);
+    let story = scene.shop.wait_until(&slow, "sent").await;
+    assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story}");
+    assert_eq!(scene.sink.count(), 1);
+    drop(scene);
+}
