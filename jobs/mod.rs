@@ -12,7 +12,11 @@ mod tell_of_disabled_endpoints;
 #[cfg(test)]
 mod send_callback_tests;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -24,9 +28,10 @@ pub use send_mail::SendMail;
 pub use tell_of_disabled_endpoints::TellOfDisabledEndpoints;
 
 use crate::{
+    admission::Permit,
     app::App,
     mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
-    queue::Bell,
+    queue::{Bell, Ended},
     store::{Ringing, RingingBatch, RingingDelivery, StoreError},
     telemetry::{METRICS, metrics::JobLabels},
 };
@@ -56,6 +61,8 @@ pub enum Outcome {
     NothingToDo,
     /// Not now; the row rings again by itself.
     Postponed,
+    /// Not now; the bell goes back to the queue.
+    Waits,
 }
 
 impl Outcome {
@@ -64,6 +71,16 @@ impl Outcome {
             Self::Done => "done",
             Self::NothingToDo => "nothing_to_do",
             Self::Postponed => "postponed",
+            Self::Waits => "waits",
+        }
+    }
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Waits => Self::NotNow,
+            Outcome::Done | Outcome::NothingToDo | Outcome::Postponed => Self::Done,
         }
     }
 }
@@ -118,25 +135,31 @@ where
     }
 }
 
-/// Does what a bell asks for.
-pub async fn answer(app: Arc<App>, bell: Bell) {
+/// Does what a bell asks for. A mail comes with leave to send it.
+pub async fn answer(app: Arc<App>, bell: Bell, permit: Option<Permit>) -> Ended {
     match bell.id.split_once(':').map(|(job, row)| (job, row.parse::<Uuid>())) {
-        Some((SendMail::NAME, Ok(mail))) => run(&app, SendMail { mail: MailId(mail) }).await,
+        Some((SendMail::NAME, Ok(mail))) => {
+            run(&app, SendMail { mail: MailId(mail), permit: Mutex::new(permit) }).await
+        }
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
         Some((FanOutBatch::NAME, Ok(batch))) => run(&app, FanOutBatch { batch: BatchId(batch) }).await,
-        _ => drop_bell(&app, &bell).await,
+        _ => {
+            drop_bell(&app, &bell).await;
+            Ended::Done
+        }
     }
 }
 
-async fn run<J: Job>(app: &App, job: J) {
-    let outcome = match job.run(app).await {
-        Ok(outcome) => outcome.as_str(),
+async fn run<J: Job>(app: &App, job: J) -> Ended {
+    let (label, ended) = match job.run(app).await {
+        Ok(outcome) => (outcome.as_str(), outcome.into()),
         Err(error) => {
             tracing::error!(job = J::NAME, error = format!("{error:#}"), "a job failed, its row rings again");
-            "failed"
+            ("failed", Ended::Done)
         }
     };
-    METRICS.jobs.get_or_create(&JobLabels { job: J::NAME, outcome }).inc();
+    METRICS.jobs.get_or_create(&JobLabels { job: J::NAME, outcome: label }).inc();
+    ended
 }
 
 /// A bell that names no job of this version: it is dropped with a record, a metric and an event.

@@ -1,31 +1,39 @@
 //! Renders a recorded mail, hands it to a route and records what the route said.
 //!
-//! Comes after the ingress, the fan-out or the waker. Running twice is harmless: whoever cannot claim the mail leaves
-//! it alone.
+//! Comes after the ingress, the fan-out or the waker, when the mail may go: see [`admission`](crate::admission). The
+//! connection is there before the claim, so that a claim is followed at once by an offer; a claim without an offer is
+//! given back. Running twice is harmless: whoever cannot claim the mail leaves it alone.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context;
 use async_trait::async_trait;
 
 use super::{Job, Outcome, until_recorded};
 use crate::{
+    admission::{NotAdmitted, Offer, Permit},
     app::App,
     clock,
     mail::{self, Mail, MailId, Phase, Reply},
     render::{self, Headers},
-    smtp::Envelope,
+    smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement},
     telemetry::{
         METRICS,
         metrics::{MailLabels, RouteLabels},
     },
+    worker::AtWork,
 };
 
 /// Sends one mail, once.
 pub struct SendMail {
     /// Which.
     pub mail: MailId,
+    /// Leave to send it. It was taken before the mail was fetched; without it the mail waits.
+    pub permit: Mutex<Option<Permit>>,
 }
 
 #[async_trait]
@@ -33,20 +41,44 @@ impl Job for SendMail {
     const NAME: &'static str = "send_mail";
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
-        if app.routes.is_empty() || !app.worker.is_heard() {
-            return Ok(Outcome::Postponed);
-        }
-        let Some(_at_work) = app.worker.begin(self.mail.0) else {
+        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(permit) = permit.filter(|_| app.worker.may_begin()) else { return Ok(Outcome::Waits) };
+        let Some(at_work) = app.worker.begin(self.mail.0) else {
             return Ok(Outcome::NothingToDo);
         };
+        let connected = tokio::select! {
+            biased;
+            connected = permit.connect() => connected,
+            // Nobody has claimed the mail, so there is nothing to give back.
+            () = app.worker.stopping.cancelled() => return Ok(Outcome::Waits),
+        };
+        if matches!(connected, Err(NotAdmitted::Later)) {
+            return Ok(Outcome::Waits);
+        }
+        at_work.claims();
         let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
             Claim::Granted(mail) => mail,
-            Claim::NotYours(_) => return Ok(Outcome::NothingToDo),
+            Claim::NotYours(_) => {
+                at_work.is_over();
+                connected.into_iter().for_each(Offer::keep);
+                return Ok(Outcome::NothingToDo);
+            }
         };
+        at_work.has_claimed();
         let started_at = clock::now();
-        let reply = match message_of(app, &mail).await? {
-            Ok(message) => send(app, &mail, &message).await,
-            Err(refused) => refused,
+        let reply = match connected {
+            Ok(offer) => match message_of(app, &mail).await? {
+                Ok(message) => match send(offer, &mail, &message, &at_work).await {
+                    Sent::Answered(reply) => reply,
+                    Sent::Withheld => return Ok(Outcome::Postponed),
+                },
+                Err(refused) => {
+                    offer.keep();
+                    refused
+                }
+            },
+            Err(NotAdmitted::Failed(reply)) => reply,
+            Err(NotAdmitted::Later) => return Ok(Outcome::Postponed),
         };
         let verdict = app.config.retry.judge(
             &reply,
@@ -63,6 +95,7 @@ impl Job for SendMail {
             |error| tracing::warn!(mail = %mail.id, error, "an attempt could not be recorded, trying again"),
         )
         .await?;
+        at_work.is_over();
         note_settled(&mail, settled);
         Ok(Outcome::Done)
     }
@@ -91,15 +124,9 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Result<Vec<u8>, Re
     }))
 }
 
-async fn send(app: &App, mail: &Mail, message: &[u8]) -> Reply {
-    let Some(route) = app.routes.pick() else {
-        return Reply::silent("", Phase::Route, "no route", Duration::ZERO);
-    };
-    if let Some(rate) = app.rate_of(route.name()) {
-        app.limits.wait(route.name(), rate).await;
-    }
+async fn send(offer: Offer, mail: &Mail, message: &[u8], at_work: &AtWork<'_>) -> Sent {
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
-    route.send(&envelope, message).await
+    offer.send(&envelope, message, at_work).await
 }
 
 fn note_attempt(mail: &Mail, reply: &Reply) {

@@ -1,27 +1,19 @@
 //! What every request and every job works with: the organs, opened once and passed around.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
-use uuid::Uuid;
 
 use crate::{
+    admission::Admission,
     callback::Callbacks,
-    clock,
     config::Config,
     limits::{Limits, Rate},
-    mail::{Address, CrashPolicy, Mailbox, MerchantId, Timestamp, WorkerId},
+    mail::{Address, CrashPolicy, Mailbox, MerchantId},
     queue::{self, Bell, Queue},
     render::{self, RenderLimits, Renderer},
     shop::{
@@ -32,6 +24,7 @@ use crate::{
     smtp::{RouteSettings, Routes},
     store::{Merchant, NewTemplateVersion, Store, StoreError},
     telemetry::METRICS,
+    worker::{UnofferedClaims, Worker},
 };
 
 /// How many versions of templates are kept in memory.
@@ -57,62 +50,16 @@ pub struct App {
     pub callbacks: Callbacks,
     /// How much of something may happen in a while.
     pub limits: Limits,
+    /// All that can make mails wait.
+    pub admission: Arc<Admission>,
     /// This process as a worker.
-    pub worker: Worker,
+    pub worker: Arc<Worker>,
+    /// What this worker claimed and did not offer, for the task that gives it back.
+    pub unoffered: Mutex<Option<UnofferedClaims>>,
     bells: mpsc::Sender<Bell>,
     awaited_bells: mpsc::Sender<AwaitedBell>,
     versions: Cache<String, Arc<TemplateVersion>>,
     builtins: Cache<(Letter, Language), Arc<TemplateVersion>>,
-    rates: HashMap<String, Rate>,
-}
-
-/// This process as a worker: its name in claims, and whether its heartbeat is heard.
-pub struct Worker {
-    /// One start of this process.
-    pub id: WorkerId,
-    heard_at: AtomicI64,
-    silence: Duration,
-    at_work_on: Mutex<HashSet<Uuid>>,
-}
-
-/// A worker is at work on a mail or a callback for as long as this lives.
-pub struct AtWork<'a> {
-    worker: &'a Worker,
-    row: Uuid,
-}
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.worker.rows().remove(&self.row);
-    }
-}
-
-impl Worker {
-    /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
-    pub fn begin(&self, row: Uuid) -> Option<AtWork<'_>> {
-        let is_new = self.rows().insert(row);
-        is_new.then(|| AtWork { worker: self, row })
-    }
-
-    /// Whether this worker is about to claim a mail or a callback, sends it, or has not yet settled it.
-    pub fn is_at_work_on(&self, row: Uuid) -> bool {
-        self.rows().contains(&row)
-    }
-
-    fn rows(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.at_work_on.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that a heartbeat which began at `at` was committed.
-    pub fn was_heard(&self, at: Timestamp) {
-        self.heard_at.store(at.millis(), Ordering::Relaxed);
-    }
-
-    /// Whether the others still take this worker for alive, with a margin. If not, its claims may be given away at
-    /// any moment and it must not begin to send.
-    pub fn is_heard(&self) -> bool {
-        clock::now().since(Timestamp(self.heard_at.load(Ordering::Relaxed))) < self.silence.mul_f64(0.7)
-    }
 }
 
 impl App {
@@ -128,24 +75,25 @@ impl App {
         for route in &mut routes {
             route.hello_name = route.hello_name.take().or_else(|| hello_name.clone());
         }
+        let (limits, rates) = (Limits::default(), rates_of(&routes)?);
+        let routes = Routes::new(&routes)?;
+        let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
+        let worker = Arc::new(worker);
+        let admission = Admission::new(routes.clone(), rates, &limits, Arc::clone(&worker));
         Ok(Arc::new(Self {
             store,
             bells: start_ringing(Arc::clone(&queue)),
             awaited_bells: start_dispatching(Arc::clone(&queue)),
             queue,
             renderer: Renderer::new(config.render.clone()),
-            routes: Routes::new(&routes)?,
+            routes,
             callbacks: Callbacks::new(&config.callbacks)?,
-            limits: Limits::default(),
-            worker: Worker {
-                id: WorkerId::new(),
-                heard_at: AtomicI64::new(0),
-                silence: config.worker.silence,
-                at_work_on: Mutex::default(),
-            },
+            limits,
+            admission: Arc::new(admission),
+            worker,
+            unoffered: Mutex::new(Some(unoffered)),
             versions: Cache::new(VERSIONS),
             builtins: Cache::new((Letter::ALL.len() * Language::ALL.len()) as u64),
-            rates: rates_of(&routes)?,
             config,
         }))
     }
@@ -223,11 +171,6 @@ impl App {
     /// A link to this installation, as in `passes/<id>`.
     pub fn link_to(&self, path: &str) -> String {
         format!("{}/{path}", self.config.http.public_url.as_str().trim_end_matches('/'))
-    }
-
-    /// The most mails that a route takes.
-    pub fn rate_of(&self, route: &str) -> Option<Rate> {
-        self.rates.get(route).copied()
     }
 
     /// Wakes a worker, without waiting for the queue. A queue that is away or slow is no failure: the waker rings for
@@ -341,7 +284,7 @@ fn start_dispatching(queue: Arc<dyn Queue>) -> mpsc::Sender<AwaitedBell> {
     sender
 }
 
-fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<HashMap<String, Rate>> {
+fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<Vec<(String, Rate)>> {
     routes
         .iter()
         .filter_map(|route| Some((route, route.rate.as_ref()?)))

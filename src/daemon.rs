@@ -1,22 +1,32 @@
 //! Starts the roles, watches them, and stops them in order: no more requests, then no more jobs, then the waker, then
 //! the rows.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     app::App,
     config::{Config, Role},
+    heartbeat::Heartbeat,
     http, jobs,
-    queue::{self, Work},
+    queue::{self, Leases, Places, Work},
     waker,
 };
 
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(300);
+
+/// Batches that are made into mails at the same time; each reads and writes a chunk at a time.
+const BATCHES: usize = 8;
+/// How long a stop waits for the claims that were offered to nobody to be given back.
+const LAST_CLAIMS: Duration = Duration::from_secs(3);
 
 /// A running daemon.
 pub struct Daemon {
@@ -43,7 +53,7 @@ impl Daemon {
             app: Arc::clone(&app),
             listening_on: None,
             requests: CancellationToken::new(),
-            work: CancellationToken::new(),
+            work: app.worker.stopping.clone(),
             tasks: JoinSet::new(),
         };
         if role != Role::Ingress {
@@ -67,28 +77,56 @@ impl Daemon {
 
     async fn start_worker(&mut self) -> anyhow::Result<()> {
         let app = Arc::clone(&self.app);
+        let leases = Leases::new(Arc::clone(&app.queue), format!("postroom-{}", app.worker.id));
+        let (heard_again, mut again) = tokio::sync::mpsc::unbounded_channel();
+        let heartbeat = Heartbeat {
+            worker: Arc::clone(&app.worker),
+            database: app.config.database.clone(),
+            queue: Arc::clone(&app.queue),
+            queue_settings: app.config.queue.clone(),
+            leases: leases.clone(),
+            silence: app.config.worker.silence,
+            heard_again,
+        };
+        let beats_until = CancellationToken::new();
         // The first heartbeat comes before the first claim.
-        let at = crate::clock::now();
-        app.store.beat(app.worker.id, "", std::process::id()).await?;
-        app.worker.was_heard(at);
-        let (beating, beats_until) = (Arc::clone(&app), CancellationToken::new());
-        let stop_beating = beats_until.clone();
+        let beating = heartbeat.start(beats_until.clone()).await?;
+        let ringing = Arc::clone(&app);
         self.tasks.spawn(async move {
-            waker::beat(beating, beats_until).await;
+            while again.recv().await.is_some() {
+                waker::ring_for_postponed(&ringing).await;
+            }
             Ok("heartbeat")
         });
+        let (unoffered, giving) =
+            (app.unoffered.lock().unwrap_or_else(PoisonError::into_inner).take(), Arc::clone(&app));
+        let gives_back = tokio::spawn(async move {
+            if let Some(unoffered) = unoffered {
+                giving.worker.give_back(&giving.store, unoffered).await;
+            }
+        });
+        let gives_back = AbortOnDropHandle::new(gives_back);
         let stop = self.work.clone();
         self.tasks.spawn(async move {
             let settings = &app.config.worker;
             let work = Work {
                 name: format!("postroom-{}", app.worker.id),
-                concurrency: settings.concurrency,
+                places: Places {
+                    mails: settings.concurrency,
+                    callbacks: app.config.callbacks.concurrency,
+                    batches: BATCHES,
+                },
                 drain: settings.drain,
             };
-            let (jobs_app, queue) = (Arc::clone(&app), Arc::clone(&app.queue));
-            let worked =
-                queue::work(queue, work, stop, move |bell| jobs::answer(Arc::clone(&jobs_app), bell)).await;
-            stop_beating.cancel();
+            let (jobs_app, admission) = (Arc::clone(&app), Arc::clone(&app.admission));
+            let answer = move |bell, permit| jobs::answer(Arc::clone(&jobs_app), bell, permit);
+            let worked = queue::work(leases, work, admission, stop, answer).await;
+            if tokio::time::timeout(LAST_CLAIMS, app.worker.all_given_back()).await.is_err() {
+                tracing::warn!("not all claims could be given back; what was not offered may be held");
+            }
+            drop(gives_back);
+            beats_until.cancel();
+            beating.ended().await;
             if let Err(error) = app.store.sign_off(app.worker.id).await {
                 tracing::warn!(%error, "this worker could not sign off");
             }

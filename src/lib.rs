@@ -12,6 +12,7 @@
 //! | validated | [`shop`], [`mail`] | the rules of the family allow it; a [`mail::NewMail`] exists and cannot hold a bad address |
 //! | recorded | [`store`] | the rows are committed: mail, idempotency answer |
 //! | enqueued | [`queue`] | a worker is woken within a millisecond |
+//! | admitted | [`admission`] | a route, its connection and its rate allow this mail now; else it waits in the queue |
 //! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
 //! | callback | [`jobs`] → [`callback`] | the merchant was told, or we know why not |
@@ -40,11 +41,14 @@ pub mod callback;
 
 pub mod dashboard;
 
+pub mod admission;
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod heartbeat;
 pub mod telemetry;
 pub mod waker;
+pub mod worker;

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    clock,
     mail::{DeliveryId, Lane, MailId},
     queue::Bell,
     store::StoreError,
@@ -160,34 +159,13 @@ async fn sweep(app: &Arc<App>, silence: Duration) -> anyhow::Result<()> {
     }
 }
 
-/// Keeps this worker's heartbeat going until it is told to stop.
-pub async fn beat(app: Arc<App>, stop: CancellationToken) {
-    let host =
-        std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned()).unwrap_or_default();
-    let pause = app.config.worker.silence / 6;
-    loop {
-        let at = clock::now();
-        match app.store.beat(app.worker.id, &host, std::process::id()).await {
-            Ok(()) if app.worker.is_heard() => app.worker.was_heard(at),
-            Ok(()) => {
-                app.worker.was_heard(at);
-                ring_for_postponed(&app).await;
-            }
-            Err(error) => tracing::warn!(%error, "a heartbeat was not heard"),
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-            return;
-        }
-    }
-}
-
 async fn ring_all_again(app: &App) -> Result<(u64, u64), StoreError> {
     app.store.ring_all_batches_again().await?;
     Ok((app.store.ring_all_again().await?, app.store.ring_all_deliveries_again().await?))
 }
 
 /// While this worker was not heard it postponed all that it was woken for; that need not wait for its next bells.
-async fn ring_for_postponed(app: &App) {
+pub(crate) async fn ring_for_postponed(app: &App) {
     match ring_all_again(app).await {
         Ok((mails, callbacks)) => {
             tracing::info!(mails, callbacks, "this worker is heard again, ringing for all that waits")

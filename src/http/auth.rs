@@ -27,6 +27,7 @@ use super::error::Refusal;
 use crate::{
     app::App,
     clock,
+    limits::Scope,
     shop::{Abilities, Ability},
     store::Merchant,
 };
@@ -87,7 +88,8 @@ impl FromRequestParts<Arc<App>> for Caller {
         if caller.merchant.suspended_at.is_some() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }
-        app.limits.take(caller.merchant.id.as_str(), app.config.http.rate).map_err(too_many)?;
+        let scope = Scope::Requests(caller.merchant.id.clone());
+        app.limits.take(&scope, app.config.http.rate).map_err(too_many)?;
         Ok(caller)
     }
 }

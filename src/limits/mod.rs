@@ -1,10 +1,28 @@
-//! How much of something may happen in a while: governor in one process.
+//! How much of something may happen in a while: governor in one process. What is limited is a [`Scope`]; two scopes never
+//! share an allowance, whatever their names are.
 
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+mod limit;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
-use moka::sync::Cache;
+use std::{
+    collections::HashMap,
+    fmt,
+    num::NonZeroU32,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use governor::{
+    Quota,
+    clock::{Clock, DefaultClock},
+};
 use serde::{Deserialize, Deserializer};
+
+pub use limit::Limit;
+
+use crate::mail::MerchantId;
+
+/// How many limits are kept before those that are whole again are looked for.
+const FEW: usize = 1_024;
 
 /// A rate as people write it: `"50/s"`, `"1000/m"`, `"3000/h"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,49 +78,74 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
-/// One limit for each name, such as a merchant or a route.
-pub struct Limits {
-    limiters: Cache<String, Arc<DefaultDirectRateLimiter>>,
+/// What a limit is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The requests of a merchant.
+    Requests(MerchantId),
+    /// The mails over a route, by its name.
+    Route(String),
+}
+
+/// One limit for each scope.
+pub struct Limits<C: Clock = DefaultClock> {
+    clock: C,
+    kept: RwLock<Kept<C>>,
+}
+
+struct Kept<C: Clock> {
+    limits: HashMap<Scope, Arc<Limit<C>>>,
+    sweep_at: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            limiters: Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(3_600)).build(),
-        }
+        Self::with_clock(DefaultClock::default())
     }
 }
 
-impl Limits {
-    /// Takes one from `name`'s allowance.
+impl<C: Clock + Clone> Limits<C> {
+    fn with_clock(clock: C) -> Self {
+        Self { clock, kept: RwLock::new(Kept { limits: HashMap::new(), sweep_at: FEW }) }
+    }
+
+    /// Takes one from the scope's allowance.
     ///
     /// # Errors
     /// How long until there is one again.
-    pub fn take(&self, name: &str, rate: Rate) -> Result<(), Duration> {
-        let limiter = self.limiter(name, rate);
-        limiter
-            .check()
-            .map_err(|not_until| not_until.wait_time_from(governor::clock::DefaultClock::default().now()))
+    pub fn take(&self, scope: &Scope, rate: Rate) -> Result<(), Duration> {
+        self.of(scope, rate).take()
     }
 
-    /// Waits until `name`'s allowance has one and takes it.
-    pub async fn wait(&self, name: &str, rate: Rate) {
-        while let Err(wait) = self.take(name, rate) {
-            tokio::time::sleep(wait).await;
+    /// The scope's limit. It is made with `rate` when it is first asked for, and kept at least until its whole allowance
+    /// is there again: an allowance that is forgotten earlier could be spent twice.
+    pub fn of(&self, scope: &Scope, rate: Rate) -> Arc<Limit<C>> {
+        if let Some(limit) = self.kept.read().unwrap_or_else(PoisonError::into_inner).limits.get(scope) {
+            return Arc::clone(limit);
         }
-    }
-
-    fn limiter(&self, name: &str, rate: Rate) -> Arc<DefaultDirectRateLimiter> {
-        if let Some(limiter) = self.limiters.get(name) {
-            return limiter;
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.limits.len() >= kept.sweep_at {
+            kept.limits.retain(|_, limit| Arc::strong_count(limit) > 1 || !limit.is_whole());
+            kept.sweep_at = FEW.max(2 * kept.limits.len());
         }
-        self.limiters.get_with_by_ref(name, || Arc::new(RateLimiter::direct(rate.quota())))
+        let limit = kept.limits.entry(scope.clone());
+        Arc::clone(limit.or_insert_with(|| Arc::new(Limit::new(rate.quota(), self.clock.clone()))))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
+
+    fn requests(merchant: &str) -> Scope {
+        Scope::Requests(merchant.parse().unwrap())
+    }
+
+    fn rate(text: &str) -> Rate {
+        Rate::parse(text).unwrap()
+    }
 
     #[test]
     fn rates_are_read_as_people_write_them() {
@@ -112,11 +155,41 @@ mod tests {
     }
 
     #[test]
-    fn one_name_does_not_spend_anothers_allowance() {
+    fn one_scope_does_not_spend_anothers_allowance_although_their_names_are_the_same() {
         let limits = Limits::default();
-        let rate = Rate::parse("2/s").unwrap();
-        assert!(limits.take("a", rate).is_ok() && limits.take("a", rate).is_ok());
-        assert!(limits.take("a", rate).is_err());
-        assert!(limits.take("b", rate).is_ok());
+        let (merchant, route) = (requests("main"), Scope::Route("main".to_owned()));
+        for scope in [&merchant, &route, &requests("other")] {
+            assert!(limits.take(scope, rate("2/m")).is_ok(), "{scope:?}");
+            assert!(limits.take(scope, rate("2/m")).is_err(), "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn an_idle_while_shorter_than_its_period_does_not_reset_an_allowance() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(clock.clone());
+        let (scope, ten_a_day) = (requests("tea-co"), rate("10/d"));
+        limits.take(&scope, ten_a_day).unwrap();
+        for hour in [1, 2] {
+            clock.advance(Duration::from_secs(3_600));
+            for other in 0..3 * FEW {
+                let _ = limits.take(&requests(&format!("other-{hour}-{other}")), rate("50/s"));
+            }
+            assert!(limits.take(&scope, ten_a_day).is_err(), "after {hour} h; one comes each 2.4 h");
+        }
+        clock.advance(Duration::from_secs(1_440));
+        assert!(limits.take(&scope, ten_a_day).is_ok());
+    }
+
+    #[test]
+    fn limits_whose_allowance_is_whole_again_are_forgotten() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(clock.clone());
+        for number in 0..10 * FEW {
+            limits.take(&requests(&format!("m{number}")), rate("50/s")).unwrap();
+            clock.advance(Duration::from_millis(1));
+        }
+        let kept = limits.kept.read().unwrap().limits.len();
+        assert!(kept <= 2 * FEW, "{kept}");
     }
 }

@@ -102,6 +102,8 @@ closed_set! {
         LostAndResent = "lost_and_resent",
         /// The worker died and the policy is to ask a person.
         LostAndHeld = "lost_and_held",
+        /// The worker gives it back before it offered it to a relay.
+        GivenBack = "given_back",
         /// The recipient's address is suppressed.
         Suppressed = "suppressed",
         /// The merchant or an operator takes it back.
@@ -124,7 +126,7 @@ impl MailState {
             (S::Sending, E::PutOff) => S::Deferred,
             (S::Sending, E::Refused) | (S::Queued, E::Undispatched) => S::Failed,
             (S::Queued | S::Deferred | S::Sending, E::TimedOut) => S::Expired,
-            (S::Sending, E::LostAndResent) => S::Queued,
+            (S::Sending, E::LostAndResent | E::GivenBack) => S::Queued,
             (S::Sending, E::LostAndHeld) => S::Held,
             (S::Queued | S::Deferred | S::Sending, E::Suppressed) => S::Suppressed,
             (S::Queued | S::Deferred | S::Held, E::Cancelled) => S::Cancelled,

@@ -19,18 +19,18 @@ use tower::layer::util::Identity;
 use super::desk::Ringing;
 
 /// The source of an apalis worker's tasks.
-pub(super) struct Belfry {
-    bells: mpsc::Receiver<Ringing>,
+pub(super) struct Belfry<P> {
+    bells: mpsc::Receiver<Ringing<P>>,
 }
 
-impl Belfry {
-    pub(super) fn new(bells: mpsc::Receiver<Ringing>) -> Self {
+impl<P> Belfry<P> {
+    pub(super) fn new(bells: mpsc::Receiver<Ringing<P>>) -> Self {
         Self { bells }
     }
 }
 
-impl Backend for Belfry {
-    type Task = Task<Ringing>;
+impl<P: Send + 'static> Backend for Belfry<P> {
+    type Task = Task<Ringing<P>>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -41,7 +41,7 @@ impl Backend for Belfry {
         &mut self,
         context: &mut Context<'_>,
         _: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Ringing>, Infallible>>> {
+    ) -> Poll<Option<Result<Task<Ringing<P>>, Infallible>>> {
         self.bells.poll_recv(context).map(|bell| bell.map(|ringing| Ok(task(ringing))))
     }
 
@@ -53,8 +53,8 @@ impl Backend for Belfry {
     }
 }
 
-impl BackendConfig for Belfry {
-    type Args = Ringing;
+impl<P: Send + 'static> BackendConfig for Belfry<P> {
+    type Args = Ringing<P>;
     type Id = TaskId;
     type Kind = Ephemeral;
     type Config = ();
@@ -69,7 +69,7 @@ impl BackendConfig for Belfry {
     }
 }
 
-fn task(ringing: Ringing) -> Task<Ringing> {
+fn task<P>(ringing: Ringing<P>) -> Task<Ringing<P>> {
     let id = TaskId::from_string(ringing.bell.id.as_str());
     TaskBuilder::new(ringing).task_id(id).build()
 }

@@ -1,5 +1,5 @@
--- Leases bells. ARGV: room, lease in milliseconds, token, the lanes in order, their turns (both separated by spaces).
--- Returns (id, lane, merchant)*.
+-- Leases bells. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
+-- mails (each separated by spaces), (group, its room)*. Returns (id, lane, merchant)*.
 local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now()
 
@@ -8,7 +8,9 @@ local function words(text)
   for word in string.gmatch(text, '%S+') do list[#list + 1] = word end
   return list
 end
-local lanes, turns = words(ARGV[4]), words(ARGV[5])
+local lanes, turns, mail_turns = words(ARGV[4]), words(ARGV[5]), words(ARGV[6])
+local room_of = {}
+for i = 7, #ARGV, 2 do room_of[ARGV[i]] = tonumber(ARGV[i + 1]) end
 
 -- What expired rings first, the longest expired before the others.
 local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 500)
@@ -55,14 +57,17 @@ local function next_of_ring(lane)
 end
 
 local function next_of(lane)
-  if not open[lane] then return end
+  if not open[lane] or room_of[groups[lane]] == 0 then return end
   local id, merchant = next_of_front(lane)
   if not id then id, merchant = next_of_ring(lane) end
   return id, lane, merchant
 end
 
-local function next_bell(turn)
-  local id, lane, merchant = next_of(turns[turn + 1])
+local function next_bell(turn, mail_turn)
+  local mails = mail_turns[mail_turn + 1]
+  local first = ({ mails = mails, callbacks = 'callback', batches = 'batch' })[turns[turn + 1]]
+  local id, lane, merchant = next_of(first)
+  if not id then id, lane, merchant = next_of(mails) end
   for _, lower in ipairs(lanes) do
     if id then break end
     id, lane, merchant = next_of(lower)
@@ -71,11 +76,15 @@ local function next_bell(turn)
 end
 
 local turn = tonumber(redis.call('HGET', counts, 'turn') or 0) % #turns
+local mail_turn = tonumber(redis.call('HGET', counts, 'mail turn') or 0) % #mail_turns
 local claimed, standings, expiries, taken = {}, {}, {}, {}
 while #claimed < 3 * room do
-  local id, lane, merchant = next_bell(turn)
+  local id, lane, merchant = next_bell(turn, mail_turn)
   if not id then break end
+  local group = groups[lane]
+  room_of[group] = room_of[group] - 1
   turn = (turn + 1) % #turns
+  if group == 'mails' then mail_turn = (mail_turn + 1) % #mail_turns end
   local n = #standings
   claimed[#claimed + 1], claimed[#claimed + 2], claimed[#claimed + 3] = id, lane, merchant
   standings[n + 1], standings[n + 2] = id, lane .. ' ' .. merchant .. ' ' .. token
@@ -86,7 +95,7 @@ end
 if #claimed > 0 then
   redis.call('HSET', bells, unpack(standings))
   redis.call('ZADD', leases, unpack(expiries))
-  redis.call('HSET', counts, 'turn', turn)
+  redis.call('HSET', counts, 'turn', turn, 'mail turn', mail_turn)
   for lane, number in pairs(taken) do
     count('waiting', lane, -number)
     count('leased', lane, number)
@@ -94,10 +103,9 @@ if #claimed > 0 then
 end
 
 -- What is left is for another worker.
+local left = {}
 for lane, front in pairs(open) do
-  if front > 0 or redis.call('EXISTS', prefix .. 'ring:' .. lane) == 1 then
-    wake_a_worker()
-    break
-  end
+  if front > 0 or redis.call('EXISTS', prefix .. 'ring:' .. lane) == 1 then left[groups[lane]] = true end
 end
+wake_workers(left)
 return claimed

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Bell, Lease, Queue, QueueError, QueueSettings, connect,
+    Bell, Group, Lease, Queue, QueueError, QueueSettings, Room, connect,
     redis_server::{RedisServer, eventually},
 };
 use crate::mail::{
@@ -78,7 +78,7 @@ pub(super) async fn counts(queue: &Arc<dyn Queue>) -> (u64, u64) {
 async fn claim_again(queue: &Arc<dyn Queue>) -> Vec<Lease> {
     let mut claimed = Vec::new();
     eventually(async || {
-        claimed = queue.claim(10).await.unwrap();
+        claimed = queue.claim(Room::for_any(10)).await.unwrap();
         !claimed.is_empty()
     })
     .await;
@@ -113,6 +113,9 @@ on_both_queues! {
     released_bells_ring_first_and_in_their_order
     a_hundred_thousand_bells_may_be_rung_at_once
     any_text_of_200_bytes_is_an_id
+    a_lane_without_room_keeps_its_bells_and_the_others_pass_them_by
+    bulk_mails_get_their_share_also_while_callbacks_take_every_other_turn
+    who_waits_for_one_group_is_not_woken_for_another
     a_waiting_worker_hears_a_bell_at_once
     a_second_worker_hears_of_what_the_first_left
     the_generation_does_not_change_by_itself
@@ -122,7 +125,7 @@ async fn a_bell_waits_once_however_often_it_is_rung(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     assert_eq!(queue.enqueue(&[bell("a"), bell("b"), bell("a")]).await.unwrap(), 2);
     assert_eq!(elsewhere.enqueue(&[bell("b"), bell("c")]).await.unwrap(), 1);
-    let claimed = queue.claim(10).await.unwrap();
+    let claimed = queue.claim(Room::for_any(10)).await.unwrap();
     assert_eq!(ids(&claimed), ["a", "b", "c"]);
     assert_eq!(claimed[0].bell, bell("a"));
     assert_eq!(counts(&queue).await, (0, 3));
@@ -135,17 +138,17 @@ async fn a_bell_waits_once_however_often_it_is_rung(kind: Kind) {
 async fn a_bell_rung_while_it_is_leased_rings_again_after_it_is_finished(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     queue.enqueue(&[bell("a")]).await.unwrap();
-    let first = queue.claim(1).await.unwrap();
+    let first = queue.claim(Room::for_any(1)).await.unwrap();
     for _ in 0..2 {
         assert_eq!(queue.enqueue(&[bell("a")]).await.unwrap(), 0);
     }
-    assert!(queue.claim(1).await.unwrap().is_empty());
+    assert!(queue.claim(Room::for_any(1)).await.unwrap().is_empty());
     assert_eq!(queue.extend(&first).await.unwrap(), 1);
     assert_eq!(queue.finish(&first).await.unwrap(), 1);
-    let second = queue.claim(1).await.unwrap();
+    let second = queue.claim(Room::for_any(1)).await.unwrap();
     assert_eq!(ids(&second), ["a"]);
     queue.finish(&second).await.unwrap();
-    assert!(queue.claim(1).await.unwrap().is_empty());
+    assert!(queue.claim(Room::for_any(1)).await.unwrap().is_empty());
     assert_eq!(counts(&queue).await, (0, 0));
 }
 
@@ -162,12 +165,12 @@ async fn lower_lanes_get_a_small_share_and_the_first_lane_the_rest(kind: Kind) {
             .map(|lane| claimed.iter().filter(|l| l.bell.lane == *lane).count())
             .collect::<Vec<_>>()
     };
-    let at_once = queue.claim(160).await.unwrap();
+    let at_once = queue.claim(Room::for_any(160)).await.unwrap();
     assert_eq!(share(&at_once), [130, 10, 10, 10]);
     assert!(at_once[..5].iter().all(|lease| lease.bell.lane == Transactional));
     let mut one_by_one = Vec::new();
     for _ in 0..16 {
-        one_by_one.extend(queue.claim(1).await.unwrap());
+        one_by_one.extend(queue.claim(Room::for_any(1)).await.unwrap());
     }
     assert_eq!(share(&one_by_one), [13, 1, 1, 1]);
 }
@@ -176,14 +179,17 @@ async fn a_lane_with_nothing_leaves_its_turn_to_the_others(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let lanes = [Bulk, Batch, Callback];
     queue.enqueue(&lanes.map(|lane| Bell { lane, ..bell(lane.as_str()) })).await.unwrap();
-    assert_eq!(ids(&queue.claim(10).await.unwrap()), ["callback", "batch", "bulk"]);
+    assert_eq!(ids(&queue.claim(Room::for_any(10)).await.unwrap()), ["callback", "batch", "bulk"]);
 }
 
 async fn a_merchant_with_many_bells_does_not_hold_back_another(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     queue.enqueue(&bells(10_000)).await.unwrap();
     queue.enqueue(&[Bell { merchant: "small".parse().unwrap(), ..bell("late") }]).await.unwrap();
-    assert_eq!(ids(&queue.claim(4).await.unwrap()).into_iter().filter(|id| *id == "late").count(), 1);
+    assert_eq!(
+        ids(&queue.claim(Room::for_any(4)).await.unwrap()).into_iter().filter(|id| *id == "late").count(),
+        1
+    );
     for merchant in ["b", "c"] {
         let merchant: MerchantId = merchant.parse().unwrap();
         let some = (0..50).map(|n| Bell { merchant: merchant.clone(), ..bell(format!("{merchant}{n}")) });
@@ -191,7 +197,7 @@ async fn a_merchant_with_many_bells_does_not_hold_back_another(kind: Kind) {
     }
     let mut taken = Vec::new();
     for room in [1, 1, 1, 27] {
-        taken.extend(queue.claim(room).await.unwrap());
+        taken.extend(queue.claim(Room::for_any(room)).await.unwrap());
     }
     for merchant in ["acme", "b", "c"] {
         assert_eq!(taken.iter().filter(|lease| lease.bell.merchant.as_str() == merchant).count(), 10);
@@ -201,16 +207,19 @@ async fn a_merchant_with_many_bells_does_not_hold_back_another(kind: Kind) {
 async fn a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
     queue.enqueue(&[bell("leased")]).await.unwrap();
-    queue.claim(1).await.unwrap();
+    queue.claim(Room::for_any(1)).await.unwrap();
     elsewhere.pause(Transactional).await.unwrap();
     assert!(queue.status().await.unwrap().lanes[0].paused);
     queue.enqueue(&[bell("a"), Bell { lane: Bulk, ..bell("b") }]).await.unwrap();
-    assert_eq!(ids(&queue.claim(10).await.unwrap()), ["b"]);
-    eventually(async || queue.claim(10).await.unwrap().is_empty() && counts(&queue).await.0 == 2).await;
+    assert_eq!(ids(&queue.claim(Room::for_any(10)).await.unwrap()), ["b"]);
+    eventually(async || {
+        queue.claim(Room::for_any(10)).await.unwrap().is_empty() && counts(&queue).await.0 == 2
+    })
+    .await;
 
     let waiting = tokio::spawn(async move {
-        while queue.claim(10).await.unwrap().is_empty() {
-            queue.wait(LONG).await.unwrap();
+        while queue.claim(Room::for_any(10)).await.unwrap().is_empty() {
+            queue.wait(Group::Mails, LONG).await.unwrap();
         }
     });
     elsewhere.resume(Transactional).await.unwrap();
@@ -221,21 +230,24 @@ async fn a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed(kind: Kind
 async fn a_lease_that_expires_rings_again_before_others(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(SHORT).await;
     queue.enqueue(&bells(2)).await.unwrap();
-    assert_eq!(queue.claim(2).await.unwrap().len(), 2);
+    assert_eq!(queue.claim(Room::for_any(2)).await.unwrap().len(), 2);
     queue.enqueue(&[bell("later")]).await.unwrap();
-    eventually(async || queue.claim(0).await.is_ok() && counts(&queue).await == (3, 0)).await;
-    assert_eq!(ids(&queue.claim(3).await.unwrap()), ["send_mail:000000", "send_mail:000001", "later"]);
+    eventually(async || queue.claim(Room::for_any(0)).await.is_ok() && counts(&queue).await == (3, 0)).await;
+    assert_eq!(
+        ids(&queue.claim(Room::for_any(3)).await.unwrap()),
+        ["send_mail:000000", "send_mail:000001", "later"]
+    );
 }
 
 async fn a_lease_that_is_extended_does_not_expire(kind: Kind) {
     let lease = Duration::from_secs(1);
     let Opened { queue, elsewhere, server: _server } = kind.open(lease).await;
     queue.enqueue(&[bell("a")]).await.unwrap();
-    let held = queue.claim(1).await.unwrap();
+    let held = queue.claim(Room::for_any(1)).await.unwrap();
     let started = Instant::now();
     while started.elapsed() < lease * 2 {
         assert_eq!(queue.extend(&held).await.unwrap(), 1);
-        assert!(elsewhere.claim(1).await.unwrap().is_empty());
+        assert!(elsewhere.claim(Room::for_any(1)).await.unwrap().is_empty());
         tokio::time::sleep(lease / 10).await;
     }
     assert_eq!(queue.finish(&held).await.unwrap(), 1);
@@ -244,7 +256,7 @@ async fn a_lease_that_is_extended_does_not_expire(kind: Kind) {
 async fn a_lease_that_went_to_another_can_do_nothing(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
     queue.enqueue(&[bell("a")]).await.unwrap();
-    let late = queue.claim(1).await.unwrap();
+    let late = queue.claim(Room::for_any(1)).await.unwrap();
     let current = claim_again(&elsewhere).await;
     assert_eq!(ids(&current), ["a"]);
     assert_eq!(queue.extend(&late).await.unwrap(), 0);
@@ -257,10 +269,10 @@ async fn a_lease_that_went_to_another_can_do_nothing(kind: Kind) {
 async fn released_bells_ring_first_and_in_their_order(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     queue.enqueue(&bells(1502)).await.unwrap();
-    let claimed = queue.claim(1500).await.unwrap();
+    let claimed = queue.claim(Room::for_any(1500)).await.unwrap();
     assert_eq!(queue.release(&claimed).await.unwrap(), 1500);
     assert_eq!(counts(&queue).await, (1502, 0));
-    let again = queue.claim(2000).await.unwrap();
+    let again = queue.claim(Room::for_any(2000)).await.unwrap();
     assert_eq!(ids(&again), bells(1502).iter().map(|bell| bell.id.as_str()).collect::<Vec<_>>());
 }
 
@@ -270,7 +282,7 @@ async fn a_hundred_thousand_bells_may_be_rung_at_once(kind: Kind) {
     assert_eq!(counts(&queue).await, (100_000, 0));
     let mut seen = HashSet::new();
     while seen.len() < 100_000 {
-        let claimed = queue.claim(2_000).await.unwrap();
+        let claimed = queue.claim(Room::for_any(2_000)).await.unwrap();
         assert_eq!(claimed.len(), 2_000);
         queue.finish(&claimed).await.unwrap();
         seen.extend(claimed.into_iter().map(|lease| lease.bell.id));
@@ -291,7 +303,7 @@ async fn any_text_of_200_bytes_is_an_id(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let odd: Vec<Bell> = odd_ids().into_iter().map(bell).collect();
     assert_eq!(queue.enqueue(&odd).await.unwrap(), odd.len());
-    let claimed = queue.claim(100).await.unwrap();
+    let claimed = queue.claim(Room::for_any(100)).await.unwrap();
     assert_eq!(ids(&claimed), odd_ids());
     assert_eq!(queue.finish(&claimed).await.unwrap(), odd.len());
     let too_long = [bell("fine"), bell("é".repeat(101))];
@@ -303,8 +315,8 @@ async fn a_waiting_worker_hears_a_bell_at_once(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     let waiting = tokio::spawn(async move {
         loop {
-            queue.wait(Duration::from_secs(15)).await.unwrap();
-            if let [lease] = &queue.claim(1).await.unwrap()[..] {
+            queue.wait(Group::Mails, LONG).await.unwrap();
+            if let [lease] = &queue.claim(Room::for_any(1)).await.unwrap()[..] {
                 return lease.bell.id.clone();
             }
         }
@@ -318,8 +330,11 @@ async fn a_second_worker_hears_of_what_the_first_left(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     elsewhere.enqueue(&bells(2)).await.unwrap();
     for worker in [&queue, &elsewhere] {
-        tokio::time::timeout(Duration::from_secs(5), worker.wait(LONG)).await.expect("rings").unwrap();
-        assert_eq!(worker.claim(1).await.unwrap().len(), 1);
+        tokio::time::timeout(Duration::from_secs(5), worker.wait(Group::Mails, LONG))
+            .await
+            .expect("rings")
+            .unwrap();
+        assert_eq!(worker.claim(Room::for_any(1)).await.unwrap().len(), 1);
     }
 }
 
@@ -328,4 +343,47 @@ async fn the_generation_does_not_change_by_itself(kind: Kind) {
     let generation = queue.generation().await.unwrap();
     queue.enqueue(&bells(3)).await.unwrap();
     assert_eq!(elsewhere.generation().await.unwrap(), generation);
+}
+
+async fn a_lane_without_room_keeps_its_bells_and_the_others_pass_them_by(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    queue.enqueue(&bells(20)).await.unwrap();
+    let lanes = [Bulk, Batch, Callback];
+    queue.enqueue(&lanes.map(|lane| Bell { lane, ..bell(lane.as_str()) })).await.unwrap();
+    let room = Room::default().with(Group::Callbacks, 5).with(Group::Batches, 5);
+    assert_eq!(ids(&queue.claim(room).await.unwrap()), ["callback", "batch"]);
+    let claimed = queue.claim(room.with(Group::Mails, 2)).await.unwrap();
+    assert_eq!(ids(&claimed), ["send_mail:000000", "send_mail:000001"]);
+    assert_eq!(counts(&queue).await, (19, 4));
+}
+
+async fn bulk_mails_get_their_share_also_while_callbacks_take_every_other_turn(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    for lane in Lane::ALL {
+        let filled: Vec<Bell> =
+            (0..100).map(|n| Bell { lane: *lane, ..bell(format!("{lane}{n}")) }).collect();
+        queue.enqueue(&filled).await.unwrap();
+    }
+    let room = Room::default().with(Group::Mails, 1).with(Group::Callbacks, 1);
+    let mut mails = Vec::new();
+    for _ in 0..56 {
+        let claimed = queue.claim(room).await.unwrap();
+        assert_eq!(claimed.len(), 2);
+        mails.extend(claimed.into_iter().map(|lease| lease.bell.lane).filter(|lane| *lane != Callback));
+    }
+    assert_eq!(mails.iter().filter(|lane| **lane == Bulk).count(), 4);
+}
+
+async fn who_waits_for_one_group_is_not_woken_for_another(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    elsewhere.enqueue(&bells(3)).await.unwrap();
+    let started = Instant::now();
+    queue.wait(Group::Callbacks, SHORT).await.unwrap();
+    assert!(started.elapsed() >= SHORT, "mails do not wake it");
+    elsewhere.enqueue(&[Bell { lane: Callback, ..bell("c") }]).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), queue.wait(Group::Callbacks, LONG)).await.unwrap().unwrap();
+    // Whoever has no room for mails leaves them to another.
+    tokio::time::timeout(Duration::from_secs(5), queue.wait(Group::Mails, LONG)).await.unwrap().unwrap();
+    assert_eq!(ids(&queue.claim(Room::default().with(Group::Callbacks, 1)).await.unwrap()), ["c"]);
+    tokio::time::timeout(Duration::from_secs(5), elsewhere.wait(Group::Mails, LONG)).await.unwrap().unwrap();
 }

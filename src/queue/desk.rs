@@ -22,9 +22,10 @@ use super::{Bell, Lease, Queue, QueueError};
 /// The most bells finished in one call.
 const BATCH: usize = 500;
 
-/// A claimed bell on its way to the handler.
-pub(super) struct Ringing {
+/// A claimed bell on its way to the handler, with the permit that was taken for it, where it needs one.
+pub(super) struct Ringing<P> {
     pub(super) bell: Bell,
+    pub(super) permit: Option<P>,
     pub(super) slot: Slot,
 }
 
@@ -104,10 +105,10 @@ impl Desk {
     }
 
     /// Lets all leases begin anew.
-    pub(super) async fn extend(&self) -> Result<(), QueueError> {
+    pub(super) async fn extend(&self, queue: &dyn Queue) -> Result<(), QueueError> {
         let leases: Vec<Lease> = self.held().values().map(|held| held.lease.clone()).collect();
         if !leases.is_empty() {
-            self.queue.extend(&leases).await?;
+            queue.extend(&leases).await?;
         }
         Ok(())
     }
@@ -181,18 +182,30 @@ pub(super) async fn settle_ends(desk: Arc<Desk>, mut ends: mpsc::UnboundedReceiv
     }
 }
 
-/// Extends the leases three times in their length, for ever.
-pub(super) async fn keep_leases(desk: Arc<Desk>) {
-    let mut backoff = Backoff::default();
-    loop {
-        match desk.extend().await {
-            Ok(()) => {
-                backoff = Backoff::default();
-                sleep(desk.queue.lease() / 3).await;
-            }
-            Err(error) => {
-                desk.queue_failed(&error);
-                backoff.pause().await;
+/// The leases of one worker: [`work`](super::work) takes and ends them, [`Leases::keep`] lets them go on.
+#[derive(Clone)]
+pub struct Leases(pub(super) Arc<Desk>);
+
+impl Leases {
+    /// Those of a worker, by its name in the log. There are none yet.
+    pub fn new(queue: Arc<dyn Queue>, worker: impl Into<String>) -> Self {
+        Self(Arc::new(Desk::new(queue, worker.into())))
+    }
+
+    /// Extends the leases three times in their length, for ever. `queue` is the queue of the leases, reached in a way that
+    /// works while the jobs keep this worker busy.
+    pub async fn keep(&self, queue: &dyn Queue) {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.0.extend(queue).await {
+                Ok(()) => {
+                    backoff = Backoff::default();
+                    sleep(queue.lease() / 3).await;
+                }
+                Err(error) => {
+                    self.0.queue_failed(&error);
+                    backoff.pause().await;
+                }
             }
         }
     }

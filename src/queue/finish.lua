@@ -1,5 +1,5 @@
 -- Forgets bells whose work is done. ARGV: (id, token)*. Returns how many were leased with that token.
-local finished, rung = 0, false
+local finished, rung = 0, {}
 for i = 1, #ARGV, 2 do
   local id = ARGV[i]
   local standing = redis.call('HGET', bells, id)
@@ -13,10 +13,10 @@ for i = 1, #ARGV, 2 do
         redis.call('HDEL', bells, id)
       else
         wait_at_the_end(id, lane, merchant)
-        rung = true
+        rung[groups[lane]] = true
       end
     end
   end
 end
-if rung then wake_a_worker() end
+wake_workers(rung)
 return finished

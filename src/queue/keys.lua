@@ -6,9 +6,9 @@
 --   ring:LANE           LIST  merchants with waiting ids, whose turn is next first; each once
 --   front:LANE          LIST  ids whose turn came already: given back, or the lease expired
 --   leases              ZSET  id -> when its lease expires, in milliseconds of this server's clock
---   counts              HASH  "waiting LANE", "leased LANE" -> how many; "turn" -> whose turn of the lanes is next
+--   counts              HASH  "waiting LANE", "leased LANE" -> how many; "turn", "mail turn" -> whose turn is next
 --   paused              SET   lanes that give nothing
---   signal              LIST  at most a few elements, each wakes one blocked worker
+--   signal:GROUP        LIST  at most a few elements, each wakes one worker that is blocked for lanes of this group
 --   generation          STRING, lost when this server loses its data
 --
 -- A script sees at most 500 ids, so that none holds up the server.
@@ -29,8 +29,15 @@ local function count(what, lane, by)
   redis.call('HINCRBY', counts, what .. ' ' .. lane, by)
 end
 
-local function wake_a_worker()
-  if redis.call('EXISTS', prefix .. 'signal') == 0 then redis.call('RPUSH', prefix .. 'signal', 1) end
+local groups = { transactional = 'mails', bulk = 'mails', callback = 'callbacks', batch = 'batches' }
+
+local function wake_a_worker(group)
+  local signal = prefix .. 'signal:' .. group
+  if redis.call('EXISTS', signal) == 0 then redis.call('RPUSH', signal, 1) end
+end
+
+local function wake_workers(wanted)
+  for group in pairs(wanted) do wake_a_worker(group) end
 end
 
 local function wait_at_the_end(id, lane, merchant)

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-use super::{Bell, LaneStatus, Lease, Queue, QueueError, QueueStatus, TURNS, check_ids};
+use super::{Bell, Group, LaneStatus, Lease, Queue, QueueError, QueueStatus, Room, check_ids, room::Turn};
 use crate::mail::{Lane, MerchantId};
 
 /// The bells that are moved while the lock is held; others may come between.
@@ -26,13 +26,14 @@ pub struct MemoryQueue {
     lease: Duration,
     generation: Uuid,
     shelf: Mutex<Shelf>,
-    rung: Notify,
+    /// One for each group of lanes.
+    rung: [Notify; Group::ALL.len()],
 }
 
 impl MemoryQueue {
     /// Makes an empty queue whose leases last for `lease`.
     pub fn new(lease: Duration) -> Self {
-        Self { lease, generation: Uuid::now_v7(), shelf: Mutex::default(), rung: Notify::new() }
+        Self { lease, generation: Uuid::now_v7(), shelf: Mutex::default(), rung: Default::default() }
     }
 
     /// The shelf, also after a panic: every change to it is complete before anything can panic.
@@ -45,12 +46,20 @@ impl MemoryQueue {
         let mut settled = 0;
         for chunk in leases.chunks(CHUNK) {
             let mut shelf = self.shelf();
+            let before = shelf.waiting();
             settled += chunk.iter().filter(|lease| change(&mut shelf, lease)).count();
-            if shelf.has_claimable() {
-                self.rung.notify_one();
-            }
+            self.tell_of_new(&shelf, before);
         }
         settled
+    }
+
+    /// Tells those who wait for groups in which more waits than before.
+    fn tell_of_new(&self, shelf: &Shelf, before: [u64; Group::ALL.len()]) {
+        for (group, (before, now)) in before.into_iter().zip(shelf.waiting()).enumerate() {
+            if now > before {
+                self.rung[group].notify_one();
+            }
+        }
     }
 }
 
@@ -61,32 +70,29 @@ impl Queue for MemoryQueue {
         let mut new = 0;
         for chunk in bells.chunks(CHUNK) {
             let mut shelf = self.shelf();
+            let before = shelf.waiting();
             new += chunk.iter().filter(|bell| shelf.ring(bell)).count();
-        }
-        if new > 0 {
-            self.rung.notify_one();
+            self.tell_of_new(&shelf, before);
         }
         Ok(new)
     }
 
-    async fn claim(&self, room: usize) -> Result<Vec<Lease>, QueueError> {
+    async fn claim(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
         let now = Instant::now();
         let mut claimed = Vec::new();
         let mut shelf = self.shelf();
         shelf.take_back_expired(now);
-        while claimed.len() < room
-            && let Some(lease) = shelf.claim(now + self.lease)
-        {
+        while let Some(lease) = shelf.claim(room, now + self.lease) {
+            room.take(lease.bell.lane);
             claimed.push(lease);
         }
-        if shelf.has_claimable() {
-            self.rung.notify_one(); // for another worker of this process
-        }
+        // For another worker of this process.
+        self.tell_of_new(&shelf, [0; Group::ALL.len()]);
         Ok(claimed)
     }
 
-    async fn wait(&self, longest: Duration) -> Result<(), QueueError> {
-        let _ = tokio::time::timeout(longest, self.rung.notified()).await;
+    async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError> {
+        let _ = tokio::time::timeout(longest, self.rung[group as usize].notified()).await;
         Ok(())
     }
 
@@ -111,7 +117,7 @@ impl Queue for MemoryQueue {
 
     async fn resume(&self, lane: Lane) -> Result<(), QueueError> {
         self.shelf().lanes[lane as usize].paused = false;
-        self.rung.notify_one();
+        self.rung[Group::of(lane) as usize].notify_one();
         Ok(())
     }
 
@@ -141,7 +147,7 @@ struct Shelf {
     lanes: [Line; Lane::ALL.len()],
     expiries: BTreeMap<(Instant, u64), Arc<str>>,
     last_token: u64,
-    turn: usize,
+    turn: Turn,
 }
 
 enum Standing {
@@ -225,16 +231,22 @@ impl Shelf {
         }
     }
 
-    fn has_claimable(&self) -> bool {
-        self.lanes.iter().any(|line| line.waiting > 0 && !line.paused)
+    /// How many bells wait in each group, in lanes that give some.
+    fn waiting(&self) -> [u64; Group::ALL.len()] {
+        let mut waiting = [0; Group::ALL.len()];
+        for (lane, line) in Lane::ALL.iter().zip(&self.lanes).filter(|(_, line)| !line.paused) {
+            waiting[Group::of(*lane) as usize] += line.waiting;
+        }
+        waiting
     }
 
-    fn claim(&mut self, until: Instant) -> Option<Lease> {
-        let first = TURNS[self.turn];
-        let (lane, (id, merchant)) = std::iter::once(&first)
-            .chain(Lane::ALL)
-            .find_map(|lane| Some((*lane, self.lanes[*lane as usize].pop()?)))?;
-        self.turn = (self.turn + 1) % TURNS.len();
+    fn claim(&mut self, room: Room, until: Instant) -> Option<Lease> {
+        let (lane, (id, merchant)) = self
+            .turn
+            .order()
+            .filter(|lane| room.of(Group::of(*lane)) > 0)
+            .find_map(|lane| Some((lane, self.lanes[lane as usize].pop()?)))?;
+        self.turn.took(lane);
         self.last_token += 1;
         let token = self.last_token;
         self.lanes[lane as usize].leased += 1;

@@ -11,13 +11,17 @@
 //! * A worker has a bell for the length of a lease. A worker that dies, or is silent for that long, loses it to
 //!   another, and can then no longer finish it.
 //! * Lanes are served in the order of [`Lane::ALL`], but of 16 bells each lower lane gets at least one while it has
-//!   any. Within a lane merchants take turns, so a long queue of one does not hold back another.
+//!   any and there is [`Room`] for it. Within a lane merchants take turns, so a long queue of one does not hold back
+//!   another.
+//! * A bell waits in the queue until a worker has room for its [`Group`] of lanes and, for a mail, a permit of
+//!   [`Admit`]. A bell that waits there costs nothing, and bells of other groups pass it by.
 //!
 //! | file | is |
 //! |---|---|
 //! | `memory_queue.rs` | the queue of a single process |
 //! | `redis_queue.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
 //! | `work.rs` | runs a handler for each bell, with apalis as the harness |
+//! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
 //! | `desk.rs`, `pump.rs`, `backend.rs` | what lies between `work` and a queue: the leases that are held, who claims and finishes them, and how apalis gets them |
 //! | `conformance.rs` | what is promised above, as tests that both queues pass; `work_tests.rs` and `outage_tests.rs` are the like for workers and for a Redis that fails |
 
@@ -27,6 +31,7 @@ mod memory_queue;
 mod pump;
 mod redis_connection;
 mod redis_queue;
+mod room;
 mod work;
 
 #[cfg(test)]
@@ -45,23 +50,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::mail::{Lane, MerchantId};
 
+pub use desk::Leases;
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
-pub use work::{Work, panicked_jobs, work};
+pub use room::{Group, Places, Room};
+pub use work::{Admit, Ended, Work, panicked_jobs, work};
 
 /// The most bytes of a bell's id.
 pub const LONGEST_ID: usize = 200;
-
-/// The lanes' turns: each bell that is claimed takes the next one, and when that lane has nothing, the first lane
-/// in the order of [`Lane::ALL`] that has. So the first lane gets what the lower lanes leave, and each of those at
-/// least one of 16.
-const TURNS: [Lane; 16] = {
-    let mut turns = [Lane::Transactional; 16];
-    turns[5] = Lane::Callback;
-    turns[10] = Lane::Batch;
-    turns[15] = Lane::Bulk;
-    turns
-};
 
 /// Something to do, for a worker that looks it up by the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,17 +91,19 @@ pub trait Queue: Send + Sync + 'static {
     /// been added; trying again is harmless).
     async fn enqueue(&self, bells: &[Bell]) -> Result<usize, QueueError>;
 
-    /// Leases up to `room` bells, in the order in which they should be started. Leases that expired ring first.
+    /// Leases as many bells as there is room for, in the order in which they should be started. Leases that expired ring
+    /// first. When bells are left, others who wait are told.
     ///
     /// # Errors
     /// When the queue cannot be asked. Bells whose leases were granted but not heard of ring again when those expire.
-    async fn claim(&self, room: usize) -> Result<Vec<Lease>, QueueError>;
+    async fn claim(&self, room: Room) -> Result<Vec<Lease>, QueueError>;
 
-    /// Returns when there may be something to claim, at the latest after `longest`.
+    /// Returns when there may be something to claim in a group of lanes, at the latest after `longest`. Whoever it returns
+    /// to is to claim, for no one else may be told.
     ///
     /// # Errors
     /// When the queue cannot be asked.
-    async fn wait(&self, longest: Duration) -> Result<(), QueueError>;
+    async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError>;
 
     /// Forgets bells whose work is done and tells how many were still leased to the caller.
     ///
@@ -244,6 +242,21 @@ pub async fn connect(settings: &QueueSettings) -> Result<Arc<dyn Queue>, QueueEr
         "memory:" => Arc::new(MemoryQueue::new(settings.lease)),
         _ => Arc::new(RedisQueue::new(settings)?),
     })
+}
+
+/// Reaches the same queue over a connection of its own, for a runtime of its own: a connection does nothing while the
+/// runtime in which it was opened is busy.
+///
+/// # Errors
+/// When the URL names no queue.
+pub async fn connect_again(
+    queue: &Arc<dyn Queue>,
+    settings: &QueueSettings,
+) -> Result<Arc<dyn Queue>, QueueError> {
+    match settings.url.as_str() {
+        "memory:" => Ok(Arc::clone(queue)),
+        _ => connect(settings).await,
+    }
 }
 
 fn check_ids(bells: &[Bell]) -> Result<(), QueueError> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::{
-    QueueError, QueueSettings,
+    Group, QueueError, QueueSettings, Room,
     conformance::{LONG, bell, bells, counts, in_redis, settings},
     connect,
     redis_server::{RedisServer, eventually},
@@ -164,13 +164,13 @@ async fn finished_bells_leave_nothing_in_redis() {
     let server = RedisServer::start(false).await;
     let queue = in_redis(&server, LONG).await;
     queue.enqueue(&bells(1_000)).await.unwrap();
-    let claimed = queue.claim(1_000).await.unwrap();
+    let claimed = queue.claim(Room::for_any(1_000)).await.unwrap();
     queue.enqueue(&bells(10)).await.unwrap();
     queue.finish(&claimed).await.unwrap();
-    let again = queue.claim(1_000).await.unwrap();
+    let again = queue.claim(Room::for_any(1_000)).await.unwrap();
     assert_eq!(again.len(), 10);
     queue.finish(&again).await.unwrap();
-    queue.wait(JOB).await.unwrap();
+    queue.wait(Group::Mails, JOB).await.unwrap();
     let keys: Vec<String> = redis::from_redis_value(server.ask(&["KEYS", "*"]).await).unwrap();
     assert_eq!(keys, ["{postroom}:counts"]);
 }
@@ -182,9 +182,9 @@ async fn installations_with_different_prefixes_share_a_server() {
     let other = QueueSettings { prefix: "other".to_owned(), ..settings(&server.url(), LONG) };
     let theirs = connect(&other).await.unwrap();
     ours.enqueue(&bells(2)).await.unwrap();
-    assert!(theirs.claim(10).await.unwrap().is_empty());
+    assert!(theirs.claim(Room::for_any(10)).await.unwrap().is_empty());
     assert_eq!(theirs.enqueue(&bells(2)).await.unwrap(), 2);
-    assert_eq!(ours.claim(10).await.unwrap().len(), 2);
+    assert_eq!(ours.claim(Room::for_any(10)).await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,18 @@
-//! Claims as many bells as a worker has free places, and no more, until it is told to stop.
+//! Claims as many bells as a worker has free places and, for mails, permits, and no more, until it is told to stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Lease, QueueError,
+    Admit, Group, Lease, QueueError, Room,
     desk::{Backoff, Desk, End, Ringing, Slot},
 };
 
@@ -14,20 +20,73 @@ use super::{
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Takes bells from the queue and hands them to apalis.
-pub(super) struct Pump {
+pub(super) struct Pump<A: Admit> {
     pub(super) desk: Arc<Desk>,
-    pub(super) places: Arc<Semaphore>,
-    pub(super) jobs: mpsc::Sender<Ringing>,
+    /// Those of each group of lanes.
+    pub(super) places: [Arc<Semaphore>; Group::ALL.len()],
+    pub(super) admission: Arc<A>,
+    pub(super) jobs: mpsc::Sender<Ringing<A::Permit>>,
     pub(super) ends: mpsc::UnboundedSender<End>,
     pub(super) stop: CancellationToken,
 }
 
-impl Pump {
+/// What is free now.
+struct Free<P> {
+    places: [Option<OwnedSemaphorePermit>; Group::ALL.len()],
+    permits: P,
+    /// There are places for more mails, but no permits.
+    lacks_permits: bool,
+}
+
+impl<P: ExactSizeIterator> Free<P> {
+    fn room(&self) -> Room {
+        Group::ALL.iter().fold(Room::default(), |room, group| {
+            let places = number(&self.places[*group as usize]);
+            room.with(*group, if *group == Group::Mails { places.min(self.permits.len()) } else { places })
+        })
+    }
+}
+
+fn number(places: &Option<OwnedSemaphorePermit>) -> usize {
+    places.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+}
+
+/// What the pump waits for before it claims again.
+struct Next {
+    /// The groups of which nothing was left; the others had no more room.
+    is_empty: [bool; Group::ALL.len()],
+    lacks_permits: bool,
+}
+
+/// Waits on the queue, one for each group. They are kept from one claim to the next: to give one up may cost a connection.
+#[derive(Default)]
+struct Ears([Option<BoxFuture<'static, Result<(), QueueError>>>; Group::ALL.len()]);
+
+impl Ears {
+    /// Returns when the queue says that there may be something of one of the groups that are listened for.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
+        for ear in &mut self.0 {
+            if let Some(waiting) = ear
+                && let Poll::Ready(heard) = waiting.poll_unpin(context)
+            {
+                *ear = None;
+                return Poll::Ready(heard);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<A: Admit> Pump<A> {
     /// Claims until stopped. Never fails: an outage of the queue is waited for.
     pub(super) async fn run(self) {
-        let mut backoff = Backoff::default();
-        while let Some(places) = self.free_places().await {
-            match self.claim_into(places).await {
+        let (mut backoff, mut ears) = (Backoff::default(), Ears::default());
+        while !self.stop.is_cancelled() {
+            let claimed = match self.claim().await {
+                Ok(next) => self.wait(&mut ears, &next).await,
+                Err(error) => Err(error),
+            };
+            match claimed {
                 Ok(()) => {
                     self.desk.queue_answered();
                     backoff = Backoff::default();
@@ -40,38 +99,65 @@ impl Pump {
         }
     }
 
-    /// Waits until a place is free and takes all that are; `None` means stop.
-    async fn free_places(&self) -> Option<OwnedSemaphorePermit> {
-        let first = self.places.clone().acquire_owned();
-        let mut free = self.stop.run_until_cancelled(first).await?.ok()?;
-        let others = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
-        if let Ok(others) = self.places.clone().try_acquire_many_owned(others) {
-            free.merge(others);
-        }
-        Some(free)
+    fn free(&self) -> Free<A::Permits> {
+        let places = self.places.each_ref().map(|places| {
+            let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
+            // Nobody else takes any, so there are still as many.
+            Arc::clone(places).try_acquire_many_owned(free).ok()
+        });
+        let wanted = number(&places[Group::Mails as usize]);
+        let permits = self.admission.admit(wanted);
+        let lacks_permits = permits.len() < wanted;
+        Free { places, permits, lacks_permits }
     }
 
-    async fn claim_into(&self, mut places: OwnedSemaphorePermit) -> Result<(), QueueError> {
+    /// Claims what there is room for, also nothing: then the queue tells others of what waits.
+    async fn claim(&self) -> Result<Next, QueueError> {
+        let mut free = self.free();
+        let room = free.room();
         // Not cut short when stopped: what was claimed meanwhile would be lost to its lease. It is given back.
-        let leases = self.desk.queue.claim(places.num_permits()).await?;
-        if leases.is_empty() {
-            drop(places);
-            self.stop.run_until_cancelled(self.desk.queue.wait(IDLE)).await.unwrap_or(Ok(()))?;
-        } else {
-            for lease in leases {
-                self.start(lease, &mut places).await;
-            }
+        let leases = self.desk.queue.claim(room).await?;
+        let mut left = room;
+        for lease in &leases {
+            left.take(lease.bell.lane);
         }
-        Ok(())
+        for lease in leases {
+            self.start(lease, &mut free).await;
+        }
+        let is_empty = Group::ALL.map(|group| left.of(group) > 0);
+        Ok(Next { is_empty, lacks_permits: free.lacks_permits })
     }
 
-    async fn start(&self, lease: Lease, places: &mut OwnedSemaphorePermit) {
+    async fn start(&self, lease: Lease, free: &mut Free<A::Permits>) {
+        let group = Group::of(lease.bell.lane);
         if self.desk.hold(&lease)
-            && let Some(place) = places.split(1)
+            && let Some(place) = free.places[group as usize].as_mut().and_then(|places| places.split(1))
         {
+            let permit = if group == Group::Mails { free.permits.next() } else { None };
             let slot = Slot::new(lease.bell.id.clone(), place, self.ends.clone());
             // When nobody takes it any more, its slot gives it back.
-            let _ = self.jobs.send(Ringing { bell: lease.bell, slot }).await;
+            let _ = self.jobs.send(Ringing { bell: lease.bell, permit, slot }).await;
+        }
+    }
+
+    /// Waits until there may be something to claim and room for it.
+    async fn wait(&self, ears: &mut Ears, next: &Next) -> Result<(), QueueError> {
+        for group in Group::ALL.iter().filter(|group| next.is_empty[**group as usize]) {
+            ears.0[*group as usize].get_or_insert_with(|| {
+                let (queue, group) = (Arc::clone(&self.desk.queue), *group);
+                async move { queue.wait(group, IDLE).await }.boxed()
+            });
+        }
+        let lacks_permits = next.lacks_permits && !next.is_empty[Group::Mails as usize];
+        let lacks_place =
+            |group: Group| !next.is_empty[group as usize] && !(group == Group::Mails && lacks_permits);
+        tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            heard = poll_fn(|context| ears.poll(context)) => heard,
+            () = self.admission.changed(), if lacks_permits => Ok(()),
+            _ = self.places[Group::Mails as usize].acquire(), if lacks_place(Group::Mails) => Ok(()),
+            _ = self.places[Group::Callbacks as usize].acquire(), if lacks_place(Group::Callbacks) => Ok(()),
+            _ = self.places[Group::Batches as usize].acquire(), if lacks_place(Group::Batches) => Ok(()),
         }
     }
 
@@ -81,7 +167,7 @@ impl Pump {
         let answered = async {
             loop {
                 backoff.pause().await;
-                if self.desk.extend().await.is_ok() {
+                if self.desk.extend(&*self.desk.queue).await.is_ok() {
                     break;
                 }
             }

@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Bell, LaneStatus, Lease, Queue, QueueError, QueueSettings, QueueStatus, TURNS, check_ids,
+    Bell, Group, LaneStatus, Lease, Queue, QueueError, QueueSettings, QueueStatus, Room, check_ids,
     redis_connection::Connection,
+    room::{MAIL_TURNS, TURNS},
 };
 use crate::mail::Lane;
 
@@ -77,6 +78,11 @@ impl RedisQueue {
         format!("{}{name}", self.prefix)
     }
 
+    /// The list whose elements wake those who wait for a group.
+    fn signal(&self, group: Group) -> String {
+        self.key(&format!("signal:{}", group.as_str()))
+    }
+
     fn lease_millis(&self) -> u64 {
         u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
     }
@@ -94,10 +100,16 @@ impl RedisQueue {
         self.connection.run(call, PATIENCE, &script).await
     }
 
-    async fn claim_chunk(&self, room: usize) -> Result<Vec<Lease>, QueueError> {
+    async fn claim_chunk(&self, room: Room) -> Result<Vec<Lease>, QueueError> {
         let token: u64 = rand::random();
         let mut script = self.scripts.claim.key(&self.prefix);
-        script.arg(room).arg(self.lease_millis()).arg(token).arg(spelled(Lane::ALL)).arg(spelled(&TURNS));
+        script.arg(room.in_all()).arg(self.lease_millis()).arg(token);
+        script.arg(spelled(Lane::ALL.iter().map(|lane| lane.as_str())));
+        script.arg(spelled(TURNS.iter().map(|group| group.as_str())));
+        script.arg(spelled(MAIL_TURNS.iter().map(|lane| lane.as_str())));
+        for group in Group::ALL {
+            script.arg(group.as_str()).arg(room.of(group));
+        }
         let claimed: Vec<(String, String, String)> = self.connection.run("claim", PATIENCE, &script).await?;
         let lease = |(id, lane, merchant): (String, String, String)| {
             // Both are ours; what is not, was put there by somebody else and is left to its lease.
@@ -127,19 +139,21 @@ impl Queue for RedisQueue {
         Ok(new)
     }
 
-    async fn claim(&self, room: usize) -> Result<Vec<Lease>, QueueError> {
-        let mut claimed = self.claim_chunk(room.min(CHUNK)).await?;
-        while claimed.len() < room && claimed.len() % CHUNK == 0 && !claimed.is_empty() {
+    async fn claim(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
+        let mut claimed = self.claim_chunk(room.at_most(CHUNK)).await?;
+        let mut last = claimed.len();
+        claimed.iter().for_each(|lease| room.take(lease.bell.lane));
+        while last == CHUNK && room.in_all() > 0 {
             // What was claimed before is kept, whatever becomes of the next chunk.
-            match self.claim_chunk((room - claimed.len()).min(CHUNK)).await {
-                Ok(more) if !more.is_empty() => claimed.extend(more),
-                _ => break,
-            }
+            let Ok(more) = self.claim_chunk(room.at_most(CHUNK)).await else { break };
+            last = more.len();
+            more.iter().for_each(|lease| room.take(lease.bell.lane));
+            claimed.extend(more);
         }
         Ok(claimed)
     }
 
-    async fn wait(&self, longest: Duration) -> Result<(), QueueError> {
+    async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError> {
         let call = "wait";
         let idle = self.idle().pop();
         let failed = |source| QueueError::Redis { call, source };
@@ -148,7 +162,7 @@ impl Queue for RedisQueue {
             None => self.connection.open_own().await.map_err(failed)?,
         };
         let mut pop = redis::cmd("BLPOP");
-        pop.arg(self.key("signal")).arg(longest.as_secs_f64().max(0.001)); // 0 would be for ever
+        pop.arg(self.signal(group)).arg(longest.as_secs_f64().max(0.001)); // 0 would be for ever
         let limit = longest + GRACE;
         match timeout(limit, pop.query_async::<redis::Value>(&mut connection)).await {
             Ok(Ok(_)) => self.idle().push(connection),
@@ -194,7 +208,7 @@ impl Queue for RedisQueue {
     async fn resume(&self, lane: Lane) -> Result<(), QueueError> {
         let mut pipeline = redis::pipe();
         pipeline.srem(self.key("paused"), lane.as_str()).ignore();
-        pipeline.rpush(self.key("signal"), 1).ignore();
+        pipeline.rpush(self.signal(Group::of(lane)), 1).ignore();
         self.connection.pipe("resume", &pipeline).await
     }
 
@@ -236,6 +250,6 @@ impl Queue for RedisQueue {
 /// Waiting and leased, and whether the lane is paused.
 type Counted = ((Option<u64>, Option<u64>), bool);
 
-fn spelled(lanes: &[Lane]) -> String {
-    lanes.iter().map(|lane| lane.as_str()).collect::<Vec<_>>().join(" ")
+fn spelled<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -1,5 +1,5 @@
 -- Gives bells back unstarted. ARGV: (id, token)*, the last one first. Returns how many were leased with that token.
-local released = 0
+local released, rung = 0, {}
 for i = 1, #ARGV, 2 do
   local id = ARGV[i]
   local standing = redis.call('HGET', bells, id)
@@ -10,8 +10,9 @@ for i = 1, #ARGV, 2 do
       redis.call('ZREM', leases, id)
       count('leased', lane, -1)
       wait_at_the_front(id, lane, merchant)
+      rung[groups[lane]] = true
     end
   end
 end
-if released > 0 then wake_a_worker() end
+wake_workers(rung)
 return released

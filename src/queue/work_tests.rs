@@ -13,12 +13,13 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bell, Queue, QueueError, Work,
+    Admit, Bell, Ended, Leases, Places, Queue, QueueError, Work,
     conformance::{Kind, LONG, Opened, bell, bells, counts, odd_ids, on_both_queues},
     panicked_jobs,
     redis_server::eventually,
     work,
 };
+use crate::mail::Lane;
 
 /// How often each bell was handled.
 #[derive(Clone, Default)]
@@ -53,28 +54,62 @@ impl Running {
     }
 }
 
-pub(super) fn start<F>(
-    queue: &Arc<dyn Queue>,
-    concurrency: usize,
-    handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
-) -> Running
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let settings = Work { name: "test".to_owned(), concurrency, drain: Duration::from_secs(5) };
-    start_with(queue, settings, handler)
+/// Permits for as many mails as there are places.
+pub(super) struct Unlimited;
+
+impl Admit for Unlimited {
+    type Permit = ();
+    type Permits = std::iter::RepeatN<()>;
+
+    fn admit(&self, most: usize) -> Self::Permits {
+        std::iter::repeat_n((), most)
+    }
+
+    async fn changed(&self) {}
 }
 
-fn start_with<F>(
+fn settings(places: usize, drain: Duration) -> Work {
+    let places = Places { mails: places, callbacks: places, batches: places };
+    Work { name: "test".to_owned(), places, drain }
+}
+
+pub(super) fn start<F>(
     queue: &Arc<dyn Queue>,
-    settings: Work,
+    places: usize,
     handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
 ) -> Running
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output: Into<Ended>> + Send + 'static,
+{
+    start_with(queue, settings(places, Duration::from_secs(5)), Unlimited, handler)
+}
+
+fn start_with<A: Admit, F>(
+    queue: &Arc<dyn Queue>,
+    settings: Work,
+    admission: A,
+    handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
+) -> Running
+where
+    F: Future<Output: Into<Ended>> + Send + 'static,
 {
     let stop = CancellationToken::new();
-    let work = tokio::spawn(work(queue.clone(), settings, stop.clone(), handler));
+    let leases = Leases::new(queue.clone(), "test");
+    let handler = move |bell, permit| {
+        let job = handler(bell);
+        async move {
+            let _permit = permit;
+            job.await
+        }
+    };
+    let (kept, queue) = (leases.clone(), queue.clone());
+    let working = work(leases, settings, Arc::new(admission), stop.clone(), handler);
+    let work = tokio::spawn(async move {
+        tokio::select! {
+            ended = working => ended,
+            () = kept.keep(&*queue) => unreachable!(),
+        }
+    });
     Running { stop, work }
 }
 
@@ -103,6 +138,9 @@ on_both_queues! {
     a_stopped_worker_finishes_what_runs_and_leaves_the_rest
     a_job_that_outlasts_the_drain_is_given_back
     a_bell_rung_during_its_job_is_handled_again
+    mails_without_a_permit_wait_in_the_queue_and_callbacks_pass_them_by
+    a_group_that_hangs_takes_no_place_of_another
+    a_bell_that_cannot_be_handled_now_rings_again_before_others
 }
 
 async fn every_bell_is_handled_once_and_nothing_is_left(kind: Kind) {
@@ -220,10 +258,9 @@ async fn a_job_that_outlasts_the_drain_is_given_back(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let started = Arc::new(Semaphore::new(0));
     let begun = started.clone();
-    let settings = Work { name: "test".to_owned(), concurrency: 2, drain: Duration::from_millis(50) };
-    let running = start_with(&queue, settings, move |_| {
+    let running = start_with(&queue, settings(2, Duration::from_millis(50)), Unlimited, move |_| {
         begun.add_permits(1);
-        std::future::pending()
+        std::future::pending::<()>()
     });
     queue.enqueue(&bells(3)).await.unwrap();
     started.acquire_many(2).await.unwrap().forget();
@@ -246,4 +283,94 @@ async fn a_bell_rung_during_its_job_is_handled_again(kind: Kind) {
     queue.enqueue(&[bell("a")]).await.unwrap();
     eventually(async || times.load(Ordering::SeqCst) == 501 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
+}
+
+/// As many permits as a semaphore has.
+struct Few {
+    left: Arc<Semaphore>,
+    changed: Arc<tokio::sync::Notify>,
+}
+
+struct OneOfFew {
+    permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    changed: Arc<tokio::sync::Notify>,
+}
+
+impl Drop for OneOfFew {
+    fn drop(&mut self) {
+        self.permit.take();
+        self.changed.notify_one();
+    }
+}
+
+impl Admit for Few {
+    type Permit = OneOfFew;
+    type Permits = std::vec::IntoIter<OneOfFew>;
+
+    fn admit(&self, most: usize) -> Self::Permits {
+        let permits = (0..most).map_while(|_| {
+            let permit = self.left.clone().try_acquire_owned().ok()?;
+            Some(OneOfFew { permit: Some(permit), changed: self.changed.clone() })
+        });
+        permits.collect::<Vec<_>>().into_iter()
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+async fn mails_without_a_permit_wait_in_the_queue_and_callbacks_pass_them_by(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let few = Few { left: Arc::new(Semaphore::new(0)), changed: Arc::default() };
+    let (left, changed) = (few.left.clone(), few.changed.clone());
+    let tally = Tally::default();
+    let running =
+        start_with(&queue, settings(4, Duration::from_secs(5)), few, noting(&tally, Duration::ZERO));
+    queue.enqueue(&bells(300)).await.unwrap();
+    let callbacks = (0..50).map(|n| Bell { lane: Lane::Callback, ..bell(format!("callback{n}")) });
+    queue.enqueue(&callbacks.collect::<Vec<_>>()).await.unwrap();
+    eventually(async || tally.handled() == 50 && counts(&queue).await == (300, 0)).await;
+    left.add_permits(2);
+    changed.notify_one();
+    eventually(async || tally.handled() == 350 && counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert!(tally.repeated().is_empty());
+}
+
+async fn a_group_that_hangs_takes_no_place_of_another(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let tally = Tally::default();
+    let note = tally.clone();
+    let running = start_with(&queue, settings(4, Duration::from_millis(50)), Unlimited, move |bell: Bell| {
+        let note = note.clone();
+        async move {
+            if bell.lane == Lane::Bulk {
+                note.note(&bell);
+            } else {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    let hanging = |lane: Lane| (0..20).map(move |n| Bell { lane, ..bell(format!("{lane}{n}")) });
+    queue.enqueue(&hanging(Lane::Callback).chain(hanging(Lane::Batch)).collect::<Vec<_>>()).await.unwrap();
+    eventually(async || counts(&queue).await.1 == 8).await;
+    queue.enqueue(&hanging(Lane::Bulk).collect::<Vec<_>>()).await.unwrap();
+    eventually(async || tally.handled() == 20).await;
+    running.stop().await;
+}
+
+async fn a_bell_that_cannot_be_handled_now_rings_again_before_others(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = order.clone();
+    let running = start(&queue, 1, move |bell| {
+        let mut order = note.lock().unwrap();
+        order.push(bell.id);
+        std::future::ready(if order.len() < 3 { Ended::NotNow } else { Ended::Done })
+    });
+    queue.enqueue(&["first", "second"].map(bell)).await.unwrap();
+    eventually(async || counts(&queue).await == (0, 0)).await;
+    running.stop().await;
+    assert_eq!(*order.lock().unwrap(), ["first", "first", "first", "second"]);
 }

@@ -1,13 +1,14 @@
 //! Hands a finished message to a relay over SMTP (RFC 5321) and reports what the relay said.
 //!
-//! [`Routes`] is made once from the configuration. For each attempt the job `send_mail` takes [`Routes::pick`] and calls
-//! [`Route::send`], which never fails: a refusal, a lost connection and a time-out are all a [`Reply`](crate::mail::Reply)
-//! whose phase and outcome say what they mean for the mail.
+//! [`Routes`] is made once from the configuration. Whoever has mails takes [`Routes::pick`] and
+//! asks it for [`Route::permits`]; each leads over an open connection to one attempt. A refusal, a lost connection and a
+//! time-out are all a [`Reply`](crate::mail::Reply) whose phase and outcome say what they mean for the mail.
 //!
 //! | file | what it knows |
 //! |---|---|
 //! | `settings` | what an operator writes about a route, and whether it makes sense |
-//! | `routes`, `route` | which route, and one attempt over it |
+//! | `routes`, `route` | which route, and what it is doing |
+//! | `permit` | a place, then a connection, then one attempt |
 //! | `pool` | which connections are open, who may use one, when they are closed |
 //! | `breaker` | whether a relay that was away may be tried again |
 //! | `dialer` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
@@ -27,6 +28,7 @@ mod capabilities;
 mod connection;
 mod content;
 mod dialer;
+mod permit;
 mod pool;
 mod provider;
 mod route;
@@ -51,6 +53,7 @@ mod tests_real;
 mod tests_tls;
 
 pub use breaker::{BreakerState, RouteFault};
+pub use permit::{Fence, NotReady, Permit, Permits, Ready, Sent};
 pub use route::{Envelope, Route};
 pub use routes::{RouteStatus, Routes};
 pub use settings::{AuthMechanism, RouteError, RouteSettings, TlsMode};

@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Envelope, Route, RouteSettings, Timeouts, TlsMode, Tuning};
+use super::{Envelope, Fence, NotReady, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning};
 use crate::mail::{Address, Reply};
 
 /// Nothing in these tests takes long; what does is stuck.
@@ -137,14 +137,18 @@ pub(super) fn signed_in(port: u16) -> RouteSettings {
 }
 
 /// A route with the usual time-outs.
-pub(super) fn route(settings: &RouteSettings) -> Route {
-    Route::new(settings, Tuning::default(), None).unwrap()
+pub(super) fn route(settings: &RouteSettings) -> Arc<Route> {
+    tuned_route(settings, Tuning::default())
+}
+
+/// A route with other time-outs.
+pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route> {
+    Arc::new(Route::new(settings, tuning, None, Arc::default()).unwrap())
 }
 
 /// A route that waits only this long in every phase.
-pub(super) fn hasty_route(port: u16, patience: Duration) -> Route {
+pub(super) fn hasty_route(port: u16, patience: Duration) -> Arc<Route> {
     let timeouts = Timeouts {
-        queue: patience,
         connect: patience,
         greeting: patience,
         hello: patience,
@@ -154,16 +158,16 @@ pub(super) fn hasty_route(port: u16, patience: Duration) -> Route {
         finale: patience,
         quit: patience,
     };
-    Route::new(&settings(port), Tuning { timeouts, ..Tuning::default() }, None).unwrap()
+    tuned_route(&settings(port), Tuning { timeouts, ..Tuning::default() })
 }
 
 /// Sends a message from ann to bob.
-pub(super) async fn send(route: &Route, message: &str) -> Reply {
+pub(super) async fn send(route: &Arc<Route>, message: &str) -> Reply {
     send_between(route, Some("ann@example.net"), "bob@example.net", message.as_bytes()).await
 }
 
 pub(super) async fn send_between(
-    route: &Route,
+    route: &Arc<Route>,
     sender: Option<&str>,
     recipient: &str,
     message: &[u8],
@@ -171,5 +175,39 @@ pub(super) async fn send_between(
     let sender: Option<Address> = sender.map(|sender| sender.parse().unwrap());
     let recipient: Address = recipient.parse().unwrap();
     let envelope = Envelope { sender: sender.as_ref(), recipient: &recipient };
-    timeout(STUCK, route.send(&envelope, message)).await.expect("the dialogue is stuck")
+    let sent = timeout(STUCK, send_through(route, &envelope, message, &Open)).await;
+    match sent.expect("the dialogue is stuck") {
+        Ok(Sent::Answered(reply)) | Err(NotReady::Failed(reply)) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A fence that lets everything through.
+pub(super) struct Open;
+
+impl Fence for Open {
+    fn may_begin(&self) -> bool {
+        true
+    }
+
+    fn may_offer(&self) -> bool {
+        true
+    }
+}
+
+/// Waits for a place, which nobody but a test does here, and sends.
+pub(super) async fn send_through(
+    route: &Arc<Route>,
+    envelope: &Envelope<'_>,
+    message: &[u8],
+    fence: &dyn Fence,
+) -> Result<Sent, NotReady> {
+    let permit = loop {
+        match route.permits(1).next() {
+            Some(permit) => break permit,
+            None if route.pause().is_some() => return Err(NotReady::Away(crate::clock::now())),
+            None => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    Ok(permit.connect().await?.send(envelope, message, fence).await)
 }

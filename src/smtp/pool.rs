@@ -2,7 +2,8 @@
 //! are closed by a task that the pool owns.
 //!
 //! A place in the pool (a permit of the semaphore) is held by whoever uses or closes a connection. A connection lies on the shelf
-//! before its place is given back, so idle and busy connections together never exceed the places.
+//! before its place is given back, so idle and busy connections together never exceed the places. Nobody waits for a
+//! place here: whoever finds none is told by a [`Notify`] that all pools share.
 
 use std::{
     sync::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, Semaphore, SemaphorePermit},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -53,7 +54,9 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    free: Semaphore,
+    free: Arc<Semaphore>,
+    /// A place was given back.
+    freed: Arc<Notify>,
     shelf: Mutex<Vec<Idle>>,
     /// The shelf is no longer empty.
     filled: Notify,
@@ -66,18 +69,39 @@ struct Idle {
     since: Instant,
 }
 
-/// A place in the pool. Dropped while it holds a connection, it closes that: its dialogue was cut short.
-pub(super) struct Place<'a> {
-    // The order matters: the connection closes before the place is given back.
-    connection: Option<Connection>,
-    shared: &'a Shared,
-    _permit: SemaphorePermit<'a>,
+/// Places that were taken together and are not used yet. Dropped, they are free again.
+pub(super) struct Places {
+    shared: Arc<Shared>,
+    permits: OwnedSemaphorePermit,
+}
+
+/// A place in the pool. Whoever holds a connection drops that first.
+pub(super) struct Place {
+    // The order matters: the place is given back, and then somebody is told.
+    _permit: OwnedSemaphorePermit,
+    shared: Freed,
+}
+
+/// Tells that a place is free again when it is dropped.
+struct Freed(Arc<Shared>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.freed.notify_one();
+    }
 }
 
 impl Pool {
-    pub(super) fn new(places: usize, idle_for: Duration, mails_per_connection: u32) -> Self {
+    /// A pool that tells `freed` when one of its places is given back.
+    pub(super) fn new(
+        places: usize,
+        idle_for: Duration,
+        mails_per_connection: u32,
+        freed: Arc<Notify>,
+    ) -> Self {
         let shared = Shared {
-            free: Semaphore::new(places),
+            free: Arc::new(Semaphore::new(places)),
+            freed,
             shelf: Mutex::default(),
             filled: Notify::new(),
             idle_for,
@@ -86,21 +110,18 @@ impl Pool {
         Self { shared: Arc::new(shared), places, reaper: OnceLock::new() }
     }
 
-    /// Waits for a place, first come first served; with it comes the idle connection that was used last, if there is one.
-    /// Returns nothing once the pool is closed.
-    pub(super) async fn place(&self) -> Option<Place<'_>> {
+    /// Takes up to `most` places that are free now.
+    pub(super) fn take(&self, most: usize) -> Places {
         self.reaper.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(reap(Arc::clone(&self.shared)))));
-        let permit = self.shared.free.acquire().await.ok()?;
-        let mut place = Place { connection: None, shared: &self.shared, _permit: permit };
-        let found = self.shared.shelf().pop();
-        if let Some(idle) = found {
-            if self.shared.is_spent(&idle) {
-                idle.connection.quit().await;
-            } else {
-                place.connection = Some(idle.connection);
+        let mut wanted = most.min(self.shared.free.available_permits());
+        loop {
+            let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
+            match Arc::clone(&self.shared.free).try_acquire_many_owned(permits) {
+                Ok(permits) => return Places { shared: Arc::clone(&self.shared), permits },
+                // The reaper took one meanwhile.
+                Err(_) => wanted -= 1,
             }
         }
-        Some(place)
     }
 
     pub(super) fn idle(&self) -> usize {
@@ -135,10 +156,33 @@ impl Shared {
     }
 }
 
-impl Place<'_> {
-    /// Takes the idle connection that came with the place.
-    pub(super) fn take(&mut self) -> Option<Connection> {
-        self.connection.take()
+impl Places {
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.permits.num_permits()
+    }
+
+    /// Gives up all but so many.
+    pub(super) fn leave(&mut self, most: usize) {
+        drop(self.permits.split(self.len().saturating_sub(most)));
+    }
+
+    /// Takes one of them, to be used.
+    pub(super) fn split(&mut self) -> Option<Place> {
+        let permit = self.permits.split(1)?;
+        Some(Place { _permit: permit, shared: Freed(Arc::clone(&self.shared)) })
+    }
+}
+
+impl Place {
+    /// Takes the idle connection that was used last, if there is one that may be used.
+    pub(super) async fn take(&mut self) -> Option<Connection> {
+        let idle = self.shared.0.shelf().pop()?;
+        if self.shared.0.is_spent(&idle) {
+            idle.connection.quit().await;
+            return None;
+        }
+        Some(idle.connection)
     }
 
     /// Leaves a connection for the next mail, unless it cannot be used any more.
@@ -146,10 +190,10 @@ impl Place<'_> {
         if !connection.is_usable() {
             return;
         }
-        let mut shelf = self.shared.shelf();
+        let mut shelf = self.shared.0.shelf();
         shelf.push(Idle { connection, since: Instant::now() });
         if shelf.len() == 1 {
-            self.shared.filled.notify_one();
+            self.shared.0.filled.notify_one();
         }
     }
 }
@@ -162,11 +206,13 @@ async fn reap(shared: Arc<Shared>) {
             None => shared.filled.notified().await,
             Some(since) => {
                 sleep_until(since + shared.idle_for).await;
-                let Ok(_place) = shared.free.acquire().await else { return };
+                let Ok(permit) = Arc::clone(&shared.free).acquire_owned().await else { return };
+                let place = Place { _permit: permit, shared: Freed(Arc::clone(&shared)) };
                 let expired = shared.take_expired();
                 if let Some(idle) = expired {
                     idle.connection.quit().await;
                 }
+                drop(place);
             }
         }
     }

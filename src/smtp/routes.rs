@@ -3,7 +3,7 @@
 use std::{collections::HashSet, env, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     breaker::{BreakerState, RouteFault},
@@ -16,6 +16,7 @@ use super::{
 #[derive(Clone)]
 pub struct Routes {
     routes: Arc<[Arc<Route>]>,
+    freed: Arc<Notify>,
 }
 
 /// What a route is doing.
@@ -53,15 +54,17 @@ impl Routes {
     /// As [`Routes::new`].
     pub fn tuned(settings: &[RouteSettings], tuning: Tuning) -> Result<Self, RouteError> {
         let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let freed = Arc::new(Notify::new());
         let mut names = HashSet::new();
         let mut routes = Vec::with_capacity(settings.len());
         for each in settings {
             if !names.insert(each.name.as_str()) {
                 return Err(RouteError::Duplicate { route: each.name.clone() });
             }
-            routes.push(Arc::new(Route::new(each, tuning, system_file.as_deref())?));
+            let route = Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed))?;
+            routes.push(Arc::new(route));
         }
-        Ok(Self { routes: routes.into() })
+        Ok(Self { routes: routes.into(), freed })
     }
 
     /// Whether there is no route at all.
@@ -77,6 +80,11 @@ impl Routes {
             route.breaker().pause(now).map_or((false, Duration::ZERO), |pause| (true, pause))
         };
         self.routes.iter().min_by_key(pause).cloned()
+    }
+
+    /// Rings when a connection of any route came free.
+    pub fn freed(&self) -> &Arc<Notify> {
+        &self.freed
     }
 
     /// What each route is doing, in the order of the configuration.

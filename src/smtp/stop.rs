@@ -40,6 +40,8 @@ enum Why {
     Said(ServerReply),
     /// The connection broke.
     Lost(Lost),
+    /// We may not offer the mail any more. Nothing of it was sent.
+    Withheld,
     /// We saw that it makes no sense to go on.
     Ours { outcome: Outcome, enhanced: Option<EnhancedCode>, text: String },
 }
@@ -52,6 +54,16 @@ impl Stop {
 
     pub(super) fn lost(phase: Phase, lost: impl Into<Lost>) -> Self {
         Self { phase, why: Why::Lost(lost.into()) }
+    }
+
+    /// The mail may not be offered any more; nothing of the message was sent.
+    pub(super) fn withheld(phase: Phase) -> Self {
+        Self { phase, why: Why::Withheld }
+    }
+
+    /// Whether it ended because the mail may not be offered any more.
+    pub(super) fn is_withheld(&self) -> bool {
+        matches!(self.why, Why::Withheld)
     }
 
     /// We cannot send the mail now.
@@ -72,7 +84,7 @@ impl Stop {
         let before_content = matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data);
         let hung_up = match &self.why {
             Why::Said(reply) => reply.is_farewell(),
-            Why::Lost(Lost::TimedOut(_)) | Why::Ours { .. } => false,
+            Why::Lost(Lost::TimedOut(_)) | Why::Withheld | Why::Ours { .. } => false,
             Why::Lost(_) => true,
         };
         before_content && hung_up
@@ -86,6 +98,7 @@ impl Stop {
                 printable(&format!("{lost}; the final dot was sent, so the relay may have the mail"))
             }
             Why::Lost(lost) => printable(&lost.to_string()),
+            Why::Withheld => "not offered".to_owned(),
             Why::Ours { text, .. } => printable(text),
         }
     }
@@ -94,7 +107,7 @@ impl Stop {
     pub(super) fn code(&self) -> Option<u16> {
         match &self.why {
             Why::Said(reply) => Some(reply.code),
-            Why::Lost(_) | Why::Ours { .. } => None,
+            Why::Lost(_) | Why::Withheld | Why::Ours { .. } => None,
         }
     }
 
@@ -104,7 +117,7 @@ impl Stop {
             Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => Outcome::Permanent,
             Why::Said(_) => Outcome::Transient,
             Why::Lost(_) if self.phase == Phase::Final => Outcome::Unknown,
-            Why::Lost(_) => Outcome::Transient,
+            Why::Lost(_) | Why::Withheld => Outcome::Transient,
             Why::Ours { outcome, .. } => *outcome,
         }
     }
@@ -113,7 +126,7 @@ impl Stop {
     pub(super) fn into_reply(self, route: &str, took: Duration) -> Reply {
         let enhanced = match &self.why {
             Why::Said(reply) => reply.enhanced(),
-            Why::Lost(_) => None,
+            Why::Lost(_) | Why::Withheld => None,
             Why::Ours { enhanced, .. } => *enhanced,
         };
         Reply {

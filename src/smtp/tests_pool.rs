@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::peer::{Peer, route, send, settings};
-use super::{BreakerState, Route, RouteSettings, Tuning};
+use super::peer::{Peer, route, send, send_through, settings, tuned_route};
+use super::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning};
 use crate::mail::{Outcome, Phase};
 
 const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250-hi\nS: 250 PIPELINING\n";
@@ -75,7 +75,7 @@ async fn a_server_that_talks_out_of_turn_is_not_spoken_to_again() {
 async fn an_abandoned_dialogue_takes_its_connection_along() {
     let peer =
         Peer::play([script(&[HELLO, MAIL, "X: signal\nX: wait\n"]), script(&[HELLO, MAIL, TAKEN])]).await;
-    let route = Arc::new(route(&RouteSettings { connections: 1, ..settings(peer.port) }));
+    let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     let sending = tokio::spawn({
         let route = Arc::clone(&route);
         async move { send(&route, "one").await }
@@ -107,7 +107,7 @@ async fn mails_wait_for_the_connections_that_there_are() {
 async fn a_connection_says_goodbye_when_it_was_idle_too_long() {
     let peer = Peer::play([script(&[HELLO, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"])]).await;
     let tuning = Tuning { idle: Duration::from_millis(50), ..Tuning::default() };
-    let route = Route::new(&settings(peer.port), tuning, None).unwrap();
+    let route = tuned_route(&settings(peer.port), tuning);
     assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
     peer.finish().await;
     while route.status().open > 0 {
@@ -121,7 +121,7 @@ async fn a_connection_is_replaced_after_its_share_of_mails() {
     let first = script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"]);
     let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
     let tuning = Tuning { mails_per_connection: 2, ..Tuning::default() };
-    let route = Route::new(&settings(peer.port), tuning, None).unwrap();
+    let route = tuned_route(&settings(peer.port), tuning);
     for message in ["one", "two", "three"] {
         assert_eq!(send(&route, message).await.outcome, Outcome::Accepted);
     }
@@ -132,7 +132,7 @@ async fn a_connection_is_replaced_after_its_share_of_mails() {
 async fn a_relay_that_comes_back_is_used_again() {
     let peer = Peer::play(["S: 421 not yet", script(&[HELLO, MAIL, TAKEN])]).await;
     let tuning = Tuning { first_pause: Duration::from_millis(20), ..Tuning::default() };
-    let route = Route::new(&settings(peer.port), tuning, None).unwrap();
+    let route = tuned_route(&settings(peer.port), tuning);
     assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
     while route.status().breaker != BreakerState::HalfOpen {
         tokio::task::yield_now().await;
@@ -153,4 +153,79 @@ async fn the_first_route_that_works_is_picked() {
     assert_eq!(routes.pick().unwrap().name(), "second");
     assert_eq!(routes.status().len(), 2);
     peer.finish().await;
+}
+
+/// A fence that closes before MAIL, or before the message.
+struct Shut {
+    before_mail: bool,
+}
+
+impl Fence for Shut {
+    fn may_begin(&self) -> bool {
+        !self.before_mail
+    }
+
+    fn may_offer(&self) -> bool {
+        false
+    }
+}
+
+async fn send_past(route: &Arc<super::Route>, fence: &Shut) -> Result<Sent, NotReady> {
+    let recipient: crate::mail::Address = "bob@example.net".parse().unwrap();
+    let sender: crate::mail::Address = "ann@example.net".parse().unwrap();
+    send_through(route, &Envelope { sender: Some(&sender), recipient: &recipient }, b"no", fence).await
+}
+
+#[tokio::test]
+async fn a_mail_that_may_not_be_offered_any_more_leaves_the_connection_to_another() {
+    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN])]).await;
+    let route = route(&settings(peer.port));
+    assert!(matches!(send_past(&route, &Shut { before_mail: true }).await, Ok(Sent::Withheld)));
+    assert_eq!(send(&route, "yes").await.outcome, Outcome::Accepted);
+    assert_eq!(peer.finish().await, ["yes\r\n.\r\n"]);
+}
+
+#[tokio::test]
+async fn a_mail_that_may_not_be_offered_after_data_ends_with_its_connection_and_without_a_byte() {
+    let first = script(&[HELLO, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nX: silence\nX: wait\n"]);
+    let peer = Peer::play([first]).await;
+    let route = route(&settings(peer.port));
+    assert!(matches!(send_past(&route, &Shut { before_mail: false }).await, Ok(Sent::Withheld)));
+    assert_eq!(route.status().open, 0);
+    assert_eq!(peer.finish().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_again() {
+    let peer = Peer::play(["S: 421 not yet", "S: 421 not yet"]).await;
+    let tuning = Tuning { first_pause: Duration::from_millis(20), ..Tuning::default() };
+    let route = tuned_route(&settings(peer.port), tuning);
+    let mut all = route.permits(9);
+    assert_eq!((all.len(), route.permits(9).len()), (4, 0));
+    let one = all.next();
+    drop(all);
+    assert_eq!(route.permits(9).len(), 3);
+    drop(one);
+    assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
+    assert_eq!(route.permits(9).len(), 0);
+    while route.status().breaker != BreakerState::HalfOpen {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(route.permits(9).len(), 1);
+    assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
+    peer.finish().await;
+}
+
+#[tokio::test]
+async fn a_place_that_is_given_back_tells_those_who_wait() {
+    let freed = Arc::new(tokio::sync::Notify::new());
+    let route =
+        Arc::new(super::Route::new(&settings(1), Tuning::default(), None, Arc::clone(&freed)).unwrap());
+    drop(route.permits(4));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), freed.notified()).await.is_err(),
+        "none was used"
+    );
+    drop(route.permits(4).next());
+    tokio::time::timeout(Duration::from_secs(5), freed.notified()).await.unwrap();
 }

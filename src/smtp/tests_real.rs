@@ -13,8 +13,8 @@ use std::{
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::peer::{route, send, send_between, settings, signed_in};
-use super::{AuthMechanism, BreakerState, Route, RouteSettings, TlsMode, Tuning};
+use super::peer::{route, send, send_between, settings, signed_in, tuned_route};
+use super::{AuthMechanism, BreakerState, RouteSettings, TlsMode, Tuning};
 use crate::mail::{Outcome, Phase};
 
 fn tool(name: &str) -> PathBuf {
@@ -96,7 +96,7 @@ impl Server {
 #[tokio::test]
 async fn many_mails_share_the_connections_of_their_route() {
     let sink = Server::sink(None, &[]).await;
-    let route = Arc::new(route(&settings(sink.port)));
+    let route = route(&settings(sink.port));
     let senders: Vec<_> = (0..20)
         .map(|_| {
             let route = Arc::clone(&route);
@@ -144,7 +144,7 @@ async fn a_relay_that_restarts_is_found_again() {
     let sink = Server::sink(None, &[]).await;
     let port = sink.port;
     let tuning = Tuning { first_pause: Duration::from_millis(10), ..Tuning::default() };
-    let route = Route::new(&settings(port), tuning, None).unwrap();
+    let route = tuned_route(&settings(port), tuning);
     assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
     drop(sink);
     let reply = send(&route, "two").await;

@@ -7,19 +7,24 @@
 use super::{
     connection::Connection,
     content::Content,
+    permit::Fence,
     route::Envelope,
     stop::{Lost, Stop},
     wire::ServerReply,
 };
 use crate::mail::{Address, Phase};
 
-/// Hands over the message. The answer is the server's 2xx to the final dot.
+/// Hands over the message, if the fence allows. The answer is the server's 2xx to the final dot.
 pub(super) async fn deliver(
     connection: &mut Connection,
     envelope: &Envelope<'_>,
     message: &[u8],
+    fence: &dyn Fence,
 ) -> Result<ServerReply, Stop> {
     let demands = Demands::of(connection, envelope, message)?;
+    if !fence.may_begin() {
+        return Err(Stop::withheld(Phase::MailFrom));
+    }
     connection.mails += 1;
     let agreed = if connection.capabilities.pipelining {
         pipelined(connection, envelope, &demands).await
@@ -27,7 +32,12 @@ pub(super) async fn deliver(
         step_by_step(connection, envelope, &demands).await
     };
     let delivered = match agreed {
-        Ok(()) => hand_over(connection, message).await,
+        Ok(()) if fence.may_offer() => hand_over(connection, message).await,
+        Ok(()) => {
+            // The server waits for the message: only hanging up is sure to deliver nothing.
+            connection.abandon();
+            Err(Stop::withheld(Phase::Content))
+        }
         Err(stop) => Err(stop),
     };
     connection.needs_reset = delivered.is_err();

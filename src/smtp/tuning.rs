@@ -9,8 +9,6 @@ use std::time::Duration;
 /// message is on its way we are patient, because giving up after the final dot leaves an unknown outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// For a free connection of the route, when all are busy.
-    pub queue: Duration,
     /// Name look-up and TCP connect, all addresses together.
     pub connect: Duration,
     /// The first line of the server (RFC: 5 minutes).
@@ -32,7 +30,6 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            queue: Duration::from_secs(300),
             connect: Duration::from_secs(10),
             greeting: Duration::from_secs(60),
             hello: Duration::from_secs(60),

@@ -1,6 +1,7 @@
-//! Mails and their attempts: record, claim, settle, and reading them back for people.
+//! Mails and their attempts: record, claim, give back, settle, and reading them back for people.
 
 mod claim;
+mod give_back;
 mod guard;
 mod look_up;
 mod record;

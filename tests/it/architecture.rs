@@ -7,12 +7,14 @@ use std::{
 };
 
 /// The modules, those who know most first; a module may use those of later lines.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 10] = [
     &["main", "cli", "demo"],
     &["daemon"],
-    &["http", "dashboard", "waker"],
+    &["http", "dashboard", "waker", "heartbeat"],
     &["jobs"],
     &["app"],
+    &["admission"],
+    &["worker"],
     &["store", "queue", "limits", "render", "smtp", "callback"],
     &["shop"],
     &["mail"],
@@ -153,7 +155,7 @@ fn may_use(user: &str, used: &str) -> bool {
     let is_config = user == "config" || user == "telemetry" || user == "clock";
     match (layer_of(user), layer_of(used)) {
         _ if user == used || is_for_all || NEIGHBOURS.contains(&(user, used)) => true,
-        (None, Some(layer)) => is_config && layer >= 5,
+        (None, Some(layer)) => is_config && layer >= 7,
         (Some(user), Some(used)) => user < used,
         _ => false,
     }

@@ -14,6 +14,7 @@
 #[macro_use]
 mod support;
 
+mod admission;
 mod architecture;
 mod auth;
 mod batch_crash;

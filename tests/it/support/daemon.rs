@@ -96,6 +96,11 @@ impl Daemon {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Sends it a signal, as in `STOP`.
+    pub fn signal(&self, signal: &str) {
+        place::signal(self.process.as_ref().expect("it runs").id(), signal);
+    }
+
     /// Ends it as a crash would.
     pub fn kill_9(&mut self) {
         let mut process = self.process.take().expect("it runs");

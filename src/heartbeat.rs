@@ -1,0 +1,116 @@
+//! Says that this worker lives: to the database, where others would take its claims, and to the queue, where they would
+//! take its leases.
+//!
+//! Both go on in a thread with a runtime and connections of its own. Whatever keeps the threads of the jobs busy, be it a
+//! template or a bug, does not make the others believe that this worker is dead.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use anyhow::Context;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock,
+    queue::{self, Leases, Queue, QueueSettings},
+    store::{DatabaseSettings, Store},
+    worker::Worker,
+};
+
+/// A heartbeat that fails is tried again after this, unless the next is due sooner.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What the thread needs.
+pub struct Heartbeat {
+    /// Who lives.
+    pub worker: Arc<Worker>,
+    /// Where claims are.
+    pub database: DatabaseSettings,
+    /// Where leases are.
+    pub queue: Arc<dyn Queue>,
+    /// How the queue is reached.
+    pub queue_settings: QueueSettings,
+    /// The leases that are held.
+    pub leases: Leases,
+    /// The longest silence before the others take this worker for dead.
+    pub silence: Duration,
+    /// Told when the worker is heard again after it was not.
+    pub heard_again: mpsc::UnboundedSender<()>,
+}
+
+impl Heartbeat {
+    /// Starts the thread and returns after the first heartbeat was heard. It ends when `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When the database does not take the first heartbeat, or the thread cannot be started.
+    pub async fn start(self, stop: CancellationToken) -> anyhow::Result<Beating> {
+        let (begun, first) = tokio::sync::oneshot::channel();
+        let (ending, ended) = tokio::sync::oneshot::channel();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let _ending: tokio::sync::oneshot::Sender<()> = ending;
+            match runtime {
+                Ok(runtime) => runtime.block_on(self.run(begun, stop)),
+                Err(error) => drop(begun.send(Err(error.into()))),
+            }
+        };
+        thread::Builder::new().name("heartbeat".to_owned()).spawn(run).context("start the heartbeat")?;
+        first.await.context("the heartbeat ended")??;
+        Ok(Beating(ended))
+    }
+
+    async fn run(self, begun: tokio::sync::oneshot::Sender<anyhow::Result<()>>, stop: CancellationToken) {
+        let opened = async {
+            let settings = DatabaseSettings { connections: 1, ..self.database.clone() };
+            let store = Store::open(&settings).await?;
+            let queue = queue::connect_again(&self.queue, &self.queue_settings).await?;
+            self.beat_once(&store, "").await?;
+            anyhow::Ok((store, queue))
+        };
+        let (store, queue) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => return drop(begun.send(Err(error))),
+        };
+        let _ = begun.send(Ok(()));
+        let alive = async { tokio::join!(self.beat(&store), self.leases.keep(&*queue)) };
+        stop.run_until_cancelled(alive).await;
+        store.close().await;
+    }
+
+    async fn beat(&self, store: &Store) {
+        let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+        let pause = self.silence / 6;
+        loop {
+            let was_heard = self.worker.is_heard();
+            match self.beat_once(store, host.trim()).await {
+                Ok(()) => {
+                    if !was_heard {
+                        let _ = self.heard_again.send(());
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "a heartbeat was not heard");
+                    tokio::time::sleep(pause.min(AGAIN)).await;
+                }
+            }
+        }
+    }
+
+    async fn beat_once(&self, store: &Store, host: &str) -> anyhow::Result<()> {
+        let (at, began) = (clock::now(), Instant::now());
+        store.beat(self.worker.id, host, std::process::id()).await?;
+        self.worker.was_heard(at, began);
+        Ok(())
+    }
+}
+
+/// A thread that says that this worker lives.
+pub struct Beating(tokio::sync::oneshot::Receiver<()>);
+
+impl Beating {
+    /// Returns when the thread has ended.
+    pub async fn ended(self) {
+        let _ = self.0.await;
+    }
+}

@@ -1,0 +1,191 @@
+//! What a mail needs of a route before anybody claims it: a place for a connection, then the connection, then a word that
+//! it may still be offered.
+//!
+//! ```text
+//! Route::permits ──▶ Permits ── next ──▶ Permit ── connect ──▶ Ready ── send ──▶ Sent
+//! ```
+//!
+//! Whichever of these is dropped gives back what it holds.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    connection::Connection,
+    pool::{Place, Places},
+    provider::provider_id,
+    route::{Envelope, Route},
+    stop::Stop,
+    transaction,
+    wire::ServerReply,
+};
+use crate::mail::{Outcome, Phase, Reply, Timestamp};
+
+/// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
+/// been suspended.
+pub trait Fence: Sync {
+    /// Asked right before MAIL.
+    fn may_begin(&self) -> bool;
+
+    /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
+    fn may_offer(&self) -> bool;
+}
+
+/// Places for mails, taken together.
+pub struct Permits {
+    route: Arc<Route>,
+    places: Places,
+}
+
+/// A place for one mail.
+pub struct Permit {
+    route: Arc<Route>,
+    place: Place,
+}
+
+/// An open connection for one mail.
+pub struct Ready {
+    // The order matters: the connection closes before the place is given back.
+    connection: Connection,
+    is_reused: bool,
+    /// How long it took to open the connection.
+    opening: Duration,
+    permit: Permit,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum NotReady {
+    /// The route is away and is not tried again before this time. That is no attempt.
+    Away(Timestamp),
+    /// The relay was tried and could not be reached.
+    Failed(Reply),
+}
+
+/// What became of a mail.
+#[derive(Debug)]
+pub enum Sent {
+    /// The relay was asked, or would have been in vain.
+    Answered(Reply),
+    /// Nothing of the message was sent and nothing is known about it: the fence said no, or the route went away.
+    Withheld,
+}
+
+impl Permits {
+    pub(super) fn new(route: Arc<Route>, places: Places) -> Self {
+        Self { route, places }
+    }
+
+    /// Gives up all but so many.
+    pub fn leave(&mut self, most: usize) {
+        self.places.leave(most);
+    }
+}
+
+impl Iterator for Permits {
+    type Item = Permit;
+
+    fn next(&mut self) -> Option<Permit> {
+        let place = self.places.split()?;
+        Some(Permit { route: Arc::clone(&self.route), place })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.places.len(), Some(self.places.len()))
+    }
+}
+
+impl ExactSizeIterator for Permits {}
+
+impl Permit {
+    /// Takes the idle connection that was used last, or opens one.
+    ///
+    /// # Errors
+    /// When there is none and none may be or could be opened.
+    pub async fn connect(mut self) -> Result<Ready, NotReady> {
+        let idle = self.place.take().await;
+        let (started, is_reused) = (Instant::now(), idle.is_some());
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.route.open(started).await?,
+        };
+        Ok(Ready { connection, is_reused, opening: started.elapsed(), permit: self })
+    }
+}
+
+impl Ready {
+    /// Hands a finished message to the relay, if the fence allows.
+    ///
+    /// The message has CRLF line ends; dots are doubled here. The future may be dropped: the connection is then closed, and the
+    /// relay may have the mail if the fence was asked whether it may be offered.
+    pub async fn send(self, envelope: &Envelope<'_>, message: &[u8], fence: &dyn Fence) -> Sent {
+        let Self { mut connection, is_reused, opening, permit: Permit { route, place } } = self;
+        let started = Instant::now();
+        let mut said = transaction::deliver(&mut connection, envelope, message, fence).await;
+        if is_reused && said.as_ref().is_err_and(Stop::is_about_an_old_connection) {
+            // The old one closes before the new one opens, so that the relay never sees one too many.
+            drop(connection);
+            connection = match route.open(started).await {
+                Ok(connection) => connection,
+                Err(NotReady::Failed(reply)) => return Sent::Answered(reply),
+                Err(NotReady::Away(_)) => return Sent::Withheld,
+            };
+            said = transaction::deliver(&mut connection, envelope, message, fence).await;
+        }
+        place.keep(connection);
+        let took = opening + started.elapsed();
+        match said {
+            Ok(said) => Sent::Answered(accepted(&route, &said, took)),
+            Err(stop) if stop.is_withheld() => Sent::Withheld,
+            Err(stop) => Sent::Answered(stop.into_reply(route.name(), took)),
+        }
+    }
+
+    /// Leaves the connection for another mail.
+    pub fn keep(self) {
+        self.permit.place.keep(self.connection);
+    }
+}
+
+impl Route {
+    async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
+        let leave = self.breaker().ask(Instant::now()).map_err(|(until, _)| NotReady::Away(until))?;
+        match self.dialer.dial().await {
+            Ok(connection) => {
+                if leave.succeeded() {
+                    tracing::info!(route = self.name(), "the relay can be reached again");
+                }
+                Ok(connection)
+            }
+            Err(stop) => {
+                // The words stay out of the log: a server may repeat who tried to sign in.
+                if let Some(failures) = leave.failed(&stop, Instant::now()) {
+                    let phase = stop.phase.as_str();
+                    tracing::warn!(
+                        route = self.name(),
+                        phase,
+                        code = stop.code(),
+                        failures,
+                        "no connection to the relay"
+                    );
+                }
+                Err(NotReady::Failed(stop.into_reply(self.name(), started.elapsed())))
+            }
+        }
+    }
+}
+
+fn accepted(route: &Route, said: &ServerReply, took: Duration) -> Reply {
+    let text = said.text();
+    Reply {
+        route: route.name().to_owned(),
+        phase: Phase::Final,
+        outcome: Outcome::Accepted,
+        code: Some(said.code),
+        enhanced: said.enhanced(),
+        provider_id: provider_id(&text),
+        text,
+        took,
+    }
+}

@@ -1,0 +1,345 @@
+//! This process as a worker: its name in claims, whether the others hear it, and which of its claims no relay was offered.
+//!
+//! A row is [at work](Worker::begin) from before its claim until its outcome is recorded. A mail moves on meanwhile:
+//! claimed, then offered, which the SMTP dialogue says through the [`Fence`]. Whatever ends a job that claimed a mail and
+//! offered it to nobody (a panic, an error, a stop) gives the claim back: dropping [`AtWork`] is enough, a task does the
+//! rest.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    clock,
+    mail::{MailId, Timestamp, WorkerId},
+    smtp::Fence,
+    store::{Claim, Store, StoreError},
+};
+
+/// A claim that was given back because something broke rings again after this; otherwise it would break at once again.
+const BROKEN: Duration = Duration::from_secs(60);
+/// Between two tries to give claims back.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The most claims in one statement.
+const GROUP: usize = 500;
+
+/// This process as a worker.
+pub struct Worker {
+    /// One start of this process.
+    pub id: WorkerId,
+    /// Cancelled when this process stops: nothing more is begun.
+    pub stopping: CancellationToken,
+    started: Instant,
+    heard_at: AtomicI64,
+    /// The same in milliseconds since `started`: the clock of the wall may jump.
+    heard_after: AtomicI64,
+    silence: Duration,
+    at_work_on: Mutex<HashSet<Uuid>>,
+    unoffered: mpsc::UnboundedSender<Unoffered>,
+    not_given_back: AtomicUsize,
+    changed: Notify,
+    may_begin_again: Arc<Notify>,
+}
+
+/// A claim to be given back.
+pub struct Unoffered {
+    mail: MailId,
+    /// The claim was asked for and its answer not waited for: it may yet be granted.
+    is_unanswered: bool,
+    pause: Duration,
+}
+
+/// Claims to be given back, as they come.
+pub struct UnofferedClaims(mpsc::UnboundedReceiver<Unoffered>);
+
+/// How far a row has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Stage {
+    /// Not claimed, or not a mail, or settled.
+    Free,
+    Claiming,
+    Claimed,
+    Offered,
+}
+
+/// A worker is at work on a mail or a callback for as long as this lives.
+pub struct AtWork<'a> {
+    worker: &'a Worker,
+    row: Uuid,
+    stage: AtomicU8,
+    /// The fence said no: nothing is broken.
+    withheld: AtomicU8,
+}
+
+impl AtWork<'_> {
+    /// Notes that the mail is about to be claimed.
+    pub fn claims(&self) {
+        self.move_to(Stage::Claiming);
+    }
+
+    /// Notes that the mail is this worker's.
+    pub fn has_claimed(&self) {
+        self.move_to(Stage::Claimed);
+    }
+
+    /// Notes that there is nothing to give back: the claim was refused, or what came of it is on record.
+    pub fn is_over(&self) {
+        self.move_to(Stage::Free);
+    }
+
+    fn move_to(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn is_in(&self, stage: Stage) -> bool {
+        self.stage.load(Ordering::Relaxed) == stage as u8
+    }
+}
+
+impl Fence for AtWork<'_> {
+    fn may_begin(&self) -> bool {
+        let may = self.worker.may_begin();
+        if !may {
+            self.withheld.store(1, Ordering::Relaxed);
+        }
+        may
+    }
+
+    fn may_offer(&self) -> bool {
+        let may = self.worker.is_heard();
+        if may {
+            self.move_to(Stage::Offered);
+        } else {
+            self.withheld.store(1, Ordering::Relaxed);
+        }
+        may
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        let is_unanswered = self.is_in(Stage::Claiming);
+        if !is_unanswered && !self.is_in(Stage::Claimed) {
+            self.worker.rows().remove(&self.row);
+            return;
+        }
+        let is_sound = self.withheld.load(Ordering::Relaxed) == 1 || self.worker.stopping.is_cancelled();
+        let pause = if is_sound { Duration::ZERO } else { BROKEN };
+        self.worker.not_given_back.fetch_add(1, Ordering::SeqCst);
+        // The row stays at work, so that nobody takes it for lost meanwhile.
+        let unoffered = Unoffered { mail: MailId(self.row), is_unanswered, pause };
+        if self.worker.unoffered.send(unoffered).is_err() {
+            self.worker.gave_back(&[MailId(self.row)]);
+        }
+    }
+}
+
+impl Worker {
+    /// A worker that has not been heard yet; `may_begin_again` is told when it is. Whoever keeps the claims must
+    /// [give them back](Worker::give_back).
+    pub fn new(silence: Duration, may_begin_again: Arc<Notify>) -> (Self, UnofferedClaims) {
+        let (unoffered, claims) = mpsc::unbounded_channel();
+        let worker = Self {
+            id: WorkerId::new(),
+            stopping: CancellationToken::new(),
+            started: Instant::now(),
+            heard_at: AtomicI64::new(0),
+            heard_after: AtomicI64::new(i64::MIN),
+            silence,
+            at_work_on: Mutex::default(),
+            unoffered,
+            not_given_back: AtomicUsize::new(0),
+            changed: Notify::new(),
+            may_begin_again,
+        };
+        (worker, UnofferedClaims(claims))
+    }
+
+    /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
+    pub fn begin(&self, row: Uuid) -> Option<AtWork<'_>> {
+        let is_new = self.rows().insert(row);
+        is_new.then(|| AtWork { worker: self, row, stage: AtomicU8::new(0), withheld: AtomicU8::new(0) })
+    }
+
+    /// Whether this worker is about to claim a mail or a callback, sends it, or has not yet settled it or given it back.
+    pub fn is_at_work_on(&self, row: Uuid) -> bool {
+        self.rows().contains(&row)
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.at_work_on.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a heartbeat which began at `at` was committed. `began` is the same moment on the monotonic clock.
+    pub fn was_heard(&self, at: Timestamp, began: Instant) {
+        self.heard_at.store(at.millis(), Ordering::Relaxed);
+        self.heard_after.store(self.after(began), Ordering::Relaxed);
+        self.may_begin_again.notify_one();
+    }
+
+    /// Whether the others still take this worker for alive, with a margin. If not, its claims may be given away at
+    /// any moment and it must not begin to send. Asked of both clocks: one may have jumped, and the other may stand still
+    /// while the machine sleeps.
+    pub fn is_heard(&self) -> bool {
+        let margin = self.silence.mul_f64(0.7);
+        let by_wall = clock::now().since(Timestamp(self.heard_at.load(Ordering::Relaxed)));
+        let heard_after = self.heard_after.load(Ordering::Relaxed);
+        let by_monotonic = self.after(Instant::now()).saturating_sub(heard_after);
+        by_wall < margin && u128::try_from(by_monotonic).is_ok_and(|millis| millis < margin.as_millis())
+    }
+
+    /// Whether this worker may begin to send.
+    pub fn may_begin(&self) -> bool {
+        !self.stopping.is_cancelled() && self.is_heard()
+    }
+
+    fn after(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Gives back claims as they come, each group in one statement, until the process ends. A database that is away is
+    /// waited for.
+    pub async fn give_back(&self, store: &Store, mut claims: UnofferedClaims) {
+        let mut group = Vec::with_capacity(GROUP);
+        while claims.0.recv_many(&mut group, GROUP).await > 0 {
+            let mails: Vec<_> = group.iter().map(|claim| claim.mail).collect();
+            loop {
+                match self.give_back_group(store, &group).await {
+                    Ok(given) => {
+                        tracing::info!(
+                            mails = mails.len(),
+                            given,
+                            "claims that were offered to no relay are given back"
+                        );
+                        break;
+                    }
+                    Err(StoreError::Closed) => break,
+                    Err(error) => {
+                        let error = format!("{:#}", anyhow::Error::from(error));
+                        tracing::warn!(
+                            mails = mails.len(),
+                            error,
+                            "claims could not be given back, trying again"
+                        );
+                        sleep(AGAIN).await;
+                    }
+                }
+            }
+            self.gave_back(&mails);
+            group.clear();
+        }
+    }
+
+    async fn give_back_group(&self, store: &Store, group: &[Unoffered]) -> Result<u64, StoreError> {
+        for claim in group.iter().filter(|claim| claim.is_unanswered) {
+            // Claims are granted in the order in which they come: after this one the other is granted, or never is.
+            if let Claim::Granted(mail) = store.claim_mail(claim.mail, self.id).await? {
+                tracing::debug!(mail = %mail.id, "a claim whose answer was lost had not been granted");
+            }
+        }
+        let mails: Vec<_> = group.iter().map(|claim| (claim.mail, claim.pause)).collect();
+        store.give_back_mails(self.id, &mails).await
+    }
+
+    fn gave_back(&self, mails: &[MailId]) {
+        let mut rows = self.rows();
+        for mail in mails {
+            rows.remove(&mail.0);
+        }
+        drop(rows);
+        self.not_given_back.fetch_sub(mails.len(), Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when all claims that were dropped so far are given back.
+    pub async fn all_given_back(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.not_given_back.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(silence: Duration) -> (Worker, UnofferedClaims) {
+        Worker::new(silence, Arc::default())
+    }
+
+    #[test]
+    fn a_worker_is_heard_only_while_both_clocks_say_so() {
+        let silence = Duration::from_secs(10);
+        let (worker, _claims) = worker(silence);
+        assert!(!worker.is_heard(), "never heard");
+        let (wall, monotonic) = (clock::now(), Instant::now());
+        worker.was_heard(wall, monotonic);
+        assert!(worker.is_heard());
+        worker.was_heard(wall - silence, monotonic);
+        assert!(!worker.is_heard(), "the wall clock is late");
+        worker.was_heard(wall + silence, worker.started);
+        assert!(worker.is_heard(), "a clock that is set back does not silence");
+        std::thread::sleep(Duration::from_millis(30));
+        let (hasty, _claims) = Worker::new(Duration::from_millis(30), Arc::default());
+        hasty.was_heard(clock::now(), hasty.started);
+        std::thread::sleep(Duration::from_millis(30));
+        hasty.was_heard(clock::now() + silence, hasty.started);
+        assert!(!hasty.is_heard(), "a clock that is set back does not keep a worker alive");
+    }
+
+    #[test]
+    fn only_what_was_claimed_and_not_offered_is_given_back() {
+        let (worker, mut claims) = worker(Duration::from_secs(10));
+        worker.was_heard(clock::now(), Instant::now());
+        let row = Uuid::now_v7();
+        let end = |claims: &mut UnofferedClaims, act: &dyn Fn(&AtWork<'_>)| {
+            let at_work = worker.begin(row).unwrap();
+            assert!(worker.begin(row).is_none());
+            act(&at_work);
+            drop(at_work);
+            let unoffered = claims.0.try_recv().ok();
+            assert_eq!(
+                worker.is_at_work_on(row),
+                unoffered.is_some(),
+                "it stays at work until it is given back"
+            );
+            if unoffered.is_some() {
+                worker.gave_back(&[MailId(row)]);
+            }
+            unoffered.map(|unoffered| (unoffered.is_unanswered, unoffered.pause))
+        };
+        assert_eq!(end(&mut claims, &|_| {}), None);
+        assert_eq!(end(&mut claims, &|at_work| at_work.claims()), Some((true, BROKEN)));
+        assert_eq!(end(&mut claims, &|at_work| at_work.has_claimed()), Some((false, BROKEN)));
+        let offered = |at_work: &AtWork<'_>| {
+            at_work.has_claimed();
+            assert!(at_work.may_begin() && at_work.may_offer());
+        };
+        assert_eq!(end(&mut claims, &offered), None);
+        worker.stopping.cancel();
+        let stopped = |at_work: &AtWork<'_>| {
+            at_work.has_claimed();
+            assert!(!at_work.may_begin() && !at_work.is_in(Stage::Offered));
+        };
+        assert_eq!(end(&mut claims, &stopped), Some((false, Duration::ZERO)));
+    }
+}
