@@ -114,3 +114,70 @@ impl Beating {
         let _ = self.0.await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::Timestamp;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "blocked threads are what this is about")]
+    fn a_worker_is_heard_and_keeps_its_leases_while_every_thread_of_its_runtime_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("postroom.db").display());
+        let database = DatabaseSettings { url, migrate: true, connections: 1 };
+        let lease = Duration::from_millis(400);
+        let queue_settings = QueueSettings {
+            url: "memory:".to_owned(),
+            prefix: "postroom".to_owned(),
+            lease,
+            enqueue_timeout: lease,
+        };
+        let silence = Duration::from_secs(2);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (worker, queue, store) = runtime.block_on(async {
+            let store = Store::open(&database).await.unwrap();
+            store.migrate().await.unwrap();
+            let queue = queue::connect(&queue_settings).await.unwrap();
+            let worker = Arc::new(Worker::new(silence, Arc::default()).0);
+            let leases = Leases::new(Arc::clone(&queue), "test");
+            let bell = queue::Bell {
+                id: "held".to_owned(),
+                lane: crate::mail::Lane::Bulk,
+                merchant: "tea-co".parse().unwrap(),
+            };
+            queue.enqueue(&[bell]).await.unwrap();
+            for held in queue.claim(queue::Room::for_any(1)).await.unwrap() {
+                leases.hold(&held);
+            }
+            let heartbeat = Heartbeat {
+                worker: Arc::clone(&worker),
+                database: database.clone(),
+                queue: Arc::clone(&queue),
+                queue_settings: queue_settings.clone(),
+                leases,
+                silence,
+                heard_again: mpsc::unbounded_channel().0,
+            };
+            heartbeat.start(CancellationToken::new()).await.unwrap();
+            (worker, queue, store)
+        });
+        let first: Timestamp = runtime.block_on(store.workers()).unwrap()[0].heartbeat_at;
+        for _ in 0..2 {
+            runtime.spawn(async move { thread::sleep(2 * silence) });
+        }
+        let busy_until = Instant::now() + silence * 3 / 2;
+        while Instant::now() < busy_until {
+            assert!(worker.is_heard());
+            thread::sleep(Duration::from_millis(50));
+        }
+        // This thread drives it, not those of the runtime.
+        let left = runtime.block_on(async { queue.claim(queue::Room::for_any(1)).await.unwrap() });
+        assert!(left.is_empty(), "the lease did not expire");
+        runtime.shutdown_background();
+        let other = tokio::runtime::Runtime::new().unwrap();
+        let store = other.block_on(Store::open(&database)).unwrap();
+        assert!(other.block_on(store.workers()).unwrap()[0].heartbeat_at > first);
+    }
+}

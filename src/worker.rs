@@ -287,6 +287,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "nothing else moves the monotonic clock")]
     fn a_worker_is_heard_only_while_both_clocks_say_so() {
         let silence = Duration::from_secs(10);
         let (worker, _claims) = worker(silence);

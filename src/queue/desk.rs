@@ -192,6 +192,12 @@ impl Leases {
         Self(Arc::new(Desk::new(queue, worker.into())))
     }
 
+    /// Notes a lease that was claimed.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, lease: &Lease) {
+        self.0.hold(lease);
+    }
+
     /// Extends the leases three times in their length, for ever. `queue` is the queue of the leases, reached in a way that
     /// works while the jobs keep this worker busy.
     pub async fn keep(&self, queue: &dyn Queue) {

@@ -7,7 +7,7 @@ use postroom::{
     config::Config,
     jobs::{FanOutBatch, Job, Outcome, bell_for_batch},
     mail::BatchId,
-    queue::Bell,
+    queue::{Bell, Room},
     shop::ResourceKind,
     store::{NewBatch, StagedChunk},
     waker,
@@ -201,7 +201,7 @@ async fn record_batch(app: &App, shop: &Shop, users: &[String]) -> BatchId {
 
 /// Takes all bells out of the queue, as a worker does that dies with them.
 async fn lose_bells(app: &App) -> Vec<Bell> {
-    let leases = app.queue.claim(10_000).await.unwrap();
+    let leases = app.queue.claim(Room::for_any(10_000)).await.unwrap();
     app.queue.finish(&leases).await.unwrap();
     leases.into_iter().map(|lease| lease.bell).collect()
 }

@@ -8,7 +8,7 @@ use super::record::to_json;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},
-    store::{Doing, Store, StoreError, dialect::Sql},
+    store::{Store, StoreError, dialect::Sql},
 };
 
 // Fenced like a settlement: what was settled meanwhile, or went to another worker, stays as it is.
@@ -45,11 +45,7 @@ impl Store {
             state: state.as_str(),
             ring_at: (now + *pause).millis(),
         });
-        sqlx::query(GIVE_BACK.on(self.dialect))
-            .bind(to_json(&rows.collect::<Vec<_>>()))
-            .execute(&self.writers)
-            .await
-            .map(|done| done.rows_affected())
-            .doing("give mails back")
+        let update = sqlx::query(GIVE_BACK.on(self.dialect)).bind(to_json(&rows.collect::<Vec<_>>()));
+        self.writer.execute(update, "give mails back").await
     }
 }
