@@ -3,10 +3,15 @@
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::{Job, Outcome};
 use crate::app::App;
+
+/// No clock of another machine is so far behind.
+const CLOCKS: Duration = Duration::from_secs(15 * 60);
 
 /// Forgets old answers and callbacks.
 pub struct PruneHistory;
@@ -18,8 +23,13 @@ impl Job for PruneHistory {
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
-        let chunks = app.store.discard_forgotten_chunks().await?;
+        let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
         tracing::debug!(answers, callbacks, chunks, "history pruned");
         Ok(if answers + callbacks + chunks == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
+}
+
+/// A request for a batch that began longer ago has ended.
+fn longest_request(app: &App) -> Duration {
+    app.config.batches.timeout * 2 + CLOCKS
 }

@@ -15,8 +15,14 @@ pub use faults::{ConfigFaults, Fault};
 pub use size::Size;
 
 use crate::{
-    callback::CallbackSettings, limits::Rate, mail::RetryPolicy, queue::QueueSettings, render::RenderLimits,
-    smtp::RouteSettings, store::DatabaseSettings, telemetry::LogSettings,
+    callback::CallbackSettings,
+    limits::Rate,
+    mail::RetryPolicy,
+    queue::QueueSettings,
+    render::RenderLimits,
+    smtp::RouteSettings,
+    store::{DatabaseSettings, StoredLimits},
+    telemetry::LogSettings,
 };
 
 /// The defaults and the manual.
@@ -40,6 +46,8 @@ pub struct Config {
     pub callbacks: CallbackSettings,
     /// How large batches may be, and how much of them is in the queue.
     pub batches: BatchSettings,
+    /// How many things each merchant may have.
+    pub stored: StoredLimits,
     /// How much is under way at once.
     pub worker: WorkerSettings,
     /// When mails are tried again.
@@ -67,6 +75,16 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// The most requests of one merchant.
     pub rate: Rate,
+    /// The most connections at once.
+    pub connections: usize,
+    /// The most from one address that is not this machine's.
+    pub connections_per_address: usize,
+    /// The longest that a request's head takes, and that a body or an answer's reader is too slow.
+    #[serde(with = "crate::mail::duration")]
+    pub header_timeout: Duration,
+    /// The longest that nothing happens on a connection.
+    #[serde(with = "crate::mail::duration")]
+    pub idle_timeout: Duration,
 }
 
 /// Where operators look.
@@ -93,6 +111,8 @@ pub struct SmtpSettings {
 pub struct BatchSettings {
     /// The most users of one batch.
     pub max_users: u64,
+    /// What the bodies of one merchant's requests take on the disk at once, in one process.
+    pub spooled_per_merchant: Size,
     /// The longest request for one.
     #[serde(with = "crate::mail::duration")]
     pub timeout: Duration,
@@ -163,6 +183,9 @@ impl Config {
         for (key, most) in [
             ("callbacks.concurrency", self.callbacks.concurrency),
             ("callbacks.per_endpoint", self.callbacks.per_endpoint),
+            ("http.connections", self.http.connections),
+            ("http.connections_per_address", self.http.connections_per_address),
+            ("batches.spooled_per_merchant", self.batches.spooled_per_merchant.0),
         ] {
             if most == 0 {
                 fault(key, "must be at least 1".to_owned());
@@ -170,6 +193,13 @@ impl Config {
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.callbacks.timeout) {
             fault("callbacks.timeout", "must be 1s to 60s".to_owned());
+        }
+        for (key, time) in
+            [("http.header_timeout", self.http.header_timeout), ("http.idle_timeout", self.http.idle_timeout)]
+        {
+            if time.is_zero() {
+                fault(key, "must be longer than 0s".to_owned());
+            }
         }
         for (key, most) in
             [("batches.max_users", self.batches.max_users), ("batches.window", self.batches.window)]

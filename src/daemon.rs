@@ -146,13 +146,9 @@ impl Daemon {
         tracing::info!(%address, "taking requests");
         let router = http::router(Arc::clone(&self.app));
         let stop = self.requests.clone();
-        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY could not be set");
-            }
-        });
+        let app = Arc::clone(&self.app);
         self.tasks.spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+            http::serve(listener, router, &app.config, stop).await;
             Ok("ingress")
         });
         Ok(())

@@ -73,6 +73,22 @@ async fn a_receiver_that_hangs_or_drips_is_left_in_time() {
 }
 
 #[tokio::test]
+async fn a_flood_of_informational_answers_or_of_a_head_ends_with_the_patience() {
+    for act in [Act::Inform, Act::EndlessHead] {
+        let (reply, receiver) = reply_to(act.clone(), &impatient()).await;
+        assert!(!reply.is_taken() && reply.status.is_none(), "{act:?}: {reply:?}");
+        assert!(reply.took < Duration::from_secs(5), "{act:?}: {reply:?}");
+        let ended = async {
+            while receiver.flooded() != u64::MAX {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
+        assert!(ended.is_ok(), "{act:?}: nobody listens to it any more");
+    }
+}
+
+#[tokio::test]
 async fn a_gigabyte_of_answer_is_not_read() {
     let (reply, receiver) = reply_to(Act::Flood, &settings()).await;
     assert_eq!((reply.status, reply.text.len()), (Some(200), 4_096));

@@ -23,6 +23,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The most that wait in one line. Who finds no room is rung for by the waker, a minute later.
 const LINE: usize = 1_000;
 
+/// A destination is forgotten when nothing was sent to it for so long: longer than any pause.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+/// Between two looks for destinations to forget.
+const SWEEP: Duration = Duration::from_secs(60);
+/// The most destinations that are remembered; beyond that those that nothing is under way to are forgotten at once.
+const MOST: usize = 10_000;
+
 /// Who waits, for ringing its bell.
 pub type Waiting = (DeliveryId, MerchantId);
 
@@ -39,10 +46,27 @@ struct Inner {
     destinations: HashMap<String, Destination>,
     /// Those who found the whole gate full.
     line: VecDeque<Waiting>,
+    swept_at: Option<Instant>,
 }
 
-#[derive(Default)]
+impl Inner {
+    /// Forgets destinations that were not asked for lately; it comes by itself once in a while.
+    fn sweep(&mut self, now: Instant) {
+        let is_full = self.destinations.len() >= MOST;
+        let swept_at = *self.swept_at.get_or_insert(now);
+        if now.saturating_duration_since(swept_at) < SWEEP && !is_full {
+            return;
+        }
+        self.swept_at = Some(now);
+        self.destinations.retain(|_, place| {
+            let age = now.saturating_duration_since(place.asked_at);
+            place.is_busy() || (!is_full && age < FORGOTTEN)
+        });
+    }
+}
+
 struct Destination {
+    asked_at: Instant,
     inside: usize,
     /// Those who found the destination full.
     line: VecDeque<Waiting>,
@@ -84,8 +108,10 @@ impl Gate {
     /// Asks for a place at `destination`.
     pub fn enter(&self, destination: &str, who: Waiting, now: Instant) -> Door<'_> {
         let mut inner = self.lock();
-        let Inner { inside, destinations, line } = &mut *inner;
-        let place = destinations.entry(destination.to_owned()).or_default();
+        inner.sweep(now);
+        let Inner { inside, destinations, line, .. } = &mut *inner;
+        let place = destinations.entry(destination.to_owned()).or_insert_with(|| Destination::new(now));
+        place.asked_at = now;
         if let Some(away) = place.away.filter(|away| away.is_being_tried || now < away.until) {
             let left = away.until.saturating_duration_since(now);
             return Door::Shut(left.max(FIRST_PAUSE));
@@ -124,9 +150,7 @@ fn note(line: &mut VecDeque<Waiting>, who: Waiting) {
 
 /// Forgets a destination that there is nothing to say of.
 fn forget_idle(destinations: &mut HashMap<String, Destination>, destination: &str) {
-    let is_idle = |place: &Destination| {
-        place.inside == 0 && place.line.is_empty() && place.failures == 0 && place.away.is_none()
-    };
+    let is_idle = |place: &Destination| !place.is_busy() && place.failures == 0 && place.away.is_none();
     if destinations.get(destination).is_some_and(is_idle) {
         destinations.remove(destination);
     }
@@ -146,7 +170,7 @@ impl Pass<'_> {
     fn go_out(&mut self, is_away: Option<bool>, now: Instant) -> Vec<Waiting> {
         self.is_out = true;
         let mut inner = self.gate.lock();
-        let Inner { inside, destinations, line } = &mut *inner;
+        let Inner { inside, destinations, line, .. } = &mut *inner;
         *inside = inside.saturating_sub(1);
         let mut next: Vec<_> = line.pop_front().into_iter().collect();
         if let Some(place) = destinations.get_mut(&self.destination) {
@@ -172,6 +196,14 @@ impl Drop for Pass<'_> {
 }
 
 impl Destination {
+    fn new(now: Instant) -> Self {
+        Self { asked_at: now, inside: 0, line: VecDeque::new(), failures: 0, away: None }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.inside > 0 || !self.line.is_empty()
+    }
+
     fn note(&mut self, is_away: Option<bool>, is_trial: bool, now: Instant) {
         match (is_away, &mut self.away) {
             (Some(false), _) => {
@@ -274,6 +306,34 @@ mod tests {
         drop(enter(&gate, "dead", now));
         enter(&gate, "dead", now).used(false, now);
         let _back = (enter(&gate, "dead", now), enter(&gate, "dead", now));
+    }
+
+    #[test]
+    fn destinations_that_failed_are_forgotten_in_the_end() {
+        let (gate, mut now) = (Gate::new(10, 10), Instant::now());
+        for number in 0..500 {
+            enter(&gate, &format!("shaky {number}"), now).used(true, now);
+        }
+        let hanging = enter(&gate, "hangs", now);
+        assert_eq!(gate.lock().destinations.len(), 501);
+        now += FORGOTTEN;
+        drop(enter(&gate, "alive", now).used(false, now));
+        assert_eq!(
+            gate.lock().destinations.keys().collect::<Vec<_>>(),
+            ["hangs"],
+            "something is under way to it"
+        );
+        drop(hanging.used(false, now));
+        assert!(gate.lock().destinations.is_empty());
+    }
+
+    #[test]
+    fn no_more_destinations_are_remembered_than_there_is_room_for() {
+        let (gate, now) = (Gate::new(10, 10), Instant::now());
+        for number in 0..MOST + 10 {
+            enter(&gate, &format!("shaky {number}"), now).used(true, now);
+        }
+        assert!(gate.lock().destinations.len() <= MOST);
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) enum Act {
     Drip,
     /// Answers 200 with a body of a gigabyte.
     Flood,
+    /// Sends informational answers (RFC 9110, section 15.2) as quickly as they are taken, and never the final one.
+    Inform,
+    /// Sends a head that does not end, as quickly as it is taken.
+    EndlessHead,
 }
 
 impl Act {
@@ -143,6 +147,15 @@ pub(crate) async fn serve(
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+        Act::Inform => {
+            pour(&mut stream, &b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(1_000), &flooded)
+                .await
+        }
+        Act::EndlessHead => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
+            pour(&mut stream, &b"X-Header: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(1_000), &flooded)
+                .await;
+        }
         Act::Flood => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").await;
             let chunk = [b'x'; 65_536];
@@ -154,6 +167,14 @@ pub(crate) async fn serve(
             }
         }
     }
+}
+
+/// Writes the same again and again until nobody takes it.
+async fn pour(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], flooded: &AtomicU64) {
+    while stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok() {
+        flooded.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+    }
+    flooded.store(u64::MAX, Ordering::SeqCst);
 }
 
 async fn read(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<Received> {

@@ -34,7 +34,7 @@ use crate::{
     jobs,
     mail::BatchId,
     shop::{Ability, ResourceKind, mailing::Brand},
-    store::{BatchRecorded, NewBatch, StagedChunk},
+    store::{BatchRecorded, NewBatch, StagedChunk, StoreError},
 };
 use spool::Spool;
 use users::{Head, User};
@@ -94,10 +94,18 @@ pub(super) async fn send_mails(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
     body::expect_json(request.headers())?;
-    let spool = Spool::of(request, app.config.http.max_body.0).await?;
-    once.run_for(&app, &caller, spool.fingerprint.clone(), async |holder| {
+    let spool = Spool::of(
+        request,
+        &caller.merchant.id,
+        app.config.http.max_body.0,
+        app.config.batches.spooled_per_merchant.0,
+    )
+    .await?;
+    let fingerprint = once.fingerprint(async |query| spool.fingerprint(query).await).await?;
+    once.run_for(&app, &caller, fingerprint, async |holder| {
         let head = spool.head(app.config.batches.max_users).await?;
         let mut batch = judge(&app, &caller, &head).await?;
+        let mut staging = Staging { app: Arc::clone(&app), batch: batch.id, may_be_recorded: false };
         let staged = stage(&app, &mut batch, &spool).await;
         let recorded = match staged {
             Ok(queued) => {
@@ -110,7 +118,11 @@ pub(super) async fn send_mails(
                 let answer =
                     json_answer(StatusCode::OK, &BatchAnswer { message: "Request successful", data });
                 let kept = holder.map(|holder| (holder, answer.clone()));
-                match app.store.record_batch(&batch, kept).await {
+                staging.may_be_recorded = true;
+                let recorded = app.store.record_batch(&batch, kept).await;
+                staging.may_be_recorded =
+                    matches!(recorded, Ok(BatchRecorded::Committed) | Err(StoreError::OutcomeUnknown { .. }));
+                match recorded {
                     Ok(BatchRecorded::Committed) => Ok(answer),
                     Ok(BatchRecorded::KeyLost) => Err(Refusal::key_lost()),
                     Err(error) => Err(error.into()),
@@ -118,17 +130,35 @@ pub(super) async fn send_mails(
             }
             Err(refusal) => Err(refusal),
         };
-        match &recorded {
-            Ok(_) => app.ring(jobs::bell_for_batch(batch.id, batch.merchant)),
-            Err(_) => {
-                if let Err(error) = app.store.discard_chunks(batch.id).await {
-                    tracing::warn!(%error, "staged users are left for the housekeeping");
-                }
-            }
+        if recorded.is_ok() {
+            app.ring(jobs::bell_for_batch(batch.id, batch.merchant));
         }
         recorded
     })
     .await
+}
+
+/// Users that are staged for a batch. Unless the batch is recorded they are thrown away, also when the request is
+/// dropped half-way: because it took too long, or because its caller hung up. Where the commit is under way and nobody
+/// knows, they are left to the sweep, which asks later.
+struct Staging {
+    app: Arc<App>,
+    batch: BatchId,
+    may_be_recorded: bool,
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.may_be_recorded {
+            return;
+        }
+        let (app, batch) = (Arc::clone(&self.app), self.batch);
+        tokio::spawn(async move {
+            if let Err(error) = app.store.discard_chunks(batch).await {
+                tracing::warn!(%error, "staged users are left for the housekeeping");
+            }
+        });
+    }
 }
 
 /// The rules: all that is named exists and belongs together.
@@ -209,4 +239,37 @@ async fn stage(app: &App, batch: &mut NewBatch, spool: &Spool) -> Result<Queued,
 fn array_of(users: &[User]) -> Result<Box<RawValue>, Refusal> {
     let users: Vec<&RawValue> = users.iter().map(|user| &*user.json).collect();
     serde_json::value::to_raw_value(&users).map_err(|_| Refusal::unavailable())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::test_app::TestApp, *};
+
+    async fn staged(test: &TestApp, batch: BatchId) -> bool {
+        test.app.store.next_chunk(batch).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn users_staged_by_a_request_that_is_dropped_are_thrown_away() {
+        let test = TestApp::start("DE").await;
+        let users = |number| StagedChunk { number, users: RawValue::from_string("[{}]".to_owned()).unwrap() };
+        for may_be_recorded in [false, true] {
+            let batch = BatchId::new();
+            let staging = Staging { app: Arc::clone(&test.app), batch, may_be_recorded };
+            test.app.store.stage_chunks(batch, &[users(0), users(1)]).await.unwrap();
+            assert!(staged(&test, batch).await);
+            drop(staging);
+            if may_be_recorded {
+                assert!(staged(&test, batch).await, "the batch needs them");
+                continue;
+            }
+            for _ in 0..500 {
+                if !staged(&test, batch).await {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            assert!(!staged(&test, batch).await);
+        }
+    }
 }

@@ -23,6 +23,10 @@ pub struct Refusal {
     pub errors: Vec<FieldError>,
     /// When to try again, in seconds.
     pub retry_after: Option<u64>,
+    /// Whether the request itself is malformed: wrong syntax, a missing field, a value of the wrong type. The same
+    /// request gets the same answer whenever it comes, so no answer needs to be kept for its idempotency key. A refusal
+    /// of a rule, such as a wrong state or a name that nothing has, depends on what is stored.
+    pub is_about_form: bool,
 }
 
 /// One field that is wrong.
@@ -37,7 +41,19 @@ pub struct FieldError {
 impl Refusal {
     /// A refusal without field errors.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), errors: Vec::new(), retry_after: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            is_about_form: false,
+        }
+    }
+
+    /// The same, marked as one whose reason is in the request alone: see [`Refusal::is_about_form`].
+    pub fn about_form(self) -> Self {
+        Self { is_about_form: true, ..self }
     }
 
     /// The body says something that is not allowed.
@@ -108,6 +124,7 @@ impl Refusal {
 
     /// The answer as it goes out.
     pub fn response(&self, family: Family, request_id: &str) -> Response {
+        tracing::debug!(code = self.code, is_about_form = self.is_about_form, "refused");
         let body = self.body(family, request_id).to_string();
         let mut response =
             (self.status, [(header::CONTENT_TYPE, family.content_type())], body).into_response();

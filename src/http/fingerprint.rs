@@ -1,6 +1,6 @@
 //! Tells whether two bodies say the same: a digest of a JSON value, whatever its white space and the order of its keys.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io::Read};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
@@ -14,6 +14,14 @@ pub(super) fn of(query: &str, body: &[u8]) -> String {
         ValueDigest::deserialize(&mut deserializer).and_then(|digest| deserializer.end().map(|()| digest));
     let value = value.map_or_else(|_| Sha256::digest(body).into(), |ValueDigest(digest)| digest);
     with_query(query, value)
+}
+
+/// The same for a body that is read piece by piece; `None` when it is not JSON.
+pub(super) fn of_reader(query: &str, body: impl Read) -> Option<String> {
+    let mut deserializer = serde_json::Deserializer::from_reader(body);
+    let ValueDigest(value) = ValueDigest::deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    Some(with_query(query, value))
 }
 
 fn with_query(query: &str, body: [u8; 32]) -> String {
@@ -116,6 +124,7 @@ mod tests {
     fn white_space_and_the_order_of_keys_do_not_matter() {
         let one = of("", br#"{"a": [1, {"x": null, "y": "z"}], "b": true}"#);
         assert_eq!(one, of("", br#" {"b":true,"a":[1,{"y":"z","x":null}]}"#));
+        assert_eq!(Some(one), of_reader("", &br#"{"b":true,"a":[1,{"y":"z","x":null}]} "#[..]));
     }
 
     #[test]

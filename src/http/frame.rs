@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -81,6 +81,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
+    guard(response.headers_mut());
     let status = response.status().as_u16();
     tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");
     METRICS.answered(RequestLabels { method, route, status }, started.elapsed());
@@ -117,6 +118,23 @@ async fn in_time<T>(
     })
 }
 
+/// Keeps browsers strict: no answer is taken for another type than it says, and none is shown inside another site's page.
+fn guard(headers: &mut HeaderMap) {
+    const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+    const ALONE: HeaderValue = HeaderValue::from_static("frame-ancestors 'none'");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    let Some(policy) = headers.get_mut(header::CONTENT_SECURITY_POLICY) else {
+        headers.insert(header::CONTENT_SECURITY_POLICY, ALONE);
+        return;
+    };
+    let written = String::from_utf8_lossy(policy.as_bytes());
+    if !written.contains("frame-ancestors")
+        && let Ok(both) = HeaderValue::from_str(&format!("{written}; frame-ancestors 'none'"))
+    {
+        *policy = both;
+    }
+}
+
 /// No path, id or query that postroom knows has the character U+0000, and a database's text cannot hold it.
 async fn answer(request: Request, next: Next) -> Response {
     let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
@@ -139,7 +157,7 @@ fn in_envelope(mut response: Response, family: Family, id: &RequestId) -> Respon
     let status = response.status();
     let is_plain = response
         .headers()
-        .get(axum::http::header::CONTENT_TYPE)
+        .get(header::CONTENT_TYPE)
         .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"));
     if (status.is_client_error() || status.is_server_error()) && is_plain {
         let (code, message) = match status {

@@ -52,7 +52,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Once {
 
 impl Once {
     /// Does `work` unless it was done before under this key. `work` gets the holder of the key, to record its answer
-    /// together with what it does; a refusal below 500 is kept here.
+    /// together with what it does; a refusal by a rule is kept here.
     ///
     /// # Errors
     /// What `work` refuses, a key used for another body (422), or the same request still under way (409).
@@ -68,6 +68,17 @@ impl Once {
         }
         let fingerprint = fingerprint::of(&self.query, body);
         self.run_for(app, caller, fingerprint, work).await
+    }
+
+    /// The fingerprint that `of` makes of the query and a body, where there is a key to ask about.
+    ///
+    /// # Errors
+    /// As `of`.
+    pub async fn fingerprint(
+        &self,
+        of: impl AsyncFnOnce(&str) -> Result<String, Refusal>,
+    ) -> Result<String, Refusal> {
+        if self.key.is_none() { Ok(String::new()) } else { of(&self.query).await }
     }
 
     /// The same for a body whose fingerprint is known.
@@ -117,7 +128,8 @@ impl Once {
         let result = work(Some(holder.clone())).await;
         match &result {
             Ok(_) => held.keep(),
-            Err(refusal) if refusal.status.is_server_error() => held.release().await,
+            // What is wrong with a form is wrong again the next time; that need not be kept for a day.
+            Err(refusal) if refusal.status.is_server_error() || refusal.is_about_form => held.release().await,
             Err(refusal) => {
                 let answer = refusal.answer(Family::of(&self.path), &self.request_id.0);
                 app.store.keep_answer(&holder, &answer).await?;

@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::StatusCode,
     routing::post,
 };
 use futures_util::StreamExt;
@@ -30,7 +30,7 @@ use crate::{
     mail::MerchantId,
     render::RenderLimits,
     shop::{Ability, ResourceKind},
-    store::{ResourceRow, StoreError},
+    store::{Counted, ResourceRow, StoreError},
 };
 
 /// Where imports are sent.
@@ -80,18 +80,17 @@ pub(super) async fn import(
     request: Request,
 ) -> Result<Json<ImportAnswer>, Refusal> {
     caller.may(Ability::ResourcesWrite)?;
-    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_vec());
-    if !content_type.is_some_and(|value| value.starts_with(b"application/x-ndjson")) {
+    if !body::is_utf8_of(request.headers(), |essence| essence == "application/x-ndjson") {
         let message = "The body must be application/x-ndjson.";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
     }
-    let unread = |why: &str| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why);
     let mut import = Import::new(&app, Some(caller.merchant.id.clone()), NAMED_FAULTS);
-    let mut body = request.into_body().into_data_stream();
+    let mut lines = request.into_body().into_data_stream();
     loop {
-        let coming = tokio::time::timeout(app.config.http.timeout, body.next()).await;
-        match coming.map_err(|_| unread("The body stopped coming."))? {
-            Some(bytes) => import.feed(&bytes.map_err(|_| unread("The body could not be read."))?).await?,
+        let coming = tokio::time::timeout(app.config.http.timeout, lines.next()).await;
+        let stopped = |_| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "The body stopped coming.");
+        match coming.map_err(stopped)? {
+            Some(bytes) => import.feed(&bytes.map_err(|error| body::unreadable(&error))?).await?,
             None => break,
         }
     }
@@ -206,7 +205,7 @@ impl<'a> Import<'a> {
         let read = tokio::task::spawn_blocking(move || {
             lines.into_iter().map(|(number, line)| (number, read_line(&line, &limits))).collect::<Vec<_>>()
         });
-        let mut sound: HashMap<MerchantId, Vec<ResourceRow>> = HashMap::new();
+        let mut sound: HashMap<MerchantId, Vec<(usize, ResourceRow)>> = HashMap::new();
         for (number, line) in read.await.map_err(|_| StoreError::Closed)? {
             let placed = match line {
                 Ok((named, row)) => {
@@ -215,16 +214,56 @@ impl<'a> Import<'a> {
                 Err(faults) => Err(faults),
             };
             match placed {
-                Ok((merchant, row)) => sound.entry(merchant).or_default().push(row),
+                Ok((merchant, row)) => sound.entry(merchant).or_default().push((number, row)),
                 Err(faults) => self.refuse(number, faults),
             }
         }
         for (merchant, rows) in sound {
+            let rows = self.with_room(&merchant, rows).await?;
             let count = rows.len();
             self.app.store.put_resources(&merchant, rows).await?;
             self.accepted += count;
         }
         Ok(())
+    }
+
+    /// Leaves out what would be more of a kind than a merchant may have; what replaces something stays.
+    async fn with_room(
+        &mut self,
+        merchant: &MerchantId,
+        rows: Vec<(usize, ResourceRow)>,
+    ) -> Result<Vec<ResourceRow>, StoreError> {
+        let (store, limits) = (&self.app.store, &self.app.config.stored);
+        let mut by_kind: HashMap<Counted, u64> = HashMap::new();
+        for (_, row) in &rows {
+            *by_kind.entry(Counted::Documents(row.kind)).or_default() += 1;
+            *by_kind.entry(Counted::TemplateVersions).or_default() += u64::from(row.version.is_some());
+        }
+        let mut full = HashSet::new();
+        for (what, more) in by_kind {
+            if more > 0 && !store.take_room(merchant, what, more, limits.most(what)).await? {
+                full.insert(what);
+            }
+        }
+        let mut kept = Vec::with_capacity(rows.len());
+        for (line, row) in rows {
+            let what = Counted::Documents(row.kind);
+            // Near the limit one by one.
+            let has_room = !full.contains(&what)
+                || store.take_room(merchant, what, 1, limits.most(what)).await?
+                || store.resource(merchant, row.kind, &row.id).await?.is_some();
+            let versions = Counted::TemplateVersions;
+            let has_room = has_room
+                && (row.version.is_none()
+                    || !full.contains(&versions)
+                    || store.take_room(merchant, versions, 1, limits.most(versions)).await?);
+            if has_room {
+                kept.push(row);
+            } else {
+                self.refuse(line, vec![fault("", "is one more than this merchant may have")]);
+            }
+        }
+        Ok(kept)
     }
 
     /// Whose a document is, once that merchant and the document's brand are known to exist.

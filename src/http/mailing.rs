@@ -257,7 +257,7 @@ impl Draft {
         if faults.is_empty() {
             Ok(Self { brand_id, template_id, identifier, user, pass })
         } else {
-            Err(Refusal::invalid(faults))
+            Err(Refusal::invalid(faults).about_form())
         }
     }
 

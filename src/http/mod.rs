@@ -25,8 +25,10 @@ mod orders;
 mod page;
 mod passes;
 mod resources;
+mod server;
 #[cfg(test)]
 mod test_app;
+mod throttle;
 mod webhooks;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub use auth::{hash_password, hash_token, new_secret};
 pub use batches::BatchView;
 pub use import::{Import, LineError};
 pub use mails::{MailStory, MailView};
+pub use server::serve;
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {

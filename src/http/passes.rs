@@ -105,9 +105,11 @@ pub(super) async fn show(
     })
 }
 
-/// The page, from what the merchant's documents say now; none when all that the pass was of is gone.
+/// The page, from what the merchant's documents say now; none when all that the pass was of is gone, or its merchant is
+/// suspended.
 async fn page_of(app: &App, id: &str, pass: Pass) -> Result<Option<PassPage>, Refusal> {
-    let Some(merchant) = app.store.merchant(&pass.merchant).await? else { return Ok(None) };
+    let merchant = app.store.merchant(&pass.merchant).await?;
+    let Some(merchant) = merchant.filter(|merchant| merchant.suspended_at.is_none()) else { return Ok(None) };
     let mut vouchers = Vec::new();
     for (kind, of, id) in [
         (Kind::Storecard, ResourceKind::Storecards, &pass.subject.storecard),

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     app::App,
     shop::{Ability, ResourceKind, TemplateVersion},
-    store::{ResourceRow, Stored},
+    store::{Counted, ResourceRow, Stored},
 };
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -94,6 +94,7 @@ pub(super) async fn put(
         .map_err(|_| Refusal::unavailable())?
         .map_err(Refusal::invalid)?;
     check_brand(&app, &caller, &row).await?;
+    check_room(&app, &caller, &row).await?;
     let mut shown: Map<String, Value> =
         serde_json::from_str(row.body.get()).map_err(|_| Refusal::unavailable())?;
     shown.insert("id".to_owned(), Value::from(row.id.as_str()));
@@ -131,6 +132,25 @@ async fn check_brand(app: &App, caller: &Caller, row: &ResourceRow) -> Result<()
         Some(_) => Ok(()),
         None => Err(Refusal::field("brand_id", "names no brand of this merchant")),
     }
+}
+
+/// A merchant that has as many of a kind as it may have can change them, but not add to them.
+async fn check_room(app: &App, caller: &Caller, row: &ResourceRow) -> Result<(), Refusal> {
+    let (merchant, limits) = (&caller.merchant.id, &app.config.stored);
+    let most = |what| limits.most(what);
+    let what = Counted::Documents(row.kind);
+    if !app.store.take_room(merchant, what, 1, most(what)).await?
+        && app.store.resource(merchant, row.kind, &row.id).await?.is_none()
+    {
+        let message = format!("A merchant has at most {} {}.", most(what), row.kind);
+        return Err(Refusal::new(StatusCode::CONFLICT, "too_many", message));
+    }
+    let what = Counted::TemplateVersions;
+    if row.version.is_some() && !app.store.take_room(merchant, what, 1, most(what)).await? {
+        let message = format!("A merchant has at most {} versions of templates.", most(what));
+        return Err(Refusal::new(StatusCode::CONFLICT, "too_many", message));
+    }
+    Ok(())
 }
 
 /// What to fill a template with.

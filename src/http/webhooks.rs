@@ -14,6 +14,7 @@ use axum::{
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::{
@@ -32,6 +33,14 @@ use crate::{
 
 pub(super) use deliveries::*;
 pub(super) use view::{DeletedView, EndpointView, EventView, Success, ValidView};
+
+/// The longest payload whose signature is checked, in bytes: many times what postroom ever sends.
+const LONGEST_PAYLOAD: usize = 1 << 20;
+/// So many bytes are hashed where the request is answered; more are hashed away from the async threads, one request at
+/// a time.
+const HASHED_AT_ONCE: usize = 1 << 18;
+/// The turn of a request that hashes a lot.
+static HASHES: Semaphore = Semaphore::const_new(1);
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 500;
@@ -225,7 +234,16 @@ pub(super) async fn verify_signature(
     secrets.extend(Secret::parse(&caller.merchant.secret)); // signs batch webhooks
     let signed =
         Signed { id: request.id, timestamp: text_of(&request.timestamp), signature: request.signature };
-    let valid = callback::verify(&signed, text_of(&request.payload).as_bytes(), &secrets, now);
+    let payload = text_of(&request.payload);
+    if payload.len() > LONGEST_PAYLOAD {
+        return Err(Refusal::field("payload", "The payload must have at most 1 MiB."));
+    }
+    let verify = move || callback::verify(&signed, payload.as_bytes(), &secrets, now);
+    if request.payload.get().len() * (endpoints.len() + 1) <= HASHED_AT_ONCE {
+        return Ok(Success::of(ValidView { valid: verify() }));
+    }
+    let _turn = HASHES.acquire().await.map_err(|_| Refusal::unavailable())?;
+    let valid = tokio::task::spawn_blocking(verify).await.map_err(|_| Refusal::unavailable())?;
     Ok(Success::of(ValidView { valid }))
 }
 

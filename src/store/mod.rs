@@ -18,6 +18,7 @@ mod merchants;
 mod orders;
 mod passes;
 mod resources;
+mod room;
 mod row;
 mod stake;
 mod templates;
@@ -53,6 +54,7 @@ pub use orders::{
 };
 pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow, Stored};
+pub use room::{Counted, StoredLimits};
 pub use stake::{WriteProgress, WriteWatch};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{

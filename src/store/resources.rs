@@ -1,8 +1,8 @@
 //! What merchants' systems tell postroom: one document per thing, as it was given.
 
-use futures_util::FutureExt;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{AnyConnection, AnyPool};
@@ -293,7 +293,19 @@ async fn upsert(
     resources: &[ResourceRow],
 ) -> Result<(), StoreError> {
     let now = clock::now();
-    let versions: Vec<_> = resources.iter().filter_map(|resource| resource.version.as_ref()).collect();
+    let mut unchanged = HashSet::new();
+    for (index, resource) in resources.iter().enumerate() {
+        if let Some(version) = &resource.version
+            && is_unchanged(on, merchant, resource, version).await?
+        {
+            unchanged.insert(index);
+        }
+    }
+    let resources_at = |index: &usize| !unchanged.contains(index);
+    let versions: Vec<_> = (0..resources.len())
+        .filter(resources_at)
+        .filter_map(|index| resources[index].version.as_ref())
+        .collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
     orders::forget_settled(dialect, on, merchant, resources).await?;
     // One statement may not write a row twice: the last document of an id stands.
@@ -305,6 +317,7 @@ async fn upsert(
         .iter()
         .enumerate()
         .filter(|(index, resource)| last.get(&(resource.kind, resource.id.as_str())) == Some(index))
+        .filter(|(index, _)| resources_at(index))
         .map(|(_, resource)| Row {
             kind: resource.kind.as_str(),
             id: &resource.id,
@@ -322,6 +335,32 @@ async fn upsert(
         .await
         .map(drop)
         .doing("store resources")
+}
+
+/// Whether a template is stored as it is already: then it makes no version, which would be kept for good.
+async fn is_unchanged(
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    resource: &ResourceRow,
+    version: &NewTemplateVersion,
+) -> Result<bool, StoreError> {
+    sqlx::query(
+        "SELECT 1 FROM resources JOIN template_versions ON template_versions.id = resources.version
+         WHERE resources.merchant_id = $1 AND resources.kind = $2 AND resources.id = $3 AND resources.body = $4
+            AND template_versions.subject = $5 AND template_versions.html = $6
+            AND COALESCE(template_versions.text, '') = $7",
+    )
+    .bind(merchant.as_str())
+    .bind(resource.kind.as_str())
+    .bind(&resource.id)
+    .bind(resource.body.get())
+    .bind(&version.source.subject)
+    .bind(&version.source.html)
+    .bind(version.source.text.as_deref().unwrap_or_default())
+    .fetch_optional(on)
+    .await
+    .map(|row| row.is_some())
+    .doing("compare a template with its newest version")
 }
 
 pub(super) fn read(columns: &Columns<'_>) -> Result<Stored, StoreError> {

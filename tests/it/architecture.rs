@@ -27,8 +27,12 @@ const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 const NEIGHBOURS: [(&str, &str); 2] = [("main", "cli"), ("cli", "demo")];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 9] = [
+const OWNERS: [(&str, &[&str]); 13] = [
     ("axum", &["http", "dashboard", "demo", "daemon"]), // the daemon serves their routers
+    ("hyper", &["http"]),
+    ("hyper_util", &["http"]),
+    ("http_body", &["http"]),
+    ("rustix", &["http"]),
     ("sqlx", &["store"]),
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),

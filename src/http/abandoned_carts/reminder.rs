@@ -163,11 +163,11 @@ fn draft(mut body: Map<String, Value>) -> Result<Reminder, Refusal> {
         Some(Value::Object(details)) => details,
         None | Some(Value::Null) => {
             faults.push(required("alert_details"));
-            return Err(invalid(faults));
+            return Err(invalid(faults).about_form());
         }
         Some(_) => {
             faults.push(fault("alert_details", "The alert_details field must be an object."));
-            return Err(invalid(faults));
+            return Err(invalid(faults).about_form());
         }
     };
     let subject = text("alert_details.subject", details.remove("subject"), Line::new, &mut faults);
@@ -176,7 +176,7 @@ fn draft(mut body: Map<String, Value>) -> Result<Reminder, Refusal> {
     let discount = discount(details.remove("offer_discount"), &mut faults);
     match (subject, message) {
         (Some(subject), Some(message)) if faults.is_empty() => Ok(Reminder { subject, message, discount }),
-        _ => Err(invalid(faults)),
+        _ => Err(invalid(faults).about_form()),
     }
 }
 

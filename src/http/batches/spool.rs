@@ -1,22 +1,24 @@
 //! The body of a request for a batch, in a file without a name: it is gone when the request is, whatever happens.
 
 use std::{
+    collections::HashMap,
     fs::{File, OpenOptions},
     io::{BufReader, Seek, Write},
     os::unix::fs::OpenOptionsExt,
-    sync::Arc,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
-use axum::{body::Bytes, extract::Request};
+use axum::{body::Bytes, extract::Request, http::StatusCode};
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
+use rustix::fs::{Mode, OFlags};
 use tokio::{sync::mpsc, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{
-    super::{auth::to_hex, body, error::Refusal},
+    super::{body, error::Refusal, fingerprint},
     users::{self, Head, User},
 };
+use crate::mail::MerchantId;
 
 /// What is gathered from the socket before it is written.
 const PIECE: usize = 1024 * 1024;
@@ -26,24 +28,30 @@ const AHEAD: usize = 2;
 /// A body on the disk.
 pub(super) struct Spool {
     file: Arc<File>,
-    /// The SHA-256 of the body, in hex.
-    pub(super) fingerprint: String,
+    _share: Share,
 }
 
 impl Spool {
     /// Writes the body of a request to a file.
     ///
     /// # Errors
-    /// 413 when it is longer than `longest` bytes, 400 when the connection breaks, 503 when it cannot be written.
-    pub(super) async fn of(request: Request, longest: usize) -> Result<Self, Refusal> {
+    /// 413 when it is longer than `longest` bytes, 429 when the merchant's bodies together take more than `share`, 400
+    /// when the connection breaks, 503 when it cannot be written.
+    pub(super) async fn of(
+        request: Request,
+        merchant: &MerchantId,
+        longest: usize,
+        share: usize,
+    ) -> Result<Self, Refusal> {
         let mut body = request.into_body().into_data_stream();
-        let mut writer = Writer { file: nameless_file()?, hash: Sha256::new() };
-        let (mut pieces, mut gathered, mut length): (Vec<Bytes>, usize, usize) = (Vec::new(), 0, 0);
+        let mut writer = Writer { file: nameless_file()? };
+        let mut share = Share { merchant: merchant.clone(), bytes: 0, most: share };
+        let (mut pieces, mut gathered): (Vec<Bytes>, usize) = (Vec::new(), 0);
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|_| body::unreadable())?;
-            length += piece.len();
+            let piece = piece.map_err(|error| body::unreadable(&error))?;
+            share.take(piece.len())?;
             gathered += piece.len();
-            if length > longest {
+            if share.bytes > longest {
                 return Err(body::too_large());
             }
             pieces.push(piece);
@@ -53,7 +61,18 @@ impl Spool {
             }
         }
         let writer = writer.write(pieces).await?;
-        Ok(Self { file: Arc::new(writer.file), fingerprint: to_hex(&writer.hash.finalize()) })
+        Ok(Self { file: Arc::new(writer.file), _share: share })
+    }
+
+    /// The fingerprint of the body with this query, for an idempotency key. One that is not JSON needs none: it is refused
+    /// whenever it comes.
+    ///
+    /// # Errors
+    /// 503 when the file cannot be read.
+    pub(super) async fn fingerprint(&self, query: &str) -> Result<String, Refusal> {
+        let (file, query) = (Arc::clone(&self.file), query.to_owned());
+        let read = move || Ok(fingerprint::of_reader(&query, from_the_start(&file)?).unwrap_or_default());
+        spawn_blocking(read).await.map_err(unavailable)?
     }
 
     /// Judges the body whole.
@@ -81,16 +100,55 @@ impl Spool {
     }
 }
 
+/// What each merchant has on the disk in this process, in bytes.
+static SPOOLED: LazyLock<Mutex<HashMap<MerchantId, usize>>> = LazyLock::new(Mutex::default);
+
+fn spooled() -> MutexGuard<'static, HashMap<MerchantId, usize>> {
+    SPOOLED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What one body takes of its merchant's room on the disk; given back with it.
+struct Share {
+    merchant: MerchantId,
+    bytes: usize,
+    most: usize,
+}
+
+impl Share {
+    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let mut spooled = spooled();
+        let of_merchant = spooled.entry(self.merchant.clone()).or_default();
+        if *of_merchant + bytes > self.most {
+            let message = "Too many batches of this merchant are being received at once.";
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
+            return Err(Refusal { retry_after: Some(5), ..refusal });
+        }
+        *of_merchant += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut spooled = spooled();
+        if let Some(of_merchant) = spooled.get_mut(&self.merchant) {
+            *of_merchant = of_merchant.saturating_sub(self.bytes);
+            if *of_merchant == 0 {
+                spooled.remove(&self.merchant);
+            }
+        }
+    }
+}
+
 struct Writer {
     file: File,
-    hash: Sha256,
 }
 
 impl Writer {
     async fn write(mut self, pieces: Vec<Bytes>) -> Result<Self, Refusal> {
         spawn_blocking(move || {
             for piece in pieces {
-                self.hash.update(&piece);
                 self.file.write_all(&piece)?;
             }
             Ok(self)
@@ -101,9 +159,15 @@ impl Writer {
     }
 }
 
-/// A file that only this process has.
+/// A file that only this process has, and that is gone with it.
 fn nameless_file() -> Result<File, Refusal> {
-    let path = std::env::temp_dir().join(format!("postroom-batch-{}", Uuid::now_v7()));
+    let folder = std::env::temp_dir();
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(file) = rustix::fs::open(&folder, flags, Mode::RUSR | Mode::WUSR) {
+        return Ok(file.into());
+    }
+    // Not every file system knows files that never had a name.
+    let path = folder.join(format!("postroom-batch-{}", Uuid::now_v7()));
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
     let file = file.map_err(unavailable)?;
     std::fs::remove_file(&path).map_err(unavailable)?;
@@ -119,4 +183,28 @@ fn from_the_start(file: &Arc<File>) -> Result<BufReader<&File>, Refusal> {
 fn unavailable(error: impl std::fmt::Display) -> Refusal {
     tracing::error!(%error, "the body of a batch could not be kept on disk");
     Refusal::unavailable()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn request(bytes: usize) -> Request {
+        Request::new(Body::from(vec![b'x'; bytes]))
+    }
+
+    #[tokio::test]
+    async fn a_merchants_bodies_share_its_room_and_give_it_back() {
+        let (tea, coffee) = ("spool-tea".parse().unwrap(), "spool-coffee".parse().unwrap());
+        let first = Spool::of(request(60), &tea, 100, 100).await.unwrap();
+        let refused = Spool::of(request(60), &tea, 100, 100).await.err().unwrap();
+        assert_eq!((refused.status.as_u16(), refused.retry_after), (429, Some(5)));
+        Spool::of(request(60), &coffee, 100, 100).await.unwrap();
+        drop(first);
+        Spool::of(request(60), &tea, 100, 100).await.unwrap();
+        assert_eq!(Spool::of(request(60), &tea, 50, 100).await.err().unwrap().status.as_u16(), 413);
+        assert!(spooled().get(&tea).is_none() && spooled().get(&coffee).is_none());
+    }
 }

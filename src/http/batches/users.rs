@@ -46,7 +46,7 @@ pub(super) fn judge(reader: impl Read, most_users: u64) -> Result<Head, Refusal>
         }
         true
     })?;
-    let Some(fields) = fields else { return Err(Refusal::field("", "must be an object")) };
+    let Some(fields) = fields else { return Err(Refusal::field("", "must be an object").about_form()) };
     let mut faults = Vec::new();
     let head = Head {
         brand_id: text("brand_id", fields.brand_id, &mut faults),
@@ -72,7 +72,7 @@ pub(super) fn judge(reader: impl Read, most_users: u64) -> Result<Head, Refusal>
         }
         (Users::Array, _) => faults.extend(first_fault),
     }
-    if faults.is_empty() { Ok(head) } else { Err(Refusal::invalid(faults)) }
+    if faults.is_empty() { Ok(head) } else { Err(Refusal::invalid(faults).about_form()) }
 }
 
 /// Reads the users of a judged body, `CHUNK` at a time, each identifier once, until `take` wants no more.
@@ -92,7 +92,7 @@ pub(super) fn read(reader: impl Read, mut take: impl FnMut(Vec<User>) -> bool) -
         wanted
     })?;
     if let Some(fault) = fault {
-        return Err(Refusal::invalid(vec![fault]));
+        return Err(Refusal::invalid(vec![fault]).about_form());
     }
     if wanted && !chunk.is_empty() {
         take(chunk);

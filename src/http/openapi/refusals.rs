@@ -18,18 +18,19 @@ enum Who {
     Reader,
 }
 
-const REFUSALS: [(&str, Who, &str); 10] = [
+const REFUSALS: [(&str, Who, &str); 11] = [
     ("400", Who::Every, "What was sent cannot be read"),
     ("401", Who::Private, "Missing or wrong credentials"),
     ("403", Who::Private, "The credential lacks an ability, or the merchant is suspended"),
     ("404", Who::Private, "There is no such thing for this merchant"),
+    ("408", Who::Reader, "The body came too slowly"),
     (
         "409",
         Who::Private,
         "Not in this state, or the first request with this `Idempotency-Key` is still under way",
     ),
     ("413", Who::Reader, "The body is too large"),
-    ("415", Who::Reader, "The body is of another type"),
+    ("415", Who::Reader, "The body is of another type, or not in UTF-8"),
     ("422", Who::Private, "Something that was given is not allowed"),
     ("429", Who::Private, "Too many requests; `Retry-After` says when to come back"),
     ("503", Who::Every, "Nothing was done; try again after `Retry-After`"),

@@ -80,7 +80,7 @@ impl<'a> Resend<'a> {
         let given = query.iter().find(|(name, reason)| name == "reason" && !reason.is_empty());
         let reason = given.map_or(DEFAULT_REASON, |(_, reason)| reason);
         let reason = Line::<255>::new(reason.to_owned())
-            .map_err(|why| refuse("reason_invalid", format!("The reason {why}")))?;
+            .map_err(|why| refuse("reason_invalid", format!("The reason {why}")).about_form())?;
         // This family answers 400 to whatever is wrong with a body.
         let mut given: serde_json::Map<String, Value> =
             body.parse().map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal })?;

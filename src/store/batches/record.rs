@@ -16,8 +16,6 @@ use crate::{
 
 /// How long the waker leaves a fresh batch to the bell that its ingress rings.
 const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
-/// Staged chunks this old whose batch is not there belong to a request that ended.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A batch to record.
 #[derive(Clone, Debug)]
@@ -97,13 +95,14 @@ impl Store {
         .bind(batch.to_string()), "discard users of a batch").await.map(drop)
     }
 
-    /// Throws away what requests staged that ended long ago without a batch; returns how many chunks.
+    /// Throws away what requests staged longer ago than `age` without recording a batch: their processes died. Returns
+    /// how many chunks.
     ///
     /// # Errors
     /// When the database cannot commit it.
-    pub async fn discard_forgotten_chunks(&self) -> Result<u64, StoreError> {
+    pub async fn discard_forgotten_chunks(&self, age: Duration) -> Result<u64, StoreError> {
         // Ids are UUIDv7: they sort by when they were made.
-        let at = u64::try_from((clock::now() - FORGOTTEN).millis()).unwrap_or(0) / 1_000;
+        let at = u64::try_from((clock::now() - age).millis()).unwrap_or(0) / 1_000;
         let oldest = Uuid::new_v7(UuidTimestamp::from_unix(NoContext, at, 0));
         self.writer.execute_aside(sqlx::query(
             "DELETE FROM batch_chunks WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches)",

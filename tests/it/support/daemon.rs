@@ -20,6 +20,7 @@ pub struct Daemon {
     log: PathBuf,
     process: Option<Child>,
     http: reqwest::Client,
+    descriptors: Option<u32>,
 }
 
 impl Daemon {
@@ -28,12 +29,28 @@ impl Daemon {
         Self::start_as("all", backends).await
     }
 
+    /// Starts a daemon that may have so many files and connections open at once.
+    pub async fn start_with_descriptors(backends: &Backends, descriptors: u32) -> Self {
+        Self::start_with("all", backends, Some(descriptors)).await
+    }
+
     /// Starts a daemon with one role.
     pub async fn start_as(role: &'static str, backends: &Backends) -> Self {
+        Self::start_with(role, backends, None).await
+    }
+
+    async fn start_with(role: &'static str, backends: &Backends, descriptors: Option<u32>) -> Self {
         let address = SocketAddr::from((own_address(), 8025));
         let log = backends.folder().join(format!("{role}-{}.log", address.ip()));
-        let mut daemon =
-            Self { role, address, config: backends.config(), log, process: None, http: client() };
+        let mut daemon = Self {
+            role,
+            address,
+            config: backends.config(),
+            log,
+            process: None,
+            http: client(),
+            descriptors,
+        };
         daemon.start_again().await;
         daemon
     }
@@ -42,7 +59,15 @@ impl Daemon {
     pub async fn start_again(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let lines_before = self.log().len();
-        let process = place::mortal(env!("CARGO_BIN_EXE_postroom"))
+        let mut command = match self.descriptors {
+            None => place::mortal(env!("CARGO_BIN_EXE_postroom")),
+            Some(most) => {
+                let mut command = place::mortal("prlimit");
+                command.arg(format!("--nofile={most}:{most}")).arg(env!("CARGO_BIN_EXE_postroom"));
+                command
+            }
+        };
+        let process = command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("POSTROOM_HTTP__LISTEN", self.address.to_string())

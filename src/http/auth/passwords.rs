@@ -1,0 +1,237 @@
+//! Passwords: which were right, and what is done about those that are not.
+//!
+//! Argon2id is slow by design, so it is the one thing that a stranger without a credential can make this process do. A
+//! password that was right is not hashed again as long as its account's row has the same hash. The others wait in a
+//! short line, each only once however often it is asked for; user names and addresses that fail again and again are
+//! told to wait before that.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use moka::sync::Cache;
+use sha2::Sha256;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    super::{error::Refusal, server::network_of, throttle::Throttle},
+    Caller, KNOWN_FOR, new_secret, too_many,
+};
+use crate::{app::App, shop::Abilities, store::Account};
+
+/// How long a password that was right is remembered. Its account's row is read again every [`KNOWN_FOR`].
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Hashes under way at once; each takes tens of milliseconds and 19 MiB.
+const HASHES: usize = 2;
+/// Different passwords that are hashed or wait for it.
+const LINE: usize = 32;
+/// Failures of one user name at once; then one more each second.
+const BY_NAME: (u32, Duration) = (10, Duration::from_secs(1));
+/// Failures from one address at once; then two more each second.
+const BY_ADDRESS: (u32, Duration) = (30, Duration::from_millis(500));
+/// Hashes for user names that nobody has, at once; then five more each second. Further ones only wait as long.
+const FOR_NOBODY: (u32, Duration) = (10, Duration::from_millis(200));
+/// For so long after a failure an address shares the allowance of the user names that it tries.
+const SUSPECT: Duration = Duration::from_secs(60);
+/// About how long a hash takes, for those that are not made.
+const ABOUT_A_HASH: Duration = Duration::from_millis(50);
+
+static PASSWORDS: LazyLock<Passwords> = LazyLock::new(|| Passwords {
+    key: rand::random(),
+    names: RandomState::new(),
+    callers: Cache::builder().max_capacity(10_000).time_to_live(KNOWN_FOR).build(),
+    right: Cache::builder().max_capacity(10_000).time_to_idle(REMEMBERED).build(),
+    by_name: Throttle::new(BY_NAME.0, BY_NAME.1),
+    by_address: Throttle::new(BY_ADDRESS.0, BY_ADDRESS.1),
+    for_nobody: Throttle::new(FOR_NOBODY.0, FOR_NOBODY.1),
+    suspects: Cache::builder().max_capacity(10_000).time_to_live(SUSPECT).build(),
+    hashes: Arc::new(Semaphore::new(HASHES)),
+    line: Mutex::default(),
+});
+
+type Fingerprint = [u8; 32];
+/// Whether a password is right; none when that could not be found out.
+type Verdict = BoxFuture<'static, Option<bool>>;
+
+struct Passwords {
+    key: [u8; 32],
+    names: RandomState,
+    /// Whose row was read just now.
+    callers: Cache<Fingerprint, Caller>,
+    /// The hash in the account's row that a password was verified against.
+    right: Cache<Fingerprint, Arc<str>>,
+    by_name: Throttle<u64>,
+    by_address: Throttle<IpAddr>,
+    for_nobody: Throttle<()>,
+    /// Addresses that failed lately.
+    suspects: Cache<IpAddr, ()>,
+    hashes: Arc<Semaphore>,
+    line: Mutex<HashMap<Fingerprint, WeakShared<Verdict>>>,
+}
+
+/// Who has this user name and password, asked from `peer`; none when nobody has.
+///
+/// # Errors
+/// 429 when too many passwords were wrong or wait to be verified, 503 when the database does not answer.
+pub(super) async fn caller(
+    app: &App,
+    username: String,
+    password: String,
+    peer: Option<IpAddr>,
+) -> Result<Option<Caller>, Refusal> {
+    let fingerprint = PASSWORDS.fingerprint(&username, &password);
+    if let Some(caller) = PASSWORDS.callers.get(&fingerprint) {
+        return Ok(Some(caller));
+    }
+    let account = app.store.account(&username).await?;
+    let verified = PASSWORDS.right.get(&fingerprint);
+    if let (Some(account), Some(verified)) = (&account, verified)
+        && *account.password_hash == *verified
+    {
+        return Ok(Some(PASSWORDS.remember(fingerprint, &username, account)));
+    }
+    let attempt = Attempt { name: PASSWORDS.names.hash_one(&username), peer };
+    let verdict = match PASSWORDS.under_way(&fingerprint) {
+        Some(verdict) => verdict,
+        None => {
+            attempt.begin()?;
+            // That nobody has a user name shall not be told from another password.
+            let hash = account.as_ref().map_or(&*NOBODY, |account| &account.password_hash).clone();
+            if account.is_none() && PASSWORDS.for_nobody.take((), Instant::now()).is_err() {
+                tokio::time::sleep(ABOUT_A_HASH).await;
+                attempt.failed();
+                return Ok(None);
+            }
+            PASSWORDS.in_line(fingerprint, password, hash).ok_or_else(|| too_many(Duration::ZERO))?
+        }
+    };
+    let is_right = verdict.await.ok_or_else(Refusal::unavailable)?;
+    let Some(account) = account.filter(|_| is_right) else {
+        attempt.failed();
+        return Ok(None);
+    };
+    attempt.succeeded();
+    PASSWORDS.right.insert(fingerprint, account.password_hash.as_str().into());
+    Ok(Some(PASSWORDS.remember(fingerprint, &username, &account)))
+}
+
+/// A password that is not known to be right. It counts as a failure until it succeeds.
+struct Attempt {
+    name: u64,
+    peer: Option<IpAddr>,
+}
+
+impl Attempt {
+    fn begin(&self) -> Result<(), Refusal> {
+        if let Some(network) = self.peer.and_then(network_of) {
+            PASSWORDS.by_address.take(network, Instant::now()).map_err(too_many)?;
+        }
+        // Strangers who try somebody's user name must not keep out the one who has it, at another address.
+        let is_suspect = self.peer.is_some_and(|peer| PASSWORDS.suspects.contains_key(&peer));
+        match PASSWORDS.by_name.take(self.name, Instant::now()) {
+            Err(wait) if is_suspect => Err(too_many(wait)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self) {
+        if let Some(peer) = self.peer {
+            PASSWORDS.suspects.insert(peer, ());
+        }
+    }
+
+    fn succeeded(&self) {
+        PASSWORDS.by_name.give_back(&self.name);
+        if let Some(network) = self.peer.and_then(network_of) {
+            PASSWORDS.by_address.give_back(&network);
+        }
+    }
+}
+
+/// The hash of a password that nobody has.
+static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password(&new_secret()).unwrap_or_default());
+
+impl Passwords {
+    fn fingerprint(&self, username: &str, password: &str) -> Fingerprint {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key will do");
+        mac.update(&(username.len() as u64).to_be_bytes());
+        mac.update(username.as_bytes());
+        mac.update(password.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    fn remember(&self, fingerprint: Fingerprint, username: &str, account: &Account) -> Caller {
+        let actor = format!("account:{username}").into();
+        let caller =
+            Caller { merchant: Arc::new(account.merchant.clone()), actor, abilities: Abilities::All };
+        self.callers.insert(fingerprint, caller.clone());
+        caller
+    }
+
+    /// The verdict on a password that is being hashed already, for whoever asks for the same.
+    fn under_way(&self, fingerprint: &Fingerprint) -> Option<Shared<Verdict>> {
+        self.line().get(fingerprint).and_then(WeakShared::upgrade)
+    }
+
+    fn line(&self) -> MutexGuard<'_, HashMap<Fingerprint, WeakShared<Verdict>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place in the line; none when it is full.
+    fn in_line(&self, fingerprint: Fingerprint, password: String, hash: String) -> Option<Shared<Verdict>> {
+        let mut line = self.line();
+        if line.len() >= LINE {
+            line.retain(|_, place| place.upgrade().is_some_and(|place| place.peek().is_none()));
+            if line.len() >= LINE {
+                return None;
+            }
+        }
+        let hashes = Arc::clone(&self.hashes);
+        let verdict = async move {
+            let _permit = hashes.acquire().await.ok()?;
+            tokio::task::spawn_blocking(move || verify(&password, &hash)).await.ok()
+        };
+        let shared = verdict.boxed().shared();
+        line.insert(fingerprint, shared.downgrade()?);
+        Some(shared)
+    }
+}
+
+fn verify(password: &str, hash: &str) -> bool {
+    PasswordHash::new(hash)
+        .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+/// Hashes a password with Argon2id (RFC 9106), as a PHC string.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn hash_password(password: &str) -> anyhow::Result<String> {
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes())
+        .map_err(|error| anyhow::anyhow!("a password could not be hashed: {error}"))?;
+    Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_verifies_against_its_own_hash_only() {
+        let hash = hash_password("tea").unwrap();
+        assert!(hash.starts_with("$argon2id$"));
+        assert!(verify("tea", &hash) && !verify("Tea", &hash) && !verify("tea", "nonsense"));
+    }
+}

@@ -1,0 +1,140 @@
+//! How many things a merchant has, about: whether there is room for more.
+//!
+//! Counting a million rows for each new one would be absurd. Each process counts once, adds what it stores itself, and
+//! counts again when that comes to the limit, or after an hour. So a limit may be passed by what other processes store
+//! within the hour, and nobody is refused who has room.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use moka::{ops::compute::Op, sync::Cache};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{Doing, Store, StoreError, row::Columns};
+use crate::{mail::MerchantId, shop::ResourceKind};
+
+/// A count is believed for so long.
+const BELIEVED: Duration = Duration::from_secs(60 * 60);
+/// A merchant that is at its limit is counted again after this, should it go on.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How many things each merchant may have.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredLimits {
+    /// Members.
+    pub members: u64,
+    /// Subscriptions, abandoned carts and orders, of each.
+    pub documents: u64,
+    /// Brands, templates, coupons, store cards and stores, of each.
+    pub definitions: u64,
+    /// Versions of templates, which are kept for good.
+    pub template_versions: u64,
+}
+
+impl StoredLimits {
+    /// The most of a kind that a merchant may have.
+    pub fn most(&self, what: Counted) -> u64 {
+        match what {
+            Counted::TemplateVersions => self.template_versions,
+            Counted::Documents(ResourceKind::Members) => self.members,
+            Counted::Documents(
+                ResourceKind::Subscriptions | ResourceKind::AbandonedCarts | ResourceKind::Orders,
+            ) => self.documents,
+            Counted::Documents(
+                ResourceKind::Brands
+                | ResourceKind::Templates
+                | ResourceKind::Coupons
+                | ResourceKind::Storecards
+                | ResourceKind::Stores,
+            ) => self.definitions,
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Documents of a kind.
+    Documents(ResourceKind),
+    /// Versions of templates.
+    TemplateVersions,
+}
+
+#[derive(Clone, Copy)]
+struct Count {
+    things: u64,
+    at: Instant,
+}
+
+/// The store, the merchant and what is counted.
+type Key = (usize, MerchantId, Counted);
+
+static COUNTS: LazyLock<Cache<Key, Count>> = LazyLock::new(|| Cache::builder().max_capacity(100_000).build());
+
+impl Store {
+    /// Takes room for `more` things of a merchant; tells whether there is so much below `most`. A thing that is stored
+    /// anew takes room as well; that is put right when the things are counted again.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn take_room(
+        &self,
+        merchant: &MerchantId,
+        what: Counted,
+        more: u64,
+        most: u64,
+    ) -> Result<bool, StoreError> {
+        let key = (Arc::as_ptr(&self.group).addr(), merchant.clone(), what);
+        if add(&key, more, most) {
+            return Ok(true);
+        }
+        let counted = COUNTS.get(&key);
+        if counted.is_some_and(|count| count.at.elapsed() < AGAIN) {
+            return Ok(false);
+        }
+        let things = self.count_up_to(merchant, what, most).await?;
+        COUNTS.insert(key.clone(), Count { things, at: Instant::now() });
+        Ok(add(&key, more, most))
+    }
+
+    async fn count_up_to(&self, merchant: &MerchantId, what: Counted, most: u64) -> Result<u64, StoreError> {
+        let (statement, kind) = match what {
+            Counted::Documents(kind) => (
+                "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM resources WHERE merchant_id = $1 AND kind = $2
+                 LIMIT $3) AS counted",
+                kind.as_str(),
+            ),
+            Counted::TemplateVersions => (
+                "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM template_versions WHERE merchant_id = $1
+                    AND $2 = '' LIMIT $3) AS counted",
+                "",
+            ),
+        };
+        let row = sqlx::query(statement)
+            .bind(merchant.as_str())
+            .bind(kind)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_one(&self.readers)
+            .await
+            .doing("count what a merchant has")?;
+        Columns { table: "resources", row: &row }.count("things")
+    }
+}
+
+/// Adds to a count that is known and fresh, unless that is more than `most`.
+fn add(key: &Key, more: u64, most: u64) -> bool {
+    let mut has_room = false;
+    COUNTS.entry_by_ref(key).and_compute_with(|entry| match entry {
+        Some(entry) if entry.value().at.elapsed() < BELIEVED && entry.value().things + more <= most => {
+            has_room = true;
+            let count = entry.into_value();
+            Op::Put(Count { things: count.things + more, ..count })
+        }
+        _ => Op::Nop,
+    });
+    has_room
+}
