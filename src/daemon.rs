@@ -25,7 +25,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(300);
 
 /// Batches that are made into mails at the same time; each reads and writes a chunk at a time.
 const BATCHES: usize = 8;
-/// How long a stop waits for the claims that were offered to nobody to be given back.
+/// How long a stop waits for the claims that were offered to nobody to be given back, and for the last heartbeat.
 const LAST_CLAIMS: Duration = Duration::from_secs(3);
 
 /// A running daemon.
@@ -126,7 +126,8 @@ impl Daemon {
             }
             drop(gives_back);
             beats_until.cancel();
-            beating.ended().await;
+            // Before the worker signs off, lest a late heartbeat calls it alive again.
+            let _ = tokio::time::timeout(LAST_CLAIMS, beating.ended()).await;
             if let Err(error) = app.store.sign_off(app.worker.id).await {
                 tracing::warn!(%error, "this worker could not sign off");
             }

@@ -343,4 +343,22 @@ mod tests {
         };
         assert_eq!(end(&mut claims, &stopped), Some((false, Duration::ZERO)));
     }
+
+    #[tokio::test]
+    async fn a_panic_between_claim_and_offer_gives_the_claim_back() {
+        let (worker, mut claims) = worker(Duration::from_secs(10));
+        let row = Uuid::now_v7();
+        let job = std::panic::AssertUnwindSafe(async {
+            let at_work = worker.begin(row);
+            at_work.iter().for_each(AtWork::has_claimed);
+            panic!("a job breaks");
+        });
+        assert!(futures_util::FutureExt::catch_unwind(job).await.is_err());
+        assert_eq!(claims.0.try_recv().unwrap().mail, MailId(row));
+        let waiting = tokio::time::timeout(Duration::from_millis(20), worker.all_given_back()).await;
+        assert!(waiting.is_err() && worker.is_at_work_on(row));
+        worker.gave_back(&[MailId(row)]);
+        worker.all_given_back().await;
+        assert!(!worker.is_at_work_on(row));
+    }
 }

@@ -182,7 +182,7 @@ pub(super) async fn settle_ends(desk: Arc<Desk>, mut ends: mpsc::UnboundedReceiv
     }
 }
 
-/// The leases of one worker: [`work`](super::work) takes and ends them, [`Leases::keep`] lets them go on.
+/// The leases of one worker: [`work`](super::work()) takes and ends them, [`Leases::keep`] lets them go on.
 #[derive(Clone)]
 pub struct Leases(pub(super) Arc<Desk>);
 

@@ -148,16 +148,16 @@ impl<A: Admit> Pump<A> {
                 async move { queue.wait(group, IDLE).await }.boxed()
             });
         }
-        let lacks_permits = next.lacks_permits && !next.is_empty[Group::Mails as usize];
-        let lacks_place =
-            |group: Group| !next.is_empty[group as usize] && !(group == Group::Mails && lacks_permits);
+        let is_full = |group: Group| !next.is_empty[group as usize];
+        let lacks_permits = is_full(Group::Mails) && next.lacks_permits;
+        let lacks_place = is_full(Group::Mails) && !next.lacks_permits;
         tokio::select! {
             () = self.stop.cancelled() => Ok(()),
             heard = poll_fn(|context| ears.poll(context)) => heard,
             () = self.admission.changed(), if lacks_permits => Ok(()),
-            _ = self.places[Group::Mails as usize].acquire(), if lacks_place(Group::Mails) => Ok(()),
-            _ = self.places[Group::Callbacks as usize].acquire(), if lacks_place(Group::Callbacks) => Ok(()),
-            _ = self.places[Group::Batches as usize].acquire(), if lacks_place(Group::Batches) => Ok(()),
+            _ = self.places[Group::Mails as usize].acquire(), if lacks_place => Ok(()),
+            _ = self.places[Group::Callbacks as usize].acquire(), if is_full(Group::Callbacks) => Ok(()),
+            _ = self.places[Group::Batches as usize].acquire(), if is_full(Group::Batches) => Ok(()),
         }
     }
 
