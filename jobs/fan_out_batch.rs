@@ -9,6 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 use anyhow::Context;
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{Job, Outcome, bell_for_batch, bell_for_mail};
@@ -22,7 +23,7 @@ use crate::{
         mailing::{Brand, Member, tag_values},
         pass::PassSubject,
     },
-    store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, TakenBack},
+    store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
 };
 
 /// The users in a chunk.
@@ -60,20 +61,40 @@ impl Job for FanOutBatch {
             app.store.put_off_batch(batch.id, PAUSE).await?;
             return Ok(Outcome::Postponed);
         }
-        let Some(chunk) = app.store.next_chunk(batch.id).await? else {
+        // Counted before the users are read: whatever ends this process is on record then.
+        let Some((number, tries)) = app.store.begin_chunk(batch.id).await? else {
             app.store.all_made(batch.id).await?;
             return Ok(Outcome::Done);
         };
-        match Run::of(app, &batch).await? {
-            Ok(run) => run.make(app, &chunk).await,
-            Err(why) => {
-                tracing::error!(batch = %batch.id, why, "a batch cannot be run");
-                app.store.fail_batch(batch.id, why).await?;
-                app.ring(bell_for_batch(batch.id, batch.merchant));
-                Ok(Outcome::Done)
-            }
+        let lost = tries.saturating_sub(1);
+        if lost > 0 && lost >= app.config.retry.rescues {
+            return give_up(app, &batch, &format!("its worker ended {lost} times over the same users")).await;
         }
+        let made = make(app, &batch, number).await;
+        if made.as_ref().is_err_and(|error| error.is::<StoreError>()) {
+            app.store.forgive_chunk(batch.id).await?;
+        }
+        made
     }
+}
+
+/// Makes the mails of a chunk.
+async fn make(app: &App, batch: &BatchRecord, number: i64) -> anyhow::Result<Outcome> {
+    let Some(chunk) = app.store.chunk(batch.id, number).await? else {
+        return Ok(Outcome::NothingToDo);
+    };
+    match Run::of(app, batch).await? {
+        Ok(run) => run.make(app, &chunk).await,
+        Err(why) => give_up(app, batch, why).await,
+    }
+}
+
+/// Fails a batch that cannot be run; its webhook says why.
+async fn give_up(app: &App, batch: &BatchRecord, why: &str) -> anyhow::Result<Outcome> {
+    tracing::error!(batch = %batch.id, why, "a batch cannot be run");
+    app.store.fail_batch(batch.id, why).await?;
+    app.ring(bell_for_batch(batch.id, batch.merchant.clone()));
+    Ok(Outcome::Done)
 }
 
 /// Whether another chunk's mails may wait in the queue. A batch of which none waits always has its chance.
@@ -123,14 +144,16 @@ impl<'a> Run<'a> {
     }
 
     async fn make(&self, app: &App, chunk: &Chunk) -> anyhow::Result<Outcome> {
-        let users: Vec<Map<String, Value>> =
+        // One user at a time is taken apart: values need many times the room of their text.
+        let users: Vec<&RawValue> =
             serde_json::from_str(&chunk.users).context("users of a batch are not JSON")?;
-        let ids: Vec<&str> = users.iter().filter_map(identifier).collect();
-        let members = app.store.members(&self.batch.merchant, &ids).await?;
+        let ids = users.iter().map(|user| identifier(user)).collect::<Result<Vec<_>, _>>()?;
+        let known: Vec<&str> = ids.iter().flatten().map(String::as_str).collect();
+        let members = app.store.members(&self.batch.merchant, &known).await?;
         let (mut made, mut passes) = (Vec::with_capacity(users.len()), Vec::new());
-        for (index, user) in users.iter().enumerate() {
-            if let Some(id) = identifier(user) {
-                let (mail, pass) = self.mail_for(app, id, user, &members)?;
+        for (index, (user, id)) in users.iter().zip(&ids).enumerate() {
+            if let Some(id) = id {
+                let (mail, pass) = self.mail_for(app, id, &fields_of(user)?, &members)?;
                 made.push(mail);
                 passes.extend(pass);
             }
@@ -218,6 +241,18 @@ impl<'a> Run<'a> {
     }
 }
 
-fn identifier(user: &Map<String, Value>) -> Option<&str> {
-    user.get("identifier").and_then(Value::as_str)
+fn fields_of(user: &RawValue) -> anyhow::Result<Map<String, Value>> {
+    serde_json::from_str(user.get()).context("a user of a batch is not an object")
+}
+
+/// A user's identifier; of several the last.
+fn identifier(user: &RawValue) -> anyhow::Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Named {
+        identifier: String,
+    }
+    if let Ok(Named { identifier }) = serde_json::from_str(user.get()) {
+        return Ok(Some(identifier));
+    }
+    Ok(fields_of(user)?.get("identifier").and_then(Value::as_str).map(str::to_owned))
 }

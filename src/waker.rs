@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     mail::{DeliveryId, Lane, MailId},
-    queue::Bell,
+    queue::{Bell, QueueStatus},
     store::StoreError,
     telemetry::METRICS,
 };
@@ -24,7 +24,7 @@ const FULL_ROUND: usize = 1_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two sweeps for mails of workers that nobody knows to be dead; each reads all that is not settled.
 const SWEEP: Duration = Duration::from_secs(60);
-/// Bells that may wait before the waker stops adding to them: what is due stays in the database meanwhile.
+/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile.
 const ENOUGH_WAITING: u64 = 20_000;
 
 /// Rings until it is told to stop.
@@ -48,31 +48,38 @@ pub async fn ring_due(app: &App) -> anyhow::Result<usize> {
     Ok(ring_due_mails(app).await? + ring_due_deliveries(app).await? + ring_due_batches(app).await?)
 }
 
+/// Each lane for itself, and one round of each at a time: neither a full lane nor a long one keeps another's retries
+/// back.
 async fn ring_due_mails(app: &App) -> anyhow::Result<usize> {
     let mut rung = 0;
-    loop {
-        if is_full(app, Lane::ALL).await? {
-            return Ok(rung);
+    let mut lanes = vec![Lane::Transactional, Lane::Bulk];
+    while !lanes.is_empty() {
+        let status = app.queue.status().await?;
+        lanes.retain(|&lane| has_room(&status, lane));
+        let mut to_go_on = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            let due = app.store.ring_due_mails(lane, AGAIN).await?;
+            let count = due.len();
+            let jobs: Vec<Bell> = due.into_iter().map(Bell::from).collect();
+            if count > 0 {
+                app.queue.enqueue(&jobs).await?;
+                METRICS.rung.inc_by(count as u64);
+                rung += count;
+            }
+            if count >= FULL_ROUND {
+                to_go_on.push(lane);
+            }
         }
-        let due = app.store.ring_due_mails(AGAIN).await?;
-        let count = due.len();
-        let bells: Vec<Bell> = due.into_iter().map(Bell::from).collect();
-        if count > 0 {
-            app.queue.enqueue(&bells).await?;
-            METRICS.rung.inc_by(count as u64);
-            rung += count;
-        }
-        if count < FULL_ROUND {
-            return Ok(rung);
-        }
+        lanes = to_go_on;
     }
+    Ok(rung)
 }
 
 /// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
 async fn ring_due_deliveries(app: &App) -> anyhow::Result<usize> {
-    let due = match is_full(app, &[Lane::Callback]).await? {
-        true => Vec::new(),
-        false => app.store.ring_due_deliveries(AGAIN).await?,
+    let due = match has_room(&app.queue.status().await?, Lane::Callback) {
+        true => app.store.ring_due_deliveries(AGAIN).await?,
+        false => Vec::new(),
     };
     let count = due.len();
     if count > 0 {
@@ -93,11 +100,8 @@ async fn ring_due_batches(app: &App) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-async fn is_full(app: &App, lanes: &[Lane]) -> anyhow::Result<bool> {
-    let status = app.queue.status().await?;
-    let waiting =
-        status.lanes.iter().filter(|status| lanes.contains(&status.lane)).map(|status| status.waiting);
-    Ok(waiting.sum::<u64>() > ENOUGH_WAITING)
+fn has_room(status: &QueueStatus, lane: Lane) -> bool {
+    status.lanes.iter().filter(|each| each.lane == lane).all(|each| each.waiting <= ENOUGH_WAITING)
 }
 
 /// What the waker remembers from one look to the next.
@@ -142,7 +146,7 @@ async fn sweep(app: &Arc<App>, silence: Duration) -> anyhow::Result<()> {
     loop {
         let (own, of_mails, of_callbacks) = (app.worker.id, Arc::clone(app), Arc::clone(app));
         let is_at_work = move |mail: MailId| of_mails.worker.is_at_work_on(mail.0);
-        let freed = app.store.take_lost_mails(silence, own, is_at_work).await?;
+        let freed = app.store.take_lost_mails(silence, own, &app.config.retry, is_at_work).await?;
         let is_at_work = move |delivery: DeliveryId| of_callbacks.worker.is_at_work_on(delivery.0);
         let callbacks = app.store.take_lost_deliveries(silence, own, is_at_work).await?;
         if callbacks > 0 {

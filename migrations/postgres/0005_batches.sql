@@ -17,6 +17,8 @@ CREATE TABLE batches (
     started_at       BIGINT,
     finished_at      BIGINT,
     ring_at          BIGINT,           -- when the waker rings for it; NULL: it has no mails left to make or take back
+    chunk            BIGINT,           -- the chunk whose mails a worker set out to make
+    chunk_tries      BIGINT NOT NULL DEFAULT 0, -- how often in a row one did; none came to an end but the last
     mails            BIGINT NOT NULL,  -- how many it is of
     made             BIGINT NOT NULL DEFAULT 0, -- how many of them there are by now
     tried            BIGINT NOT NULL DEFAULT 0, -- how many of those are not in the queue for the first time any more

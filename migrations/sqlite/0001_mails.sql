@@ -71,6 +71,7 @@ CREATE TABLE mails (
     reply_to         TEXT,          -- JSON object
     recipient_name   TEXT,
     recipient        TEXT NOT NULL,
+    recipient_key    TEXT NOT NULL, -- the same in lower case, to be found however it is written
     message_id       TEXT NOT NULL,
     tags             TEXT NOT NULL, -- JSON object
     member_id        TEXT,
@@ -83,17 +84,28 @@ CREATE TABLE mails (
     due_at           INTEGER NOT NULL,
     ring_at          INTEGER,       -- when the waker rings for it or looks at its worker; NULL: settled
     attempt          INTEGER NOT NULL DEFAULT 0,
+    rescues          INTEGER NOT NULL DEFAULT 0, -- how often it was taken from a worker that died and queued again
     worker           TEXT,          -- whose claim it is; with attempt, the fence
     claimed_at       INTEGER,
     settled_at       INTEGER,
     route            TEXT,
     provider_id      TEXT,
     error            TEXT,          -- why the last attempt did not deliver it
+    -- The state once a worker is done with it; a claim leaves it as it is, and so touches no index.
+    state_after      TEXT GENERATED ALWAYS AS (CASE WHEN state IN ('queued', 'sending') THEN NULL ELSE state END) VIRTUAL,
     CHECK ((state = 'sending') = (worker IS NOT NULL))
 ) STRICT;
 
-CREATE INDEX mails_by_ring ON mails (ring_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX mails_by_ring ON mails (lane, ring_at) WHERE ring_at IS NOT NULL; -- a full lane is passed over
 CREATE INDEX mails_by_merchant ON mails (merchant_id, id);
+-- What people look mails up by; each ends in the order of the answer. The merchant comes second: operators ask without.
+CREATE INDEX mails_under_way ON mails (merchant_id, id) WHERE ring_at IS NOT NULL;
+CREATE INDEX mails_by_state ON mails (state_after, merchant_id, id) WHERE state_after IS NOT NULL;
+CREATE INDEX mails_by_recipient ON mails (recipient_key, merchant_id, id);
+CREATE INDEX mails_by_order ON mails (order_id, merchant_id, id) WHERE order_id IS NOT NULL;
+CREATE INDEX mails_by_cart ON mails (cart_id, merchant_id, id) WHERE cart_id IS NOT NULL;
+CREATE INDEX mails_by_subscription ON mails (subscription_id, merchant_id, id) WHERE subscription_id IS NOT NULL;
+CREATE INDEX mails_by_provider_id ON mails (provider_id, merchant_id, id) WHERE provider_id IS NOT NULL;
 
 CREATE TABLE attempts (
     mail_id  TEXT NOT NULL,

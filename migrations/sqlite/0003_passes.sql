@@ -4,8 +4,6 @@ ALTER TABLE resources ADD COLUMN status TEXT;
 CREATE INDEX carts_by_age ON resources (merchant_id, created_at, id) WHERE kind = 'abandoned-carts';
 CREATE INDEX carts_by_status ON resources (merchant_id, status, created_at, id) WHERE kind = 'abandoned-carts';
 
-CREATE INDEX mails_by_cart ON mails (merchant_id, cart_id, id) WHERE cart_id IS NOT NULL;
-
 -- What members are shown at `/passes/<id>`. The id follows from the merchant's secret and what the pass is of, so that
 -- the same is found when it is asked for again, and nobody else can guess it.
 CREATE TABLE passes (

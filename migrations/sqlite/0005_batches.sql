@@ -17,6 +17,8 @@ CREATE TABLE batches (
     started_at       INTEGER,
     finished_at      INTEGER,
     ring_at          INTEGER,           -- when the waker rings for it; NULL: it has no mails left to make or take back
+    chunk            INTEGER,          -- the chunk whose mails a worker set out to make
+    chunk_tries      INTEGER NOT NULL DEFAULT 0, -- how often in a row one did; none came to an end but the last
     mails            INTEGER NOT NULL,  -- how many it is of
     made             INTEGER NOT NULL DEFAULT 0, -- how many of them there are by now
     tried            INTEGER NOT NULL DEFAULT 0, -- how many of those are not in the queue for the first time any more

@@ -14,11 +14,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Result<()> {
-    let mut daemon = Daemon::start(context.config, arguments.role).await?;
-    tokio::select! {
-        ended = daemon.watch() => ended?,
-        asked = daemon::asked_to_stop() => asked?,
-    }
-    daemon.stop().await;
-    Ok(())
+    let daemon = Daemon::start(context.config, arguments.role).await?;
+    daemon.run_until(daemon::asked_to_stop()).await
 }

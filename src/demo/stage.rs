@@ -194,6 +194,7 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
         first: Duration::from_millis(400),
         longest: Duration::from_secs(10),
         max_age: Duration::from_secs(120),
+        rescues: 5,
     };
     Ok(config)
 }

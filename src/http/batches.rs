@@ -246,7 +246,7 @@ mod tests {
     use super::{super::test_app::TestApp, *};
 
     async fn staged(test: &TestApp, batch: BatchId) -> bool {
-        test.app.store.next_chunk(batch).await.unwrap().is_some()
+        test.app.store.chunk(batch, 0).await.unwrap().is_some()
     }
 
     #[tokio::test]

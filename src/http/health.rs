@@ -12,7 +12,11 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, smtp::BreakerState, telemetry::METRICS};
+use crate::{
+    app::App,
+    smtp::{BreakerState, RouteStatus},
+    telemetry::METRICS,
+};
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -57,10 +61,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let queue = within(app.queue.generation()).await;
     let routes = if app.routes.is_empty() {
         Err("no route is configured: mails wait in the queue".to_owned())
-    } else if app.routes.status().iter().all(|route| matches!(route.breaker, BreakerState::Open { .. })) {
-        Err("every route is away: mails wait for another attempt".to_owned())
     } else {
-        Ok(())
+        routes_state(&app.routes.status())
     };
     // Without the queue or a route, what is recorded waits; without the database nothing can be recorded.
     let dependencies = vec![
@@ -72,6 +74,19 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let readiness = Readiness { status: if is_ready { "ready" } else { "not_ready" }, dependencies };
     (status, Json(readiness)).into_response()
+}
+
+/// Fails when every route is away; says why each is, without the relays' own words.
+fn routes_state(routes: &[RouteStatus]) -> Result<(), String> {
+    if !routes.iter().all(|route| matches!(route.breaker, BreakerState::Open { .. })) {
+        return Ok(());
+    }
+    let why = |route: &RouteStatus| {
+        let fault = route.last_error.as_ref().map_or("", |fault| fault.text.as_str());
+        format!("`{}`: {fault}", route.name)
+    };
+    let why: Vec<_> = routes.iter().map(why).collect();
+    Err(format!("every route is away: mails wait for another attempt ({})", why.join("; ")))
 }
 
 async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {

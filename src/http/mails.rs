@@ -193,11 +193,13 @@ impl MailStory {
 pub(super) struct MailsQuery {
     state: Option<String>,
     lane: Option<String>,
+    /// In any case.
     recipient: Option<String>,
     order: Option<String>,
     cart: Option<String>,
     subscription: Option<String>,
     batch: Option<String>,
+    provider_id: Option<String>,
     /// 1 to 1,000; 100 where not given.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
@@ -225,6 +227,7 @@ pub(super) async fn list(
         cart: query.cart,
         subscription: query.subscription,
         batch: query.batch,
+        provider_id: query.provider_id,
         after: query
             .after
             .map(|id| id.parse().map_err(|_| Refusal::field("after", "must be a mail's id")))

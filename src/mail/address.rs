@@ -41,6 +41,11 @@ impl Address {
         &self.domain
     }
 
+    /// The address as it is compared: in lower case. Hardly any relay tells local parts apart by case, and people do not.
+    pub fn folded(&self) -> String {
+        format!("{}@{}", self.local.to_lowercase(), self.domain)
+    }
+
     /// Whether the local part has characters that only SMTPUTF8 (RFC 6531) can carry.
     pub fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()

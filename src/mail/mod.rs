@@ -21,7 +21,7 @@ pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, Worke
 pub use lane::Lane;
 pub use letter::{CrashPolicy, Mail, NewMail, Origin};
 pub use reply::{EnhancedCode, Outcome, Phase, Reply};
-pub use retry::{RetryPolicy, Verdict};
+pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;

@@ -19,6 +19,21 @@ pub struct RetryPolicy {
     /// How long after it was recorded a mail is given up as `failed`.
     #[serde(with = "super::duration")]
     pub max_age: Duration,
+    /// How often a mail is queued again, or a chunk of a batch tried again, after its worker died or its job panicked.
+    pub rescues: u32,
+}
+
+/// What the policy makes of a mail that its worker left behind: it died, or the job panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rescue {
+    /// It is queued again.
+    Resend,
+    /// A person shall decide: the template says so.
+    Hold,
+    /// A person shall decide: it was rescued so many times, and whatever it is may end the next worker too.
+    Spent(u32),
+    /// A person shall decide: it is older than `max_age`.
+    TooOld,
 }
 
 /// What the policy makes of a reply.
@@ -57,6 +72,22 @@ impl RetryPolicy {
         }
     }
 
+    /// Judges a mail that was left behind after it had been rescued `rescues` times.
+    pub fn judge_lost(
+        &self,
+        rescues: u32,
+        on_crash: CrashPolicy,
+        recorded_at: Timestamp,
+        now: Timestamp,
+    ) -> Rescue {
+        match on_crash {
+            CrashPolicy::Hold => Rescue::Hold,
+            CrashPolicy::Resend if rescues >= self.rescues => Rescue::Spent(rescues),
+            CrashPolicy::Resend if now.since(recorded_at) > self.max_age => Rescue::TooOld,
+            CrashPolicy::Resend => Rescue::Resend,
+        }
+    }
+
     fn wait(&self, attempt: u32, jitter: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(20);
         let nominal = self.first.saturating_mul(1 << doublings).min(self.longest);
@@ -73,6 +104,7 @@ mod tests {
         first: Duration::from_secs(10),
         longest: Duration::from_secs(3600),
         max_age: Duration::from_secs(86_400),
+        rescues: 5,
     };
 
     fn judge(outcome: Outcome, attempt: u32, on_unknown: CrashPolicy, age: Duration) -> Verdict {
@@ -105,5 +137,18 @@ mod tests {
     fn an_unknown_outcome_follows_the_templates_policy() {
         assert_eq!(judge(Outcome::Unknown, 1, CrashPolicy::Hold, Duration::ZERO), Verdict::Held);
         assert!(matches!(judge(Outcome::Unknown, 1, CrashPolicy::Resend, Duration::ZERO), Verdict::Retry(_)));
+    }
+
+    #[test]
+    fn a_mail_is_rescued_so_many_times_and_while_it_is_young() {
+        let judge = |rescues, on_crash, age| {
+            let now = Timestamp(1_000_000_000);
+            POLICY.judge_lost(rescues, on_crash, now - Duration::from_secs(age), now)
+        };
+        assert_eq!(judge(0, CrashPolicy::Resend, 1), Rescue::Resend);
+        assert_eq!(judge(4, CrashPolicy::Resend, 86_400), Rescue::Resend);
+        assert_eq!(judge(5, CrashPolicy::Resend, 1), Rescue::Spent(5));
+        assert_eq!(judge(0, CrashPolicy::Resend, 86_401), Rescue::TooOld);
+        assert_eq!(judge(0, CrashPolicy::Hold, 1), Rescue::Hold);
     }
 }

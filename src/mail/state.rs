@@ -100,7 +100,7 @@ closed_set! {
         TimedOut = "timed_out",
         /// The worker died and the policy is to send again.
         LostAndResent = "lost_and_resent",
-        /// The worker died and the policy is to ask a person.
+        /// The worker died and the policy is to ask a person, or it was rescued often enough.
         LostAndHeld = "lost_and_held",
         /// The worker gives it back before it offered it to a relay.
         GivenBack = "given_back",

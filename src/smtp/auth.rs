@@ -12,7 +12,7 @@ use super::{
     stop::{Lost, Stop},
     wire::ServerReply,
 };
-use crate::mail::Phase;
+use crate::mail::{EnhancedCode, Phase};
 
 /// Who we are to a relay.
 #[derive(Debug)]
@@ -57,6 +57,40 @@ impl Credentials {
         }
     }
 
+    /// What a relay said, without whatever in it could be the password or a part of it, in any encoding. Only plain words
+    /// are kept, and codes: an encoding looks like neither.
+    pub(super) fn redact(&self, words: &str) -> String {
+        let password = self.password.expose_secret();
+        let secrets: Vec<String> = [password, self.username.as_str()]
+            .into_iter()
+            .flat_map(|secret| secret.split_whitespace().chain([secret]))
+            .filter(|secret| !secret.is_empty())
+            .map(str::to_lowercase)
+            .collect();
+        let holds_secret = |text: &str| {
+            let text = text.to_lowercase();
+            let backwards: String = text.chars().rev().collect();
+            secrets.iter().any(|secret| text.contains(secret) || backwards.contains(secret))
+        };
+        let mut kept = Vec::new();
+        for word in words.split_whitespace() {
+            let is_fit = is_plain(word) && !holds_secret(word);
+            if is_fit || kept.last() != Some(&REDACTED) {
+                kept.push(if is_fit { word } else { REDACTED });
+            }
+        }
+        let text = kept.join(" ");
+        // Something may come together from the words that were kept, as `hun ter2` does without its blank.
+        let joined: String = text.split_whitespace().collect();
+        let backwards: String = joined.chars().rev().collect();
+        let password: String = password.split_whitespace().collect::<String>().to_lowercase();
+        if [joined, backwards].iter().any(|joined| joined.to_lowercase().contains(&password)) {
+            REDACTED.to_owned()
+        } else {
+            text
+        }
+    }
+
     /// Goes on as long as the server asks (334) and we have something to say.
     async fn converse(
         &self,
@@ -92,6 +126,28 @@ impl Credentials {
     }
 }
 
+/// Stands where a relay's words were left out.
+const REDACTED: &str = "[…]";
+/// No longer word is taken for one.
+const LONGEST_WORD: usize = 20;
+
+/// Whether this is a word as people write it, or a code: a number of three digits, an enhanced code.
+fn is_plain(word: &str) -> bool {
+    let is_code = |word: &str| {
+        word.parse::<EnhancedCode>().is_ok() || word.len() == 3 && word.bytes().all(|b| b.is_ascii_digit())
+    };
+    let bare = word.trim_matches(['.', ',', ':', ';', '!', '?', '(', ')', '"', '\'']);
+    let mut letters = bare.chars();
+    letters.next();
+    // Past its first letter a word has one case: `Error`, `AUTH`, `authentication-failed`.
+    let rest: String = letters.filter(|letter| *letter != '-').collect();
+    let is_word = bare.len() <= LONGEST_WORD
+        && bare.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '-')
+        && (rest.chars().all(|letter| letter.is_ascii_lowercase())
+            || bare.chars().all(|letter| letter.is_ascii_uppercase() || letter == '-'));
+    is_word || is_code(bare)
+}
+
 fn encode(parts: &[&str]) -> Zeroizing<String> {
     let mut joined = parts.concat();
     let encoded = Zeroizing::new(STANDARD.encode(&joined));
@@ -101,4 +157,55 @@ fn encode(parts: &[&str]) -> Zeroizing<String> {
 
 fn with_response(command: &str, response: &str) -> Zeroizing<String> {
     Zeroizing::new([command, response].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(words: &str) -> String {
+        let credentials = Credentials {
+            username: "ann".to_owned(),
+            password: SecretString::from("hunter two2"),
+            mechanism: None,
+        };
+        credentials.redact(words)
+    }
+
+    #[test]
+    fn what_operators_need_is_kept() {
+        let words = "5.7.8 Error: authentication failed: (reason unavailable), AUTH closed";
+        assert_eq!(redacted(words), words);
+        assert_eq!(
+            redacted("5.7.0 Must issue a STARTTLS command first"),
+            "5.7.0 Must issue a STARTTLS command first"
+        );
+    }
+
+    #[test]
+    fn no_credentials_in_any_encoding_are_kept() {
+        let base64 = |text: &str| STANDARD.encode(text);
+        let hex: String = "hunter two2".bytes().map(|byte| format!("{byte:02x}")).collect();
+        for secret in [
+            "hunter two2".to_owned(),
+            "HUNTER".to_owned(),
+            "two2".to_owned(),
+            "ann".to_owned(),
+            "xxhunterxx".to_owned(),
+            "hunter%20two2".to_owned(),
+            base64("hunter two2"),
+            base64("\0ann\0hunter two2"),
+            base64("user=ann\x01auth=Bearer hunter two2\x01\x01"),
+            base64("hunter"),
+            hex.clone(),
+            hex.to_uppercase(),
+            "retnuh".to_owned(),
+        ] {
+            let text = redacted(&format!("5.7.8 no such user {secret} here"));
+            for part in secret.split_whitespace() {
+                assert!(!text.contains(part), "{secret}: {text}");
+            }
+            assert!(text.contains(REDACTED), "{secret}: {text}");
+        }
+    }
 }

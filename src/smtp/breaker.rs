@@ -30,15 +30,21 @@ pub enum BreakerState {
     HalfOpen,
 }
 
-/// The last failure of a route to open a connection.
+/// The last time that a route could not open a connection, or its relay refused us.
 #[derive(Clone, Debug, Serialize)]
 pub struct RouteFault {
     /// When.
     pub at: Timestamp,
     /// How far it came.
     pub phase: Phase,
-    /// What happened, in words for operators.
+    /// What happened, without the relay's own words: those may hold our credentials.
     pub text: String,
+}
+
+impl RouteFault {
+    fn of(stop: &Stop) -> Self {
+        Self { at: clock::now(), phase: stop.phase, text: stop.text() }
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +114,16 @@ impl Breaker {
         self.lock().last_fault.clone()
     }
 
+    /// The relay refuses us on a connection that is open: no more are opened for the first pause. Returns whether that
+    /// is news.
+    pub(super) fn refused(&self, stop: &Stop, now: Instant) -> bool {
+        let mut inner = self.lock();
+        inner.last_fault = Some(RouteFault::of(stop));
+        let is_news = inner.away.is_none();
+        inner.away.get_or_insert(Away { until: now + self.first_pause, failures: 1, is_being_tried: false });
+        is_news
+    }
+
     fn pause_after(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         self.first_pause.saturating_mul(1 << doublings).min(self.longest_pause)
@@ -132,7 +148,7 @@ impl Leave<'_> {
     /// in a row have now failed, where this one counts.
     pub(super) fn failed(self, stop: &Stop, now: Instant) -> Option<u32> {
         let mut inner = self.breaker.lock();
-        inner.last_fault = Some(RouteFault { at: clock::now(), phase: stop.phase, text: stop.text() });
+        inner.last_fault = Some(RouteFault::of(stop));
         let failures = match inner.away {
             None => 1,
             Some(away) if self.is_trial => away.failures.saturating_add(1),

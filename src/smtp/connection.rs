@@ -1,8 +1,15 @@
 //! Lines out, replies in, each within its time. Buffers live as long as the connection and are reused by every mail.
 //!
-//! A connection notes by itself when it must not be used again: after a lost line, a time-out, garbage, or a 421.
+//! A connection notes by itself when it must not be used again: after a lost line, a time-out, garbage, or a 421. A reply
+//! that is there before its command was sent answers something else, or nothing: it is not believed, and the connection
+//! is broken.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use memchr::memchr;
 use secrecy::zeroize::Zeroize;
@@ -75,8 +82,14 @@ impl Connection {
         self.is_broken = true;
     }
 
-    /// Sends what stands in `outgoing`, in one write where the socket takes it.
+    /// Sends what stands in `outgoing`, in one write where the socket takes it. A server that has said something since its
+    /// last reply is sent nothing more, unless it said that it hangs up.
     pub(super) async fn write(&mut self, within: Duration) -> Result<(), Lost> {
+        if self.speaks_early() {
+            self.is_broken = true;
+            self.outgoing.clear();
+            return Err(Garbage::Early.into());
+        }
         let (stream, outgoing) = (&mut self.stream, &self.outgoing);
         let written = timeout(within, async {
             stream.write_all(outgoing).await?;
@@ -91,6 +104,26 @@ impl Connection {
         };
         self.is_broken = true;
         Err(lost)
+    }
+
+    /// Whether something unasked has come that is not a 421, which may come at any time (RFC 5321, section 3.8).
+    fn speaks_early(&mut self) -> bool {
+        let early = self.unasked();
+        let farewell = b"421";
+        !(early.is_empty() || early.starts_with(farewell) || farewell.starts_with(early))
+    }
+
+    /// What has come beyond the last reply. Looks, but does not wait.
+    fn unasked(&mut self) -> &[u8] {
+        if self.consumed == self.incoming.len() {
+            self.incoming.clear();
+            self.consumed = 0;
+            // Its end and its errors show again when an answer is waited for.
+            drop(
+                pin!(self.stream.read_buf(&mut self.incoming)).poll(&mut Context::from_waker(Waker::noop())),
+            );
+        }
+        &self.incoming[self.consumed..]
     }
 
     /// Reads one reply.
@@ -122,12 +155,16 @@ impl Connection {
         self.outgoing.zeroize();
     }
 
-    /// Gives back the socket for a TLS handshake. What the server sent beyond its last reply is thrown away: somebody
-    /// on the way may have put it there, to be taken for an answer that came encrypted (CVE-2011-0411).
-    pub(super) fn into_plain_socket(self) -> Option<(TcpStream, OpenCount)> {
+    /// Gives back the socket for a TLS handshake.
+    ///
+    /// # Errors
+    /// When the server has sent something beyond its last reply: somebody on the way may have put it there, to be taken
+    /// for an answer that came encrypted (CVE-2011-0411).
+    pub(super) fn into_plain_socket(self) -> Result<(TcpStream, OpenCount), Lost> {
         match self.stream {
-            Stream::Plain(socket) => Some((socket, self._count)),
-            Stream::Encrypted(_) => None,
+            _ if self.consumed < self.incoming.len() => Err(Garbage::Early.into()),
+            Stream::Plain(socket) => Ok((socket, self._count)),
+            Stream::Encrypted(_) => Err(Lost::Closed),
         }
     }
 

@@ -69,6 +69,15 @@ impl Dialer {
         }
     }
 
+    /// What the relay said when it refused, fit for the operators' log; ours where it said nothing.
+    pub(super) fn words_without_credentials(&self, stop: &Stop) -> String {
+        let Some(words) = stop.words() else { return stop.text() };
+        match &self.credentials {
+            Some(credentials) => credentials.redact(&words),
+            None => words,
+        }
+    }
+
     async fn dial_as(&self, mode: TlsMode) -> Result<Connection, Stop> {
         let socket = self.connect().await.map_err(|lost| Stop::lost(Phase::Connect, lost))?;
         let address = |found: io::Result<std::net::SocketAddr>| {
@@ -143,7 +152,7 @@ impl Dialer {
         if !said.is_positive() {
             return Err(lost(connection.out_of_place()));
         }
-        let (socket, count) = connection.into_plain_socket().ok_or_else(|| lost(Lost::Closed))?;
+        let (socket, count) = connection.into_plain_socket().map_err(lost)?;
         let mut connection = self.encrypt(socket, count).await?;
         hello(&mut connection, hello_name).await?;
         Ok(connection)

@@ -9,6 +9,7 @@
 //! | `C: ...` | reads a message up to its final dot and keeps it |
 //! | `X: silence` | expects that the client has sent nothing more |
 //! | `X: signal` | lets [`Peer::signal`] return |
+//! | `X: pause` | lets what it said before be read on its own |
 //! | `X: wait` | waits until the client hangs up |
 //! | `X: reset` | hangs up with RST; the end of the script hangs up with FIN |
 
@@ -80,6 +81,7 @@ async fn play_one(
                 socket.get_mut().write_all(format!("{text}\r\n").as_bytes()).await.unwrap();
             }
             ("X", "signal") => signal.notify_one(),
+            ("X", "pause") => tokio::time::sleep(Duration::from_millis(50)).await,
             ("C", "...") => messages.push(read_message(&mut socket).await),
             ("C", text) => {
                 let mut heard = String::new();

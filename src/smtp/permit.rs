@@ -133,6 +133,12 @@ impl Ready {
             };
             said = transaction::deliver(&mut connection, envelope, message, fence).await;
         }
+        if let Err(stop) = &said
+            && stop.is_about_us()
+        {
+            connection.abandon(); // another connection signs in anew
+            route.was_refused(stop);
+        }
         place.keep(connection);
         let took = opening + started.elapsed();
         match said {
@@ -149,6 +155,22 @@ impl Ready {
 }
 
 impl Route {
+    fn was_refused(&self, stop: &Stop) {
+        if self.breaker().refused(stop, Instant::now()) {
+            self.note(stop, None);
+        }
+    }
+
+    /// Tells operators of a relay that refuses us, in its own words less our credentials.
+    fn note(&self, stop: &Stop, failures: Option<u32>) {
+        let (route, phase, code) = (self.name(), stop.phase.as_str(), stop.code());
+        let words = self.dialer.words_without_credentials(stop);
+        match failures {
+            Some(_) => tracing::warn!(route, phase, code, words, failures, "no connection to the relay"),
+            None => tracing::warn!(route, phase, code, words, "the relay refuses us"),
+        }
+    }
+
     async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
         let leave = self.breaker().ask(Instant::now()).map_err(|(until, _)| NotReady::Away(until))?;
         match self.dialer.dial().await {
@@ -159,16 +181,8 @@ impl Route {
                 Ok(connection)
             }
             Err(stop) => {
-                // The words stay out of the log: a server may repeat who tried to sign in.
                 if let Some(failures) = leave.failed(&stop, Instant::now()) {
-                    let phase = stop.phase.as_str();
-                    tracing::warn!(
-                        route = self.name(),
-                        phase,
-                        code = stop.code(),
-                        failures,
-                        "no connection to the relay"
-                    );
+                    self.note(&stop, Some(failures));
                 }
                 Err(NotReady::Failed(stop.into_reply(self.name(), started.elapsed())))
             }

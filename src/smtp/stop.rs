@@ -90,9 +90,27 @@ impl Stop {
         before_content && hung_up
     }
 
-    /// What happened, in words for people.
+    /// Whether the refusal is about us and not about the mail, although it is a 5xx: we are not signed in, may not sign
+    /// in so, or need TLS (RFC 4954, section 6; RFC 3207, section 4), or the two sides have lost each other (503).
+    pub(super) fn is_about_us(&self) -> bool {
+        matches!(&self.why, Why::Said(reply) if matches!(reply.code, 503 | 530 | 534 | 535 | 538))
+    }
+
+    /// The relay's own words, where it refused. They may repeat who tried to sign in, and with what.
+    pub(super) fn words(&self) -> Option<String> {
+        match &self.why {
+            Why::Said(reply) => Some(reply.text()),
+            Why::Lost(_) | Why::Ours { .. } | Why::Withheld => None,
+        }
+    }
+
+    /// What happened, in words for merchants. What a relay says before it has heard of the mail, or about us, is not
+    /// theirs to read: it is said in our words.
     pub(super) fn text(&self) -> String {
         match &self.why {
+            Why::Said(reply) if self.is_about_us() || !is_about_the_mail(self.phase) => {
+                format!("{} ({})", our_words(self.phase), reply.code)
+            }
             Why::Said(reply) => reply.text(),
             Why::Lost(lost) if self.phase == Phase::Final => {
                 printable(&format!("{lost}; the final dot was sent, so the relay may have the mail"))
@@ -114,6 +132,7 @@ impl Stop {
     /// What this means for the mail.
     fn outcome(&self) -> Outcome {
         match &self.why {
+            Why::Said(_) if self.is_about_us() => Outcome::Transient,
             Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => Outcome::Permanent,
             Why::Said(_) => Outcome::Transient,
             Why::Lost(_) if self.phase == Phase::Final => Outcome::Unknown,
@@ -138,6 +157,20 @@ impl Stop {
             text: self.text(),
             provider_id: None,
             took,
+        }
+    }
+}
+
+/// What a relay did that refused us in this phase.
+const fn our_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Render | Phase::Route | Phase::Connect => "the relay could not be reached",
+        Phase::Greeting => "the relay takes no connections from us",
+        Phase::Hello => "the relay refused our greeting",
+        Phase::Tls => "the relay refused to encrypt the connection",
+        Phase::Auth => "the relay refused our sign-in",
+        Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Content | Phase::Final => {
+            "the relay refused us, not the mail"
         }
     }
 }
@@ -170,6 +203,26 @@ mod tests {
             assert_eq!(outcome("550 no"), expected, "{phase}");
             assert_eq!(outcome("450 no"), Outcome::Transient, "{phase}");
             assert_eq!(outcome("421 bye"), Outcome::Transient, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_about_us_never_fails_the_mail() {
+        for &phase in Phase::ALL {
+            for code in [503, 530, 534, 535, 538] {
+                let stop = Stop::said(phase, reply(&[&format!("{code} 5.7.0 ann, hunter2 is wrong")]));
+                assert_eq!(stop.outcome(), Outcome::Transient, "{code} in {phase}");
+                assert!(!stop.text().contains("hunter2"), "{}", stop.text());
+                assert!(stop.text().ends_with(&format!("({code})")), "{}", stop.text());
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_mail_the_words_are_ours() {
+        for &phase in Phase::ALL {
+            let text = Stop::said(phase, reply(&["450 4.7.1 you are ann"])).text();
+            assert_eq!(text == "4.7.1 you are ann", is_about_the_mail(phase), "{phase}: {text}");
         }
     }
 

@@ -390,3 +390,96 @@ async fn opportunistic_tls_falls_back_to_a_new_plain_connection_when_the_handsha
     assert_eq!(verdict(&send(&route, "hi").await), (Phase::MailFrom, Outcome::Transient, Some(450)));
     peer.finish().await;
 }
+
+#[tokio::test]
+async fn a_reply_that_comes_ahead_of_its_command_is_not_believed() {
+    const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\n";
+    const PIPELINED: &str = "C: MAIL FROM:<ann@example.net>\nC: RCPT TO:<bob@example.net>\nC: DATA\n";
+    for (script, phase) in [
+        ("S: 220 hi\\r\\n250 me too\nX: wait".to_owned(), Phase::Hello),
+        (format!("{HELLO}S: 250 hi\\r\\n250 ok\nX: wait"), Phase::MailFrom),
+        (
+            format!("{HELLO}S: 250 hi\nC: MAIL FROM:<ann@example.net>\nS: 250 ok\\r\\n250 ok\nX: wait"),
+            Phase::RcptTo,
+        ),
+        (
+            format!(
+                "{HELLO}S: 250-hi\nS: 250 PIPELINING\\r\\n250 ok\\r\\n250 ok\\r\\n354 go\\r\\n250 taken\nX: wait"
+            ),
+            Phase::MailFrom,
+        ),
+        // The worst: the mail would be on record as sent, and the relay has nothing of it.
+        (
+            format!(
+                "{HELLO}S: 250-hi\nS: 250 PIPELINING\n{PIPELINED}S: 250 ok\\r\\n250 ok\\r\\n354 go\\r\\n250 taken\nX: wait"
+            ),
+            Phase::Content,
+        ),
+        (
+            format!(
+                "{HELLO}S: 250-hi\nS: 250 PIPELINING\n{PIPELINED}S: 250 ok\\r\\n250 ok\\r\\n354 go\\r\\n550 no\nX: wait"
+            ),
+            Phase::Content,
+        ),
+    ] {
+        let peer = Peer::play([Box::leak(script.clone().into_boxed_str()) as &str]).await;
+        let route = route(&settings(peer.port));
+        let reply = send(&route, "hi").await;
+        assert_eq!(verdict(&reply), (phase, Outcome::Transient, None), "{script}: {reply:?}");
+        assert!(reply.text.contains("before it was asked"), "{}", reply.text);
+        assert_eq!(route.status().open, 0, "{script}");
+        peer.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_relay_says_to_our_sign_in_is_nobodys_to_read() {
+    let said = "535 5.7.8 ann with hunter2 (AGFubgBodW50ZXIy) is wrong";
+    let script = format!(
+        "S: 220 hi\nC: EHLO me.example.net\nS: 250-hi\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AGFubgBodW50ZXIy\nS: {said}"
+    );
+    let peer = Peer::play([Box::leak(script.into_boxed_str()) as &str]).await;
+    let route = route(&signed_in(peer.port));
+    let refused = send(&route, "hi").await;
+    assert_eq!(refused.text, "the relay refused our sign-in (535)");
+    assert_eq!((refused.code, refused.enhanced.unwrap().to_string().as_str()), (Some(535), "5.7.8"));
+    peer.finish().await;
+    let away = send(&route, "hi").await;
+    assert!(away.text.ends_with(": the relay refused our sign-in (535)"), "{}", away.text);
+    assert_eq!(route.status().last_error.unwrap().text, "the relay refused our sign-in (535)");
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_about_us_puts_the_mail_off_and_shows_at_the_route() {
+    const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250 hi\nC: MAIL FROM:<ann@example.net>\n";
+    for (end, phase, code) in [
+        ("S: 530 5.7.0 Authentication required", Phase::MailFrom, 530),
+        ("S: 503 5.5.1 bad sequence of commands", Phase::MailFrom, 503),
+        ("S: 535 5.7.8 not you", Phase::MailFrom, 535),
+        (
+            "S: 250 ok\nC: RCPT TO:<bob@example.net>\nS: 530 5.7.0 Must issue a STARTTLS command first",
+            Phase::RcptTo,
+            530,
+        ),
+        (
+            "S: 250 ok\nC: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 538 5.7.11 encryption required",
+            Phase::Data,
+            538,
+        ),
+        (
+            "S: 250 ok\nC: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: ...\nS: 534 5.7.9 too weak",
+            Phase::Final,
+            534,
+        ),
+    ] {
+        let peer = Peer::play([Box::leak(format!("{HELLO}{end}\nX: wait").into_boxed_str()) as &str]).await;
+        let route = route(&settings(peer.port));
+        let reply = send(&route, "hi").await;
+        assert_eq!(verdict(&reply), (phase, Outcome::Transient, Some(code)), "{end}");
+        assert_eq!(reply.text, format!("the relay refused us, not the mail ({code})"));
+        let status = route.status();
+        assert!(matches!(status.breaker, BreakerState::Open { .. }), "{end}");
+        assert_eq!((status.last_error.unwrap().phase, status.open), (phase, 0), "{end}");
+        peer.finish().await;
+    }
+}

@@ -72,6 +72,19 @@ async fn a_server_that_talks_out_of_turn_is_not_spoken_to_again() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_that_says_something_unasked_is_replaced_within_the_attempt() {
+    for early in ["250 ok", "250 ok\\r\\n250 ok\\r\\n354 go on\\r\\n250 taken", "550 no", "nonsense"] {
+        let first = script(&[HELLO, MAIL, TAKEN, "X: pause\nS: ", early, "\nX: pause\nX: signal\nX: wait\n"]);
+        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let route = route(&settings(peer.port));
+        assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+        peer.signal().await;
+        assert_eq!(send(&route, "two").await.outcome, Outcome::Accepted, "{early}");
+        assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
+    }
+}
+
+#[tokio::test]
 async fn an_abandoned_dialogue_takes_its_connection_along() {
     let peer =
         Peer::play([script(&[HELLO, MAIL, "X: signal\nX: wait\n"]), script(&[HELLO, MAIL, TAKEN])]).await;
@@ -139,7 +152,7 @@ async fn a_relay_that_comes_back_is_used_again() {
     }
     assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
     assert_eq!(route.status().breaker, BreakerState::Closed);
-    assert!(route.status().last_error.unwrap().text.contains("not yet"));
+    assert!(route.status().last_error.unwrap().text.contains("takes no connections from us"));
     peer.finish().await;
 }
 

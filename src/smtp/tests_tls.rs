@@ -1,4 +1,5 @@
-//! A peer that slips plain text in behind its 220 to STARTTLS, which must not be taken for an encrypted answer.
+//! A peer that slips plain text in behind its 220 to STARTTLS, which must not be taken for an encrypted answer
+//! (CVE-2011-0411).
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::peer::{route, send, settings};
 use super::{RouteSettings, TlsMode};
-use crate::mail::{Outcome, Phase};
+use crate::mail::{Outcome, Phase, Reply};
 
 /// Answers each line that the client sends with the next of `answers`; returns what it heard.
 async fn converse(socket: impl AsyncRead + AsyncWrite + Unpin, answers: &[&str]) -> Vec<String> {
@@ -26,16 +27,16 @@ async fn converse(socket: impl AsyncRead + AsyncWrite + Unpin, answers: &[&str])
     heard
 }
 
-async fn inject(mut socket: TcpStream, acceptor: TlsAcceptor) -> Vec<String> {
+/// Returns what it heard encrypted, if it came to that.
+async fn play(mut socket: TcpStream, acceptor: TlsAcceptor, go: &str) -> Vec<String> {
     socket.write_all(b"220 hi\r\n").await.unwrap();
-    let injected = "220 go\r\n250 injected\r\n";
-    converse(&mut socket, &["250-hi\r\n250 STARTTLS\r\n", injected]).await;
-    let socket = acceptor.accept(socket).await.unwrap();
+    converse(&mut socket, &["250-hi\r\n250 STARTTLS\r\n", go]).await;
+    let Ok(socket) = acceptor.accept(socket).await else { return Vec::new() };
     converse(socket, &["250 SIZE\r\n", "450 later\r\n"]).await
 }
 
-#[tokio::test]
-async fn plain_text_behind_the_answer_to_starttls_is_thrown_away() {
+/// Sends a mail over a route that requires STARTTLS, to a server that answers this to it.
+async fn send_after(go: &'static str) -> (Reply, Vec<String>) {
     let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -50,12 +51,22 @@ async fn plain_text_behind_the_answer_to_starttls_is_thrown_away() {
     let port = listener.local_addr().unwrap().port();
     let peer = tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
-        inject(socket, TlsAcceptor::from(Arc::new(config))).await
+        play(socket, TlsAcceptor::from(Arc::new(config)), go).await
     });
 
     let trusting =
         RouteSettings { tls: TlsMode::Starttls, ca_file: Some(file.path().to_owned()), ..settings(port) };
     let reply = send(&route(&trusting), "hi").await;
+    (reply, peer.await.unwrap())
+}
+
+#[tokio::test]
+async fn plain_text_behind_the_answer_to_starttls_ends_the_dialogue() {
+    let (reply, heard) = send_after("220 go\r\n").await;
     assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, Outcome::Transient), "{reply:?}");
-    assert_eq!(peer.await.unwrap(), ["EHLO me.example.net", "MAIL FROM:<ann@example.net>"]);
+    assert_eq!(heard, ["EHLO me.example.net", "MAIL FROM:<ann@example.net>"]);
+
+    let (reply, heard) = send_after("220 go\r\n250 injected\r\n").await;
+    assert_eq!((reply.phase, reply.outcome), (Phase::Tls, Outcome::Transient), "{reply:?}");
+    assert!(heard.is_empty(), "{heard:?}");
 }

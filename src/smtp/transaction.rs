@@ -217,15 +217,20 @@ async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(),
 /// Sends the message and its final dot, and reads what the server made of it.
 async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, Stop> {
     let mut content = Content::new(message);
+    let mut is_first = true;
     loop {
         let is_last = content.append_block(&mut connection.outgoing);
         // A write that fails has not sent all its bytes, so the final dot, which comes last, was not sent either.
-        if let Err(lost) = connection.write(connection.timeouts.block).await {
-            return Err(parting_words(connection, lost).await);
+        match connection.write(connection.timeouts.block).await {
+            Ok(()) => {}
+            // What came ahead of the first byte is no answer to the message.
+            Err(lost @ Lost::Garbage(_)) if is_first => return Err(Stop::lost(Phase::Content, lost)),
+            Err(lost) => return Err(parting_words(connection, lost).await),
         }
         if is_last {
             break;
         }
+        is_first = false;
     }
     let said = connection.reply(connection.timeouts.finale).await;
     let said = said.map_err(|lost| Stop::lost(Phase::Final, lost))?;

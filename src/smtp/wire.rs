@@ -29,6 +29,8 @@ pub(super) enum Garbage {
     ManyLines,
     #[error("a reply that fits no command")]
     OutOfPlace,
+    #[error("a reply before it was asked anything")]
+    Early,
 }
 
 /// Collects the lines of one reply.

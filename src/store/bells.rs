@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     clock,
-    mail::{BatchId, CrashPolicy, Lane, MailEvent, MailId, MailState, MerchantId, Outcome, WorkerId},
+    mail::{
+        BatchId, Lane, MailEvent, MailId, MailState, MerchantId, Outcome, Rescue, RetryPolicy, Timestamp,
+        WorkerId,
+    },
 };
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
@@ -33,14 +36,18 @@ pub struct Ringing {
 
 static DUE: Sql = Sql::new(
     "UPDATE mails SET ring_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE ring_at <= $1 AND state IN ('queued', 'deferred')
+        SELECT id FROM mails WHERE lane = $4 AND ring_at <= $1 AND state IN ('queued', 'deferred')
         ORDER BY ring_at LIMIT $3 {skip_locked})
      RETURNING id, lane, merchant_id",
 );
 
+// Most rounds find nothing; those shall not wait for the one writer of SQLite.
+const IS_ANY_DUE: &str =
+    "SELECT 1 FROM mails WHERE lane = $1 AND ring_at <= $2 AND state IN ('queued', 'deferred') LIMIT 1";
+
 // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
 static LOST: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id FROM mails
+    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id, rescues, recorded_at FROM mails
      WHERE ring_at IS NOT NULL AND state = 'sending'
         AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
      ORDER BY worker = $3 LIMIT $2 {skip_locked}",
@@ -48,17 +55,17 @@ static LOST: Sql = Sql::new(
 
 static FREE: Sql = Sql::new(
     "UPDATE mails SET state = rows.state, worker = NULL, ring_at = rows.ring_at, settled_at = rows.settled_at,
-        error = 'the worker died; whether the relay took the mail is unknown'
-     FROM {rows: id text, worker text, number bigint, state text, ring_at bigint, settled_at bigint}
+        rescues = rescues + rows.rescued, error = rows.error
+     FROM {rows: id text, worker text, number bigint, state text, ring_at bigint, settled_at bigint, rescued bigint,
+        error text}
      WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
         AND mails.attempt = rows.number",
 );
 
 static LOST_ATTEMPTS: Sql = Sql::new(
     "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis)
-     SELECT id, number, worker, at, '', NULL, outcome, 'the worker died; whether the relay took the mail is unknown',
-        millis
-     FROM {rows: id text, number bigint, worker text, at bigint, outcome text, millis bigint} WHERE true
+     SELECT id, number, worker, at, '', NULL, outcome, error, millis
+     FROM {rows: id text, number bigint, worker text, at bigint, outcome text, error text, millis bigint} WHERE true
      ON CONFLICT (mail_id, number) DO NOTHING",
 );
 
@@ -72,6 +79,8 @@ struct Lost {
     state: &'static str,
     ring_at: Option<i64>,
     settled_at: Option<i64>,
+    rescued: i64,
+    error: String,
     worker: String,
     number: i64,
     at: i64,
@@ -80,19 +89,24 @@ struct Lost {
 }
 
 impl Store {
-    /// Marks mails whose time to ring has come and returns them; unless claimed they ring again after `again`.
+    /// Marks mails of a lane whose time to ring has come and returns them; unless claimed they ring again after `again`.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn ring_due_mails(&self, again: Duration) -> Result<Vec<Ringing>, StoreError> {
+    pub async fn ring_due_mails(&self, lane: Lane, again: Duration) -> Result<Vec<Ringing>, StoreError> {
         let now = clock::now();
-        let rows = self
-            .writer
-            .fetch_all(
-                sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis()).bind(ROUND),
-                "find mails that are due",
-            )
-            .await?;
+        let first = sqlx::query(IS_ANY_DUE)
+            .bind(lane.as_str())
+            .bind(now.millis())
+            .fetch_optional(&self.readers)
+            .await
+            .doing("look for mails that are due")?;
+        if first.is_none() {
+            return Ok(Vec::new());
+        }
+        let mark = sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis());
+        let rows =
+            self.writer.fetch_all(mark.bind(ROUND).bind(lane.as_str()), "find mails that are due").await?;
         rows.iter().map(|row| read_ringing(&Columns { table: "mails", row })).collect()
     }
 
@@ -113,7 +127,7 @@ impl Store {
 
     /// Takes mails from workers that have been silent for `silence`, or are not known at all, and from the worker `own`
     /// those that it is not at work on: the answer to its claim was lost, or its job ended early. Each is queued again
-    /// or held, as its template's policy says. Returns those to ring for.
+    /// or held, as its template and `policy` say. Returns those to ring for.
     ///
     /// # Errors
     /// When the database cannot commit it.
@@ -121,10 +135,10 @@ impl Store {
         &self,
         silence: Duration,
         own: WorkerId,
+        policy: &RetryPolicy,
         is_at_work_on: impl Fn(MailId) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Ringing>, StoreError> {
-        let now = clock::now();
-        let dialect = self.dialect;
+        let (dialect, policy, now) = (self.dialect, policy.clone(), clock::now());
         self.writer
             .run(move |on| {
                 async move {
@@ -139,10 +153,9 @@ impl Store {
                     for row in &rows {
                         let columns = Columns { table: "mails", row };
                         // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
-                        if columns.parsed::<WorkerId>("worker")? != own
-                            || !is_at_work_on(columns.parsed("id")?)
-                        {
-                            lost.push(read_lost(&columns, now.millis())?);
+                        let is_own = columns.parsed::<WorkerId>("worker")? == own;
+                        if !is_own || !is_at_work_on(columns.parsed("id")?) {
+                            lost.push(read_lost(&columns, &policy, is_own, now)?);
                         }
                     }
                     if !lost.is_empty() {
@@ -173,11 +186,19 @@ fn read_ringing(columns: &Columns<'_>) -> Result<Ringing, StoreError> {
     })
 }
 
-fn read_lost(columns: &Columns<'_>, now: i64) -> Result<Lost, StoreError> {
-    let event = match columns.parsed("on_crash")? {
-        CrashPolicy::Resend => MailEvent::LostAndResent,
-        CrashPolicy::Hold => MailEvent::LostAndHeld,
+fn read_lost(
+    columns: &Columns<'_>,
+    policy: &RetryPolicy,
+    is_own: bool,
+    now: Timestamp,
+) -> Result<Lost, StoreError> {
+    let rescues = u32::try_from(columns.integer("rescues")?).unwrap_or(u32::MAX);
+    let rescue = policy.judge_lost(rescues, columns.parsed("on_crash")?, columns.time("recorded_at")?, now);
+    let event = match rescue {
+        Rescue::Resend => MailEvent::LostAndResent,
+        Rescue::Hold | Rescue::Spent(_) | Rescue::TooOld => MailEvent::LostAndHeld,
     };
+    let now = now.millis();
     let state = MailState::Sending.after(event).unwrap_or(MailState::Held);
     let waits = !state.is_settled();
     let claimed_at = columns.optional_integer("claimed_at")?.unwrap_or(now);
@@ -191,10 +212,27 @@ fn read_lost(columns: &Columns<'_>, now: i64) -> Result<Lost, StoreError> {
         state: state.as_str(),
         ring_at: waits.then_some(now),
         settled_at: (!waits).then_some(now),
+        rescued: i64::from(rescue == Rescue::Resend),
+        error: error_of(rescue, is_own),
         worker: columns.text("worker")?,
         number,
         at: claimed_at,
         outcome: Outcome::Unknown.as_str(),
         millis: now.saturating_sub(claimed_at).max(0),
     })
+}
+
+/// Why a mail was taken from its worker and what follows, for people.
+fn error_of(rescue: Rescue, is_own: bool) -> String {
+    let what = if is_own { "the job ended early" } else { "the worker died" };
+    let unknown = "whether the relay took the mail is unknown";
+    match rescue {
+        Rescue::Resend | Rescue::Hold => format!("{what}; {unknown}"),
+        Rescue::Spent(times) => {
+            format!(
+                "{what}; {unknown}; it was queued again {times} times already, the most that `retry.rescues` allows"
+            )
+        }
+        Rescue::TooOld => format!("{what}; {unknown}; it is older than `retry.max_age`"),
+    }
 }

@@ -5,6 +5,7 @@
 //! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need.
 
 use std::{
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -31,7 +32,7 @@ impl Dialect {
         }
     }
 
-    /// SQLite: makes the folder and lets the driver create the file.
+    /// SQLite: makes the folder and the file.
     pub(super) fn prepare_url(self, url: &str) -> Result<String, StoreError> {
         let Self::Sqlite = self else { return Ok(url.to_owned()) };
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
@@ -39,6 +40,11 @@ impl Dialect {
         if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
+        }
+        // Addresses and secrets are in it. SQLite gives its other files the mode of this one.
+        if path != ":memory:" && (query.is_empty() || query.contains("mode=rwc")) {
+            let new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            drop(new); // one that is there keeps its mode; what cannot be opened the driver reports
         }
         let mode = if query.is_empty() { "mode=rwc" } else { query };
         Ok(format!("sqlite://{path}?{mode}"))
@@ -61,6 +67,22 @@ impl Dialect {
                  SET lock_timeout = '5s'; SET statement_timeout = '15s'; \
                  SET idle_in_transaction_session_timeout = '20s'"
             }
+        }
+    }
+
+    /// Before a statement, asks for its plan.
+    pub(super) const fn explain(self) -> &'static str {
+        match self {
+            Self::Sqlite => "EXPLAIN QUERY PLAN",
+            Self::Postgres => "EXPLAIN",
+        }
+    }
+
+    /// The column that a line of a plan is in.
+    pub(super) const fn plan_column(self) -> &'static str {
+        match self {
+            Self::Sqlite => "detail",
+            Self::Postgres => "QUERY PLAN",
         }
     }
 

@@ -13,6 +13,7 @@ use super::{
     group_commit::{Group, Grouped, Members},
     mails::to_json,
     row::Columns,
+    steps::{STEP, in_steps},
 };
 use crate::{
     clock,
@@ -121,15 +122,20 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query("DELETE FROM idempotency WHERE created_at < $1")
-                    .bind((clock::now() - KEPT).millis()),
-                "forget old answers",
-            )
-            .await
+        let long_ago = (clock::now() - KEPT).millis();
+        in_steps(STEP, || async {
+            let delete = sqlx::query(FORGET.on(self.dialect)).bind(long_ago).bind(STEP);
+            self.writer.execute_aside(delete, "forget old answers").await
+        })
+        .await
     }
 }
+
+static FORGET: Sql = Sql::new(
+    "DELETE FROM idempotency WHERE created_at < $1 AND (merchant_id, path, key) IN (
+        SELECT merchant_id, path, key FROM idempotency WHERE created_at < $1
+        ORDER BY created_at LIMIT $2 {skip_locked})",
+);
 
 // Takes a key that is new, older than a day, or whose holder died without an answer.
 static RESERVE: Sql = Sql::new(

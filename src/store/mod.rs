@@ -21,6 +21,7 @@ mod resources;
 mod room;
 mod row;
 mod stake;
+mod steps;
 mod templates;
 mod webhooks;
 mod workers;

@@ -10,7 +10,11 @@ mod traces;
 use futures_util::FutureExt;
 use sqlx::AnyConnection;
 
-use super::{Doing, KeyHolder, Moved, Store, StoreError, Stored};
+use super::{
+    Doing, KeyHolder, Moved, Store, StoreError, Stored,
+    events::{self, MovedMail},
+    row::Columns,
+};
 use crate::{
     clock,
     mail::{Address, MailEvent, MailId, MailState, MerchantId, Timestamp},
@@ -139,21 +143,29 @@ impl Store {
             .run(move |on| {
                 async move {
                     // One that was ever claimed may be with a relay.
-                    let done = sqlx::query(
+                    let withdrawn = sqlx::query(
                         "UPDATE mails SET state = $4, ring_at = NULL, settled_at = $2, error = $3
-             WHERE id = $1 AND state = 'queued' AND attempt = 0",
+                         WHERE id = $1 AND state = 'queued' AND attempt = 0
+                         RETURNING merchant_id",
                     )
                     .bind(mail.to_string())
                     .bind(clock::now().millis())
-                    .bind(why)
+                    .bind(&why)
                     .bind(next.as_str())
-                    .execute(&mut *on)
+                    .fetch_optional(&mut *on)
                     .await
                     .doing("withdraw a mail")?;
-                    if done.rows_affected() == 0 {
-                        return Ok(false);
-                    }
+                    let Some(row) = withdrawn else { return Ok(false) };
                     follow(dialect, &mut *on, [(mail, next)]).await?;
+                    let moved = MovedMail {
+                        id: mail,
+                        merchant: Columns { table: "mails", row: &row }.parsed("merchant_id")?,
+                        state: next,
+                        code: None,
+                        enhanced_code: None,
+                        reply: Some(why),
+                    };
+                    events::record_for_mails(dialect, &mut *on, &[moved]).await?;
                     if let Some(holder) = answered {
                         forget_answer(on, &holder).await?;
                     }

@@ -48,6 +48,28 @@ on_both! {
         assert!(ends.is_quiet() && failures.is_quiet(), "each is told once");
     }
 
+    async fn a_batch_whose_users_end_their_worker_again_and_again_fails(backends: Backends) {
+        let backends = backends.allowing_hooks().with("batches.window", 1_000).with("worker.concurrency", 8);
+        let scene = Scene::open(backends).await;
+        let mut hook = Hook::listen().await;
+        let users = addresses("slow-10", 1_500);
+        scene.shop.enrol_all(&users).await;
+        let mut body = welcome_all(&users);
+        body["webhook_url"] = json!(hook.url);
+        let id = scene.shop.send_batch(&body).await;
+        within(PATIENCE, "the first are sent", async || !scene.sink.mails().is_empty()).await;
+        scene.shop.post(&format!("/api/v1/batches/{id}/pause"), &json!({})).await.expect(200);
+        assert_eq!(scene.backends.tally(CHUNKS).await[&id], 1);
+        // What five workers that died over them left behind.
+        scene.backends.execute("UPDATE batches SET chunk = 1, chunk_tries = 5").await;
+        scene.shop.post(&format!("/api/v1/batches/{id}/resume"), &json!({})).await.expect(200);
+
+        let why = "its worker ended 5 times over the same users";
+        assert_eq!(hook.next(&scene.shop).await, json!({"status": "failed", "batch_id": id, "error": why}));
+        let end = scene.shop.until_batch(&id, "failed").await;
+        assert_eq!((&end["error"], &end["counts"]["failed"]), (&json!(why), &json!(500)));
+    }
+
     async fn a_batch_that_cannot_be_run_fails_and_what_was_made_of_it_goes_on(backends: Backends) {
         let backends = backends.allowing_hooks().with("batches.window", 1_000).with("worker.concurrency", 8);
         let scene = Scene::open(backends).await;

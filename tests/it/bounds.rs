@@ -158,7 +158,7 @@ on_both! {
         store.stage_chunks(old, &chunk()).await.unwrap();
         store.stage_chunks(fresh, &chunk()).await.unwrap();
         assert_eq!(store.discard_forgotten_chunks(Duration::from_secs(3_600)).await.unwrap(), 1);
-        assert!(store.next_chunk(old).await.unwrap().is_none() && store.next_chunk(fresh).await.unwrap().is_some());
+        assert!(store.chunk(old, 0).await.unwrap().is_none() && store.chunk(fresh, 0).await.unwrap().is_some());
         assert_eq!(store.discard_forgotten_chunks(Duration::from_secs(3_600)).await.unwrap(), 0);
     }
 

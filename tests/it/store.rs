@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use postroom::{
     clock,
     mail::{
-        Address, CrashPolicy, Lane, Mail, MailId, MailState, Mailbox, MerchantId, NewMail, Origin, Outcome,
-        Phase, Reply, Verdict, WorkerId,
+        Address, CrashPolicy, Lane, Mail, MailEvent, MailId, MailState, Mailbox, MerchantId, NewMail, Origin,
+        Outcome, Phase, Reply, RetryPolicy, Verdict, WorkerId,
     },
-    shop::{ResourceKind, TemplateClass, TemplateSource},
+    shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
-        Answer, Claim, Guard, KeyHolder, NewMerchant, NewTemplateVersion, Recorded, Recording, Replacement,
-        Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
+        Answer, Claim, Guard, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion, Recorded, Recording,
+        Registered, Replacement, Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
     },
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -20,9 +20,15 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::support::Backends;
 
 const SILENCE: Duration = Duration::from_secs(15);
+const POLICY: RetryPolicy = RetryPolicy {
+    first: Duration::from_secs(10),
+    longest: Duration::from_secs(3_600),
+    max_age: Duration::from_secs(86_400),
+    rescues: 2,
+};
 
 /// An empty database with a merchant and a template.
-async fn open(backends: &Backends) -> Store {
+pub(super) async fn open(backends: &Backends) -> Store {
     let store = Store::open(&backends.database()).await.unwrap();
     store.migrate().await.unwrap();
     let merchant = NewMerchant {
@@ -48,7 +54,7 @@ async fn open(backends: &Backends) -> Store {
     store
 }
 
-fn merchant() -> MerchantId {
+pub(super) fn merchant() -> MerchantId {
     "tea".parse().unwrap()
 }
 
@@ -66,7 +72,7 @@ fn mailbox(address: &str) -> Mailbox {
     Mailbox { name: None, email: address.parse::<Address>().unwrap() }
 }
 
-fn new_mail() -> NewMail {
+pub(super) fn new_mail() -> NewMail {
     let (id, now) = (MailId::new(), clock::now());
     NewMail {
         id,
@@ -86,7 +92,7 @@ fn new_mail() -> NewMail {
     }
 }
 
-async fn record(store: &Store, mail: NewMail) -> MailId {
+pub(super) async fn record(store: &Store, mail: NewMail) -> MailId {
     let id = mail.id;
     let recorded = store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
     assert_eq!(recorded, Recorded::Committed);
@@ -118,10 +124,10 @@ fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
 
 /// Takes mails from dead workers, as a process does that works on none itself.
 async fn take_from_dead_workers(store: &Store, silence: Duration) -> Vec<Ringing> {
-    store.take_lost_mails(silence, WorkerId::new(), |_| false).await.unwrap()
+    store.take_lost_mails(silence, WorkerId::new(), &POLICY, |_| false).await.unwrap()
 }
 
-async fn state(store: &Store, mail: MailId) -> MailState {
+pub(super) async fn state(store: &Store, mail: MailId) -> MailState {
     store.mail(None, mail).await.unwrap().unwrap().state
 }
 
@@ -339,12 +345,98 @@ on_both! {
         for mail in [at_work, forgotten] {
             claim(&store, mail, forgetful).await;
         }
-        let taken = async |by| store.take_lost_mails(SILENCE, by, move |mail| mail == at_work).await.unwrap();
+        let taken = async |by| store.take_lost_mails(SILENCE, by, &POLICY, move |mail| mail == at_work).await.unwrap();
         assert!(taken(other).await.is_empty(), "only the worker itself knows what it works on");
         let freed: Vec<_> = taken(forgetful).await.into_iter().map(|ringing| ringing.mail).collect();
         assert_eq!(freed, [forgotten]);
         assert_eq!(state(&store, at_work).await, MailState::Sending);
         assert_eq!(claim(&store, forgotten, other).await.attempt, 2);
+    }
+
+    async fn a_mail_is_rescued_so_many_times_and_then_held_with_the_reason(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+        for attempt in 1..=2 {
+            assert_eq!(claim(&store, id, worker).await.attempt, attempt);
+            assert_eq!(take_from_dead_workers(&store, Duration::ZERO).await.len(), 1);
+        }
+        claim(&store, id, worker).await;
+        assert!(take_from_dead_workers(&store, Duration::ZERO).await.is_empty());
+        let mail = store.mail(None, id).await.unwrap().unwrap();
+        assert_eq!(mail.state, MailState::Held);
+        let why = mail.error.unwrap();
+        assert!(why.contains("queued again 2 times already, the most that `retry.rescues` allows"), "{why}");
+        assert_eq!(store.attempts(id).await.unwrap().len(), 3);
+
+        // A person who asks for another try gets all of it.
+        store.move_mail(None, id, MailEvent::Retried).await.unwrap();
+        claim(&store, id, worker).await;
+        assert_eq!(take_from_dead_workers(&store, Duration::ZERO).await.len(), 1);
+    }
+
+    async fn a_mail_that_is_too_old_is_not_rescued(backends: Backends) {
+        let store = open(&backends).await;
+        let old = NewMail { recorded_at: clock::now() - Duration::from_secs(86_401), ..new_mail() };
+        let (id, worker) = (record(&store, old).await, worker(&store).await);
+        claim(&store, id, worker).await;
+        assert!(take_from_dead_workers(&store, Duration::ZERO).await.is_empty());
+        let mail = store.mail(None, id).await.unwrap().unwrap();
+        assert_eq!(mail.state, MailState::Held);
+        assert!(mail.error.unwrap().ends_with("it is older than `retry.max_age`"));
+    }
+
+    async fn old_answers_are_forgotten_in_steps(backends: Backends) {
+        let store = open(&backends).await;
+        backends.execute(
+            "INSERT INTO idempotency (merchant_id, path, key, fingerprint, request, locked_until, created_at)
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 7500)
+             SELECT 'tea', '/mail', CAST(n AS TEXT), '', '', 0, 0 FROM numbers",
+        ).await;
+        let mut forgetting = std::pin::pin!(store.forget_old_answers());
+        let mut seen = HashSet::new();
+        let forgotten = loop {
+            tokio::select! {
+                forgotten = &mut forgetting => break forgotten.unwrap(),
+                left = backends.tally("SELECT 'left', COUNT(*) FROM idempotency") => seen.insert(left["left"]),
+            };
+        };
+        assert_eq!(forgotten, 7_500);
+        assert!(seen.iter().any(|left| (1..7_500).contains(left)), "others had no turn: {seen:?}");
+    }
+
+    async fn an_endpoint_is_deleted_with_all_its_deliveries_in_steps(backends: Backends) {
+        let store = open(&backends).await;
+        let endpoint = NewEndpoint {
+            url: "https://shop.example/hook".to_owned(),
+            topics: Topics::parse(&["*"]).unwrap(),
+            description: String::new(),
+            enabled: true,
+            secret: "whsec_x".into(),
+        };
+        let Registered::Now(endpoint) = store.register_endpoint(&merchant(), &endpoint).await.unwrap() else {
+            panic!("too many")
+        };
+        backends.execute(
+            "INSERT INTO events (id, merchant_id, type, body, created_at)
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4500)
+             SELECT CAST(n AS TEXT), 'tea', 'email.sent', '{}', 0 FROM numbers",
+        ).await;
+        backends.execute(
+            "INSERT INTO deliveries (id, merchant_id, event_id, endpoint_id, state, created_at, due_at)
+             SELECT 'd' || events.id, 'tea', events.id, endpoints.id, 'delivered', 0, 0 FROM events, endpoints",
+        ).await;
+        let tea = merchant();
+        let mut deleting = std::pin::pin!(store.delete_endpoint(&tea, endpoint.id));
+        let mut seen = HashSet::new();
+        let deleted = loop {
+            tokio::select! {
+                deleted = &mut deleting => break deleted.unwrap(),
+                left = backends.tally("SELECT 'left', COUNT(*) FROM deliveries") => seen.insert(left["left"]),
+            };
+        };
+        assert!(deleted);
+        assert!(seen.iter().any(|left| (1..4_500).contains(left)), "others had no turn: {seen:?}");
+        assert!(store.endpoint(&merchant(), endpoint.id).await.unwrap().is_none());
     }
 
     async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {
@@ -404,20 +496,21 @@ on_both! {
 
     async fn a_round_rings_for_a_thousand_and_no_row_twice(backends: Backends) {
         let store = open(&backends).await;
-        let due = || NewMail { due_at: clock::now() - Duration::from_secs(60), ..new_mail() };
+        let old = || NewMail { due_at: clock::now() - Duration::from_secs(60), ..new_mail() };
         for _ in 0..3 {
-            let mails = (0..500).map(|_| due()).collect();
+            let mails = (0..500).map(|_| old()).collect();
             store.record(Recording { mails, ..Recording::default() }).await.unwrap();
         }
         let again = Duration::from_secs(60);
-        let (one, other) = tokio::join!(store.ring_due_mails(again), store.ring_due_mails(again));
+        let due = async || store.ring_due_mails(Lane::Transactional, again).await;
+        let (one, other) = tokio::join!(due(), due());
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.len() <= 1_000 && other.len() <= 1_000, "{} and {}", one.len(), other.len());
-        let rest = store.ring_due_mails(again).await.unwrap();
+        let rest = due().await.unwrap();
         let all: Vec<_> = [one, other, rest].into_iter().flatten().map(|ringing| ringing.mail).collect();
         assert_eq!(all.len(), 1_500);
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1_500, "no mail rings twice");
-        assert!(store.ring_due_mails(again).await.unwrap().is_empty());
+        assert!(due().await.unwrap().is_empty());
         assert_eq!(store.ring_all_again().await.unwrap(), 1_500);
     }
 
@@ -428,4 +521,17 @@ on_both! {
         assert!(migrated.iter().all(Result::is_ok), "{migrated:?}");
         stores[0].as_ref().unwrap().check_schema().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_database_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let backends = Backends::sqlite_memory();
+    let store = open(&backends).await;
+    for name in ["postroom.db", "postroom.db-wal", "postroom.db-shm"] {
+        let mode = std::fs::metadata(backends.folder().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    store.close().await;
 }

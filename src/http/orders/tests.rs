@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    mail::{MailEvent, Outcome, WorkerId},
+    mail::{Lane, MailEvent, Outcome, WorkerId},
     shop::{
         language::Language,
         letters,
         order::{OrderTemplate, letter_values},
     },
-    store::Claim,
+    store::{Claim, webhooks_fixture as fixture},
 };
 use shop::{Shop, answer};
 
@@ -206,6 +206,8 @@ async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
     let shop = Shop::open_with(&[("POSTROOM_QUEUE__URL", "redis://127.0.0.1:1")]).await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     let body = json!({"template": "ORDERCONFIRMATION"});
+    let tea = fixture::tea();
+    fixture::register(&shop.app.store, &tea, "https://shop.example/hook", &["*"]).await;
     let failed =
         error("dispatch_failed", "The e-mail could not be dispatched; it failed and will not be sent.");
     for attempt in 0..2_usize {
@@ -218,8 +220,14 @@ async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
         let claimed = shop.app.store.claim_mail(shop.newest_mail().await, WorkerId::new()).await.unwrap();
         assert!(matches!(claimed, Claim::NotYours(Some(MailState::Failed))), "{claimed:?}");
     }
+    let events = shop.app.store.event_bodies().await;
+    let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["email.failed", "order.email.failed"].repeat(2));
+    assert_eq!(events[1]["data"]["order"], "ord_1");
+    assert_eq!(events[1]["data"]["reply"], "the queue did not take the mail in time");
     shop.app.store.ring_all_again().await.unwrap();
-    assert_eq!(shop.app.store.ring_due_mails(std::time::Duration::from_secs(60)).await.unwrap(), []);
+    let due = shop.app.store.ring_due_mails(Lane::Transactional, std::time::Duration::from_secs(60)).await;
+    assert_eq!(due.unwrap(), []);
 }
 
 #[tokio::test]

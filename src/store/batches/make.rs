@@ -53,12 +53,12 @@ pub enum Making {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, ring_at, settled_at, error)
+        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, ring_at, settled_at, error)
      SELECT id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at,
+        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at,
         CASE state WHEN 'queued' THEN ring_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error
      FROM {rows: id text, merchant_id text, lane text, state text, template text, template_version text, sender text,
-        reply_to text, recipient_name text, recipient text, message_id text, tags text, member_id text,
+        reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
         batch_id text, on_crash text, recorded_at bigint, due_at bigint, ring_at bigint, error text} WHERE true
      ON CONFLICT DO NOTHING RETURNING id",
 );
@@ -72,22 +72,55 @@ struct MadeRow<'a> {
 }
 
 impl Store {
-    /// The next users of a batch whose mails are not made.
+    /// Users of a batch whose mails are not made, if they still are not.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn next_chunk(&self, batch: BatchId) -> Result<Option<Chunk>, StoreError> {
-        let row =
-            sqlx::query("SELECT number, users FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT 1")
-                .bind(batch.to_string())
-                .fetch_optional(&self.readers)
-                .await
-                .doing("find users of a batch")?;
+    pub async fn chunk(&self, batch: BatchId, number: i64) -> Result<Option<Chunk>, StoreError> {
+        let row = sqlx::query("SELECT number, users FROM batch_chunks WHERE batch_id = $1 AND number = $2")
+            .bind(batch.to_string())
+            .bind(number)
+            .fetch_optional(&self.readers)
+            .await
+            .doing("find users of a batch")?;
         row.map(|row| {
             let columns = Columns { table: "batch_chunks", row: &row };
             Ok(Chunk { number: columns.integer("number")?, users: columns.text("users")? })
         })
         .transpose()
+    }
+
+    /// Notes, before anything else is done with it, that a worker sets out to make the mails of the next chunk; tells
+    /// which and how often that was noted of it. `None`: there is none.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn begin_chunk(&self, batch: BatchId) -> Result<Option<(i64, u32)>, StoreError> {
+        let begin = sqlx::query(
+            "UPDATE batches SET chunk = next.number,
+                chunk_tries = CASE WHEN chunk = next.number THEN chunk_tries + 1 ELSE 1 END
+             FROM (SELECT MIN(number) AS number FROM batch_chunks WHERE batch_id = $1) AS next
+             WHERE id = $1 AND next.number IS NOT NULL
+             RETURNING chunk, chunk_tries",
+        );
+        let begin = begin.bind(batch.to_string());
+        let row = self.writer.fetch_optional(begin, "begin with users of a batch").await?;
+        row.map(|row| {
+            let columns = Columns { table: "batches", row: &row };
+            let tries = u32::try_from(columns.integer("chunk_tries")?).unwrap_or(u32::MAX);
+            Ok((columns.integer("chunk")?, tries))
+        })
+        .transpose()
+    }
+
+    /// Takes the last [`Store::begin_chunk`] back: what ended it was no fault of the chunk's.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn forgive_chunk(&self, batch: BatchId) -> Result<(), StoreError> {
+        let forgive = "UPDATE batches SET chunk_tries = chunk_tries - 1 WHERE id = $1 AND chunk_tries > 0";
+        let forgive = sqlx::query(forgive).bind(batch.to_string());
+        self.writer.execute(forgive, "forgive users of a batch").await.map(drop)
     }
 
     /// Records the mails that a chunk became, and that the chunk is done.

@@ -11,11 +11,17 @@ use uuid::{NoContext, Timestamp as UuidTimestamp, Uuid};
 use crate::{
     clock,
     mail::{BatchId, MerchantId},
-    store::{Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, mails::to_json},
+    store::{
+        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, mails::to_json,
+        steps::in_steps,
+    },
 };
 
 /// How long the waker leaves a fresh batch to the bell that its ingress rings.
 const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
+
+/// The most chunks, some 100 KB each, that one statement deletes.
+const CHUNKS: i64 = 20;
 
 /// A batch to record.
 #[derive(Clone, Debug)]
@@ -89,10 +95,16 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn discard_chunks(&self, batch: BatchId) -> Result<(), StoreError> {
-        self.writer.execute_aside(sqlx::query(
-            "DELETE FROM batch_chunks WHERE batch_id = $1 AND NOT EXISTS (SELECT 1 FROM batches WHERE id = $1)",
-        )
-        .bind(batch.to_string()), "discard users of a batch").await.map(drop)
+        in_steps(CHUNKS, || async {
+            let delete = sqlx::query(
+                "DELETE FROM batch_chunks WHERE batch_id = $1 AND NOT EXISTS (SELECT 1 FROM batches WHERE id = $1)
+                    AND number IN (SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
+            );
+            let delete = delete.bind(batch.to_string()).bind(CHUNKS);
+            self.writer.execute_aside(delete, "discard users of a batch").await
+        })
+        .await
+        .map(drop)
     }
 
     /// Throws away what requests staged longer ago than `age` without recording a batch: their processes died. Returns
@@ -104,10 +116,16 @@ impl Store {
         // Ids are UUIDv7: they sort by when they were made.
         let at = u64::try_from((clock::now() - age).millis()).unwrap_or(0) / 1_000;
         let oldest = Uuid::new_v7(UuidTimestamp::from_unix(NoContext, at, 0));
-        self.writer.execute_aside(sqlx::query(
-            "DELETE FROM batch_chunks WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches)",
-        )
-        .bind(oldest.to_string()), "discard forgotten users of batches").await
+        in_steps(CHUNKS, || async {
+            let delete = sqlx::query(
+                "DELETE FROM batch_chunks WHERE (batch_id, number) IN (
+                    SELECT batch_id, number FROM batch_chunks
+                    WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches) LIMIT $2)",
+            );
+            let delete = delete.bind(oldest.to_string()).bind(CHUNKS);
+            self.writer.execute_aside(delete, "discard forgotten users of batches").await
+        })
+        .await
     }
 
     /// Records a batch whose users are staged, together with the answer that its request gets.

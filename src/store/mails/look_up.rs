@@ -2,7 +2,7 @@
 
 use crate::{
     clock,
-    mail::{Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
+    mail::{Address, Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
     store::{
         Doing, Store, StoreError,
         batches::{self, BatchMove},
@@ -81,7 +81,7 @@ pub struct MailFilter {
     pub state: Option<MailState>,
     /// In this lane.
     pub lane: Option<Lane>,
-    /// For this address.
+    /// For this address, in any case and with its domain in either form.
     pub recipient: Option<String>,
     /// About this order.
     pub order: Option<String>,
@@ -91,6 +91,8 @@ pub struct MailFilter {
     pub subscription: Option<String>,
     /// Of this batch.
     pub batch: Option<String>,
+    /// That a relay gave this id.
+    pub provider_id: Option<String>,
     /// After this one.
     pub after: Option<MailId>,
     /// At most so many.
@@ -110,6 +112,50 @@ pub enum Moved {
 
 const COLUMNS: &str = "id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
     subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error";
+
+impl MailFilter {
+    /// The statement, and the values from `$3` on. Each filter has an index that also gives the order.
+    fn statement(&self) -> (String, Vec<String>) {
+        let is_under_way = |state: &MailState| matches!(state, MailState::Queued | MailState::Sending);
+        let state = |wanted: bool| {
+            self.state.filter(|state| is_under_way(state) == wanted).map(|state| state.as_str().to_owned())
+        };
+        let conditions = [
+            ("merchant_id", self.merchant.as_ref().map(|id| id.as_str().to_owned())),
+            ("ring_at IS NOT NULL AND state", state(true)),
+            ("state_after", state(false)),
+            ("lane", self.lane.map(|lane| lane.as_str().to_owned())),
+            ("recipient_key", self.recipient.as_deref().map(folded)),
+            ("order_id", self.order.clone()),
+            ("cart_id", self.cart.clone()),
+            ("subscription_id", self.subscription.clone()),
+            ("batch_id", self.batch.clone()),
+            ("provider_id", self.provider_id.clone()),
+        ];
+        let (mut further, mut values) = (String::new(), Vec::new());
+        for (column, value) in conditions.into_iter().filter_map(|(column, value)| Some((column, value?))) {
+            values.push(value);
+            further.push_str(&format!(" AND {column} = ${}", values.len() + 2));
+        }
+        (format!("SELECT {COLUMNS} FROM mails WHERE id > $1{further} ORDER BY id LIMIT $2"), values)
+    }
+}
+
+/// An address as somebody wrote it, in the form that is compared.
+fn folded(recipient: &str) -> String {
+    recipient.parse::<Address>().map_or_else(|_| recipient.to_lowercase(), |address| address.folded())
+}
+
+fn bound<'q>(
+    statement: &str,
+    filter: &MailFilter,
+    values: Vec<String>,
+) -> sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments> {
+    let query = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+        .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(i64::from(filter.limit));
+    values.into_iter().fold(query, |query, value| query.bind(value))
+}
 
 impl Store {
     /// Finds a mail; of this merchant, when one is given.
@@ -137,33 +183,24 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn mails(&self, filter: &MailFilter) -> Result<Vec<MailRecord>, StoreError> {
-        let conditions = [
-            ("merchant_id", filter.merchant.as_ref().map(|id| id.as_str().to_owned())),
-            ("state", filter.state.map(|state| state.as_str().to_owned())),
-            ("lane", filter.lane.map(|lane| lane.as_str().to_owned())),
-            ("recipient", filter.recipient.clone()),
-            ("order_id", filter.order.clone()),
-            ("cart_id", filter.cart.clone()),
-            ("subscription_id", filter.subscription.clone()),
-            ("batch_id", filter.batch.clone()),
-        ];
-        let wanted: Vec<_> =
-            conditions.into_iter().filter_map(|(column, value)| Some((column, value?))).collect();
-        let further: String = wanted
-            .iter()
-            .enumerate()
-            .map(|(index, (column, _))| format!(" AND {column} = ${}", index + 3))
-            .collect();
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM mails WHERE id > $1{further} ORDER BY id LIMIT $2"
-        )))
-        .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
-        .bind(i64::from(filter.limit));
-        for (_, value) in wanted {
-            query = query.bind(value);
-        }
-        let rows = query.fetch_all(&self.readers).await.doing("list mails")?;
+        let (statement, values) = filter.statement();
+        let rows = bound(&statement, filter, values).fetch_all(&self.readers).await.doing("list mails")?;
         rows.iter().map(|row| read(&Columns { table: "mails", row })).collect()
+    }
+
+    /// How the database would list mails: the lines of its plan. For those who check that it reads no more than it shows.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn plan_of_mails(&self, filter: &MailFilter) -> Result<Vec<String>, StoreError> {
+        let (statement, values) = filter.statement();
+        let statement = format!("{} {statement}", self.dialect.explain());
+        let rows = bound(&statement, filter, values)
+            .fetch_all(&self.readers)
+            .await
+            .doing("explain a list of mails")?;
+        let line = |row| Columns { table: "plan", row }.text(self.dialect.plan_column());
+        rows.iter().map(line).collect()
     }
 
     /// The attempts of a mail, in order.
@@ -201,7 +238,7 @@ impl Store {
             .run(move |on| {
                 async move {
                     let done = sqlx::query(
-            "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5
+            "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0
              WHERE id = $1 AND state = $2",
         )
         .bind(id.to_string())

@@ -60,13 +60,13 @@ impl Store {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
+        recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
         due_at, ring_at)
      SELECT id, merchant_id, lane, 'queued', template, template_version, sender, reply_to, recipient_name,
-        recipient, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
+        recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
         due_at, ring_at
      FROM {rows: id text, merchant_id text, lane text, template text, template_version text, sender text,
-        reply_to text, recipient_name text, recipient text, message_id text, tags text, member_id text,
+        reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
         order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint,
         due_at bigint, ring_at bigint}",
 );
@@ -83,6 +83,7 @@ pub(in crate::store) struct Row<'a> {
     reply_to: Option<&'a Mailbox>,
     recipient_name: Option<&'a str>,
     recipient: String,
+    recipient_key: String,
     message_id: &'a str,
     tags: &'a RawValue,
     member_id: Option<&'a str>,
@@ -108,6 +109,7 @@ impl<'a> Row<'a> {
             reply_to: mail.reply_to.as_ref(),
             recipient_name: mail.recipient.name.as_deref(),
             recipient: mail.recipient.email.to_string(),
+            recipient_key: mail.recipient.email.folded(),
             message_id: &mail.message_id,
             tags: &mail.values,
             member_id: mail.origin.member.as_deref(),

@@ -6,13 +6,15 @@ use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     shop::DeliveryState,
-    store::{Doing, Store, StoreError, row::Columns},
+    store::{
+        Doing, Store, StoreError,
+        row::Columns,
+        steps::{STEP, in_steps},
+    },
 };
 
 /// How long the waker leaves a replayed delivery to the bell that its request rings.
 const RUNG_BY_REQUEST: Duration = Duration::from_secs(15);
-/// The most rows that are forgotten in one transaction.
-const LOT: i64 = 2_000;
 
 /// A delivery as people see it; its body stays out.
 #[derive(Clone, Debug)]
@@ -219,16 +221,11 @@ impl Store {
                 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id) LIMIT $2)";
         let mut forgotten = 0;
         for statement in [deliveries, events] {
-            loop {
-                let done = self
-                    .writer
-                    .execute(sqlx::query(statement).bind(long_ago).bind(LOT), "forget old deliveries")
-                    .await?;
-                forgotten += done;
-                if done < LOT.unsigned_abs() {
-                    break;
-                }
-            }
+            forgotten += in_steps(STEP, || async {
+                let delete = sqlx::query(statement).bind(long_ago).bind(STEP);
+                self.writer.execute_aside(delete, "forget old deliveries").await
+            })
+            .await?;
         }
         Ok(forgotten)
     }

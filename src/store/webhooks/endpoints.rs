@@ -8,7 +8,11 @@ use crate::{
     clock,
     mail::{EndpointId, MerchantId, Timestamp},
     shop::event::Topics,
-    store::{Doing, Store, StoreError, events, row::Columns},
+    store::{
+        Doing, Store, StoreError, events,
+        row::Columns,
+        steps::{STEP, in_steps},
+    },
 };
 
 /// The most endpoints of one merchant.
@@ -187,15 +191,25 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn delete_endpoint(&self, merchant: &MerchantId, id: EndpointId) -> Result<bool, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query("DELETE FROM endpoints WHERE merchant_id = $1 AND id = $2")
-                    .bind(merchant.as_str())
-                    .bind(id.to_string()),
-                "delete an endpoint",
-            )
-            .await
-            .map(|rows| rows > 0)
+        let execute = |statement: &'static str, doing| {
+            let query = sqlx::query(statement).bind(merchant.as_str()).bind(id.to_string());
+            self.writer.execute(query, doing)
+        };
+        // It gets no more deliveries while those that it has are deleted.
+        let disable = "UPDATE endpoints SET enabled = 0 WHERE merchant_id = $1 AND id = $2";
+        if execute(disable, "find an endpoint to delete").await? == 0 {
+            return Ok(false);
+        }
+        in_steps(STEP, || async {
+            let delete = sqlx::query(
+                "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE endpoint_id = $1 LIMIT $2)",
+            );
+            let delete = delete.bind(id.to_string()).bind(STEP);
+            self.writer.execute(delete, "delete the deliveries of an endpoint").await
+        })
+        .await?;
+        let delete = "DELETE FROM endpoints WHERE merchant_id = $1 AND id = $2";
+        Ok(execute(delete, "delete an endpoint").await? > 0)
     }
 
     /// Gives an endpoint another secret; the one before signs too for a day. `None`: there is no such endpoint.

@@ -46,16 +46,11 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
     store.put_builtin_version(&version).await.unwrap();
 }
 
-/// Records a mail and settles its first attempt.
-pub(crate) async fn settle_mail(
-    store: &Store,
-    merchant: &MerchantId,
-    origin: Origin,
-    outcome: Outcome,
-) -> MailId {
-    let (id, now, worker) = (MailId::new(), clock::now(), WorkerId::new());
+/// A mail to ann, not recorded yet.
+pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
+    let (id, now) = (MailId::new(), clock::now());
     let sender = Mailbox { name: None, email: "hi@tea.example".parse().unwrap() };
-    let mail = NewMail {
+    NewMail {
         id,
         merchant: merchant.clone(),
         lane: Lane::Transactional,
@@ -70,7 +65,18 @@ pub(crate) async fn settle_mail(
         on_crash: CrashPolicy::Resend,
         recorded_at: now,
         due_at: now,
-    };
+    }
+}
+
+/// Records a mail and settles its first attempt.
+pub(crate) async fn settle_mail(
+    store: &Store,
+    merchant: &MerchantId,
+    origin: Origin,
+    outcome: Outcome,
+) -> MailId {
+    let (mail, now, worker) = (new_mail(merchant, origin), clock::now(), WorkerId::new());
+    let id = mail.id;
     store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
     // Else a daemon beside takes the mail from a worker that it does not know.
     store.beat(worker, "here", 1).await.unwrap();
