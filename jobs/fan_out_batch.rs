@@ -7,7 +7,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use anyhow::Context;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
@@ -16,8 +15,10 @@ use super::{Job, Outcome, bell_for_batch, bell_for_mail};
 use crate::{
     app::App,
     clock,
+    cpu_pool::Share,
     mail::{Address, BatchId, Lane, MailId, Mailbox, NewMail, Origin},
     queue::Bell,
+    render::{RenderError, Values},
     shop::{
         TemplateVersion,
         mailing::{Brand, Member, tag_values},
@@ -26,7 +27,7 @@ use crate::{
     store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
 };
 
-/// The users in a chunk.
+/// The most users in a chunk.
 const CHUNK: u64 = StagedChunk::USERS as u64;
 /// All batches together may keep so many windows of mails waiting.
 const WINDOWS: u64 = 4;
@@ -71,7 +72,12 @@ impl Job for FanOutBatch {
             return give_up(app, &batch, &format!("its worker ended {lost} times over the same users")).await;
         }
         let made = make(app, &batch, number).await;
-        if made.as_ref().is_err_and(|error| error.is::<StoreError>()) {
+        // What ended it was no fault of the users.
+        let is_forgiven = match &made {
+            Ok(outcome) => *outcome == Outcome::Postponed,
+            Err(error) => error.is::<StoreError>(),
+        };
+        if is_forgiven {
             app.store.forgive_chunk(batch.id).await?;
         }
         made
@@ -144,16 +150,20 @@ impl<'a> Run<'a> {
     }
 
     async fn make(&self, app: &App, chunk: &Chunk) -> anyhow::Result<Outcome> {
-        // One user at a time is taken apart: values need many times the room of their text.
-        let users: Vec<&RawValue> =
-            serde_json::from_str(&chunk.users).context("users of a batch are not JSON")?;
-        let ids = users.iter().map(|user| identifier(user)).collect::<Result<Vec<_>, _>>()?;
-        let known: Vec<&str> = ids.iter().flatten().map(String::as_str).collect();
-        let members = app.store.members(&self.batch.merchant, &known).await?;
+        // One user at a time becomes more than text: a chunk is small, what it says may be large.
+        let Ok(users) = serde_json::from_str::<Vec<&RawValue>>(&chunk.users) else {
+            return give_up(app, self.batch, "its users cannot be read").await;
+        };
+        let ids: Vec<String> = users.iter().filter_map(|user| identifier(user)).collect();
+        let named: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let members = app.store.members(&self.batch.merchant, &named).await?;
         let (mut made, mut passes) = (Vec::with_capacity(users.len()), Vec::new());
-        for (index, (user, id)) in users.iter().zip(&ids).enumerate() {
-            if let Some(id) = id {
-                let (mail, pass) = self.mail_for(app, id, &fields_of(user)?, &members)?;
+        for (index, user) in users.iter().enumerate() {
+            if let Some(id) = identifier(user) {
+                let Some((mail, pass)) = self.mail_for(app, &id, user, &members).await? else {
+                    app.store.put_off_batch(self.batch.id, PAUSE).await?;
+                    return Ok(Outcome::Postponed);
+                };
                 made.push(mail);
                 passes.extend(pass);
             }
@@ -175,36 +185,46 @@ impl<'a> Run<'a> {
         Ok(Outcome::Done)
     }
 
-    fn mail_for(
+    /// The mail of a user and its pass; none while too much of the merchant's work waits for a thread. What cannot be
+    /// read fails this mail alone.
+    async fn mail_for(
         &self,
         app: &App,
         id: &str,
-        user: &Map<String, Value>,
+        user: &RawValue,
         members: &HashMap<String, String>,
-    ) -> anyhow::Result<(MadeMail, Option<NewPass>)> {
-        let Some(member) = members.get(id) else { return Ok((self.mail_to_nobody(id)?, None)) };
-        let member: Member = serde_json::from_str(member).context("a member's document cannot be read")?;
+    ) -> anyhow::Result<Option<(MadeMail, Option<NewPass>)>> {
+        let unsendable = |why| self.unsendable(id, why).map(|made| Some((made, None)));
+        let Some(member) = members.get(id) else { return unsendable("the member is gone") };
+        let Ok(member) = serde_json::from_str::<Member>(member) else {
+            return unsendable("the member's document cannot be read");
+        };
+        let Ok(user) = serde_json::from_str(user.get()) else {
+            return unsendable("the user object cannot be read");
+        };
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
         let mut values = tag_values(&self.brand, &member, user);
         if let Some(pass) = &pass {
             let link = || app.link_to(&format!("passes/{}", pass.id)).into();
             values.entry("link_to_pass").or_insert_with(link);
         }
-        let values = Value::Object(values);
-        let error = match app.renderer.missing(&self.version, &values) {
+        let values = Values::from(values);
+        let share = || Share::Job(self.merchant.id.clone());
+        let error = match app.missing(share, &self.version, &values).await {
             Ok(missing) if missing.is_empty() => None,
             Ok(missing) => Some(format!("the template needs a value for {}", missing.join(", "))),
+            Err(RenderError::Busy) => return Ok(None),
             Err(error) => Some(format!("the template cannot be rendered: {error}")),
         };
         let recipient = Mailbox { name: member.full_name(), email: member.email };
-        Ok((MadeMail { mail: self.mail(id, recipient, &values)?, error }, pass))
+        Ok(Some((MadeMail { mail: self.mail(id, recipient, values.as_json())?, error }, pass)))
     }
 
     /// The batch was answered that this member's mail is queued, so there is one to look up.
-    fn mail_to_nobody(&self, id: &str) -> anyhow::Result<MadeMail> {
+    fn unsendable(&self, id: &str, why: &str) -> anyhow::Result<MadeMail> {
         let email: Address = GONE.parse()?;
         let mail = self.mail(id, Mailbox { name: None, email }, &Value::Object(Map::new()))?;
-        Ok(MadeMail { mail, error: Some("the member is gone".to_owned()) })
+        Ok(MadeMail { mail, error: Some(why.to_owned()) })
     }
 
     fn pass_of(&self, coupon: &str, member: &str) -> NewPass {
@@ -241,18 +261,10 @@ impl<'a> Run<'a> {
     }
 }
 
-fn fields_of(user: &RawValue) -> anyhow::Result<Map<String, Value>> {
-    serde_json::from_str(user.get()).context("a user of a batch is not an object")
-}
-
-/// A user's identifier; of several the last.
-fn identifier(user: &RawValue) -> anyhow::Result<Option<String>> {
+fn identifier(user: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         identifier: String,
     }
-    if let Ok(Named { identifier }) = serde_json::from_str(user.get()) {
-        return Ok(Some(identifier));
-    }
-    Ok(fields_of(user)?.get("identifier").and_then(Value::as_str).map(str::to_owned))
+    serde_json::from_str::<Named>(user.get()).ok().map(|named| named.identifier)
 }

@@ -11,14 +11,16 @@ use std::{
 
 use anyhow::Context;
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::{Job, Outcome, until_recorded};
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
     app::App,
     clock,
+    cpu_pool::Share,
     mail::{self, Mail, MailId, Phase, Reply},
-    render::{self, Headers},
+    render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement},
     telemetry::{
@@ -68,13 +70,18 @@ impl Job for SendMail {
         let started_at = clock::now();
         let reply = match connected {
             Ok(offer) => match message_of(app, &mail).await? {
-                Ok(message) => match send(offer, &mail, &message, &at_work).await {
+                Rendered::Message(message) => match send(offer, &mail, &message, &at_work).await {
                     Sent::Answered(reply) => reply,
                     Sent::Withheld => return Ok(Outcome::Postponed),
                 },
-                Err(refused) => {
+                Rendered::Refused(reply) => {
                     offer.keep();
-                    refused
+                    reply
+                }
+                Rendered::Busy => {
+                    offer.keep();
+                    at_work.puts_off();
+                    return Ok(Outcome::Postponed);
                 }
             },
             Err(NotAdmitted::Failed(reply)) => reply,
@@ -101,13 +108,22 @@ impl Job for SendMail {
     }
 }
 
-/// The mail's bytes. What cannot be rendered is a refusal, on record like a relay's.
-async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Result<Vec<u8>, Reply>> {
+/// What became of a mail's values and its template.
+enum Rendered {
+    Message(Vec<u8>),
+    /// It cannot be rendered: a refusal, on record like a relay's.
+    Refused(Reply),
+    /// Too much of the merchant's work waits for a thread.
+    Busy,
+}
+
+/// The mail's bytes.
+async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
     let version = app
         .template_version(&mail.template_version)
         .await?
         .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
-    let values = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
+    let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
     let headers = Headers {
         sender: &mail.sender,
         reply_to: mail.reply_to.as_ref(),
@@ -116,12 +132,16 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Result<Vec<u8>, Re
         date: mail.recorded_at,
         list_unsubscribe: None,
     };
-    let rendered =
-        app.renderer.render(&version, &values).and_then(|content| render::compose(&headers, &content));
-    Ok(rendered.map_err(|error| Reply {
-        outcome: mail::Outcome::Permanent,
-        ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
-    }))
+    let share = || Share::Job(mail.merchant.clone());
+    let rendered = app.render(share, &version, &values.into()).await;
+    Ok(match rendered.and_then(|content| render::compose(&headers, &content)) {
+        Ok(message) => Rendered::Message(message),
+        Err(RenderError::Busy) => Rendered::Busy,
+        Err(error) => Rendered::Refused(Reply {
+            outcome: mail::Outcome::Permanent,
+            ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
+        }),
+    })
 }
 
 async fn send(offer: Offer, mail: &Mail, message: &[u8], at_work: &AtWork<'_>) -> Sent {

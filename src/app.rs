@@ -12,12 +12,13 @@ use crate::{
     admission::Admission,
     callback::Callbacks,
     config::Config,
-    limits::{Limits, Rate},
+    cpu_pool::{CpuPool, Share},
+    limits::{InFlight, Limits, Rate},
     mail::{Address, CrashPolicy, Mailbox, MerchantId},
     queue::{self, Bell, Queue},
-    render::{self, RenderLimits, Renderer},
+    render::{self, Content, RenderError, RenderLimits, Renderer, Values},
     shop::{
-        TemplateClass, TemplateVersion,
+        TemplateClass, TemplateSource, TemplateVersion,
         language::Language,
         letters::{self, Letter},
     },
@@ -27,8 +28,14 @@ use crate::{
     worker::{UnofferedClaims, Worker},
 };
 
-/// How many versions of templates are kept in memory.
-const VERSIONS: u64 = 10_000;
+/// The bytes of templates' versions that are kept in memory.
+const VERSION_BYTES: u64 = 64 << 20;
+/// What a version takes beside its parts.
+const PER_VERSION: usize = 1024;
+/// The unit in which the memory of bodies is counted.
+const BODY_UNIT: usize = 1024;
+/// Requests for batches that are read at once; one of them for each merchant.
+const BATCH_REQUESTS: usize = 2;
 /// How many bells may wait for a slow queue.
 const BELLS: usize = 10_000;
 /// The most bells in one call to the queue.
@@ -42,8 +49,10 @@ pub struct App {
     pub store: Store,
     /// The bells.
     pub queue: Arc<dyn Queue>,
+    /// Threads for work that takes longer than a moment.
+    pub cpu: CpuPool,
     /// Templates to messages.
-    pub renderer: Renderer,
+    pub renderer: Arc<Renderer>,
     /// Messages to relays.
     pub routes: Routes,
     /// Callbacks to merchants.
@@ -52,6 +61,10 @@ pub struct App {
     pub limits: Limits,
     /// All that can make mails wait.
     pub admission: Arc<Admission>,
+    /// The memory of bodies that are read and not yet answered.
+    pub bodies: InFlight,
+    /// Requests for batches that are read: each reads as much as `http.max_body`.
+    pub batch_requests: InFlight,
     /// This process as a worker.
     pub worker: Arc<Worker>,
     /// What this worker claimed and did not offer, for the task that gives it back.
@@ -85,14 +98,20 @@ impl App {
             bells: start_ringing(Arc::clone(&queue)),
             awaited_bells: start_dispatching(Arc::clone(&queue)),
             queue,
-            renderer: Renderer::new(config.render.clone()),
             routes,
             callbacks: Callbacks::new(&config.callbacks)?,
             limits,
             admission: Arc::new(admission),
             worker,
             unoffered: Mutex::new(Some(unoffered)),
-            versions: Cache::new(VERSIONS),
+            cpu: CpuPool::start().context("no thread could be started")?,
+            renderer: Arc::new(Renderer::new(config.render.clone())),
+            bodies: InFlight::new(config.http.max_in_flight.0, config.http.max_in_flight.0 / 4, BODY_UNIT),
+            batch_requests: InFlight::new(BATCH_REQUESTS, 1, 1),
+            versions: Cache::builder()
+                .max_capacity(VERSION_BYTES)
+                .weigher(|_: &String, version: &Arc<TemplateVersion>| memory(version))
+                .build(),
             builtins: Cache::new((Letter::ALL.len() * Language::ALL.len()) as u64),
             config,
         }))
@@ -149,14 +168,49 @@ impl App {
         }
         let limits = self.config.render.clone();
         // Inlining CSS takes milliseconds.
-        let version = tokio::task::spawn_blocking(move || builtin(letter, language, &limits))
-            .await
-            .map_err(|_| StoreError::Closed)??;
+        let version = self.cpu.run(Share::Own, move || builtin(letter, language, &limits));
+        let version = version.await.map_err(|_busy| StoreError::Closed)??;
         self.store.put_builtin_version(&version).await?;
         let version = Arc::new(TemplateVersion::from(version));
         self.versions.insert(version.id.clone(), Arc::clone(&version));
         self.builtins.insert((letter, language), Arc::clone(&version));
         Ok(version)
+    }
+
+    /// Names the placeholders that a mail would miss with these values; see [`Renderer::missing`].
+    ///
+    /// # Errors
+    /// As there, and [`RenderError::Busy`] when it is more than a moment's work and too much of that waits.
+    pub async fn missing(
+        &self,
+        share: impl FnOnce() -> Share,
+        version: &Arc<TemplateVersion>,
+        values: &Values,
+    ) -> Result<Vec<String>, RenderError> {
+        if let Some(missing) = self.renderer.try_missing(version, values) {
+            return missing;
+        }
+        let (renderer, version, values) = (Arc::clone(&self.renderer), Arc::clone(version), values.clone());
+        let missing = self.cpu.run(share(), move || renderer.missing(&version, &values));
+        missing.await.map_err(|_busy| RenderError::Busy)?
+    }
+
+    /// Fills a mail in; see [`Renderer::render`].
+    ///
+    /// # Errors
+    /// As there, and [`RenderError::Busy`] when it is more than a moment's work and too much of that waits.
+    pub async fn render(
+        &self,
+        share: impl FnOnce() -> Share,
+        version: &Arc<TemplateVersion>,
+        values: &Values,
+    ) -> Result<Content, RenderError> {
+        if let Some(content) = self.renderer.try_render(version, values) {
+            return content;
+        }
+        let (renderer, version, values) = (Arc::clone(&self.renderer), Arc::clone(version), values.clone());
+        let content = self.cpu.run(share(), move || renderer.render(&version, &values));
+        content.await.map_err(|_busy| RenderError::Busy)?
     }
 
     /// The `From` of a merchant's mails that have no other: what the merchant chose, else an address of this
@@ -203,6 +257,14 @@ impl App {
             METRICS.leased.get_or_create(&labels).set(gauge(lane.leased));
         }
     }
+}
+
+/// About how many bytes of memory a version takes.
+fn memory(version: &TemplateVersion) -> u32 {
+    let TemplateSource { subject, html, text } = &version.source;
+    let parts = subject.len() + html.len() + text.as_ref().map_or(0, String::len);
+    let tags = version.tags.iter().map(|tag| tag.len() + 32).sum::<usize>();
+    u32::try_from(PER_VERSION + parts + tags).unwrap_or(u32::MAX)
 }
 
 /// `no-reply` at the host that links in mails lead to; where that is no domain name, at one that never exists (RFC

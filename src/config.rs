@@ -70,6 +70,10 @@ pub struct HttpSettings {
     pub max_body: Size,
     /// The largest body of all requests but batches: those are read into memory.
     pub max_small_body: Size,
+    /// The largest user object: the values that a caller gives for one mail, as JSON. The same for a member's document.
+    pub max_user: Size,
+    /// The most memory that bodies take which are read and not yet answered.
+    pub max_in_flight: Size,
     /// The longest request.
     #[serde(with = "crate::mail::duration")]
     pub timeout: Duration,
@@ -173,6 +177,13 @@ impl Config {
             |key: &str, message: String| faults.push(Fault { key: key.to_owned(), from: None, message });
         if !matches!(self.http.public_url.scheme(), "http" | "https") {
             fault("http.public_url", "must begin with http:// or https://".to_owned());
+        }
+        for (key, size) in
+            [("http.max_user", self.http.max_user), ("http.max_in_flight", self.http.max_in_flight)]
+        {
+            if size.0 == 0 {
+                fault(key, "must be at least 1".to_owned());
+            }
         }
         if self.worker.concurrency == 0 {
             fault("worker.concurrency", "must be at least 1".to_owned());

@@ -39,6 +39,8 @@ pub mod smtp;
 
 pub mod callback;
 
+pub mod cpu_pool;
+
 pub mod dashboard;
 
 pub mod admission;

@@ -9,7 +9,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -80,8 +80,8 @@ pub struct AtWork<'a> {
     worker: &'a Worker,
     row: Uuid,
     stage: AtomicU8,
-    /// The fence said no: nothing is broken.
-    withheld: AtomicU8,
+    /// Nothing is broken: the fence said no, or somebody else had the turn.
+    is_sound: AtomicBool,
 }
 
 impl AtWork<'_> {
@@ -100,6 +100,11 @@ impl AtWork<'_> {
         self.move_to(Stage::Free);
     }
 
+    /// Notes that the mail has to wait for its turn once more, and that nothing is broken.
+    pub fn puts_off(&self) {
+        self.is_sound.store(true, Ordering::Relaxed);
+    }
+
     fn move_to(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
@@ -113,7 +118,7 @@ impl Fence for AtWork<'_> {
     fn may_begin(&self) -> bool {
         let may = self.worker.may_begin();
         if !may {
-            self.withheld.store(1, Ordering::Relaxed);
+            self.is_sound.store(true, Ordering::Relaxed);
         }
         may
     }
@@ -123,7 +128,7 @@ impl Fence for AtWork<'_> {
         if may {
             self.move_to(Stage::Offered);
         } else {
-            self.withheld.store(1, Ordering::Relaxed);
+            self.is_sound.store(true, Ordering::Relaxed);
         }
         may
     }
@@ -136,7 +141,7 @@ impl Drop for AtWork<'_> {
             self.worker.rows().remove(&self.row);
             return;
         }
-        let is_sound = self.withheld.load(Ordering::Relaxed) == 1 || self.worker.stopping.is_cancelled();
+        let is_sound = self.is_sound.load(Ordering::Relaxed) || self.worker.stopping.is_cancelled();
         let pause = if is_sound { Duration::ZERO } else { BROKEN };
         self.worker.not_given_back.fetch_add(1, Ordering::SeqCst);
         // The row stays at work, so that nobody takes it for lost meanwhile.
@@ -171,7 +176,12 @@ impl Worker {
     /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
     pub fn begin(&self, row: Uuid) -> Option<AtWork<'_>> {
         let is_new = self.rows().insert(row);
-        is_new.then(|| AtWork { worker: self, row, stage: AtomicU8::new(0), withheld: AtomicU8::new(0) })
+        is_new.then(|| AtWork {
+            worker: self,
+            row,
+            stage: AtomicU8::new(0),
+            is_sound: AtomicBool::new(false),
+        })
     }
 
     /// Whether this worker is about to claim a mail or a callback, sends it, or has not yet settled it or given it back.

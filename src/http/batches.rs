@@ -1,7 +1,8 @@
 //! The mailing family: many mails from one request (`mailing.txt`).
 //!
 //! The body is written to a file that has no name any more and read from there twice: once to judge it whole, once to
-//! stage its users a thousand at a time. So a million users take no more memory than a thousand, but for the answer.
+//! stage its users, at most a thousand at a time. So a million users take no more memory than a thousand, but for the
+//! answer.
 
 pub(super) mod manage;
 pub(super) mod results;
@@ -37,7 +38,7 @@ use crate::{
     store::{BatchRecorded, NewBatch, StagedChunk, StoreError},
 };
 use spool::Spool;
-use users::{Head, User};
+use users::{Head, Limits, User};
 
 pub use manage::BatchView;
 
@@ -101,12 +102,16 @@ pub(super) async fn send_mails(
         app.config.batches.spooled_per_merchant.0,
     )
     .await?;
+    let limits = Limits { users: app.config.batches.max_users, user: app.config.http.max_user.0 };
     let fingerprint = once.fingerprint(async |query| spool.fingerprint(query).await).await?;
     once.run_for(&app, &caller, fingerprint, async |holder| {
-        let head = spool.head(app.config.batches.max_users).await?;
+        // Reading takes a thread, and the identifiers memory; who has to wait has his body on the disk meanwhile.
+        let merchant = Some(&caller.merchant.id);
+        let _turn = app.batch_requests.hold(merchant, 1, app.config.batches.timeout).await;
+        let head = spool.head(limits).await?;
         let mut batch = judge(&app, &caller, &head).await?;
         let mut staging = Staging { app: Arc::clone(&app), batch: batch.id, may_be_recorded: false };
-        let staged = stage(&app, &mut batch, &spool).await;
+        let staged = stage(&app, &mut batch, &spool, limits).await;
         let recorded = match staged {
             Ok(queued) => {
                 let data = QueuedBatch {
@@ -208,9 +213,9 @@ struct Queued {
 }
 
 /// Stages the members among the users; counts them in `batch.mails`.
-async fn stage(app: &App, batch: &mut NewBatch, spool: &Spool) -> Result<Queued, Refusal> {
+async fn stage(app: &App, batch: &mut NewBatch, spool: &Spool, limits: Limits) -> Result<Queued, Refusal> {
     let mut queued = Queued::default();
-    let mut users = spool.users();
+    let mut users = spool.users(limits);
     let (mut waiting, mut number) = (Vec::with_capacity(CHUNKS_AT_ONCE), 0);
     while let Some(chunk) = users.recv().await {
         let users = chunk?;

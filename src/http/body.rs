@@ -1,45 +1,131 @@
 //! A JSON body: its type, its size, its syntax, its shape; each fault has a status of its own.
 
-use std::error::Error;
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Request, rejection::BytesRejection},
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
-use super::{error::Refusal, server::TooSlow};
+use super::{
+    error::{FieldError, Refusal},
+    json_bounds,
+    server::TooSlow,
+};
+use crate::{
+    app::App,
+    limits::{Full, Held},
+    mail::MerchantId,
+};
 
-/// The bytes of a body that says it is JSON.
-pub struct JsonBody(pub Bytes);
+/// How long a body waits for room in memory.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Below this a body is read before there is room for it.
+const SMALL: usize = 16 * 1024;
+/// What is read of a body beyond its limit.
+const MOST_DISCARDED: usize = 16 << 20;
+/// What a request for one mail may have beside its user object.
+const BESIDE_A_USER: usize = 64 * 1024;
 
-impl<S: Send + Sync> FromRequest<S> for JsonBody {
+/// The bytes of a body that says it is JSON, and the room that it and its values take, or what cannot be taken of it.
+pub struct JsonBody(pub Bytes, Result<Held, FieldError>);
+
+impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
         expect_json(request.headers())?;
-        read(request, state).await.map(Self)
+        let (bytes, room) = read(request, app).await?;
+        Ok(Self(bytes, room))
     }
 }
 
 /// Refuses a body that does not say it is JSON.
 pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    if is_json(headers) {
+    if says_json(headers) {
         return Ok(());
     }
     let message = "The body must be application/json.";
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message).about_form())
 }
 
-/// Reads a body up to the limit.
-pub async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(failed) if failed.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            too_large()
+/// Reads a body up to its limit, and makes room for it and for what is in it.
+///
+/// # Errors
+/// 413 when it is too large, 429 or 503 when there is no room. The inner error says what of it cannot be taken.
+pub(super) async fn read(request: Request, app: &App) -> Result<(Bytes, Result<Held, FieldError>), Refusal> {
+    let longest = longest(app, request.uri().path());
+    let merchant = request.extensions().get::<MerchantId>().cloned();
+    let hold = async |amount| app.bodies.hold(merchant.as_ref(), amount, PATIENCE).await.map_err(full);
+    let declared =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    // A body of unknown length may have any.
+    let at_most = declared.unwrap_or(longest);
+    let room = if at_most > SMALL && at_most <= longest { Some(hold(at_most).await?) } else { None };
+    let bytes = collect(request, longest).await?;
+    match json_bounds::measure(&bytes, json_bounds::DEEPEST + 1) {
+        // The first room is not given up for the second: two that did so could change places for good.
+        Ok(measure) => {
+            let more = if room.is_some() { measure.memory } else { bytes.len() + measure.memory };
+            let held = hold(more).await?.and(room);
+            Ok((bytes, Ok(held)))
         }
-        rejection => unreadable(&rejection),
-    })
+        Err(fault) => Ok((bytes, Err(fault))),
+    }
+}
+
+fn full(full: Full) -> Refusal {
+    match full {
+        Full::Merchant => Refusal::busy(),
+        Full::All => Refusal::unavailable(),
+    }
+}
+
+/// The longest body at a path: of those that give values for one mail, what they can need at most.
+fn longest(app: &App, path: &str) -> usize {
+    let limit = app.config.http.max_small_body.min(app.config.http.max_body).0;
+    let is_about_one_mail = path == "/mail"
+        || path.starts_with("/abandoned-carts/")
+        || path.starts_with("/ordersv2/")
+        || path.starts_with("/api/public/")
+        || path.starts_with("/templates")
+        || path.ends_with("/preview");
+    if is_about_one_mail {
+        limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER))
+    } else {
+        limit
+    }
+}
+
+/// Gathers a body. One that is too long is read on for a while without being kept: a caller that still sends would not
+/// see the answer.
+async fn collect(request: Request, longest: usize) -> Result<Bytes, Refusal> {
+    let mut pieces = request.into_body().into_data_stream();
+    let (mut first, mut gathered, mut length) = (Bytes::new(), Vec::new(), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| unreadable(&error))?;
+        length += piece.len();
+        if length > longest {
+            (first, gathered) = (Bytes::new(), Vec::new());
+            if length > longest + MOST_DISCARDED {
+                break;
+            }
+        } else if first.is_empty() && gathered.is_empty() {
+            first = piece;
+        } else {
+            if gathered.is_empty() {
+                gathered = Vec::from(std::mem::take(&mut first));
+            }
+            gathered.extend_from_slice(&piece);
+        }
+    }
+    if length > longest {
+        return Err(too_large());
+    }
+    Ok(if gathered.is_empty() { first } else { gathered.into() })
 }
 
 pub(super) fn too_large() -> Refusal {
@@ -63,8 +149,11 @@ impl JsonBody {
     /// Reads the body, an object, into `T`.
     ///
     /// # Errors
-    /// 400 when it is not JSON, 422 with the path when it is not a `T`.
+    /// 400 when it is not JSON, 422 with the path when it is not a `T` or has values that cannot be taken.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        if let Err(fault) = &self.1 {
+            return Err(is_json(&self.0).err().unwrap_or_else(|| Refusal::invalid(vec![fault.clone()])));
+        }
         let value = parse(&self.0)?;
         // An array would be read as the fields of `T` in their order.
         match self.0.trim_ascii_start().first() {
@@ -72,6 +161,11 @@ impl JsonBody {
             _ => Err(Refusal::field("", "must be an object").about_form()),
         }
     }
+}
+
+/// Whether a text is JSON, however deep and whatever its values are.
+fn is_json(json: &[u8]) -> Result<(), Refusal> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(json).map(drop).map_err(|error| not_json(&error))
 }
 
 /// Reads JSON into `T`.
@@ -120,7 +214,7 @@ fn without_position(error: &serde_json::Error) -> String {
 /// A database's text cannot hold U+0000. In JSON it can only be written as an escape.
 pub(super) fn has_nul(json: &[u8]) -> bool {
     let mut rest = json;
-    while let Some(position) = rest.windows(6).position(|window| window == b"\\u0000") {
+    while let Some(position) = memchr::memmem::find(rest, b"\\u0000") {
         let slashes = rest[..position].iter().rev().take_while(|&&byte| byte == b'\\').count();
         if slashes % 2 == 0 {
             return true;
@@ -130,7 +224,7 @@ pub(super) fn has_nul(json: &[u8]) -> bool {
     false
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn says_json(headers: &HeaderMap) -> bool {
     is_utf8_of(headers, |essence| {
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
     })
@@ -166,7 +260,7 @@ mod tests {
     #[test]
     fn json_is_in_utf_8() {
         let is_json =
-            |value: &str| is_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, value.parse().unwrap())]));
+            |value: &str| says_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, value.parse().unwrap())]));
         for right in [
             "application/json",
             "Application/JSON ; Charset=\"UTF-8\"",

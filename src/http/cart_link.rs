@@ -59,7 +59,7 @@ pub(super) async fn send_cart_link(
     request: Request,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::SubscriptionsEmail)?;
-    let body = body::read(request, &()).await?;
+    let (body, _room) = body::read(request, &app).await?;
     once.run(&app, &caller, &body, async |holder| send(&app, &caller.merchant, &id, holder).await).await
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{body, error::FieldError};
 use crate::{
+    app::App,
     render::{self, RenderLimits},
     shop::{
         ResourceKind, TemplateSource,
@@ -21,12 +22,26 @@ use crate::{
 /// The longest id, in characters.
 const LONGEST_ID: usize = 255;
 
+/// How large documents and what is in them may be.
+#[derive(Clone)]
+pub(super) struct DocumentLimits {
+    render: RenderLimits,
+    /// The bytes of a member: its tags are values of each of its mails.
+    member: usize,
+}
+
+impl DocumentLimits {
+    pub(super) fn of(app: &App) -> Self {
+        Self { render: app.config.render.clone(), member: app.config.http.max_user.0 }
+    }
+}
+
 /// Checks a document and makes it ready to be stored.
 pub(super) fn check(
     kind: ResourceKind,
     id: &str,
     mut given: Map<String, Value>,
-    limits: &RenderLimits,
+    limits: &DocumentLimits,
 ) -> Result<ResourceRow, Vec<FieldError>> {
     if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
         let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
@@ -37,10 +52,16 @@ pub(super) fn check(
         given.remove("id");
     }
     match kind {
-        ResourceKind::Members => typed::<Member>(given)
-            .and_then(|member| row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)),
+        ResourceKind::Members => typed::<Member>(given).and_then(|member| {
+            let row = row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)?;
+            if row.body.get().len() > limits.member {
+                let message = format!("a member may be at most {} bytes", limits.member);
+                return Err(vec![FieldError { path: "tags".to_owned(), message }]);
+            }
+            Ok(row)
+        }),
         ResourceKind::Templates => typed::<Template>(given).and_then(|template| {
-            let version = version_of(id, &template, limits)?;
+            let version = version_of(id, &template, &limits.render)?;
             row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
         }),
         ResourceKind::Subscriptions => {

@@ -94,6 +94,15 @@ impl Refusal {
         Self { retry_after: Some(5), ..refusal }
     }
 
+    /// The merchant has as much under way as it may have.
+    pub fn busy() -> Self {
+        let message = "Too much of this merchant is under way, try again later.";
+        Self {
+            retry_after: Some(1),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
+        }
+    }
+
     /// The body of the answer in a family's envelope.
     pub fn body(&self, family: Family, request_id: &str) -> Value {
         let message = &self.message;

@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -22,13 +23,14 @@ use utoipa::ToSchema;
 use super::{
     auth::Caller,
     body,
-    documents::check,
+    documents::{DocumentLimits, check},
     error::{FieldError, Refusal},
+    json_bounds,
 };
 use crate::{
     app::App,
+    cpu_pool::{Busy, Share},
     mail::MerchantId,
-    render::RenderLimits,
     shop::{Ability, ResourceKind},
     store::{Counted, ResourceRow, StoreError},
 };
@@ -40,7 +42,11 @@ const NAMED_FAULTS: usize = 1_000;
 /// The most lines that are checked and stored at once.
 const CHUNK: usize = 500;
 /// About how many bytes of lines are checked and stored at once.
-const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
+/// The most lines that are read in one turn.
+const LINES_AT_ONCE: usize = 50;
+/// Between two asks for a turn.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The longest line, in bytes.
 const LONGEST_LINE: usize = 2 << 20;
 
@@ -200,13 +206,8 @@ impl<'a> Import<'a> {
     /// Checks the chunk and stores what is sound.
     async fn store(&mut self) -> Result<(), StoreError> {
         self.chunk_bytes = 0;
-        let (lines, limits) = (std::mem::take(&mut self.chunk), self.app.config.render.clone());
-        // A chunk of templates takes a while to check, a hostile one a second each.
-        let read = tokio::task::spawn_blocking(move || {
-            lines.into_iter().map(|(number, line)| (number, read_line(&line, &limits))).collect::<Vec<_>>()
-        });
         let mut sound: HashMap<MerchantId, Vec<(usize, ResourceRow)>> = HashMap::new();
-        for (number, line) in read.await.map_err(|_| StoreError::Closed)? {
+        for (number, line) in self.read_lines().await {
             let placed = match line {
                 Ok((named, row)) => {
                     self.place(named, &row).await?.map(|merchant| (merchant, row)).map_err(|it| vec![it])
@@ -266,6 +267,34 @@ impl<'a> Import<'a> {
         Ok(kept)
     }
 
+    /// Reads the lines of the chunk, away from the async threads: some at a time, so that others have their turn, and a
+    /// template, which may be hostile, alone.
+    async fn read_lines(&mut self) -> Vec<(usize, ReadLine)> {
+        let mut read = Vec::with_capacity(self.chunk.len());
+        let mut lines = std::mem::take(&mut self.chunk).into_iter().peekable();
+        while lines.peek().is_some() {
+            let mut some = Vec::new();
+            while some.len() < LINES_AT_ONCE
+                && let Some(line) = lines.next_if(|(_, line)| some.is_empty() || !is_template(line))
+            {
+                some.push(line);
+            }
+            let some = Arc::new(some);
+            // The import waits for its turn, however many others do.
+            read.extend(loop {
+                let (limits, some) = (DocumentLimits::of(self.app), Arc::clone(&some));
+                let read =
+                    move || some.iter().map(|(number, line)| (*number, read_line(line, &limits))).collect();
+                let share = self.owner.clone().map_or(Share::Own, Share::Request);
+                match self.app.cpu.run::<Vec<_>>(share, read).await {
+                    Ok(read) => break read,
+                    Err(Busy) => tokio::time::sleep(PAUSE).await,
+                }
+            });
+        }
+        read
+    }
+
     /// Whose a document is, once that merchant and the document's brand are known to exist.
     async fn place(
         &mut self,
@@ -311,8 +340,17 @@ impl<'a> Import<'a> {
     }
 }
 
+/// What a line says, or what is wrong with it.
+type ReadLine = Result<(Option<String>, ResourceRow), Vec<FieldError>>;
+
+/// Whether a line may be a template: it is enough that it looks like one.
+fn is_template(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"\"templates\"").is_some()
+}
+
 /// Reads one line: the merchant where it names one, and the document.
-fn read_line(line: &[u8], limits: &RenderLimits) -> Result<(Option<String>, ResourceRow), Vec<FieldError>> {
+fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
+    json_bounds::measure(line, json_bounds::DEEPEST + 1).map_err(|fault| vec![fault])?;
     let mut given: Map<String, Value> =
         body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {
             [] => vec![fault("", "is not a JSON object")],

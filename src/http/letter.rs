@@ -1,12 +1,17 @@
 //! Built-in letters as mails, for every family that sends them: from which version, from whom, recorded how.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, value::RawValue};
 
 use super::error::{FieldError, Refusal};
 use crate::{
     app::App,
-    clock, jobs,
-    mail::{Lane, MailId, Mailbox, NewMail, Origin},
+    clock,
+    cpu_pool::Share,
+    jobs,
+    mail::{Lane, MailId, Mailbox, MerchantId, NewMail, Origin},
+    render::{RenderError, Values},
     shop::{TemplateVersion, language::Language, letters::Letter},
     store::{Merchant, Recorded, Recording},
     telemetry::{METRICS, metrics::LaneLabels},
@@ -28,10 +33,10 @@ impl LetterDraft {
     /// 422 when that template needs what the letter does not have.
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
         let version = app.letter_version(&merchant.id, self.letter, self.language).await?;
-        let values = Value::Object(self.values);
-        check_tags(app, &version, &values)?;
+        let values = Values::from(self.values);
+        check_tags(app, merchant, &version, &values).await?;
         let values: Box<RawValue> =
-            serde_json::value::to_raw_value(&values).map_err(|_| Refusal::unavailable())?;
+            serde_json::value::to_raw_value(values.as_json()).map_err(|_| Refusal::unavailable())?;
         let id = MailId::new();
         let now = clock::now();
         let sender = version.sender.clone().unwrap_or_else(|| app.sender_of(merchant));
@@ -54,11 +59,15 @@ impl LetterDraft {
     }
 }
 
-fn check_tags(app: &App, version: &TemplateVersion, values: &Value) -> Result<(), Refusal> {
+async fn check_tags(
+    app: &App,
+    merchant: &Merchant,
+    version: &Arc<TemplateVersion>,
+    values: &Values,
+) -> Result<(), Refusal> {
     let path = || format!("templates.{}", version.template);
-    let missing = app
-        .renderer
-        .missing(version, values)
+    let missing = missing(app, &merchant.id, version, values)
+        .await?
         .map_err(|error| Refusal::field(path(), format!("The template cannot be rendered: {error}.")))?;
     if missing.is_empty() {
         return Ok(());
@@ -74,6 +83,23 @@ pub(super) enum IsRecorded {
     Yes,
     /// What the rules saw has changed meanwhile: ask them again.
     Outdated,
+}
+
+/// Names the placeholders that a mail would miss with these values.
+///
+/// # Errors
+/// 429 when too many of the merchant's requests wait for a thread; the inner error says what is wrong with the
+/// template.
+pub(super) async fn missing(
+    app: &App,
+    merchant: &MerchantId,
+    version: &Arc<TemplateVersion>,
+    values: &Values,
+) -> Result<Result<Vec<String>, RenderError>, Refusal> {
+    match app.missing(|| Share::Request(merchant.clone()), version, values).await {
+        Err(RenderError::Busy) => Err(Refusal::busy()),
+        missing => Ok(missing),
+    }
 }
 
 /// Records mails with all that belongs to them, then wakes workers for them.

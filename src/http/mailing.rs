@@ -27,13 +27,16 @@ use crate::{
     app::App,
     clock,
     mail::{Lane, MailId, Mailbox, NewMail, Origin},
+    render::Values,
     shop::{
         Ability, Line, ResourceKind, TemplateVersion,
-        mailing::{Brand, Member, RESERVED_TAGS, Template, custom_tags, tag_values},
+        mailing::{Brand, Member, RESERVED_TAGS, Template, UNSUBSCRIBE_LINK, custom_tags, tag_values},
     },
     store::{MailingSubjects, NewPass, Recording, Stored},
 };
 
+/// The longest identifier of anything, in characters.
+pub(super) const LONGEST_IDENTIFIER: usize = 255;
 /// The most templates in one list.
 const MOST_TEMPLATES: u32 = 1_000;
 
@@ -87,7 +90,9 @@ pub(super) async fn list_templates(
     request: Request,
 ) -> Result<Json<TemplatesAnswer<Vec<TemplateLine>>>, Refusal> {
     caller.may(Ability::TemplatesGet)?;
-    let in_body = brand_in_body(&body::read(request, &()).await?)?;
+    let (body, room) = body::read(request, &app).await?;
+    let in_body = brand_in_body(&body)?;
+    drop((body, room.map_err(|fault| Refusal::invalid(vec![fault]))?));
     let brand_id = query.brand_id.or(in_body).ok_or_else(|| required("brand_id"))?;
     let merchant = &caller.merchant.id;
     let brand = app.store.resource(merchant, ResourceKind::Brands, &brand_id).await?;
@@ -150,8 +155,9 @@ pub(super) struct MailRequest {
     brand_id: Option<Value>,
     #[schema(value_type = String)]
     template_id: Option<Value>,
+    /// The `identifier` and values for placeholders, at most `http.max_user` bytes of JSON.
     #[schema(value_type = Object)]
-    user: Option<Value>,
+    user: Option<Box<RawValue>>,
     /// Makes a pass for the member, to which `link_to_pass` leads; with `storecard_id`, one pass of both.
     #[schema(value_type = Option<String>)]
     coupon_id: Option<Value>,
@@ -192,12 +198,13 @@ pub(super) async fn send_mail(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
     once.run(&app, &caller, &body.0, async |holder| {
-        let draft = Draft::of(body.parse()?)?;
+        let draft = Draft::of(body.parse()?, app.config.http.max_user.0)?;
+        let identifier = draft.identifier.clone();
         let (mail, pass) = draft.judge(&app, &caller).await?;
         let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
         let answer = json_answer(
             StatusCode::OK,
-            &MailAnswer { message: "Request successful", data: BTreeMap::from([(draft.identifier, queued)]) },
+            &MailAnswer { message: "Request successful", data: BTreeMap::from([(identifier, queued)]) },
         );
         let answered = holder.map(|holder| (holder, answer.clone()));
         let passes = pass.into_iter().collect();
@@ -218,41 +225,41 @@ struct Draft {
 }
 
 impl Draft {
-    fn of(request: MailRequest) -> Result<Self, Refusal> {
+    fn of(request: MailRequest, max_user: usize) -> Result<Self, Refusal> {
         let mut faults = Vec::new();
         let brand_id = text("brand_id", request.brand_id, &mut faults);
         let template_id = text("template_id", request.template_id, &mut faults);
-        let mut user = match request.user {
-            Some(Value::Object(user)) => user,
-            Some(Value::Null) | None => {
-                faults.push(fault("user", "The user field is required."));
-                Map::new()
-            }
-            Some(_) => {
-                faults.push(fault("user", "The user field must be an object."));
-                Map::new()
+        let (mut user, is_read) = match request.user.as_deref().map(|user| read_user(user, max_user)) {
+            Some(Ok(user)) => (user, true),
+            unread => {
+                // What is no object has no identifier either; what was not read may have one.
+                let is_object = request.user.as_deref().is_some_and(|user| user.get().starts_with('{'));
+                let message = unread.and_then(Result::err);
+                faults.push(fault("user", message.as_deref().unwrap_or("The user field is required.")));
+                (Map::new(), !is_object)
             }
         };
         let identifier = match user.remove("identifier") {
-            None if !faults.iter().any(|fault| fault.path == "user") || user.is_empty() => {
-                text("user.identifier", None, &mut faults)
-            }
+            None if !is_read => String::new(),
             given => text("user.identifier", given, &mut faults),
         };
         let pass = PassWish {
-            coupon: optional_text("coupon_id", request.coupon_id, &mut faults),
-            storecard: optional_text("storecard_id", request.storecard_id, &mut faults),
-            identifier: optional_text("pass_identifier", request.pass_identifier, &mut faults).and_then(
-                |text| {
-                    let taken = Line::new(text);
-                    taken
-                        .map_err(|why| {
-                            faults
-                                .push(fault("pass_identifier", &format!("The pass_identifier field {why}.")))
-                        })
-                        .ok()
-                },
-            ),
+            coupon: optional_text("coupon_id", request.coupon_id, LONGEST_IDENTIFIER, &mut faults),
+            storecard: optional_text("storecard_id", request.storecard_id, LONGEST_IDENTIFIER, &mut faults),
+            identifier: optional_text(
+                "pass_identifier",
+                request.pass_identifier,
+                LONGEST_IDENTIFIER,
+                &mut faults,
+            )
+            .and_then(|text| {
+                let taken = Line::new(text);
+                taken
+                    .map_err(|why| {
+                        faults.push(fault("pass_identifier", &format!("The pass_identifier field {why}.")))
+                    })
+                    .ok()
+            }),
         };
         if faults.is_empty() {
             Ok(Self { brand_id, template_id, identifier, user, pass })
@@ -262,7 +269,7 @@ impl Draft {
     }
 
     /// The rules: all that is named exists and belongs together, and the template gets every value that it needs.
-    async fn judge(&self, app: &App, caller: &Caller) -> Result<(NewMail, Option<NewPass>), Refusal> {
+    async fn judge(mut self, app: &App, caller: &Caller) -> Result<(NewMail, Option<NewPass>), Refusal> {
         let merchant = &caller.merchant.id;
         let MailingSubjects { brand, template, member } =
             app.store.mailing_subjects(merchant, &self.brand_id, &self.template_id, &self.identifier).await?;
@@ -273,22 +280,36 @@ impl Draft {
         let pass = self.pass.judge(app, &caller.merchant, &self.brand_id, &self.identifier).await?;
         let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
         let version = pinned(app, &template).await?;
-        let mut values = tag_values(&brand, &member, &self.user);
+        let mut values = tag_values(&brand, &member, std::mem::take(&mut self.user));
         if let Some(pass) = &pass {
             values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
         }
-        let values = Value::Object(values);
-        let missing = app.renderer.missing(&version, &values).map_err(|error| {
+        let values = Values::from(values);
+        let missing = letter::missing(app, merchant, &version, &values).await?.map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
         })?;
         if !missing.is_empty() {
-            let faults = missing
-                .iter()
-                .map(|tag| fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")));
+            let faults = missing.iter().map(|tag| match tag.as_str() {
+                UNSUBSCRIBE_LINK => {
+                    fault("template_id", "The template prints an unsubscribe link; there are none yet.")
+                }
+                tag => fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")),
+            });
             return Err(Refusal::invalid(faults.collect()));
         }
-        Ok((new_mail(caller, self, &brand, &member, &version, &values)?, pass))
+        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json())?, pass))
     }
+}
+
+/// Reads a user object, once it is known to be of a size that may become values.
+pub(super) fn read_user(user: &RawValue, max_user: usize) -> Result<Map<String, Value>, String> {
+    if !user.get().starts_with('{') {
+        return Err("The user field must be an object.".to_owned());
+    }
+    if user.get().len() > max_user {
+        return Err(format!("The user field may be at most {max_user} bytes."));
+    }
+    serde_json::from_str(user.get()).map_err(|_| "The user field cannot be read.".to_owned())
 }
 
 fn new_mail(
@@ -345,6 +366,11 @@ pub(super) fn document<T: serde::de::DeserializeOwned>(stored: &Stored) -> Resul
 
 pub(super) fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError>) -> String {
     match given {
+        Some(Value::String(text)) if text.chars().nth(LONGEST_IDENTIFIER).is_some() => {
+            let message =
+                format!("The {path} field must not have more than {LONGEST_IDENTIFIER} characters.");
+            faults.push(fault(path, &message));
+        }
         Some(Value::String(text)) if !text.is_empty() => return text,
         None | Some(Value::Null | Value::String(_)) => {
             faults.push(fault(path, &format!("The {path} field is required.")));
@@ -357,10 +383,16 @@ pub(super) fn text(path: &str, given: Option<Value>, faults: &mut Vec<FieldError
 pub(super) fn optional_text(
     path: &str,
     given: Option<Value>,
+    longest: usize,
     faults: &mut Vec<FieldError>,
 ) -> Option<String> {
     match given? {
         Value::Null => None,
+        Value::String(text) if text.chars().nth(longest).is_some() => {
+            let message = format!("The {path} field must not have more than {longest} characters.");
+            faults.push(fault(path, &message));
+            None
+        }
         Value::String(text) => Some(text),
         _ => {
             faults.push(fault(path, &format!("The {path} field must be a string.")));

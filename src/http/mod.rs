@@ -17,6 +17,7 @@ mod frame;
 mod health;
 mod idempotency;
 mod import;
+mod json_bounds;
 mod letter;
 mod mailing;
 mod mails;

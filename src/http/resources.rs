@@ -10,20 +10,22 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use utoipa::ToSchema;
 
 use super::{
     auth::Caller,
     body::JsonBody,
-    documents,
+    documents::{self, DocumentLimits},
     error::{Page, Refusal},
-    mailing::document,
+    mailing::{document, read_user},
     openapi::documents::Document,
     page::{PageQuery, QueryOf},
 };
 use crate::{
     app::App,
+    cpu_pool::Share,
+    render::Values,
     shop::{Ability, ResourceKind, TemplateVersion},
     store::{Counted, ResourceRow, Stored},
 };
@@ -87,12 +89,17 @@ pub(super) async fn put(
     let kind = kind_of(&kind)?;
     caller.may(Ability::ResourcesWrite)?;
     let given = body.parse()?;
-    let limits = app.config.render.clone();
-    // A hostile template can take a second to check.
-    let row = tokio::task::spawn_blocking(move || documents::check(kind, &id, given, &limits))
-        .await
-        .map_err(|_| Refusal::unavailable())?
-        .map_err(Refusal::invalid)?;
+    let limits = DocumentLimits::of(&app);
+    let check = move || documents::check(kind, &id, given, &limits);
+    // A hostile template takes long to check; the others take microseconds.
+    let row = match kind {
+        ResourceKind::Templates => {
+            let checked = app.cpu.run(Share::Request(caller.merchant.id.clone()), check).await;
+            checked.map_err(|_busy| Refusal::busy())?
+        }
+        _ => check(),
+    };
+    let row = row.map_err(Refusal::invalid)?;
     check_brand(&app, &caller, &row).await?;
     check_room(&app, &caller, &row).await?;
     let mut shown: Map<String, Value> =
@@ -157,10 +164,10 @@ async fn check_room(app: &App, caller: &Caller, row: &ResourceRow) -> Result<(),
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PreviewRequest {
-    /// Values by tag.
+    /// Values by tag, at most `http.max_user` bytes of JSON.
     #[serde(default)]
     #[schema(value_type = Object)]
-    user: Map<String, Value>,
+    user: Option<Box<RawValue>>,
 }
 
 /// A template, filled by the engine that sends.
@@ -185,13 +192,15 @@ pub(super) async fn preview(
     caller.may(Ability::ResourcesRead)?;
     let request: PreviewRequest = body.parse()?;
     let version = newest_version(&app, &caller, &id).await?;
-    // A hostile template can take a second.
-    let (content, missing) = tokio::task::spawn_blocking(move || {
-        app.renderer.preview(&version.source, &Value::Object(request.user))
-    })
-    .await
-    .map_err(|_| Refusal::unavailable())?
-    .map_err(|error| Refusal::field("user", error.to_string()))?;
+    let user =
+        request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
+    let values = Values::from(user.map_err(|message| Refusal::field("user", message))?);
+    let renderer = Arc::clone(&app.renderer);
+    let preview = move || renderer.preview(&version.source, &values);
+    let previewed = app.cpu.run(Share::Request(caller.merchant.id.clone()), preview).await;
+    let (content, missing) = previewed
+        .map_err(|_busy| Refusal::busy())?
+        .map_err(|error| Refusal::field("user", error.to_string()))?;
     Ok(Json(PreviewAnswer { subject: content.subject, html: content.html, text: content.text, missing }))
 }
 

@@ -165,7 +165,7 @@ impl TestApp {
             };
             let version = self.app.template_version(&mail.template_version).await.unwrap().unwrap();
             let values: Value = serde_json::from_str(&mail.values).unwrap();
-            let content = self.app.renderer.render(&version, &values).unwrap();
+            let content = self.app.renderer.render(&version, &values.into()).unwrap();
             letters.push((*mail, content));
         }
         letters

@@ -1,6 +1,7 @@
 //! How much of something may happen in a while: governor in one process. What is limited is a [`Scope`]; two scopes never
-//! share an allowance, whatever their names are.
+//! share an allowance, whatever their names are. And how much may be under way at once.
 
+mod in_flight;
 mod limit;
 
 use std::{
@@ -17,6 +18,7 @@ use governor::{
 };
 use serde::{Deserialize, Deserializer};
 
+pub use in_flight::{Full, Held, InFlight};
 pub use limit::Limit;
 
 use crate::mail::MerchantId;

@@ -2,6 +2,7 @@
 
 use crate::shop::TemplateSource;
 
+use super::tags::Age;
 use super::{Part, RenderLimits, TemplateFault, program, style};
 
 /// A template that may be stored.
@@ -48,7 +49,7 @@ fn check_part(
         let message = format!("this part is larger than {} bytes", limits.template_bytes);
         return Err(TemplateFault { part, line: None, column: None, message });
     }
-    program::compile_part(part, source, tags).map(|_| ())
+    program::compile_part(part, source, tags, Age::New).map(|_| ())
 }
 
 /// Inlining repeats declarations, so what it makes may be larger than what was given.

@@ -28,7 +28,7 @@ fn version(subject: &str, html: &str, text: Option<&str>) -> TemplateVersion {
 
 fn html(html: &str, values: Value) -> Result<String, RenderError> {
     let renderer = Renderer::new(RenderLimits::default());
-    renderer.render(&version("s", html, Some("t")), &values).map(|content| content.html)
+    renderer.render(&version("s", html, Some("t")), &values.into()).map(|content| content.html)
 }
 
 fn faults(html: &str) -> Vec<String> {
@@ -62,9 +62,9 @@ fn every_missing_tag_is_named_once_and_by_its_path() {
     let values = json!({"given": null, "items": [{"price": 1}, {}], "address": {}});
     let renderer = Renderer::new(RenderLimits::default());
     let expected = ["title", "name", "shop", "items.1.price", "top", "address.city"];
-    assert_eq!(renderer.missing(&version, &values).unwrap(), expected);
-    assert_eq!(renderer.preview(&version.source, &values).unwrap().1, expected);
-    match renderer.render(&version, &values) {
+    assert_eq!(renderer.missing(&version, &values.clone().into()).unwrap(), expected);
+    assert_eq!(renderer.preview(&version.source, &values.clone().into()).unwrap().1, expected);
+    match renderer.render(&version, &values.clone().into()) {
         Err(RenderError::Missing { tags }) => assert_eq!(tags, expected),
         other => panic!("{other:?}"),
     }
@@ -96,8 +96,9 @@ fn what_is_missing_at_a_glance_is_what_filling_finds() {
             json!({"a": "", "c": "", "l": [{"b": 1}, {"b": null, "a": true, "m": [{}]}]}),
             json!({"a": [], "b": "x", "c": false, "d": {}, "l": [{"b": 1}, {}, 3]}),
         ] {
-            let filled = renderer.preview(&version.source, &values).map(|(_, missing)| missing);
-            let [seen, filled] = [renderer.missing(&version, &values), filled]
+            let filled =
+                renderer.preview(&version.source, &values.clone().into()).map(|(_, missing)| missing);
+            let [seen, filled] = [renderer.missing(&version, &values.clone().into()), filled]
                 .map(|missing| missing.map_err(|error| error.to_string()));
             assert_eq!(seen, filled, "{subject} {html} {values}");
         }
@@ -116,7 +117,7 @@ fn a_condition_takes_a_missing_value_as_false() {
 fn values_are_escaped_in_the_html_and_nowhere_else() {
     let version = version("{{x}}", "{{x}} <i title=\"{{x}}\">{{{x}}}</i>", Some("{{x}} {{{x}}}"));
     let content =
-        Renderer::new(RenderLimits::default()).render(&version, &json!({"x": "<b> & \"q\""})).unwrap();
+        Renderer::new(RenderLimits::default()).render(&version, &json!({"x": "<b> & \"q\""}).into()).unwrap();
     assert_eq!(content.subject, "<b> & \"q\"");
     assert_eq!(
         content.html,
@@ -203,7 +204,7 @@ fn checking_gives_the_tags_of_all_parts_and_inlined_html() {
 fn a_subject_is_one_line_of_at_most_998_bytes() {
     let renderer = Renderer::new(RenderLimits::default());
     let version = version("A{{#if x}}\n {{x}}{{/if}}", "h", Some("t"));
-    let subject = |x: &str| renderer.render(&version, &json!({"x": x})).map(|content| content.subject);
+    let subject = |x: &str| renderer.render(&version, &json!({"x": x}).into()).map(|content| content.subject);
     assert_eq!(subject("b\r\nBcc: c\u{0}d\u{2028}e").unwrap(), "A b Bcc: c d e");
     assert_eq!(subject(&"x".repeat(996)).unwrap().len(), 998);
     assert!(matches!(subject(&"x".repeat(997)), Err(RenderError::TooLarge { part: Part::Subject, .. })));
@@ -218,7 +219,7 @@ fn a_message_is_written_so() {
     );
     let values =
         json!({"shop": "Bücher & Tee", "name": "Jörg", "link": "https://shop.example.net/c/1?a=1&b=2"});
-    let content = Renderer::new(RenderLimits::default()).render(&version, &values).unwrap();
+    let content = Renderer::new(RenderLimits::default()).render(&version, &values.clone().into()).unwrap();
     let message = String::from_utf8(bytes(
         Some("Lee, Jörg"),
         "\"jörg lee\"@example.net".replace('ö', "o").as_str(),
@@ -301,7 +302,7 @@ proptest! {
         let renderer = Renderer::new(RenderLimits::default());
         let version = version("{{x}}", "<p>{{x}}</p>{{#each l}}<b>{{this}}</b>{{/each}}", None);
         let values = json!({"x": x, "l": [y, x]});
-        let render = || renderer.render(&version, &values).ok();
+        let render = || renderer.render(&version, &values.clone().into()).ok();
         prop_assert_eq!(render(), render());
     }
 }

@@ -1,41 +1,47 @@
 //! A template in its compiled form.
 
-use handlebars::{Context, Template, TemplateErrorReason};
+use handlebars::{Template, TemplateErrorReason};
 
 use crate::shop::TemplateSource;
 
-use super::engine::{Engine, count_loops};
+use super::engine::{Engine, charge_for};
 use super::outline::Outline;
-use super::{Content, Part, RenderError, RenderLimits, TemplateFault, plain, syntax, tags};
+use super::tags::Age;
+use super::{Content, Part, RenderError, TemplateFault, Values, plain, syntax, tags};
 
 /// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
 const LONGEST_SUBJECT: usize = 998;
+/// What making the text part costs for each byte of HTML, in units of work.
+const PER_BYTE_OF_TEXT: u64 = 8;
+/// About how many bytes of memory an element of a compiled template takes.
+const ELEMENT_BYTES: usize = 512;
 
 /// A template that is ready to be filled.
 pub(super) struct Program {
     subject: Template,
     html: Template,
     text: Option<Template>,
-    source_bytes: u32,
+    memory: u32,
     outline: Option<Outline>,
 }
 
 impl Program {
     /// Compiles the three parts.
     pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
-        let compile = |part, source: &str| compile_part(part, source, &mut Vec::new());
+        let compile = |part, source: &str| compile_part(part, source, &mut Vec::new(), Age::Stored);
         let mut subject = compile(Part::Subject, &source.subject)?;
         let mut html = compile(Part::Html, &source.html)?;
         let mut text = source.text.as_deref().map(|text| compile(Part::Text, text)).transpose()?;
         let outline = Outline::of([&subject, &html].into_iter().chain(&text));
-        [&mut subject, &mut html].into_iter().chain(&mut text).for_each(count_loops);
+        let elements: usize = [&mut subject, &mut html].into_iter().chain(&mut text).map(charge_for).sum();
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
-        Ok(Self { source_bytes: u32::try_from(bytes).unwrap_or(u32::MAX), outline, subject, html, text })
+        let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
+        Ok(Self { memory, outline, subject, html, text })
     }
 
-    /// The size of the source it was compiled from.
-    pub(super) fn source_bytes(&self) -> u32 {
-        self.source_bytes
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory(&self) -> u32 {
+        self.memory
     }
 
     /// The placeholders that [`Program::fill`] would find without a value, where that can be told without filling.
@@ -43,19 +49,26 @@ impl Program {
         self.outline.as_ref()?.missing(values)
     }
 
-    /// Fills the parts in; also returns the placeholders that had no value.
+    /// Fills the parts in, each with at most `most_bytes`, all with at most `work`; also returns the placeholders that
+    /// had no value.
     pub(super) fn fill(
         &self,
         engine: &Engine,
-        values: &Context,
-        limits: &RenderLimits,
+        values: &Values,
+        most_bytes: usize,
+        mut work: u64,
     ) -> Result<(Content, Vec<String>), RenderError> {
         let mut missing = Vec::new();
-        let mut fill = |part, template| engine.fill(part, template, values, limits, &mut missing);
+        let mut fill = |part, template| {
+            engine.fill(part, template, values.context(), most_bytes, &mut work, &mut missing)
+        };
         let subject = one_line(&fill(Part::Subject, &self.subject)?);
         let html = fill(Part::Html, &self.html)?;
         let text = match &self.text {
             Some(template) => fill(Part::Text, template)?,
+            None if work < html.len() as u64 * PER_BYTE_OF_TEXT => {
+                return Err(RenderError::TooLong { part: Part::Text });
+            }
             None => plain::from_html(&html),
         };
         if subject.len() > LONGEST_SUBJECT {
@@ -70,6 +83,7 @@ pub(super) fn compile_part(
     part: Part,
     source: &str,
     tags: &mut Vec<String>,
+    age: Age,
 ) -> Result<Template, TemplateFault> {
     syntax::mustaches(part, source)?;
     let template = Template::compile(source).map_err(|error| {
@@ -85,7 +99,7 @@ pub(super) fn compile_part(
         };
         TemplateFault { part, line, column, message }
     })?;
-    tags::collect(part, &template, tags)?;
+    tags::collect(part, &template, tags, age)?;
     Ok(template)
 }
 

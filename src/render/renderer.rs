@@ -1,15 +1,49 @@
-//! Fills templates in. Compiled templates are kept, bounded by the bytes of their source.
+//! Fills templates in. Compiled templates are kept, bounded by the memory they take.
+//!
+//! Most mails take microseconds, less than it takes to wake another thread. So what asks from an async thread tries
+//! first ([`Renderer::try_missing`], [`Renderer::try_render`]) and takes what is more than a moment's work elsewhere.
 
 use std::sync::Arc;
 
 use handlebars::Context;
 use moka::sync::Cache;
+use serde_json::{Map, Value};
 
 use crate::shop::{TemplateSource, TemplateVersion};
 
 use super::engine::Engine;
 use super::program::Program;
 use super::{Content, RenderError, RenderLimits};
+
+/// The work that may be done at once on an async thread: about a millisecond.
+const MOMENT: u64 = 1_000_000;
+
+/// The values that fill a mail. Read once, then shared: a clone is another handle.
+#[derive(Clone, Debug)]
+pub struct Values(Arc<Context>);
+
+impl Values {
+    /// The values by tag.
+    pub fn as_json(&self) -> &Value {
+        self.0.data()
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.0
+    }
+}
+
+impl From<Value> for Values {
+    fn from(values: Value) -> Self {
+        Self(Arc::new(Context::from(values)))
+    }
+}
+
+impl From<Map<String, Value>> for Values {
+    fn from(values: Map<String, Value>) -> Self {
+        Value::Object(values).into()
+    }
+}
 
 /// Fills templates in; shared by all workers.
 pub struct Renderer {
@@ -23,60 +57,88 @@ impl Renderer {
     pub fn new(limits: RenderLimits) -> Self {
         let programs = Cache::builder()
             .max_capacity(limits.cache_bytes)
-            .weigher(|_: &String, program: &Arc<Program>| program.source_bytes())
+            .weigher(|_: &String, program: &Arc<Program>| program.memory())
             .build();
         Self { limits, engine: Engine::new(), programs }
     }
 
-    /// Fills a stored template in; it is compiled the first time.
+    /// Fills a stored template in; it is compiled the first time. For a hostile template this takes as long as
+    /// [`RenderLimits::work`] allows: not for an async thread.
     ///
     /// # Errors
     /// [`RenderError::Missing`] when placeholders that would be printed have no value; the others as they say.
-    pub fn render(
-        &self,
-        version: &TemplateVersion,
-        values: &serde_json::Value,
-    ) -> Result<Content, RenderError> {
-        match self.fill(&*self.program(version)?, values)? {
-            (content, missing) if missing.is_empty() => Ok(content),
-            (_, tags) => Err(RenderError::Missing { tags }),
-        }
+    pub fn render(&self, version: &TemplateVersion, values: &Values) -> Result<Content, RenderError> {
+        complete(self.fill(&*self.program(version)?, values, self.limits.work))
     }
 
-    /// Fills a template in as far as it goes and names the placeholders that have no value; they print nothing.
+    /// The same where it is done in a moment; `None` where it must be left to another thread.
+    pub fn try_render(
+        &self,
+        version: &TemplateVersion,
+        values: &Values,
+    ) -> Option<Result<Content, RenderError>> {
+        let program = self.programs.get(&version.id)?;
+        self.in_a_moment(self.fill(&program, values, self.moment())).map(complete)
+    }
+
+    /// Fills a template in as far as it goes and names the placeholders that have no value; they print nothing. Not for
+    /// an async thread.
     ///
     /// # Errors
     /// When the template does not compile, or what it makes is too large.
     pub fn preview(
         &self,
         source: &TemplateSource,
-        values: &serde_json::Value,
+        values: &Values,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        self.fill(&Program::compile(source)?, values)
+        self.fill(&Program::compile(source)?, values, self.limits.work)
     }
 
-    /// Names the placeholders that [`Renderer::render`] would miss with these values, as paths from the top.
+    /// Names the placeholders that [`Renderer::render`] would miss with these values, as paths from the top. Not for an
+    /// async thread.
     ///
     /// # Errors
     /// When the template cannot be rendered with these values for another reason, as far as that is found out.
-    pub fn missing(
+    pub fn missing(&self, version: &TemplateVersion, values: &Values) -> Result<Vec<String>, RenderError> {
+        let program = self.program(version)?;
+        match program.missing_at_a_glance(values.as_json()) {
+            Some(missing) => Ok(missing),
+            None => self.fill(&program, values, self.limits.work).map(|(_, missing)| missing),
+        }
+    }
+
+    /// The same where it is done in a moment; `None` where it must be left to another thread.
+    pub fn try_missing(
         &self,
         version: &TemplateVersion,
-        values: &serde_json::Value,
-    ) -> Result<Vec<String>, RenderError> {
-        let program = self.program(version)?;
-        match program.missing_at_a_glance(values) {
-            Some(missing) => Ok(missing),
-            None => self.fill(&program, values).map(|(_, missing)| missing),
+        values: &Values,
+    ) -> Option<Result<Vec<String>, RenderError>> {
+        let program = self.programs.get(&version.id)?;
+        if let Some(missing) = program.missing_at_a_glance(values.as_json()) {
+            return Some(Ok(missing));
+        }
+        let filled = self.fill(&program, values, self.moment());
+        self.in_a_moment(filled).map(|filled| filled.map(|(_, missing)| missing))
+    }
+
+    fn moment(&self) -> u64 {
+        self.limits.work.min(MOMENT)
+    }
+
+    fn in_a_moment<T>(&self, done: Result<T, RenderError>) -> Option<Result<T, RenderError>> {
+        match done {
+            Err(RenderError::TooLong { .. }) if self.limits.work > MOMENT => None,
+            done => Some(done),
         }
     }
 
     fn fill(
         &self,
         program: &Program,
-        values: &serde_json::Value,
+        values: &Values,
+        work: u64,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        program.fill(&self.engine, &Context::from(values.clone()), &self.limits)
+        program.fill(&self.engine, values, self.limits.rendered_bytes, work)
     }
 
     fn program(&self, version: &TemplateVersion) -> Result<Arc<Program>, RenderError> {
@@ -86,5 +148,12 @@ impl Renderer {
         let program = Arc::new(Program::compile(&version.source)?);
         self.programs.insert(version.id.clone(), Arc::clone(&program));
         Ok(program)
+    }
+}
+
+fn complete(filled: Result<(Content, Vec<String>), RenderError>) -> Result<Content, RenderError> {
+    match filled? {
+        (content, missing) if missing.is_empty() => Ok(content),
+        (_, tags) => Err(RenderError::Missing { tags }),
     }
 }

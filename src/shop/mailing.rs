@@ -10,18 +10,12 @@ use super::{Line, TemplateClass, TemplateVersion, full_name};
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
 /// The placeholders that postroom fills itself.
-pub const RESERVED_TAGS: [&str; 8] = [
-    "email",
-    "first_name",
-    "last_name",
-    "full_name",
-    "language",
-    "brand_name",
-    "link_to_pass",
-    "unsubscribe_link",
-];
-/// Reserved placeholders that a caller's value does not override.
-const NOT_OVERRIDABLE: [&str; 2] = ["email", "unsubscribe_link"];
+pub const RESERVED_TAGS: [&str; 7] =
+    ["email", "first_name", "last_name", "full_name", "language", "brand_name", "link_to_pass"];
+/// The placeholder that postroom does not fill yet and nobody else may: its meaning is a promise.
+pub const UNSUBSCRIBE_LINK: &str = "unsubscribe_link";
+/// Placeholders that a caller's value does not fill.
+const NOT_OVERRIDABLE: [&str; 2] = ["email", UNSUBSCRIBE_LINK];
 
 /// A sender as merchants write it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -137,7 +131,7 @@ impl Member {
 }
 
 /// The values that fill a mail: what postroom knows, over it the member's own tags, over them what the caller gave.
-pub fn tag_values(brand: &Brand, member: &Member, user: &Map<String, Value>) -> Map<String, Value> {
+pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> Map<String, Value> {
     let text = |line: &Option<Line>| line.as_ref().map(|line| Value::from(line.as_str()));
     let language = member.language.as_ref().or(brand.language.as_ref());
     let known = [
@@ -150,8 +144,7 @@ pub fn tag_values(brand: &Brand, member: &Member, user: &Map<String, Value>) -> 
     let mut values: Map<_, _> =
         known.into_iter().filter_map(|(tag, value)| Some((tag.to_owned(), value?))).collect();
     values.extend(member.tags.iter().map(|(tag, value)| (tag.clone(), value.clone())));
-    let given = user.iter().filter(|(tag, _)| *tag != "identifier");
-    values.extend(given.map(|(tag, value)| (tag.clone(), value.clone())));
+    values.extend(user.into_iter().filter(|(tag, _)| tag != "identifier"));
     for tag in NOT_OVERRIDABLE {
         values.remove(tag);
     }
@@ -161,7 +154,8 @@ pub fn tag_values(brand: &Brand, member: &Member, user: &Map<String, Value>) -> 
 
 /// The placeholders of a template that postroom does not fill.
 pub fn custom_tags(version: &TemplateVersion) -> Vec<&str> {
-    version.tags.iter().map(String::as_str).filter(|tag| !RESERVED_TAGS.contains(tag)).collect()
+    let is_custom = |tag: &&str| !RESERVED_TAGS.contains(tag) && *tag != UNSUBSCRIBE_LINK;
+    version.tags.iter().map(String::as_str).filter(is_custom).collect()
 }
 
 #[cfg(test)]
@@ -184,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_callers_value_goes_over_the_members_and_that_over_postrooms() {
-        let user =
-            json!({"identifier": "m1", "city": "Köln", "first_name": "Anna", "email": "evil@example.net"});
-        let values = tag_values(&brand(), &member(), user.as_object().unwrap());
+        let user = json!({"identifier": "m1", "city": "Köln", "first_name": "Anna", "email": "evil@example.net",
+            "unsubscribe_link": "https://evil.example"});
+        let values = tag_values(&brand(), &member(), serde_json::from_value(user).unwrap());
         assert_eq!(
             Value::Object(values),
             json!({"email": "ann@example.net", "first_name": "Anna", "full_name": "Ann", "language": "de",

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 10] = [
     &["app"],
     &["admission"],
     &["worker"],
-    &["store", "queue", "limits", "render", "smtp", "callback"],
+    &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool"],
     &["shop"],
     &["mail"],
 ];

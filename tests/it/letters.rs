@@ -43,7 +43,7 @@ async fn no_letter_is_wider_than_its_page_and_each_link_is_in_the_text() {
         for &language in Language::ALL {
             let letter_in = format!("{letter}.{language}");
             let checked = render::check(&builtin(letter, language), &limits).unwrap();
-            let (content, missing) = renderer.preview(&checked.source, &values()).unwrap();
+            let (content, missing) = renderer.preview(&checked.source, &values().into()).unwrap();
             assert!(missing.is_empty(), "{letter_in}: {missing:?}");
             for link in content.html.split("href=\"").skip(1) {
                 let link = link.split_once('"').unwrap().0.replace("&amp;", "&").replace("&#x3D;", "=");

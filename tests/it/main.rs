@@ -28,6 +28,8 @@ mod crash;
 mod demo;
 mod envelopes;
 mod first_mail;
+mod hostile_bodies;
+mod hostile_templates;
 mod hung_store;
 mod idempotency;
 mod import;

@@ -81,6 +81,8 @@ impl FromRequestParts<Arc<App>> for Caller {
         }
         let scope = Scope::Requests(caller.merchant.id.clone());
         app.limits.take(&scope, app.config.http.rate).map_err(too_many)?;
+        // Whoever reads the body asks for room in this merchant's share.
+        parts.extensions.insert(caller.merchant.id.clone());
         Ok(caller)
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     super::{body, error::Refusal, fingerprint},
-    users::{self, Head, User},
+    users::{self, Head, Limits, User},
 };
 use crate::mail::MerchantId;
 
@@ -79,19 +79,20 @@ impl Spool {
     ///
     /// # Errors
     /// 400 when it is not JSON, 422 naming what is wrong: of the users, the first.
-    pub(super) async fn head(&self, most_users: u64) -> Result<Head, Refusal> {
+    pub(super) async fn head(&self, limits: Limits) -> Result<Head, Refusal> {
         let file = Arc::clone(&self.file);
-        spawn_blocking(move || users::judge(from_the_start(&file)?, most_users)).await.map_err(unavailable)?
+        spawn_blocking(move || users::judge(from_the_start(&file)?, limits)).await.map_err(unavailable)?
     }
 
     /// Its users, each identifier once. To be called after [`Spool::head`], one at a time.
-    pub(super) fn users(&self) -> mpsc::Receiver<Result<Vec<User>, Refusal>> {
+    pub(super) fn users(&self, limits: Limits) -> mpsc::Receiver<Result<Vec<User>, Refusal>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let file = Arc::clone(&self.file);
         // Ends with the receiver.
         drop(spawn_blocking(move || {
-            let read = from_the_start(&file)
-                .and_then(|reader| users::read(reader, |users| sender.blocking_send(Ok(users)).is_ok()));
+            let read = from_the_start(&file).and_then(|reader| {
+                users::read(reader, limits, |users| sender.blocking_send(Ok(users)).is_ok())
+            });
             if let Err(refusal) = read {
                 drop(sender.blocking_send(Err(refusal)));
             }

@@ -1,6 +1,9 @@
 //! Reads a request for a batch as a stream: its users pass by one at a time.
+//!
+//! No more than one value is in memory at a time, and none that is larger than it may be: what goes on for longer is
+//! not read further.
 
-use std::{collections::HashSet, fmt, io::Read};
+use std::{cell::Cell, collections::HashSet, fmt, io::Read};
 
 use serde::{
     Deserializer,
@@ -12,12 +15,28 @@ use sha2::{Digest, Sha256};
 use super::super::{
     body,
     error::{FieldError, Refusal},
-    mailing::{fault, optional_text, text},
+    json_bounds,
+    mailing::{LONGEST_IDENTIFIER, fault, optional_text, text},
 };
 use crate::store::StagedChunk;
 
-/// Users in one chunk.
+/// The most users in one chunk.
 const CHUNK: usize = StagedChunk::USERS;
+/// A chunk with so many bytes of users is full: its mails are made together.
+const CHUNK_BYTES: usize = 1 << 20;
+/// The longest URL, in characters.
+const LONGEST_URL: usize = 2_048;
+/// The longest field beside the users, and the most white space before a user, in bytes.
+const LONGEST_FIELD: usize = 64 * 1024;
+
+/// How large a request may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The most users.
+    pub(super) users: u64,
+    /// The bytes of each.
+    pub(super) user: usize,
+}
 
 /// What a request says beside its users.
 #[derive(Debug)]
@@ -36,23 +55,31 @@ pub(super) struct User {
 }
 
 /// Judges a body whole. Wrong syntax is the graver fault, wherever it stands.
-pub(super) fn judge(reader: impl Read, most_users: u64) -> Result<Head, Refusal> {
+pub(super) fn judge(reader: impl Read, limits: Limits) -> Result<Head, Refusal> {
+    let most_users = limits.users;
     let (mut count, mut first_fault) = (0_u64, None);
-    let fields = pass(reader, |json| {
+    let fields = pass(reader, limits, |json| {
         let index = count;
         count += 1;
         if index < most_users && first_fault.is_none() {
-            first_fault = identifier_of(&json, index).err();
+            first_fault = judge_user(&json, index, limits.user).err();
         }
         true
+    });
+    let fields = fields.map_err(|error| match error {
+        Unread::Json(error) => body::not_json(&error),
+        Unread::User => {
+            Refusal::invalid(vec![first_fault.take().unwrap_or_else(|| too_large(count, limits.user))])
+        }
+        Unread::Field => Refusal::field("", "has a field that is too large"),
     })?;
     let Some(fields) = fields else { return Err(Refusal::field("", "must be an object").about_form()) };
     let mut faults = Vec::new();
     let head = Head {
         brand_id: text("brand_id", fields.brand_id, &mut faults),
         template_id: text("template_id", fields.template_id, &mut faults),
-        webhook_url: optional_text("webhook_url", fields.webhook_url, &mut faults),
-        coupon_id: optional_text("coupon_id", fields.coupon_id, &mut faults),
+        webhook_url: optional_text("webhook_url", fields.webhook_url, LONGEST_URL, &mut faults),
+        coupon_id: optional_text("coupon_id", fields.coupon_id, LONGEST_IDENTIFIER, &mut faults),
     };
     let texts =
         [Some(&head.brand_id), Some(&head.template_id), head.webhook_url.as_ref(), head.coupon_id.as_ref()];
@@ -75,22 +102,37 @@ pub(super) fn judge(reader: impl Read, most_users: u64) -> Result<Head, Refusal>
     if faults.is_empty() { Ok(head) } else { Err(Refusal::invalid(faults).about_form()) }
 }
 
-/// Reads the users of a judged body, `CHUNK` at a time, each identifier once, until `take` wants no more.
-pub(super) fn read(reader: impl Read, mut take: impl FnMut(Vec<User>) -> bool) -> Result<(), Refusal> {
-    let (mut seen, mut chunk): (HashSet<[u8; 16]>, Vec<User>) = (HashSet::new(), Vec::with_capacity(CHUNK));
+/// Reads the users of a judged body, a chunk at a time, each identifier once, until `take` wants no more.
+pub(super) fn read(
+    reader: impl Read,
+    limits: Limits,
+    mut take: impl FnMut(Vec<User>) -> bool,
+) -> Result<(), Refusal> {
+    let (mut seen, mut chunk, mut bytes): (HashSet<[u8; 16]>, Vec<User>, usize) = Default::default();
     let mut fault = None;
     let mut wanted = true;
-    pass(reader, |json| {
+    let passed = pass(reader, limits, |json| {
         match identifier_of(&json, 0) {
-            Ok(identifier) if seen.insert(hash(&identifier)) => chunk.push(User { identifier, json }),
+            Ok(identifier) if seen.insert(hash(&identifier)) => {
+                bytes += json.get().len();
+                chunk.push(User { identifier, json });
+            }
             Ok(_) => {}
             Err(error) => fault = Some(error),
         }
-        if chunk.len() == CHUNK {
-            wanted = take(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK)));
+        if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
+            bytes = 0;
+            wanted = take(std::mem::take(&mut chunk));
         }
         wanted
-    })?;
+    });
+    // The receiver of a request that has gone wants no more, and the body was judged whole before.
+    if wanted && let Err(error) = passed {
+        return Err(match error {
+            Unread::Json(error) => body::not_json(&error),
+            Unread::User | Unread::Field => Refusal::unavailable(),
+        });
+    }
     if let Some(fault) = fault {
         return Err(Refusal::invalid(vec![fault]).about_form());
     }
@@ -103,6 +145,23 @@ pub(super) fn read(reader: impl Read, mut take: impl FnMut(Vec<User>) -> bool) -
 fn hash(identifier: &str) -> [u8; 16] {
     let digest = Sha256::digest(identifier.as_bytes());
     std::array::from_fn(|index| digest[index])
+}
+
+fn too_large(index: u64, max_user: usize) -> FieldError {
+    let path = format!("users.{index}");
+    fault(&path, &format!("The {path} field may be at most {max_user} bytes."))
+}
+
+/// A user whose mail can be made: of a size and a depth that may be, and with values that can be held.
+fn judge_user(json: &RawValue, index: u64, max_user: usize) -> Result<(), FieldError> {
+    identifier_of(json, index)?;
+    if json.get().len() > max_user {
+        return Err(too_large(index, max_user));
+    }
+    let path = || format!("users.{index}");
+    json_bounds::measure(json.get().as_bytes(), json_bounds::DEEPEST)
+        .map(drop)
+        .map_err(|why| fault(&path(), &format!("The {} field {}.", path(), why.message)))
 }
 
 fn identifier_of(json: &RawValue, index: u64) -> Result<String, FieldError> {
@@ -164,17 +223,82 @@ enum Users {
     Wrong,
 }
 
-/// Reads a body once and shows each user to `see`, until that wants no more. `None`: it is no object.
-fn pass(mut reader: impl Read, see: impl FnMut(Box<RawValue>) -> bool) -> Result<Option<Fields>, Refusal> {
-    let mut deserializer = serde_json::Deserializer::from_reader(&mut reader);
-    let fields = deserializer.deserialize_any(Body(see)).map_err(|error| body::not_json(&error))?;
-    deserializer.end().map_err(|error| body::not_json(&error))?;
-    Ok(fields)
+/// Why a body was not read to its end.
+enum Unread {
+    /// It is not JSON, or nobody wants more of it.
+    Json(serde_json::Error),
+    /// A user is larger than it may be.
+    User,
+    /// The same of something else.
+    Field,
 }
 
-struct Body<F>(F);
+/// What may be read of the value that is being read.
+#[derive(Clone, Copy)]
+struct Meter<'a> {
+    left: &'a Cell<usize>,
+    in_user: &'a Cell<bool>,
+    user: usize,
+}
 
-impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Body<F> {
+impl Meter<'_> {
+    fn begin_field(self) {
+        self.in_user.set(false);
+        self.left.set(LONGEST_FIELD);
+    }
+
+    /// What is thrown away as it is read may be of any size.
+    fn begin_ignored(self) {
+        self.left.set(usize::MAX);
+    }
+
+    fn begin_user(self) {
+        self.in_user.set(true);
+        self.left.set(self.user.saturating_add(LONGEST_FIELD));
+    }
+}
+
+/// A reader that ends with an error where a value goes on for longer than it may.
+struct Metered<'a, R> {
+    reader: R,
+    meter: Meter<'a>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let left = self.meter.left.get();
+        if count > left {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.meter.left.set(left - count);
+        Ok(count)
+    }
+}
+
+/// Reads a body once and shows each user to `see`, until that wants no more. `None`: it is no object.
+fn pass(
+    reader: impl Read,
+    limits: Limits,
+    see: impl FnMut(Box<RawValue>) -> bool,
+) -> Result<Option<Fields>, Unread> {
+    let (left, in_user) = (Cell::new(LONGEST_FIELD), Cell::new(false));
+    let meter = Meter { left: &left, in_user: &in_user, user: limits.user };
+    let mut deserializer = serde_json::Deserializer::from_reader(Metered { reader, meter });
+    let read = deserializer.deserialize_any(Body(see, meter)).and_then(|fields| {
+        meter.begin_ignored();
+        deserializer.end().map(|()| fields)
+    });
+    read.map_err(|error| match error.io_error_kind() {
+        Some(std::io::ErrorKind::FileTooLarge) if in_user.get() => Unread::User,
+        Some(std::io::ErrorKind::FileTooLarge) => Unread::Field,
+        _ => Unread::Json(error),
+    })
+}
+
+struct Body<'a, F>(F, Meter<'a>);
+
+impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Body<'_, F> {
     type Value = Option<Fields>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,26 +307,33 @@ impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Body<F> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
+        self.1.begin_field();
         while let Some(key) = map.next_key::<String>()? {
+            self.1.begin_field();
             match key.as_str() {
                 "brand_id" => fields.brand_id = Some(map.next_value()?),
                 "template_id" => fields.template_id = Some(map.next_value()?),
                 "webhook_url" => fields.webhook_url = Some(map.next_value()?),
                 "coupon_id" => fields.coupon_id = Some(map.next_value()?),
                 "users" => {
-                    let is_array = map.next_value_seed(Items(&mut self.0))?;
+                    let is_array = map.next_value_seed(Items(&mut self.0, self.1))?;
                     fields.users = match (is_array, fields.users) {
                         (true, Users::Missing) => Users::Array,
                         _ => Users::Wrong,
                     };
                 }
-                _ => drop(map.next_value::<IgnoredAny>()?),
+                _ => {
+                    self.1.begin_ignored();
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
+            self.1.begin_field();
         }
         Ok(Some(fields))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        self.1.begin_ignored();
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
     }
@@ -233,7 +364,7 @@ impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Body<F> {
 }
 
 /// The items of an array; tells whether it is one.
-struct Items<'a, F>(&'a mut F);
+struct Items<'a, F>(&'a mut F, Meter<'a>);
 
 impl<'de, F: FnMut(Box<RawValue>) -> bool> DeserializeSeed<'de> for Items<'_, F> {
     type Value = bool;
@@ -251,15 +382,18 @@ impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Items<'_, F> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
+        self.1.begin_user();
         while let Some(json) = seq.next_element::<Box<RawValue>>()? {
             if !(self.0)(json) {
                 return Err(serde::de::Error::custom("nobody wants more"));
             }
+            self.1.begin_user();
         }
         Ok(true)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        self.1.begin_ignored();
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(false)
     }
@@ -294,7 +428,7 @@ mod tests {
     use super::*;
 
     fn judged(body: &str) -> Result<Head, (u16, Vec<String>)> {
-        judge(body.as_bytes(), 3).map_err(|refusal| {
+        judge(body.as_bytes(), Limits { users: 3, user: 1_000 }).map_err(|refusal| {
             (refusal.status.as_u16(), refusal.errors.into_iter().map(|error| error.path).collect())
         })
     }
@@ -331,11 +465,49 @@ mod tests {
     }
 
     #[test]
+    fn a_user_that_cannot_be_read_is_named() {
+        let second =
+            |user: &str| with(&format!("[{{\"identifier\":\"a\"}},{user},{{\"identifier\":\"c\"}}]"));
+        let user = |value: &str| format!("{{\"identifier\":\"b\",\"x\":{value}}}");
+        assert!(judged(&second(&user(&format!("{}1{}", "[".repeat(31), "]".repeat(31))))).is_ok());
+        for value in [
+            format!("{}1{}", "[".repeat(32), "]".repeat(32)),
+            format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200)),
+            "1e999".to_owned(),
+            "9".repeat(500),
+            "\"\\ud800\"".to_owned(),
+            format!("\"{}\"", "x".repeat(1_000)),
+        ] {
+            assert_eq!(
+                judged(&second(&user(&value))).unwrap_err(),
+                (422, vec!["users.1".to_owned()]),
+                "{value}"
+            );
+        }
+        let long = format!("{{\"identifier\":\"{}\"}}", "b".repeat(256));
+        assert_eq!(judged(&second(&long)).unwrap_err(), (422, vec!["users.1.identifier".to_owned()]));
+    }
+
+    #[test]
+    fn a_value_that_never_ends_is_not_read_to_its_end() {
+        for (start, expected) in [
+            ("{\"users\":[{\"identifier\":\"a\"},{\"identifier\":\"", "users.1"),
+            ("{\"users\":[{\"identifier\":\"a\",\"x\":[\"", "users.0"),
+            ("{\"brand_id\":\"", ""),
+            ("{\"", ""),
+        ] {
+            let endless = start.as_bytes().chain(std::io::repeat(b'x'));
+            let refusal = judge(endless, Limits { users: 3, user: 1_000 }).unwrap_err();
+            assert_eq!((refusal.status.as_u16(), &*refusal.errors[0].path), (422, expected), "{start}");
+        }
+    }
+
+    #[test]
     fn an_identifier_passes_once_by_its_first_entry() {
         let body =
             with("[{\"identifier\":\"a\",\"n\":1},{\"identifier\":\"b\"},{\"n\":2,\"identifier\":\"a\"}]");
         let mut users = Vec::new();
-        read(body.as_bytes(), |chunk| {
+        read(body.as_bytes(), Limits { users: 3, user: 1_000 }, |chunk| {
             users.extend(chunk.into_iter().map(|user| user.json.get().to_owned()));
             true
         })

@@ -15,11 +15,13 @@ use crate::{
         auth::Caller,
         body::JsonBody,
         error::{Refusal, json_answer},
+        letter,
         mailing::{document, version_called},
     },
     jobs,
     mail::{Lane, MailId, MailState, Mailbox, NewMail, Origin},
     queue::Bell,
+    render::Values,
     shop::{
         Line, ResourceKind, TemplateVersion,
         language::Language,
@@ -150,8 +152,9 @@ impl<'a> Resend<'a> {
         let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
         let store_name = store_name.map_or(merchant.name.as_str(), Line::as_str);
         let values = letter_values(self.id, order, payment, store_name, language);
-        self.check_values(&version, &values)?;
-        let mail = self.mail(&settings, &version, recipient, &values)?;
+        let values = Values::from(values);
+        self.check_values(&version, &values).await?;
+        let mail = self.mail(&settings, &version, recipient, values.as_json())?;
         Ok(self.send(found, template, definition, payment, mail))
     }
 
@@ -219,14 +222,14 @@ impl<'a> Resend<'a> {
     }
 
     /// A merchant's own template may ask for what an order does not have.
-    fn check_values(&self, version: &TemplateVersion, values: &Value) -> Result<(), Refusal> {
+    async fn check_values(&self, version: &Arc<TemplateVersion>, values: &Values) -> Result<(), Refusal> {
         let refuse = |why: String| {
             refuse(
                 "template_incomplete",
                 format!("The template {} cannot be filled: {why}", version.template),
             )
         };
-        match self.app.renderer.missing(version, values) {
+        match letter::missing(self.app, &self.caller.merchant.id, version, values).await? {
             Ok(missing) if missing.is_empty() => Ok(()),
             Ok(missing) => Err(refuse(format!("the order gives no value for {}", missing.join(", ")))),
             Err(error) => Err(refuse(error.to_string())),

@@ -274,8 +274,8 @@ async fn the_template_is_the_merchants_own_where_there_is_one() {
         assert_eq!(status, 202, "{order}");
         let mail = shop.settle(Outcome::Accepted, None).await;
         let version = shop.app.template_version(&mail.template_version).await.unwrap().unwrap();
-        let values = serde_json::from_str(&mail.values).unwrap();
-        let content = shop.app.renderer.render(&version, &values).unwrap();
+        let values: Value = serde_json::from_str(&mail.values).unwrap();
+        let content = shop.app.renderer.render(&version, &values.into()).unwrap();
         assert_eq!(order["emails"].as_array().unwrap().last().unwrap()["templateDefinitionName"], "mine");
         (content, mail.sender.to_string(), mail.recipient.to_string())
     };
@@ -310,7 +310,7 @@ async fn every_letter_gets_the_values_that_it_needs_in_every_language() {
         for &language in Language::ALL {
             let values = letter_values("ord_1", &order, payment, "Tea & Co", language);
             let source = letters::builtin(template.letter(), language);
-            let (_, missing) = renderer.preview(&source, &values).unwrap();
+            let (_, missing) = renderer.preview(&source, &values.into()).unwrap();
             assert_eq!(missing, Vec::<String>::new(), "{template} in {language}");
         }
     }
