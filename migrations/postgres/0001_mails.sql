@@ -154,6 +154,7 @@ CREATE TABLE dropped_bells (
 
 -- One row, rewritten to find out whether the database takes writes.
 CREATE TABLE write_probe (
-    id BIGINT PRIMARY KEY,
-    at BIGINT NOT NULL
+    id     BIGINT PRIMARY KEY,
+    at     BIGINT NOT NULL,
+    filler TEXT NOT NULL
 );

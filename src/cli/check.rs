@@ -7,8 +7,8 @@ use super::{Context, print};
 pub(super) async fn run(context: Context) -> anyhow::Result<()> {
     let json_wanted = context.json;
     let app = context.app().await?;
-    app.store.check_writable().await?;
     app.store.check_schema().await?;
+    app.store.check_writable().await?;
     app.queue.generation().await?;
     app.store.close().await;
     let routes = app.config.smtp.routes.len();

@@ -444,8 +444,7 @@ async fn what_a_relay_says_to_our_sign_in_is_nobodys_to_read() {
     assert_eq!(refused.text, "the relay refused our sign-in (535)");
     assert_eq!((refused.code, refused.enhanced.unwrap().to_string().as_str()), (Some(535), "5.7.8"));
     peer.finish().await;
-    let away = send(&route, "hi").await;
-    assert!(away.text.ends_with(": the relay refused our sign-in (535)"), "{}", away.text);
+    assert!(matches!(route.status().breaker, BreakerState::Open { .. }));
     assert_eq!(route.status().last_error.unwrap().text, "the relay refused our sign-in (535)");
 }
 

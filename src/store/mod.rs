@@ -27,7 +27,14 @@ mod webhooks;
 mod workers;
 mod writer;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -85,6 +92,8 @@ const QUERY_CANCELED: &str = "57014";
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_IOERR: i64 = 10;
 const SQLITE_FULL: i64 = 13;
+/// The bytes of a write that finds out whether the database takes writes.
+const PROBE: usize = 16 * 1024;
 /// How long a successful write says that the database takes writes.
 const PROBED: Duration = Duration::from_millis(200);
 /// How long after its last answer a connection is taken to live.
@@ -216,9 +225,10 @@ impl Store {
             .parse::<AnyConnectOptions>()
             .map_err(|source| StoreError::Database { doing: "understand database.url", source })?;
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
-        let writers = pool(dialect, &options, dialect.writers(settings.connections)).await?;
-        let readers = pool(dialect, &options, settings.connections.max(1)).await?;
-        let writer = Writer::new(dialect, writers);
+        let deaths = Arc::<Deaths>::default();
+        let writers = pool(dialect, &options, dialect.writers(settings.connections), &deaths).await?;
+        let readers = pool(dialect, &options, settings.connections.max(1), &deaths).await?;
+        let writer = Writer::new(dialect, writers, deaths);
         let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
@@ -264,9 +274,13 @@ impl Store {
         if last.is_some_and(|at| at.elapsed() < PROBED) {
             return Ok(());
         }
-        let probe =
-            "INSERT INTO write_probe (id, at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET at = excluded.at";
-        self.writer.execute(sqlx::query(probe).bind(clock::now().millis()), "take a write").await?;
+        // As large as what a request records: a full disk may have room for a few bytes.
+        let probe = sqlx::query(
+            "INSERT INTO write_probe (id, at, filler) VALUES (1, $1, $2)
+             ON CONFLICT (id) DO UPDATE SET at = excluded.at, filler = excluded.filler",
+        );
+        let probe = probe.bind(clock::now().millis()).bind("x".repeat(PROBE));
+        self.writer.execute_aside(probe, "take a write").await?;
         *last = Some(Instant::now());
         Ok(())
     }
@@ -296,7 +310,9 @@ async fn pool(
     dialect: Dialect,
     options: &AnyConnectOptions,
     connections: u32,
+    deaths: &Arc<Deaths>,
 ) -> Result<AnyPool, StoreError> {
+    let deaths = Arc::clone(deaths);
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
@@ -305,10 +321,11 @@ async fn pool(
         })
         // One that answered a moment ago is not asked whether it lives.
         .test_before_acquire(false)
-        .before_acquire(|connection, metadata| {
+        .before_acquire(move |connection, metadata| {
+            let deaths = Arc::clone(&deaths);
             Box::pin(async move {
-                if metadata.idle_for > TRUSTED {
-                    connection.ping().await?;
+                if metadata.idle_for > TRUSTED || deaths.have_come_within(metadata.idle_for) {
+                    connection.ping().await.inspect_err(|_| deaths.notice())?;
                 }
                 Ok(true)
             })
@@ -316,6 +333,33 @@ async fn pool(
         .connect_with(options.clone())
         .await
         .doing("be reached")
+}
+
+/// Remembers when a connection was last found dead: those that are older have probably died with it.
+struct Deaths {
+    since: Instant,
+    last: AtomicU64,
+}
+
+impl Default for Deaths {
+    fn default() -> Self {
+        Self { since: Instant::now(), last: AtomicU64::new(0) }
+    }
+}
+
+impl Deaths {
+    fn notice(&self) {
+        self.last.store(self.millis().max(1), Ordering::Relaxed);
+    }
+
+    fn have_come_within(&self, idle_for: Duration) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last > 0 && u128::from(self.millis() - last.min(self.millis())) <= idle_for.as_millis()
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// Waits for somebody who asks, and takes along whoever else comes while all that is ready to run has its turn: nobody

@@ -6,7 +6,10 @@
 //! (see `stake`).
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    Doing, StoreError,
+    Deaths, Doing, StoreError,
     dialect::Dialect,
     has_died, is_refusal,
     stake::{self, Stake},
@@ -38,11 +41,12 @@ pub(super) type Statement = Query<'static, Any, AnyArguments>;
 pub(super) struct Writer {
     dialect: Dialect,
     pool: AnyPool,
+    deaths: Arc<Deaths>,
 }
 
 impl Writer {
-    pub(super) fn new(dialect: Dialect, pool: AnyPool) -> Self {
-        Self { dialect, pool }
+    pub(super) fn new(dialect: Dialect, pool: AnyPool, deaths: Arc<Deaths>) -> Self {
+        Self { dialect, pool, deaths }
     }
 
     /// Runs one transaction in a task of its own. `work` takes it back by failing with [`StoreError::RolledBack`].
@@ -161,7 +165,10 @@ impl Writer {
             // The driver's own way counts transactions, and counts wrong after one of its statements failed.
             match transaction.run(self.dialect.begin()).await {
                 Ok(()) => return Ok(transaction),
-                Err(error) if has_died(&error) && dead < self.pool.size() => dead += 1,
+                Err(error) if has_died(&error) && dead < self.pool.size() => {
+                    self.deaths.notice();
+                    dead += 1;
+                }
                 Err(source) => return Err(StoreError::Database { doing: "begin", source }),
             }
         }

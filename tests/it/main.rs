@@ -29,6 +29,7 @@ mod demo;
 mod envelopes;
 mod first_mail;
 mod hostile_bodies;
+mod hostile_neighbour;
 mod hostile_templates;
 mod hung_store;
 mod idempotency;

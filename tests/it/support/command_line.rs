@@ -1,6 +1,7 @@
 //! One `postroom` command, run to its end.
 
 use std::{
+    ffi::OsString,
     io::Write,
     path::PathBuf,
     process::{Command, Stdio},
@@ -72,9 +73,14 @@ impl Ended {
     }
 }
 
+/// The binary under test; another build of it where the environment names one.
+pub fn binary() -> OsString {
+    std::env::var_os("POSTROOM_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_postroom").into())
+}
+
 /// The binary under test, in an environment of its own.
 pub fn postroom() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_postroom"));
+    let mut command = Command::new(binary());
     command.env_clear();
     command
 }

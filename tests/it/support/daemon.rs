@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Backends, eventually, own_address, place, shop::client, within};
+use super::{Backends, command_line::binary, eventually, own_address, place, shop::client, within};
 
 /// A daemon that can be stopped, killed and started again on the same data and the same address.
 pub struct Daemon {
@@ -60,10 +60,10 @@ impl Daemon {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let lines_before = self.log().len();
         let mut command = match self.descriptors {
-            None => place::mortal(env!("CARGO_BIN_EXE_postroom")),
+            None => place::mortal(binary()),
             Some(most) => {
                 let mut command = place::mortal("prlimit");
-                command.arg(format!("--nofile={most}:{most}")).arg(env!("CARGO_BIN_EXE_postroom"));
+                command.arg(format!("--nofile={most}:{most}")).arg(binary());
                 command
             }
         };
