@@ -105,7 +105,7 @@ impl Daemon {
             (app.unoffered.lock().unwrap_or_else(PoisonError::into_inner).take(), Arc::clone(&app));
         let gives_back = tokio::spawn(async move {
             if let Some(unoffered) = unoffered {
-                giving.worker.give_back(&giving.store, unoffered).await;
+                giving.worker.give_back(&giving.store, unoffered, giving.config.retry.rescues).await;
             }
         });
         let gives_back = AbortOnDropHandle::new(gives_back);

@@ -25,7 +25,7 @@ use crate::{
     clock,
     mail::{MailId, Timestamp, WorkerId},
     smtp::Fence,
-    store::{Claim, Store, StoreError},
+    store::{Claim, GivenBack, Store, StoreError},
 };
 
 /// A claim that was given back because something broke rings again after this; otherwise it would break at once again.
@@ -222,12 +222,12 @@ impl Worker {
 
     /// Gives back claims as they come, each group in one statement, until the process ends. A database that is away is
     /// waited for.
-    pub async fn give_back(&self, store: &Store, mut claims: UnofferedClaims) {
+    pub async fn give_back(&self, store: &Store, mut claims: UnofferedClaims, rescues: u32) {
         let mut group = Vec::with_capacity(GROUP);
         while claims.0.recv_many(&mut group, GROUP).await > 0 {
             let mails: Vec<_> = group.iter().map(|claim| claim.mail).collect();
             loop {
-                match self.give_back_group(store, &group).await {
+                match self.give_back_group(store, &group, rescues).await {
                     Ok(given) => {
                         tracing::info!(
                             mails = mails.len(),
@@ -253,15 +253,25 @@ impl Worker {
         }
     }
 
-    async fn give_back_group(&self, store: &Store, group: &[Unoffered]) -> Result<u64, StoreError> {
+    async fn give_back_group(
+        &self,
+        store: &Store,
+        group: &[Unoffered],
+        rescues: u32,
+    ) -> Result<u64, StoreError> {
         for claim in group.iter().filter(|claim| claim.is_unanswered) {
             // Claims are granted in the order in which they come: after this one the other is granted, or never is.
             if let Claim::Granted(mail) = store.claim_mail(claim.mail, self.id).await? {
                 tracing::debug!(mail = %mail.id, "a claim whose answer was lost had not been granted");
             }
         }
-        let mails: Vec<_> = group.iter().map(|claim| (claim.mail, claim.pause)).collect();
-        store.give_back_mails(self.id, &mails).await
+        let given_back = |claim: &Unoffered| GivenBack {
+            mail: claim.mail,
+            pause: claim.pause,
+            is_broken: claim.pause == BROKEN,
+        };
+        let mails: Vec<_> = group.iter().map(given_back).collect();
+        store.give_back_mails(self.id, &mails, rescues).await
     }
 
     fn gave_back(&self, mails: &[MailId]) {

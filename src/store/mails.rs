@@ -8,6 +8,7 @@ mod record;
 mod settle;
 
 pub use claim::Claim;
+pub use give_back::GivenBack;
 pub use guard::{Guard, Replacement};
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use record::{Recorded, Recording};

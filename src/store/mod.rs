@@ -53,8 +53,8 @@ pub use bells::Ringing;
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Replacement, Settled,
-    Settlement,
+    Attempt, Claim, GivenBack, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Replacement,
+    Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{

@@ -11,8 +11,8 @@ use postroom::{
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
-        Answer, Claim, Guard, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion, Recorded, Recording,
-        Registered, Replacement, Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
+        Answer, Claim, GivenBack, Guard, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion, Recorded,
+        Recording, Registered, Replacement, Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
     },
 };
 use serde_json::value::{RawValue, to_raw_value};
@@ -223,6 +223,24 @@ on_both! {
             assert_eq!(store.record(witness).await.unwrap(), Recorded::Committed);
             assert!(store.mail(None, id).await.unwrap().is_none());
         }
+    }
+
+    async fn a_mail_over_which_something_breaks_again_and_again_is_held_without_an_attempt(backends: Backends) {
+        let store = open(&backends).await;
+        let mail = new_mail();
+        let id = mail.id;
+        store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
+        let worker = WorkerId::new();
+        for (number, is_broken) in [true, true, false, true].into_iter().enumerate() {
+            claim(&store, id, worker).await;
+            let back = GivenBack { mail: id, pause: Duration::ZERO, is_broken };
+            assert_eq!(store.give_back_mails(worker, &[back], 2).await.unwrap(), 1);
+            let expected = if number == 3 { MailState::Held } else { MailState::Queued };
+            assert_eq!(state(&store, id).await, expected, "{number}");
+        }
+        let held = store.mail(None, id).await.unwrap().unwrap();
+        assert_eq!(held.attempt, 0);
+        assert!(held.error.unwrap().contains("retry.rescues"));
     }
 
     async fn whoever_lost_its_key_to_another_request_records_nothing(backends: Backends) {

@@ -2,20 +2,33 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
+use sqlx::AnyConnection;
 
 use super::record::to_json;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},
-    store::{Store, StoreError, dialect::Sql},
+    store::{
+        Doing, Store, StoreError,
+        batches::{self, BatchMove},
+        dialect::{Dialect, Sql},
+        row::Columns,
+    },
 };
 
 // Fenced like a settlement: what was settled meanwhile, or went to another worker, stays as it is.
+// A mail over which something broke too often ($2) is held.
 static GIVE_BACK: Sql = Sql::new(
-    "UPDATE mails SET state = rows.state, worker = NULL, claimed_at = NULL, attempt = attempt - 1, ring_at = rows.ring_at
-     FROM {rows: id text, worker text, state text, ring_at bigint}
-     WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker",
+    "UPDATE mails SET state = CASE WHEN rescues + rows.broken > $2 THEN 'held' ELSE rows.state END,
+        ring_at = CASE WHEN rescues + rows.broken > $2 THEN NULL ELSE rows.ring_at END,
+        settled_at = CASE WHEN rescues + rows.broken > $2 THEN $3 END,
+        error = CASE WHEN rescues + rows.broken > $2 THEN $4 ELSE error END,
+        worker = NULL, claimed_at = NULL, attempt = attempt - 1, rescues = rescues + rows.broken
+     FROM {rows: id text, worker text, state text, ring_at bigint, broken bigint}
+     WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
+     RETURNING mails.state, mails.batch_id, mails.attempt",
 );
 
 #[derive(Serialize)]
@@ -24,28 +37,71 @@ struct Row {
     worker: String,
     state: &'static str,
     ring_at: i64,
+    broken: u8,
+}
+
+/// A claim that is given back.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenBack {
+    /// The mail.
+    pub mail: MailId,
+    /// When somebody is woken for it again.
+    pub pause: Duration,
+    /// Something broke over it, and may do so again.
+    pub is_broken: bool,
 }
 
 impl Store {
-    /// Gives back mails that a worker claimed and offered to no relay, without an attempt; each is rung for after its pause.
-    /// Returns how many were still the worker's.
+    /// Gives back mails that a worker claimed and offered to no relay, without an attempt. One over which something broke
+    /// more than `rescues` times is held. Returns how many were still the worker's.
     ///
     /// # Errors
     /// When the database cannot commit it.
     pub async fn give_back_mails(
         &self,
         worker: WorkerId,
-        mails: &[(MailId, Duration)],
+        mails: &[GivenBack],
+        rescues: u32,
     ) -> Result<u64, StoreError> {
         let Some(state) = MailState::Sending.after(MailEvent::GivenBack) else { return Ok(0) };
         let now = clock::now();
-        let rows = mails.iter().map(|(mail, pause)| Row {
-            id: mail.to_string(),
+        let rows = mails.iter().map(|back| Row {
+            id: back.mail.to_string(),
             worker: worker.to_string(),
             state: state.as_str(),
-            ring_at: (now + *pause).millis(),
+            ring_at: (now + back.pause).millis(),
+            broken: back.is_broken.into(),
         });
-        let update = sqlx::query(GIVE_BACK.on(self.dialect)).bind(to_json(&rows.collect::<Vec<_>>()));
-        self.writer.execute(update, "give mails back").await
+        let (dialect, rows) = (self.dialect, to_json(&rows.collect::<Vec<_>>()));
+        self.writer.run(move |on| give_back(dialect, on, rows, rescues).boxed()).await
     }
+}
+
+async fn give_back(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    rows: String,
+    rescues: u32,
+) -> Result<u64, StoreError> {
+    let moved = sqlx::query(GIVE_BACK.on(dialect))
+        .bind(rows)
+        .bind(i64::from(rescues))
+        .bind(clock::now().millis())
+        .bind(format!(
+            "it could not be offered to a relay {rescues} times, the most that `retry.rescues` allows"
+        ))
+        .fetch_all(&mut *on)
+        .await
+        .doing("give mails back")?;
+    let mut moves = Vec::new();
+    for row in &moved {
+        let columns = Columns { table: "mails", row };
+        let to: MailState = columns.parsed("state")?;
+        if let (MailState::Held, Some(batch)) = (to, columns.optional_parsed("batch_id")?) {
+            let is_first_try = columns.integer("attempt")? == 0;
+            moves.push(BatchMove { batch, from: MailState::Sending, to, is_first_try });
+        }
+    }
+    batches::follow(dialect, on, &moves).await?;
+    Ok(moved.len() as u64)
 }
