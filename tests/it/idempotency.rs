@@ -5,7 +5,7 @@ use postroom::store::{Answer as Kept, KeyHolder, Reservation, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::support::{Answer, Backends, Scene, Shop, welcome};
+use super::support::{Answer, Backends, Scene, Shop, send, welcome};
 
 async fn mails(shop: &Shop) -> usize {
     shop.get("/api/v1/mails").await.expect(200).json()["data"].as_array().unwrap().len()
@@ -41,6 +41,40 @@ on_both! {
         let refusal = scene.shop.post_once("/mail", "key-1", &other).await.expect(422);
         assert!(refusal.json()["message"].as_str().unwrap().contains("Idempotency-Key"));
         assert_eq!(mails(&scene.shop).await, 1);
+    }
+
+    async fn the_same_json_is_the_same_request_and_another_query_is_another(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        let first = scene.shop.post_once("/mail", "key-1", &welcome("ok@example.net")).await.expect(200);
+        let text = r#"{ "user": {"identifier": "ok@example.net"},
+            "template_id": "welcome", "brand_id": "tea" }"#;
+        let post = async |path: &str| {
+            let request = scene.shop.request(reqwest::Method::POST, path).header("idempotency-key", "key-1");
+            send(request.header("content-type", "application/json").body(text)).await
+        };
+        let again = post("/mail").await.expect(200);
+        assert_eq!((is_replayed(&again), &again.body), (true, &first.body));
+        post("/mail?trace=1").await.expect(422);
+
+        let batch = json!({"brand_id": "tea", "template_id": "welcome", "users": [{"identifier": "ok@example.net"}]});
+        let first = scene.shop.post_once("/mails", "key-2", &batch).await.expect(200);
+        let text = r#"{"users":[{"identifier":"ok@example.net"}],"template_id":"welcome","brand_id":"tea"}"#;
+        let request = scene.shop.request(reqwest::Method::POST, "/mails").header("idempotency-key", "key-2");
+        let again = send(request.header("content-type", "application/json").body(text)).await.expect(200);
+        assert_eq!((is_replayed(&again), &again.body), (true, &first.body));
+    }
+
+    async fn what_is_wrong_with_a_form_is_not_kept_and_its_key_is_free(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        for malformed in [json!([]), json!({"brand_id": 5}), json!({})] {
+            let refusal = scene.shop.post_once("/mail", "key-1", &malformed).await.expect(422);
+            assert!(!is_replayed(&refusal));
+            let refusal = scene.shop.post_once("/mail", "key-1", &malformed).await.expect(422);
+            assert!(!is_replayed(&refusal), "{malformed}");
+        }
+        scene.shop.post_once("/mail", "key-1", &welcome("ok@example.net")).await.expect(200);
     }
 
     async fn a_refusal_is_kept_like_a_success(backends: Backends) {
