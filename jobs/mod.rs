@@ -4,13 +4,10 @@
 //! row leaves it alone.
 
 mod fan_out_batch;
+mod notify_disabled_endpoints;
 mod prune_history;
 mod send_callback;
 mod send_mail;
-mod tell_of_disabled_endpoints;
-
-#[cfg(test)]
-mod send_callback_tests;
 
 use std::{
     future::Future,
@@ -22,10 +19,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 pub use fan_out_batch::FanOutBatch;
+pub use notify_disabled_endpoints::TellOfDisabledEndpoints;
 pub use prune_history::PruneHistory;
 pub use send_callback::SendCallback;
 pub use send_mail::SendMail;
-pub use tell_of_disabled_endpoints::TellOfDisabledEndpoints;
 
 use crate::{
     admission::Permit,

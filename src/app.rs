@@ -19,8 +19,8 @@ use crate::{
     render::{self, Content, RenderError, RenderLimits, Renderer, Values},
     shop::{
         TemplateClass, TemplateSource, TemplateVersion,
+        builtin_mails::{self, Letter},
         language::Language,
-        letters::{self, Letter},
     },
     smtp::{RouteSettings, Routes},
     store::{Merchant, NewTemplateVersion, Store, StoreError},
@@ -281,7 +281,7 @@ fn builtin(
     language: Language,
     limits: &RenderLimits,
 ) -> Result<NewTemplateVersion, StoreError> {
-    let checked = render::check(&letters::builtin(letter, language), limits).map_err(|faults| {
+    let checked = render::check(&builtin_mails::builtin(letter, language), limits).map_err(|faults| {
         let why = format!("the letter {letter} in {language} is not sound: {}", faults[0]);
         StoreError::Corrupt { table: "template_versions", why }
     })?;

@@ -1,6 +1,6 @@
 //! CALLBACK: a signed POST to a merchant's URL, and what the receiver said. The only code that knows reqwest.
 //!
-//! `jobs/send_callback.rs` claims a delivery, asks the [`Gate`] for a place at its destination, hands the body to
+//! `jobs/send_callback/` claims a delivery, asks the [`Gate`] for a place at its destination, hands the body to
 //! [`Callbacks::post`] and judges the [`CallbackReply`](crate::shop::CallbackReply) with [`judge`]. A POST never
 //! fails as an error: whatever happens is a reply.
 //!
@@ -14,36 +14,32 @@
 //! | file | is |
 //! |---|---|
 //! | `signature.rs` | secrets, signing, checking |
-//! | `guard.rs` | which addresses and URLs callbacks may go to |
-//! | `client.rs` | the POST |
+//! | `address_policy/` | which addresses and URLs callbacks may go to |
+//! | `client/` | the POST |
 //! | `trust.rs` | whose certificates count |
 //! | `schedule.rs` | when it is tried again |
-//! | `gate.rs` | how many are under way to one receiver, and a pause for receivers that are away |
+//! | `endpoint_limiter.rs` | how many are under way to one receiver, and a pause for receivers that are away |
 
+mod address_policy;
 mod client;
-mod gate;
-mod guard;
+mod endpoint_limiter;
 mod schedule;
 mod signature;
 mod trust;
 
 #[cfg(test)]
-mod client_tests;
-#[cfg(test)]
-mod guard_tests;
-#[cfg(test)]
-mod python_tests;
-#[cfg(test)]
 pub(crate) mod receiver;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use address_policy::{Guard, UrlFault};
 pub use client::{CallbackError, Callbacks, Letter};
-pub use gate::{Door, Gate, Pass, Waiting};
-pub use guard::{Guard, UrlFault};
+pub use endpoint_limiter::{Door, Gate, Pass, Waiting};
 pub use schedule::judge;
 pub use signature::{Secret, Signed, TOLERANCE, verify};
 

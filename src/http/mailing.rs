@@ -19,7 +19,7 @@ use super::{
     body::{self, JsonBody},
     error::{FieldError, Refusal, json_answer},
     idempotency::Once,
-    letter,
+    new_mail,
     page::QueryOf,
     passes::{self, PassWish},
 };
@@ -209,7 +209,7 @@ pub(super) async fn send_mail(
         let answered = holder.map(|holder| (holder, answer.clone()));
         let passes = pass.into_iter().collect();
         let recording = Recording { mails: vec![mail], passes, answer: answered, ..Recording::default() };
-        letter::record(&app, recording).await?;
+        new_mail::record(&app, recording).await?;
         Ok(answer)
     })
     .await
@@ -285,7 +285,7 @@ impl Draft {
             values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
         }
         let values = Values::from(values);
-        let missing = letter::missing(app, merchant, &version, &values).await?.map_err(|error| {
+        let missing = new_mail::missing(app, merchant, &version, &values).await?.map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
         })?;
         if !missing.is_empty() {

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::shop::{TemplateSource, TemplateVersion};
 
+use super::compiled_template::Program;
 use super::engine::Engine;
-use super::program::Program;
 use super::{Content, RenderError, RenderLimits};
 
 /// The work that may be done at once on an async thread: about a millisecond.

@@ -1,12 +1,12 @@
 //! What a shop is and what it may ask for: values and pure rules, no clock, no network, no database.
 
 mod ability;
+pub mod builtin_mails;
 pub mod cart;
 mod delivery;
 pub mod event;
 pub mod format;
 pub mod language;
-pub mod letters;
 mod link;
 pub mod mailing;
 mod money;

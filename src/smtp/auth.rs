@@ -7,9 +7,9 @@ use secrecy::{
 };
 
 use super::{
+    attempt_error::{Lost, Stop},
     connection::Connection,
     settings::{AuthMechanism, RouteSettings},
-    stop::{Lost, Stop},
     wire::ServerReply,
 };
 use crate::mail::{EnhancedCode, Phase};

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::stop::Stop;
+use super::attempt_error::Stop;
 use crate::{
     clock,
     mail::{Phase, Timestamp},

@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use super::{
+    attempt_error::Lost,
     capabilities::Capabilities,
     pool::OpenCount,
-    stop::Lost,
     stream::Stream,
     tuning::Timeouts,
     wire::{Garbage, LONGEST_LINE, ReplyLines, ServerReply},

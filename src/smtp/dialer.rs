@@ -8,12 +8,12 @@ use tokio::{
 };
 
 use super::{
+    attempt_error::{Lost, Stop},
     auth::Credentials,
     capabilities::Capabilities,
     connection::Connection,
     pool::{OpenCount, Opened},
     settings::{RouteError, RouteSettings, TlsMode, machine_name},
-    stop::{Lost, Stop},
     stream::Stream,
     tls::Encryption,
     tuning::Timeouts,

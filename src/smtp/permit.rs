@@ -12,11 +12,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    attempt_error::Stop,
     connection::Connection,
     pool::{Place, Places},
     provider::provider_id,
     route::{Envelope, Route},
-    stop::Stop,
     transaction,
     wire::ServerReply,
 };

@@ -5,11 +5,11 @@
 //! they are.
 
 use super::{
+    attempt_error::{Lost, Stop},
     connection::Connection,
     content::Content,
     permit::Fence,
     route::Envelope,
-    stop::{Lost, Stop},
     wire::ServerReply,
 };
 use crate::mail::{Address, Phase};

@@ -21,15 +21,15 @@ use crate::{
         body::JsonBody,
         error::{FieldError, Refusal, json_answer},
         idempotency::Once,
-        letter::{self, LetterDraft},
         mailing::document,
+        new_mail::{self, LetterDraft},
     },
     mail::Origin,
     shop::{
         Ability, Line,
+        builtin_mails::Letter,
         cart::{AbandonedCart, Discount, Message, Reminder, ReminderRefusal},
         language::Language,
-        letters::Letter,
         recovery_link,
     },
     store::{Answer, KeyHolder, Merchant, Recording},
@@ -139,7 +139,7 @@ async fn record(
         origin: Origin { cart: Some(stored.id), ..Origin::default() },
     };
     let mails = vec![draft.into_mail(app, merchant).await?];
-    letter::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
+    new_mail::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
 }
 
 fn refused(why: ReminderRefusal) -> Refusal {

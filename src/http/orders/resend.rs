@@ -15,8 +15,8 @@ use crate::{
         auth::Caller,
         body::JsonBody,
         error::{Refusal, json_answer},
-        letter,
         mailing::{document, version_called},
+        new_mail,
     },
     jobs,
     mail::{Lane, MailId, MailState, Mailbox, NewMail, Origin},
@@ -229,7 +229,7 @@ impl<'a> Resend<'a> {
                 format!("The template {} cannot be filled: {why}", version.template),
             )
         };
-        match letter::missing(self.app, &self.caller.merchant.id, version, values).await? {
+        match new_mail::missing(self.app, &self.caller.merchant.id, version, values).await? {
             Ok(missing) if missing.is_empty() => Ok(()),
             Ok(missing) => Err(refuse(format!("the order gives no value for {}", missing.join(", ")))),
             Err(error) => Err(refuse(error.to_string())),

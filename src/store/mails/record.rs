@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::AnyConnection;
 
-use super::guard::{self, Guard};
+use super::precondition::{self, Guard};
 use crate::{
     mail::{BatchId, Mailbox, NewMail},
     store::{
@@ -147,7 +147,7 @@ impl Grouped for Recording {
             .iter()
             .map(|recording| recording.guard.as_ref().filter(|_| holds_key(recording)))
             .collect();
-        let holds = guard::pass(dialect, on, &guards).await?;
+        let holds = precondition::pass(dialect, on, &guards).await?;
         let outcome = |(recording, holds): (&Recording, &bool)| match (holds_key(recording), holds) {
             (false, _) => Recorded::KeyLost,
             (true, true) => Recorded::Committed,

@@ -1,0 +1,127 @@
+//! Built-in letters as mails, for every family that sends them: from which version, from whom, recorded how.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, value::RawValue};
+
+use super::error::{FieldError, Refusal};
+use crate::{
+    app::App,
+    clock,
+    cpu_pool::Share,
+    jobs,
+    mail::{Lane, MailId, Mailbox, MerchantId, NewMail, Origin},
+    render::{RenderError, Values},
+    shop::{TemplateVersion, builtin_mails::Letter, language::Language},
+    store::{Merchant, Recorded, Recording},
+    telemetry::{METRICS, metrics::LaneLabels},
+};
+
+/// A letter that the rules allow.
+pub(super) struct LetterDraft {
+    pub(super) letter: Letter,
+    pub(super) language: Language,
+    pub(super) recipient: Mailbox,
+    pub(super) values: Map<String, Value>,
+    pub(super) origin: Origin,
+}
+
+impl LetterDraft {
+    /// The mail, from the merchant's own template where it has one for this letter.
+    ///
+    /// # Errors
+    /// 422 when that template needs what the letter does not have.
+    pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
+        let version = app.letter_version(&merchant.id, self.letter, self.language).await?;
+        let values = Values::from(self.values);
+        check_tags(app, merchant, &version, &values).await?;
+        let values: Box<RawValue> =
+            serde_json::value::to_raw_value(values.as_json()).map_err(|_| Refusal::unavailable())?;
+        let id = MailId::new();
+        let now = clock::now();
+        let sender = version.sender.clone().unwrap_or_else(|| app.sender_of(merchant));
+        Ok(NewMail {
+            id,
+            merchant: merchant.id.clone(),
+            lane: Lane::Transactional,
+            template_version: version.id.clone(),
+            template: version.template.clone(),
+            message_id: NewMail::message_id_for(id, &sender.email),
+            sender,
+            reply_to: None,
+            recipient: self.recipient,
+            values: values.into(),
+            origin: self.origin,
+            on_crash: version.on_crash,
+            recorded_at: now,
+            due_at: now,
+        })
+    }
+}
+
+async fn check_tags(
+    app: &App,
+    merchant: &Merchant,
+    version: &Arc<TemplateVersion>,
+    values: &Values,
+) -> Result<(), Refusal> {
+    let path = || format!("templates.{}", version.template);
+    let missing = missing(app, &merchant.id, version, values)
+        .await?
+        .map_err(|error| Refusal::field(path(), format!("The template cannot be rendered: {error}.")))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let fault =
+        |tag: &String| FieldError { path: path(), message: format!("The template needs a value for {tag}.") };
+    Err(Refusal::invalid(missing.iter().map(fault).collect()))
+}
+
+/// Whether what the rules allowed was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IsRecorded {
+    Yes,
+    /// What the rules saw has changed meanwhile: ask them again.
+    Outdated,
+}
+
+/// Names the placeholders that a mail would miss with these values.
+///
+/// # Errors
+/// 429 when too many of the merchant's requests wait for a thread; the inner error says what is wrong with the
+/// template.
+pub(super) async fn missing(
+    app: &App,
+    merchant: &MerchantId,
+    version: &Arc<TemplateVersion>,
+    values: &Values,
+) -> Result<Result<Vec<String>, RenderError>, Refusal> {
+    match app.missing(|| Share::Request(merchant.clone()), version, values).await {
+        Err(RenderError::Busy) => Err(Refusal::busy()),
+        missing => Ok(missing),
+    }
+}
+
+/// Records mails with all that belongs to them, then wakes workers for them.
+///
+/// # Errors
+/// 503 when the database cannot commit it, 409 when its idempotency key is another request's by now.
+pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
+    let bells: Vec<_> = recording
+        .mails
+        .iter()
+        .map(|mail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone()))
+        .collect();
+    let recorded = app.store.record(recording).await?;
+    match recorded {
+        Recorded::Committed => {
+            for bell in bells {
+                METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+                app.ring(bell);
+            }
+            Ok(IsRecorded::Yes)
+        }
+        Recorded::Outdated => Ok(IsRecorded::Outdated),
+        Recorded::KeyLost => Err(Refusal::key_lost()),
+    }
+}
