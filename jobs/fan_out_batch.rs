@@ -89,8 +89,8 @@ async fn make(app: &App, batch: &BatchRecord, number: i64) -> anyhow::Result<Out
     let Some(chunk) = app.store.chunk(batch.id, number).await? else {
         return Ok(Outcome::NothingToDo);
     };
-    match Run::of(app, batch).await? {
-        Ok(run) => run.make(app, &chunk).await,
+    match BatchContext::of(app, batch).await? {
+        Ok(context) => context.make(app, &chunk).await,
         Err(why) => give_up(app, batch, why).await,
     }
 }
@@ -127,14 +127,14 @@ async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
 }
 
 /// What all mails of a batch have in common.
-struct Run<'a> {
+struct BatchContext<'a> {
     batch: &'a BatchRecord,
     merchant: Merchant,
     brand: Brand,
     version: std::sync::Arc<TemplateVersion>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> BatchContext<'a> {
     /// Gathers it; the inner error says why the batch cannot be run at all.
     async fn of(app: &App, batch: &'a BatchRecord) -> anyhow::Result<Result<Self, &'static str>> {
         let Some(merchant) = app.store.merchant(&batch.merchant).await? else {

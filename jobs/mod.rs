@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 pub use fan_out_batch::FanOutBatch;
-pub use notify_disabled_endpoints::TellOfDisabledEndpoints;
+pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
 pub use send_callback::SendCallback;
 pub use send_mail::SendMail;
@@ -116,7 +116,7 @@ impl From<Ringing> for Bell {
 }
 
 /// Records what came of an attempt as soon as the database takes it: what the other side said must not be lost.
-/// `failed` is told of each failure.
+/// `failed` is called for each failure.
 async fn until_recorded<T, F>(record: impl Fn() -> F, failed: impl Fn(&str)) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -168,11 +168,11 @@ async fn drop_bell(app: &App, bell: &Bell) {
     }
 }
 
-/// Runs the housekeeping jobs once each `pause`.
-pub async fn keep_house(app: Arc<App>, pause: Duration) {
+/// Runs the maintenance jobs once each `pause`.
+pub async fn run_maintenance(app: Arc<App>, pause: Duration) {
     loop {
         run(&app, PruneHistory).await;
-        run(&app, TellOfDisabledEndpoints).await;
+        run(&app, NotifyDisabledEndpoints).await;
         tokio::time::sleep(pause).await;
     }
 }

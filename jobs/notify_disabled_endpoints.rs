@@ -1,4 +1,4 @@
-//! Tells merchants by mail that postroom disabled one of their endpoints, because it answered 410 or took nothing for
+//! Notifies merchants by mail that postroom disabled one of their endpoints, because it answered 410 or took nothing for
 //! five days.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless: the mail and the note that it was
@@ -21,12 +21,12 @@ use crate::{
 /// The name of the built-in template.
 const TEMPLATE: &str = "endpoint_disabled";
 
-/// Tells of every endpoint that nobody was told of yet.
-pub struct TellOfDisabledEndpoints;
+/// Notifies of every disabled endpoint whose merchant was not notified yet.
+pub struct NotifyDisabledEndpoints;
 
 #[async_trait]
-impl Job for TellOfDisabledEndpoints {
-    const NAME: &'static str = "tell_of_disabled_endpoints";
+impl Job for NotifyDisabledEndpoints {
+    const NAME: &'static str = "notify_disabled_endpoints";
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let disabled = app.store.disabled_endpoints().await?;
@@ -43,7 +43,7 @@ impl Job for TellOfDisabledEndpoints {
                 _ => None,
             };
             let bell = mail.as_ref().map(|mail| bell_for_mail(mail.id, mail.lane, mail.merchant.clone()));
-            if app.store.record_told(endpoint.id, mail).await? {
+            if app.store.record_notified(endpoint.id, mail).await? {
                 tracing::warn!(
                     endpoint = %endpoint.id,
                     merchant = %endpoint.merchant,

@@ -138,7 +138,7 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         Ok(message) => Rendered::Message(message),
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {
-            outcome: mail::Outcome::Permanent,
+            outcome: mail::AttemptOutcome::Permanent,
             ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
         }),
     })

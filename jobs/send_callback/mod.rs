@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Job, Outcome, bell_for_delivery, until_recorded};
 use crate::{
     app::App,
-    callback::{self, Door, Letter, Pass, Secret},
+    callback::{self, Permit, Secret, Turn, WebhookRequest},
     clock,
     mail::DeliveryId,
     shop::{CallbackOutcome, CallbackReply},
@@ -40,11 +40,11 @@ impl Job for SendCallback {
         let Some(to) = app.store.due_destination(self.delivery).await? else {
             return Ok(Outcome::NothingToDo);
         };
-        match app.callbacks.gate.enter(&to.name, (self.delivery, to.merchant), Instant::now()) {
-            Door::Open(pass) => self.deliver(app, pass).await,
+        match app.callbacks.limiter.acquire(&to.name, (self.delivery, to.merchant), Instant::now()) {
+            Turn::Now(permit) => self.deliver(app, permit).await,
             // Whoever leaves rings for it.
-            Door::Full => Ok(Outcome::Postponed),
-            Door::Shut(pause) => {
+            Turn::Full => Ok(Outcome::Postponed),
+            Turn::Later(pause) => {
                 app.store.put_off_deliveries(self.delivery, to.endpoint, clock::now() + pause).await?;
                 Ok(Outcome::Postponed)
             }
@@ -53,19 +53,19 @@ impl Job for SendCallback {
 }
 
 impl SendCallback {
-    async fn deliver(&self, app: &App, pass: Pass<'_>) -> anyhow::Result<Outcome> {
+    async fn deliver(&self, app: &App, permit: Permit<'_>) -> anyhow::Result<Outcome> {
         let callback = match app.store.claim_callback(self.delivery, app.worker.id).await? {
             CallbackClaim::Granted(callback) => callback,
             CallbackClaim::NotYours => {
-                ring_for(app, pass.unused());
+                ring_for(app, permit.unused());
                 return Ok(Outcome::NothingToDo);
             }
         };
         let started_at = clock::now();
         let reply = post(app, &callback).await;
         let next = match reply.outcome {
-            CallbackOutcome::Disabled => pass.unused(),
-            _ => pass.used(reply.is_away(), Instant::now()),
+            CallbackOutcome::Disabled => permit.unused(),
+            _ => permit.used(reply.is_away(), Instant::now()),
         };
         ring_for(app, next);
         let verdict = callback::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
@@ -91,13 +91,13 @@ async fn post(app: &App, callback: &Callback) -> CallbackReply {
     }
     let secrets: Vec<_> =
         callback.secrets.iter().filter_map(|secret| Secret::parse(secret.expose_secret())).collect();
-    let letter = Letter {
+    let webhook = WebhookRequest {
         id: callback.webhook_id.clone(),
         url: &callback.url,
         body: callback.body.clone(),
         secrets: &secrets,
     };
-    app.callbacks.post(letter).await
+    app.callbacks.post(webhook).await
 }
 
 /// Wakes those who waited for room.

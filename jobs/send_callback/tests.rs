@@ -20,8 +20,8 @@ use crate::{
     clock,
     config::{Config, Role},
     daemon::Daemon,
-    jobs::{Job, TellOfDisabledEndpoints},
-    mail::{Lane, MailState, Origin, Outcome as MailOutcome, WorkerId},
+    jobs::{Job, NotifyDisabledEndpoints},
+    mail::{AttemptOutcome, Lane, MailState, Origin, WorkerId},
     shop::DeliveryState,
     store::{
         CallbackClaim, DeliveryRecord, Endpoint, MailFilter, NewCallback, Store,
@@ -59,7 +59,7 @@ impl Scene {
     }
 
     async fn send_a_mail(&self) {
-        settle_mail(self.store(), &tea(), Origin::default(), MailOutcome::Accepted).await;
+        settle_mail(self.store(), &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     }
 
     async fn deliveries(&self, endpoint: &Endpoint) -> Vec<DeliveryRecord> {
@@ -85,7 +85,7 @@ fn is_signed_by(received: &Received, secret: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_settled_mail_is_told_at_once_signed_and_on_record() {
+async fn a_settled_mail_is_posted_at_once_signed_and_on_record() {
     let mut receiver = Receiver::start(|_| Act::status(202)).await;
     let scene = Scene::start("").await;
     let endpoint = scene.listen(&receiver).await;
@@ -141,7 +141,7 @@ async fn a_worker_that_dies_between_claim_and_settle_leaves_a_callback_that_repe
 }
 
 #[tokio::test]
-async fn after_410_nothing_more_is_sent_and_the_merchant_is_told_by_mail() {
+async fn after_410_nothing_more_is_sent_and_the_merchant_is_notified_by_mail() {
     let mut receiver = Receiver::start(|_| Act::status(410)).await;
     let scene = Scene::start("").await;
     let endpoint = scene.listen(&receiver).await;
@@ -152,7 +152,7 @@ async fn after_410_nothing_more_is_sent_and_the_merchant_is_told_by_mail() {
     scene.send_a_mail().await;
     assert_eq!(scene.deliveries(&endpoint).await.len(), 1);
     for _ in 0..2 {
-        TellOfDisabledEndpoints.run(scene.daemon.app()).await.unwrap();
+        NotifyDisabledEndpoints.run(scene.daemon.app()).await.unwrap();
     }
     let filter = MailFilter {
         merchant: Some(tea()),
@@ -161,8 +161,9 @@ async fn after_410_nothing_more_is_sent_and_the_merchant_is_told_by_mail() {
         ..MailFilter::default()
     };
     let mails = scene.store().mails(&filter).await.unwrap();
-    let told: Vec<_> = mails.iter().map(|mail| (mail.template.as_str(), mail.recipient.as_str())).collect();
-    assert_eq!(told, [("endpoint_disabled", "hi@tea.example")]);
+    let notices: Vec<_> =
+        mails.iter().map(|mail| (mail.template.as_str(), mail.recipient.as_str())).collect();
+    assert_eq!(notices, [("endpoint_disabled", "hi@tea.example")]);
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! CALLBACK: a signed POST to a merchant's URL, and what the receiver said. The only code that knows reqwest.
 //!
-//! `jobs/send_callback/` claims a delivery, asks the [`Gate`] for a place at its destination, hands the body to
+//! `jobs/send_callback/` claims a delivery, asks the [`EndpointLimiter`] for a place at its destination, hands the body to
 //! [`Callbacks::post`] and judges the [`CallbackReply`](crate::shop::CallbackReply) with [`judge`]. A POST never
 //! fails as an error: whatever happens is a reply.
 //!
 //! What it promises:
 //!
-//! * No connection is opened to an address that [`Guard`] refuses, however a name resolves and at whatever moment:
+//! * No connection is opened to an address that [`AddressPolicy`] refuses, however a name resolves and at whatever moment:
 //!   what is connected to is the very answer that was judged. Redirects are not followed, proxies not used.
 //! * A receiver has `callbacks.timeout` for everything, and no more than 4 KiB of its answer are kept.
 //! * The signature is that of Standard Webhooks, so receivers check it with the library of their language.
@@ -18,7 +18,7 @@
 //! | `client/` | the POST |
 //! | `trust.rs` | whose certificates count |
 //! | `schedule.rs` | when it is tried again |
-//! | `endpoint_limiter.rs` | how many are under way to one receiver, and a pause for receivers that are away |
+//! | `endpoint_limiter.rs` | how many are in flight to one receiver, and a pause for receivers that are unavailable |
 
 mod address_policy;
 mod client;
@@ -37,9 +37,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-pub use address_policy::{Guard, UrlFault};
-pub use client::{CallbackError, Callbacks, Letter};
-pub use endpoint_limiter::{Door, Gate, Pass, Waiting};
+pub use address_policy::{AddressPolicy, UrlFault};
+pub use client::{CallbackError, Callbacks, WebhookRequest};
+pub use endpoint_limiter::{EndpointLimiter, Permit, Turn, Waiting};
 pub use schedule::judge;
 pub use signature::{Secret, Signed, TOLERANCE, verify};
 

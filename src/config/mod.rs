@@ -42,7 +42,7 @@ pub struct Config {
     pub dashboard: DashboardSettings,
     /// Where mails go.
     pub smtp: SmtpSettings,
-    /// How merchants are told.
+    /// How callbacks are sent.
     pub callbacks: CallbackSettings,
     /// How large batches may be, and how much of them is in the queue.
     pub batches: BatchSettings,

@@ -21,7 +21,7 @@ use super::{
     idempotency::Once,
     new_mail,
     page::QueryOf,
-    passes::{self, PassWish},
+    passes::{self, PassRequest},
 };
 use crate::{
     app::App,
@@ -29,7 +29,7 @@ use crate::{
     mail::{Lane, MailId, Mailbox, NewMail, Origin},
     render::Values,
     shop::{
-        Ability, Line, ResourceKind, TemplateVersion,
+        Ability, ResourceKind, SingleLine, TemplateVersion,
         mailing::{Brand, Member, RESERVED_TAGS, Template, UNSUBSCRIBE_LINK, custom_tags, tag_values},
     },
     store::{MailingSubjects, NewPass, Recording, Stored},
@@ -221,7 +221,7 @@ struct Draft {
     template_id: String,
     identifier: String,
     user: Map<String, Value>,
-    pass: PassWish,
+    pass: PassRequest,
 }
 
 impl Draft {
@@ -243,7 +243,7 @@ impl Draft {
             None if !is_read => String::new(),
             given => text("user.identifier", given, &mut faults),
         };
-        let pass = PassWish {
+        let pass = PassRequest {
             coupon: optional_text("coupon_id", request.coupon_id, LONGEST_IDENTIFIER, &mut faults),
             storecard: optional_text("storecard_id", request.storecard_id, LONGEST_IDENTIFIER, &mut faults),
             identifier: optional_text(
@@ -253,7 +253,7 @@ impl Draft {
                 &mut faults,
             )
             .and_then(|text| {
-                let taken = Line::new(text);
+                let taken = SingleLine::new(text);
                 taken
                     .map_err(|why| {
                         faults.push(fault("pass_identifier", &format!("The pass_identifier field {why}.")))

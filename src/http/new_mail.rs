@@ -1,4 +1,4 @@
-//! Built-in letters as mails, for every family that sends them: from which version, from whom, recorded how.
+//! How requests make mails: built-in mails from a draft, the check of what a template needs, and recording.
 
 use std::sync::Arc;
 
@@ -12,27 +12,27 @@ use crate::{
     jobs,
     mail::{Lane, MailId, Mailbox, MerchantId, NewMail, Origin},
     render::{RenderError, Values},
-    shop::{TemplateVersion, builtin_mails::Letter, language::Language},
+    shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
     store::{Merchant, Recorded, Recording},
     telemetry::{METRICS, metrics::LaneLabels},
 };
 
-/// A letter that the rules allow.
-pub(super) struct LetterDraft {
-    pub(super) letter: Letter,
+/// A built-in mail that the rules allow.
+pub(super) struct BuiltinMailDraft {
+    pub(super) mail: BuiltinMail,
     pub(super) language: Language,
     pub(super) recipient: Mailbox,
     pub(super) values: Map<String, Value>,
     pub(super) origin: Origin,
 }
 
-impl LetterDraft {
-    /// The mail, from the merchant's own template where it has one for this letter.
+impl BuiltinMailDraft {
+    /// The mail, from the merchant's own template where it has one for this built-in mail.
     ///
     /// # Errors
-    /// 422 when that template needs what the letter does not have.
+    /// 422 when that template needs a value that this built-in mail does not have.
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
-        let version = app.letter_version(&merchant.id, self.letter, self.language).await?;
+        let version = app.own_or_builtin_version(&merchant.id, self.mail, self.language).await?;
         let values = Values::from(self.values);
         check_tags(app, merchant, &version, &values).await?;
         let values: Box<RawValue> =

@@ -20,7 +20,7 @@ pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
 pub use lane::Lane;
 pub use new_mail::{CrashPolicy, Mail, NewMail, Origin};
-pub use reply::{EnhancedCode, Outcome, Phase, Reply};
+pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
 pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};

@@ -5,7 +5,7 @@ use handlebars::{Template, TemplateErrorReason};
 use crate::shop::TemplateSource;
 
 use super::engine::{Engine, charge_for};
-use super::requirements::Outline;
+use super::requirements::Requirements;
 use super::tags::Age;
 use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
 
@@ -17,26 +17,26 @@ const PER_BYTE_OF_TEXT: u64 = 8;
 const ELEMENT_BYTES: usize = 512;
 
 /// A template that is ready to be filled.
-pub(super) struct Program {
+pub(super) struct CompiledTemplate {
     subject: Template,
     html: Template,
     text: Option<Template>,
     memory: u32,
-    outline: Option<Outline>,
+    requirements: Option<Requirements>,
 }
 
-impl Program {
+impl CompiledTemplate {
     /// Compiles the three parts.
     pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
         let compile = |part, source: &str| compile_part(part, source, &mut Vec::new(), Age::Stored);
         let mut subject = compile(Part::Subject, &source.subject)?;
         let mut html = compile(Part::Html, &source.html)?;
         let mut text = source.text.as_deref().map(|text| compile(Part::Text, text)).transpose()?;
-        let outline = Outline::of([&subject, &html].into_iter().chain(&text));
+        let requirements = Requirements::of([&subject, &html].into_iter().chain(&text));
         let elements: usize = [&mut subject, &mut html].into_iter().chain(&mut text).map(charge_for).sum();
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
         let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
-        Ok(Self { memory, outline, subject, html, text })
+        Ok(Self { memory, requirements, subject, html, text })
     }
 
     /// About how many bytes of memory it takes.
@@ -44,9 +44,9 @@ impl Program {
         self.memory
     }
 
-    /// The placeholders that [`Program::fill`] would find without a value, where that can be told without filling.
+    /// The placeholders that [`CompiledTemplate::fill`] would find without a value, where that is known without filling.
     pub(super) fn missing_at_a_glance(&self, values: &serde_json::Value) -> Option<Vec<String>> {
-        self.outline.as_ref()?.missing(values)
+        self.requirements.as_ref()?.missing(values)
     }
 
     /// Fills the parts in, each with at most `most_bytes`, all with at most `work`; also returns the placeholders that

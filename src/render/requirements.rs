@@ -1,4 +1,5 @@
-//! What filling a template in would miss, told from its outline: the names it prints, its conditions and its loops.
+//! What a template needs: the names it prints, its conditions and its loops. From this follows what filling it in would
+//! miss.
 //!
 //! The ingress asks this of every mail, and filling in costs it more than all the rest.
 
@@ -7,10 +8,10 @@ use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde_json::Value;
 
 /// Loops over more are filled in: how long that takes is bounded there.
-const MOST_PASSES: usize = 1_000;
+const MOST_ROUNDS: usize = 1_000;
 
 /// A template that is made of nothing but text, plain placeholders, `if`, `unless` and loops that have no loops in them.
-pub(super) struct Outline {
+pub(super) struct Requirements {
     elements: Vec<Element>,
     has_blocks: bool,
 }
@@ -30,8 +31,8 @@ enum Element {
     },
 }
 
-impl Outline {
-    /// The outline of all parts; `None` when anything else is in them.
+impl Requirements {
+    /// The requirements of all parts; `None` when they contain anything else.
     pub(super) fn of<'a>(parts: impl Iterator<Item = &'a Template>) -> Option<Self> {
         let elements: Vec<_> = parts.map(|part| elements(part, true)).collect::<Option<Vec<_>>>()?;
         let elements: Vec<_> = elements.into_iter().flatten().collect();
@@ -120,10 +121,10 @@ fn has_all(elements: &[Element], values: &Value) -> bool {
         },
         Element::Loop { over, body, none } => match values.get(over) {
             None | Some(Value::Null) => has_all(none, values),
-            Some(Value::Array(passes)) if passes.is_empty() => has_all(none, values),
-            Some(Value::Array(passes)) => {
-                passes.len() <= MOST_PASSES
-                    && passes.iter().all(|pass| pass.is_object() && has_all(body, pass))
+            Some(Value::Array(rounds)) if rounds.is_empty() => has_all(none, values),
+            Some(Value::Array(rounds)) => {
+                rounds.len() <= MOST_ROUNDS
+                    && rounds.iter().all(|round| round.is_object() && has_all(body, round))
             }
             Some(_) => false,
         },

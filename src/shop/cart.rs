@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    Amount, Currency, Line, Link,
+    Amount, Currency, Link, SingleLine,
     format::{format_money, format_percent},
     full_name,
     language::Language,
@@ -69,15 +69,15 @@ pub struct Customer {
     /// The first name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub first_name: Option<Line>,
+    pub first_name: Option<SingleLine>,
     /// The last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub last_name: Option<Line>,
+    pub last_name: Option<SingleLine>,
     /// The language of reminders, a language tag; the merchant's where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
 }
 
 /// One thing in a cart.
@@ -86,7 +86,7 @@ pub struct Customer {
 pub struct CartItem {
     /// What it is called.
     #[schema(value_type = String)]
-    pub name: Line,
+    pub name: SingleLine,
     /// How many of it; 1 where absent.
     #[serde(default = "one")]
     #[schema(value_type = u32, minimum = 1)]
@@ -124,7 +124,7 @@ pub enum ReminderRefusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reminder {
     /// The `Subject`.
-    pub subject: Line,
+    pub subject: SingleLine,
     /// The words; never HTML.
     pub message: Message,
     /// What is taken off the price.
@@ -195,8 +195,8 @@ impl AbandonedCart {
         tag.and_then(|tag| Language::from_tag(tag.as_str())).unwrap_or(otherwise)
     }
 
-    /// What the letter `abandoned_cart_reminder` is filled with; `recovery_link` carries the discount, if there is one.
-    pub fn letter_values(
+    /// What the built-in mail `abandoned_cart_reminder` is filled with; `recovery_link` carries the discount, if there is one.
+    pub fn mail_values(
         &self,
         language: Language,
         merchant_name: &str,
@@ -324,11 +324,11 @@ mod tests {
         )
         .unwrap();
         let reminder = Reminder {
-            subject: Line::new("Hi".to_owned()).unwrap(),
+            subject: SingleLine::new("Hi".to_owned()).unwrap(),
             message: Message::new("<b>Hi</b>".to_owned()).unwrap(),
             discount: Some(Discount::new(&"12.5".parse().unwrap()).unwrap()),
         };
-        let values = cart.letter_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");
+        let values = cart.mail_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");
         assert_eq!(values["total"], "1.234,50\u{a0}€");
         assert_eq!(values["discount"], "12,5\u{a0}%");
         assert_eq!(values["items"][0]["unit_price"], "29,95\u{a0}€");

@@ -25,4 +25,4 @@ pub use link::Link;
 pub use money::{Amount, Currency};
 pub use resource::ResourceKind;
 pub use template::{TemplateClass, TemplateSource, TemplateVersion};
-pub use text::{Line, full_name};
+pub use text::{SingleLine, full_name};

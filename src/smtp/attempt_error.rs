@@ -3,11 +3,11 @@
 use std::{io, time::Duration};
 
 use super::wire::{Garbage, ServerReply, printable};
-use crate::mail::{EnhancedCode, Outcome, Phase, Reply};
+use crate::mail::{AttemptOutcome, EnhancedCode, Phase, Reply};
 
 /// The connection can no longer be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
+pub(super) enum ConnectionError {
     #[error("the server closed the connection")]
     Closed,
     #[error("connection lost: {0}")]
@@ -18,7 +18,7 @@ pub(super) enum Lost {
     Garbage(#[from] Garbage),
 }
 
-impl From<io::Error> for Lost {
+impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Self::Closed,
@@ -29,7 +29,7 @@ impl From<io::Error> for Lost {
 
 /// The end of an attempt that did not succeed.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(super) struct AttemptError {
     pub(super) phase: Phase,
     why: Why,
 }
@@ -39,21 +39,21 @@ enum Why {
     /// The server refused.
     Said(ServerReply),
     /// The connection broke.
-    Lost(Lost),
+    ConnectionLost(ConnectionError),
     /// We may not offer the mail any more. Nothing of it was sent.
     Withheld,
     /// We saw that it makes no sense to go on.
-    Ours { outcome: Outcome, enhanced: Option<EnhancedCode>, text: String },
+    Ours { outcome: AttemptOutcome, enhanced: Option<EnhancedCode>, text: String },
 }
 
-impl Stop {
+impl AttemptError {
     /// The server refused: a 4xx or 5xx reply.
     pub(super) fn said(phase: Phase, reply: ServerReply) -> Self {
         Self { phase, why: Why::Said(reply) }
     }
 
-    pub(super) fn lost(phase: Phase, lost: impl Into<Lost>) -> Self {
-        Self { phase, why: Why::Lost(lost.into()) }
+    pub(super) fn lost(phase: Phase, lost: impl Into<ConnectionError>) -> Self {
+        Self { phase, why: Why::ConnectionLost(lost.into()) }
     }
 
     /// The mail may not be offered any more; nothing of the message was sent.
@@ -68,14 +68,17 @@ impl Stop {
 
     /// We cannot send the mail now.
     pub(super) fn not_now(phase: Phase, text: impl Into<String>) -> Self {
-        Self { phase, why: Why::Ours { outcome: Outcome::Transient, enhanced: None, text: text.into() } }
+        Self {
+            phase,
+            why: Why::Ours { outcome: AttemptOutcome::Transient, enhanced: None, text: text.into() },
+        }
     }
 
     /// We can never send this mail to this server.
     pub(super) fn never(phase: Phase, enhanced: (u16, u16), text: impl Into<String>) -> Self {
         let (subject, detail) = enhanced;
         let enhanced = Some(EnhancedCode { class: 5, subject, detail });
-        Self { phase, why: Why::Ours { outcome: Outcome::Permanent, enhanced, text: text.into() } }
+        Self { phase, why: Why::Ours { outcome: AttemptOutcome::Permanent, enhanced, text: text.into() } }
     }
 
     /// Whether the server had hung up, or was about to, before it saw anything of the message. On a connection that
@@ -84,8 +87,8 @@ impl Stop {
         let before_content = matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data);
         let hung_up = match &self.why {
             Why::Said(reply) => reply.is_farewell(),
-            Why::Lost(Lost::TimedOut(_)) | Why::Withheld | Why::Ours { .. } => false,
-            Why::Lost(_) => true,
+            Why::ConnectionLost(ConnectionError::TimedOut(_)) | Why::Withheld | Why::Ours { .. } => false,
+            Why::ConnectionLost(_) => true,
         };
         before_content && hung_up
     }
@@ -100,7 +103,7 @@ impl Stop {
     pub(super) fn words(&self) -> Option<String> {
         match &self.why {
             Why::Said(reply) => Some(reply.text()),
-            Why::Lost(_) | Why::Ours { .. } | Why::Withheld => None,
+            Why::ConnectionLost(_) | Why::Ours { .. } | Why::Withheld => None,
         }
     }
 
@@ -112,10 +115,10 @@ impl Stop {
                 format!("{} ({})", our_words(self.phase), reply.code)
             }
             Why::Said(reply) => reply.text(),
-            Why::Lost(lost) if self.phase == Phase::Final => {
+            Why::ConnectionLost(lost) if self.phase == Phase::Final => {
                 printable(&format!("{lost}; the final dot was sent, so the relay may have the mail"))
             }
-            Why::Lost(lost) => printable(&lost.to_string()),
+            Why::ConnectionLost(lost) => printable(&lost.to_string()),
             Why::Withheld => "not offered".to_owned(),
             Why::Ours { text, .. } => printable(text),
         }
@@ -125,18 +128,20 @@ impl Stop {
     pub(super) fn code(&self) -> Option<u16> {
         match &self.why {
             Why::Said(reply) => Some(reply.code),
-            Why::Lost(_) | Why::Withheld | Why::Ours { .. } => None,
+            Why::ConnectionLost(_) | Why::Withheld | Why::Ours { .. } => None,
         }
     }
 
     /// What this means for the mail.
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> AttemptOutcome {
         match &self.why {
-            Why::Said(_) if self.is_about_us() => Outcome::Transient,
-            Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => Outcome::Permanent,
-            Why::Said(_) => Outcome::Transient,
-            Why::Lost(_) if self.phase == Phase::Final => Outcome::Unknown,
-            Why::Lost(_) | Why::Withheld => Outcome::Transient,
+            Why::Said(_) if self.is_about_us() => AttemptOutcome::Transient,
+            Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => {
+                AttemptOutcome::Permanent
+            }
+            Why::Said(_) => AttemptOutcome::Transient,
+            Why::ConnectionLost(_) if self.phase == Phase::Final => AttemptOutcome::Unknown,
+            Why::ConnectionLost(_) | Why::Withheld => AttemptOutcome::Transient,
             Why::Ours { outcome, .. } => *outcome,
         }
     }
@@ -145,7 +150,7 @@ impl Stop {
     pub(super) fn into_reply(self, route: &str, took: Duration) -> Reply {
         let enhanced = match &self.why {
             Why::Said(reply) => reply.enhanced(),
-            Why::Lost(_) | Why::Withheld => None,
+            Why::ConnectionLost(_) | Why::Withheld => None,
             Why::Ours { enhanced, .. } => *enhanced,
         };
         Reply {
@@ -197,12 +202,12 @@ mod tests {
     #[test]
     fn a_5xx_is_final_only_when_it_is_about_the_mail() {
         for &phase in Phase::ALL {
-            let outcome = |line: &str| Stop::said(phase, reply(&[line])).outcome();
+            let outcome = |line: &str| AttemptError::said(phase, reply(&[line])).outcome();
             let final_one = phase >= Phase::MailFrom;
-            let expected = if final_one { Outcome::Permanent } else { Outcome::Transient };
+            let expected = if final_one { AttemptOutcome::Permanent } else { AttemptOutcome::Transient };
             assert_eq!(outcome("550 no"), expected, "{phase}");
-            assert_eq!(outcome("450 no"), Outcome::Transient, "{phase}");
-            assert_eq!(outcome("421 bye"), Outcome::Transient, "{phase}");
+            assert_eq!(outcome("450 no"), AttemptOutcome::Transient, "{phase}");
+            assert_eq!(outcome("421 bye"), AttemptOutcome::Transient, "{phase}");
         }
     }
 
@@ -210,10 +215,11 @@ mod tests {
     fn a_refusal_that_is_about_us_never_fails_the_mail() {
         for &phase in Phase::ALL {
             for code in [503, 530, 534, 535, 538] {
-                let stop = Stop::said(phase, reply(&[&format!("{code} 5.7.0 ann, hunter2 is wrong")]));
-                assert_eq!(stop.outcome(), Outcome::Transient, "{code} in {phase}");
-                assert!(!stop.text().contains("hunter2"), "{}", stop.text());
-                assert!(stop.text().ends_with(&format!("({code})")), "{}", stop.text());
+                let error =
+                    AttemptError::said(phase, reply(&[&format!("{code} 5.7.0 ann, hunter2 is wrong")]));
+                assert_eq!(error.outcome(), AttemptOutcome::Transient, "{code} in {phase}");
+                assert!(!error.text().contains("hunter2"), "{}", error.text());
+                assert!(error.text().ends_with(&format!("({code})")), "{}", error.text());
             }
         }
     }
@@ -221,7 +227,7 @@ mod tests {
     #[test]
     fn before_the_mail_the_words_are_ours() {
         for &phase in Phase::ALL {
-            let text = Stop::said(phase, reply(&["450 4.7.1 you are ann"])).text();
+            let text = AttemptError::said(phase, reply(&["450 4.7.1 you are ann"])).text();
             assert_eq!(text == "4.7.1 you are ann", is_about_the_mail(phase), "{phase}: {text}");
         }
     }
@@ -229,9 +235,14 @@ mod tests {
     #[test]
     fn a_lost_connection_leaves_the_outcome_unknown_only_after_the_final_dot() {
         for &phase in Phase::ALL {
-            let expected = if phase == Phase::Final { Outcome::Unknown } else { Outcome::Transient };
-            for lost in [Lost::Closed, Lost::TimedOut(Duration::ZERO), Lost::Garbage(Garbage::NotAReply)] {
-                assert_eq!(Stop::lost(phase, lost).outcome(), expected, "{phase}");
+            let expected =
+                if phase == Phase::Final { AttemptOutcome::Unknown } else { AttemptOutcome::Transient };
+            for lost in [
+                ConnectionError::Closed,
+                ConnectionError::TimedOut(Duration::ZERO),
+                ConnectionError::Garbage(Garbage::NotAReply),
+            ] {
+                assert_eq!(AttemptError::lost(phase, lost).outcome(), expected, "{phase}");
             }
         }
     }

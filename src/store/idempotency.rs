@@ -11,8 +11,7 @@ use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
     group_commit::{Group, Grouped, Members},
-    mails::to_json,
-    row::Columns,
+    row::{Columns, to_json},
     steps::{STEP, in_steps},
 };
 use crate::{

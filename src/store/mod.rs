@@ -19,6 +19,7 @@ mod orders;
 mod passes;
 mod resources;
 mod room;
+mod rounds;
 mod row;
 mod stake;
 mod steps;
@@ -53,7 +54,7 @@ pub use bells::Ringing;
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Replacement, Settled,
+    Attempt, Claim, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording, Replacement, Settled,
     Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};

@@ -11,9 +11,8 @@ use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
     group_read::Lookup,
-    mails::to_json,
     orders,
-    row::Columns,
+    row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
 use crate::{

@@ -7,9 +7,8 @@ use sqlx::AnyConnection;
 use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
-    mails::to_json,
     resources::Key,
-    row::Columns,
+    row::{Columns, to_json},
 };
 use crate::{
     clock,

@@ -155,7 +155,7 @@ fn layer_of(module: &str) -> Option<usize> {
 
 fn may_use(user: &str, used: &str) -> bool {
     let is_for_all = FOR_ALL.contains(&used);
-    // The configuration gathers the settings of the organs.
+    // The configuration gathers the settings of the components.
     let is_config = user == "config" || user == "telemetry" || user == "clock";
     match (layer_of(user), layer_of(used)) {
         _ if user == used || is_for_all || NEIGHBOURS.contains(&(user, used)) => true,

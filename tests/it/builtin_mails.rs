@@ -1,11 +1,11 @@
-//! Every built-in letter as a browser shows it: in six languages, on a phone and on a desk, by day and by night.
+//! Every built-in mail as a browser shows it: in six languages, on a phone and on a desk, by day and by night.
 
 use std::{fs, path::Path};
 
 use postroom::{
     render::{self, RenderLimits, Renderer},
     shop::{
-        builtin_mails::{Letter, builtin},
+        builtin_mails::{BuiltinMail, template},
         language::Language,
     },
 };
@@ -17,7 +17,7 @@ use super::support::{mortal, tools};
 /// prints what is wider than its page.
 const BROWSER: &str = include_str!("builtin_mails.py");
 
-/// What every letter may ask for, with words and links that find no room on a line.
+/// What every mail may ask for, with words and links that find no room on a line.
 fn values() -> Value {
     let word = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenverordnung".repeat(3);
     let link = format!("https://shop.example/r?token={}&a=1", "0123456789abcdef".repeat(20));
@@ -35,21 +35,21 @@ fn values() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_letter_is_wider_than_its_page_and_each_link_is_in_the_text() {
+async fn no_mail_is_wider_than_its_page_and_each_link_is_in_the_text() {
     let pages = tempfile::tempdir().unwrap();
     let limits = RenderLimits::default();
     let renderer = Renderer::new(limits.clone());
-    for &letter in Letter::ALL {
+    for &mail in BuiltinMail::ALL {
         for &language in Language::ALL {
-            let letter_in = format!("{letter}.{language}");
-            let checked = render::check(&builtin(letter, language), &limits).unwrap();
+            let mail_in = format!("{mail}.{language}");
+            let checked = render::check(&template(mail, language), &limits).unwrap();
             let (content, missing) = renderer.preview(&checked.source, &values().into()).unwrap();
-            assert!(missing.is_empty(), "{letter_in}: {missing:?}");
+            assert!(missing.is_empty(), "{mail_in}: {missing:?}");
             for link in content.html.split("href=\"").skip(1) {
                 let link = link.split_once('"').unwrap().0.replace("&amp;", "&").replace("&#x3D;", "=");
-                assert!(content.text.contains(&link), "{letter_in}: {link} is not in the text");
+                assert!(content.text.contains(&link), "{mail_in}: {link} is not in the text");
             }
-            fs::write(pages.path().join(format!("{letter_in}.html")), content.html).unwrap();
+            fs::write(pages.path().join(format!("{mail_in}.html")), content.html).unwrap();
         }
     }
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
@@ -62,6 +62,6 @@ async fn no_letter_is_wider_than_its_page_and_each_link_is_in_the_text() {
     let told = String::from_utf8_lossy(&looked.stdout);
     assert!(looked.status.success(), "{told}\n{}", String::from_utf8_lossy(&looked.stderr));
     let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["looks"], Letter::ALL.len() * Language::ALL.len() * 4);
+    assert_eq!(told["looks"], BuiltinMail::ALL.len() * Language::ALL.len() * 4);
     assert_eq!(told["too_wide"], json!([]));
 }

@@ -13,7 +13,7 @@ const LONGEST_URL: usize = 2_048;
 
 /// Judges addresses and URLs.
 #[derive(Clone, Debug, Default)]
-pub struct Guard {
+pub struct AddressPolicy {
     allowed: Vec<IpNet>,
 }
 
@@ -37,8 +37,8 @@ pub enum UrlFault {
     Address,
 }
 
-impl Guard {
-    /// A guard that opens `allowed` beside the public Internet.
+impl AddressPolicy {
+    /// A policy that opens `allowed` beside the public Internet.
     pub fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }

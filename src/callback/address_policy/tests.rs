@@ -1,6 +1,6 @@
 //! The addresses that must not be reached, in every spelling.
 
-use super::{Guard, UrlFault};
+use super::{AddressPolicy, UrlFault};
 
 /// Each with why it is special.
 const FORBIDDEN: &[(&str, &str)] = &[
@@ -89,18 +89,18 @@ const PUBLIC: &[&str] = &[
 
 #[test]
 fn special_addresses_are_refused_and_their_neighbours_are_not() {
-    let guard = Guard::default();
+    let policy = AddressPolicy::default();
     for (address, why) in FORBIDDEN {
-        assert!(!guard.allows(address.parse().unwrap()), "{address}: {why}");
+        assert!(!policy.allows(address.parse().unwrap()), "{address}: {why}");
     }
     for address in PUBLIC {
-        assert!(guard.allows(address.parse().unwrap()), "{address}");
+        assert!(policy.allows(address.parse().unwrap()), "{address}");
     }
 }
 
 #[test]
 fn an_address_is_refused_in_every_spelling_of_a_url() {
-    let guard = Guard::default();
+    let policy = AddressPolicy::default();
     for url in [
         "http://127.0.0.1/",
         "https://127.0.0.1:8443/hook",
@@ -134,14 +134,14 @@ fn an_address_is_refused_in_every_spelling_of_a_url() {
         "http://[fe80::1]/",
         "http://[fd00::1]/",
     ] {
-        assert_eq!(guard.judge_url(url).map(|url| url.to_string()), Err(UrlFault::Address), "{url}");
+        assert_eq!(policy.judge_url(url).map(|url| url.to_string()), Err(UrlFault::Address), "{url}");
     }
 }
 
 #[test]
 fn a_url_that_is_not_a_plain_web_address_is_refused_with_its_reason() {
     use UrlFault::{Credentials, Scheme, Shape, TooLong};
-    let guard = Guard::default();
+    let policy = AddressPolicy::default();
     for (url, fault) in [
         ("", Shape),
         ("shop.example/hook", Shape),
@@ -165,15 +165,15 @@ fn a_url_that_is_not_a_plain_web_address_is_refused_with_its_reason() {
         ("http://127.0.0.1@shop.example/", Credentials),
         ("http://127.0.0.1:80@shop.example/", Credentials),
     ] {
-        assert_eq!(guard.judge_url(url).map(|url| url.to_string()), Err(fault), "{url:?}");
+        assert_eq!(policy.judge_url(url).map(|url| url.to_string()), Err(fault), "{url:?}");
     }
     let long = format!("https://shop.example/{}", "x".repeat(2_048));
-    assert_eq!(guard.judge_url(&long).map(|url| url.to_string()), Err(TooLong));
+    assert_eq!(policy.judge_url(&long).map(|url| url.to_string()), Err(TooLong));
 }
 
 #[test]
 fn names_are_left_to_the_connection() {
-    let guard = Guard::default();
+    let policy = AddressPolicy::default();
     for url in [
         "https://shop.example/hooks?a=1",
         "http://shop.example:8080",
@@ -185,18 +185,18 @@ fn names_are_left_to_the_connection() {
         "https://8.8.8.8/",
         "https://[2606:4700:4700::1111]/",
     ] {
-        assert!(guard.judge_url(url).is_ok(), "{url}");
+        assert!(policy.judge_url(url).is_ok(), "{url}");
     }
 }
 
 #[test]
 fn allowed_networks_are_opened_and_nothing_beside_them() {
-    let guard = Guard::new(vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/32".parse().unwrap()]);
+    let policy = AddressPolicy::new(vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/32".parse().unwrap()]);
     for open in ["10.1.2.3", "::ffff:10.1.2.3", "fd00:1::5", "8.8.8.8"] {
-        assert!(guard.allows(open.parse().unwrap()), "{open}");
+        assert!(policy.allows(open.parse().unwrap()), "{open}");
     }
     for shut in ["10.2.0.1", "fd00:2::5", "127.0.0.1", "64:ff9b::10.1.2.3", "2002:a01:203::1"] {
-        assert!(!guard.allows(shut.parse().unwrap()), "{shut}");
+        assert!(!policy.allows(shut.parse().unwrap()), "{shut}");
     }
-    assert!(guard.judge_url("http://10.1.2.3/").is_ok());
+    assert!(policy.judge_url("http://10.1.2.3/").is_ok());
 }

@@ -17,7 +17,7 @@ use reqwest::{
 };
 use rustls::ClientConfig;
 
-use super::{CallbackSettings, Gate, Guard, Secret, Signed, trust};
+use super::{AddressPolicy, CallbackSettings, EndpointLimiter, Secret, Signed, trust};
 use crate::{
     clock,
     mail::Timestamp,
@@ -52,7 +52,7 @@ pub enum CallbackError {
 
 /// One callback to post.
 #[derive(Debug)]
-pub struct Letter<'a> {
+pub struct WebhookRequest<'a> {
     /// `webhook-id`.
     pub id: String,
     /// Where to.
@@ -66,8 +66,8 @@ pub struct Letter<'a> {
 /// Posts callbacks.
 pub struct Callbacks {
     /// How many are under way, and to whom.
-    pub gate: Gate,
-    guard: Guard,
+    pub limiter: EndpointLimiter,
+    policy: AddressPolicy,
     client: Client,
     allow_http: bool,
     timeout: Duration,
@@ -89,7 +89,7 @@ impl LookUp for System {
 
 /// Gives a connection only those addresses of a name that it may be opened to.
 struct Judged<L> {
-    guard: Guard,
+    policy: AddressPolicy,
     names: Arc<L>,
 }
 
@@ -105,7 +105,7 @@ struct NoAddress(#[source] Option<io::Error>);
 
 impl<L: LookUp> Resolve for Judged<L> {
     fn resolve(&self, name: Name) -> Resolving {
-        let (guard, names) = (self.guard.clone(), Arc::clone(&self.names));
+        let (policy, names) = (self.policy.clone(), Arc::clone(&self.names));
         Box::pin(async move {
             let found = names
                 .look_up(name.as_str().to_owned())
@@ -114,7 +114,7 @@ impl<L: LookUp> Resolve for Judged<L> {
             if found.is_empty() {
                 return Err(NoAddress(None).into());
             }
-            let allowed: Vec<_> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
+            let allowed: Vec<_> = found.into_iter().filter(|address| policy.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(NothingAllowed.into());
             }
@@ -137,10 +137,10 @@ impl Callbacks {
         names: impl LookUp,
         tls: ClientConfig,
     ) -> Result<Self, CallbackError> {
-        let guard = Guard::new(settings.allow_networks.clone());
+        let policy = AddressPolicy::new(settings.allow_networks.clone());
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Judged { guard: guard.clone(), names: Arc::new(names) })
+            .dns_resolver(Judged { policy: policy.clone(), names: Arc::new(names) })
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .no_proxy()
@@ -153,8 +153,8 @@ impl Callbacks {
             .build()
             .map_err(CallbackError::Client)?;
         Ok(Self {
-            gate: Gate::new(settings.concurrency, settings.per_endpoint),
-            guard,
+            limiter: EndpointLimiter::new(settings.concurrency, settings.per_endpoint),
+            policy,
             client,
             allow_http: settings.allow_http,
             timeout: settings.timeout,
@@ -162,14 +162,14 @@ impl Callbacks {
     }
 
     /// Judges URLs as a POST will.
-    pub fn guard(&self) -> &Guard {
-        &self.guard
+    pub fn address_policy(&self) -> &AddressPolicy {
+        &self.policy
     }
 
     /// Signs and posts a callback.
-    pub async fn post(&self, letter: Letter<'_>) -> CallbackReply {
+    pub async fn post(&self, webhook: WebhookRequest<'_>) -> CallbackReply {
         let started = Instant::now();
-        let reply = match tokio::time::timeout(self.timeout, self.send(letter, started)).await {
+        let reply = match tokio::time::timeout(self.timeout, self.send(webhook, started)).await {
             Ok(reply) => reply,
             Err(_elapsed) => {
                 let text = format!("no answer within {:?}", self.timeout);
@@ -179,14 +179,14 @@ impl Callbacks {
         CallbackReply { took: started.elapsed(), ..reply }
     }
 
-    async fn send(&self, letter: Letter<'_>, started: Instant) -> CallbackReply {
+    async fn send(&self, webhook: WebhookRequest<'_>, started: Instant) -> CallbackReply {
         let forbidden = |why: &str| CallbackReply::silent(CallbackOutcome::Forbidden, why, Duration::ZERO);
-        let url = match self.guard.judge_url(letter.url) {
+        let url = match self.policy.judge_url(webhook.url) {
             Ok(url) if url.scheme() == "https" || self.allow_http => url,
             Ok(_) => return forbidden("the URL must begin with https:// on this installation"),
             Err(fault) => return forbidden(&format!("the URL {fault}")),
         };
-        let signed = Signed::new(letter.id, clock::now(), letter.body.as_bytes(), letter.secrets);
+        let signed = Signed::new(webhook.id, clock::now(), webhook.body.as_bytes(), webhook.secrets);
         let request = self
             .client
             .post(url)
@@ -194,7 +194,7 @@ impl Callbacks {
             .header("webhook-id", signed.id)
             .header("webhook-timestamp", signed.timestamp)
             .header("webhook-signature", signed.signature)
-            .body(letter.body);
+            .body(webhook.body);
         match request.send().await {
             Ok(response) => read(response, self.timeout.saturating_sub(started.elapsed())).await,
             Err(error) => silence(&error),

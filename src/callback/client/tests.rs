@@ -15,7 +15,7 @@ use rustls::{RootCertStore, pki_types::PrivateKeyDer};
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Callbacks, Letter, LookUp, wait_of};
+use super::{Callbacks, LookUp, WebhookRequest, wait_of};
 use crate::{
     callback::{
         CallbackSettings, Secret,
@@ -33,9 +33,9 @@ fn impatient() -> CallbackSettings {
 
 async fn post(callbacks: &Callbacks, url: &str) -> CallbackReply {
     let secrets = [Secret::generate()];
-    let letter =
-        Letter { id: "evt-1".to_owned(), url, body: r#"{"type":"x"}"#.to_owned(), secrets: &secrets };
-    callbacks.post(letter).await
+    let webhook =
+        WebhookRequest { id: "evt-1".to_owned(), url, body: r#"{"type":"x"}"#.to_owned(), secrets: &secrets };
+    callbacks.post(webhook).await
 }
 
 async fn reply_to(act: Act, settings: &CallbackSettings) -> (CallbackReply, Receiver) {
@@ -49,9 +49,13 @@ async fn a_post_carries_the_body_and_the_three_headers_of_standard_webhooks() {
     let mut receiver = Receiver::start(|_| Act::status(200)).await;
     let secrets = [Secret::generate(), Secret::generate()];
     let body = r#"{"type":"email.sent","city":"Köln"}"#;
-    let letter =
-        Letter { id: "evt-1".to_owned(), url: &receiver.url(), body: body.to_owned(), secrets: &secrets };
-    let reply = Callbacks::new(&settings()).unwrap().post(letter).await;
+    let webhook = WebhookRequest {
+        id: "evt-1".to_owned(),
+        url: &receiver.url(),
+        body: body.to_owned(),
+        secrets: &secrets,
+    };
+    let reply = Callbacks::new(&settings()).unwrap().post(webhook).await;
     assert!(reply.is_taken(), "{reply:?}");
     assert_eq!(reply.text, "ok");
     let received = receiver.next().await;

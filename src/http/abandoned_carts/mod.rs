@@ -77,7 +77,7 @@ pub(super) struct CartsAnswer {
     /// `success`.
     #[schema(example = "success")]
     status: &'static str,
-    /// Those first that postroom was told of last.
+    /// The most recently stored first.
     data: Vec<CartView>,
     pagination: Pagination,
 }

@@ -28,7 +28,7 @@ use super::{
     error::{FieldError, Refusal, json_answer},
     idempotency::Once,
     mailing::{document, fault, pinned, selected},
-    passes::PassWish,
+    passes::PassRequest,
 };
 use crate::{
     app::App,
@@ -58,7 +58,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 pub(super) struct MailsRequest {
     brand_id: String,
     template_id: String,
-    /// Who is told when the batch is over.
+    /// The URL that is notified when the batch is over.
     webhook_url: Option<String>,
     /// Makes a pass for each member, to which `link_to_pass` leads.
     coupon_id: Option<String>,
@@ -177,7 +177,7 @@ async fn judge(app: &App, caller: &Caller, head: &Head) -> Result<NewBatch, Refu
         .filter(|template| template.brand_id.as_deref() == Some(&*head.brand_id))
         .ok_or_else(|| selected("template_id"))?;
     let version = pinned(app, &template).await?;
-    let wish = PassWish { coupon: head.coupon_id.clone(), ..PassWish::default() };
+    let wish = PassRequest { coupon: head.coupon_id.clone(), ..PassRequest::default() };
     wish.judge(app, &caller.merchant, &head.brand_id, "").await?;
     if let Some(url) = &head.webhook_url {
         judge_url(app, url).map_err(|fault| Refusal::invalid(vec![fault]))?;
@@ -199,7 +199,7 @@ async fn judge(app: &App, caller: &Caller, head: &Head) -> Result<NewBatch, Refu
 
 fn judge_url(app: &App, url: &str) -> Result<(), FieldError> {
     app.callbacks
-        .guard()
+        .address_policy()
         .judge_url(url)
         .map(drop)
         .map_err(|why| fault("webhook_url", &format!("The webhook_url field {why}.")))

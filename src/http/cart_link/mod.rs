@@ -18,13 +18,15 @@ use super::{
     error::{Refusal, json_answer},
     idempotency::Once,
     mailing::document,
-    new_mail::{self, IsRecorded, LetterDraft},
+    new_mail::{self, BuiltinMailDraft, IsRecorded},
 };
 use crate::{
     app::App,
     mail::Origin,
-    shop::{Ability, ResourceKind, builtin_mails::Letter, language::Language, subscription::Subscription},
-    store::{Answer, Guard, KeyHolder, Merchant, Recording, Replacement, Stored},
+    shop::{
+        Ability, ResourceKind, builtin_mails::BuiltinMail, language::Language, subscription::Subscription,
+    },
+    store::{Answer, KeyHolder, Merchant, Precondition, Recording, Replacement, Stored},
 };
 
 /// How often the rules are asked when the subscription changes meanwhile.
@@ -77,15 +79,15 @@ async fn send(
         let subscription: Subscription = document(&stored)?;
         let recipient =
             subscription.permit_cart_link(&merchant.country).map_err(|why| refused(why.title()))?;
-        let draft = LetterDraft {
-            letter: Letter::CartLink,
+        let draft = BuiltinMailDraft {
+            mail: BuiltinMail::CartLink,
             language,
             recipient,
-            values: subscription.letter_values(&merchant.name),
+            values: subscription.mail_values(&merchant.name),
             origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },
         };
         let recording = Recording {
-            guard: subscription
+            precondition: subscription
                 .after_cart_link()
                 .map(|becomes| replace(merchant, &stored, &becomes))
                 .transpose()?,
@@ -101,8 +103,8 @@ async fn send(
     Err(Refusal::unavailable())
 }
 
-fn replace(merchant: &Merchant, stored: &Stored, becomes: &Subscription) -> Result<Guard, Refusal> {
-    Ok(Guard::Replace(Box::new(Replacement {
+fn replace(merchant: &Merchant, stored: &Stored, becomes: &Subscription) -> Result<Precondition, Refusal> {
+    Ok(Precondition::Replace(Box::new(Replacement {
         merchant: merchant.id.clone(),
         kind: ResourceKind::Subscriptions,
         id: stored.id.clone(),

@@ -35,7 +35,7 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/ordersv2/{id}", get(show)).route("/ordersv2/{id}/email/send", post(send_email))
 }
 
-/// An order as its merchant told it, with its e-mail workflows and e-mails as postroom knows them.
+/// An order as its merchant sent it, with its e-mail workflows and e-mails as postroom knows them.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OrderView {
     id: String,
@@ -90,21 +90,21 @@ impl From<&OrderEmail> for EmailView {
     }
 }
 
-/// An order that was found: its rows, and what they come to.
-struct Found {
+/// An order with the rows it was loaded from.
+struct LoadedOrder {
     record: OrderRecord,
     /// The document, with the workflows that postroom moved over its own.
     order: Order,
 }
 
-impl Found {
+impl LoadedOrder {
     async fn load(app: &App, merchant: &MerchantId, id: &str) -> Result<Self, Refusal> {
         let missing = || Refusal::new(StatusCode::NOT_FOUND, "order_not_found", "Order not found");
         if id.chars().any(char::is_control) {
             return Err(missing());
         }
         let record = app.store.order(merchant, id).await?.ok_or_else(missing)?;
-        let mut order: Order = document(&record.told)?;
+        let mut order: Order = document(&record.document)?;
         for row in &record.workflows {
             order.set_workflow(row.workflow, row.state);
         }
@@ -124,7 +124,7 @@ impl Found {
 
     fn view(&self) -> OrderView {
         OrderView {
-            id: self.record.told.id.clone(),
+            id: self.record.document.id.clone(),
             order: self.order.clone(),
             emails: self.record.emails.iter().map(EmailView::from).collect(),
         }
@@ -139,7 +139,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, Refusal> {
     caller.may(Ability::OrdersRead)?;
-    Ok(Json(Found::load(&app, &caller.merchant.id, &id).await?.view()))
+    Ok(Json(LoadedOrder::load(&app, &caller.merchant.id, &id).await?.view()))
 }
 
 /// A request to send a mail of an order again.

@@ -1,6 +1,6 @@
 //! Passes: what a member is shown of a coupon or a store card, behind a link that nobody else can guess.
 //!
-//! A request for a mail makes the pass ([`PassWish`]); the mail links to it; the page shows what the merchant's
+//! A request for a mail makes the pass ([`PassRequest`]); the mail links to it; the page shows what the merchant's
 //! documents say at that moment. A mail has one link, so a coupon and a store card in one request share one pass.
 
 mod page;
@@ -19,7 +19,7 @@ use crate::{
     app::App,
     clock,
     shop::{
-        Line, ResourceKind,
+        ResourceKind, SingleLine,
         language::Language,
         mailing::{Brand, Member},
         pass::{PassSubject, Voucher},
@@ -33,16 +33,16 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/passes/{id}", get(show))
 }
 
-/// What a request for a mail says about a pass.
+/// The pass that a request for a mail asks for.
 #[derive(Debug, Default)]
-pub(super) struct PassWish {
+pub(super) struct PassRequest {
     pub(super) coupon: Option<String>,
     pub(super) storecard: Option<String>,
-    pub(super) identifier: Option<Line>,
+    pub(super) identifier: Option<SingleLine>,
 }
 
-impl PassWish {
-    /// The pass for a member of a brand; none where neither a coupon nor a store card is wished for.
+impl PassRequest {
+    /// The pass for a member of a brand; none where it asks for neither a coupon nor a store card.
     ///
     /// # Errors
     /// 422 naming the field whose coupon or store card the brand does not have.

@@ -1,4 +1,4 @@
-//! Webhooks: the URLs that a merchant wants told of events, and what became of telling them.
+//! Webhooks: the URLs that get a merchant's events, and their deliveries.
 
 mod deliveries;
 mod view;
@@ -95,7 +95,7 @@ impl EndpointRequest {
     fn checked(self, app: &App) -> Result<EndpointChange, Vec<FieldError>> {
         let mut faults = Vec::new();
         let mut fault = |path: String, message: String| faults.push(FieldError { path, message });
-        if let Some(Err(why)) = self.url.as_deref().map(|url| app.callbacks.guard().judge_url(url)) {
+        if let Some(Err(why)) = self.url.as_deref().map(|url| app.callbacks.address_policy().judge_url(url)) {
             fault("url".to_owned(), format!("The url {why}."));
         }
         let topics = match self.events.as_deref().map(Topics::parse) {

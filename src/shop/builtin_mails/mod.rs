@@ -1,17 +1,17 @@
 //! The built-in mails, each in six languages, as handlebars templates.
 //!
 //! Whoever records a cart link, a reminder or an order mail takes the template from here; `render` checks and fills it
-//! like any merchant's. A letter is put together from one layout, the letter's own fragment, a few parts that letters
+//! like any merchant's. A built-in mail is put together from one layout, its own fragment, a few fragments that mails
 //! share, and the words of the language, all of them below `templates/mails`. There `[[mark]]` stands for words and
-//! `[[>part]]` for a part; they are put in as text before handlebars sees anything, so words may hold handlebars tags.
+//! `[[>name]]` for a shared fragment; they are put in as text before handlebars sees anything, so words may hold handlebars tags.
 //!
-//! # What each letter is filled with
+//! # What each mail is filled with
 //!
 //! Every value is a string unless said otherwise. Money, dates and percentages come formatted for the language
 //! ([`super::format`]). Subject and text part are to be filled without HTML escaping, the HTML part with it.
 //! An optional tag may be missing, null or empty; all others must be given.
 //!
-//! | letter | required | optional |
+//! | mail | required | optional |
 //! |---|---|---|
 //! | all | | `first_name`, `last_name` (used only with `first_name`) |
 //! | `cart_link` | `merchant_name`, `cart_link` (a URL) | |
@@ -39,31 +39,31 @@ use std::{
 use super::{TemplateSource, language::Language};
 use crate::mail::UnknownWord;
 
-/// Defines the letters, each with its name, which is also the name of its two fragments below `templates/mails`.
-macro_rules! letters {
-    ($($(#[$doc:meta])* $letter:ident = $name:literal,)+) => {
+/// Defines the built-in mails, each with its name, which is also the name of its two fragments below `templates/mails`.
+macro_rules! builtin_mails {
+    ($($(#[$doc:meta])* $mail:ident = $name:literal,)+) => {
         /// A mail that postroom has a template for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Letter {
-            $($(#[$doc])* $letter,)+
+        pub enum BuiltinMail {
+            $($(#[$doc])* $mail,)+
         }
 
-        impl Letter {
-            /// Every letter, in the order of the definition.
-            pub const ALL: &[Self] = &[$(Self::$letter,)+];
+        impl BuiltinMail {
+            /// Every built-in mail, in the order of the definition.
+            pub const ALL: &[Self] = &[$(Self::$mail,)+];
 
             const NAMES: &[&str] = &[$($name,)+];
 
             /// The name of its template.
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$letter => $name,)+
+                    $(Self::$mail => $name,)+
                 }
             }
 
-            const fn fragment(self) -> Part {
+            const fn fragment(self) -> Fragment {
                 match self {
-                    $(Self::$letter => part!($name),)+
+                    $(Self::$mail => fragment!($name),)+
                 }
             }
         }
@@ -71,16 +71,16 @@ macro_rules! letters {
 }
 
 /// Takes a pair of files below `templates/mails` into the binary.
-macro_rules! part {
+macro_rules! fragment {
     ($path:literal) => {
-        Part {
+        Fragment {
             html: include_str!(concat!("../../../templates/mails/", $path, ".html")),
             text: include_str!(concat!("../../../templates/mails/", $path, ".txt")),
         }
     };
 }
 
-letters! {
+builtin_mails! {
     /// The link to the cart that a shopper asked for or needs on another device.
     CartLink = "cart_link",
     /// A merchant's message to a shopper who left a cart behind.
@@ -91,70 +91,71 @@ letters! {
     OrderConfirmation = "order_confirmation",
     /// Confirms that an order was cancelled.
     OrderCancellation = "order_cancellation",
-    /// Tells that a part of a payment was given back.
+    /// Says that a part of a payment was refunded.
     OrderPartialRefund = "order_partial_refund",
     /// Reminds of a payment that the shopper makes outside of the shop.
     OrderOfflinePaymentPending = "order_offline_payment_pending",
     /// Announces the next payment of a subscription that does not renew by itself.
     OrderNonRecurringPrebilling = "order_non_recurring_prebilling",
-    /// Tells that such a payment was tried and is not complete.
+    /// Says that such a payment was tried and is not complete.
     OrderNonRecurringPaymentAttempt = "order_non_recurring_payment_attempt",
-    /// Tells that such a subscription ended because nobody paid.
+    /// Says that such a subscription ended because nobody paid.
     OrderNonRecurringPaymentSubscriptionExpired = "order_non_recurring_payment_subscription_expired",
 }
 
-/// Returns the template of a letter in a language.
-pub fn builtin(letter: Letter, language: Language) -> TemplateSource {
-    static LETTERS: LazyLock<HashMap<(Letter, Language), TemplateSource>> = LazyLock::new(|| {
-        let every_language = |&letter: &Letter| Language::ALL.iter().map(move |&language| (letter, language));
-        Letter::ALL
+/// Returns the template of a built-in mail in a language.
+pub fn template(mail: BuiltinMail, language: Language) -> TemplateSource {
+    static TEMPLATES: LazyLock<HashMap<(BuiltinMail, Language), TemplateSource>> = LazyLock::new(|| {
+        let every_language =
+            |&mail: &BuiltinMail| Language::ALL.iter().map(move |&language| (mail, language));
+        BuiltinMail::ALL
             .iter()
             .flat_map(every_language)
-            .map(|(letter, language)| ((letter, language), Composition { letter, language }.compose()))
+            .map(|(mail, language)| ((mail, language), Composition { mail, language }.compose()))
             .collect()
     });
-    LETTERS.get(&(letter, language)).cloned().unwrap_or_else(|| Composition { letter, language }.compose())
+    TEMPLATES.get(&(mail, language)).cloned().unwrap_or_else(|| Composition { mail, language }.compose())
 }
 
-impl Letter {
+impl BuiltinMail {
     const fn is_about_an_order(self) -> bool {
         !matches!(self, Self::CartLink | Self::AbandonedCartReminder)
     }
 }
 
-impl fmt::Display for Letter {
+impl fmt::Display for BuiltinMail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Letter {
+impl FromStr for BuiltinMail {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .iter()
             .copied()
-            .find(|letter| letter.as_str() == text)
+            .find(|mail| mail.as_str() == text)
             .ok_or_else(|| UnknownWord { word: text.to_owned(), allowed: Self::NAMES })
     }
 }
 
-/// A piece of a letter, as it stands in the HTML and in the text part.
+/// A piece of a mail, as it stands in the HTML and in the text part.
 #[derive(Clone, Copy)]
-struct Part {
+struct Fragment {
     html: &'static str,
     text: &'static str,
 }
 
-impl Part {
-    /// The parts that letters share, by the name in their `[[>name]]`.
+impl Fragment {
+    /// The fragments that mails share, by the name in their `[[>name]]`.
     fn shared(name: &str) -> Option<Self> {
         Some(match name {
-            "opening" => part!("parts/opening"),
-            "button" => part!("parts/button"),
-            "summary" => part!("parts/summary"),
-            "order" => part!("parts/order"),
+            "opening" => fragment!("parts/opening"),
+            "button" => fragment!("parts/button"),
+            "summary" => fragment!("parts/summary"),
+            "order" => fragment!("parts/order"),
             _ => return None,
         })
     }
@@ -173,9 +174,9 @@ enum Form {
     Text,
 }
 
-const LAYOUT: Part = part!("layout");
+const LAYOUT: Fragment = fragment!("layout");
 
-/// The words of a language: by section, which is `common`, `order` or the name of a letter, then by mark.
+/// The words of a language: by section, which is `common`, `order` or the name of a mail, then by mark.
 type Words = BTreeMap<String, BTreeMap<String, String>>;
 
 fn words(language: Language) -> &'static Words {
@@ -183,7 +184,7 @@ fn words(language: Language) -> &'static Words {
         ($path:literal) => {{
             static WORDS: LazyLock<Words> = LazyLock::new(|| {
                 let text = include_str!(concat!("../../../templates/mails/words/", $path, ".toml"));
-                // A test reads every file; a letter without words is still better than a panic.
+                // A test reads every file; a mail without words is still better than a panic.
                 toml::from_str(text).unwrap_or_default()
             });
             &WORDS
@@ -199,15 +200,15 @@ fn words(language: Language) -> &'static Words {
     }
 }
 
-/// Puts one letter together.
+/// Puts one mail together.
 #[derive(Clone, Copy)]
 struct Composition {
-    letter: Letter,
+    mail: BuiltinMail,
     language: Language,
 }
 
 impl Composition {
-    /// Words within words within parts within the letter within the layout: nothing nests deeper.
+    /// Words within words within fragments within the mail within the layout: nothing nests deeper.
     const DEPTH: usize = 6;
 
     fn compose(self) -> TemplateSource {
@@ -239,19 +240,19 @@ impl Composition {
     }
 
     fn meaning(self, mark: &str, form: Form) -> Option<&'static str> {
-        let is_about_an_order = self.letter.is_about_an_order();
+        let is_about_an_order = self.mail.is_about_an_order();
         match mark {
-            ">body" => Some(self.letter.fragment().in_form(form)),
+            ">body" => Some(self.mail.fragment().in_form(form)),
             "language" => Some(self.language.as_str()),
             "name" => Some("{{first_name}}{{#if last_name}} {{last_name}}{{/if}}"),
             "shop" => Some(if is_about_an_order { "{{store_name}}" } else { "{{merchant_name}}" }),
-            "link" => match self.letter {
-                Letter::CartLink => Some("{{cart_link}}"),
-                Letter::AbandonedCartReminder => Some("{{recovery_link}}"),
+            "link" => match self.mail {
+                BuiltinMail::CartLink => Some("{{cart_link}}"),
+                BuiltinMail::AbandonedCartReminder => Some("{{recovery_link}}"),
                 _ => None,
             },
             _ => match mark.strip_prefix('>') {
-                Some(part) => Part::shared(part).map(|part| part.in_form(form)),
+                Some(name) => Fragment::shared(name).map(|fragment| fragment.in_form(form)),
                 None => self.words(mark),
             },
         }
@@ -259,8 +260,8 @@ impl Composition {
 
     fn words(self, mark: &str) -> Option<&'static str> {
         let words = words(self.language);
-        let order = self.letter.is_about_an_order().then_some("order");
-        [Some(self.letter.as_str()), order, Some("common")]
+        let order = self.mail.is_about_an_order().then_some("order");
+        [Some(self.mail.as_str()), order, Some("common")]
             .into_iter()
             .flatten()
             .find_map(|section| words.get(section)?.get(mark))

@@ -1,4 +1,4 @@
-//! Reads every built-in letter in every language as the renderer, a mail program and a reader will.
+//! Reads every built-in mail in every language as the renderer, a mail program and a reader will.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn every_letter() -> impl Iterator<Item = (Letter, Language, TemplateSource)> {
-    Letter::ALL.iter().flat_map(|&letter| {
-        Language::ALL.iter().map(move |&language| (letter, language, builtin(letter, language)))
+fn every_mail() -> impl Iterator<Item = (BuiltinMail, Language, TemplateSource)> {
+    BuiltinMail::ALL.iter().flat_map(|&mail| {
+        Language::ALL.iter().map(move |&language| (mail, language, template(mail, language)))
     })
 }
 
@@ -40,21 +40,21 @@ fn fill(template: &str, values: &Value, escape: bool) -> Result<String, String> 
 }
 
 /// The values that the module's documentation says are required.
-fn required(letter: Letter) -> Value {
-    let mut values = match letter {
-        Letter::CartLink => {
+fn required(mail: BuiltinMail) -> Value {
+    let mut values = match mail {
+        BuiltinMail::CartLink => {
             json!({"merchant_name": "Tea & Co", "cart_link": "https://shop.example/c?a=1&b=2"})
         }
-        Letter::AbandonedCartReminder => json!({
+        BuiltinMail::AbandonedCartReminder => json!({
             "merchant_name": "Tea & Co", "subject": "Still there?", "message": "First line.\n<b>Second</b> line.",
             "recovery_link": "https://shop.example/r?a=1&b=2", "total": "€59.90"
         }),
         _ => json!({"store_name": "Tea & Co", "order_id": "ord_1001", "total": "€59.90"}),
     };
-    let own = match letter {
-        Letter::OrderCancellation => Some(("cancelled_on", "20 November 2026")),
-        Letter::OrderPartialRefund => Some(("refunded_amount", "€10.00")),
-        Letter::OrderNonRecurringPaymentSubscriptionExpired => Some(("expired_on", "1 November 2026")),
+    let own = match mail {
+        BuiltinMail::OrderCancellation => Some(("cancelled_on", "20 November 2026")),
+        BuiltinMail::OrderPartialRefund => Some(("refunded_amount", "€10.00")),
+        BuiltinMail::OrderNonRecurringPaymentSubscriptionExpired => Some(("expired_on", "1 November 2026")),
         _ => None,
     };
     if let Some((tag, value)) = own {
@@ -64,24 +64,24 @@ fn required(letter: Letter) -> Value {
 }
 
 /// Adds the values that the module's documentation says are optional.
-fn with_optional(letter: Letter, mut values: Value) -> Value {
+fn with_optional(mail: BuiltinMail, mut values: Value) -> Value {
     values["first_name"] = "Ann".into();
     values["last_name"] = "O’Lee".into();
-    let own: &[&str] = match letter {
-        Letter::AbandonedCartReminder => &["discount"],
-        Letter::OrderPrebilling | Letter::OrderNonRecurringPrebilling => &["next_billing_date"],
-        Letter::OrderCancellation => &["reason"],
-        Letter::OrderPartialRefund
-        | Letter::OrderOfflinePaymentPending
-        | Letter::OrderNonRecurringPaymentAttempt => &["payment_id"],
-        Letter::CartLink
-        | Letter::OrderConfirmation
-        | Letter::OrderNonRecurringPaymentSubscriptionExpired => &[],
+    let own: &[&str] = match mail {
+        BuiltinMail::AbandonedCartReminder => &["discount"],
+        BuiltinMail::OrderPrebilling | BuiltinMail::OrderNonRecurringPrebilling => &["next_billing_date"],
+        BuiltinMail::OrderCancellation => &["reason"],
+        BuiltinMail::OrderPartialRefund
+        | BuiltinMail::OrderOfflinePaymentPending
+        | BuiltinMail::OrderNonRecurringPaymentAttempt => &["payment_id"],
+        BuiltinMail::CartLink
+        | BuiltinMail::OrderConfirmation
+        | BuiltinMail::OrderNonRecurringPaymentSubscriptionExpired => &[],
     };
     for &tag in own {
         values[tag] = format!("the {tag}").into();
     }
-    if letter != Letter::CartLink {
+    if mail != BuiltinMail::CartLink {
         values["items"] = json!([
             {"name": "Tea <black>", "quantity": 2, "unit_price": "€24.95", "image_url": "https://shop.example/tea.png"},
             {"name": "Sieve", "quantity": "1", "unit_price": "€10.00"}
@@ -92,11 +92,11 @@ fn with_optional(letter: Letter, mut values: Value) -> Value {
 
 #[test]
 fn every_mark_of_every_letter_has_words_in_every_language() {
-    for (letter, language, source) in every_letter() {
+    for (mail, language, source) in every_mail() {
         for part in [&source.subject, &source.html, source.text.as_ref().unwrap()] {
             let left = part.split_once("[[").map(|(_, rest)| rest.chars().take(30).collect::<String>());
-            assert_eq!(left, None, "{letter} {language}");
-            assert!(!part.contains("]]"), "{letter} {language}");
+            assert_eq!(left, None, "{mail} {language}");
+            assert!(!part.contains("]]"), "{mail} {language}");
         }
     }
 }
@@ -115,10 +115,10 @@ fn all_languages_have_the_same_words_and_none_too_many() {
         assert_eq!(marks(language), english, "{language}");
     }
 
-    let markup: String = Letter::ALL
+    let markup: String = BuiltinMail::ALL
         .iter()
-        .map(|letter| letter.fragment())
-        .chain(["opening", "button", "summary", "order"].map(|name| Part::shared(name).unwrap()))
+        .map(|mail| mail.fragment())
+        .chain(["opening", "button", "summary", "order"].map(|name| Fragment::shared(name).unwrap()))
         .chain([LAYOUT])
         .flat_map(|part| [part.html, part.text])
         .chain(["[[subject]]"])
@@ -157,29 +157,29 @@ fn french_has_its_narrow_spaces() {
 
 #[test]
 fn every_letter_is_filled_with_its_required_values_alone() {
-    for (letter, language, source) in every_letter() {
-        let values = required(letter);
+    for (mail, language, source) in every_mail() {
+        let values = required(mail);
         for (part, escape) in
             [(&source.subject, false), (&source.html, true), (source.text.as_ref().unwrap(), false)]
         {
             let filled =
-                fill(part, &values, escape).unwrap_or_else(|error| panic!("{letter} {language}: {error}"));
-            assert!(!filled.contains("{{"), "{letter} {language}");
+                fill(part, &values, escape).unwrap_or_else(|error| panic!("{mail} {language}: {error}"));
+            assert!(!filled.contains("{{"), "{mail} {language}");
         }
         for tag in values.as_object().unwrap().keys() {
             let mut fewer = values.clone();
             fewer.as_object_mut().unwrap().remove(tag);
             let strict =
                 fill(&source.html, &fewer, true).is_err() || fill(&source.subject, &fewer, false).is_err();
-            assert!(strict, "{letter} {language} goes out without its {tag}");
+            assert!(strict, "{mail} {language} goes out without its {tag}");
         }
     }
 }
 
 #[test]
 fn every_value_is_shown_in_both_parts_and_only_the_html_is_escaped() {
-    for (letter, language, source) in every_letter() {
-        let values = with_optional(letter, required(letter));
+    for (mail, language, source) in every_mail() {
+        let values = with_optional(mail, required(mail));
         let html = fill(&source.html, &values, true).unwrap();
         let text = fill(source.text.as_ref().unwrap(), &values, false).unwrap();
         let mut shown: Vec<String> = Vec::new();
@@ -193,31 +193,31 @@ fn every_value_is_shown_in_both_parts_and_only_the_html_is_escaped() {
             }
         }
         for value in shown {
-            assert!(text.contains(&value), "{letter} {language}: no {value} in {text}");
+            assert!(text.contains(&value), "{mail} {language}: no {value} in {text}");
             let escaped = handlebars::html_escape(&value);
-            assert!(html.contains(&escaped), "{letter} {language}: no {escaped}");
+            assert!(html.contains(&escaped), "{mail} {language}: no {escaped}");
         }
-        assert!(!html.contains("<b>Second") && !html.contains("<black>"), "{letter}");
+        assert!(!html.contains("<b>Second") && !html.contains("<black>"), "{mail}");
     }
 }
 
 #[test]
 fn every_link_of_the_html_is_in_the_text() {
-    for (letter, language, source) in every_letter() {
+    for (mail, language, source) in every_mail() {
         let text = source.text.unwrap();
         for link in source.html.split("href=\"").skip(1) {
             let link = link.split_once('"').unwrap().0;
-            assert!(text.lines().any(|line| line == link), "{letter} {language}: {link}");
+            assert!(text.lines().any(|line| line == link), "{mail} {language}: {link}");
         }
     }
 }
 
 #[test]
 fn inlining_the_styles_moves_no_tag_and_keeps_the_media_queries() {
-    for (letter, language, source) in every_letter() {
+    for (mail, language, source) in every_mail() {
         let inliner = css_inline::CSSInliner::options().keep_at_rules(true).build();
         let inlined = inliner.inline(&source.html).unwrap();
-        assert_eq!(skeleton(&inlined), skeleton(&source.html), "{letter} {language}");
+        assert_eq!(skeleton(&inlined), skeleton(&source.html), "{mail} {language}");
         assert!(inlined.contains("prefers-color-scheme") && inlined.contains("max-width: 480px"));
         assert!(inlined.contains(&format!("<html lang=\"{language}\"")));
         assert!(inlined.contains("style=\""));
@@ -226,26 +226,26 @@ fn inlining_the_styles_moves_no_tag_and_keeps_the_media_queries() {
 
 #[test]
 fn a_letter_needs_nothing_from_outside() {
-    for (letter, language, source) in every_letter() {
+    for (mail, language, source) in every_mail() {
         for outside in ["http:", "https:", "@import", "@font-face", "<script", "<link", "{{>", "{{{"] {
-            assert!(!source.html.contains(outside), "{letter} {language}: {outside}");
+            assert!(!source.html.contains(outside), "{mail} {language}: {outside}");
         }
-        assert!(source.html.len() < 20_000, "{letter} {language} is too long");
+        assert!(source.html.len() < 20_000, "{mail} {language} is too long");
     }
 }
 
 #[test]
 fn every_name_parses_back() {
-    for &letter in Letter::ALL {
-        assert_eq!(letter.as_str().parse::<Letter>().unwrap(), letter);
+    for &mail in BuiltinMail::ALL {
+        assert_eq!(mail.as_str().parse::<BuiltinMail>().unwrap(), mail);
     }
-    assert!("welcome".parse::<Letter>().unwrap_err().to_string().contains("cart_link"));
+    assert!("welcome".parse::<BuiltinMail>().unwrap_err().to_string().contains("cart_link"));
 }
 
 #[test]
 fn a_german_cart_link_reads_like_this() {
-    let source = builtin(Letter::CartLink, Language::De);
-    let values = with_optional(Letter::CartLink, required(Letter::CartLink));
+    let source = template(BuiltinMail::CartLink, Language::De);
+    let values = with_optional(BuiltinMail::CartLink, required(BuiltinMail::CartLink));
     assert_eq!(fill(&source.subject, &values, false).unwrap(), "Ihr Warenkorb bei Tea & Co");
     assert_eq!(
         fill(source.text.as_ref().unwrap(), &values, false).unwrap(),

@@ -1,17 +1,17 @@
-//! What an order's letters are filled with, as `shop::letters` documents it.
+//! What an order's mails are filled with, as `shop::builtin_mails` documents it.
 
 use serde_json::{Map, Value, json};
 
 use super::{Order, Payment};
 use crate::shop::{
-    Amount, Line,
+    Amount, SingleLine,
     format::{format_date, format_money},
     language::Language,
 };
 
-/// The values of a letter about an order. Every letter gets all that is known, so a merchant's own template may use
+/// The values of a mail about an order. Every mail gets all that is known, so a merchant's own template may use
 /// more than the built-in one does.
-pub fn letter_values(
+pub fn mail_values(
     id: &str,
     order: &Order,
     payment: Option<&Payment>,
@@ -21,7 +21,7 @@ pub fn letter_values(
     let money =
         |amount: &Amount| Value::from(format_money(language, amount.as_str(), order.currency.as_str()));
     let date = |time| Value::from(format_date(language, time));
-    let line = |line: &Option<Line>| line.as_ref().map(|line| Value::from(line.as_str()));
+    let line = |line: &Option<SingleLine>| line.as_ref().map(|line| Value::from(line.as_str()));
     let items: Vec<Value> = order
         .items
         .iter()

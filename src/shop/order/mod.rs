@@ -2,7 +2,7 @@
 //!
 //! `http/orders/` asks in this order: [`OrderTemplate::named`], [`OrderTemplate::is_switched_off`],
 //! [`OrderTemplate::check`], [`OrderTemplate::is_needless`], [`OrderTemplate::payment`],
-//! [`StoreSettings::definition`] and [`letter_values`]. All of it is pure: the caller knows the time, and hands in the
+//! [`StoreSettings::definition`] and [`mail_values`]. All of it is pure: the caller knows the time, and hands in the
 //! order with its workflows as postroom knows them. `order/tests.rs` is the source document as a table.
 
 mod document;
@@ -14,11 +14,11 @@ mod tests;
 
 use crate::{
     mail::{MailState, Timestamp, closed_set},
-    shop::builtin_mails::Letter,
+    shop::builtin_mails::BuiltinMail,
 };
 
 pub use document::{Cancellation, EndUser, Item, Order, Payment, PaymentStatus, ResumeOffer, Subscription};
-pub use mail_values::letter_values;
+pub use mail_values::mail_values;
 pub use settings::{Binding, StoreSettings};
 
 closed_set! {
@@ -56,7 +56,7 @@ closed_set! {
         Confirmation = "emailConfirmationStatus",
         /// Of the mail that confirms a cancellation.
         Cancellation = "emailCancellationStatus",
-        /// Of the mail that tells of a partial refund.
+        /// Of the mail about a partial refund.
         PartialRefund = "partialRefundEmailStatus",
     }
 }
@@ -115,7 +115,7 @@ struct Terms {
     rules: &'static [Rule],
     workflow: Option<Workflow>,
     about: About,
-    letter: Letter,
+    mail: BuiltinMail,
     definition: &'static str,
 }
 
@@ -126,56 +126,56 @@ impl OrderTemplate {
                 rules: &[RECURRING, NOT_PAID, NOT_CANCELLED, PREBILLING_AT_REST],
                 workflow: Some(Workflow::Prebilling),
                 about: About::NoPayment,
-                letter: Letter::OrderPrebilling,
+                mail: BuiltinMail::OrderPrebilling,
                 definition: "prebilling.default",
             },
             Self::OrderConfirmation => Terms {
                 rules: &[PAID, NOT_CANCELLED, CONFIRMATION_SETTLED],
                 workflow: Some(Workflow::Confirmation),
                 about: About::NoPayment,
-                letter: Letter::OrderConfirmation,
+                mail: BuiltinMail::OrderConfirmation,
                 definition: "order-confirmation.default",
             },
             Self::Cancellation => Terms {
                 rules: &[CANCELLED, CANCELLATION_SETTLED],
                 workflow: Some(Workflow::Cancellation),
                 about: About::NoPayment,
-                letter: Letter::OrderCancellation,
+                mail: BuiltinMail::OrderCancellation,
                 definition: "cancellation.default",
             },
             Self::PartialRefund => Terms {
                 rules: &[PARTLY_REFUNDED, PARTIAL_REFUND_SETTLED],
                 workflow: Some(Workflow::PartialRefund),
                 about: About::LatestRefund,
-                letter: Letter::OrderPartialRefund,
+                mail: BuiltinMail::OrderPartialRefund,
                 definition: "partial-refund.default",
             },
             Self::OfflinePaymentPending => Terms {
                 rules: &[PAYMENT_PENDING],
                 workflow: None,
                 about: About::LatestPayment,
-                letter: Letter::OrderOfflinePaymentPending,
+                mail: BuiltinMail::OrderOfflinePaymentPending,
                 definition: "offline-payment-pending.default",
             },
             Self::NonRecurringPrebilling => Terms {
                 rules: &[NOT_RECURRING, NOT_PAID, NOT_CANCELLED, PREBILLING_AT_REST],
                 workflow: Some(Workflow::Prebilling),
                 about: About::NoPayment,
-                letter: Letter::OrderNonRecurringPrebilling,
+                mail: BuiltinMail::OrderNonRecurringPrebilling,
                 definition: "non-recurring-prebilling.default",
             },
             Self::NonRecurringPaymentAttempt => Terms {
                 rules: &[NOT_RECURRING, PAYMENT_PENDING_OR_FAILED],
                 workflow: None,
                 about: About::LatestPayment,
-                letter: Letter::OrderNonRecurringPaymentAttempt,
+                mail: BuiltinMail::OrderNonRecurringPaymentAttempt,
                 definition: "non-recurring-payment-attempt.default",
             },
             Self::NonRecurringPaymentSubscriptionExpired => Terms {
                 rules: &[NOT_RECURRING, EXPIRED],
                 workflow: None,
                 about: About::LatestPayment,
-                letter: Letter::OrderNonRecurringPaymentSubscriptionExpired,
+                mail: BuiltinMail::OrderNonRecurringPaymentSubscriptionExpired,
                 definition: "non-recurring-payment-subscription-expired.default",
             },
         }
@@ -267,7 +267,7 @@ pub enum PaymentError {
     /// The order has no such payment.
     #[error("the order has no such payment")]
     Unknown,
-    /// The mail would tell of a refund that there was not.
+    /// The mail would be about a refund that did not happen.
     #[error(transparent)]
     NotEligible(#[from] NotEligible),
 }
@@ -311,7 +311,7 @@ impl OrderTemplate {
     /// The payment that this mail is about: the one `asked` for, else the one that the order's state suggests.
     ///
     /// # Errors
-    /// When the order has no such payment, or the mail tells of a refund and there was none of this one.
+    /// When the order has no such payment, or the mail is about a refund and this payment had none.
     pub fn payment<'a>(
         self,
         order: &'a Order,
@@ -338,9 +338,9 @@ impl OrderTemplate {
         self.terms().workflow
     }
 
-    /// The built-in letter.
-    pub const fn letter(self) -> Letter {
-        self.terms().letter
+    /// The built-in mail.
+    pub const fn builtin_mail(self) -> BuiltinMail {
+        self.terms().mail
     }
 
     /// The name of the definition where no binding names another.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::peer::{Peer, hasty_route, route, send, send_between, settings, signed_in};
-use crate::mail::{Outcome, Phase, Reply};
+use crate::mail::{AttemptOutcome, Phase, Reply};
 use crate::smtp::{AuthMechanism, BreakerState, RouteSettings, TlsMode};
 
 /// The phase, outcome and code of a reply: what decides about the mail.
-fn verdict(reply: &Reply) -> (Phase, Outcome, Option<u16>) {
+fn verdict(reply: &Reply) -> (Phase, AttemptOutcome, Option<u16>) {
     (reply.phase, reply.outcome, reply.code)
 }
 
@@ -30,7 +30,7 @@ async fn three_commands_leave_in_one_write_when_the_server_takes_them_so() {
     "])
     .await;
     let reply = send(&route(&settings(peer.port)), "hi\r\n.\r\n!").await;
-    assert_eq!(verdict(&reply), (Phase::Final, Outcome::Accepted, Some(250)));
+    assert_eq!(verdict(&reply), (Phase::Final, AttemptOutcome::Accepted, Some(250)));
     assert_eq!(reply.provider_id.as_deref(), Some("4F2A1"));
     assert_eq!(reply.enhanced.unwrap().to_string(), "2.0.0");
     assert_eq!((reply.route.as_str(), reply.text.as_str()), ("main", "2.0.0 Ok: queued as 4F2A1"));
@@ -60,7 +60,7 @@ async fn commands_wait_for_their_answers_when_the_server_knows_no_pipelining() {
     "])
     .await;
     let reply = send_between(&route(&settings(peer.port)), None, "bob@example.net", b"hi").await;
-    assert_eq!(verdict(&reply), (Phase::Final, Outcome::Accepted, Some(250)));
+    assert_eq!(verdict(&reply), (Phase::Final, AttemptOutcome::Accepted, Some(250)));
     assert_eq!(reply.provider_id, None);
     peer.finish().await;
 }
@@ -94,9 +94,9 @@ async fn a_recipient_refused_before_354_leaves_a_connection_for_the_next_mail() 
     .await;
     let route = route(&settings(peer.port));
     let reply = send_between(&route, Some("ann@example.net"), "nobody@example.net", b"hi").await;
-    assert_eq!(verdict(&reply), (Phase::RcptTo, Outcome::Permanent, Some(550)));
+    assert_eq!(verdict(&reply), (Phase::RcptTo, AttemptOutcome::Permanent, Some(550)));
     assert_eq!(reply.enhanced.unwrap().to_string(), "5.1.1");
-    assert_eq!(send(&route, "hi").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "hi").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(peer.finish().await.len(), 1);
 }
 
@@ -118,7 +118,7 @@ async fn a_2xx_to_the_lone_dot_is_no_delivery() {
     "])
     .await;
     let reply = send(&route(&settings(peer.port)), "hi").await;
-    assert_eq!(verdict(&reply), (Phase::RcptTo, Outcome::Transient, Some(450)));
+    assert_eq!(verdict(&reply), (Phase::RcptTo, AttemptOutcome::Transient, Some(450)));
     assert_eq!(reply.provider_id, None);
     peer.finish().await;
 }
@@ -140,7 +140,7 @@ async fn a_server_that_wants_the_message_of_a_refused_sender_gets_nothing() {
     "])
     .await;
     let reply = send(&route(&settings(peer.port)), "hi").await;
-    assert_eq!(verdict(&reply), (Phase::MailFrom, Outcome::Permanent, Some(550)));
+    assert_eq!(verdict(&reply), (Phase::MailFrom, AttemptOutcome::Permanent, Some(550)));
     peer.finish().await;
 }
 
@@ -165,8 +165,8 @@ async fn a_refusal_without_pipelining_is_followed_by_rset() {
     "])
     .await;
     let route = route(&settings(peer.port));
-    assert_eq!(verdict(&send(&route, "hi").await), (Phase::RcptTo, Outcome::Transient, Some(450)));
-    assert_eq!(verdict(&send(&route, "hi").await), (Phase::Data, Outcome::Transient, Some(451)));
+    assert_eq!(verdict(&send(&route, "hi").await), (Phase::RcptTo, AttemptOutcome::Transient, Some(450)));
+    assert_eq!(verdict(&send(&route, "hi").await), (Phase::Data, AttemptOutcome::Transient, Some(451)));
     peer.finish().await;
 }
 
@@ -189,7 +189,7 @@ async fn what_the_server_cannot_carry_is_refused_without_asking_it() {
         (ann, "bob@example.net", &"x".repeat(101), Phase::MailFrom, "5.3.4", "at most 100"),
     ] {
         let reply = send_between(&route, sender, recipient, message.as_bytes()).await;
-        assert_eq!(verdict(&reply), (phase, Outcome::Permanent, None), "{reply:?}");
+        assert_eq!(verdict(&reply), (phase, AttemptOutcome::Permanent, None), "{reply:?}");
         assert_eq!(reply.enhanced.unwrap().to_string(), enhanced);
         assert!(reply.text.contains(said), "{}", reply.text);
     }
@@ -218,7 +218,7 @@ async fn what_the_server_can_carry_is_announced() {
     .await;
     let route = route(&settings(peer.port));
     let reply = send_between(&route, Some("ann@example.net"), "jörg@example.net", "grüezi".as_bytes()).await;
-    assert_eq!(reply.outcome, Outcome::Accepted);
+    assert_eq!(reply.outcome, AttemptOutcome::Accepted);
     assert_eq!(peer.finish().await, ["grüezi\r\n.\r\n"]);
 }
 
@@ -243,7 +243,7 @@ async fn a_5xx_before_mail_from_is_about_the_route_and_opens_its_breaker() {
     ] {
         let peer = Peer::play([script]).await;
         let route = route(&signed_in(peer.port));
-        assert_eq!(verdict(&send(&route, "hi").await), (phase, Outcome::Transient, code), "{script}");
+        assert_eq!(verdict(&send(&route, "hi").await), (phase, AttemptOutcome::Transient, code), "{script}");
         peer.finish().await;
         assert_eq!(route.permits(1).len(), 0, "{script}");
         assert!(matches!(route.status().breaker, BreakerState::Open { .. }));
@@ -258,13 +258,13 @@ async fn a_connection_lost_before_the_final_dot_is_transient_and_after_it_unknow
     const DATA: &str = "S: 250 ok\nC: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 354 go on\n";
     let script = |end: &str| -> &'static str { Box::leak(format!("{OPENING}{end}").into_boxed_str()) };
     for (end, phase, outcome) in [
-        ("X: reset".to_owned(), Phase::MailFrom, Outcome::Transient),
-        ("S: nonsense".to_owned(), Phase::MailFrom, Outcome::Transient),
-        ("S: 354 what?".to_owned(), Phase::MailFrom, Outcome::Transient),
-        (format!("{DATA}C: ..."), Phase::Final, Outcome::Unknown),
-        (format!("{DATA}C: ...\nX: reset"), Phase::Final, Outcome::Unknown),
-        (format!("{DATA}C: ...\nS: nonsense"), Phase::Final, Outcome::Unknown),
-        (format!("{DATA}C: ...\nS: 354 more?"), Phase::Final, Outcome::Unknown),
+        ("X: reset".to_owned(), Phase::MailFrom, AttemptOutcome::Transient),
+        ("S: nonsense".to_owned(), Phase::MailFrom, AttemptOutcome::Transient),
+        ("S: 354 what?".to_owned(), Phase::MailFrom, AttemptOutcome::Transient),
+        (format!("{DATA}C: ..."), Phase::Final, AttemptOutcome::Unknown),
+        (format!("{DATA}C: ...\nX: reset"), Phase::Final, AttemptOutcome::Unknown),
+        (format!("{DATA}C: ...\nS: nonsense"), Phase::Final, AttemptOutcome::Unknown),
+        (format!("{DATA}C: ...\nS: 354 more?"), Phase::Final, AttemptOutcome::Unknown),
     ] {
         let peer = Peer::play([script(&end)]).await;
         let route = route(&settings(peer.port));
@@ -277,7 +277,9 @@ async fn a_connection_lost_before_the_final_dot_is_transient_and_after_it_unknow
 
 #[tokio::test]
 async fn the_answer_to_the_final_dot_decides() {
-    for (code, outcome) in [(450, Outcome::Transient), (421, Outcome::Transient), (554, Outcome::Permanent)] {
+    for (code, outcome) in
+        [(450, AttemptOutcome::Transient), (421, AttemptOutcome::Transient), (554, AttemptOutcome::Permanent)]
+    {
         let script = format!(
             "S: 220 hi\nC: EHLO me.example.net\nS: 250 hi\nC: MAIL FROM:<ann@example.net>\nS: 250 ok\n\
              C: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: ...\nS: {code} 5.7.1 no"
@@ -307,9 +309,9 @@ async fn a_server_that_hangs_up_in_the_middle_of_the_message_is_heard() {
     // More than any socket buffer holds, so that the server is gone before the last byte is sent.
     let reply = send(&route(&settings(peer.port)), &"x".repeat(40_000_000)).await;
     assert_eq!(reply.phase, Phase::Content, "{reply:?}");
-    let heard = (reply.outcome, reply.code) == (Outcome::Permanent, Some(552));
+    let heard = (reply.outcome, reply.code) == (AttemptOutcome::Permanent, Some(552));
     // The kernel may throw the words away together with the connection.
-    assert!(heard || (reply.outcome, reply.code) == (Outcome::Transient, None), "{reply:?}");
+    assert!(heard || (reply.outcome, reply.code) == (AttemptOutcome::Transient, None), "{reply:?}");
     peer.finish().await;
 }
 
@@ -317,18 +319,18 @@ async fn a_server_that_hangs_up_in_the_middle_of_the_message_is_heard() {
 async fn silence_is_transient_before_the_final_dot_and_unknown_after_it() {
     let patience = Duration::from_millis(100);
     for (script, phase, outcome) in [
-        ("X: wait", Phase::Greeting, Outcome::Transient),
-        ("S: 220 hi\nC: EHLO me.example.net\nX: wait", Phase::Hello, Outcome::Transient),
+        ("X: wait", Phase::Greeting, AttemptOutcome::Transient),
+        ("S: 220 hi\nC: EHLO me.example.net\nX: wait", Phase::Hello, AttemptOutcome::Transient),
         (
             "S: 220 hi\nC: EHLO me.example.net\nS: 250 hi\nC: MAIL FROM:<ann@example.net>\nX: wait",
             Phase::MailFrom,
-            Outcome::Transient,
+            AttemptOutcome::Transient,
         ),
         (
             "S: 220 hi\nC: EHLO me.example.net\nS: 250 hi\nC: MAIL FROM:<ann@example.net>\nS: 250 ok\n\
              C: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: ...\nX: wait",
             Phase::Final,
-            Outcome::Unknown,
+            AttemptOutcome::Unknown,
         ),
     ] {
         let peer = Peer::play([script]).await;
@@ -360,7 +362,7 @@ async fn each_way_to_sign_in_follows_its_own_steps() {
         let script = format!("S: 220 hi\nC: EHLO me.example.net\nS: 250-hi\n{dialogue}\nS: 535 5.7.8 no");
         let peer = Peer::play([Box::leak(script.into_boxed_str()) as &str]).await;
         let reply = send(&route(&RouteSettings { auth, ..signed_in(peer.port) }), "hi").await;
-        assert_eq!(verdict(&reply), (Phase::Auth, Outcome::Transient, Some(535)), "{dialogue}");
+        assert_eq!(verdict(&reply), (Phase::Auth, AttemptOutcome::Transient, Some(535)), "{dialogue}");
         peer.finish().await;
     }
 }
@@ -374,7 +376,7 @@ async fn required_tls_that_is_not_offered_or_refused_sends_nothing_in_plain_text
         let script = format!("S: 220 hi\nC: EHLO me.example.net\n{end}");
         let peer = Peer::play([Box::leak(script.into_boxed_str()) as &str]).await;
         let route = route(&RouteSettings { tls: TlsMode::Starttls, ..signed_in(peer.port) });
-        assert_eq!(verdict(&send(&route, "hi").await), (Phase::Tls, Outcome::Transient, code));
+        assert_eq!(verdict(&send(&route, "hi").await), (Phase::Tls, AttemptOutcome::Transient, code));
         peer.finish().await;
     }
 }
@@ -387,7 +389,7 @@ async fn opportunistic_tls_falls_back_to_a_new_plain_connection_when_the_handsha
     ])
     .await;
     let route = route(&RouteSettings { tls: TlsMode::Opportunistic, ..settings(peer.port) });
-    assert_eq!(verdict(&send(&route, "hi").await), (Phase::MailFrom, Outcome::Transient, Some(450)));
+    assert_eq!(verdict(&send(&route, "hi").await), (Phase::MailFrom, AttemptOutcome::Transient, Some(450)));
     peer.finish().await;
 }
 
@@ -425,7 +427,7 @@ async fn a_reply_that_comes_ahead_of_its_command_is_not_believed() {
         let peer = Peer::play([Box::leak(script.clone().into_boxed_str()) as &str]).await;
         let route = route(&settings(peer.port));
         let reply = send(&route, "hi").await;
-        assert_eq!(verdict(&reply), (phase, Outcome::Transient, None), "{script}: {reply:?}");
+        assert_eq!(verdict(&reply), (phase, AttemptOutcome::Transient, None), "{script}: {reply:?}");
         assert!(reply.text.contains("before it was asked"), "{}", reply.text);
         assert_eq!(route.status().open, 0, "{script}");
         peer.finish().await;
@@ -474,7 +476,7 @@ async fn a_refusal_that_is_about_us_puts_the_mail_off_and_shows_at_the_route() {
         let peer = Peer::play([Box::leak(format!("{HELLO}{end}\nX: wait").into_boxed_str()) as &str]).await;
         let route = route(&settings(peer.port));
         let reply = send(&route, "hi").await;
-        assert_eq!(verdict(&reply), (phase, Outcome::Transient, Some(code)), "{end}");
+        assert_eq!(verdict(&reply), (phase, AttemptOutcome::Transient, Some(code)), "{end}");
         assert_eq!(reply.text, format!("the relay refused us, not the mail ({code})"));
         let status = route.status();
         assert!(matches!(status.breaker, BreakerState::Open { .. }), "{end}");

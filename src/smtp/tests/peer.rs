@@ -157,7 +157,7 @@ pub(super) fn hasty_route(port: u16, patience: Duration) -> Arc<Route> {
         command: patience,
         data: patience,
         block: patience,
-        finale: patience,
+        final_reply: patience,
         quit: patience,
     };
     tuned_route(&settings(port), Tuning { timeouts, ..Tuning::default() })

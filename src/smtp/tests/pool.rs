@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::peer::{Peer, route, send, send_through, settings, tuned_route};
-use crate::mail::{Outcome, Phase};
+use crate::mail::{AttemptOutcome, Phase};
 use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning};
 
 const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250-hi\nS: 250 PIPELINING\n";
@@ -20,8 +20,8 @@ async fn an_idle_connection_that_died_is_replaced_within_the_attempt() {
         let first = script(&[HELLO, MAIL, TAKEN, last_words]);
         let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
         let route = route(&settings(peer.port));
-        assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
-        assert_eq!(send(&route, "two").await.outcome, Outcome::Accepted, "{last_words}");
+        assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+        assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{last_words}");
         assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
     }
 }
@@ -32,8 +32,8 @@ async fn a_421_to_an_idle_connection_is_not_held_against_the_mail() {
         let first = script(&[HELLO, MAIL, TAKEN, MAIL, refusal]);
         let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
         let route = route(&settings(peer.port));
-        assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
-        assert_eq!(send(&route, "two").await.outcome, Outcome::Accepted, "{refusal}");
+        assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+        assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{refusal}");
         peer.finish().await;
     }
 }
@@ -43,9 +43,9 @@ async fn a_message_that_may_have_arrived_is_not_sent_again() {
     let first = script(&[HELLO, MAIL, TAKEN, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\n"]);
     let peer = Peer::play([first]).await;
     let route = route(&settings(peer.port));
-    assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
     let reply = send(&route, "two").await;
-    assert_eq!((reply.phase, reply.outcome), (Phase::Final, Outcome::Unknown));
+    assert_eq!((reply.phase, reply.outcome), (Phase::Final, AttemptOutcome::Unknown));
     assert_eq!(peer.finish().await.len(), 2);
 }
 
@@ -53,7 +53,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again() {
 async fn a_fresh_connection_that_dies_is_not_tried_twice() {
     let peer = Peer::play([script(&[HELLO, MAIL])]).await;
     let reply = send(&route(&settings(peer.port)), "one").await;
-    assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, Outcome::Transient));
+    assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, AttemptOutcome::Transient));
     peer.finish().await;
 }
 
@@ -66,7 +66,7 @@ async fn a_server_that_talks_out_of_turn_is_not_spoken_to_again() {
     ]);
     let peer = Peer::play([first]).await;
     let route = route(&settings(peer.port));
-    assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(route.status().open, 0);
     peer.finish().await;
 }
@@ -77,9 +77,9 @@ async fn an_idle_connection_that_says_something_unasked_is_replaced_within_the_a
         let first = script(&[HELLO, MAIL, TAKEN, "X: pause\nS: ", early, "\nX: pause\nX: signal\nX: wait\n"]);
         let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
         let route = route(&settings(peer.port));
-        assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+        assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
         peer.signal().await;
-        assert_eq!(send(&route, "two").await.outcome, Outcome::Accepted, "{early}");
+        assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{early}");
         assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
     }
 }
@@ -98,7 +98,7 @@ async fn an_abandoned_dialogue_takes_its_connection_along() {
     sending.abort();
     assert!(sending.await.unwrap_err().is_cancelled());
     assert_eq!((route.status().open, route.status().busy), (0, 0));
-    assert_eq!(send(&route, "two").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(peer.finish().await, ["two\r\n.\r\n"]);
 }
 
@@ -108,7 +108,7 @@ async fn mails_wait_for_the_connections_that_there_are() {
         Peer::play([script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\n"])]).await;
     let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     let replies = tokio::join!(send(&route, "1"), send(&route, "2"), send(&route, "3"));
-    assert!([replies.0, replies.1, replies.2].iter().all(|reply| reply.outcome == Outcome::Accepted));
+    assert!([replies.0, replies.1, replies.2].iter().all(|reply| reply.outcome == AttemptOutcome::Accepted));
     let status = route.status();
     assert_eq!((status.open, status.idle, status.busy), (1, 1, 0));
     route.close_idle().await;
@@ -121,7 +121,7 @@ async fn a_connection_says_goodbye_when_it_was_idle_too_long() {
     let peer = Peer::play([script(&[HELLO, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"])]).await;
     let tuning = Tuning { idle: Duration::from_millis(50), ..Tuning::default() };
     let route = tuned_route(&settings(peer.port), tuning);
-    assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
     peer.finish().await;
     while route.status().open > 0 {
         tokio::task::yield_now().await;
@@ -136,7 +136,7 @@ async fn a_connection_is_replaced_after_its_share_of_mails() {
     let tuning = Tuning { mails_per_connection: 2, ..Tuning::default() };
     let route = tuned_route(&settings(peer.port), tuning);
     for message in ["one", "two", "three"] {
-        assert_eq!(send(&route, message).await.outcome, Outcome::Accepted);
+        assert_eq!(send(&route, message).await.outcome, AttemptOutcome::Accepted);
     }
     peer.finish().await;
 }
@@ -150,7 +150,7 @@ async fn a_relay_that_comes_back_is_used_again() {
     while route.status().breaker != BreakerState::HalfOpen {
         tokio::task::yield_now().await;
     }
-    assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(route.status().breaker, BreakerState::Closed);
     assert!(route.status().last_error.unwrap().text.contains("takes no connections from us"));
     peer.finish().await;
@@ -194,7 +194,7 @@ async fn a_mail_that_may_not_be_offered_any_more_leaves_the_connection_to_anothe
     let peer = Peer::play([script(&[HELLO, MAIL, TAKEN])]).await;
     let route = route(&settings(peer.port));
     assert!(matches!(send_past(&route, &Shut { before_mail: true }).await, Ok(Sent::Withheld)));
-    assert_eq!(send(&route, "yes").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "yes").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(peer.finish().await, ["yes\r\n.\r\n"]);
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::peer::{route, send, send_between, settings, signed_in, tuned_route};
-use crate::mail::{Outcome, Phase};
+use crate::mail::{AttemptOutcome, Phase};
 use crate::smtp::{AuthMechanism, BreakerState, RouteSettings, TlsMode, Tuning};
 
 fn tool(name: &str) -> PathBuf {
@@ -103,7 +103,11 @@ async fn many_mails_share_the_connections_of_their_route() {
             tokio::spawn(async move {
                 for _ in 0..25 {
                     let reply = send(&route, "Subject: hi\r\n\r\n.dot\r\n").await;
-                    assert_eq!((reply.phase, reply.outcome), (Phase::Final, Outcome::Accepted), "{reply:?}");
+                    assert_eq!(
+                        (reply.phase, reply.outcome),
+                        (Phase::Final, AttemptOutcome::Accepted),
+                        "{reply:?}"
+                    );
                     assert!(route.status().open <= 4);
                 }
             })
@@ -119,7 +123,7 @@ async fn many_mails_share_the_connections_of_their_route() {
 
 #[tokio::test]
 async fn the_sinks_refusals_mean_what_they_say() {
-    use Outcome::{Permanent, Transient, Unknown};
+    use AttemptOutcome::{Permanent, Transient, Unknown};
     for (options, phase, outcome) in [
         (["-r", "MAIL"], Phase::MailFrom, Transient),
         (["-f", "MAIL"], Phase::MailFrom, Permanent),
@@ -145,16 +149,16 @@ async fn a_relay_that_restarts_is_found_again() {
     let port = sink.port;
     let tuning = Tuning { first_pause: Duration::from_millis(10), ..Tuning::default() };
     let route = tuned_route(&settings(port), tuning);
-    assert_eq!(send(&route, "one").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
     drop(sink);
     let reply = send(&route, "two").await;
-    assert_eq!((reply.phase, reply.outcome), (Phase::Connect, Outcome::Transient));
+    assert_eq!((reply.phase, reply.outcome), (Phase::Connect, AttemptOutcome::Transient));
     assert_ne!(route.status().breaker, BreakerState::Closed);
     let _sink = Server::sink(Some(port), &[]).await;
     while matches!(route.status().breaker, BreakerState::Open { .. }) {
         tokio::task::yield_now().await;
     }
-    assert_eq!(send(&route, "two").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(route.status().breaker, BreakerState::Closed);
 }
 
@@ -167,15 +171,15 @@ async fn a_message_arrives_byte_for_byte() {
     for message in [odd, long] {
         let reply =
             send_between(&route, Some("ann@example.net"), "jörg@example.net", message.as_bytes()).await;
-        assert_eq!(reply.outcome, Outcome::Accepted, "{reply:?}");
+        assert_eq!(reply.outcome, AttemptOutcome::Accepted, "{reply:?}");
         let (seen, content) = server.message();
         assert!(content == message.as_bytes(), "the message of {} bytes changed", message.len());
         assert_eq!((&seen["from"], &seen["to"][0]), (&"ann@example.net".into(), &"jörg@example.net".into()));
         assert_eq!(reply.provider_id, Some(if message.len() < 100 { "1" } else { "2" }.to_owned()));
     }
     let refused = send_between(&route, None, "nobody@example.net", b"hi").await;
-    assert_eq!((refused.phase, refused.outcome), (Phase::RcptTo, Outcome::Permanent));
-    assert_eq!(send_between(&route, None, "bob@example.net", b"hi").await.outcome, Outcome::Accepted);
+    assert_eq!((refused.phase, refused.outcome), (Phase::RcptTo, AttemptOutcome::Permanent));
+    assert_eq!(send_between(&route, None, "bob@example.net", b"hi").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(server.message().0["from"], "<>");
     assert_eq!(route.status().open, 1);
 }
@@ -187,7 +191,7 @@ async fn starttls_is_used_with_a_certificate_that_is_trusted() {
         RouteSettings { tls: TlsMode::Starttls, ca_file: Some(certificate), ..signed_in(server.port) };
     let trusting = route(&trusting);
     for message in ["one\r\n", "two\r\n"] {
-        assert_eq!(send(&trusting, message).await.outcome, Outcome::Accepted);
+        assert_eq!(send(&trusting, message).await.outcome, AttemptOutcome::Accepted);
         let (seen, content) = server.message();
         assert_eq!((&seen["encrypted"], &seen["user"]), (&true.into(), &"PLAIN ann".into()));
         assert_eq!(content, message.as_bytes());
@@ -202,11 +206,11 @@ async fn a_certificate_that_is_not_trusted_stops_the_mail_unless_tls_is_opportun
     let other_name = RouteSettings { ca_file: Some(certificate), ..wary.clone() };
     for settings in [wary, other_name] {
         let reply = send(&route(&settings), "hi").await;
-        assert_eq!((reply.phase, reply.outcome), (Phase::Tls, Outcome::Transient));
+        assert_eq!((reply.phase, reply.outcome), (Phase::Tls, AttemptOutcome::Transient));
         assert!(reply.text.contains("certificate"), "{}", reply.text);
     }
     let easy = RouteSettings { tls: TlsMode::Opportunistic, ..settings(server.port) };
-    assert_eq!(send(&route(&easy), "hi").await.outcome, Outcome::Accepted);
+    assert_eq!(send(&route(&easy), "hi").await.outcome, AttemptOutcome::Accepted);
     assert_eq!(server.message().0["encrypted"], true);
 }
 
@@ -217,13 +221,13 @@ async fn implicit_tls_signs_in_with_either_mechanism_and_carries_long_messages()
     let message = "0123456789012345678901234567890123456789\r\n".repeat(50_000);
     for (auth, user) in [(None, "PLAIN ann"), (Some(AuthMechanism::Login), "LOGIN ann")] {
         let reply = send(&route(&RouteSettings { auth, ..base.clone() }), &message).await;
-        assert_eq!(reply.outcome, Outcome::Accepted, "{reply:?}");
+        assert_eq!(reply.outcome, AttemptOutcome::Accepted, "{reply:?}");
         let (seen, content) = server.message();
         assert_eq!((&seen["encrypted"], &seen["user"]), (&true.into(), &user.into()));
         assert!(content == message.as_bytes());
     }
     let wrong = RouteSettings { password: Some("hunter3".into()), ..base };
     let reply = send(&route(&wrong), "hi").await;
-    assert_eq!((reply.phase, reply.outcome, reply.code), (Phase::Auth, Outcome::Transient, Some(535)));
+    assert_eq!((reply.phase, reply.outcome, reply.code), (Phase::Auth, AttemptOutcome::Transient, Some(535)));
     assert!(!reply.text.contains("hunter"));
 }

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::peer::{route, send, settings};
-use crate::mail::{Outcome, Phase, Reply};
+use crate::mail::{AttemptOutcome, Phase, Reply};
 use crate::smtp::{RouteSettings, TlsMode};
 
 /// Answers each line that the client sends with the next of `answers`; returns what it heard.
@@ -63,10 +63,10 @@ async fn send_after(go: &'static str) -> (Reply, Vec<String>) {
 #[tokio::test]
 async fn plain_text_behind_the_answer_to_starttls_ends_the_dialogue() {
     let (reply, heard) = send_after("220 go\r\n").await;
-    assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, Outcome::Transient), "{reply:?}");
+    assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, AttemptOutcome::Transient), "{reply:?}");
     assert_eq!(heard, ["EHLO me.example.net", "MAIL FROM:<ann@example.net>"]);
 
     let (reply, heard) = send_after("220 go\r\n250 injected\r\n").await;
-    assert_eq!((reply.phase, reply.outcome), (Phase::Tls, Outcome::Transient), "{reply:?}");
+    assert_eq!((reply.phase, reply.outcome), (Phase::Tls, AttemptOutcome::Transient), "{reply:?}");
     assert!(heard.is_empty(), "{heard:?}");
 }

@@ -15,9 +15,9 @@ use crate::{
         Doing, NewPass, Store, StoreError,
         dialect::{Dialect, Sql},
         events::{self, MovedMail},
-        mails::{Row, to_json},
+        mails::Row,
         passes,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 

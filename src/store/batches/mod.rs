@@ -48,7 +48,7 @@ pub struct BatchRecord {
     pub template_version: String,
     /// What its mails link to a pass of.
     pub coupon: Option<String>,
-    /// Who is told when it is over.
+    /// The URL that is notified when it is over.
     pub webhook_url: Option<String>,
     /// Where it is on its way.
     pub state: BatchState,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::record::to_json;
+use crate::store::row::to_json;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},

@@ -9,10 +9,9 @@ mod settle;
 
 pub use claim::Claim;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
-pub use precondition::{Guard, Replacement};
+pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
 pub use settle::{Settled, Settlement};
 
 pub(super) use claim::ClaimRequest;
-pub(super) use precondition::waves;
-pub(super) use record::{Row, to_json};
+pub(super) use record::Row;

@@ -1,14 +1,10 @@
-//! Guards of recordings: what must still be as the rules saw it. Those of a group are asked together.
+//! Preconditions of recordings: what must still be as the rules saw it. Those of a group are checked together.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-};
+use std::collections::HashSet;
 
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::to_json;
 use crate::{
     clock,
     mail::MerchantId,
@@ -17,13 +13,14 @@ use crate::{
         Doing, StoreError,
         dialect::{Dialect, Sql},
         orders::{self, OrderStep},
-        row::Columns,
+        rounds,
+        row::{Columns, to_json},
     },
 };
 
 /// A document that must not have changed since the rules were asked, and what becomes of it.
 #[derive(Debug)]
-pub enum Guard {
+pub enum Precondition {
     /// A document is replaced, if it is still what it was.
     Replace(Box<Replacement>),
     /// An order moves on, if it is still what the rules saw.
@@ -45,24 +42,26 @@ pub struct Replacement {
     pub becomes: String,
 }
 
-/// Moves what guards watch on, as if one came after the other; tells for each whether it still held.
-pub(super) async fn pass(
+/// Applies preconditions as if one came after the other; returns for each whether it held.
+pub(super) async fn apply(
     dialect: Dialect,
     on: &mut AnyConnection,
-    guards: &[Option<&Guard>],
+    preconditions: &[Option<&Precondition>],
 ) -> Result<Vec<bool>, StoreError> {
     let (mut replacements, mut steps) = (Vec::new(), Vec::new());
-    for (place, guard) in guards.iter().enumerate() {
-        match guard {
-            Some(Guard::Replace(replacement)) => replacements.push((place, &**replacement)),
-            Some(Guard::Order(step)) => steps.push((place, &**step)),
+    for (place, precondition) in preconditions.iter().enumerate() {
+        match precondition {
+            Some(Precondition::Replace(replacement)) => replacements.push((place, &**replacement)),
+            Some(Precondition::Order(step)) => steps.push((place, &**step)),
             None => {}
         }
     }
-    let mut holds: Vec<_> = guards.iter().map(Option::is_none).collect();
-    for wave in waves(replacements.into_iter().map(|(place, it)| (it.key(), (place, it)))) {
-        let replaced = replace(dialect, on, wave.iter().map(|(_, replacement)| *replacement)).await?;
-        for (place, replacement) in wave {
+    let mut holds: Vec<_> = preconditions.iter().map(Option::is_none).collect();
+    for round in
+        rounds::with_distinct_keys(replacements.into_iter().map(|(place, it)| (it.key(), (place, it))))
+    {
+        let replaced = replace(dialect, on, round.iter().map(|(_, replacement)| *replacement)).await?;
+        for (place, replacement) in round {
             holds[place] = replaced.contains(&replacement.key());
         }
     }
@@ -71,21 +70,6 @@ pub(super) async fn pass(
         holds[place] = taken;
     }
     Ok(holds)
-}
-
-/// Parts what is to be done into waves, in each of which a key stands once: one statement may not write a row twice.
-pub(in crate::store) fn waves<K: Eq + Hash, T>(items: impl Iterator<Item = (K, T)>) -> Vec<Vec<T>> {
-    let mut next: HashMap<K, usize> = HashMap::new();
-    let mut waves: Vec<Vec<T>> = Vec::new();
-    for (key, item) in items {
-        let wave = next.entry(key).or_default();
-        if *wave == waves.len() {
-            waves.push(Vec::new());
-        }
-        waves[*wave].push(item);
-        *wave += 1;
-    }
-    waves
 }
 
 /// Names a document.
@@ -139,16 +123,4 @@ async fn replace<'a>(
             Ok((columns.parsed("merchant_id")?, columns.parsed("kind")?, columns.text("id")?))
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_stands_once_in_a_wave_and_keeps_its_order() {
-        let items = [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("a", 5), ("b", 6)];
-        assert_eq!(waves(items.into_iter()), [vec![1, 2, 4], vec![3, 6], vec![5]]);
-        assert!(waves(std::iter::empty::<((), ())>()).is_empty());
-    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::AnyConnection;
 
-use super::precondition::{self, Guard};
+use super::precondition::{self, Precondition};
 use crate::{
     mail::{BatchId, Mailbox, NewMail},
     store::{
@@ -16,6 +16,7 @@ use crate::{
         idempotency::{self, Answer},
         orders::{self, NewAuditEntry},
         passes::{self, NewPass},
+        row::to_json,
     },
 };
 
@@ -26,7 +27,7 @@ const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub struct Recording {
     /// What must still be so; it moves on in the same transaction.
-    pub guard: Option<Guard>,
+    pub precondition: Option<Precondition>,
     /// The mails.
     pub mails: Vec<NewMail>,
     /// Who asked for the mail of an order.
@@ -42,7 +43,7 @@ pub struct Recording {
 pub enum Recorded {
     /// The rows are committed.
     Committed,
-    /// The guard did not hold any more; nothing was recorded. Ask the rules again.
+    /// The precondition did not hold any more; nothing was recorded. Ask the rules again.
     Outdated,
     /// Another request took the idempotency key over meanwhile; nothing was recorded.
     KeyLost,
@@ -143,11 +144,11 @@ impl Grouped for Recording {
         let holds_key = |recording: &Recording| {
             recording.answer.as_ref().is_none_or(|(holder, _)| keepers.contains(&holder.request))
         };
-        let guards: Vec<_> = recordings
+        let preconditions: Vec<_> = recordings
             .iter()
-            .map(|recording| recording.guard.as_ref().filter(|_| holds_key(recording)))
+            .map(|recording| recording.precondition.as_ref().filter(|_| holds_key(recording)))
             .collect();
-        let holds = precondition::pass(dialect, on, &guards).await?;
+        let holds = precondition::apply(dialect, on, &preconditions).await?;
         let outcome = |(recording, holds): (&Recording, &bool)| match (holds_key(recording), holds) {
             (false, _) => Recorded::KeyLost,
             (true, true) => Recorded::Committed,
@@ -174,13 +175,4 @@ impl Grouped for Recording {
         idempotency::take_back(dialect, on, &outdated).await?;
         Ok(outcomes)
     }
-}
-
-/// The JSON that `{rows}` unfolds.
-pub(in crate::store) fn to_json<T: Serialize>(rows: &[T]) -> String {
-    #[expect(
-        clippy::expect_used,
-        reason = "rows are plain structs with string keys: writing them cannot fail"
-    )]
-    serde_json::to_string(rows).expect("rows are writable as JSON")
 }

@@ -1,7 +1,7 @@
 //! Orders as postroom follows them: their e-mail workflows, their e-mail entries, and who asked for what.
 //!
-//! The order as its merchant told it is a resource. A workflow has a row here once postroom moved it; the row goes over
-//! the document's field and follows its mail: whoever moves mails calls [`follow`] in the same transaction.
+//! The order document, as its merchant sent it, is a resource. A workflow has a row here once postroom moved it. The row
+//! overrides the document's field and follows its mail: whoever moves mails calls [`follow`] in the same transaction.
 
 mod audit;
 mod moves;
@@ -35,8 +35,8 @@ use traces::OrderKey;
 /// An order with all that postroom knows of it.
 #[derive(Clone, Debug)]
 pub struct OrderRecord {
-    /// The order as its merchant told it.
-    pub told: Stored,
+    /// The order as its merchant sent it.
+    pub document: Stored,
     /// The workflows that postroom moved.
     pub workflows: Vec<WorkflowRow>,
     /// Its e-mail entries, oldest first.
@@ -91,8 +91,8 @@ pub struct OrderStep {
     pub order: String,
     /// The document as the rules saw it.
     pub was: String,
-    /// When that was told.
-    pub told_at: Timestamp,
+    /// When that document was stored.
+    pub document_updated_at: Timestamp,
     /// The workflow that moves.
     pub workflow: Option<WorkflowStep>,
     /// The entry for the mail that is recorded.
@@ -115,12 +115,12 @@ impl Store {
     /// When the database does not answer.
     pub async fn order(&self, merchant: &MerchantId, id: &str) -> Result<Option<OrderRecord>, StoreError> {
         let key = OrderKey { merchant: merchant.clone(), order: id.to_owned() };
-        let (told, traces) = tokio::try_join!(
+        let (document, traces) = tokio::try_join!(
             self.resource(merchant, ResourceKind::Orders, id),
             self.order_traces.find(vec![key.clone()])
         )?;
         let OrderTraces { workflows, emails } = traces.get(&key).cloned().unwrap_or_default();
-        Ok(told.map(|told| OrderRecord { told, workflows, emails }))
+        Ok(document.map(|document| OrderRecord { document, workflows, emails }))
     }
 
     /// Fails a mail that the queue did not take ([`MailEvent::Undispatched`]), unless a worker has it already. The answer

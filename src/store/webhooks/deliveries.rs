@@ -207,7 +207,7 @@ impl Store {
         .bind(clock::now().millis()), "replay failed deliveries").await
     }
 
-    /// Forgets deliveries that were settled longer ago than `keep`, and events that nobody is told of any more; tells
+    /// Forgets deliveries that were settled longer ago than `keep`, and events that no delivery needs any more; returns
     /// how many rows that were.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ impl Store {
                 failing_since = CASE WHEN $6 = 1 THEN NULL ELSE failing_since END,
                 disabled_reason = CASE WHEN $6 = 1 THEN NULL ELSE disabled_reason END,
                 disabled_at = CASE WHEN $6 = 1 THEN NULL ELSE disabled_at END,
-                told_at = CASE WHEN $6 = 1 THEN NULL ELSE told_at END
+                notified_at = CASE WHEN $6 = 1 THEN NULL ELSE notified_at END
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
                 )))
                 .bind(merchant.as_str())

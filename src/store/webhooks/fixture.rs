@@ -8,8 +8,8 @@ use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
     clock,
     mail::{
-        CrashPolicy, EndpointId, Lane, MailId, Mailbox, MerchantId, NewMail, Origin, Outcome, Phase, Reply,
-        Verdict, WorkerId,
+        AttemptOutcome, CrashPolicy, EndpointId, Lane, MailId, Mailbox, MerchantId, NewMail, Origin, Phase,
+        Reply, Verdict, WorkerId,
     },
     shop::{TemplateClass, TemplateSource, event::Topics},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
@@ -73,7 +73,7 @@ pub(crate) async fn settle_mail(
     store: &Store,
     merchant: &MerchantId,
     origin: Origin,
-    outcome: Outcome,
+    outcome: AttemptOutcome,
 ) -> MailId {
     let (mail, now, worker) = (new_mail(merchant, origin), clock::now(), WorkerId::new());
     let id = mail.id;
@@ -82,8 +82,8 @@ pub(crate) async fn settle_mail(
     store.beat(worker, "here", 1).await.unwrap();
     let Claim::Granted(mail) = store.claim_mail(id, worker).await.unwrap() else { panic!("not granted") };
     let verdict = match outcome {
-        Outcome::Accepted => Verdict::Sent,
-        Outcome::Permanent => Verdict::Failed,
+        AttemptOutcome::Accepted => Verdict::Sent,
+        AttemptOutcome::Permanent => Verdict::Failed,
         _ => Verdict::Retry(now + Duration::from_secs(600)),
     };
     let reply = Reply {

@@ -1,4 +1,4 @@
-//! Endpoints and deliveries: whom merchants want told, claiming and settling one callback, and reading it all back.
+//! Endpoints and deliveries: where merchants want callbacks, claiming and settling one callback, and reading it all back.
 
 mod claim;
 mod deliveries;

@@ -15,7 +15,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         events::{self, NewEvent},
-        mails::to_json,
+        row::to_json,
     },
 };
 

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    mail::{Lane, MailEvent, Outcome, WorkerId},
+    mail::{AttemptOutcome, Lane, MailEvent, WorkerId},
     shop::{
         builtin_mails,
         language::Language,
-        order::{OrderTemplate, letter_values},
+        order::{OrderTemplate, mail_values},
     },
     store::{Claim, webhooks_fixture as fixture},
 };
@@ -52,7 +52,7 @@ async fn a_resent_mail_is_an_entry_of_its_order_from_the_request_to_the_relays_i
     assert_eq!((status, &sent), (202, &expected));
     assert_eq!(shop.order().await, expected);
 
-    shop.settle(Outcome::Accepted, Some("4XyZ")).await;
+    shop.settle(AttemptOutcome::Accepted, Some("4XyZ")).await;
     expected["emailConfirmationStatus"] = json!("COMPLETED");
     expected["emails"][0]["status"] = json!("sent");
     expected["emails"][0]["emailId"] = json!("4XyZ");
@@ -64,12 +64,12 @@ async fn a_relay_without_ids_leaves_the_message_id_and_a_refusal_fails_the_workf
     let shop = Shop::open().await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
-    shop.settle(Outcome::Accepted, None).await;
+    shop.settle(AttemptOutcome::Accepted, None).await;
     let message_id = format!("{}@postroom.invalid", shop.newest_mail().await);
     assert_eq!(shop.order().await["emails"][0]["emailId"], message_id);
 
     shop.send(json!({"template": "ORDERCONFIRMATION", "to": "Bob@Example.net"})).await;
-    shop.settle(Outcome::Permanent, None).await;
+    shop.settle(AttemptOutcome::Permanent, None).await;
     let order = shop.order().await;
     assert_eq!(order["emailConfirmationStatus"], "FAILED");
     assert_eq!(order["emails"][1]["status"], "failed");
@@ -91,7 +91,7 @@ async fn a_workflow_follows_its_mail_through_cancelling_and_trying_again() {
     }
     shop.app.store.move_mail(None, mail, MailEvent::Cancelled).await.unwrap();
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
-    shop.settle(Outcome::Accepted, None).await;
+    shop.settle(AttemptOutcome::Accepted, None).await;
     // The first mail is not the workflow's any more.
     shop.app.store.move_mail(None, mail, MailEvent::Retried).await.unwrap();
     assert_eq!(shop.order().await["emailConfirmationStatus"], "COMPLETED");
@@ -144,7 +144,7 @@ async fn what_a_merchant_tells_later_stands_but_for_a_mail_that_is_under_way() {
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     assert_eq!(shop.order().await["emailConfirmationStatus"], "PENDING");
-    shop.settle(Outcome::Permanent, None).await;
+    shop.settle(AttemptOutcome::Permanent, None).await;
 
     let mut silent = confirmed_order();
     silent.as_object_mut().unwrap().remove("emailConfirmationStatus");
@@ -177,7 +177,7 @@ async fn of_two_equal_requests_at_once_one_is_accepted() {
         let message = format!("{template} requires that {rule}.");
         assert_eq!(refused, (400, error("order_not_eligible", &message)));
         assert_eq!(shop.order().await["emails"].as_array().unwrap().len(), round + 1);
-        shop.settle(Outcome::Accepted, None).await;
+        shop.settle(AttemptOutcome::Accepted, None).await;
     }
 }
 
@@ -186,13 +186,13 @@ async fn a_request_that_another_got_ahead_of_is_refused_even_if_that_mail_is_sen
     let shop = Shop::open().await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     let merchant = "tea".parse().unwrap();
-    let load = async || Found::load(&shop.app, &merchant, "ord_1").await.unwrap();
+    let load = async || LoadedOrder::load(&shop.app, &merchant, "ord_1").await.unwrap();
     let seen = load().await;
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
-    shop.settle(Outcome::Accepted, None).await;
+    shop.settle(AttemptOutcome::Accepted, None).await;
     let mut found = load().await;
     let is_allowed =
-        |found: &Found| OrderTemplate::OrderConfirmation.check(&found.order, crate::clock::now());
+        |found: &LoadedOrder| OrderTemplate::OrderConfirmation.check(&found.order, crate::clock::now());
     assert!(is_allowed(&found).is_ok(), "for whoever asks now");
     found.yield_to_rivals(&seen);
     assert!(is_allowed(&found).is_err(), "for whoever asked before");
@@ -272,7 +272,7 @@ async fn the_template_is_the_merchants_own_where_there_is_one() {
     let sent = async || {
         let (status, order) = shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
         assert_eq!(status, 202, "{order}");
-        let mail = shop.settle(Outcome::Accepted, None).await;
+        let mail = shop.settle(AttemptOutcome::Accepted, None).await;
         let version = shop.app.template_version(&mail.template_version).await.unwrap().unwrap();
         let values: Value = serde_json::from_str(&mail.values).unwrap();
         let content = shop.app.renderer.render(&version, &values.into()).unwrap();
@@ -308,8 +308,8 @@ async fn every_letter_gets_the_values_that_it_needs_in_every_language() {
     for &template in OrderTemplate::ALL {
         let payment = template.payment(&order, None).unwrap();
         for &language in Language::ALL {
-            let values = letter_values("ord_1", &order, payment, "Tea & Co", language);
-            let source = builtin_mails::builtin(template.letter(), language);
+            let values = mail_values("ord_1", &order, payment, "Tea & Co", language);
+            let source = builtin_mails::template(template.builtin_mail(), language);
             let (_, missing) = renderer.preview(&source, &values.into()).unwrap();
             assert_eq!(missing, Vec::<String>::new(), "{template} in {language}");
         }
