@@ -25,8 +25,7 @@ use super::{
 };
 use crate::{
     app::App,
-    clock,
-    mail::{Lane, MailId, Mailbox, NewMail, Origin},
+    mail::{Lane, MailDraft, Mailbox, NewMail, Origin},
     render::Values,
     shop::{
         Ability, ResourceKind, SingleLine, TemplateVersion,
@@ -297,7 +296,7 @@ impl Draft {
             });
             return Err(Refusal::invalid(faults.collect()));
         }
-        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json())?, pass))
+        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json()), pass))
     }
 }
 
@@ -319,27 +318,16 @@ fn new_mail(
     member: &Member,
     version: &TemplateVersion,
     values: &Value,
-) -> Result<NewMail, Refusal> {
-    let now = clock::now();
-    let id = MailId::new();
-    let sender = version.sender.clone().unwrap_or_else(|| brand.sender.clone().into());
-    let values: Box<RawValue> =
-        serde_json::value::to_raw_value(values).map_err(|_| Refusal::unavailable())?;
-    Ok(NewMail {
-        id,
+) -> NewMail {
+    NewMail::new(MailDraft {
         merchant: caller.merchant.id.clone(),
         lane: Lane::Transactional,
-        template_version: version.id.clone(),
-        template: draft.template_id.clone(),
-        message_id: NewMail::message_id_for(id, &sender.email),
-        sender,
+        template: version.pinned(),
+        sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
         reply_to: brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
-        values: values.into(),
+        values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
-        on_crash: version.on_crash,
-        recorded_at: now,
-        due_at: now,
     })
 }
 

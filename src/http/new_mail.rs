@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
 use super::error::{FieldError, Refusal};
 use crate::{
     app::App,
-    clock,
     cpu_pool::Share,
     jobs,
-    mail::{Lane, MailId, Mailbox, MerchantId, NewMail, Origin},
+    mail::{Lane, MailDraft, Mailbox, MerchantId, NewMail, Origin},
     render::{RenderError, Values},
     shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
     store::{Merchant, Recorded, Recording},
@@ -35,27 +34,16 @@ impl BuiltinMailDraft {
         let version = app.own_or_builtin_version(&merchant.id, self.mail, self.language).await?;
         let values = Values::from(self.values);
         check_tags(app, merchant, &version, &values).await?;
-        let values: Box<RawValue> =
-            serde_json::value::to_raw_value(values.as_json()).map_err(|_| Refusal::unavailable())?;
-        let id = MailId::new();
-        let now = clock::now();
-        let sender = version.sender.clone().unwrap_or_else(|| app.sender_of(merchant));
-        Ok(NewMail {
-            id,
+        Ok(NewMail::new(MailDraft {
             merchant: merchant.id.clone(),
             lane: Lane::Transactional,
-            template_version: version.id.clone(),
-            template: version.template.clone(),
-            message_id: NewMail::message_id_for(id, &sender.email),
-            sender,
+            template: version.pinned(),
+            sender: version.sender.clone().unwrap_or_else(|| app.sender_of(merchant)),
             reply_to: None,
             recipient: self.recipient,
-            values: values.into(),
+            values: values.as_json(),
             origin: self.origin,
-            on_crash: version.on_crash,
-            recorded_at: now,
-            due_at: now,
-        })
+        }))
     }
 }
 

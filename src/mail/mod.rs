@@ -19,7 +19,7 @@ pub use address::{Address, AddressError, Mailbox};
 pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
 pub use lane::Lane;
-pub use new_mail::{CrashPolicy, Mail, NewMail, Origin};
+pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
 pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;

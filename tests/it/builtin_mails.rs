@@ -26,6 +26,7 @@ fn values() -> Value {
         "subject": word, "message": format!("First line.\n{word}\n{link}"), "discount": "15%",
         "cart_link": link, "recovery_link": link, "order_id": word, "total": "€1,234,567.90",
         "refunded_amount": "€10.00", "payment_id": word, "reason": word, "cancelled_on": "20 November 2026",
+        "url": link, "endpoint_id": word, "disabled_on": "1 November 2026", "status": "410 Gone",
         "expired_on": "1 November 2026", "next_billing_date": "1 December 2026",
         "items": [
             {"name": word, "quantity": 1_000_000, "unit_price": "€1,234,567.90", "image_url": link},

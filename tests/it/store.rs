@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use postroom::{
     clock,
     mail::{
-        Address, AttemptOutcome, CrashPolicy, Lane, Mail, MailEvent, MailId, MailState, Mailbox, MerchantId,
-        NewMail, Origin, Phase, Reply, RetryPolicy, Verdict, WorkerId,
+        Address, AttemptOutcome, CrashPolicy, Lane, Mail, MailDraft, MailEvent, MailId, MailState, Mailbox,
+        MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict, WorkerId,
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
@@ -15,7 +15,7 @@ use postroom::{
         Recording, Registered, Replacement, Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
     },
 };
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::support::Backends;
 
@@ -73,23 +73,20 @@ fn mailbox(address: &str) -> Mailbox {
 }
 
 pub(super) fn new_mail() -> NewMail {
-    let (id, now) = (MailId::new(), clock::now());
-    NewMail {
-        id,
+    NewMail::new(MailDraft {
         merchant: merchant(),
         lane: Lane::Transactional,
-        template_version: "v1".to_owned(),
-        template: "welcome".to_owned(),
+        template: PinnedTemplate {
+            version: "v1".to_owned(),
+            name: "welcome".to_owned(),
+            on_crash: CrashPolicy::Resend,
+        },
         sender: mailbox("hello@tea.example"),
         reply_to: None,
         recipient: mailbox("ok@example.net"),
-        message_id: format!("{id}@tea.example"),
-        values: to_raw_value(&serde_json::json!({})).unwrap().into(),
+        values: &serde_json::json!({}),
         origin: Origin::default(),
-        on_crash: CrashPolicy::Resend,
-        recorded_at: now,
-        due_at: now,
-    }
+    })
 }
 
 pub(super) async fn record(store: &Store, mail: NewMail) -> MailId {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{EmailView, LoadedOrder, OrderView, SendRequest};
@@ -19,7 +19,7 @@ use crate::{
         new_mail,
     },
     jobs,
-    mail::{Lane, MailId, MailState, Mailbox, NewMail, Origin},
+    mail::{Lane, MailDraft, MailId, MailState, Mailbox, NewMail, Origin},
     queue::Bell,
     render::Values,
     shop::{
@@ -154,7 +154,7 @@ impl<'a> Resend<'a> {
         let values = mail_values(self.id, order, payment, store_name, language);
         let values = Values::from(values);
         self.check_values(&version, &values).await?;
-        let mail = self.mail(&settings, &version, recipient, values.as_json())?;
+        let mail = self.mail(&settings, &version, recipient, values.as_json());
         Ok(self.send(found, template, definition, payment, mail))
     }
 
@@ -206,7 +206,7 @@ impl<'a> Resend<'a> {
         }
     }
 
-    /// The version behind a definition: the merchant's template of that name, else its template of the built-in
+    /// The version behind a definition: the merchant's template of that name, else its template of the
     /// built-in mail's name, else the built-in one.
     async fn version(
         &self,
@@ -242,28 +242,18 @@ impl<'a> Resend<'a> {
         version: &TemplateVersion,
         recipient: Mailbox,
         values: &Value,
-    ) -> Result<NewMail, Refusal> {
+    ) -> NewMail {
         let of_store = || settings.sender.clone().map(Mailbox::from);
         let sender = version.sender.clone().or_else(of_store);
-        let sender = sender.unwrap_or_else(|| self.app.sender_of(&self.caller.merchant));
-        let values: Box<RawValue> =
-            serde_json::value::to_raw_value(values).map_err(|_| Refusal::unavailable())?;
-        let (id, now) = (MailId::new(), clock::now());
-        Ok(NewMail {
-            id,
+        NewMail::new(MailDraft {
             merchant: self.caller.merchant.id.clone(),
             lane: Lane::Transactional,
-            template_version: version.id.clone(),
-            template: version.template.clone(),
-            message_id: NewMail::message_id_for(id, &sender.email),
-            sender,
+            template: version.pinned(),
+            sender: sender.unwrap_or_else(|| self.app.sender_of(&self.caller.merchant)),
             reply_to: None,
             recipient,
-            values: values.into(),
+            values,
             origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },
-            on_crash: version.on_crash,
-            recorded_at: now,
-            due_at: now,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The built-in mails, each in six languages, as handlebars templates.
 //!
-//! Whoever records a cart link, a reminder or an order mail takes the template from here; `render` checks and fills it
+//! Whoever records a cart link, a reminder, an order mail or a notice takes the template from here; `render` checks and fills it
 //! like any merchant's. A built-in mail is put together from one layout, its own fragment, a few fragments that mails
 //! share, and the words of the language, all of them below `templates/mails`. There `[[mark]]` stands for words and
 //! `[[>name]]` for a shared fragment; they are put in as text before handlebars sees anything, so words may hold handlebars tags.
@@ -25,6 +25,7 @@
 //! | `order_non_recurring_prebilling` | | `next_billing_date` |
 //! | `order_non_recurring_payment_attempt` | | `payment_id` |
 //! | `order_non_recurring_payment_subscription_expired` | `expired_on` | |
+//! | `endpoint_disabled` | `merchant_name`, `url`, `endpoint_id`, `disabled_on` | `status` (what it answered, where that disabled it) |
 //!
 //! `items` is a list of objects: `name`, `quantity` (a number or a string) and `unit_price` required, `image_url`
 //! optional.
@@ -101,6 +102,8 @@ builtin_mails! {
     OrderNonRecurringPaymentAttempt = "order_non_recurring_payment_attempt",
     /// Says that such a subscription ended because nobody paid.
     OrderNonRecurringPaymentSubscriptionExpired = "order_non_recurring_payment_subscription_expired",
+    /// Says to a merchant that postroom disabled one of its webhook endpoints.
+    EndpointDisabled = "endpoint_disabled",
 }
 
 /// Returns the template of a built-in mail in a language.
@@ -119,7 +122,7 @@ pub fn template(mail: BuiltinMail, language: Language) -> TemplateSource {
 
 impl BuiltinMail {
     const fn is_about_an_order(self) -> bool {
-        !matches!(self, Self::CartLink | Self::AbandonedCartReminder)
+        !matches!(self, Self::CartLink | Self::AbandonedCartReminder | Self::EndpointDisabled)
     }
 }
 

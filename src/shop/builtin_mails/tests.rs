@@ -49,6 +49,10 @@ fn required(mail: BuiltinMail) -> Value {
             "merchant_name": "Tea & Co", "subject": "Still there?", "message": "First line.\n<b>Second</b> line.",
             "recovery_link": "https://shop.example/r?a=1&b=2", "total": "€59.90"
         }),
+        BuiltinMail::EndpointDisabled => json!({
+            "merchant_name": "Tea & Co", "url": "https://shop.example/hook?a=1&b=2", "endpoint_id": "0192-77",
+            "disabled_on": "20 November 2026"
+        }),
         _ => json!({"store_name": "Tea & Co", "order_id": "ord_1001", "total": "€59.90"}),
     };
     let own = match mail {
@@ -71,6 +75,7 @@ fn with_optional(mail: BuiltinMail, mut values: Value) -> Value {
         BuiltinMail::AbandonedCartReminder => &["discount"],
         BuiltinMail::OrderPrebilling | BuiltinMail::OrderNonRecurringPrebilling => &["next_billing_date"],
         BuiltinMail::OrderCancellation => &["reason"],
+        BuiltinMail::EndpointDisabled => &["status"],
         BuiltinMail::OrderPartialRefund
         | BuiltinMail::OrderOfflinePaymentPending
         | BuiltinMail::OrderNonRecurringPaymentAttempt => &["payment_id"],
@@ -81,7 +86,7 @@ fn with_optional(mail: BuiltinMail, mut values: Value) -> Value {
     for &tag in own {
         values[tag] = format!("the {tag}").into();
     }
-    if mail != BuiltinMail::CartLink {
+    if !matches!(mail, BuiltinMail::CartLink | BuiltinMail::EndpointDisabled) {
         values["items"] = json!([
             {"name": "Tea <black>", "quantity": 2, "unit_price": "€24.95", "image_url": "https://shop.example/tea.png"},
             {"name": "Sieve", "quantity": "1", "unit_price": "€10.00"}
@@ -91,7 +96,7 @@ fn with_optional(mail: BuiltinMail, mut values: Value) -> Value {
 }
 
 #[test]
-fn every_mark_of_every_letter_has_words_in_every_language() {
+fn every_mark_of_every_mail_has_words_in_every_language() {
     for (mail, language, source) in every_mail() {
         for part in [&source.subject, &source.html, source.text.as_ref().unwrap()] {
             let left = part.split_once("[[").map(|(_, rest)| rest.chars().take(30).collect::<String>());
@@ -156,7 +161,7 @@ fn french_has_its_narrow_spaces() {
 }
 
 #[test]
-fn every_letter_is_filled_with_its_required_values_alone() {
+fn every_mail_is_filled_with_its_required_values_alone() {
     for (mail, language, source) in every_mail() {
         let values = required(mail);
         for (part, escape) in
@@ -225,7 +230,7 @@ fn inlining_the_styles_moves_no_tag_and_keeps_the_media_queries() {
 }
 
 #[test]
-fn a_letter_needs_nothing_from_outside() {
+fn a_mail_needs_nothing_from_outside() {
     for (mail, language, source) in every_mail() {
         for outside in ["http:", "https:", "@import", "@font-face", "<script", "<link", "{{>", "{{{"] {
             assert!(!source.html.contains(outside), "{mail} {language}: {outside}");

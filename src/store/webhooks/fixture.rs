@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, json};
 
 use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
     clock,
     mail::{
-        AttemptOutcome, CrashPolicy, EndpointId, Lane, MailId, Mailbox, MerchantId, NewMail, Origin, Phase,
-        Reply, Verdict, WorkerId,
+        AttemptOutcome, CrashPolicy, EndpointId, Lane, MailDraft, MailId, Mailbox, MerchantId, NewMail,
+        Origin, Phase, PinnedTemplate, Reply, Verdict, WorkerId,
     },
     shop::{TemplateClass, TemplateSource, event::Topics},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
@@ -48,24 +48,20 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
 
 /// A mail to ann, not recorded yet.
 pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
-    let (id, now) = (MailId::new(), clock::now());
-    let sender = Mailbox { name: None, email: "hi@tea.example".parse().unwrap() };
-    NewMail {
-        id,
+    NewMail::new(MailDraft {
         merchant: merchant.clone(),
         lane: Lane::Transactional,
-        template_version: "v1".to_owned(),
-        template: "welcome".to_owned(),
-        message_id: NewMail::message_id_for(id, &sender.email),
-        sender,
+        template: PinnedTemplate {
+            version: "v1".to_owned(),
+            name: "welcome".to_owned(),
+            on_crash: CrashPolicy::Resend,
+        },
+        sender: Mailbox { name: None, email: "hi@tea.example".parse().unwrap() },
         reply_to: None,
         recipient: Mailbox { name: None, email: "ann@example.net".parse().unwrap() },
-        values: to_raw_value(&json!({})).unwrap().into(),
+        values: &json!({}),
         origin,
-        on_crash: CrashPolicy::Resend,
-        recorded_at: now,
-        due_at: now,
-    }
+    })
 }
 
 /// Records a mail and settles its first attempt.
