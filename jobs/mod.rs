@@ -33,7 +33,7 @@ use crate::{
     telemetry::{METRICS, metrics::JobLabels},
 };
 
-/// Between two tries to record what came of an attempt.
+/// Between two tries to record the outcome of an attempt.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// One kind of work.
@@ -49,7 +49,7 @@ pub trait Job: Send + Sync {
     async fn run(&self, app: &App) -> anyhow::Result<Outcome>;
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The work is done and on record.
@@ -115,7 +115,7 @@ impl From<Ringing> for Bell {
     }
 }
 
-/// Records what came of an attempt as soon as the database takes it: what the other side said must not be lost.
+/// Records the outcome of an attempt as soon as the database takes it: the other side's reply must not be lost.
 /// `failed` is called for each failure.
 async fn until_recorded<T, F>(record: impl Fn() -> F, failed: impl Fn(&str)) -> Result<T, StoreError>
 where

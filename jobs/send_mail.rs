@@ -2,7 +2,7 @@
 //!
 //! Comes after the ingress, the fan-out or the waker, when the mail may go: see [`admission`](crate::admission). The
 //! connection is there before the claim, so that a claim is followed at once by an offer; a claim without an offer is
-//! given back. Running twice is harmless: whoever cannot claim the mail leaves it alone.
+//! given back. Running twice is harmless: a worker that cannot claim the mail leaves it alone.
 
 use std::{
     sync::{Mutex, PoisonError},

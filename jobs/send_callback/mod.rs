@@ -42,7 +42,7 @@ impl Job for SendCallback {
         };
         match app.callbacks.limiter.acquire(&to.name, (self.delivery, to.merchant), Instant::now()) {
             Turn::Now(permit) => self.deliver(app, permit).await,
-            // Whoever leaves rings for it.
+            // It is enqueued again when a permit is released.
             Turn::Full => Ok(Outcome::Postponed),
             Turn::Later(pause) => {
                 app.store.put_off_deliveries(self.delivery, to.endpoint, clock::now() + pause).await?;

@@ -216,7 +216,7 @@ async fn an_endpoint_that_hangs_holds_nobody_else_back_and_pays_no_attempts_whil
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "not before the first time-out: {:?}", begun.elapsed());
     scene.until(&works, DeliveryState::Delivered).await;
-    // After three time-outs the door is shut: four were inside, two had followed, and one or two may have tried it
+    // After three time-outs the endpoint is paused: four were in flight, two had followed, and one or two may have tried it
     // since. The others are put off and have paid nothing.
     let begun = Instant::now();
     loop {
@@ -234,7 +234,7 @@ async fn an_endpoint_that_hangs_holds_nobody_else_back_and_pays_no_attempts_whil
 }
 
 #[tokio::test]
-async fn whoever_finds_no_room_is_called_when_there_is() {
+async fn a_delivery_that_finds_the_limit_reached_is_sent_when_a_permit_is_released() {
     let most = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&most);
     let mut receiver = Receiver::start(move |_| {

@@ -1,12 +1,12 @@
 //! CALLBACK: a signed POST to a merchant's URL, and what the receiver said. The only code that knows reqwest.
 //!
-//! `jobs/send_callback/` claims a delivery, asks the [`EndpointLimiter`] for a place at its destination, hands the body to
+//! `jobs/send_callback/` claims a delivery, asks the [`EndpointLimiter`] for a permit, hands the body to
 //! [`Callbacks::post`] and judges the [`CallbackReply`](crate::shop::CallbackReply) with [`judge`]. A POST never
 //! fails as an error: whatever happens is a reply.
 //!
 //! What it promises:
 //!
-//! * No connection is opened to an address that [`AddressPolicy`] refuses, however a name resolves and at whatever moment:
+//! * No connection is opened to an address that [`AddressPolicy`] refuses, however and whenever a name resolves:
 //!   what is connected to is the very answer that was judged. Redirects are not followed, proxies not used.
 //! * A receiver has `callbacks.timeout` for everything, and no more than 4 KiB of its answer are kept.
 //! * The signature is that of Standard Webhooks, so receivers check it with the library of their language.
@@ -58,7 +58,7 @@ pub struct CallbackSettings {
     pub concurrency: usize,
     /// The most of those to one endpoint.
     pub per_endpoint: usize,
-    /// How long what was sent, and what came of it, can be looked at and replayed.
+    /// How long deliveries are kept, so that they can be looked at and replayed.
     #[serde(with = "crate::mail::duration")]
     pub keep: Duration,
 }

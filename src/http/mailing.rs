@@ -176,7 +176,7 @@ pub(super) struct MailAnswer {
     data: BTreeMap<String, QueuedMail>,
 }
 
-/// What became of one mail.
+/// The outcome of one mail.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QueuedMail {
     status: &'static str,

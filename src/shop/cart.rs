@@ -1,4 +1,4 @@
-//! The abandoned-cart family: carts, and the reminder that a merchant writes to whoever left one behind. Pure.
+//! The abandoned-cart family: carts, and the reminder that a merchant writes to a shopper who left one behind. Pure.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Number, Value, json};
@@ -18,7 +18,7 @@ const LONGEST_MESSAGE: usize = 10_000;
 const DISCOUNT_DECIMALS: usize = 4;
 
 closed_set! {
-    /// What became of a cart.
+    /// The fate of a cart.
     #[derive(Default)]
     CartStatus {
         /// Left behind.
@@ -33,7 +33,7 @@ closed_set! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AbandonedCart {
-    /// What became of it.
+    /// What happened to it.
     #[serde(default)]
     pub status: CartStatus,
     /// Leads the shopper back to the cart; http or https.
@@ -120,7 +120,7 @@ pub enum ReminderRefusal {
     NoAddress,
 }
 
-/// What a merchant writes to whoever left a cart behind.
+/// What a merchant writes to a shopper who left a cart behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reminder {
     /// The `Subject`.

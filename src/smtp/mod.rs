@@ -1,6 +1,6 @@
 //! Hands a finished message to a relay over SMTP (RFC 5321) and reports what the relay said.
 //!
-//! [`Routes`] is made once from the configuration. Whoever has mails takes [`Routes::pick`] and
+//! [`Routes`] is made once from the configuration. A caller that has mails takes [`Routes::pick`] and
 //! asks it for [`Route::permits`]; each leads over an open connection to one attempt. A refusal, a lost connection and a
 //! time-out are all a [`Reply`](crate::mail::Reply) whose phase and outcome say what they mean for the mail.
 //!

@@ -63,7 +63,7 @@ pub enum NotReady {
     Failed(Reply),
 }
 
-/// What became of a mail.
+/// The outcome of a mail.
 #[derive(Debug)]
 pub enum Sent {
     /// The relay was asked, or would have been in vain.

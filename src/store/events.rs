@@ -72,7 +72,7 @@ pub(in crate::store) async fn record_for_mails(
     insert(dialect, on, &events, &listeners).await
 }
 
-/// Records events for whoever listens.
+/// Records events for the endpoints that subscribe to them.
 pub(in crate::store) async fn record(
     dialect: Dialect,
     on: &mut AnyConnection,

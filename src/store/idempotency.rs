@@ -268,7 +268,7 @@ impl<'a> KeepRow<'a> {
     }
 }
 
-/// Keeps answers under the keys that their requests still hold; tells which requests do.
+/// Keeps answers under the keys that their requests still hold; returns which requests do.
 pub(super) async fn keep(
     dialect: Dialect,
     on: &mut AnyConnection,

@@ -1,4 +1,4 @@
-//! Versions of templates. A version never changes, so whoever has read one may keep it.
+//! Versions of templates. A version never changes, so a version that was read may be kept.
 
 use futures_util::FutureExt;
 use serde::Serialize;

@@ -34,7 +34,7 @@ const LONGEST_REASON: usize = 300;
 /// Why callbacks cannot be sent at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CallbackError {
-    /// The file of certificate authorities is of no use.
+    /// The file of certificate authorities cannot be used.
     #[error("the certificates in {} (SSL_CERT_FILE) cannot be used", path.display())]
     Certificates {
         /// The file.
@@ -127,7 +127,7 @@ impl Callbacks {
     /// Sets up TLS and the client. Nothing is connected yet.
     ///
     /// # Errors
-    /// When `SSL_CERT_FILE` names a file that is of no use.
+    /// When `SSL_CERT_FILE` names a file that cannot be used.
     pub fn new(settings: &CallbackSettings) -> Result<Self, CallbackError> {
         Self::with(settings, System, trust::tls()?)
     }

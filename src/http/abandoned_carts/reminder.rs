@@ -1,4 +1,4 @@
-//! A merchant's reminder to whoever left a cart behind: judged, recorded, answered.
+//! A merchant's reminder to a shopper who left a cart behind: judged, recorded, answered.
 
 use std::sync::Arc;
 

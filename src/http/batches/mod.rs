@@ -74,7 +74,7 @@ pub(super) struct BatchAnswer {
     data: QueuedBatch,
 }
 
-/// What became of the users.
+/// What happened to the users.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QueuedBatch {
     webhook_url: Option<String>,
@@ -160,7 +160,7 @@ impl Drop for Staging {
         let (app, batch) = (Arc::clone(&self.app), self.batch);
         tokio::spawn(async move {
             if let Err(error) = app.store.discard_chunks(batch).await {
-                tracing::warn!(%error, "staged users are left for the housekeeping");
+                tracing::warn!(%error, "staged users are left for the maintenance jobs");
             }
         });
     }

@@ -86,7 +86,7 @@ pub(super) fn link_to(app: &App, pass: &str) -> String {
     app.link_to(&format!("passes/{pass}"))
 }
 
-/// Shows a pass to whoever has its link.
+/// Shows a pass to anyone who has its link.
 #[utoipa::path(get, path = "/passes/{id}", tag = "mailing", security(()),
     params(("id" = String, Path, description = "The secret id, from `link_to_pass`")),
     responses((status = 200, body = String, content_type = "text/html", description = "The coupon or store card, with a QR code, in the member's language"),

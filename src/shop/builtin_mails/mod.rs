@@ -1,9 +1,10 @@
 //! The built-in mails, each in six languages, as handlebars templates.
 //!
-//! Whoever records a cart link, a reminder, an order mail or a notice takes the template from here; `render` checks and fills it
-//! like any merchant's. A built-in mail is put together from one layout, its own fragment, a few fragments that mails
-//! share, and the words of the language, all of them below `templates/mails`. There `[[mark]]` stands for words and
-//! `[[>name]]` for a shared fragment; they are put in as text before handlebars sees anything, so words may hold handlebars tags.
+//! The code that records a cart link, a reminder, an order mail or a notice takes the template from here; `render` checks
+//! and fills it like any merchant's. A built-in mail is put together from one layout, its own fragment, a few fragments
+//! that mails share, and the words of the language, all of them below `templates/mails`. There `[[mark]]` stands for
+//! words and `[[>name]]` for a shared fragment. They are put in as text before handlebars sees anything, so words may
+//! hold handlebars tags.
 //!
 //! # What each mail is filled with
 //!

@@ -5,7 +5,7 @@
 //! | `record.rs` | users are staged in chunks, then the batch is recorded with its answer in one transaction |
 //! | `members.rs` | looks members up by the thousand |
 //! | `make.rs` | turns a chunk into mails, once |
-//! | `counts.rs` | follows the mails in the transactions that move them; the last one home closes the batch |
+//! | `counts.rs` | follows the mails in the transactions that move them; the last one to settle closes the batch |
 //! | `moves.rs` | pause, resume, cancel, failing, and taking back what was not sent |
 //! | `ringing.rs` | what the waker asks |
 //!

@@ -26,7 +26,7 @@ const MAILS: i64 = 1_000;
 /// The most chunks that are thrown away in one transaction.
 const CHUNKS: i64 = 20;
 
-/// What came of asking a batch to move.
+/// The result of moving a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchMoved {
     /// It is so now.

@@ -61,7 +61,7 @@ impl StagedChunk {
     pub const USERS: usize = 1_000;
 }
 
-/// What came of recording a batch.
+/// The result of recording a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchRecorded {
     /// The batch and its answer are committed.

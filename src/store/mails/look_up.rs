@@ -99,7 +99,7 @@ pub struct MailFilter {
     pub limit: u32,
 }
 
-/// What came of asking a mail to move.
+/// The result of moving a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
     /// It is in this state now.

@@ -98,7 +98,7 @@ struct Row<'a> {
     becomes: &'a str,
 }
 
-/// Replaces documents that are still what they were; tells which those are.
+/// Replaces documents that are still what they were; returns which those are.
 async fn replace<'a>(
     dialect: Dialect,
     on: &mut AnyConnection,

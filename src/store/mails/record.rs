@@ -38,7 +38,7 @@ pub struct Recording {
     pub answer: Option<(KeyHolder, Answer)>,
 }
 
-/// What came of recording.
+/// The result of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// The rows are committed.
@@ -138,7 +138,7 @@ impl Grouped for Recording {
         on: &mut AnyConnection,
         recordings: &[Self],
     ) -> Result<Vec<Recorded>, StoreError> {
-        // First of all, and locked until the commit: whoever has lost its key to another request records nothing.
+        // First of all, and locked until the commit: a request that has lost its key to another one records nothing.
         let answers: Vec<_> = recordings.iter().filter_map(|recording| recording.answer.as_ref()).collect();
         let keepers = idempotency::keep(dialect, on, &answers).await?;
         let holds_key = |recording: &Recording| {

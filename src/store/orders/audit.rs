@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// A request for a mail of an order, whatever came of it.
+/// A request for a mail of an order, whatever its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
     /// Who asked.

@@ -1,7 +1,7 @@
 //! Orders as postroom follows them: their e-mail workflows, their e-mail entries, and who asked for what.
 //!
 //! The order document, as its merchant sent it, is a resource. A workflow has a row here once postroom moved it. The row
-//! overrides the document's field and follows its mail: whoever moves mails calls [`follow`] in the same transaction.
+//! overrides the document's field and follows its mail: code that moves mails calls [`follow`] in the same transaction.
 
 mod audit;
 mod moves;

@@ -36,7 +36,7 @@ struct SeenRow<'a> {
     at: i64,
 }
 
-/// Takes steps, each as if it came after the one before; tells for each whether its order was still what the rules saw.
+/// Takes steps, each as if it came after the one before; returns for each whether its order was still what the rules saw.
 /// Of a step that was not taken nothing is written.
 pub(in crate::store) async fn take_steps(
     dialect: Dialect,
@@ -150,7 +150,7 @@ async fn move_workflows(
     Ok(())
 }
 
-/// Writes moves; tells which workflows did.
+/// Writes moves; returns which workflows moved.
 async fn write_moves(
     dialect: Dialect,
     on: &mut AnyConnection,

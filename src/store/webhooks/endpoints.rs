@@ -73,7 +73,7 @@ pub struct EndpointChange {
     pub enabled: Option<bool>,
 }
 
-/// What came of registering.
+/// The result of registering an endpoint.
 #[derive(Debug)]
 pub enum Registered {
     /// Here it is.
@@ -186,7 +186,7 @@ impl Store {
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
     }
 
-    /// Forgets an endpoint with all its deliveries; tells whether there was one.
+    /// Forgets an endpoint with all its deliveries; returns whether there was one.
     ///
     /// # Errors
     /// When the database cannot commit it.
