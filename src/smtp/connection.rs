@@ -151,7 +151,7 @@ impl Connection {
     /// Notes a reply that has no meaning where it came.
     pub(super) fn protocol_error(&mut self) -> ConnectionError {
         self.is_broken = true;
-        ConnectionError::Garbage(Garbage::OutOfPlace)
+        ConnectionError::Garbage(Garbage::OutOfSequence)
     }
 
     /// Overwrites what was sent, so that no password stays in memory.
