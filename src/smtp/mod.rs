@@ -15,7 +15,7 @@
 //! | `connection` | lines in, lines out, time-outs |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
 //! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
-//! | `attempt_error` | why a dialogue ended early, and the reply that this makes |
+//! | `attempt_error` | why an attempt or its connection failed, and the reply that this makes |
 //! | `stream`, `tls`, `auth` | plain or encrypted bytes, whom we trust, how we sign in |
 //!
 //! Promises: a message is never accepted twice by our doing (a lost connection is tried anew only before the first byte

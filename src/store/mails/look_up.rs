@@ -95,7 +95,7 @@ pub struct MailFilter {
     pub provider_id: Option<String>,
     /// After this one.
     pub after: Option<MailId>,
-    /// At most so many.
+    /// The maximum number of results.
     pub limit: u32,
 }
 
