@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 /// How long one answer, or one mail after the last request, may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-fn main() -> Outcome<()> {
+fn main() -> Fallible<()> {
     let mut arguments = std::env::args().skip(1);
     let mode = arguments.next().unwrap_or_default();
     if !matches!(mode.as_str(), "throughput" | "latency") {
@@ -59,7 +59,7 @@ struct Options {
 }
 
 impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Outcome<Self> {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Fallible<Self> {
         let mut given = BTreeMap::new();
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("`{name}` needs a value"))?;
@@ -106,7 +106,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: &str) -> Outcome<Self> {
+    fn open(address: &str) -> Fallible<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -114,7 +114,7 @@ impl Connection {
     }
 
     /// Sends one request and reads its answer whole; returns the status.
-    fn ask(&mut self, request: &str) -> Outcome<u16> {
+    fn ask(&mut self, request: &str) -> Fallible<u16> {
         self.reader.get_mut().write_all(request.as_bytes())?;
         let status = self.read_line()?.split(' ').nth(1).unwrap_or_default().parse()?;
         let mut length = None;
@@ -134,7 +134,7 @@ impl Connection {
         Ok(status)
     }
 
-    fn read_line(&mut self) -> Outcome<&str> {
+    fn read_line(&mut self) -> Fallible<&str> {
         self.line.clear();
         let read = self.reader.read_line(&mut self.line);
         if read.map_err(|error| format!("no answer within {PATIENCE:?}: {error}"))? == 0 {
@@ -178,7 +178,7 @@ impl Tally {
     }
 }
 
-fn throughput(options: Options) -> Outcome<String> {
+fn throughput(options: Options) -> Fallible<String> {
     let options = Arc::new(options);
     let next = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
@@ -195,7 +195,7 @@ fn throughput(options: Options) -> Outcome<String> {
     Ok(format!("{{{},\"seconds\":{:.4}}}", tally.fields(), began.elapsed().as_secs_f64()))
 }
 
-fn send_all(options: &Options, next: &AtomicUsize) -> Outcome<Tally> {
+fn send_all(options: &Options, next: &AtomicUsize) -> Fallible<Tally> {
     let mut connection = Connection::open(&options.address)?;
     let mut tally = Tally::default();
     loop {
@@ -212,7 +212,7 @@ fn send_all(options: &Options, next: &AtomicUsize) -> Outcome<Tally> {
 
 // ---- Latency
 
-fn latency(options: &Options) -> Outcome<String> {
+fn latency(options: &Options) -> Fallible<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let arrivals = Arc::new(Arrivals::new(options.count));
     println!("listening {}", listener.local_addr()?.port());

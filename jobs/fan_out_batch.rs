@@ -14,9 +14,8 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{Job, Outcome, bell_for_batch, bell_for_mail};
 use crate::{
     app::App,
-    clock,
     cpu_pool::Share,
-    mail::{Address, BatchId, Lane, MailId, Mailbox, NewMail, Origin},
+    mail::{Address, BatchId, Lane, MailDraft, Mailbox, NewMail, Origin},
     queue::Bell,
     render::{RenderError, Values},
     shop::{
@@ -89,8 +88,8 @@ async fn make(app: &App, batch: &BatchRecord, number: i64) -> anyhow::Result<Out
     let Some(chunk) = app.store.chunk(batch.id, number).await? else {
         return Ok(Outcome::NothingToDo);
     };
-    match Run::of(app, batch).await? {
-        Ok(run) => run.make(app, &chunk).await,
+    match BatchContext::of(app, batch).await? {
+        Ok(context) => context.make(app, &chunk).await,
         Err(why) => give_up(app, batch, why).await,
     }
 }
@@ -127,14 +126,14 @@ async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
 }
 
 /// What all mails of a batch have in common.
-struct Run<'a> {
+struct BatchContext<'a> {
     batch: &'a BatchRecord,
     merchant: Merchant,
     brand: Brand,
     version: std::sync::Arc<TemplateVersion>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> BatchContext<'a> {
     /// Gathers it; the inner error says why the batch cannot be run at all.
     async fn of(app: &App, batch: &'a BatchRecord) -> anyhow::Result<Result<Self, &'static str>> {
         let Some(merchant) = app.store.merchant(&batch.merchant).await? else {
@@ -217,13 +216,13 @@ impl<'a> Run<'a> {
             Err(error) => Some(format!("the template cannot be rendered: {error}")),
         };
         let recipient = Mailbox { name: member.full_name(), email: member.email };
-        Ok(Some((MadeMail { mail: self.mail(id, recipient, values.as_json())?, error }, pass)))
+        Ok(Some((MadeMail { mail: self.mail(id, recipient, values.as_json()), error }, pass)))
     }
 
     /// The batch was answered that this member's mail is queued, so there is one to look up.
     fn unsendable(&self, id: &str, why: &str) -> anyhow::Result<MadeMail> {
         let email: Address = GONE.parse()?;
-        let mail = self.mail(id, Mailbox { name: None, email }, &Value::Object(Map::new()))?;
+        let mail = self.mail(id, Mailbox { name: None, email }, &Value::Object(Map::new()));
         Ok(MadeMail { mail, error: Some(why.to_owned()) })
     }
 
@@ -234,29 +233,18 @@ impl<'a> Run<'a> {
         NewPass { id, merchant: self.merchant.id.clone(), subject, identifier: None }
     }
 
-    fn mail(&self, member: &str, recipient: Mailbox, values: &Value) -> anyhow::Result<NewMail> {
-        let (id, now) = (MailId::new(), clock::now());
-        let sender = self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into());
-        let values: Box<RawValue> = serde_json::value::to_raw_value(values)?;
-        Ok(NewMail {
-            id,
+    fn mail(&self, member: &str, recipient: Mailbox, values: &Value) -> NewMail {
+        let origin =
+            Origin { member: Some(member.to_owned()), batch: Some(self.batch.id), ..Origin::default() };
+        NewMail::new(MailDraft {
             merchant: self.batch.merchant.clone(),
             lane: Lane::Bulk,
-            template_version: self.version.id.clone(),
-            template: self.batch.template.clone(),
-            message_id: NewMail::message_id_for(id, &sender.email),
-            sender,
+            template: self.version.pinned(),
+            sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
             reply_to: self.brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
             recipient,
-            values: values.into(),
-            origin: Origin {
-                member: Some(member.to_owned()),
-                batch: Some(self.batch.id),
-                ..Origin::default()
-            },
-            on_crash: self.version.on_crash,
-            recorded_at: now,
-            due_at: now,
+            values,
+            origin,
         })
     }
 }

@@ -4,13 +4,10 @@
 //! row leaves it alone.
 
 mod fan_out_batch;
+mod notify_disabled_endpoints;
 mod prune_history;
 mod send_callback;
 mod send_mail;
-mod tell_of_disabled_endpoints;
-
-#[cfg(test)]
-mod send_callback_tests;
 
 use std::{
     future::Future,
@@ -22,10 +19,10 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 pub use fan_out_batch::FanOutBatch;
+pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
 pub use send_callback::SendCallback;
 pub use send_mail::SendMail;
-pub use tell_of_disabled_endpoints::TellOfDisabledEndpoints;
 
 use crate::{
     admission::Permit,
@@ -36,7 +33,7 @@ use crate::{
     telemetry::{METRICS, metrics::JobLabels},
 };
 
-/// Between two tries to record what came of an attempt.
+/// Between two tries to record the outcome of an attempt.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 /// One kind of work.
@@ -52,7 +49,7 @@ pub trait Job: Send + Sync {
     async fn run(&self, app: &App) -> anyhow::Result<Outcome>;
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The work is done and on record.
@@ -118,8 +115,8 @@ impl From<Ringing> for Bell {
     }
 }
 
-/// Records what came of an attempt as soon as the database takes it: what the other side said must not be lost.
-/// `failed` is told of each failure.
+/// Records the outcome of an attempt as soon as the database takes it: the other side's reply must not be lost.
+/// `failed` is called for each failure.
 async fn until_recorded<T, F>(record: impl Fn() -> F, failed: impl Fn(&str)) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -171,11 +168,11 @@ async fn drop_bell(app: &App, bell: &Bell) {
     }
 }
 
-/// Runs the housekeeping jobs once each `pause`.
-pub async fn keep_house(app: Arc<App>, pause: Duration) {
+/// Runs the maintenance jobs once each `pause`.
+pub async fn run_maintenance(app: Arc<App>, pause: Duration) {
     loop {
         run(&app, PruneHistory).await;
-        run(&app, TellOfDisabledEndpoints).await;
+        run(&app, NotifyDisabledEndpoints).await;
         tokio::time::sleep(pause).await;
     }
 }

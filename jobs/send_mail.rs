@@ -2,7 +2,7 @@
 //!
 //! Comes after the ingress, the fan-out or the waker, when the mail may go: see [`admission`](crate::admission). The
 //! connection is there before the claim, so that a claim is followed at once by an offer; a claim without an offer is
-//! given back. Running twice is harmless: whoever cannot claim the mail leaves it alone.
+//! given back. Running twice is harmless: a worker that cannot claim the mail leaves it alone.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -138,7 +138,7 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         Ok(message) => Rendered::Message(message),
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {
-            outcome: mail::Outcome::Permanent,
+            outcome: mail::AttemptOutcome::Permanent,
             ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
         }),
     })

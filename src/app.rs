@@ -1,4 +1,4 @@
-//! What every request and every job works with: the organs, opened once and passed around.
+//! What every request and every job works with: the components, opened once and passed around.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,8 +19,8 @@ use crate::{
     render::{self, Content, RenderError, RenderLimits, Renderer, Values},
     shop::{
         TemplateClass, TemplateSource, TemplateVersion,
+        builtin_mails::{self, BuiltinMail},
         language::Language,
-        letters::{self, Letter},
     },
     smtp::{RouteSettings, Routes},
     store::{Merchant, NewTemplateVersion, Store, StoreError},
@@ -41,7 +41,7 @@ const BELLS: usize = 10_000;
 /// The most bells in one call to the queue.
 const BELLS_AT_ONCE: usize = 500;
 
-/// The organs of one process.
+/// The components of one process.
 pub struct App {
     /// The settings.
     pub config: Config,
@@ -72,7 +72,7 @@ pub struct App {
     bells: mpsc::Sender<Bell>,
     awaited_bells: mpsc::Sender<AwaitedBell>,
     versions: Cache<String, Arc<TemplateVersion>>,
-    builtins: Cache<(Letter, Language), Arc<TemplateVersion>>,
+    builtins: Cache<(BuiltinMail, Language), Arc<TemplateVersion>>,
 }
 
 impl App {
@@ -112,7 +112,7 @@ impl App {
                 .max_capacity(VERSION_BYTES)
                 .weigher(|_: &String, version: &Arc<TemplateVersion>| memory(version))
                 .build(),
-            builtins: Cache::new((Letter::ALL.len() * Language::ALL.len()) as u64),
+            builtins: Cache::new((BuiltinMail::ALL.len() * Language::ALL.len()) as u64),
             config,
         }))
     }
@@ -132,48 +132,48 @@ impl App {
         Ok(version)
     }
 
-    /// The version that a letter to a merchant's customer is written from: the merchant's own template, one whose id
-    /// is the letter's name and language as in `cart_link.de`, else its name alone; else the built-in letter.
+    /// The version that a mail to a merchant's customer is written from: the merchant's own template, one whose id
+    /// is the built-in mail's name and language as in `cart_link.de`, else its name alone; else the built-in one.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn letter_version(
+    pub async fn own_or_builtin_version(
         &self,
         merchant: &MerchantId,
-        letter: Letter,
+        mail: BuiltinMail,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, StoreError> {
-        let in_language = format!("{letter}.{language}");
-        let own = self.store.newest_version_of(merchant, &in_language, letter.as_str()).await?;
+        let in_language = format!("{mail}.{language}");
+        let own = self.store.newest_version_of(merchant, &in_language, mail.as_str()).await?;
         if let Some(id) = own
             && let Some(version) = self.template_version(&id).await?
         {
             return Ok(version);
         }
-        self.builtin_version(letter, language).await
+        self.builtin_version(mail, language).await
     }
 
-    /// The version of a built-in letter, ready to be pinned by a mail. It is checked and stored when it is first asked
+    /// The version of a built-in mail, ready to be pinned by a mail. It is checked and stored when it is first asked
     /// for and kept in memory after that; its id follows from its content, so another release makes another version.
     ///
     /// # Errors
     /// When the database does not take it.
     pub async fn builtin_version(
         &self,
-        letter: Letter,
+        mail: BuiltinMail,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, StoreError> {
-        if let Some(version) = self.builtins.get(&(letter, language)) {
+        if let Some(version) = self.builtins.get(&(mail, language)) {
             return Ok(version);
         }
         let limits = self.config.render.clone();
         // Inlining CSS takes milliseconds.
-        let version = self.cpu.run(Share::Own, move || builtin(letter, language, &limits));
+        let version = self.cpu.run(Share::Own, move || builtin(mail, language, &limits));
         let version = version.await.map_err(|_busy| StoreError::Closed)??;
         self.store.put_builtin_version(&version).await?;
         let version = Arc::new(TemplateVersion::from(version));
         self.versions.insert(version.id.clone(), Arc::clone(&version));
-        self.builtins.insert((letter, language), Arc::clone(&version));
+        self.builtins.insert((mail, language), Arc::clone(&version));
         Ok(version)
     }
 
@@ -277,18 +277,18 @@ fn no_reply(public_url: &Url) -> Address {
 }
 
 fn builtin(
-    letter: Letter,
+    mail: BuiltinMail,
     language: Language,
     limits: &RenderLimits,
 ) -> Result<NewTemplateVersion, StoreError> {
-    let checked = render::check(&letters::builtin(letter, language), limits).map_err(|faults| {
-        let why = format!("the letter {letter} in {language} is not sound: {}", faults[0]);
+    let checked = render::check(&builtin_mails::template(mail, language), limits).map_err(|faults| {
+        let why = format!("the built-in mail {mail} in {language} is not sound: {}", faults[0]);
         StoreError::Corrupt { table: "template_versions", why }
     })?;
     let source = checked.source;
     let mut content = Sha256::new();
     for part in [
-        letter.as_str(),
+        mail.as_str(),
         language.as_str(),
         &source.subject,
         &source.html,
@@ -299,7 +299,7 @@ fn builtin(
     }
     Ok(NewTemplateVersion {
         id: content.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
-        template: letter.as_str().to_owned(),
+        template: mail.as_str().to_owned(),
         source,
         tags: checked.tags,
         sender: None,
@@ -363,24 +363,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_builtin_letter_is_stored_once_and_read_back_as_it_was() {
+    async fn a_builtin_mail_is_stored_once_and_read_back_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("postroom.db").display());
         let environment = [("POSTROOM_DATABASE__URL".to_owned(), database)];
         let app = App::open(Config::load(None, environment).unwrap()).await.unwrap();
         app.store.migrate().await.unwrap();
 
-        let first = app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap();
-        let again = app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap();
+        let first = app.builtin_version(BuiltinMail::OrderConfirmation, Language::De).await.unwrap();
+        let again = app.builtin_version(BuiltinMail::OrderConfirmation, Language::De).await.unwrap();
         assert!(Arc::ptr_eq(&first, &again));
-        let english = app.builtin_version(Letter::OrderConfirmation, Language::En).await.unwrap();
+        let english = app.builtin_version(BuiltinMail::OrderConfirmation, Language::En).await.unwrap();
         assert_ne!(first.id, english.id);
 
         let stored = app.store.template_version(&first.id).await.unwrap().unwrap();
         assert_eq!(stored, *first);
         // Another process, or a later start of this one, comes to the same id.
         app.builtins.invalidate_all();
-        assert_eq!(app.builtin_version(Letter::OrderConfirmation, Language::De).await.unwrap().id, first.id);
+        assert_eq!(
+            app.builtin_version(BuiltinMail::OrderConfirmation, Language::De).await.unwrap().id,
+            first.id
+        );
     }
 
     #[test]
@@ -397,12 +400,13 @@ mod tests {
     }
 
     #[test]
-    fn every_builtin_letter_is_sound_in_every_language() {
-        for (&letter, &language) in
-            Letter::ALL.iter().flat_map(|letter| Language::ALL.iter().map(move |language| (letter, language)))
+    fn every_builtin_mail_is_sound_in_every_language() {
+        for (&mail, &language) in BuiltinMail::ALL
+            .iter()
+            .flat_map(|mail| Language::ALL.iter().map(move |language| (mail, language)))
         {
-            let version = builtin(letter, language, &RenderLimits::default()).unwrap();
-            assert_eq!((version.id.len(), version.template.as_str()), (64, letter.as_str()));
+            let version = builtin(mail, language, &RenderLimits::default()).unwrap();
+            assert_eq!((version.id.len(), version.template.as_str()), (64, mail.as_str()));
         }
     }
 }

@@ -20,8 +20,8 @@ use crate::{
     waker,
 };
 
-/// Between two rounds of housekeeping.
-const HOUSEKEEPING: Duration = Duration::from_secs(300);
+/// Between two runs of the maintenance jobs.
+const MAINTENANCE: Duration = Duration::from_secs(300);
 
 /// Batches that are made into mails at the same time; each reads and writes a chunk at a time.
 const BATCHES: usize = 8;
@@ -70,10 +70,10 @@ impl Daemon {
             waker::ring(waking, stop).await;
             Ok("waker")
         });
-        let (house, stop) = (app, daemon.work.clone());
+        let (maintained, stop) = (app, daemon.work.clone());
         daemon.tasks.spawn(async move {
-            stop.run_until_cancelled(jobs::keep_house(house, HOUSEKEEPING)).await;
-            Ok("housekeeping")
+            stop.run_until_cancelled(jobs::run_maintenance(maintained, MAINTENANCE)).await;
+            Ok("maintenance")
         });
         Ok(daemon)
     }

@@ -15,7 +15,7 @@
 //! | admitted | [`admission`] | a route, its connection and its rate allow this mail now; else it waits in the queue |
 //! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
-//! | callback | [`jobs`] → [`callback`] | the merchant was told, or we know why not |
+//! | callback | [`jobs`] → [`callback`] | the merchant's receiver took it, or we know why not |
 //!
 //! [`waker`] rings for rows that are due, for rows nobody was woken for, and settles rows whose worker died.
 

@@ -44,7 +44,7 @@ CREATE TABLE template_versions (
     created_at  INTEGER NOT NULL
 ) STRICT;
 
--- What a merchant's systems tell postroom: brands, members, templates and so on, as they were given.
+-- What a merchant's systems store in postroom: brands, members, templates and so on, as they were given.
 CREATE TABLE resources (
     merchant_id TEXT NOT NULL REFERENCES merchants (id),
     kind        TEXT NOT NULL,

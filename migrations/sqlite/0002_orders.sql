@@ -1,4 +1,4 @@
--- What postroom itself knows of an order; the order as its merchant told it is a resource.
+-- What postroom itself knows of an order; the order document, as its merchant sent it, is a resource.
 
 -- Where an e-mail workflow is. A row goes over the field of the order's document.
 CREATE TABLE order_workflows (

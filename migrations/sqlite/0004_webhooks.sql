@@ -1,4 +1,4 @@
--- Whom postroom tells, of what, and how that went.
+-- Endpoints, events, and their deliveries.
 
 CREATE TABLE endpoints (
     id                    TEXT PRIMARY KEY,
@@ -13,14 +13,14 @@ CREATE TABLE endpoints (
     failing_since         INTEGER,          -- the first failure since the last success
     disabled_reason       TEXT CHECK (disabled_reason IN ('gone', 'failing')), -- why postroom disabled it itself
     disabled_at           INTEGER,
-    told_at               INTEGER,          -- when the mail that tells the merchant so was recorded
+    notified_at               INTEGER,          -- when the mail that notifies the merchant was recorded
     created_at            INTEGER NOT NULL,
     CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL)),
     CHECK ((disabled_reason IS NULL) = (disabled_at IS NULL))
 ) STRICT;
 
 CREATE INDEX endpoints_by_merchant ON endpoints (merchant_id, id);
-CREATE INDEX endpoints_untold ON endpoints (disabled_at) WHERE disabled_at IS NOT NULL AND told_at IS NULL;
+CREATE INDEX endpoints_to_notify ON endpoints (disabled_at) WHERE disabled_at IS NOT NULL AND notified_at IS NULL;
 
 CREATE TABLE events (
     id          TEXT PRIMARY KEY,

@@ -1,12 +1,12 @@
 //! CALLBACK: a signed POST to a merchant's URL, and what the receiver said. The only code that knows reqwest.
 //!
-//! `jobs/send_callback.rs` claims a delivery, asks the [`Gate`] for a place at its destination, hands the body to
+//! `jobs/send_callback/` claims a delivery, asks the [`EndpointLimiter`] for a permit, hands the body to
 //! [`Callbacks::post`] and judges the [`CallbackReply`](crate::shop::CallbackReply) with [`judge`]. A POST never
 //! fails as an error: whatever happens is a reply.
 //!
 //! What it promises:
 //!
-//! * No connection is opened to an address that [`Guard`] refuses, however a name resolves and at whatever moment:
+//! * No connection is opened to an address that [`AddressPolicy`] refuses, however and whenever a name resolves:
 //!   what is connected to is the very answer that was judged. Redirects are not followed, proxies not used.
 //! * A receiver has `callbacks.timeout` for everything, and no more than 4 KiB of its answer are kept.
 //! * The signature is that of Standard Webhooks, so receivers check it with the library of their language.
@@ -14,36 +14,32 @@
 //! | file | is |
 //! |---|---|
 //! | `signature.rs` | secrets, signing, checking |
-//! | `guard.rs` | which addresses and URLs callbacks may go to |
-//! | `client.rs` | the POST |
+//! | `address_policy/` | which addresses and URLs callbacks may go to |
+//! | `client/` | the POST |
 //! | `trust.rs` | whose certificates count |
 //! | `schedule.rs` | when it is tried again |
-//! | `gate.rs` | how many are under way to one receiver, and a pause for receivers that are away |
+//! | `endpoint_limiter.rs` | how many are in flight to one receiver, and a pause for receivers that are unavailable |
 
+mod address_policy;
 mod client;
-mod gate;
-mod guard;
+mod endpoint_limiter;
 mod schedule;
 mod signature;
 mod trust;
 
 #[cfg(test)]
-mod client_tests;
-#[cfg(test)]
-mod guard_tests;
-#[cfg(test)]
-mod python_tests;
-#[cfg(test)]
 pub(crate) mod receiver;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
-pub use client::{CallbackError, Callbacks, Letter};
-pub use gate::{Door, Gate, Pass, Waiting};
-pub use guard::{Guard, UrlFault};
+pub use address_policy::{AddressPolicy, UrlFault};
+pub use client::{CallbackError, Callbacks, WebhookRequest};
+pub use endpoint_limiter::{EndpointLimiter, Permit, Turn, Waiting};
 pub use schedule::judge;
 pub use signature::{Secret, Signed, TOLERANCE, verify};
 
@@ -62,7 +58,7 @@ pub struct CallbackSettings {
     pub concurrency: usize,
     /// The most of those to one endpoint.
     pub per_endpoint: usize,
-    /// How long what was sent, and what came of it, can be looked at and replayed.
+    /// How long deliveries are kept, so that they can be looked at and replayed.
     #[serde(with = "crate::mail::duration")]
     pub keep: Duration,
 }

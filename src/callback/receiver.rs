@@ -1,4 +1,4 @@
-//! For tests: a receiver on a real socket that does what it is told, well or badly.
+//! For tests: a receiver on a real socket that behaves well or badly, as the test asks.
 
 use std::{
     collections::HashMap,

@@ -16,7 +16,7 @@ pub(super) enum Command {
         /// Of this merchant.
         #[arg(long)]
         merchant: Option<MerchantId>,
-        /// At most so many.
+        /// The maximum number of results.
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },

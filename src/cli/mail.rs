@@ -33,7 +33,7 @@ pub(super) enum Command {
         /// After this mail.
         #[arg(long)]
         after: Option<MailId>,
-        /// At most so many.
+        /// The maximum number of results.
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },

@@ -6,7 +6,7 @@ use super::{Context, WrongUsage, print};
 use crate::{
     callback::Secret,
     mail::{Address, Mailbox, MerchantId},
-    shop::Line,
+    shop::SingleLine,
     store::NewMerchant,
 };
 
@@ -33,7 +33,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let Command::Create { id, name, country, language, sender } = command;
-    let name = Line::<255>::new(name).map_err(|why| WrongUsage(format!("--name {why}")))?;
+    let name = SingleLine::<255>::new(name).map_err(|why| WrongUsage(format!("--name {why}")))?;
     let country = country.to_ascii_uppercase();
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(

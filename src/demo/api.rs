@@ -12,7 +12,7 @@ use super::{
     shop,
     stage::Addresses,
 };
-use crate::mail::{BatchState, MailState, Outcome, Timestamp};
+use crate::mail::{AttemptOutcome, BatchState, MailState, Timestamp};
 
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub(super) struct Attempt {
     pub(super) number: u32,
     pub(super) at: Timestamp,
     pub(super) phase: Option<String>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: AttemptOutcome,
     pub(super) code: Option<u16>,
     pub(super) enhanced_code: Option<String>,
     pub(super) reply: String,

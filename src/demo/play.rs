@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     callback::Secret,
-    mail::{MailState, Outcome},
+    mail::{AttemptOutcome, MailState},
 };
 
 /// What a performance needs.
@@ -220,7 +220,9 @@ fn compare(story: &Story, announced: MailEnding) -> Result<(), String> {
     let is_as_announced = match announced {
         MailEnding::Delivered => story.state == MailState::Sent,
         MailEnding::DeliveredLater => {
-            story.state == MailState::Sent && first == Some(Outcome::Transient) && story.attempts.len() > 1
+            story.state == MailState::Sent
+                && first == Some(AttemptOutcome::Transient)
+                && story.attempts.len() > 1
         }
         MailEnding::Refused(code) => story.state == MailState::Failed && last_code == Some(code),
     };

@@ -6,7 +6,7 @@ use super::{
     api::{Api, Attempt, Story},
     terminal::{Terminal, Tone},
 };
-use crate::mail::{MailState, Outcome, Timestamp};
+use crate::mail::{AttemptOutcome, MailState, Timestamp};
 
 /// Between two looks at a mail that is followed.
 const LOOK: Duration = Duration::from_millis(10);
@@ -80,11 +80,11 @@ fn attempted(story: &Story, attempt: &Attempt) -> Step {
     let next = story.attempts.iter().find(|next| next.number == attempt.number + 1);
     let is_last = next.is_none();
     let (stage, tone) = match (attempt.outcome, story.state) {
-        (Outcome::Accepted, _) => ("delivered", Tone::Good),
-        (Outcome::Permanent, _) => ("refused", Tone::Bad),
+        (AttemptOutcome::Accepted, _) => ("delivered", Tone::Good),
+        (AttemptOutcome::Permanent, _) => ("refused", Tone::Bad),
         (_, MailState::Failed) if is_last => ("given up", Tone::Bad),
         (_, MailState::Held) if is_last => ("held", Tone::Bad),
-        (Outcome::Transient | Outcome::Unknown, _) => ("deferred", Tone::Waiting),
+        (AttemptOutcome::Transient | AttemptOutcome::Unknown, _) => ("deferred", Tone::Waiting),
     };
     let ended_at = match story.settled_at {
         Some(settled_at) if is_last => settled_at,

@@ -1,4 +1,4 @@
-//! `Accept-Language`: the language of ours that whoever asks likes best.
+//! `Accept-Language`: the language of ours that the client prefers.
 
 use axum::{
     extract::FromRequestParts,
@@ -7,7 +7,7 @@ use axum::{
 
 use crate::shop::language::Language;
 
-/// The best of our languages for whoever asks; English where none of them is wanted.
+/// The one of our languages that the client prefers; English where it wants none of them.
 pub struct Preferred(pub Language);
 
 impl<S: Send + Sync> FromRequestParts<S> for Preferred {

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     app::App,
     cpu_pool::{Busy, Share},
-    mail::MerchantId,
+    mail::{MerchantId, UnknownWord},
     shop::{Ability, ResourceKind},
     store::{Counted, ResourceRow, StoreError},
 };
@@ -54,7 +54,7 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route(PATH, post(import))
 }
 
-/// What came of an import.
+/// The result of an import.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct ImportAnswer {
     /// Lines that were stored.
@@ -362,7 +362,10 @@ fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
     };
     let (kind, id) = (take("kind")?, take("id")?);
     let merchant = take("merchant").ok();
-    let kind = kind.parse().map_err(|_| vec![fault("kind", "is not a kind that can be told")])?;
+    // The word is not repeated: it may be as long as a line.
+    let kind = kind.parse().map_err(|UnknownWord { allowed, .. }| {
+        vec![fault("kind", &format!("is unknown; expected one of {}", allowed.join(", ")))]
+    })?;
     check(kind, &id, given, limits).map(|row| (merchant, row))
 }
 

@@ -19,17 +19,16 @@ use super::{
     body::{self, JsonBody},
     error::{FieldError, Refusal, json_answer},
     idempotency::Once,
-    letter,
+    new_mail,
     page::QueryOf,
-    passes::{self, PassWish},
+    passes::{self, PassRequest},
 };
 use crate::{
     app::App,
-    clock,
-    mail::{Lane, MailId, Mailbox, NewMail, Origin},
+    mail::{Lane, MailDraft, Mailbox, NewMail, Origin},
     render::Values,
     shop::{
-        Ability, Line, ResourceKind, TemplateVersion,
+        Ability, ResourceKind, SingleLine, TemplateVersion,
         mailing::{Brand, Member, RESERVED_TAGS, Template, UNSUBSCRIBE_LINK, custom_tags, tag_values},
     },
     store::{MailingSubjects, NewPass, Recording, Stored},
@@ -177,7 +176,7 @@ pub(super) struct MailAnswer {
     data: BTreeMap<String, QueuedMail>,
 }
 
-/// What became of one mail.
+/// The outcome of one mail.
 #[derive(Serialize, ToSchema)]
 pub(super) struct QueuedMail {
     status: &'static str,
@@ -209,7 +208,7 @@ pub(super) async fn send_mail(
         let answered = holder.map(|holder| (holder, answer.clone()));
         let passes = pass.into_iter().collect();
         let recording = Recording { mails: vec![mail], passes, answer: answered, ..Recording::default() };
-        letter::record(&app, recording).await?;
+        new_mail::record(&app, recording).await?;
         Ok(answer)
     })
     .await
@@ -221,7 +220,7 @@ struct Draft {
     template_id: String,
     identifier: String,
     user: Map<String, Value>,
-    pass: PassWish,
+    pass: PassRequest,
 }
 
 impl Draft {
@@ -243,7 +242,7 @@ impl Draft {
             None if !is_read => String::new(),
             given => text("user.identifier", given, &mut faults),
         };
-        let pass = PassWish {
+        let pass = PassRequest {
             coupon: optional_text("coupon_id", request.coupon_id, LONGEST_IDENTIFIER, &mut faults),
             storecard: optional_text("storecard_id", request.storecard_id, LONGEST_IDENTIFIER, &mut faults),
             identifier: optional_text(
@@ -253,7 +252,7 @@ impl Draft {
                 &mut faults,
             )
             .and_then(|text| {
-                let taken = Line::new(text);
+                let taken = SingleLine::new(text);
                 taken
                     .map_err(|why| {
                         faults.push(fault("pass_identifier", &format!("The pass_identifier field {why}.")))
@@ -285,7 +284,7 @@ impl Draft {
             values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
         }
         let values = Values::from(values);
-        let missing = letter::missing(app, merchant, &version, &values).await?.map_err(|error| {
+        let missing = new_mail::missing(app, merchant, &version, &values).await?.map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
         })?;
         if !missing.is_empty() {
@@ -297,7 +296,7 @@ impl Draft {
             });
             return Err(Refusal::invalid(faults.collect()));
         }
-        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json())?, pass))
+        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json()), pass))
     }
 }
 
@@ -319,27 +318,16 @@ fn new_mail(
     member: &Member,
     version: &TemplateVersion,
     values: &Value,
-) -> Result<NewMail, Refusal> {
-    let now = clock::now();
-    let id = MailId::new();
-    let sender = version.sender.clone().unwrap_or_else(|| brand.sender.clone().into());
-    let values: Box<RawValue> =
-        serde_json::value::to_raw_value(values).map_err(|_| Refusal::unavailable())?;
-    Ok(NewMail {
-        id,
+) -> NewMail {
+    NewMail::new(MailDraft {
         merchant: caller.merchant.id.clone(),
         lane: Lane::Transactional,
-        template_version: version.id.clone(),
-        template: draft.template_id.clone(),
-        message_id: NewMail::message_id_for(id, &sender.email),
-        sender,
+        template: version.pinned(),
+        sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
         reply_to: brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
-        values: values.into(),
+        values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
-        on_crash: version.on_crash,
-        recorded_at: now,
-        due_at: now,
     })
 }
 

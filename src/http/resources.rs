@@ -37,7 +37,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/api/v1/templates/{id}/preview", post(preview))
 }
 
-/// Kinds that can be told; a path with another word does not exist.
+/// Kinds that can be stored; a path with another word does not exist.
 fn kind_of(word: &str) -> Result<ResourceKind, Refusal> {
     match word.parse() {
         Ok(kind) => Ok(kind),

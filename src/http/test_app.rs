@@ -153,8 +153,8 @@ impl TestApp {
     }
 
     /// All recorded mails as a worker claims and renders them, oldest first.
-    pub(super) async fn letters(&self) -> Vec<(Mail, Content)> {
-        let mut letters = Vec::new();
+    pub(super) async fn mails(&self) -> Vec<(Mail, Content)> {
+        let mut mails = Vec::new();
         for record in
             self.app.store.mails(&MailFilter { limit: 1_000, ..MailFilter::default() }).await.unwrap()
         {
@@ -166,9 +166,9 @@ impl TestApp {
             let version = self.app.template_version(&mail.template_version).await.unwrap().unwrap();
             let values: Value = serde_json::from_str(&mail.values).unwrap();
             let content = self.app.renderer.render(&version, &values.into()).unwrap();
-            letters.push((*mail, content));
+            mails.push((*mail, content));
         }
-        letters
+        mails
     }
 
     /// How many mails are recorded.

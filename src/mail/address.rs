@@ -41,7 +41,7 @@ impl Address {
         &self.domain
     }
 
-    /// The address as it is compared: in lower case. Hardly any relay tells local parts apart by case, and people do not.
+    /// The address as it is compared: in lower case. Hardly any relay distinguishes local parts by case, and people do not.
     pub fn folded(&self) -> String {
         format!("{}@{}", self.local.to_lowercase(), self.domain)
     }

@@ -23,12 +23,12 @@ closed_set! {
     BatchEvent {
         /// Its first mails are made.
         Started = "started",
-        /// Its last mail is settled.
-        CameHome = "came_home",
+        /// Its last mail was settled.
+        Completed = "completed",
         /// The merchant or an operator takes it back.
         Cancelled = "cancelled",
-        /// It cannot be run.
-        Broke = "broke",
+        /// It could not be run.
+        Failed = "failed",
     }
 }
 
@@ -37,9 +37,9 @@ impl BatchState {
     pub const fn after(self, event: BatchEvent) -> Option<Self> {
         match (self, event) {
             (Self::Queued | Self::Processing, BatchEvent::Started) => Some(Self::Processing),
-            (Self::Queued | Self::Processing, BatchEvent::CameHome) => Some(Self::Finished),
+            (Self::Queued | Self::Processing, BatchEvent::Completed) => Some(Self::Finished),
             (Self::Queued | Self::Processing, BatchEvent::Cancelled) => Some(Self::Cancelled),
-            (Self::Queued | Self::Processing, BatchEvent::Broke) => Some(Self::Failed),
+            (Self::Queued | Self::Processing, BatchEvent::Failed) => Some(Self::Failed),
             (Self::Finished | Self::Cancelled | Self::Failed, _) => None,
         }
     }
@@ -61,6 +61,6 @@ mod tests {
                 assert_eq!(state.after(event).is_some(), state.is_open(), "{state} {event}");
             }
         }
-        assert_eq!(BatchState::Queued.after(BatchEvent::CameHome), Some(BatchState::Finished));
+        assert_eq!(BatchState::Queued.after(BatchEvent::Completed), Some(BatchState::Finished));
     }
 }

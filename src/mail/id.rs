@@ -55,7 +55,7 @@ uuid_id!(
     EndpointId
 );
 uuid_id!(
-    /// Names one thing that happened and that a merchant is told of.
+    /// Names one event.
     EventId
 );
 uuid_id!(

@@ -36,7 +36,7 @@ closed_set! {
 
 closed_set! {
     /// What one attempt came to.
-    Outcome {
+    AttemptOutcome {
         /// The relay took the mail (2xx to the final dot).
         Accepted = "accepted",
         /// Not now: 4xx, no connection, a time-out before the final dot.
@@ -93,7 +93,7 @@ pub struct Reply {
     /// How far the attempt came.
     pub phase: Phase,
     /// What it came to.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// The reply code (RFC 5321, section 4.2), where a server spoke.
     pub code: Option<u16>,
     /// The enhanced status code (RFC 3463), where the server gave one.
@@ -109,7 +109,7 @@ pub struct Reply {
 impl Reply {
     /// A failure that no server spoke of: no connection, a time-out, a broken dialogue.
     pub fn silent(route: &str, phase: Phase, text: impl Into<String>, took: Duration) -> Self {
-        let outcome = if phase == Phase::Final { Outcome::Unknown } else { Outcome::Transient };
+        let outcome = if phase == Phase::Final { AttemptOutcome::Unknown } else { AttemptOutcome::Transient };
         let text = text.into();
         Self {
             route: route.to_owned(),

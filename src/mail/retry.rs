@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{CrashPolicy, Outcome, Reply, Timestamp};
+use super::{AttemptOutcome, CrashPolicy, Reply, Timestamp};
 
 /// When a mail that failed for now is tried again: exponential backoff with jitter, up to a maximum age.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -62,10 +62,10 @@ impl RetryPolicy {
         jitter: f64,
     ) -> Verdict {
         match (reply.outcome, on_unknown) {
-            (Outcome::Accepted, _) => Verdict::Sent,
-            (Outcome::Permanent, _) => Verdict::Failed,
-            (Outcome::Unknown, CrashPolicy::Hold) => Verdict::Held,
-            (Outcome::Transient, _) | (Outcome::Unknown, CrashPolicy::Resend) => {
+            (AttemptOutcome::Accepted, _) => Verdict::Sent,
+            (AttemptOutcome::Permanent, _) => Verdict::Failed,
+            (AttemptOutcome::Unknown, CrashPolicy::Hold) => Verdict::Held,
+            (AttemptOutcome::Transient, _) | (AttemptOutcome::Unknown, CrashPolicy::Resend) => {
                 let due = now + self.wait(attempt, jitter);
                 if due.since(recorded_at) > self.max_age { Verdict::Failed } else { Verdict::Retry(due) }
             }
@@ -107,7 +107,7 @@ mod tests {
         rescues: 5,
     };
 
-    fn judge(outcome: Outcome, attempt: u32, on_unknown: CrashPolicy, age: Duration) -> Verdict {
+    fn judge(outcome: AttemptOutcome, attempt: u32, on_unknown: CrashPolicy, age: Duration) -> Verdict {
         let reply = Reply { outcome, ..Reply::silent("main", Phase::RcptTo, "", Duration::ZERO) };
         let now = Timestamp(1_000_000_000);
         POLICY.judge(&reply, attempt, on_unknown, now - age, now, 0.5)
@@ -115,28 +115,32 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest() {
-        let wait = |attempt| match judge(Outcome::Transient, attempt, CrashPolicy::Resend, Duration::ZERO) {
-            Verdict::Retry(at) => at.since(Timestamp(1_000_000_000)).as_secs(),
-            other => panic!("{other:?}"),
-        };
+        let wait =
+            |attempt| match judge(AttemptOutcome::Transient, attempt, CrashPolicy::Resend, Duration::ZERO) {
+                Verdict::Retry(at) => at.since(Timestamp(1_000_000_000)).as_secs(),
+                other => panic!("{other:?}"),
+            };
         assert_eq!([1, 2, 3, 9, 10, 1000].map(wait), [10, 20, 40, 2560, 3600, 3600]);
     }
 
     #[test]
     fn a_refusal_is_final_and_an_old_mail_is_given_up() {
         let young = Duration::ZERO;
-        assert_eq!(judge(Outcome::Permanent, 1, CrashPolicy::Resend, young), Verdict::Failed);
-        assert_eq!(judge(Outcome::Accepted, 1, CrashPolicy::Hold, young), Verdict::Sent);
+        assert_eq!(judge(AttemptOutcome::Permanent, 1, CrashPolicy::Resend, young), Verdict::Failed);
+        assert_eq!(judge(AttemptOutcome::Accepted, 1, CrashPolicy::Hold, young), Verdict::Sent);
         assert_eq!(
-            judge(Outcome::Transient, 1, CrashPolicy::Resend, Duration::from_secs(86_395)),
+            judge(AttemptOutcome::Transient, 1, CrashPolicy::Resend, Duration::from_secs(86_395)),
             Verdict::Failed
         );
     }
 
     #[test]
     fn an_unknown_outcome_follows_the_templates_policy() {
-        assert_eq!(judge(Outcome::Unknown, 1, CrashPolicy::Hold, Duration::ZERO), Verdict::Held);
-        assert!(matches!(judge(Outcome::Unknown, 1, CrashPolicy::Resend, Duration::ZERO), Verdict::Retry(_)));
+        assert_eq!(judge(AttemptOutcome::Unknown, 1, CrashPolicy::Hold, Duration::ZERO), Verdict::Held);
+        assert!(matches!(
+            judge(AttemptOutcome::Unknown, 1, CrashPolicy::Resend, Duration::ZERO),
+            Verdict::Retry(_)
+        ));
     }
 
     #[test]

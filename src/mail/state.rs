@@ -94,7 +94,7 @@ closed_set! {
         PutOff = "put_off",
         /// Refused for good, or out of attempts.
         Refused = "refused",
-        /// The queue did not take it in time and its request was told so.
+        /// The queue did not take it in time and its request got an error.
         Undispatched = "undispatched",
         /// Its maximum age passed before a relay took it.
         TimedOut = "timed_out",

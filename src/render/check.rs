@@ -3,7 +3,7 @@
 use crate::shop::TemplateSource;
 
 use super::tags::Age;
-use super::{Part, RenderLimits, TemplateFault, program, style};
+use super::{Part, RenderLimits, TemplateFault, compiled_template, inline_css};
 
 /// A template that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn check(source: &TemplateSource, limits: &RenderLimits) -> Result<Checked, 
     if !faults.is_empty() {
         return Err(faults);
     }
-    let html = style::inline(&source.html)
+    let html = inline_css::inline(&source.html)
         .and_then(|html| check_part(Part::Html, &html, &grown(limits), &mut Vec::new()).map(|()| html))
         .map_err(|fault| vec![fault])?;
     Ok(Checked { source: TemplateSource { html, ..source.clone() }, tags })
@@ -49,7 +49,7 @@ fn check_part(
         let message = format!("this part is larger than {} bytes", limits.template_bytes);
         return Err(TemplateFault { part, line: None, column: None, message });
     }
-    program::compile_part(part, source, tags, Age::New).map(|_| ())
+    compiled_template::compile_part(part, source, tags, Age::New).map(|_| ())
 }
 
 /// Inlining repeats declarations, so what it makes may be larger than what was given.

@@ -17,22 +17,20 @@
 //! `{{#if name}}Dear {{name}}{{/if}}` the name may be absent. `null` counts as given and prints nothing.
 
 mod check;
+mod compiled_template;
 mod compose;
 mod engine;
-mod markup;
-mod outline;
-mod plain;
-mod program;
+mod html_to_text;
+mod html_tokenizer;
+mod inline_css;
 mod renderer;
-mod style;
+mod requirements;
 mod stylesheet;
 mod syntax;
 mod tags;
 
 #[cfg(test)]
-mod message_tests;
-#[cfg(test)]
-mod python_tests;
+mod tests;
 
 use std::fmt;
 

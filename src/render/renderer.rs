@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::shop::{TemplateSource, TemplateVersion};
 
+use super::compiled_template::CompiledTemplate;
 use super::engine::Engine;
-use super::program::Program;
 use super::{Content, RenderError, RenderLimits};
 
 /// The work that may be done at once on an async thread: about a millisecond.
@@ -49,17 +49,17 @@ impl From<Map<String, Value>> for Values {
 pub struct Renderer {
     limits: RenderLimits,
     engine: Engine,
-    programs: Cache<String, Arc<Program>>,
+    compiled: Cache<String, Arc<CompiledTemplate>>,
 }
 
 impl Renderer {
     /// Makes a renderer with an empty cache.
     pub fn new(limits: RenderLimits) -> Self {
-        let programs = Cache::builder()
+        let compiled = Cache::builder()
             .max_capacity(limits.cache_bytes)
-            .weigher(|_: &String, program: &Arc<Program>| program.memory())
+            .weigher(|_: &String, compiled: &Arc<CompiledTemplate>| compiled.memory())
             .build();
-        Self { limits, engine: Engine::new(), programs }
+        Self { limits, engine: Engine::new(), compiled }
     }
 
     /// Fills a stored template in; it is compiled the first time. For a hostile template this takes as long as
@@ -68,7 +68,7 @@ impl Renderer {
     /// # Errors
     /// [`RenderError::Missing`] when placeholders that would be printed have no value; the others as they say.
     pub fn render(&self, version: &TemplateVersion, values: &Values) -> Result<Content, RenderError> {
-        complete(self.fill(&*self.program(version)?, values, self.limits.work))
+        complete(self.fill(&*self.compiled(version)?, values, self.limits.work))
     }
 
     /// The same where it is done in a moment; `None` where it must be left to another thread.
@@ -77,8 +77,8 @@ impl Renderer {
         version: &TemplateVersion,
         values: &Values,
     ) -> Option<Result<Content, RenderError>> {
-        let program = self.programs.get(&version.id)?;
-        self.in_a_moment(self.fill(&program, values, self.moment())).map(complete)
+        let compiled = self.compiled.get(&version.id)?;
+        self.in_a_moment(self.fill(&compiled, values, self.moment())).map(complete)
     }
 
     /// Fills a template in as far as it goes and names the placeholders that have no value; they print nothing. Not for
@@ -91,7 +91,7 @@ impl Renderer {
         source: &TemplateSource,
         values: &Values,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        self.fill(&Program::compile(source)?, values, self.limits.work)
+        self.fill(&CompiledTemplate::compile(source)?, values, self.limits.work)
     }
 
     /// Names the placeholders that [`Renderer::render`] would miss with these values, as paths from the top. Not for an
@@ -100,10 +100,10 @@ impl Renderer {
     /// # Errors
     /// When the template cannot be rendered with these values for another reason, as far as that is found out.
     pub fn missing(&self, version: &TemplateVersion, values: &Values) -> Result<Vec<String>, RenderError> {
-        let program = self.program(version)?;
-        match program.missing_at_a_glance(values.as_json()) {
+        let compiled = self.compiled(version)?;
+        match compiled.missing_at_a_glance(values.as_json()) {
             Some(missing) => Ok(missing),
-            None => self.fill(&program, values, self.limits.work).map(|(_, missing)| missing),
+            None => self.fill(&compiled, values, self.limits.work).map(|(_, missing)| missing),
         }
     }
 
@@ -113,11 +113,11 @@ impl Renderer {
         version: &TemplateVersion,
         values: &Values,
     ) -> Option<Result<Vec<String>, RenderError>> {
-        let program = self.programs.get(&version.id)?;
-        if let Some(missing) = program.missing_at_a_glance(values.as_json()) {
+        let compiled = self.compiled.get(&version.id)?;
+        if let Some(missing) = compiled.missing_at_a_glance(values.as_json()) {
             return Some(Ok(missing));
         }
-        let filled = self.fill(&program, values, self.moment());
+        let filled = self.fill(&compiled, values, self.moment());
         self.in_a_moment(filled).map(|filled| filled.map(|(_, missing)| missing))
     }
 
@@ -134,20 +134,20 @@ impl Renderer {
 
     fn fill(
         &self,
-        program: &Program,
+        compiled: &CompiledTemplate,
         values: &Values,
         work: u64,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        program.fill(&self.engine, values, self.limits.rendered_bytes, work)
+        compiled.fill(&self.engine, values, self.limits.rendered_bytes, work)
     }
 
-    fn program(&self, version: &TemplateVersion) -> Result<Arc<Program>, RenderError> {
-        if let Some(program) = self.programs.get(&version.id) {
-            return Ok(program);
+    fn compiled(&self, version: &TemplateVersion) -> Result<Arc<CompiledTemplate>, RenderError> {
+        if let Some(compiled) = self.compiled.get(&version.id) {
+            return Ok(compiled);
         }
-        let program = Arc::new(Program::compile(&version.source)?);
-        self.programs.insert(version.id.clone(), Arc::clone(&program));
-        Ok(program)
+        let compiled = Arc::new(CompiledTemplate::compile(&version.source)?);
+        self.compiled.insert(version.id.clone(), Arc::clone(&compiled));
+        Ok(compiled)
     }
 }
 

@@ -27,7 +27,7 @@ closed_set! {
         MailsRead = "mails.read",
         /// Cancel, retry, pause and resume.
         MailsManage = "mails.manage",
-        /// Read what postroom was told.
+        /// Read stored resources.
         ResourcesRead = "resources.read",
         /// Tell postroom.
         ResourcesWrite = "resources.write",

@@ -1,11 +1,11 @@
-//! The abandoned-cart family: carts, and the reminder that a merchant writes to whoever left one behind. Pure.
+//! The abandoned-cart family: carts, and the reminder that a merchant writes to a shopper who left one behind. Pure.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    Amount, Currency, Line, Link,
+    Amount, Currency, Link, SingleLine,
     format::{format_money, format_percent},
     full_name,
     language::Language,
@@ -18,7 +18,7 @@ const LONGEST_MESSAGE: usize = 10_000;
 const DISCOUNT_DECIMALS: usize = 4;
 
 closed_set! {
-    /// What became of a cart.
+    /// The fate of a cart.
     #[derive(Default)]
     CartStatus {
         /// Left behind.
@@ -33,7 +33,7 @@ closed_set! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AbandonedCart {
-    /// What became of it.
+    /// What happened to it.
     #[serde(default)]
     pub status: CartStatus,
     /// Leads the shopper back to the cart; http or https.
@@ -69,15 +69,15 @@ pub struct Customer {
     /// The first name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub first_name: Option<Line>,
+    pub first_name: Option<SingleLine>,
     /// The last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub last_name: Option<Line>,
+    pub last_name: Option<SingleLine>,
     /// The language of reminders, a language tag; the merchant's where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
 }
 
 /// One thing in a cart.
@@ -86,7 +86,7 @@ pub struct Customer {
 pub struct CartItem {
     /// What it is called.
     #[schema(value_type = String)]
-    pub name: Line,
+    pub name: SingleLine,
     /// How many of it; 1 where absent.
     #[serde(default = "one")]
     #[schema(value_type = u32, minimum = 1)]
@@ -120,11 +120,11 @@ pub enum ReminderRefusal {
     NoAddress,
 }
 
-/// What a merchant writes to whoever left a cart behind.
+/// What a merchant writes to a shopper who left a cart behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reminder {
     /// The `Subject`.
-    pub subject: Line,
+    pub subject: SingleLine,
     /// The words; never HTML.
     pub message: Message,
     /// What is taken off the price.
@@ -195,8 +195,8 @@ impl AbandonedCart {
         tag.and_then(|tag| Language::from_tag(tag.as_str())).unwrap_or(otherwise)
     }
 
-    /// What the letter `abandoned_cart_reminder` is filled with; `recovery_link` carries the discount, if there is one.
-    pub fn letter_values(
+    /// What the built-in mail `abandoned_cart_reminder` is filled with; `recovery_link` carries the discount, if there is one.
+    pub fn mail_values(
         &self,
         language: Language,
         merchant_name: &str,
@@ -324,11 +324,11 @@ mod tests {
         )
         .unwrap();
         let reminder = Reminder {
-            subject: Line::new("Hi".to_owned()).unwrap(),
+            subject: SingleLine::new("Hi".to_owned()).unwrap(),
             message: Message::new("<b>Hi</b>".to_owned()).unwrap(),
             discount: Some(Discount::new(&"12.5".parse().unwrap()).unwrap()),
         };
-        let values = cart.letter_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");
+        let values = cart.mail_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");
         assert_eq!(values["total"], "1.234,50\u{a0}€");
         assert_eq!(values["discount"], "12,5\u{a0}%");
         assert_eq!(values["items"][0]["unit_price"], "29,95\u{a0}€");

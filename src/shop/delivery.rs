@@ -51,7 +51,7 @@ closed_set! {
     }
 }
 
-/// What came of one POST.
+/// The result of one POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackReply {
     /// How far it came.

@@ -1,4 +1,4 @@
-//! What a merchant can be told of: the closed set of events, whom they are for, and what each one says.
+//! Events: the closed set of them, who subscribes to them, and the body of each.
 //!
 //! A body is `{"type", "timestamp", "data"}`. The data is a [`MailSubject`] or a [`BatchSubject`]; the examples in the
 //! API are made of the same structs.
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::mail::{MailState, Timestamp, UnknownWord, closed_set};
 
 closed_set! {
-    /// Something that happened and that a merchant can be told of.
+    /// Something that happened and that a merchant can subscribe to.
     EventKind {
         /// A relay took a mail.
         EmailSent = "email.sent",

@@ -1,6 +1,6 @@
 //! Money, percentages and dates as people in each of the six languages write them.
 //!
-//! Whoever fills a built-in letter calls these, so that a template only ever places finished strings. The conventions
+//! The code that fills a built-in mail calls these, so that a template only ever places finished strings. The conventions
 //! are those of the Unicode CLDR (48), kept here as a few short tables. Differences are meant: signs that few readers know
 //! give way to ISO codes, a minus always comes first, and French writes the first of a month as `1er`.
 

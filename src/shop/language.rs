@@ -1,6 +1,6 @@
 //! The six languages that postroom writes to people in, and how one of them is chosen.
 //!
-//! The request handlers ask for the language of an answer, whoever records a mail for the language of its letter.
+//! The request handlers ask for the language of an answer, whoever records a mail for the language of its text.
 //! Pure functions: the caller knows what to fall back on where nobody asked for a language that we have.
 
 use std::{fmt, str::FromStr};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mail::UnknownWord;
 
-/// A language that answers and built-in letters are written in.
+/// A language that answers and built-in mails are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Line, TemplateClass, TemplateVersion, full_name};
+use super::{SingleLine, TemplateClass, TemplateVersion, full_name};
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
 /// The placeholders that postroom fills itself.
@@ -24,7 +24,7 @@ pub struct Sender {
     /// The name that mail programs show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
-    pub name: Option<Line>,
+    pub name: Option<SingleLine>,
     /// The address.
     #[schema(value_type = String, format = "email")]
     pub email: Address,
@@ -42,7 +42,7 @@ impl From<Sender> for Mailbox {
 pub struct Brand {
     /// The name that shoppers know.
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub name: Line,
+    pub name: SingleLine,
     /// The `From` of its mails.
     pub sender: Sender,
     /// The `Reply-To` of its mails.
@@ -52,7 +52,7 @@ pub struct Brand {
     /// The language of its members, where they have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
 }
 
 /// A template as merchants write it.
@@ -61,10 +61,10 @@ pub struct Brand {
 pub struct Template {
     /// The brand it belongs to.
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub brand_id: Line,
+    pub brand_id: SingleLine,
     /// Its title, for people.
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub title: Line,
+    pub title: SingleLine,
     /// The `Subject`, handlebars.
     pub subject: String,
     /// The HTML part, handlebars.
@@ -78,7 +78,7 @@ pub struct Template {
     /// The language it is written in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
     /// What it is for.
     #[serde(default = "transactional")]
     pub class: TemplateClass,
@@ -101,22 +101,22 @@ const fn resend() -> CrashPolicy {
 pub struct Member {
     /// The brand it belongs to.
     #[schema(value_type = String, min_length = 1, max_length = 255)]
-    pub brand_id: Line,
+    pub brand_id: SingleLine,
     /// Where its mails go.
     #[schema(value_type = String, format = "email")]
     pub email: Address,
     /// The first name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
-    pub first_name: Option<Line>,
+    pub first_name: Option<SingleLine>,
     /// The last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
-    pub last_name: Option<Line>,
+    pub last_name: Option<SingleLine>,
     /// The language of its mails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
     /// Values for custom placeholders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
@@ -132,7 +132,7 @@ impl Member {
 
 /// The values that fill a mail: what postroom knows, over it the member's own tags, over them what the caller gave.
 pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> Map<String, Value> {
-    let text = |line: &Option<Line>| line.as_ref().map(|line| Value::from(line.as_str()));
+    let text = |line: &Option<SingleLine>| line.as_ref().map(|line| Value::from(line.as_str()));
     let language = member.language.as_ref().or(brand.language.as_ref());
     let known = [
         ("first_name", text(&member.first_name)),

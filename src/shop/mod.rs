@@ -1,12 +1,12 @@
 //! What a shop is and what it may ask for: values and pure rules, no clock, no network, no database.
 
 mod ability;
+pub mod builtin_mails;
 pub mod cart;
 mod delivery;
 pub mod event;
 pub mod format;
 pub mod language;
-pub mod letters;
 mod link;
 pub mod mailing;
 mod money;
@@ -25,4 +25,4 @@ pub use link::Link;
 pub use money::{Amount, Currency};
 pub use resource::ResourceKind;
 pub use template::{TemplateClass, TemplateSource, TemplateVersion};
-pub use text::{Line, full_name};
+pub use text::{SingleLine, full_name};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
-use super::Line;
+use super::SingleLine;
 use crate::mail::Timestamp;
 
 /// A coupon or a store card.
@@ -15,14 +15,14 @@ use crate::mail::Timestamp;
 pub struct Voucher {
     /// The brand it belongs to.
     #[schema(value_type = String)]
-    pub brand_id: Line,
+    pub brand_id: SingleLine,
     /// What members know it by.
     #[schema(value_type = String)]
-    pub title: Line,
+    pub title: SingleLine,
     /// What is typed in at the checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub code: Option<Line>,
+    pub code: Option<SingleLine>,
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{Line, Link, full_name};
+use super::{Link, SingleLine, full_name};
 use crate::mail::{Address, Mailbox, closed_set};
 
 /// The country whose shoppers confirm their phone number elsewhere, so that the mail may come first.
@@ -56,15 +56,15 @@ pub struct Shopper {
     /// The first name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub first_name: Option<Line>,
+    pub first_name: Option<SingleLine>,
     /// The last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub last_name: Option<Line>,
+    pub last_name: Option<SingleLine>,
     /// The phone number, as the merchant writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub phone: Option<Line<64>>,
+    pub phone: Option<SingleLine<64>>,
 }
 
 /// Why a cart link is not sent.
@@ -119,8 +119,8 @@ impl Subscription {
             .then(|| Self { state: SubscriptionState::Sent, ..self.clone() })
     }
 
-    /// What the letter `cart_link` is filled with.
-    pub fn letter_values(&self, merchant_name: &str) -> Map<String, Value> {
+    /// What the built-in mail `cart_link` is filled with.
+    pub fn mail_values(&self, merchant_name: &str) -> Map<String, Value> {
         let values = json!({
             "merchant_name": merchant_name,
             "cart_link": self.cart_link.as_str(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mail::{CrashPolicy, Mailbox, closed_set};
+use crate::mail::{CrashPolicy, Mailbox, PinnedTemplate, closed_set};
 
 closed_set! {
     /// What a template is for.
@@ -45,4 +45,11 @@ pub struct TemplateVersion {
     pub on_crash: CrashPolicy,
     /// The language it is written in.
     pub language: Option<String>,
+}
+
+impl TemplateVersion {
+    /// What a mail that is written from it pins.
+    pub fn pinned(&self) -> PinnedTemplate {
+        PinnedTemplate { version: self.id.clone(), name: self.template.clone(), on_crash: self.on_crash }
+    }
 }

@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 /// A text of 1 to `MOST` characters without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Line<const MOST: usize = 255>(String);
+pub struct SingleLine<const MOST: usize = 255>(String);
 
-impl<const MOST: usize> Line<MOST> {
+impl<const MOST: usize> SingleLine<MOST> {
     /// Takes a text that fits.
     ///
     /// # Errors
@@ -28,14 +28,14 @@ impl<const MOST: usize> Line<MOST> {
     }
 }
 
-impl<'de, const MOST: usize> Deserialize<'de> for Line<MOST> {
+impl<'de, const MOST: usize> Deserialize<'de> for SingleLine<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
 /// First and last name, as far as they are known.
-pub fn full_name(first: Option<&Line>, last: Option<&Line>) -> Option<String> {
-    let names: Vec<_> = [first, last].into_iter().flatten().map(Line::as_str).collect();
+pub fn full_name(first: Option<&SingleLine>, last: Option<&SingleLine>) -> Option<String> {
+    let names: Vec<_> = [first, last].into_iter().flatten().map(SingleLine::as_str).collect();
     if names.is_empty() { None } else { Some(names.join(" ")) }
 }

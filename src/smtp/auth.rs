@@ -7,9 +7,9 @@ use secrecy::{
 };
 
 use super::{
+    attempt_error::{AttemptError, ConnectionError},
     connection::Connection,
     settings::{AuthMechanism, RouteSettings},
-    stop::{Lost, Stop},
     wire::ServerReply,
 };
 use crate::mail::{EnhancedCode, Phase};
@@ -33,7 +33,7 @@ impl Credentials {
     }
 
     /// Signs in with the configured mechanism, else with the better one of PLAIN and LOGIN that the server offers.
-    pub(super) async fn sign_in(&self, connection: &mut Connection) -> Result<(), Stop> {
+    pub(super) async fn sign_in(&self, connection: &mut Connection) -> Result<(), AttemptError> {
         let offered = &connection.capabilities.auth;
         let wanted = match &self.mechanism {
             Some(mechanism) => std::slice::from_ref(mechanism),
@@ -42,18 +42,18 @@ impl Credentials {
         let Some(&mechanism) = wanted.iter().find(|mechanism| offered.contains(mechanism)) else {
             let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
             let text = format!("the server does not offer AUTH {}", names.join(" or "));
-            return Err(Stop::not_now(Phase::Auth, text));
+            return Err(AttemptError::not_now(Phase::Auth, text));
         };
         let answered = self.converse(mechanism, connection).await;
         connection.wipe();
-        let lost = |lost: Lost| Stop::lost(Phase::Auth, lost);
+        let lost = |lost: ConnectionError| AttemptError::lost(Phase::Auth, lost);
         let said = answered.map_err(lost)?;
         if said.is_positive() {
             Ok(())
         } else if said.is_refusal() {
-            Err(Stop::said(Phase::Auth, said))
+            Err(AttemptError::said(Phase::Auth, said))
         } else {
-            Err(lost(connection.out_of_place()))
+            Err(lost(connection.protocol_error()))
         }
     }
 
@@ -96,7 +96,7 @@ impl Credentials {
         &self,
         mechanism: AuthMechanism,
         connection: &mut Connection,
-    ) -> Result<ServerReply, Lost> {
+    ) -> Result<ServerReply, ConnectionError> {
         let within = connection.timeouts.hello;
         let password = self.password.expose_secret();
         let (first, answers) = match mechanism {

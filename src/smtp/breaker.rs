@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::stop::Stop;
+use super::attempt_error::AttemptError;
 use crate::{
     clock,
     mail::{Phase, Timestamp},
@@ -42,8 +42,8 @@ pub struct RouteFault {
 }
 
 impl RouteFault {
-    fn of(stop: &Stop) -> Self {
-        Self { at: clock::now(), phase: stop.phase, text: stop.text() }
+    fn of(error: &AttemptError) -> Self {
+        Self { at: clock::now(), phase: error.phase, text: error.text() }
     }
 }
 
@@ -116,9 +116,9 @@ impl Breaker {
 
     /// The relay refuses us on a connection that is open: no more are opened for the first pause. Returns whether that
     /// is news.
-    pub(super) fn refused(&self, stop: &Stop, now: Instant) -> bool {
+    pub(super) fn refused(&self, error: &AttemptError, now: Instant) -> bool {
         let mut inner = self.lock();
-        inner.last_fault = Some(RouteFault::of(stop));
+        inner.last_fault = Some(RouteFault::of(error));
         let is_news = inner.away.is_none();
         inner.away.get_or_insert(Away { until: now + self.first_pause, failures: 1, is_being_tried: false });
         is_news
@@ -146,9 +146,9 @@ impl Leave<'_> {
 
     /// No connection. Of several mails that failed at the same time only the first counts. Returns how many trials
     /// in a row have now failed, where this one counts.
-    pub(super) fn failed(self, stop: &Stop, now: Instant) -> Option<u32> {
+    pub(super) fn failed(self, error: &AttemptError, now: Instant) -> Option<u32> {
         let mut inner = self.breaker.lock();
-        inner.last_fault = Some(RouteFault::of(stop));
+        inner.last_fault = Some(RouteFault::of(error));
         let failures = match inner.away {
             None => 1,
             Some(away) if self.is_trial => away.failures.saturating_add(1),
@@ -178,8 +178,8 @@ mod tests {
         Breaker::new(Duration::from_secs(1), Duration::from_secs(60))
     }
 
-    fn fault() -> Stop {
-        Stop::not_now(Phase::Connect, "refused")
+    fn fault() -> AttemptError {
+        AttemptError::not_now(Phase::Connect, "refused")
     }
 
     #[test]

@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use super::{
+    attempt_error::ConnectionError,
     capabilities::Capabilities,
     pool::OpenCount,
-    stop::Lost,
     stream::Stream,
     tuning::Timeouts,
     wire::{Garbage, LONGEST_LINE, ReplyLines, ServerReply},
@@ -84,7 +84,7 @@ impl Connection {
 
     /// Sends what stands in `outgoing`, in one write where the socket takes it. A server that has said something since its
     /// last reply is sent nothing more, unless it said that it hangs up.
-    pub(super) async fn write(&mut self, within: Duration) -> Result<(), Lost> {
+    pub(super) async fn write(&mut self, within: Duration) -> Result<(), ConnectionError> {
         if self.speaks_early() {
             self.is_broken = true;
             self.outgoing.clear();
@@ -99,8 +99,8 @@ impl Connection {
         self.outgoing.clear();
         let lost = match written {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => Lost::from(error),
-            Err(_) => Lost::TimedOut(within),
+            Ok(Err(error)) => ConnectionError::from(error),
+            Err(_) => ConnectionError::TimedOut(within),
         };
         self.is_broken = true;
         Err(lost)
@@ -127,17 +127,21 @@ impl Connection {
     }
 
     /// Reads one reply.
-    pub(super) async fn reply(&mut self, within: Duration) -> Result<ServerReply, Lost> {
+    pub(super) async fn reply(&mut self, within: Duration) -> Result<ServerReply, ConnectionError> {
         let reply = match timeout_at(Instant::now() + within, self.read_reply()).await {
             Ok(reply) => reply,
-            Err(_) => Err(Lost::TimedOut(within)),
+            Err(_) => Err(ConnectionError::TimedOut(within)),
         };
         self.is_broken |= reply.as_ref().map_or(true, ServerReply::is_farewell);
         reply
     }
 
     /// Sends one command and reads the reply.
-    pub(super) async fn ask(&mut self, command: &str, within: Duration) -> Result<ServerReply, Lost> {
+    pub(super) async fn ask(
+        &mut self,
+        command: &str,
+        within: Duration,
+    ) -> Result<ServerReply, ConnectionError> {
         self.outgoing.extend_from_slice(command.as_bytes());
         self.outgoing.extend_from_slice(b"\r\n");
         self.write(within).await?;
@@ -145,9 +149,9 @@ impl Connection {
     }
 
     /// Notes a reply that has no meaning where it came.
-    pub(super) fn out_of_place(&mut self) -> Lost {
+    pub(super) fn protocol_error(&mut self) -> ConnectionError {
         self.is_broken = true;
-        Lost::Garbage(Garbage::OutOfPlace)
+        ConnectionError::Garbage(Garbage::OutOfSequence)
     }
 
     /// Overwrites what was sent, so that no password stays in memory.
@@ -160,11 +164,11 @@ impl Connection {
     /// # Errors
     /// When the server has sent something beyond its last reply: somebody on the way may have put it there, to be taken
     /// for an answer that came encrypted (CVE-2011-0411).
-    pub(super) fn into_plain_socket(self) -> Result<(TcpStream, OpenCount), Lost> {
+    pub(super) fn into_plain_socket(self) -> Result<(TcpStream, OpenCount), ConnectionError> {
         match self.stream {
             _ if self.consumed < self.incoming.len() => Err(Garbage::Early.into()),
             Stream::Plain(socket) => Ok((socket, self._count)),
-            Stream::Encrypted(_) => Err(Lost::Closed),
+            Stream::Encrypted(_) => Err(ConnectionError::Closed),
         }
     }
 
@@ -177,7 +181,7 @@ impl Connection {
         }
     }
 
-    async fn read_reply(&mut self) -> Result<ServerReply, Lost> {
+    async fn read_reply(&mut self) -> Result<ServerReply, ConnectionError> {
         let mut lines = ReplyLines::default();
         loop {
             let unread = &self.incoming[self.consumed..];
@@ -197,11 +201,11 @@ impl Connection {
         }
     }
 
-    async fn receive(&mut self) -> Result<(), Lost> {
+    async fn receive(&mut self) -> Result<(), ConnectionError> {
         self.incoming.drain(..self.consumed);
         self.consumed = 0;
         match self.stream.read_buf(&mut self.incoming).await? {
-            0 => Err(Lost::Closed),
+            0 => Err(ConnectionError::Closed),
             _ => Ok(()),
         }
     }

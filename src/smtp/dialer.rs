@@ -8,12 +8,12 @@ use tokio::{
 };
 
 use super::{
+    attempt_error::{AttemptError, ConnectionError},
     auth::Credentials,
     capabilities::Capabilities,
     connection::Connection,
     pool::{OpenCount, Opened},
     settings::{RouteError, RouteSettings, TlsMode, machine_name},
-    stop::{Lost, Stop},
     stream::Stream,
     tls::Encryption,
     tuning::Timeouts,
@@ -58,11 +58,11 @@ impl Dialer {
     }
 
     /// Opens a connection up to the point where MAIL may follow.
-    pub(super) async fn dial(&self) -> Result<Connection, Stop> {
+    pub(super) async fn dial(&self) -> Result<Connection, AttemptError> {
         let dialled = self.dial_as(self.mode).await;
         match dialled {
             // A handshake that failed leaves the connection useless; the next one stays plain (RFC 7435).
-            Err(stop) if self.mode == TlsMode::Opportunistic && stop.phase == Phase::Tls => {
+            Err(error) if self.mode == TlsMode::Opportunistic && error.phase == Phase::Tls => {
                 self.dial_as(TlsMode::None).await
             }
             other => other,
@@ -70,18 +70,18 @@ impl Dialer {
     }
 
     /// What the relay said when it refused, fit for the operators' log; ours where it said nothing.
-    pub(super) fn words_without_credentials(&self, stop: &Stop) -> String {
-        let Some(words) = stop.words() else { return stop.text() };
+    pub(super) fn words_without_credentials(&self, error: &AttemptError) -> String {
+        let Some(words) = error.words() else { return error.text() };
         match &self.credentials {
             Some(credentials) => credentials.redact(&words),
             None => words,
         }
     }
 
-    async fn dial_as(&self, mode: TlsMode) -> Result<Connection, Stop> {
-        let socket = self.connect().await.map_err(|lost| Stop::lost(Phase::Connect, lost))?;
+    async fn dial_as(&self, mode: TlsMode) -> Result<Connection, AttemptError> {
+        let socket = self.connect().await.map_err(|lost| AttemptError::lost(Phase::Connect, lost))?;
         let address = |found: io::Result<std::net::SocketAddr>| {
-            found.map(|address| address.ip()).map_err(|error| Stop::lost(Phase::Connect, error))
+            found.map(|address| address.ip()).map_err(|error| AttemptError::lost(Phase::Connect, error))
         };
         let is_this_machine = address(socket.peer_addr())?.is_loopback();
         let hello_name = match &self.hello_name {
@@ -101,7 +101,7 @@ impl Dialer {
         if let Some(credentials) = &self.credentials {
             if !(connection.is_encrypted() || is_this_machine || self.mode == TlsMode::None) {
                 let text = "the connection is not encrypted, so the password is not sent";
-                return Err(Stop::not_now(Phase::Auth, text));
+                return Err(AttemptError::not_now(Phase::Auth, text));
             }
             credentials.sign_in(&mut connection).await?;
         }
@@ -109,12 +109,13 @@ impl Dialer {
     }
 
     /// Tries each address of the host; each gets its share of the time that is left.
-    async fn connect(&self) -> Result<TcpStream, Lost> {
+    async fn connect(&self) -> Result<TcpStream, ConnectionError> {
         let within = self.timeouts.connect;
         let deadline = Instant::now() + within;
         let found = timeout_at(deadline, lookup_host((self.host.as_str(), self.port))).await;
-        let addresses: Vec<_> = found.map_err(|_| Lost::TimedOut(within))??.collect();
-        let mut last = Lost::Failed(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
+        let addresses: Vec<_> = found.map_err(|_| ConnectionError::TimedOut(within))??.collect();
+        let mut last =
+            ConnectionError::Failed(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
         for (index, address) in addresses.iter().enumerate() {
             let left = deadline.saturating_duration_since(Instant::now());
             let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
@@ -124,33 +125,37 @@ impl Dialer {
                     socket.set_nodelay(true)?;
                     return Ok(socket);
                 }
-                Ok(Err(error)) => last = Lost::Failed(error),
-                Err(_) => last = Lost::TimedOut(share),
+                Ok(Err(error)) => last = ConnectionError::Failed(error),
+                Err(_) => last = ConnectionError::TimedOut(share),
             }
         }
         Err(last)
     }
 
-    async fn starttls(&self, mut connection: Connection, hello_name: &str) -> Result<Connection, Stop> {
+    async fn starttls(
+        &self,
+        mut connection: Connection,
+        hello_name: &str,
+    ) -> Result<Connection, AttemptError> {
         let is_required = self.mode == TlsMode::Starttls;
         if !connection.capabilities.starttls {
             return if is_required {
-                Err(Stop::not_now(Phase::Tls, "the server does not offer STARTTLS"))
+                Err(AttemptError::not_now(Phase::Tls, "the server does not offer STARTTLS"))
             } else {
                 Ok(connection)
             };
         }
-        let lost = |lost: Lost| Stop::lost(Phase::Tls, lost);
+        let lost = |lost: ConnectionError| AttemptError::lost(Phase::Tls, lost);
         let said = connection.ask("STARTTLS", self.timeouts.hello).await.map_err(lost)?;
         if said.is_refusal() {
             return if is_required || said.is_farewell() {
-                Err(Stop::said(Phase::Tls, said))
+                Err(AttemptError::said(Phase::Tls, said))
             } else {
                 Ok(connection)
             };
         }
         if !said.is_positive() {
-            return Err(lost(connection.out_of_place()));
+            return Err(lost(connection.protocol_error()));
         }
         let (socket, count) = connection.into_plain_socket().map_err(lost)?;
         let mut connection = self.encrypt(socket, count).await?;
@@ -158,31 +163,33 @@ impl Dialer {
         Ok(connection)
     }
 
-    async fn encrypt(&self, socket: TcpStream, count: OpenCount) -> Result<Connection, Stop> {
+    async fn encrypt(&self, socket: TcpStream, count: OpenCount) -> Result<Connection, AttemptError> {
         let within = self.timeouts.hello;
         let Some(encryption) = &self.encryption else {
-            return Err(Stop::not_now(Phase::Tls, "this route has no TLS"));
+            return Err(AttemptError::not_now(Phase::Tls, "this route has no TLS"));
         };
         match timeout(within, encryption.handshake(socket)).await {
             Ok(Ok(stream)) => Ok(Connection::new(stream, self.timeouts, count)),
-            Ok(Err(error)) => Err(Stop::not_now(Phase::Tls, format!("TLS handshake failed: {error}"))),
-            Err(_) => Err(Stop::lost(Phase::Tls, Lost::TimedOut(within))),
+            Ok(Err(error)) => {
+                Err(AttemptError::not_now(Phase::Tls, format!("TLS handshake failed: {error}")))
+            }
+            Err(_) => Err(AttemptError::lost(Phase::Tls, ConnectionError::TimedOut(within))),
         }
     }
 }
 
-async fn greeting(connection: &mut Connection) -> Result<(), Stop> {
+async fn greeting(connection: &mut Connection) -> Result<(), AttemptError> {
     let said = connection
         .reply(connection.timeouts.greeting)
         .await
-        .map_err(|lost| Stop::lost(Phase::Greeting, lost))?;
+        .map_err(|lost| AttemptError::lost(Phase::Greeting, lost))?;
     accepted(said, Phase::Greeting, connection).map(drop)
 }
 
 /// EHLO, or HELO with a server that does not know it; what an encrypted server can do replaces what was said before.
-async fn hello(connection: &mut Connection, name: &str) -> Result<(), Stop> {
+async fn hello(connection: &mut Connection, name: &str) -> Result<(), AttemptError> {
     let within = connection.timeouts.hello;
-    let lost = |lost: Lost| Stop::lost(Phase::Hello, lost);
+    let lost = |lost: ConnectionError| AttemptError::lost(Phase::Hello, lost);
     let said = connection.ask(&format!("EHLO {name}"), within).await.map_err(lost)?;
     connection.capabilities = Capabilities::default();
     if said.code >= 500 {
@@ -194,13 +201,17 @@ async fn hello(connection: &mut Connection, name: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-fn accepted(said: ServerReply, phase: Phase, connection: &mut Connection) -> Result<ServerReply, Stop> {
+fn accepted(
+    said: ServerReply,
+    phase: Phase,
+    connection: &mut Connection,
+) -> Result<ServerReply, AttemptError> {
     if said.is_positive() {
         Ok(said)
     } else if said.is_refusal() {
-        Err(Stop::said(phase, said))
+        Err(AttemptError::said(phase, said))
     } else {
-        Err(Stop::lost(phase, connection.out_of_place()))
+        Err(AttemptError::lost(phase, connection.protocol_error()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Hands a finished message to a relay over SMTP (RFC 5321) and reports what the relay said.
 //!
-//! [`Routes`] is made once from the configuration. Whoever has mails takes [`Routes::pick`] and
+//! [`Routes`] is made once from the configuration. A caller that has mails takes [`Routes::pick`] and
 //! asks it for [`Route::permits`]; each leads over an open connection to one attempt. A refusal, a lost connection and a
 //! time-out are all a [`Reply`](crate::mail::Reply) whose phase and outcome say what they mean for the mail.
 //!
@@ -15,13 +15,14 @@
 //! | `connection` | lines in, lines out, time-outs |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
 //! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
-//! | `stop` | why a dialogue ended early, and the reply that this makes |
+//! | `attempt_error` | why an attempt or its connection failed, and the reply that this makes |
 //! | `stream`, `tls`, `auth` | plain or encrypted bytes, whom we trust, how we sign in |
 //!
 //! Promises: a message is never accepted twice by our doing (a lost connection is tried anew only before the first byte
 //! of the message, RFC 5321, section 4.5.4.1), a connection whose state is not known is never used again, and no password leaves over an
 //! unencrypted connection unless the operator said `tls = "none"` or the relay is on this machine.
 
+mod attempt_error;
 mod auth;
 mod breaker;
 mod capabilities;
@@ -34,7 +35,6 @@ mod provider;
 mod route;
 mod routes;
 mod settings;
-mod stop;
 mod stream;
 mod tls;
 mod transaction;
@@ -42,15 +42,7 @@ mod tuning;
 mod wire;
 
 #[cfg(test)]
-mod peer;
-#[cfg(test)]
-mod tests_dialogue;
-#[cfg(test)]
-mod tests_pool;
-#[cfg(test)]
-mod tests_real;
-#[cfg(test)]
-mod tests_tls;
+mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
 pub use permit::{Fence, NotReady, Permit, Permits, Ready, Sent};

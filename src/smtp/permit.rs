@@ -12,15 +12,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    attempt_error::AttemptError,
     connection::Connection,
     pool::{Place, Places},
     provider::provider_id,
     route::{Envelope, Route},
-    stop::Stop,
     transaction,
     wire::ServerReply,
 };
-use crate::mail::{Outcome, Phase, Reply, Timestamp};
+use crate::mail::{AttemptOutcome, Phase, Reply, Timestamp};
 
 /// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
 /// been suspended.
@@ -63,7 +63,7 @@ pub enum NotReady {
     Failed(Reply),
 }
 
-/// What became of a mail.
+/// The outcome of a mail.
 #[derive(Debug)]
 pub enum Sent {
     /// The relay was asked, or would have been in vain.
@@ -123,7 +123,7 @@ impl Ready {
         let Self { mut connection, is_reused, opening, permit: Permit { route, place } } = self;
         let started = Instant::now();
         let mut said = transaction::deliver(&mut connection, envelope, message, fence).await;
-        if is_reused && said.as_ref().is_err_and(Stop::is_about_an_old_connection) {
+        if is_reused && said.as_ref().is_err_and(AttemptError::is_about_an_old_connection) {
             // The old one closes before the new one opens, so that the relay never sees one too many.
             drop(connection);
             connection = match route.open(started).await {
@@ -133,18 +133,18 @@ impl Ready {
             };
             said = transaction::deliver(&mut connection, envelope, message, fence).await;
         }
-        if let Err(stop) = &said
-            && stop.is_about_us()
+        if let Err(error) = &said
+            && error.is_about_us()
         {
             connection.abandon(); // another connection signs in anew
-            route.was_refused(stop);
+            route.was_refused(error);
         }
         place.keep(connection);
         let took = opening + started.elapsed();
         match said {
             Ok(said) => Sent::Answered(accepted(&route, &said, took)),
-            Err(stop) if stop.is_withheld() => Sent::Withheld,
-            Err(stop) => Sent::Answered(stop.into_reply(route.name(), took)),
+            Err(error) if error.is_withheld() => Sent::Withheld,
+            Err(error) => Sent::Answered(error.into_reply(route.name(), took)),
         }
     }
 
@@ -155,16 +155,16 @@ impl Ready {
 }
 
 impl Route {
-    fn was_refused(&self, stop: &Stop) {
-        if self.breaker().refused(stop, Instant::now()) {
-            self.note(stop, None);
+    fn was_refused(&self, error: &AttemptError) {
+        if self.breaker().refused(error, Instant::now()) {
+            self.note(error, None);
         }
     }
 
     /// Tells operators of a relay that refuses us, in its own words less our credentials.
-    fn note(&self, stop: &Stop, failures: Option<u32>) {
-        let (route, phase, code) = (self.name(), stop.phase.as_str(), stop.code());
-        let words = self.dialer.words_without_credentials(stop);
+    fn note(&self, error: &AttemptError, failures: Option<u32>) {
+        let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
+        let words = self.dialer.words_without_credentials(error);
         match failures {
             Some(_) => tracing::warn!(route, phase, code, words, failures, "no connection to the relay"),
             None => tracing::warn!(route, phase, code, words, "the relay refuses us"),
@@ -180,11 +180,11 @@ impl Route {
                 }
                 Ok(connection)
             }
-            Err(stop) => {
-                if let Some(failures) = leave.failed(&stop, Instant::now()) {
-                    self.note(&stop, Some(failures));
+            Err(error) => {
+                if let Some(failures) = leave.failed(&error, Instant::now()) {
+                    self.note(&error, Some(failures));
                 }
-                Err(NotReady::Failed(stop.into_reply(self.name(), started.elapsed())))
+                Err(NotReady::Failed(error.into_reply(self.name(), started.elapsed())))
             }
         }
     }
@@ -195,7 +195,7 @@ fn accepted(route: &Route, said: &ServerReply, took: Duration) -> Reply {
     Reply {
         route: route.name().to_owned(),
         phase: Phase::Final,
-        outcome: Outcome::Accepted,
+        outcome: AttemptOutcome::Accepted,
         code: Some(said.code),
         enhanced: said.enhanced(),
         provider_id: provider_id(&text),

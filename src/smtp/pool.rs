@@ -1,9 +1,9 @@
 //! The connections of one route: at most so many at a time, the one used last is used first, and the ones that lie idle
 //! are closed by a task that the pool owns.
 //!
-//! A place in the pool (a permit of the semaphore) is held by whoever uses or closes a connection. A connection lies on the shelf
+//! A place in the pool (a permit of the semaphore) is held while a connection is used or closed. A connection lies on the shelf
 //! before its place is given back, so idle and busy connections together never exceed the places. Nobody waits for a
-//! place here: whoever finds none is told by a [`Notify`] that all pools share.
+//! place here: a caller that finds none waits for a [`Notify`] that all pools share.
 
 use std::{
     sync::{
@@ -92,7 +92,7 @@ impl Drop for Freed {
 }
 
 impl Pool {
-    /// A pool that tells `freed` when one of its places is given back.
+    /// A pool that notifies `freed` when one of its places is given back.
     pub(super) fn new(
         places: usize,
         idle_for: Duration,

@@ -1,4 +1,4 @@
-//! One relay: takes a message and says what became of it.
+//! One relay: takes a message and reports the outcome.
 
 use std::{path::Path, sync::Arc};
 

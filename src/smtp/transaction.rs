@@ -5,11 +5,11 @@
 //! they are.
 
 use super::{
+    attempt_error::{AttemptError, ConnectionError},
     connection::Connection,
     content::Content,
     permit::Fence,
     route::Envelope,
-    stop::{Lost, Stop},
     wire::ServerReply,
 };
 use crate::mail::{Address, Phase};
@@ -20,10 +20,10 @@ pub(super) async fn deliver(
     envelope: &Envelope<'_>,
     message: &[u8],
     fence: &dyn Fence,
-) -> Result<ServerReply, Stop> {
+) -> Result<ServerReply, AttemptError> {
     let demands = Demands::of(connection, envelope, message)?;
     if !fence.may_begin() {
-        return Err(Stop::withheld(Phase::MailFrom));
+        return Err(AttemptError::withheld(Phase::MailFrom));
     }
     connection.mails += 1;
     let agreed = if connection.capabilities.pipelining {
@@ -36,9 +36,9 @@ pub(super) async fn deliver(
         Ok(()) => {
             // The server waits for the message: only hanging up is sure to deliver nothing.
             connection.abandon();
-            Err(Stop::withheld(Phase::Content))
+            Err(AttemptError::withheld(Phase::Content))
         }
-        Err(stop) => Err(stop),
+        Err(error) => Err(error),
     };
     connection.needs_reset = delivered.is_err();
     delivered
@@ -53,7 +53,7 @@ struct Demands {
 
 impl Demands {
     /// Refuses a mail that the server could only refuse.
-    fn of(connection: &Connection, envelope: &Envelope<'_>, message: &[u8]) -> Result<Self, Stop> {
+    fn of(connection: &Connection, envelope: &Envelope<'_>, message: &[u8]) -> Result<Self, AttemptError> {
         let offered = &connection.capabilities;
         let sender_needs_utf8 = envelope.sender.is_some_and(Address::needs_smtputf8);
         let recipient_needs_utf8 = envelope.recipient.needs_smtputf8();
@@ -65,17 +65,17 @@ impl Demands {
                 (Phase::RcptTo, "the recipient's address")
             };
             let text = format!("{whose} has characters beyond ASCII, and the relay does not offer SMTPUTF8");
-            return Err(Stop::never(phase, (6, 7), text));
+            return Err(AttemptError::never(phase, (6, 7), text));
         }
         let eight_bit = !message.is_ascii();
         if eight_bit && !offered.eight_bit {
             let text = "the message has 8-bit bytes, and the relay does not offer 8BITMIME";
-            return Err(Stop::never(Phase::MailFrom, (6, 3), text));
+            return Err(AttemptError::never(Phase::MailFrom, (6, 3), text));
         }
         if let Some(largest) = offered.largest.filter(|&largest| message.len() > largest) {
             let text =
                 format!("the message has {} bytes, and the relay takes at most {largest}", message.len());
-            return Err(Stop::never(Phase::MailFrom, (3, 4), text));
+            return Err(AttemptError::never(Phase::MailFrom, (3, 4), text));
         }
         Ok(Self { size: offered.size.then_some(message.len()), eight_bit, smtputf8 })
     }
@@ -115,7 +115,7 @@ async fn pipelined(
     connection: &mut Connection,
     envelope: &Envelope<'_>,
     demands: &Demands,
-) -> Result<(), Stop> {
+) -> Result<(), AttemptError> {
     let within = connection.timeouts;
     let resets = connection.needs_reset;
     let out = &mut connection.outgoing;
@@ -125,7 +125,7 @@ async fn pipelined(
     push_mail(out, envelope.sender, demands);
     push_recipient(out, envelope.recipient);
     out.extend_from_slice(b"DATA\r\n");
-    connection.write(within.command).await.map_err(|lost| Stop::lost(Phase::MailFrom, lost))?;
+    connection.write(within.command).await.map_err(|lost| AttemptError::lost(Phase::MailFrom, lost))?;
     if resets {
         expect_reset(connection).await?;
     }
@@ -138,7 +138,7 @@ async fn pipelined(
         (Ok(()), data) => data,
         (Err(refusal), data) => {
             if data.is_ok() {
-                take_back(connection, has_recipient).await;
+                abandon_data(connection, has_recipient).await;
             }
             Err(refusal)
         }
@@ -147,7 +147,7 @@ async fn pipelined(
 
 /// Deals with a server that waits for a message although it refused the envelope (RFC 2920, section 3.1): without a
 /// recipient the final dot alone ends the transaction, whatever the answer is; otherwise only hanging up is sure to deliver nothing.
-async fn take_back(connection: &mut Connection, has_recipient: bool) {
+async fn abandon_data(connection: &mut Connection, has_recipient: bool) {
     if connection.is_broken() {
         return;
     }
@@ -157,7 +157,7 @@ async fn take_back(connection: &mut Connection, has_recipient: bool) {
     }
     connection.outgoing.extend_from_slice(b".\r\n");
     if connection.write(connection.timeouts.block).await.is_ok() {
-        drop(connection.reply(connection.timeouts.finale).await);
+        drop(connection.reply(connection.timeouts.final_reply).await);
     }
 }
 
@@ -165,7 +165,7 @@ async fn step_by_step(
     connection: &mut Connection,
     envelope: &Envelope<'_>,
     demands: &Demands,
-) -> Result<(), Stop> {
+) -> Result<(), AttemptError> {
     if connection.needs_reset {
         connection.outgoing.extend_from_slice(b"RSET\r\n");
         send(connection, Phase::MailFrom).await?;
@@ -182,40 +182,40 @@ async fn step_by_step(
     answer(connection, Phase::Data).await
 }
 
-async fn send(connection: &mut Connection, phase: Phase) -> Result<(), Stop> {
-    connection.write(connection.timeouts.command).await.map_err(|lost| Stop::lost(phase, lost))
+async fn send(connection: &mut Connection, phase: Phase) -> Result<(), AttemptError> {
+    connection.write(connection.timeouts.command).await.map_err(|lost| AttemptError::lost(phase, lost))
 }
 
-async fn expect_reset(connection: &mut Connection) -> Result<(), Stop> {
+async fn expect_reset(connection: &mut Connection) -> Result<(), AttemptError> {
     let said = connection.reply(connection.timeouts.command).await;
-    match said.map_err(|lost| Stop::lost(Phase::MailFrom, lost))? {
+    match said.map_err(|lost| AttemptError::lost(Phase::MailFrom, lost))? {
         said if said.is_positive() => Ok(()),
-        said if said.is_farewell() => Err(Stop::said(Phase::MailFrom, said)),
-        _ => Err(Stop::lost(Phase::MailFrom, connection.out_of_place())),
+        said if said.is_farewell() => Err(AttemptError::said(Phase::MailFrom, said)),
+        _ => Err(AttemptError::lost(Phase::MailFrom, connection.protocol_error())),
     }
 }
 
 /// Reads the answer to MAIL, RCPT or DATA.
-async fn answer(connection: &mut Connection, phase: Phase) -> Result<(), Stop> {
+async fn answer(connection: &mut Connection, phase: Phase) -> Result<(), AttemptError> {
     let is_data = phase == Phase::Data;
     let within = if is_data { connection.timeouts.data } else { connection.timeouts.command };
-    let said = connection.reply(within).await.map_err(|lost| Stop::lost(phase, lost))?;
+    let said = connection.reply(within).await.map_err(|lost| AttemptError::lost(phase, lost))?;
     if said.is_refusal() {
-        return Err(Stop::said(phase, said));
+        return Err(AttemptError::said(phase, said));
     }
     if is_data == (said.code == 354) && (is_data || said.is_positive()) {
         return Ok(());
     }
-    Err(Stop::lost(phase, connection.out_of_place()))
+    Err(AttemptError::lost(phase, connection.protocol_error()))
 }
 
 /// The same, or nothing where an earlier answer was the connection's last.
-async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(), Stop> {
+async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(), AttemptError> {
     if connection.is_broken() { Ok(()) } else { answer(connection, phase).await }
 }
 
 /// Sends the message and its final dot, and reads what the server made of it.
-async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, Stop> {
+async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, AttemptError> {
     let mut content = Content::new(message);
     let mut is_first = true;
     loop {
@@ -224,7 +224,9 @@ async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<Server
         match connection.write(connection.timeouts.block).await {
             Ok(()) => {}
             // What came ahead of the first byte is no answer to the message.
-            Err(lost @ Lost::Garbage(_)) if is_first => return Err(Stop::lost(Phase::Content, lost)),
+            Err(lost @ ConnectionError::Garbage(_)) if is_first => {
+                return Err(AttemptError::lost(Phase::Content, lost));
+            }
             Err(lost) => return Err(parting_words(connection, lost).await),
         }
         if is_last {
@@ -232,24 +234,24 @@ async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<Server
         }
         is_first = false;
     }
-    let said = connection.reply(connection.timeouts.finale).await;
-    let said = said.map_err(|lost| Stop::lost(Phase::Final, lost))?;
+    let said = connection.reply(connection.timeouts.final_reply).await;
+    let said = said.map_err(|lost| AttemptError::lost(Phase::Final, lost))?;
     if said.is_positive() {
         Ok(said)
     } else if said.is_refusal() {
-        Err(Stop::said(Phase::Final, said))
+        Err(AttemptError::said(Phase::Final, said))
     } else {
-        Err(Stop::lost(Phase::Final, connection.out_of_place()))
+        Err(AttemptError::lost(Phase::Final, connection.protocol_error()))
     }
 }
 
 /// A server that hangs up in the middle of a message has often said why.
-async fn parting_words(connection: &mut Connection, lost: Lost) -> Stop {
-    if !matches!(lost, Lost::TimedOut(_))
+async fn parting_words(connection: &mut Connection, lost: ConnectionError) -> AttemptError {
+    if !matches!(lost, ConnectionError::TimedOut(_))
         && let Ok(said) = connection.reply(connection.timeouts.quit).await
         && said.is_refusal()
     {
-        return Stop::said(Phase::Content, said);
+        return AttemptError::said(Phase::Content, said);
     }
-    Stop::lost(Phase::Content, lost)
+    AttemptError::lost(Phase::Content, lost)
 }

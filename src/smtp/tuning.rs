@@ -22,7 +22,7 @@ pub struct Timeouts {
     /// Each block of at most 64 KB of the message (RFC: 3 minutes).
     pub block: Duration,
     /// The answer to the final dot (RFC: 10 minutes; half of that is common practice).
-    pub finale: Duration,
+    pub final_reply: Duration,
     /// The answer to QUIT. We only wait at all so that the relay sees an orderly end.
     pub quit: Duration,
 }
@@ -36,7 +36,7 @@ impl Default for Timeouts {
             command: Duration::from_secs(60),
             data: Duration::from_secs(120),
             block: Duration::from_secs(180),
-            finale: Duration::from_secs(300),
+            final_reply: Duration::from_secs(300),
             quit: Duration::from_secs(2),
         }
     }

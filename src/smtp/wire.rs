@@ -28,7 +28,7 @@ pub(super) enum Garbage {
     #[error("a reply of more than 100 lines")]
     ManyLines,
     #[error("a reply that fits no command")]
-    OutOfPlace,
+    OutOfSequence,
     #[error("a reply before it was asked anything")]
     Early,
 }

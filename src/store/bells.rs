@@ -9,14 +9,13 @@ use super::{
     Doing, Store, StoreError,
     batches::{self, BatchMove},
     dialect::Sql,
-    mails::to_json,
-    row::Columns,
+    row::{Columns, to_json},
 };
 use crate::{
     clock,
     mail::{
-        BatchId, Lane, MailEvent, MailId, MailState, MerchantId, Outcome, Rescue, RetryPolicy, Timestamp,
-        WorkerId,
+        AttemptOutcome, BatchId, Lane, MailEvent, MailId, MailState, MerchantId, Rescue, RetryPolicy,
+        Timestamp, WorkerId,
     },
 };
 
@@ -217,7 +216,7 @@ fn read_lost(
         worker: columns.text("worker")?,
         number,
         at: claimed_at,
-        outcome: Outcome::Unknown.as_str(),
+        outcome: AttemptOutcome::Unknown.as_str(),
         millis: now.saturating_sub(claimed_at).max(0),
     })
 }

@@ -7,9 +7,8 @@ use serde::Serialize;
 use super::{
     Doing, Store, StoreError, Stored,
     dialect::Sql,
-    mails::to_json,
     resources::{self, COLUMNS},
-    row::Columns,
+    row::{Columns, to_json},
 };
 use crate::{
     mail::{MailId, MailState, MerchantId, Timestamp},
@@ -54,7 +53,7 @@ struct Row<'a> {
 }
 
 impl Store {
-    /// Lists carts, those first that postroom was told of last; only those of a status when one is given.
+    /// Lists carts, the most recently stored first; only those of a status when one is given.
     ///
     /// # Errors
     /// When the database does not answer.

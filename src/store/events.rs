@@ -12,8 +12,7 @@ use sqlx::AnyConnection;
 use super::{
     Doing, StoreError,
     dialect::{Dialect, Sql},
-    mails::to_json,
-    row::Columns,
+    row::{Columns, to_json},
 };
 use crate::{
     clock,
@@ -55,14 +54,14 @@ pub(in crate::store) async fn record_for_mails(
     let may_tell = |mail: &&MovedMail| !EventKind::of_mail(mail.state, true, true).is_empty();
     let merchants = moved.iter().filter(may_tell).map(|mail| &mail.merchant).collect();
     let listeners = Listeners::of(dialect, on, merchants).await?;
-    let told: Vec<_> = moved.iter().filter(|mail| listeners.any_for(mail)).collect();
-    if told.is_empty() {
+    let listened: Vec<_> = moved.iter().filter(|mail| listeners.any_for(mail)).collect();
+    if listened.is_empty() {
         return Ok(());
     }
-    let subjects = subjects(dialect, on, &told).await?;
+    let subjects = subjects(dialect, on, &listened).await?;
     let now = clock::now();
-    let mut events = Vec::with_capacity(told.len());
-    for mail in told {
+    let mut events = Vec::with_capacity(listened.len());
+    for mail in listened {
         let Some(subject) = subjects.get(&mail.id) else { continue };
         let kinds = EventKind::of_mail(mail.state, subject.cart.is_some(), subject.order.is_some());
         for kind in kinds.into_iter().filter(|&kind| listeners.any(&mail.merchant, kind)) {
@@ -73,7 +72,7 @@ pub(in crate::store) async fn record_for_mails(
     insert(dialect, on, &events, &listeners).await
 }
 
-/// Records events for whoever listens.
+/// Records events for the endpoints that subscribe to them.
 pub(in crate::store) async fn record(
     dialect: Dialect,
     on: &mut AnyConnection,

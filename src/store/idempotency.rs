@@ -11,8 +11,7 @@ use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
     group_commit::{Group, Grouped, Members},
-    mails::to_json,
-    row::Columns,
+    row::{Columns, to_json},
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -269,7 +268,7 @@ impl<'a> KeepRow<'a> {
     }
 }
 
-/// Keeps answers under the keys that their requests still hold; tells which requests do.
+/// Keeps answers under the keys that their requests still hold; returns which requests do.
 pub(super) async fn keep(
     dialect: Dialect,
     on: &mut AnyConnection,

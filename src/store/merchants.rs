@@ -189,7 +189,7 @@ impl Store {
         .transpose()
     }
 
-    /// Makes a token useless from now on; tells whether there was such a token.
+    /// Revokes a token; returns whether there was such a token.
     ///
     /// # Errors
     /// When the database cannot commit it.

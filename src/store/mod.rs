@@ -19,6 +19,7 @@ mod orders;
 mod passes;
 mod resources;
 mod room;
+mod rounds;
 mod row;
 mod stake;
 mod steps;
@@ -53,8 +54,8 @@ pub use bells::Ringing;
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, GivenBack, Guard, MailFilter, MailRecord, Moved, Recorded, Recording, Replacement,
-    Settled, Settlement,
+    Attempt, Claim, GivenBack, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording, Replacement, Settled,
+    Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{

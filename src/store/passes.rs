@@ -8,8 +8,7 @@ use sqlx::AnyConnection;
 use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
-    mails::to_json,
-    row::Columns,
+    row::{Columns, to_json},
 };
 use crate::{clock, mail::MerchantId, shop::pass::PassSubject};
 

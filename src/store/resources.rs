@@ -11,9 +11,8 @@ use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
     group_read::Lookup,
-    mails::to_json,
     orders,
-    row::Columns,
+    row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
 use crate::{
@@ -136,7 +135,7 @@ struct Row<'a> {
 }
 
 impl Store {
-    /// Stores one document; tells whether it is new.
+    /// Stores one document; returns whether it is new.
     ///
     /// # Errors
     /// When the database cannot commit it.
@@ -238,7 +237,7 @@ impl Store {
         rows.iter().map(|row| read(&Columns { table: "resources", row })).collect()
     }
 
-    /// Deletes one document; tells whether there was one. Mails already recorded keep their template's version.
+    /// Deletes one document; returns whether there was one. Mails already recorded keep their template's version.
     ///
     /// # Errors
     /// When the database cannot commit it.

@@ -76,7 +76,7 @@ type Key = (usize, MerchantId, Counted);
 static COUNTS: LazyLock<Cache<Key, Count>> = LazyLock::new(|| Cache::builder().max_capacity(100_000).build());
 
 impl Store {
-    /// Takes room for `more` things of a merchant; tells whether there is so much below `most`. A thing that is stored
+    /// Takes room for `more` things of a merchant; returns whether there is so much below `most`. A thing that is stored
     /// anew takes room as well; that is put right when the things are counted again.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ pub(super) const STEP: i64 = 1_000;
 /// Between two steps, so that others have their turn: SQLite has one writer, and Postgres one disk.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Takes steps until one of them finds fewer than `most` rows to delete; tells how many all of them deleted.
+/// Takes steps until one of them finds fewer than `most` rows to delete; returns how many all of them deleted.
 pub(super) async fn in_steps<F>(most: i64, mut step: impl FnMut() -> F) -> Result<u64, StoreError>
 where
     F: Future<Output = Result<u64, StoreError>>,

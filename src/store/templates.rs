@@ -1,4 +1,4 @@
-//! Versions of templates. A version never changes, so whoever has read one may keep it.
+//! Versions of templates. A version never changes, so a version that was read may be kept.
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -7,9 +7,8 @@ use sqlx::AnyConnection;
 use super::{
     Doing, Store, StoreError,
     dialect::{Dialect, Sql},
-    mails::to_json,
     resources::Key,
-    row::Columns,
+    row::{Columns, to_json},
 };
 use crate::{
     clock,

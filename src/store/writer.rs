@@ -109,7 +109,7 @@ impl Writer {
         is_committed.then_some(done).ok_or(StoreError::RolledBack)
     }
 
-    /// Runs one statement in a transaction of its own; tells how many rows it changed.
+    /// Runs one statement in a transaction of its own; returns how many rows it changed.
     pub(super) async fn execute(&self, statement: Statement, doing: &'static str) -> Result<u64, StoreError> {
         self.run(move |on| async move { statement.execute(on).await.doing(doing) }.boxed())
             .await
@@ -206,7 +206,7 @@ impl Transaction {
         self.connection.as_mut().expect("a connection under a transaction")
     }
 
-    /// Commits if that is still wanted, else rolls back; tells which. What the database refuses to commit is not
+    /// Commits if that is still wanted, else rolls back; returns which. What the database refuses to commit is not
     /// committed; of everything else nobody knows.
     pub(super) async fn commit_if(
         mut self,

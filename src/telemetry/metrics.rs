@@ -57,7 +57,7 @@ pub struct RouteLabels {
 pub struct JobLabels {
     /// The job's name.
     pub job: &'static str,
-    /// What became of it.
+    /// What happened to it.
     pub outcome: &'static str,
 }
 

@@ -93,7 +93,7 @@ fn is_test(path: &Path, name: &str) -> bool {
     };
     let folder = path.parent().unwrap();
     let siblings = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let parents = siblings.chain([folder.with_extension("rs")]).filter(|parent| parent != path);
+    let parents = siblings.filter(|parent| parent != path);
     parents.filter_map(|parent| fs::read_to_string(parent).ok()).any(|text| declared(&text))
 }
 
@@ -155,7 +155,7 @@ fn layer_of(module: &str) -> Option<usize> {
 
 fn may_use(user: &str, used: &str) -> bool {
     let is_for_all = FOR_ALL.contains(&used);
-    // The configuration gathers the settings of the organs.
+    // The configuration gathers the settings of the components.
     let is_config = user == "config" || user == "telemetry" || user == "clock";
     match (layer_of(user), layer_of(used)) {
         _ if user == used || is_for_all || NEIGHBOURS.contains(&(user, used)) => true,
@@ -203,6 +203,28 @@ fn each_outside_crate_has_its_owners() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Folders of source files below this one, itself included.
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let holds_sources = files.iter().any(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let own = holds_sources.then(|| folder.to_owned());
+    own.into_iter().chain(folders.iter().flat_map(|folder| self::folders(folder))).collect()
+}
+
+#[test]
+fn a_folder_is_a_module_with_its_mod_rs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let below = ["src", "jobs"].map(|folder| folders(&root.join(folder))).concat();
+    assert!(below.len() > 20, "{below:?}");
+    let is_wrong = |folder: &PathBuf| {
+        let has_two_homes = folder.with_extension("rs").exists();
+        has_two_homes || (*folder != root.join("src") && !folder.join("mod.rs").exists())
+    };
+    let wrong: Vec<_> = below.into_iter().filter(is_wrong).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -122,7 +122,7 @@ on_both! {
         let users = addresses("ok", 1_500);
         scene.shop.enrol_all(&users).await;
         scene.daemon.stop().await;
-        // The organs, and nobody who hears bells.
+        // The components, and nobody who hears bells.
         let app = App::open(Config::load(Some(&scene.backends.config()), []).unwrap()).await.unwrap();
         let batch = record_batch(&app, &scene.shop, &users).await;
         let its_bell = || [bell_for_batch(batch, scene.shop.merchant.parse().unwrap())];

@@ -1,7 +1,7 @@
 //! Carts in pages, their reminders, and passes: the same on both databases.
 
 use postroom::{
-    mail::{CrashPolicy, Lane, MailId, Mailbox, MerchantId, NewMail, Origin},
+    mail::{CrashPolicy, Lane, MailDraft, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate},
     shop::{ResourceKind, TemplateClass, TemplateSource, cart::CartStatus, pass::PassSubject},
     store::{NewMerchant, NewPass, NewTemplateVersion, Recording, ResourceRow, Store},
 };
@@ -49,23 +49,20 @@ fn row(kind: ResourceKind, id: &str) -> ResourceRow {
 
 fn reminder(cart: &str, subject: &str) -> NewMail {
     let mailbox = || Mailbox { name: None, email: "ann@example.net".parse().unwrap() };
-    let (id, now) = (MailId::new(), postroom::clock::now());
-    NewMail {
-        id,
+    NewMail::new(MailDraft {
         merchant: merchant(),
         lane: Lane::Transactional,
-        template_version: "v1".to_owned(),
-        template: "abandoned_cart_reminder".to_owned(),
+        template: PinnedTemplate {
+            version: "v1".to_owned(),
+            name: "abandoned_cart_reminder".to_owned(),
+            on_crash: CrashPolicy::Resend,
+        },
         sender: mailbox(),
         reply_to: None,
         recipient: mailbox(),
-        message_id: format!("{id}@example.net"),
-        values: to_raw_value(&serde_json::json!({"subject": subject})).unwrap().into(),
+        values: &serde_json::json!({"subject": subject}),
         origin: Origin { cart: Some(cart.to_owned()), ..Origin::default() },
-        on_crash: CrashPolicy::Resend,
-        recorded_at: now,
-        due_at: now,
-    }
+    })
 }
 
 fn pass(id: &str, identifier: Option<&str>) -> NewPass {

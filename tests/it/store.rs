@@ -1,4 +1,4 @@
-//! The rows, asked directly: record, claim, settle, and what a group commit, a guard and a dead worker do to them.
+//! The rows, asked directly: record, claim, settle, and what a group commit, a precondition and a dead worker do to them.
 
 use std::{collections::HashSet, task::Poll, time::Duration};
 
@@ -6,16 +6,16 @@ use futures_util::future::join_all;
 use postroom::{
     clock,
     mail::{
-        Address, CrashPolicy, Lane, Mail, MailEvent, MailId, MailState, Mailbox, MerchantId, NewMail, Origin,
-        Outcome, Phase, Reply, RetryPolicy, Verdict, WorkerId,
+        Address, AttemptOutcome, CrashPolicy, Lane, Mail, MailDraft, MailEvent, MailId, MailState, Mailbox,
+        MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict, WorkerId,
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
-        Answer, Claim, GivenBack, Guard, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion, Recorded,
+        Answer, Claim, GivenBack, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion, Precondition, Recorded,
         Recording, Registered, Replacement, Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
     },
 };
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::support::Backends;
 
@@ -73,23 +73,20 @@ fn mailbox(address: &str) -> Mailbox {
 }
 
 pub(super) fn new_mail() -> NewMail {
-    let (id, now) = (MailId::new(), clock::now());
-    NewMail {
-        id,
+    NewMail::new(MailDraft {
         merchant: merchant(),
         lane: Lane::Transactional,
-        template_version: "v1".to_owned(),
-        template: "welcome".to_owned(),
+        template: PinnedTemplate {
+            version: "v1".to_owned(),
+            name: "welcome".to_owned(),
+            on_crash: CrashPolicy::Resend,
+        },
         sender: mailbox("hello@tea.example"),
         reply_to: None,
         recipient: mailbox("ok@example.net"),
-        message_id: format!("{id}@tea.example"),
-        values: to_raw_value(&serde_json::json!({})).unwrap().into(),
+        values: &serde_json::json!({}),
         origin: Origin::default(),
-        on_crash: CrashPolicy::Resend,
-        recorded_at: now,
-        due_at: now,
-    }
+    })
 }
 
 pub(super) async fn record(store: &Store, mail: NewMail) -> MailId {
@@ -115,7 +112,7 @@ async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
 
 fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
     let reply = Reply {
-        outcome: Outcome::Accepted,
+        outcome: AttemptOutcome::Accepted,
         code: Some(250),
         ..Reply::silent("main", Phase::Final, "2.0.0 Ok", Duration::ZERO)
     };
@@ -152,7 +149,7 @@ fn replacing(id: &str, was: &str, becomes: &str) -> Recording {
         becomes: becomes.to_owned(),
     };
     Recording {
-        guard: Some(Guard::Replace(Box::new(replacement))),
+        precondition: Some(Precondition::Replace(Box::new(replacement))),
         mails: vec![new_mail()],
         ..Recording::default()
     }
@@ -262,24 +259,24 @@ on_both! {
         assert_eq!(backends.tally("SELECT 'mails', COUNT(*) FROM mails").await["mails"], 1);
     }
 
-    async fn an_answer_is_not_kept_for_what_a_guard_refused(backends: Backends) {
+    async fn an_answer_is_not_kept_for_what_a_precondition_refused(backends: Backends) {
         let store = open(&backends).await;
         store.put_resource(&merchant(), subscription("sub", "{}")).await.unwrap();
         let held = holder("k");
         store.reserve_key(held.clone(), "f".to_owned()).await.unwrap();
-        let guard = Guard::Replace(Box::new(Replacement {
+        let precondition = Precondition::Replace(Box::new(Replacement {
             merchant: merchant(),
             kind: ResourceKind::Subscriptions,
             id: "sub".to_owned(),
             was: "{\"something\": \"else\"}".to_owned(),
             becomes: "{}".to_owned(),
         }));
-        let recording = |guard| Recording {
-            guard,
+        let recording = |precondition| Recording {
+            precondition,
             answer: Some((held.clone(), Answer { status: 200, body: "{}".to_owned() })),
             ..Recording::default()
         };
-        assert_eq!(store.record(recording(Some(guard))).await.unwrap(), Recorded::Outdated);
+        assert_eq!(store.record(recording(Some(precondition))).await.unwrap(), Recorded::Outdated);
         assert_eq!(store.record(recording(None)).await.unwrap(), Recorded::Committed, "the key is still held");
     }
 

@@ -1,4 +1,4 @@
-//! A merchant's reminder to whoever left a cart behind: judged, recorded, answered.
+//! A merchant's reminder to a shopper who left a cart behind: judged, recorded, answered.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ use crate::{
         body::JsonBody,
         error::{FieldError, Refusal, json_answer},
         idempotency::Once,
-        letter::{self, LetterDraft},
         mailing::document,
+        new_mail::{self, BuiltinMailDraft},
     },
     mail::Origin,
     shop::{
-        Ability, Line,
+        Ability, SingleLine,
+        builtin_mails::BuiltinMail,
         cart::{AbandonedCart, Discount, Message, Reminder, ReminderRefusal},
         language::Language,
-        letters::Letter,
         recovery_link,
     },
     store::{Answer, KeyHolder, Merchant, Recording},
@@ -45,7 +45,7 @@ pub(in crate::http) struct ReminderRequest {
     alert_details: AlertDetails,
 }
 
-/// What the shopper is told.
+/// The message to the shopper.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents what `draft` reads, which names each fault by its path")]
 pub(in crate::http) struct AlertDetails {
@@ -131,15 +131,15 @@ async fn record(
         }
         None => link,
     };
-    let draft = LetterDraft {
-        letter: Letter::AbandonedCartReminder,
+    let draft = BuiltinMailDraft {
+        mail: BuiltinMail::AbandonedCartReminder,
         language,
         recipient,
-        values: cart.letter_values(language, &merchant.name, reminder, link.as_str()),
+        values: cart.mail_values(language, &merchant.name, reminder, link.as_str()),
         origin: Origin { cart: Some(stored.id), ..Origin::default() },
     };
     let mails = vec![draft.into_mail(app, merchant).await?];
-    letter::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
+    new_mail::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
 }
 
 fn refused(why: ReminderRefusal) -> Refusal {
@@ -170,7 +170,7 @@ fn draft(mut body: Map<String, Value>) -> Result<Reminder, Refusal> {
             return Err(invalid(faults).about_form());
         }
     };
-    let subject = text("alert_details.subject", details.remove("subject"), Line::new, &mut faults);
+    let subject = text("alert_details.subject", details.remove("subject"), SingleLine::new, &mut faults);
     let take = |text: String| Message::new(text).map_err(str::to_owned);
     let message = text("alert_details.message", details.remove("message"), take, &mut faults);
     let discount = discount(details.remove("offer_discount"), &mut faults);

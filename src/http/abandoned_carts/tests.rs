@@ -246,7 +246,7 @@ async fn the_mail_has_the_message_as_text_the_cart_and_a_link_that_carries_the_d
     let test = TestApp::start("MX").await;
     test.put("abandoned-carts/2", cart()).await;
     assert_eq!(remind(&test, "2", &reminder()).await.0, 200);
-    let (mail, content) = test.letters().await.pop().unwrap();
+    let (mail, content) = test.mails().await.pop().unwrap();
     assert_eq!(mail.recipient.to_string(), "Ann <ann@example.net>");
     assert_eq!(content.subject, "Complete your purchase");
     assert!(content.html.contains("lang=\"de\" dir=\"ltr\""));
@@ -275,7 +275,7 @@ async fn without_a_discount_the_recovery_link_is_the_carts_own() {
     let mut body = reminder();
     body["alert_details"].as_object_mut().unwrap().remove("offer_discount");
     assert_eq!(remind(&test, "2", &body).await.0, 200);
-    let (_, content) = test.letters().await.pop().unwrap();
+    let (_, content) = test.mails().await.pop().unwrap();
     assert!(content.text.contains("\nhttps://shop.example/r/2?lang=de\n"), "{}", content.text);
     assert!(
         content.html.contains("lang=\"fr\" dir=\"ltr\"") && content.html.contains("1\u{202f}259,90\u{a0}€")

@@ -42,7 +42,7 @@ pub struct BatchView {
     pub error: Option<String>,
     /// The name of its template.
     pub template: String,
-    /// Who is told when it is over.
+    /// The URL that is notified when it is over.
     pub webhook_url: Option<String>,
     /// How many mails it is of.
     pub mails: u64,

@@ -1,4 +1,4 @@
-//! `GET /webhooks/mails/{batch_id}`: what became of each mail of a batch, page by page out of the database.
+//! `GET /webhooks/mails/{batch_id}`: the outcome of each mail of a batch, page by page out of the database.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(in crate::http) struct BatchLine {
     status: BatchState,
 }
 
-/// What became of one mail.
+/// The outcome of one mail.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct MailResult {
     /// UUIDv7.

@@ -363,7 +363,7 @@ impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Body<'_, F> {
     }
 }
 
-/// The items of an array; tells whether it is one.
+/// The items of an array; returns whether it is one.
 struct Items<'a, F>(&'a mut F, Meter<'a>);
 
 impl<'de, F: FnMut(Box<RawValue>) -> bool> DeserializeSeed<'de> for Items<'_, F> {

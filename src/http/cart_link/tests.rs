@@ -143,7 +143,7 @@ async fn the_mail_has_the_names_and_the_link_in_the_merchants_language() {
         (recorded.len(), recorded[0].state, &*recorded[0].template),
         (1, MailState::Queued, "cart_link")
     );
-    let (mail, content) = test.letters().await.pop().unwrap();
+    let (mail, content) = test.mails().await.pop().unwrap();
     assert_eq!(mail.recipient.to_string(), "Ann Lee <ann@example.net>");
     assert_eq!(mail.sender.to_string(), "Tea & Co <no-reply@post.example.com>");
     assert_eq!(content.subject, "Su carrito en Tea & Co");
@@ -154,7 +154,7 @@ async fn the_mail_has_the_names_and_the_link_in_the_merchants_language() {
 }
 
 #[tokio::test]
-async fn a_merchants_own_template_goes_before_the_built_in_letter() {
+async fn a_merchants_own_template_goes_before_the_built_in_mail() {
     let test = TestApp::start("MX").await;
     let own = |subject: &str| json!({"brand_id": "tea", "title": "Own", "subject": subject, "html": "<p>{{cart_link}}</p>"});
     test.put_mailing(own("hello")).await;
@@ -167,7 +167,7 @@ async fn a_merchants_own_template_goes_before_the_built_in_letter() {
         assert_eq!(send(&test, "1").await.0, 202);
         subjects.push(subject);
     }
-    let written: Vec<_> = test.letters().await.into_iter().map(|(_, content)| content.subject).collect();
+    let written: Vec<_> = test.mails().await.into_iter().map(|(_, content)| content.subject).collect();
     assert_eq!(written, subjects);
     test.put("templates/cart_link.es", own("{{colour}}")).await;
     let title = "templates.cart_link.es: The template needs a value for colour.";

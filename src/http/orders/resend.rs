@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::{EmailView, Found, OrderView, SendRequest};
+use super::{EmailView, LoadedOrder, OrderView, SendRequest};
 use crate::{
     app::App,
     clock,
@@ -15,24 +15,24 @@ use crate::{
         auth::Caller,
         body::JsonBody,
         error::{Refusal, json_answer},
-        letter,
         mailing::{document, version_called},
+        new_mail,
     },
     jobs,
-    mail::{Lane, MailId, MailState, Mailbox, NewMail, Origin},
+    mail::{Lane, MailDraft, MailId, MailState, Mailbox, NewMail, Origin},
     queue::Bell,
     render::Values,
     shop::{
-        Line, ResourceKind, TemplateVersion,
+        ResourceKind, SingleLine, TemplateVersion,
         language::Language,
         order::{
             NotEligible, OrderTemplate, Payment, PaymentError, StoreSettings, TemplateError, WorkflowState,
-            letter_values,
+            mail_values,
         },
     },
     store::{
-        Answer, AuditEntry, Guard, KeyHolder, Moved, NewAuditEntry, NewOrderEmail, OrderStep, Recorded,
-        Recording, WorkflowRow, WorkflowStep,
+        Answer, AuditEntry, KeyHolder, Moved, NewAuditEntry, NewOrderEmail, OrderStep, Precondition,
+        Recorded, Recording, WorkflowRow, WorkflowStep,
     },
     telemetry::{
         METRICS,
@@ -81,7 +81,7 @@ impl<'a> Resend<'a> {
     ) -> Result<Self, Refusal> {
         let given = query.iter().find(|(name, reason)| name == "reason" && !reason.is_empty());
         let reason = given.map_or(DEFAULT_REASON, |(_, reason)| reason);
-        let reason = Line::<255>::new(reason.to_owned())
+        let reason = SingleLine::<255>::new(reason.to_owned())
             .map_err(|why| refuse("reason_invalid", format!("The reason {why}")).about_form())?;
         // This family answers 400 to whatever is wrong with a body.
         let mut given: serde_json::Map<String, Value> =
@@ -110,7 +110,7 @@ impl<'a> Resend<'a> {
     }
 
     /// Records what the rules say, with the audit; a refusal is left to be audited.
-    async fn decide(&self, mut found: Found, holder: Option<&KeyHolder>) -> Result<Done, Refusal> {
+    async fn decide(&self, mut found: LoadedOrder, holder: Option<&KeyHolder>) -> Result<Done, Refusal> {
         for _ in 0..TRIES {
             let decision = self.judge(&found).await?;
             if let Some(done) = self.record(decision, holder).await? {
@@ -122,12 +122,12 @@ impl<'a> Resend<'a> {
         Err(Refusal::unavailable())
     }
 
-    async fn load(&self) -> Result<Found, Refusal> {
-        Found::load(self.app, &self.caller.merchant.id, self.id).await
+    async fn load(&self) -> Result<LoadedOrder, Refusal> {
+        LoadedOrder::load(self.app, &self.caller.merchant.id, self.id).await
     }
 
     /// Asks the rules, in the source document's order.
-    async fn judge(&self, found: &Found) -> Result<Decision, Refusal> {
+    async fn judge(&self, found: &LoadedOrder) -> Result<Decision, Refusal> {
         let (order, now) = (&found.order, clock::now());
         let template = self.template()?;
         let settings = self.settings(found).await?;
@@ -141,7 +141,7 @@ impl<'a> Resend<'a> {
         let payment = template.payment(order, self.asked_payment()?)?;
 
         let merchant = &self.caller.merchant;
-        let tag = order.language.as_ref().map(Line::as_str);
+        let tag = order.language.as_ref().map(SingleLine::as_str);
         let language = tag
             .and_then(Language::from_tag)
             .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country));
@@ -150,11 +150,11 @@ impl<'a> Resend<'a> {
 
         let version = self.version(definition, template, language).await?;
         let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
-        let store_name = store_name.map_or(merchant.name.as_str(), Line::as_str);
-        let values = letter_values(self.id, order, payment, store_name, language);
+        let store_name = store_name.map_or(merchant.name.as_str(), SingleLine::as_str);
+        let values = mail_values(self.id, order, payment, store_name, language);
         let values = Values::from(values);
         self.check_values(&version, &values).await?;
-        let mail = self.mail(&settings, &version, recipient, values.as_json())?;
+        let mail = self.mail(&settings, &version, recipient, values.as_json());
         Ok(self.send(found, template, definition, payment, mail))
     }
 
@@ -170,7 +170,7 @@ impl<'a> Resend<'a> {
         })
     }
 
-    async fn settings(&self, found: &Found) -> Result<StoreSettings, Refusal> {
+    async fn settings(&self, found: &LoadedOrder) -> Result<StoreSettings, Refusal> {
         let Some(id) = &found.order.store_id else { return Ok(StoreSettings::default()) };
         let merchant = &self.caller.merchant.id;
         match self.app.store.resource(merchant, ResourceKind::Stores, id.as_str()).await? {
@@ -187,7 +187,7 @@ impl<'a> Resend<'a> {
         }
     }
 
-    fn recipient(&self, found: &Found) -> Result<Mailbox, Refusal> {
+    fn recipient(&self, found: &LoadedOrder) -> Result<Mailbox, Refusal> {
         let user = &found.order.end_user;
         match &self.asked.to {
             Some(to) => match to.as_str().map(str::parse) {
@@ -206,18 +206,18 @@ impl<'a> Resend<'a> {
         }
     }
 
-    /// The version behind a definition: the merchant's template of that name, else its template of the built-in
-    /// letter's name, else the built-in letter.
+    /// The version behind a definition: the merchant's template of that name, else its template of the
+    /// built-in mail's name, else the built-in one.
     async fn version(
         &self,
         definition: &str,
         template: OrderTemplate,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, Refusal> {
-        let (merchant, letter) = (&self.caller.merchant.id, template.letter());
-        match self.app.store.newest_version_of(merchant, definition, letter.as_str()).await? {
+        let (merchant, builtin) = (&self.caller.merchant.id, template.builtin_mail());
+        match self.app.store.newest_version_of(merchant, definition, builtin.as_str()).await? {
             Some(version) => version_called(self.app, &version).await,
-            None => Ok(self.app.builtin_version(letter, language).await?),
+            None => Ok(self.app.builtin_version(builtin, language).await?),
         }
     }
 
@@ -229,7 +229,7 @@ impl<'a> Resend<'a> {
                 format!("The template {} cannot be filled: {why}", version.template),
             )
         };
-        match letter::missing(self.app, &self.caller.merchant.id, version, values).await? {
+        match new_mail::missing(self.app, &self.caller.merchant.id, version, values).await? {
             Ok(missing) if missing.is_empty() => Ok(()),
             Ok(missing) => Err(refuse(format!("the order gives no value for {}", missing.join(", ")))),
             Err(error) => Err(refuse(error.to_string())),
@@ -242,35 +242,25 @@ impl<'a> Resend<'a> {
         version: &TemplateVersion,
         recipient: Mailbox,
         values: &Value,
-    ) -> Result<NewMail, Refusal> {
+    ) -> NewMail {
         let of_store = || settings.sender.clone().map(Mailbox::from);
         let sender = version.sender.clone().or_else(of_store);
-        let sender = sender.unwrap_or_else(|| self.app.sender_of(&self.caller.merchant));
-        let values: Box<RawValue> =
-            serde_json::value::to_raw_value(values).map_err(|_| Refusal::unavailable())?;
-        let (id, now) = (MailId::new(), clock::now());
-        Ok(NewMail {
-            id,
+        NewMail::new(MailDraft {
             merchant: self.caller.merchant.id.clone(),
             lane: Lane::Transactional,
-            template_version: version.id.clone(),
-            template: version.template.clone(),
-            message_id: NewMail::message_id_for(id, &sender.email),
-            sender,
+            template: version.pinned(),
+            sender: sender.unwrap_or_else(|| self.app.sender_of(&self.caller.merchant)),
             reply_to: None,
             recipient,
-            values: values.into(),
+            values,
             origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },
-            on_crash: version.on_crash,
-            recorded_at: now,
-            due_at: now,
         })
     }
 
     /// The mail goes out and its workflow waits for it.
     fn send(
         &self,
-        found: &Found,
+        found: &LoadedOrder,
         template: OrderTemplate,
         definition: &str,
         payment: Option<&Payment>,
@@ -297,7 +287,7 @@ impl<'a> Resend<'a> {
     }
 
     /// No mail is needed any more: the workflow goes on without one.
-    fn not_required(&self, found: &Found, template: OrderTemplate) -> Decision {
+    fn not_required(&self, found: &LoadedOrder, template: OrderTemplate) -> Decision {
         let (mut view, mut step) = (found.view(), self.step(found));
         if let Some(workflow) = template.workflow() {
             let becomes = WorkflowRow { workflow, state: WorkflowState::NotRequired, mail: None };
@@ -307,12 +297,12 @@ impl<'a> Resend<'a> {
         Decision { status: StatusCode::OK, view, step: Some(step), mail: None }
     }
 
-    fn step(&self, found: &Found) -> OrderStep {
+    fn step(&self, found: &LoadedOrder) -> OrderStep {
         OrderStep {
             merchant: self.caller.merchant.id.clone(),
             order: self.id.to_owned(),
-            was: found.record.told.body.clone(),
-            told_at: found.record.told.updated_at,
+            was: found.record.document.body.clone(),
+            document_updated_at: found.record.document.updated_at,
             workflow: None,
             email: None,
         }
@@ -325,7 +315,7 @@ impl<'a> Resend<'a> {
         let bell = |mail: &NewMail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone());
         let ringing = mail.as_ref().map(|mail| (mail.id, bell(mail)));
         let recording = Recording {
-            guard: step.map(|step| Guard::Order(Box::new(step))),
+            precondition: step.map(|step| Precondition::Order(Box::new(step))),
             mails: mail.into_iter().collect(),
             audit: Some(self.audit.clone()),
             answer: holder.map(|holder| (holder.clone(), answer.clone())),
@@ -373,7 +363,7 @@ fn audit(caller: &Caller, order: &str, template: Option<&Value>, reason: &str) -
     NewAuditEntry { id: Uuid::now_v7(), merchant: caller.merchant.id.clone(), order: order.to_owned(), entry }
 }
 
-impl Found {
+impl LoadedOrder {
     fn moving(&self, becomes: WorkflowRow) -> WorkflowStep {
         let was = self.record.workflows.iter().find(|row| row.workflow == becomes.workflow);
         WorkflowStep { was: was.copied(), becomes }

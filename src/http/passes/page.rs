@@ -160,7 +160,7 @@ impl PassPage {
     }
 }
 
-/// The page for whoever has no link to a pass.
+/// The page for a link that leads to no pass.
 pub(super) fn missing(language: Language) -> Response {
     let words = Words::of(language);
     let content = Markup::fill(

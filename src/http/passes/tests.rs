@@ -29,7 +29,7 @@ async fn send(test: &TestApp, wish: Value) -> Answered {
 
 /// Where the links of all mails lead, oldest first.
 async fn links(test: &TestApp) -> Vec<String> {
-    test.letters().await.into_iter().map(|(_, content)| content.text.trim().to_owned()).collect()
+    test.mails().await.into_iter().map(|(_, content)| content.text.trim().to_owned()).collect()
 }
 
 async fn open(test: &TestApp, link: &str) -> Answered {

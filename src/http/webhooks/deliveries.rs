@@ -1,4 +1,4 @@
-//! What became of telling: looking at deliveries, trying an endpoint out, and sending again.
+//! Deliveries: listing them, testing an endpoint, and sending again.
 
 use std::sync::Arc;
 

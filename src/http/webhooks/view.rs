@@ -113,7 +113,7 @@ pub(crate) struct DeletedView {
     pub(super) deleted: bool,
 }
 
-/// What came of checking a signature.
+/// The result of checking a signature.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ValidView {
     /// Whether one of the merchant's secrets made it, at most five minutes from now.

@@ -8,29 +8,29 @@ use utoipa::ToSchema;
 use super::{Workflow, WorkflowState};
 use crate::{
     mail::{Address, Timestamp, closed_set},
-    shop::{Amount, Currency, Line, full_name},
+    shop::{Amount, Currency, SingleLine, full_name},
 };
 
-/// An order. What is `None` was not told; a PUT names all that is known.
+/// An order. What is `None` was not sent; a PUT replaces the whole order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Order {
     /// The store it was made in: names the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "main")]
-    pub store_id: Option<Line>,
+    pub store_id: Option<SingleLine>,
     /// Where it came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "WEB")]
-    pub source: Option<Line>,
+    pub source: Option<SingleLine>,
     /// How its mails look.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "default")]
-    pub layout: Option<Line>,
+    pub layout: Option<SingleLine>,
     /// The language of its mails, a language tag; the merchant's where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "en")]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
     /// ISO 4217.
     #[schema(value_type = String, example = "EUR")]
     pub currency: Currency,
@@ -45,7 +45,7 @@ pub struct Order {
     /// The merchant's word for where the order is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "ACTIVE")]
-    pub status: Option<Line>,
+    pub status: Option<SingleLine>,
     /// Where its payment is.
     pub payment_status: PaymentStatus,
     /// How it was cancelled.
@@ -66,7 +66,7 @@ pub struct Order {
     /// The workflow of the mail that confirms a cancellation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email_cancellation_status: Option<WorkflowState>,
-    /// The workflow of the mail that tells of a partial refund.
+    /// The workflow of the mail about a partial refund.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial_refund_email_status: Option<WorkflowState>,
 }
@@ -93,7 +93,7 @@ closed_set! {
 pub struct Item {
     /// What it is.
     #[schema(value_type = String, example = "Tea")]
-    pub name: Line,
+    pub name: SingleLine,
     /// How many; 1 where absent.
     #[serde(default = "one")]
     #[schema(value_type = u32, minimum = 1, example = 2)]
@@ -118,11 +118,11 @@ pub struct EndUser {
     /// The first name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "Ann")]
-    pub first_name: Option<Line>,
+    pub first_name: Option<SingleLine>,
     /// The last name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "Lee")]
-    pub last_name: Option<Line>,
+    pub last_name: Option<SingleLine>,
 }
 
 impl EndUser {
@@ -143,7 +143,7 @@ pub struct Cancellation {
     /// Why, in the words that the shopper reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub reason: Option<Line<1_000>>,
+    pub reason: Option<SingleLine<1_000>>,
 }
 
 /// One payment.
@@ -152,11 +152,11 @@ pub struct Cancellation {
 pub struct Payment {
     /// The merchant's id for it.
     #[schema(value_type = String, example = "pay_1")]
-    pub payment_id: Line,
+    pub payment_id: SingleLine,
     /// The merchant's word for where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "COMPLETED")]
-    pub status: Option<Line>,
+    pub status: Option<SingleLine>,
     /// How much was paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "59.90")]
@@ -193,7 +193,7 @@ pub struct Subscription {
     /// The merchant's id for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "sub_9")]
-    pub id: Option<Line>,
+    pub id: Option<SingleLine>,
     /// Whether it renews by itself.
     pub recurring: bool,
     /// Whether it is a trial.
@@ -225,7 +225,7 @@ pub struct ResumeOffer {
 }
 
 impl Order {
-    /// Where a workflow is; `None` where nobody told.
+    /// Where a workflow is; `None` where the document does not say.
     pub const fn workflow(&self, workflow: Workflow) -> Option<WorkflowState> {
         match workflow {
             Workflow::Prebilling => self.prebilling_status,

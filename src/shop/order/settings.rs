@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Order, OrderTemplate};
-use crate::shop::{Line, mailing::Sender};
+use crate::shop::{SingleLine, mailing::Sender};
 
 /// The settings of a store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -40,15 +40,15 @@ pub struct Binding {
     pub template: OrderTemplate,
     /// Take this definition: the id of one of the merchant's templates, or a name that only the order shows.
     #[schema(value_type = String, example = "order-confirmation.default")]
-    pub template_definition_name: Line,
+    pub template_definition_name: SingleLine,
     /// For orders that came from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub source: Option<Line>,
+    pub source: Option<SingleLine>,
     /// For orders whose mails look so.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub layout: Option<Line>,
+    pub layout: Option<SingleLine>,
     /// For subscriptions that renew by themselves, or do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recurring: Option<bool>,
@@ -61,7 +61,7 @@ pub struct Binding {
     /// For mails in this language, a language tag: `en` also takes `en-GB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
-    pub language: Option<Line<35>>,
+    pub language: Option<SingleLine<35>>,
 }
 
 impl StoreSettings {

@@ -239,13 +239,13 @@ fn an_order_of_the_contract_reads_and_writes_back_as_it_is() {
 }
 
 #[test]
-fn a_letter_gets_finished_strings_in_its_language() {
+fn a_mail_gets_finished_strings_in_its_language() {
     let order = order(json!({"paymentStatus": "PENDING", "totalAmount": "1059.90",
         "items": [{"name": "Tea", "unitPrice": "29.95"}],
         "cancellation": {"triggeredAt": "2026-11-20T09:00:00Z"},
         "payments": [{"paymentId": "p", "amount": "59.90", "refundedAmount": "10.00"}],
         "subscription": {"recurring": false, "expiredAt": "2026-11-01T00:00:00Z"}}));
-    let values = letter_values("ord_1", &order, order.payment("p"), "Tea & Co", Language::De);
+    let values = mail_values("ord_1", &order, order.payment("p"), "Tea & Co", Language::De);
     assert_eq!(
         values,
         json!({"store_name": "Tea & Co", "order_id": "ord_1", "total": "1.059,90\u{a0}€", "language": "de",

@@ -1,5 +1,5 @@
 //! The counts of batches: they follow the mails in the transactions that move these, one statement for each batch of a
-//! group, and the move that brings the last mail home closes the batch and records who is told of it.
+//! group, and the move that settles the last mail closes the batch and records its webhook and events.
 
 use std::collections::BTreeMap;
 
@@ -103,7 +103,7 @@ pub(super) async fn add(
     let columns = Columns { table: "batches", row: &row };
     let state: BatchState = columns.parsed("state")?;
     if state.is_open() && columns.integer("settled")? >= columns.integer("mails")? {
-        close(dialect, on, batch, BatchEvent::CameHome, None).await?;
+        close(dialect, on, batch, BatchEvent::Completed, None).await?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! Turns a chunk of users into mails. The chunk's row is the right to do so: the transaction that writes the mails
-//! deletes it, so whoever comes second finds nothing to do.
+//! deletes it, so a second worker finds nothing to do.
 
 use futures_util::FutureExt;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::{
         Doing, NewPass, Store, StoreError,
         dialect::{Dialect, Sql},
         events::{self, MovedMail},
-        mails::{Row, to_json},
+        mails::Row,
         passes,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 
@@ -42,7 +42,7 @@ pub struct MadeMail {
     pub error: Option<String>,
 }
 
-/// What came of making mails.
+/// The result of making the mails of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Making {
     /// They are recorded.
@@ -90,7 +90,7 @@ impl Store {
         .transpose()
     }
 
-    /// Notes, before anything else is done with it, that a worker sets out to make the mails of the next chunk; tells
+    /// Notes, before anything else is done with it, that a worker sets out to make the mails of the next chunk; returns
     /// which and how often that was noted of it. `None`: there is none.
     ///
     /// # Errors

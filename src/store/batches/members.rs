@@ -12,7 +12,11 @@ use sqlx::any::AnyRow;
 use crate::{
     mail::MerchantId,
     shop::ResourceKind,
-    store::{Doing, Store, StoreError, dialect::Sql, mails::to_json, row::Columns},
+    store::{
+        Doing, Store, StoreError,
+        dialect::Sql,
+        row::{Columns, to_json},
+    },
 };
 
 static OF_BRAND: Sql = Sql::new(

@@ -1,4 +1,4 @@
-//! Stopping batches: pause and resume, cancel, fail; and the end of each, which is told once.
+//! Stopping batches: pause and resume, cancel, fail; and the end of each, whose webhook is recorded once.
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -26,7 +26,7 @@ const MAILS: i64 = 1_000;
 /// The most chunks that are thrown away in one transaction.
 const CHUNKS: i64 = 20;
 
-/// What came of asking a batch to move.
+/// The result of moving a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchMoved {
     /// It is so now.
@@ -95,7 +95,7 @@ impl Store {
         self.moved(done, id, batch.state).await
     }
 
-    /// Takes a batch back: nothing more of it is sent, and who is told of its end is told so.
+    /// Cancels a batch: nothing more of it is sent, and its webhook reports it as failed.
     ///
     /// # Errors
     /// When the database cannot commit it.
@@ -114,7 +114,7 @@ impl Store {
     /// # Errors
     /// When the database cannot commit it.
     pub async fn fail_batch(&self, id: BatchId, error: &str) -> Result<bool, StoreError> {
-        self.close_batch(id, BatchEvent::Broke, error).await
+        self.close_batch(id, BatchEvent::Failed, error).await
     }
 
     async fn close_batch(&self, id: BatchId, event: BatchEvent, error: &str) -> Result<bool, StoreError> {
@@ -219,15 +219,15 @@ const CLOSE: &str = "UPDATE batches SET state = $2, error = $3, finished_at = $4
      WHERE id = $1 AND state IN ('queued', 'processing')
      RETURNING merchant_id, webhook_url, link, mails, sent";
 
-/// The body of a batch's webhook, as the source has it.
+/// The body of a batch's webhook, as the source document has it.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-enum Told<'a> {
+enum BatchWebhook<'a> {
     Success { batch_id: BatchId, link: &'a str },
     Failed { batch_id: BatchId, error: &'a str },
 }
 
-/// Closes a batch that is open and records who is told; tells whether it was open. What was never made counts as
+/// Closes an open batch and records its webhook and events; returns whether it was open. What was never made counts as
 /// cancelled or failed.
 pub(super) async fn close(
     dialect: Dialect,
@@ -249,12 +249,12 @@ pub(super) async fn close(
     let columns = Columns { table: "batches", row: &row };
     let merchant: MerchantId = columns.parsed("merchant_id")?;
     let link = columns.text("link")?;
-    let told = match error {
-        None => Told::Success { batch_id: batch, link: &link },
-        Some(error) => Told::Failed { batch_id: batch, error },
+    let webhook = match error {
+        None => BatchWebhook::Success { batch_id: batch, link: &link },
+        Some(error) => BatchWebhook::Failed { batch_id: batch, error },
     };
     if let Some(url) = columns.optional_text("webhook_url")? {
-        let body = serde_json::to_string(&told).unwrap_or_default();
+        let body = serde_json::to_string(&webhook).unwrap_or_default();
         let unique_key = format!("batch:{batch}");
         let callback = NewCallback { merchant: merchant.clone(), url, body, unique_key };
         webhooks::record_callbacks(dialect, on, &[callback]).await?;

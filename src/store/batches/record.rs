@@ -12,8 +12,7 @@ use crate::{
     clock,
     mail::{BatchId, MerchantId},
     store::{
-        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, mails::to_json,
-        steps::in_steps,
+        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, row::to_json, steps::in_steps,
     },
 };
 
@@ -40,7 +39,7 @@ pub struct NewBatch {
     pub template_version: String,
     /// What its mails link to a pass of.
     pub coupon: Option<String>,
-    /// Who is told when it is over.
+    /// The URL that is notified when it is over.
     pub webhook_url: Option<String>,
     /// Where its result is.
     pub link: String,
@@ -62,7 +61,7 @@ impl StagedChunk {
     pub const USERS: usize = 1_000;
 }
 
-/// What came of recording a batch.
+/// The result of recording a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchRecorded {
     /// The batch and its answer are committed.

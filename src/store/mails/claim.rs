@@ -3,7 +3,6 @@
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::record::to_json;
 use crate::{
     clock,
     mail::{Mail, MailId, MailState, Mailbox, WorkerId},
@@ -11,7 +10,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::{Group, Grouped, Members},
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::record::to_json;
+use crate::store::row::to_json;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},

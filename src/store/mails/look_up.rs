@@ -95,11 +95,11 @@ pub struct MailFilter {
     pub provider_id: Option<String>,
     /// After this one.
     pub after: Option<MailId>,
-    /// At most so many.
+    /// The maximum number of results.
     pub limit: u32,
 }
 
-/// What came of asking a mail to move.
+/// The result of moving a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
     /// It is in this state now.

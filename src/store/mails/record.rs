@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::AnyConnection;
 
-use super::guard::{self, Guard};
+use super::precondition::{self, Precondition};
 use crate::{
     mail::{BatchId, Mailbox, NewMail},
     store::{
@@ -16,6 +16,7 @@ use crate::{
         idempotency::{self, Answer},
         orders::{self, NewAuditEntry},
         passes::{self, NewPass},
+        row::to_json,
     },
 };
 
@@ -26,7 +27,7 @@ const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub struct Recording {
     /// What must still be so; it moves on in the same transaction.
-    pub guard: Option<Guard>,
+    pub precondition: Option<Precondition>,
     /// The mails.
     pub mails: Vec<NewMail>,
     /// Who asked for the mail of an order.
@@ -37,12 +38,12 @@ pub struct Recording {
     pub answer: Option<(KeyHolder, Answer)>,
 }
 
-/// What came of recording.
+/// The result of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// The rows are committed.
     Committed,
-    /// The guard did not hold any more; nothing was recorded. Ask the rules again.
+    /// The precondition did not hold any more; nothing was recorded. Ask the rules again.
     Outdated,
     /// Another request took the idempotency key over meanwhile; nothing was recorded.
     KeyLost,
@@ -137,17 +138,17 @@ impl Grouped for Recording {
         on: &mut AnyConnection,
         recordings: &[Self],
     ) -> Result<Vec<Recorded>, StoreError> {
-        // First of all, and locked until the commit: whoever has lost its key to another request records nothing.
+        // First of all, and locked until the commit: a request that has lost its key to another one records nothing.
         let answers: Vec<_> = recordings.iter().filter_map(|recording| recording.answer.as_ref()).collect();
         let keepers = idempotency::keep(dialect, on, &answers).await?;
         let holds_key = |recording: &Recording| {
             recording.answer.as_ref().is_none_or(|(holder, _)| keepers.contains(&holder.request))
         };
-        let guards: Vec<_> = recordings
+        let preconditions: Vec<_> = recordings
             .iter()
-            .map(|recording| recording.guard.as_ref().filter(|_| holds_key(recording)))
+            .map(|recording| recording.precondition.as_ref().filter(|_| holds_key(recording)))
             .collect();
-        let holds = guard::pass(dialect, on, &guards).await?;
+        let holds = precondition::apply(dialect, on, &preconditions).await?;
         let outcome = |(recording, holds): (&Recording, &bool)| match (holds_key(recording), holds) {
             (false, _) => Recorded::KeyLost,
             (true, true) => Recorded::Committed,
@@ -174,13 +175,4 @@ impl Grouped for Recording {
         idempotency::take_back(dialect, on, &outdated).await?;
         Ok(outcomes)
     }
-}
-
-/// The JSON that `{rows}` unfolds.
-pub(in crate::store) fn to_json<T: Serialize>(rows: &[T]) -> String {
-    #[expect(
-        clippy::expect_used,
-        reason = "rows are plain structs with string keys: writing them cannot fail"
-    )]
-    serde_json::to_string(rows).expect("rows are writable as JSON")
 }

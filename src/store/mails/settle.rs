@@ -3,11 +3,11 @@
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::record::to_json;
 use crate::{
     clock,
     mail::{
-        BatchId, Mail, MailEvent, MailId, MailState, MerchantId, Outcome, Reply, Timestamp, Verdict, WorkerId,
+        AttemptOutcome, BatchId, Mail, MailEvent, MailId, MailState, MerchantId, Reply, Timestamp, Verdict,
+        WorkerId,
     },
     store::{
         Doing, Store, StoreError,
@@ -16,7 +16,7 @@ use crate::{
         events::{self, MovedMail},
         group_commit::{Group, Grouped, Members},
         orders,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 
@@ -146,7 +146,7 @@ impl<'a> Row<'a> {
             settled_at: state.is_settled().then_some(now.millis()),
             route: &reply.route,
             provider_id: reply.provider_id.as_deref(),
-            error: (reply.outcome != Outcome::Accepted).then(|| reply.to_string()),
+            error: (reply.outcome != AttemptOutcome::Accepted).then(|| reply.to_string()),
             at: settlement.started_at.millis(),
             phase: reply.phase.as_str(),
             outcome: reply.outcome.as_str(),
@@ -204,8 +204,8 @@ impl Grouped for Settlement {
         let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
         orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
             .await?;
-        let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
-        events::record_for_mails(dialect, on, &told).await?;
+        let moved: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
+        events::record_for_mails(dialect, on, &moved).await?;
         Ok(answers)
     }
 }

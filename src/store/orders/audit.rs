@@ -9,12 +9,11 @@ use crate::{
     store::{
         Doing, Recording, Store, StoreError,
         dialect::{Dialect, Sql},
-        mails::to_json,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 
-/// A request for a mail of an order, whatever came of it.
+/// A request for a mail of an order, whatever its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
     /// Who asked.
@@ -42,8 +41,8 @@ pub struct NewAuditEntry {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO order_audit (id, merchant_id, order_id, actor, template, reason, at)
-     SELECT id, merchant, told, actor, template, reason, at
-     FROM {rows: id text, merchant text, told text, actor text, template text, reason text, at bigint}
+     SELECT id, merchant, document, actor, template, reason, at
+     FROM {rows: id text, merchant text, document text, actor text, template text, reason text, at bigint}
      WHERE true ON CONFLICT (id) DO NOTHING",
 );
 
@@ -51,7 +50,7 @@ static INSERT: Sql = Sql::new(
 struct Row<'a> {
     id: Uuid,
     merchant: &'a MerchantId,
-    told: &'a str,
+    document: &'a str,
     actor: &'a str,
     template: Option<&'a str>,
     reason: &'a str,
@@ -67,7 +66,7 @@ pub(in crate::store) async fn audit<'a>(
     let row = |new: &'a NewAuditEntry| Row {
         id: new.id,
         merchant: &new.merchant,
-        told: &new.order,
+        document: &new.order,
         actor: &new.entry.actor,
         template: new.entry.template.as_deref(),
         reason: &new.entry.reason,

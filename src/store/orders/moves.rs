@@ -1,4 +1,4 @@
-//! The moves of orders: a step that the rules allowed, and what follows when a mail or the merchant's word moves on.
+//! The moves of orders: a step that the rules allowed, and what follows when a mail or the merchant's document changes.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,14 +16,14 @@ use crate::{
     store::{
         Doing, ResourceRow, StoreError,
         dialect::{Dialect, Sql},
-        mails::{to_json, waves},
-        row::Columns,
+        rounds,
+        row::{Columns, to_json},
     },
 };
 
-static STILL_AS_TOLD: Sql = Sql::new(
-    "SELECT n FROM {rows: n bigint, merchant text, told text, body text, at bigint}
-     JOIN resources ON merchant_id = rows.merchant AND kind = 'orders' AND resources.id = rows.told
+static UNCHANGED: Sql = Sql::new(
+    "SELECT n FROM {rows: n bigint, merchant text, document text, body text, at bigint}
+     JOIN resources ON merchant_id = rows.merchant AND kind = 'orders' AND resources.id = rows.document
      WHERE resources.body = rows.body AND updated_at = rows.at",
 );
 
@@ -31,12 +31,12 @@ static STILL_AS_TOLD: Sql = Sql::new(
 struct SeenRow<'a> {
     n: usize,
     merchant: &'a MerchantId,
-    told: &'a str,
+    document: &'a str,
     body: &'a str,
     at: i64,
 }
 
-/// Takes steps, each as if it came after the one before; tells for each whether its order was still what the rules saw.
+/// Takes steps, each as if it came after the one before; returns for each whether its order was still what the rules saw.
 /// Of a step that was not taken nothing is written.
 pub(in crate::store) async fn take_steps(
     dialect: Dialect,
@@ -50,11 +50,11 @@ pub(in crate::store) async fn take_steps(
     let seen = steps.iter().enumerate().map(|(n, step)| SeenRow {
         n,
         merchant: &step.merchant,
-        told: &step.order,
+        document: &step.order,
         body: &step.was,
-        at: step.told_at.millis(),
+        at: step.document_updated_at.millis(),
     });
-    let rows = sqlx::query(STILL_AS_TOLD.on(dialect))
+    let rows = sqlx::query(UNCHANGED.on(dialect))
         .bind(to_json(&seen.collect::<Vec<_>>()))
         .fetch_all(&mut *on)
         .await
@@ -76,15 +76,15 @@ fn numbered(row: &AnyRow) -> Result<usize, StoreError> {
 // Where nobody moved the workflow yet.
 static BEGIN: Sql = Sql::new(
     "INSERT INTO order_workflows (merchant_id, order_id, field, state, mail_id, updated_at)
-     SELECT merchant, told, workflow, becomes, mail, $2
-     FROM {rows: merchant text, told text, workflow text, becomes text, mail text} WHERE true
+     SELECT merchant, document, workflow, becomes, mail, $2
+     FROM {rows: merchant text, document text, workflow text, becomes text, mail text} WHERE true
      ON CONFLICT (merchant_id, order_id, field) DO NOTHING RETURNING merchant_id, order_id, field",
 );
 
 static MOVE: Sql = Sql::new(
     "UPDATE order_workflows SET state = rows.becomes, mail_id = rows.mail, updated_at = $2
-     FROM {rows: merchant text, told text, workflow text, becomes text, mail text, was text, was_mail text}
-     WHERE order_workflows.merchant_id = rows.merchant AND order_workflows.order_id = rows.told
+     FROM {rows: merchant text, document text, workflow text, becomes text, mail text, was text, was_mail text}
+     WHERE order_workflows.merchant_id = rows.merchant AND order_workflows.order_id = rows.document
         AND order_workflows.field = rows.workflow AND order_workflows.state = rows.was
         AND COALESCE(order_workflows.mail_id, '') = rows.was_mail
      RETURNING merchant_id, order_id, field",
@@ -93,7 +93,7 @@ static MOVE: Sql = Sql::new(
 #[derive(Serialize)]
 struct WorkflowMove<'a> {
     merchant: &'a MerchantId,
-    told: &'a str,
+    document: &'a str,
     workflow: &'static str,
     becomes: &'static str,
     mail: Option<MailId>,
@@ -120,15 +120,15 @@ async fn move_workflows(
 ) -> Result<(), StoreError> {
     let moving = steps.iter().enumerate().filter(|(n, _)| taken[*n]);
     let moving = moving.filter_map(|(n, step)| Some((step.workflow_key()?, (n, *step))));
-    for wave in waves(moving) {
+    for round in rounds::with_distinct_keys(moving) {
         let (mut beginning, mut moving) = (Vec::new(), Vec::new());
-        for (_, step) in &wave {
+        for (_, step) in &round {
             let Some(WorkflowStep { was, becomes }) = &step.workflow else { continue };
             let was_mail = was.and_then(|was| was.mail).map(|mail| mail.to_string());
             let rows = if was.is_none() { &mut beginning } else { &mut moving };
             rows.push(WorkflowMove {
                 merchant: &step.merchant,
-                told: &step.order,
+                document: &step.order,
                 workflow: becomes.workflow.as_str(),
                 becomes: becomes.state.as_str(),
                 mail: becomes.mail,
@@ -140,7 +140,7 @@ async fn move_workflows(
         for (statement, rows) in [(&BEGIN, beginning), (&MOVE, moving)] {
             moved.extend(write_moves(dialect, on, statement, &rows).await?);
         }
-        for (n, step) in wave {
+        for (n, step) in round {
             let key = step
                 .workflow_key()
                 .map(|(merchant, order, workflow)| (merchant.clone(), order.to_owned(), workflow));
@@ -150,7 +150,7 @@ async fn move_workflows(
     Ok(())
 }
 
-/// Writes moves; tells which workflows did.
+/// Writes moves; returns which workflows moved.
 async fn write_moves(
     dialect: Dialect,
     on: &mut AnyConnection,
@@ -176,8 +176,8 @@ async fn write_moves(
 static INSERT_EMAILS: Sql = Sql::new(
     "INSERT INTO order_emails (mail_id, merchant_id, order_id, template_name, template_definition_name, recipient,
         payment_id, created_at)
-     SELECT mail, merchant, told, template, definition, recipient, payment, at
-     FROM {rows: mail text, merchant text, told text, template text, definition text, recipient text, payment text,
+     SELECT mail, merchant, document, template, definition, recipient, payment, at
+     FROM {rows: mail text, merchant text, document text, template text, definition text, recipient text, payment text,
         at bigint}",
 );
 
@@ -185,7 +185,7 @@ static INSERT_EMAILS: Sql = Sql::new(
 struct EmailRow<'a> {
     mail: MailId,
     merchant: &'a MerchantId,
-    told: &'a str,
+    document: &'a str,
     template: &'static str,
     definition: &'a str,
     recipient: String,
@@ -203,7 +203,7 @@ async fn insert_emails<'a>(
         Some(EmailRow {
             mail: email.mail,
             merchant: &step.merchant,
-            told: &step.order,
+            document: &step.order,
             template: email.template.as_str(),
             definition: &email.definition,
             recipient: email.recipient.to_string(),
@@ -269,24 +269,24 @@ static FORGET: Sql = Sql::new(
 );
 
 #[derive(Serialize)]
-struct ToldRow<'a> {
+struct NamedField<'a> {
     id: &'a str,
     field: &'static str,
 }
 
-/// Lets the merchant's later word stand: rows of workflows that are over and that these documents name are dropped.
+/// Lets the merchant's later document win: drops the rows of workflows that are over and that these documents name.
 pub(in crate::store) async fn forget_settled(
     dialect: Dialect,
     on: &mut AnyConnection,
     merchant: &MerchantId,
-    told: &[ResourceRow],
+    documents: &[ResourceRow],
 ) -> Result<(), StoreError> {
     let mut rows = Vec::new();
-    for order in told.iter().filter(|resource| resource.kind == ResourceKind::Orders) {
+    for order in documents.iter().filter(|resource| resource.kind == ResourceKind::Orders) {
         let fields: BTreeMap<&str, IgnoredAny> = serde_json::from_str(order.body.get()).unwrap_or_default();
         let named =
             Workflow::ALL.iter().map(|workflow| workflow.as_str()).filter(|it| fields.contains_key(it));
-        rows.extend(named.map(|field| ToldRow { id: &order.id, field }));
+        rows.extend(named.map(|field| NamedField { id: &order.id, field }));
     }
     if rows.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What postroom knows of orders besides what their merchants told: the workflows that it moved and the e-mail entries.
+//! What postroom knows of orders besides their documents: the workflows that it moved and the e-mail entries.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,7 @@ use crate::{
         Doing, StoreError,
         dialect::{Dialect, Sql},
         group_read::Lookup,
-        mails::to_json,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 
@@ -29,7 +28,7 @@ pub(in crate::store) struct OrderTraces {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(in crate::store) struct OrderKey {
     pub(super) merchant: MerchantId,
-    #[serde(rename = "told")]
+    #[serde(rename = "document")]
     pub(super) order: String,
 }
 
@@ -38,15 +37,15 @@ pub(in crate::store) struct OrderKey {
 // plan anew for each number that it sees.
 static WORKFLOWS: Sql = Sql::new(
     "SELECT merchant_id, order_id, field, state, mail_id
-     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
-     JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.told",
+     FROM (SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
+     JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.document",
 );
 
 static EMAILS: Sql = Sql::new(
     "SELECT order_emails.merchant_id, order_emails.order_id, mail_id, template_name, template_definition_name,
         order_emails.recipient, payment_id, created_at, state, provider_id, message_id
-     FROM (SELECT merchant, told FROM {rows: merchant text, told text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
-     JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.told
+     FROM (SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
+     JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.document
      JOIN mails ON mails.id = order_emails.mail_id ORDER BY mail_id",
 );
 

@@ -13,8 +13,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::{Group, Grouped, Members},
-        mails::to_json,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 

@@ -62,7 +62,7 @@ pub struct DeliveryAttempt {
     pub answer: String,
 }
 
-/// What came of asking for a delivery to be sent again.
+/// The result of asking for a delivery to be sent again.
 #[derive(Clone, Debug)]
 pub enum Replayed {
     /// It is queued now.
@@ -82,7 +82,7 @@ const RECORD: &str =
      WHERE deliveries.merchant_id = $1 AND endpoint_id = $2";
 
 impl Store {
-    /// Lists an endpoint's deliveries, newest first, and tells how many there are in all.
+    /// Lists an endpoint's deliveries, newest first, and how many there are in all.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -185,7 +185,7 @@ impl Store {
         Ok(delivery.map_or(Replayed::Unknown, |delivery| Replayed::UnderWay(delivery.state)))
     }
 
-    /// Sends everything again that was recorded for an endpoint since `since` and failed; tells how much that is. The
+    /// Sends everything again that was recorded for an endpoint since `since` and failed; returns how much that is. The
     /// waker rings for it.
     ///
     /// # Errors
@@ -207,7 +207,7 @@ impl Store {
         .bind(clock::now().millis()), "replay failed deliveries").await
     }
 
-    /// Forgets deliveries that were settled longer ago than `keep`, and events that nobody is told of any more; tells
+    /// Forgets deliveries that were settled longer ago than `keep`, and events that no delivery needs any more; returns
     /// how many rows that were.
     ///
     /// # Errors

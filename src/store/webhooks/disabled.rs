@@ -1,4 +1,4 @@
-//! Endpoints that postroom disabled itself, and the mail that tells their merchants.
+//! Endpoints that postroom disabled itself, and the mail that notifies their merchants.
 
 use crate::{
     clock,
@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 /// The most in one round.
 const ROUND: i64 = 100;
 
-/// An endpoint that postroom disabled and whose merchant does not know it yet.
+/// An endpoint that postroom disabled and whose merchant was not notified yet.
 #[derive(Clone, Debug)]
 pub struct DisabledEndpoint {
     /// The endpoint.
@@ -26,14 +26,14 @@ pub struct DisabledEndpoint {
 }
 
 impl Store {
-    /// Lists endpoints that postroom disabled and nobody was told of yet.
+    /// Lists endpoints that postroom disabled and whose merchants were not notified yet.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn disabled_endpoints(&self) -> Result<Vec<DisabledEndpoint>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, merchant_id, url, disabled_reason, disabled_at FROM endpoints
-             WHERE disabled_at IS NOT NULL AND told_at IS NULL ORDER BY disabled_at LIMIT $1",
+             WHERE disabled_at IS NOT NULL AND notified_at IS NULL ORDER BY disabled_at LIMIT $1",
         )
         .bind(ROUND)
         .fetch_all(&self.readers)
@@ -53,24 +53,28 @@ impl Store {
             .collect()
     }
 
-    /// Records the mail that tells of a disabled endpoint, or that there is nobody to tell; tells whether this call was
-    /// the one that did it.
+    /// Records the mail that notifies a merchant of a disabled endpoint, or that there is no address to notify; returns
+    /// whether this call did it.
     ///
     /// # Errors
     /// When the database cannot commit it.
-    pub async fn record_told(&self, endpoint: EndpointId, mail: Option<NewMail>) -> Result<bool, StoreError> {
+    pub async fn record_notified(
+        &self,
+        endpoint: EndpointId,
+        mail: Option<NewMail>,
+    ) -> Result<bool, StoreError> {
         let dialect = self.dialect;
         self.writer
             .run(move |on| {
                 async move {
                     let done = sqlx::query(
-            "UPDATE endpoints SET told_at = $2 WHERE id = $1 AND disabled_at IS NOT NULL AND told_at IS NULL",
+            "UPDATE endpoints SET notified_at = $2 WHERE id = $1 AND disabled_at IS NOT NULL AND notified_at IS NULL",
         )
         .bind(endpoint.to_string())
         .bind(clock::now().millis())
         .execute(&mut *on)
         .await
-        .doing("note that a merchant was told")?;
+        .doing("note that a merchant was notified")?;
                     if done.rows_affected() == 0 {
                         return Ok(false);
                     }

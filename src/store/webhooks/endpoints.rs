@@ -73,7 +73,7 @@ pub struct EndpointChange {
     pub enabled: Option<bool>,
 }
 
-/// What came of registering.
+/// The result of registering an endpoint.
 #[derive(Debug)]
 pub enum Registered {
     /// Here it is.
@@ -171,7 +171,7 @@ impl Store {
                 failing_since = CASE WHEN $6 = 1 THEN NULL ELSE failing_since END,
                 disabled_reason = CASE WHEN $6 = 1 THEN NULL ELSE disabled_reason END,
                 disabled_at = CASE WHEN $6 = 1 THEN NULL ELSE disabled_at END,
-                told_at = CASE WHEN $6 = 1 THEN NULL ELSE told_at END
+                notified_at = CASE WHEN $6 = 1 THEN NULL ELSE notified_at END
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
                 )))
                 .bind(merchant.as_str())
@@ -186,7 +186,7 @@ impl Store {
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
     }
 
-    /// Forgets an endpoint with all its deliveries; tells whether there was one.
+    /// Forgets an endpoint with all its deliveries; returns whether there was one.
     ///
     /// # Errors
     /// When the database cannot commit it.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, json};
 
 use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
     clock,
     mail::{
-        CrashPolicy, EndpointId, Lane, MailId, Mailbox, MerchantId, NewMail, Origin, Outcome, Phase, Reply,
-        Verdict, WorkerId,
+        AttemptOutcome, CrashPolicy, EndpointId, Lane, MailDraft, MailId, Mailbox, MerchantId, NewMail,
+        Origin, Phase, PinnedTemplate, Reply, Verdict, WorkerId,
     },
     shop::{TemplateClass, TemplateSource, event::Topics},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
@@ -48,24 +48,20 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
 
 /// A mail to ann, not recorded yet.
 pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
-    let (id, now) = (MailId::new(), clock::now());
-    let sender = Mailbox { name: None, email: "hi@tea.example".parse().unwrap() };
-    NewMail {
-        id,
+    NewMail::new(MailDraft {
         merchant: merchant.clone(),
         lane: Lane::Transactional,
-        template_version: "v1".to_owned(),
-        template: "welcome".to_owned(),
-        message_id: NewMail::message_id_for(id, &sender.email),
-        sender,
+        template: PinnedTemplate {
+            version: "v1".to_owned(),
+            name: "welcome".to_owned(),
+            on_crash: CrashPolicy::Resend,
+        },
+        sender: Mailbox { name: None, email: "hi@tea.example".parse().unwrap() },
         reply_to: None,
         recipient: Mailbox { name: None, email: "ann@example.net".parse().unwrap() },
-        values: to_raw_value(&json!({})).unwrap().into(),
+        values: &json!({}),
         origin,
-        on_crash: CrashPolicy::Resend,
-        recorded_at: now,
-        due_at: now,
-    }
+    })
 }
 
 /// Records a mail and settles its first attempt.
@@ -73,7 +69,7 @@ pub(crate) async fn settle_mail(
     store: &Store,
     merchant: &MerchantId,
     origin: Origin,
-    outcome: Outcome,
+    outcome: AttemptOutcome,
 ) -> MailId {
     let (mail, now, worker) = (new_mail(merchant, origin), clock::now(), WorkerId::new());
     let id = mail.id;
@@ -82,8 +78,8 @@ pub(crate) async fn settle_mail(
     store.beat(worker, "here", 1).await.unwrap();
     let Claim::Granted(mail) = store.claim_mail(id, worker).await.unwrap() else { panic!("not granted") };
     let verdict = match outcome {
-        Outcome::Accepted => Verdict::Sent,
-        Outcome::Permanent => Verdict::Failed,
+        AttemptOutcome::Accepted => Verdict::Sent,
+        AttemptOutcome::Permanent => Verdict::Failed,
         _ => Verdict::Retry(now + Duration::from_secs(600)),
     };
     let reply = Reply {

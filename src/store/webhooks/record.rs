@@ -1,4 +1,4 @@
-//! Records callbacks that are not an event to whoever listens: a try-out, and batch webhooks.
+//! Records callbacks that are not events: tests of an endpoint, and batch webhooks.
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         events::{self, NewEvent},
-        mails::to_json,
+        row::to_json,
     },
 };
 
@@ -32,7 +32,7 @@ pub struct NewCallback {
     pub unique_key: String,
 }
 
-/// What came of trying an endpoint out.
+/// The result of testing an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tested {
     /// A test is recorded; this is its delivery.
@@ -49,7 +49,7 @@ static INSERT: Sql = Sql::new(
      FROM {rows: id text, merchant text, url text, body text, unique_key text} WHERE true ON CONFLICT (merchant_id, unique_key) DO NOTHING",
 );
 
-/// Records callbacks in the caller's transaction, each at most once by its key; tells how many were new.
+/// Records callbacks in the caller's transaction, each at most once by its key; returns how many were new.
 pub(in crate::store) async fn record_callbacks(
     dialect: Dialect,
     on: &mut AnyConnection,
@@ -75,7 +75,7 @@ pub(in crate::store) async fn record_callbacks(
 }
 
 impl Store {
-    /// Records a callback in a transaction of its own; tells whether it is the first with its key.
+    /// Records a callback in a transaction of its own; returns whether it is the first with its key.
     ///
     /// # Errors
     /// When the database cannot commit it.

@@ -10,7 +10,11 @@ use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp, WorkerId},
     shop::CallbackOutcome,
-    store::{Doing, Store, StoreError, dialect::Sql, mails::to_json, row::Columns},
+    store::{
+        Doing, Store, StoreError,
+        dialect::Sql,
+        row::{Columns, to_json},
+    },
 };
 
 /// The most rows in one round.

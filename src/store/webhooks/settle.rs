@@ -14,8 +14,7 @@ use crate::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::{Group, Grouped, Members},
-        mails::to_json,
-        row::Columns,
+        row::{Columns, to_json},
     },
 };
 
@@ -106,11 +105,11 @@ static FAILS: Sql = Sql::new(
 );
 // An endpoint that took nothing for five days (in milliseconds here) is disabled.
 static FAILS_FOR_LONG: Sql = Sql::new(
-    "UPDATE endpoints SET enabled = 0, disabled_reason = 'failing', disabled_at = $2, told_at = NULL
+    "UPDATE endpoints SET enabled = 0, disabled_reason = 'failing', disabled_at = $2, notified_at = NULL
      WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1 AND failing_since <= $2 - 432000000",
 );
 static GONE: Sql = Sql::new(
-    "UPDATE endpoints SET enabled = 0, disabled_reason = 'gone', disabled_at = $2, told_at = NULL
+    "UPDATE endpoints SET enabled = 0, disabled_reason = 'gone', disabled_at = $2, notified_at = NULL
      WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1",
 );
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock,
-    mail::{DeliveryId, MerchantId, Origin, Outcome, Timestamp, WorkerId},
+    mail::{AttemptOutcome, DeliveryId, MerchantId, Origin, Timestamp, WorkerId},
     shop::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState},
     store::{DatabaseSettings, Store},
 };
@@ -58,7 +58,7 @@ async fn a_mail_is_told_to_those_who_listen_and_to_nobody_else() {
     let (store, _folder) = open().await;
     let other: MerchantId = "other".parse().unwrap();
     fill(&store, &other).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     assert_eq!(store.event_bodies().await, Vec::<Value>::new(), "nobody listens");
 
     let all = register(&store, &tea(), "https://all.example/", &["*"]).await;
@@ -67,7 +67,7 @@ async fn a_mail_is_told_to_those_who_listen_and_to_nobody_else() {
     let off = register(&store, &tea(), "https://off.example/", &["*"]).await;
     let disable = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
     store.change_endpoint(&tea(), off.id, &disable).await.unwrap().unwrap();
-    let mail = settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    let mail = settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
 
     let bodies = store.event_bodies().await;
     assert_eq!(bodies.len(), 1);
@@ -89,10 +89,10 @@ async fn an_event_says_what_its_example_says() {
     register(&store, &tea(), "https://all.example/", &["*"]).await;
     let cart = Origin { cart: Some("c1".to_owned()), ..Origin::default() };
     let order = Origin { order: Some("o1".to_owned()), member: Some("m1".to_owned()), ..Origin::default() };
-    settle_mail(&store, &tea(), cart, Outcome::Accepted).await;
-    settle_mail(&store, &tea(), order.clone(), Outcome::Accepted).await;
-    settle_mail(&store, &tea(), order, Outcome::Permanent).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Transient).await;
+    settle_mail(&store, &tea(), cart, AttemptOutcome::Accepted).await;
+    settle_mail(&store, &tea(), order.clone(), AttemptOutcome::Accepted).await;
+    settle_mail(&store, &tea(), order, AttemptOutcome::Permanent).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Transient).await;
     let bodies = store.event_bodies().await;
     let kinds: Vec<_> = bodies.iter().map(|body| body["type"].as_str().unwrap()).collect();
     assert_eq!(
@@ -124,7 +124,7 @@ async fn an_event_says_what_its_example_says() {
 async fn a_delivery_is_one_workers_until_it_settles_it() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     let delivery = delivery_of(&store, &endpoint).await;
     let (first, second) = (WorkerId::new(), WorkerId::new());
     let to = store.due_destination(delivery.id).await.unwrap().unwrap();
@@ -160,7 +160,7 @@ async fn a_delivery_is_one_workers_until_it_settles_it() {
 async fn what_a_dead_worker_had_is_due_again_with_the_same_id() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     let id = delivery_of(&store, &endpoint).await.id;
     let (alive, dead) = (WorkerId::new(), WorkerId::new());
     store.beat(alive, "here", 1).await.unwrap();
@@ -182,7 +182,7 @@ async fn what_a_dead_worker_had_is_due_again_with_the_same_id() {
 async fn what_its_living_worker_forgot_is_due_again() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     let id = delivery_of(&store, &endpoint).await.id;
     let worker = WorkerId::new();
     store.beat(worker, "here", 1).await.unwrap();
@@ -197,14 +197,14 @@ async fn what_its_living_worker_forgot_is_due_again() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_gone_or_failed_for_five_days_is_disabled_and_told_of_once() {
+async fn an_endpoint_that_is_gone_or_failed_for_five_days_is_disabled_and_listed_for_notice_once() {
     let (store, _folder) = open().await;
     let worker = WorkerId::new();
     for (status, days, reason) in
         [(410, 0, Some("gone")), (500, 4, None), (500, 5, Some("failing")), (200, 6, None)]
     {
         let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
-        settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+        settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
         let id = delivery_of(&store, &endpoint).await.id;
         settle(&store, &claim(&store, id, worker).await, worker, 500).await;
         store.let_it_be(endpoint.id, Duration::from_secs(days * 86_400)).await;
@@ -216,11 +216,11 @@ async fn an_endpoint_that_is_gone_or_failed_for_five_days_is_disabled_and_told_o
             "{status} {days}"
         );
         assert_eq!(now.failing_since.is_none(), status == 200);
-        let told: Vec<_> =
-            store.disabled_endpoints().await.unwrap().into_iter().map(|told| told.reason).collect();
-        assert_eq!(told, Vec::from_iter(reason));
-        assert_eq!(store.record_told(endpoint.id, None).await.unwrap(), reason.is_some());
-        assert!(!store.record_told(endpoint.id, None).await.unwrap());
+        let reasons: Vec<_> =
+            store.disabled_endpoints().await.unwrap().into_iter().map(|endpoint| endpoint.reason).collect();
+        assert_eq!(reasons, Vec::from_iter(reason));
+        assert_eq!(store.record_notified(endpoint.id, None).await.unwrap(), reason.is_some());
+        assert!(!store.record_notified(endpoint.id, None).await.unwrap());
         let enable = EndpointChange { enabled: Some(true), ..EndpointChange::default() };
         let mended = store.change_endpoint(&tea(), endpoint.id, &enable).await.unwrap().unwrap();
         assert_eq!((mended.enabled, mended.failing_since, mended.disabled_reason), (true, None, None));
@@ -234,7 +234,7 @@ async fn what_waits_for_an_endpoint_that_is_away_is_put_off_at_no_cost() {
     let away = register(&store, &tea(), "https://away.example/", &["*"]).await;
     let well = register(&store, &tea(), "https://well.example/", &["*"]).await;
     for _ in 0..3 {
-        settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+        settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     }
     let (deliveries, _) = store.deliveries(&tea(), away.id, 0, 10).await.unwrap();
     let until = clock::now() + Duration::from_secs(60);
@@ -276,10 +276,10 @@ async fn a_callback_with_a_key_is_recorded_once_and_signed_by_its_merchant() {
 async fn old_deliveries_are_forgotten_with_their_events_and_waiting_ones_are_not() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     let (id, worker) = (delivery_of(&store, &endpoint).await.id, WorkerId::new());
     settle(&store, &claim(&store, id, worker).await, worker, 200).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     clock_passes(&store, Duration::from_secs(100)).await;
     assert_eq!(store.forget_old_deliveries(Duration::from_secs(200)).await.unwrap(), 0);
     assert_eq!(store.forget_old_deliveries(Duration::from_secs(50)).await.unwrap(), 2);
@@ -304,7 +304,7 @@ async fn clock_passes(store: &Store, by: Duration) {
 async fn a_replay_begins_the_schedule_anew_and_keeps_the_id() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
-    settle_mail(&store, &tea(), Origin::default(), Outcome::Accepted).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
     let (record, worker) = (delivery_of(&store, &endpoint).await, WorkerId::new());
     let replay = async || store.replay_delivery(&tea(), endpoint.id, record.id).await.unwrap();
     assert!(matches!(replay().await, Replayed::UnderWay(DeliveryState::Queued)));

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     http::{hash_token, new_secret, router},
-    mail::{Mail, MailId, Outcome, Phase, Reply, Verdict, WorkerId},
+    mail::{AttemptOutcome, Mail, MailId, Phase, Reply, Verdict, WorkerId},
     store::{Claim, NewMerchant, Settlement},
 };
 
@@ -104,7 +104,7 @@ impl Shop {
     }
 
     /// Does with the newest mail what a worker does that got this reply; returns the mail as it was claimed.
-    pub(super) async fn settle(&self, outcome: Outcome, provider_id: Option<&str>) -> Mail {
+    pub(super) async fn settle(&self, outcome: AttemptOutcome, provider_id: Option<&str>) -> Mail {
         let worker = WorkerId::new();
         let Claim::Granted(mail) = self.app.store.claim_mail(self.newest_mail().await, worker).await.unwrap()
         else {
@@ -115,7 +115,7 @@ impl Shop {
             provider_id: provider_id.map(str::to_owned),
             ..Reply::silent("main", Phase::Final, "as told", std::time::Duration::ZERO)
         };
-        let verdict = if outcome == Outcome::Accepted { Verdict::Sent } else { Verdict::Failed };
+        let verdict = if outcome == AttemptOutcome::Accepted { Verdict::Sent } else { Verdict::Failed };
         let settlement = Settlement::new(&mail, worker, crate::clock::now(), reply, verdict);
         self.app.store.settle_mail(settlement).await.unwrap();
         *mail

@@ -1,0 +1,121 @@
+//! The cart-link family: sends a shopper the link to the cart (`cart-link.txt`).
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, Request, State},
+    http::StatusCode,
+    response::Response,
+    routing::post,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    auth::Caller,
+    body,
+    error::{Refusal, json_answer},
+    idempotency::Once,
+    mailing::document,
+    new_mail::{self, BuiltinMailDraft, IsRecorded},
+};
+use crate::{
+    app::App,
+    mail::Origin,
+    shop::{
+        Ability, ResourceKind, builtin_mails::BuiltinMail, language::Language, subscription::Subscription,
+    },
+    store::{Answer, KeyHolder, Merchant, Precondition, Recording, Replacement, Stored},
+};
+
+/// How often the rules are asked when the subscription changes meanwhile.
+const TRIES: usize = 3;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new().route("/api/public/v1/subscriptions/{id}/send_email", post(send_cart_link))
+}
+
+/// A success of the cart-link family.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CartLinkAnswer {
+    /// In the merchant's language.
+    #[schema(example = "Cart link email sent successfully")]
+    message: &'static str,
+}
+
+/// Sends the cart link of a subscription to its shopper. No body is needed.
+#[utoipa::path(post, path = "/api/public/v1/subscriptions/{id}/send_email", tag = "cart link",
+    params(("id" = String, Path, description = "The subscription's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request made again gets the first answer again")),
+    responses((status = 202, body = CartLinkAnswer, description = "The mail is recorded"),
+        (status = 401, description = "Missing or wrong credentials"),
+        (status = 403, description = "The credential lacks `subscriptions.email`"),
+        (status = 422, description = "Unknown subscription, no address, or not in this state"),
+        (status = 503, description = "Nothing was recorded; try again after `Retry-After`")))]
+pub(super) async fn send_cart_link(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    once: Once,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    caller.may(Ability::SubscriptionsEmail)?;
+    let (body, _room) = body::read(request, &app).await?;
+    once.run(&app, &caller, &body, async |holder| send(&app, &caller.merchant, &id, holder).await).await
+}
+
+async fn send(
+    app: &App,
+    merchant: &Merchant,
+    id: &str,
+    holder: Option<KeyHolder>,
+) -> Result<Answer, Refusal> {
+    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
+    let answer = json_answer(StatusCode::ACCEPTED, &CartLinkAnswer { message: language.cart_link_sent() });
+    for _ in 0..TRIES {
+        let stored = app.store.resource(&merchant.id, ResourceKind::Subscriptions, id).await?;
+        let stored = stored.ok_or_else(|| refused("Subscription not found"))?;
+        let subscription: Subscription = document(&stored)?;
+        let recipient =
+            subscription.permit_cart_link(&merchant.country).map_err(|why| refused(why.title()))?;
+        let draft = BuiltinMailDraft {
+            mail: BuiltinMail::CartLink,
+            language,
+            recipient,
+            values: subscription.mail_values(&merchant.name),
+            origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },
+        };
+        let recording = Recording {
+            precondition: subscription
+                .after_cart_link()
+                .map(|becomes| replace(merchant, &stored, &becomes))
+                .transpose()?,
+            mails: vec![draft.into_mail(app, merchant).await?],
+            answer: holder.clone().map(|holder| (holder, answer.clone())),
+            ..Recording::default()
+        };
+        match new_mail::record(app, recording).await? {
+            IsRecorded::Yes => return Ok(answer),
+            IsRecorded::Outdated => {} // somebody else moved the subscription: ask the rules about what it is now
+        }
+    }
+    Err(Refusal::unavailable())
+}
+
+fn replace(merchant: &Merchant, stored: &Stored, becomes: &Subscription) -> Result<Precondition, Refusal> {
+    Ok(Precondition::Replace(Box::new(Replacement {
+        merchant: merchant.id.clone(),
+        kind: ResourceKind::Subscriptions,
+        id: stored.id.clone(),
+        was: stored.body.clone(),
+        becomes: serde_json::to_string(becomes).map_err(|_| Refusal::unavailable())?,
+    })))
+}
+
+fn refused(title: &str) -> Refusal {
+    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! How requests make mails: built-in mails from a draft, the check of what a template needs, and recording.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::error::{FieldError, Refusal};
+use crate::{
+    app::App,
+    cpu_pool::Share,
+    jobs,
+    mail::{Lane, MailDraft, Mailbox, MerchantId, NewMail, Origin},
+    render::{RenderError, Values},
+    shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
+    store::{Merchant, Recorded, Recording},
+    telemetry::{METRICS, metrics::LaneLabels},
+};
+
+/// A built-in mail that the rules allow.
+pub(super) struct BuiltinMailDraft {
+    pub(super) mail: BuiltinMail,
+    pub(super) language: Language,
+    pub(super) recipient: Mailbox,
+    pub(super) values: Map<String, Value>,
+    pub(super) origin: Origin,
+}
+
+impl BuiltinMailDraft {
+    /// The mail, from the merchant's own template where it has one for this built-in mail.
+    ///
+    /// # Errors
+    /// 422 when that template needs a value that this built-in mail does not have.
+    pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
+        let version = app.own_or_builtin_version(&merchant.id, self.mail, self.language).await?;
+        let values = Values::from(self.values);
+        check_tags(app, merchant, &version, &values).await?;
+        Ok(NewMail::new(MailDraft {
+            merchant: merchant.id.clone(),
+            lane: Lane::Transactional,
+            template: version.pinned(),
+            sender: version.sender.clone().unwrap_or_else(|| app.sender_of(merchant)),
+            reply_to: None,
+            recipient: self.recipient,
+            values: values.as_json(),
+            origin: self.origin,
+        }))
+    }
+}
+
+async fn check_tags(
+    app: &App,
+    merchant: &Merchant,
+    version: &Arc<TemplateVersion>,
+    values: &Values,
+) -> Result<(), Refusal> {
+    let path = || format!("templates.{}", version.template);
+    let missing = missing(app, &merchant.id, version, values)
+        .await?
+        .map_err(|error| Refusal::field(path(), format!("The template cannot be rendered: {error}.")))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let fault =
+        |tag: &String| FieldError { path: path(), message: format!("The template needs a value for {tag}.") };
+    Err(Refusal::invalid(missing.iter().map(fault).collect()))
+}
+
+/// Whether what the rules allowed was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IsRecorded {
+    Yes,
+    /// What the rules saw has changed meanwhile: ask them again.
+    Outdated,
+}
+
+/// Names the placeholders that a mail would miss with these values.
+///
+/// # Errors
+/// 429 when too many of the merchant's requests wait for a thread; the inner error says what is wrong with the
+/// template.
+pub(super) async fn missing(
+    app: &App,
+    merchant: &MerchantId,
+    version: &Arc<TemplateVersion>,
+    values: &Values,
+) -> Result<Result<Vec<String>, RenderError>, Refusal> {
+    match app.missing(|| Share::Request(merchant.clone()), version, values).await {
+        Err(RenderError::Busy) => Err(Refusal::busy()),
+        missing => Ok(missing),
+    }
+}
+
+/// Records mails with all that belongs to them, then wakes workers for them.
+///
+/// # Errors
+/// 503 when the database cannot commit it, 409 when its idempotency key is another request's by now.
+pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
+    let bells: Vec<_> = recording
+        .mails
+        .iter()
+        .map(|mail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone()))
+        .collect();
+    let recorded = app.store.record(recording).await?;
+    match recorded {
+        Recorded::Committed => {
+            for bell in bells {
+                METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
+                app.ring(bell);
+            }
+            Ok(IsRecorded::Yes)
+        }
+        Recorded::Outdated => Ok(IsRecorded::Outdated),
+        Recorded::KeyLost => Err(Refusal::key_lost()),
+    }
+}

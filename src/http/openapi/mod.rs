@@ -1,0 +1,170 @@
+//! The OpenAPI document, gathered from the handlers, and a page that people can read.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    Router,
+    http::header,
+    response::{Html, IntoResponse},
+    routing::get,
+};
+use serde_json::{Value, json};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+
+use crate::app::App;
+
+pub(super) mod documents;
+mod refusals;
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/openapi.json", get(document))
+        .route("/docs", get(page))
+        .route("/docs.js", get(script))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "postroom", description = "A durable e-mail job daemon for merchants."),
+    paths(
+        super::cart_link::send_cart_link,
+        super::abandoned_carts::list,
+        super::abandoned_carts::show,
+        super::abandoned_carts::reminder::remind,
+        super::mailing::list_templates,
+        super::mailing::inspect_template,
+        super::mailing::send_mail,
+        super::batches::send_mails,
+        super::batches::results::show_results,
+        super::batches::manage::show,
+        super::batches::manage::pause,
+        super::batches::manage::resume,
+        super::batches::manage::cancel,
+        super::orders::show,
+        super::orders::send_email,
+        super::passes::show,
+        super::resources::list,
+        super::resources::show,
+        super::resources::put,
+        super::resources::remove,
+        super::resources::preview,
+        super::import::import,
+        super::mails::list,
+        super::mails::show,
+        super::mails::cancel,
+        super::mails::retry,
+        super::webhooks::list_events,
+        super::webhooks::list,
+        super::webhooks::register,
+        super::webhooks::change,
+        super::webhooks::remove,
+        super::webhooks::refresh_secret,
+        super::webhooks::verify_signature,
+        super::webhooks::list_deliveries,
+        super::webhooks::show_delivery,
+        super::webhooks::replay,
+        super::webhooks::replay_failed,
+        super::webhooks::test,
+        super::health::alive,
+        super::health::ready,
+        super::health::metrics,
+    ),
+    security(("basic" = []), ("bearer" = [])),
+    modifiers(&Credentials)
+)]
+struct Api;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        for (name, scheme) in [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)] {
+            components.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
+        }
+    }
+}
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut document =
+        serde_json::to_value(Api::openapi()).unwrap_or_else(|error| json!({"error": error.to_string()}));
+    documents::expand(&mut document);
+    refusals::add(&mut document);
+    name_operations(&mut document);
+    document.to_string()
+});
+
+/// Handlers are named within their file, operations within the document.
+fn name_operations(document: &mut Value) {
+    let items = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    for operation in
+        items.flat_map(|item| item.as_object_mut().into_iter().flat_map(|item| item.values_mut()))
+    {
+        let name = format!("{} {}", operation["tags"][0], operation["operationId"]);
+        operation["operationId"] = name.replace('"', "").replace([' ', '-'], "_").into();
+    }
+}
+
+async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+}
+
+async fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("../../../templates/docs/page.html")))
+}
+
+async fn script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript")], include_str!("../../../templates/docs/page.js"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_that_is_pointed_to_is_there_and_none_stands_for_two() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        let schemas = &document["components"]["schemas"];
+        for pointed in DOCUMENT.split("#/components/schemas/").skip(1) {
+            let name = pointed.split('"').next().unwrap();
+            assert!(schemas[name].is_object(), "{name}");
+        }
+        assert!(schemas["CartSubscription"]["properties"]["cart_link"].is_object());
+        assert!(schemas["Subscription"]["properties"]["recurring"].is_object());
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        let items = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values());
+        let names: Vec<_> = items.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+        assert!(
+            different.contains(&"abandoned_carts_list") && different.contains(&"resources_brands_put"),
+            "{names:?}"
+        );
+    }
+
+    #[test]
+    fn every_kind_has_paths_and_a_schema_of_its_own() {
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        for &kind in crate::shop::ResourceKind::ALL {
+            let item = &document["paths"][format!("/api/v1/{kind}/{{id}}")];
+            let schema = &item["put"]["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+            let name = schema.as_str().unwrap().rsplit('/').next().unwrap();
+            let schema = &document["components"]["schemas"][name];
+            assert_eq!(schema["additionalProperties"], false, "{kind}: {schema}");
+            assert!(schema["properties"]["id"].is_object(), "{kind}");
+        }
+        assert!(!DOCUMENT.contains("{kind}"));
+    }
+}

@@ -1,0 +1,164 @@
+//! One message to one recipient: before it is recorded, and as a worker claims it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+use super::{Address, BatchId, Lane, MailId, Mailbox, MerchantId, Timestamp, state::closed_set};
+use crate::clock;
+
+closed_set! {
+    /// What to do with a mail when a crash left it unknown whether the relay took it.
+    CrashPolicy {
+        /// Send it again with the same Message-ID: rather twice than never.
+        Resend = "resend",
+        /// Hold it for a person: rather late than twice.
+        Hold = "hold",
+    }
+}
+
+/// What a mail is about, so that it can be found again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The member it is for (mailing family).
+    pub member: Option<String>,
+    /// The order it is about.
+    pub order: Option<String>,
+    /// The abandoned cart it is about.
+    pub cart: Option<String>,
+    /// The subscription it is about.
+    pub subscription: Option<String>,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
+}
+
+/// The version of a template that a mail pins.
+#[derive(Clone, Debug)]
+pub struct PinnedTemplate {
+    /// The id of the version.
+    pub version: String,
+    /// The name of the template, for people.
+    pub name: String,
+    /// What to do when the outcome of a mail is unknown.
+    pub on_crash: CrashPolicy,
+}
+
+/// What a mail is made from; [`NewMail::new`] adds the rest.
+#[derive(Debug)]
+pub struct MailDraft<'a> {
+    /// Whose mail it is.
+    pub merchant: MerchantId,
+    /// The lane it travels in.
+    pub lane: Lane,
+    /// The template it is written from.
+    pub template: PinnedTemplate,
+    /// The `From` mailbox.
+    pub sender: Mailbox,
+    /// The `Reply-To` mailbox.
+    pub reply_to: Option<Mailbox>,
+    /// The `To` mailbox.
+    pub recipient: Mailbox,
+    /// What the template is filled with: a JSON object.
+    pub values: &'a Value,
+    /// What it is about.
+    pub origin: Origin,
+}
+
+/// A valid mail, ready to be recorded. Everything that ends up in its bytes is fixed here, so rendering it twice gives
+/// the same bytes.
+#[derive(Clone, Debug)]
+pub struct NewMail {
+    /// Its id.
+    pub id: MailId,
+    /// Whose mail it is.
+    pub merchant: MerchantId,
+    /// The lane it travels in.
+    pub lane: Lane,
+    /// The version of the template, pinned.
+    pub template_version: String,
+    /// The name of the template, for people.
+    pub template: String,
+    /// The `From` mailbox.
+    pub sender: Mailbox,
+    /// The `Reply-To` mailbox.
+    pub reply_to: Option<Mailbox>,
+    /// The `To` mailbox.
+    pub recipient: Mailbox,
+    /// The `Message-ID`, without angle brackets.
+    pub message_id: String,
+    /// What the template is filled with: a JSON object.
+    pub values: Arc<RawValue>,
+    /// What it is about.
+    pub origin: Origin,
+    /// What to do when its outcome is unknown.
+    pub on_crash: CrashPolicy,
+    /// When it was recorded; also its `Date`.
+    pub recorded_at: Timestamp,
+    /// Not before this time.
+    pub due_at: Timestamp,
+}
+
+/// A recorded mail that this worker has claimed.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Its id.
+    pub id: MailId,
+    /// Whose mail it is.
+    pub merchant: MerchantId,
+    /// The lane it travels in.
+    pub lane: Lane,
+    /// The version of the template, pinned.
+    pub template_version: String,
+    /// The `From` mailbox.
+    pub sender: Mailbox,
+    /// The `Reply-To` mailbox.
+    pub reply_to: Option<Mailbox>,
+    /// The `To` mailbox.
+    pub recipient: Mailbox,
+    /// The `Message-ID`, without angle brackets.
+    pub message_id: String,
+    /// What the template is filled with: the text of a JSON object.
+    pub values: String,
+    /// The order it is about.
+    pub order: Option<String>,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
+    /// What to do when its outcome is unknown.
+    pub on_crash: CrashPolicy,
+    /// When it was recorded; also its `Date`.
+    pub recorded_at: Timestamp,
+    /// The number of this attempt, from 1. With the worker's id it fences the claim.
+    pub attempt: u32,
+}
+
+impl NewMail {
+    /// Makes a mail that is recorded now and due now, with an id and a `Message-ID` of its own.
+    pub fn new(draft: MailDraft<'_>) -> Self {
+        let MailDraft { merchant, lane, template, sender, reply_to, recipient, values, origin } = draft;
+        let (id, now) = (MailId::new(), clock::now());
+        #[expect(clippy::expect_used, reason = "a JSON value has string keys: writing it cannot fail")]
+        let values = serde_json::value::to_raw_value(values).expect("a JSON value is writable").into();
+        Self {
+            id,
+            merchant,
+            lane,
+            template_version: template.version,
+            template: template.name,
+            message_id: Self::message_id_for(id, &sender.email),
+            sender,
+            reply_to,
+            recipient,
+            values,
+            origin,
+            on_crash: template.on_crash,
+            recorded_at: now,
+            due_at: now,
+        }
+    }
+
+    /// The `Message-ID` of a mail, at the sender's domain so that SPF-minded filters see one domain.
+    fn message_id_for(id: MailId, sender: &Address) -> String {
+        format!("{id}@{}", sender.domain())
+    }
+}

@@ -1,0 +1,110 @@
+//! A template in its compiled form.
+
+use handlebars::{Template, TemplateErrorReason};
+
+use crate::shop::TemplateSource;
+
+use super::engine::{Engine, charge_for};
+use super::requirements::Requirements;
+use super::tags::Age;
+use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
+
+/// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
+const LONGEST_SUBJECT: usize = 998;
+/// What making the text part costs for each byte of HTML, in units of work.
+const PER_BYTE_OF_TEXT: u64 = 8;
+/// About how many bytes of memory an element of a compiled template takes.
+const ELEMENT_BYTES: usize = 512;
+
+/// A template that is ready to be filled.
+pub(super) struct CompiledTemplate {
+    subject: Template,
+    html: Template,
+    text: Option<Template>,
+    memory: u32,
+    requirements: Option<Requirements>,
+}
+
+impl CompiledTemplate {
+    /// Compiles the three parts.
+    pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
+        let compile = |part, source: &str| compile_part(part, source, &mut Vec::new(), Age::Stored);
+        let mut subject = compile(Part::Subject, &source.subject)?;
+        let mut html = compile(Part::Html, &source.html)?;
+        let mut text = source.text.as_deref().map(|text| compile(Part::Text, text)).transpose()?;
+        let requirements = Requirements::of([&subject, &html].into_iter().chain(&text));
+        let elements: usize = [&mut subject, &mut html].into_iter().chain(&mut text).map(charge_for).sum();
+        let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
+        let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
+        Ok(Self { memory, requirements, subject, html, text })
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory(&self) -> u32 {
+        self.memory
+    }
+
+    /// The placeholders that [`CompiledTemplate::fill`] would find without a value, where that is known without filling.
+    pub(super) fn missing_at_a_glance(&self, values: &serde_json::Value) -> Option<Vec<String>> {
+        self.requirements.as_ref()?.missing(values)
+    }
+
+    /// Fills the parts in, each with at most `most_bytes`, all with at most `work`; also returns the placeholders that
+    /// had no value.
+    pub(super) fn fill(
+        &self,
+        engine: &Engine,
+        values: &Values,
+        most_bytes: usize,
+        mut work: u64,
+    ) -> Result<(Content, Vec<String>), RenderError> {
+        let mut missing = Vec::new();
+        let mut fill = |part, template| {
+            engine.fill(part, template, values.context(), most_bytes, &mut work, &mut missing)
+        };
+        let subject = one_line(&fill(Part::Subject, &self.subject)?);
+        let html = fill(Part::Html, &self.html)?;
+        let text = match &self.text {
+            Some(template) => fill(Part::Text, template)?,
+            None if work < html.len() as u64 * PER_BYTE_OF_TEXT => {
+                return Err(RenderError::TooLong { part: Part::Text });
+            }
+            None => html_to_text::from_html(&html),
+        };
+        if subject.len() > LONGEST_SUBJECT {
+            return Err(RenderError::TooLarge { part: Part::Subject, limit: LONGEST_SUBJECT });
+        }
+        Ok((Content { subject, html, text }, missing))
+    }
+}
+
+/// Compiles one part and adds the tags it uses to `tags`.
+pub(super) fn compile_part(
+    part: Part,
+    source: &str,
+    tags: &mut Vec<String>,
+    age: Age,
+) -> Result<Template, TemplateFault> {
+    syntax::mustaches(part, source)?;
+    let template = Template::compile(source).map_err(|error| {
+        let (line, column) = error.pos().unzip();
+        let message = match error.reason() {
+            TemplateErrorReason::MismatchingClosedHelper(open, close) => {
+                format!("`{open}` was opened, but `{close}` is closing")
+            }
+            TemplateErrorReason::InvalidSyntax(reason) => {
+                format!("invalid handlebars syntax: {}", reason.trim())
+            }
+            other => other.to_string(),
+        };
+        TemplateFault { part, line, column, message }
+    })?;
+    tags::collect(part, &template, tags, age)?;
+    Ok(template)
+}
+
+/// Makes one line of a rendered subject: a line break in a template or a value becomes a space.
+fn one_line(rendered: &str) -> String {
+    let words = rendered.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}

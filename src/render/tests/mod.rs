@@ -1,0 +1,4 @@
+//! Whole messages: their bytes, and how another implementation reads them.
+
+mod message;
+mod python;

@@ -1,0 +1,249 @@
+//! Why a dialogue ended early, and the [`Reply`] that this makes for the mail.
+
+use std::{io, time::Duration};
+
+use super::wire::{Garbage, ServerReply, printable};
+use crate::mail::{AttemptOutcome, EnhancedCode, Phase, Reply};
+
+/// The connection can no longer be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("connection lost: {0}")]
+    Failed(io::Error),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("broken dialogue: the server sent {0}")]
+    Garbage(#[from] Garbage),
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// The end of an attempt that did not succeed.
+#[derive(Debug)]
+pub(super) struct AttemptError {
+    pub(super) phase: Phase,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// The server refused.
+    Said(ServerReply),
+    /// The connection broke.
+    ConnectionLost(ConnectionError),
+    /// We may not offer the mail any more. Nothing of it was sent.
+    Withheld,
+    /// We saw that it makes no sense to go on.
+    Ours { outcome: AttemptOutcome, enhanced: Option<EnhancedCode>, text: String },
+}
+
+impl AttemptError {
+    /// The server refused: a 4xx or 5xx reply.
+    pub(super) fn said(phase: Phase, reply: ServerReply) -> Self {
+        Self { phase, why: Why::Said(reply) }
+    }
+
+    pub(super) fn lost(phase: Phase, lost: impl Into<ConnectionError>) -> Self {
+        Self { phase, why: Why::ConnectionLost(lost.into()) }
+    }
+
+    /// The mail may not be offered any more; nothing of the message was sent.
+    pub(super) fn withheld(phase: Phase) -> Self {
+        Self { phase, why: Why::Withheld }
+    }
+
+    /// Whether it ended because the mail may not be offered any more.
+    pub(super) fn is_withheld(&self) -> bool {
+        matches!(self.why, Why::Withheld)
+    }
+
+    /// We cannot send the mail now.
+    pub(super) fn not_now(phase: Phase, text: impl Into<String>) -> Self {
+        Self {
+            phase,
+            why: Why::Ours { outcome: AttemptOutcome::Transient, enhanced: None, text: text.into() },
+        }
+    }
+
+    /// We can never send this mail to this server.
+    pub(super) fn never(phase: Phase, enhanced: (u16, u16), text: impl Into<String>) -> Self {
+        let (subject, detail) = enhanced;
+        let enhanced = Some(EnhancedCode { class: 5, subject, detail });
+        Self { phase, why: Why::Ours { outcome: AttemptOutcome::Permanent, enhanced, text: text.into() } }
+    }
+
+    /// Whether the server had hung up, or was about to, before it saw anything of the message. On a connection that
+    /// lay idle this says nothing about the relay, and another connection may be tried at once.
+    pub(super) fn is_about_an_old_connection(&self) -> bool {
+        let before_content = matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data);
+        let hung_up = match &self.why {
+            Why::Said(reply) => reply.is_farewell(),
+            Why::ConnectionLost(ConnectionError::TimedOut(_)) | Why::Withheld | Why::Ours { .. } => false,
+            Why::ConnectionLost(_) => true,
+        };
+        before_content && hung_up
+    }
+
+    /// Whether the refusal is about us and not about the mail, although it is a 5xx: we are not signed in, may not sign
+    /// in so, or need TLS (RFC 4954, section 6; RFC 3207, section 4), or the two sides have lost each other (503).
+    pub(super) fn is_about_us(&self) -> bool {
+        matches!(&self.why, Why::Said(reply) if matches!(reply.code, 503 | 530 | 534 | 535 | 538))
+    }
+
+    /// The relay's own words, where it refused. They may repeat who tried to sign in, and with what.
+    pub(super) fn words(&self) -> Option<String> {
+        match &self.why {
+            Why::Said(reply) => Some(reply.text()),
+            Why::ConnectionLost(_) | Why::Ours { .. } | Why::Withheld => None,
+        }
+    }
+
+    /// What happened, in words for merchants. What a relay says before it has heard of the mail, or about us, is not
+    /// theirs to read: it is said in our words.
+    pub(super) fn text(&self) -> String {
+        match &self.why {
+            Why::Said(reply) if self.is_about_us() || !is_about_the_mail(self.phase) => {
+                format!("{} ({})", our_words(self.phase), reply.code)
+            }
+            Why::Said(reply) => reply.text(),
+            Why::ConnectionLost(lost) if self.phase == Phase::Final => {
+                printable(&format!("{lost}; the final dot was sent, so the relay may have the mail"))
+            }
+            Why::ConnectionLost(lost) => printable(&lost.to_string()),
+            Why::Withheld => "not offered".to_owned(),
+            Why::Ours { text, .. } => printable(text),
+        }
+    }
+
+    /// The code, where a server spoke.
+    pub(super) fn code(&self) -> Option<u16> {
+        match &self.why {
+            Why::Said(reply) => Some(reply.code),
+            Why::ConnectionLost(_) | Why::Withheld | Why::Ours { .. } => None,
+        }
+    }
+
+    /// What this means for the mail.
+    fn outcome(&self) -> AttemptOutcome {
+        match &self.why {
+            Why::Said(_) if self.is_about_us() => AttemptOutcome::Transient,
+            Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => {
+                AttemptOutcome::Permanent
+            }
+            Why::Said(_) => AttemptOutcome::Transient,
+            Why::ConnectionLost(_) if self.phase == Phase::Final => AttemptOutcome::Unknown,
+            Why::ConnectionLost(_) | Why::Withheld => AttemptOutcome::Transient,
+            Why::Ours { outcome, .. } => *outcome,
+        }
+    }
+
+    /// The reply for an attempt over `route` that took so long.
+    pub(super) fn into_reply(self, route: &str, took: Duration) -> Reply {
+        let enhanced = match &self.why {
+            Why::Said(reply) => reply.enhanced(),
+            Why::ConnectionLost(_) | Why::Withheld => None,
+            Why::Ours { enhanced, .. } => *enhanced,
+        };
+        Reply {
+            route: route.to_owned(),
+            phase: self.phase,
+            outcome: self.outcome(),
+            code: self.code(),
+            enhanced,
+            text: self.text(),
+            provider_id: None,
+            took,
+        }
+    }
+}
+
+/// What a relay did that refused us in this phase.
+const fn our_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Render | Phase::Route | Phase::Connect => "the relay could not be reached",
+        Phase::Greeting => "the relay takes no connections from us",
+        Phase::Hello => "the relay refused our greeting",
+        Phase::Tls => "the relay refused to encrypt the connection",
+        Phase::Auth => "the relay refused our sign-in",
+        Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Content | Phase::Final => {
+            "the relay refused us, not the mail"
+        }
+    }
+}
+
+/// Whether a refusal in this phase is about the mail; before it, it is about us and the relay.
+fn is_about_the_mail(phase: Phase) -> bool {
+    match phase {
+        Phase::Render
+        | Phase::Route
+        | Phase::Connect
+        | Phase::Greeting
+        | Phase::Hello
+        | Phase::Tls
+        | Phase::Auth => false,
+        Phase::MailFrom | Phase::RcptTo | Phase::Data | Phase::Content | Phase::Final => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::wire::reply;
+
+    #[test]
+    fn a_5xx_is_final_only_when_it_is_about_the_mail() {
+        for &phase in Phase::ALL {
+            let outcome = |line: &str| AttemptError::said(phase, reply(&[line])).outcome();
+            let final_one = phase >= Phase::MailFrom;
+            let expected = if final_one { AttemptOutcome::Permanent } else { AttemptOutcome::Transient };
+            assert_eq!(outcome("550 no"), expected, "{phase}");
+            assert_eq!(outcome("450 no"), AttemptOutcome::Transient, "{phase}");
+            assert_eq!(outcome("421 bye"), AttemptOutcome::Transient, "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_is_about_us_never_fails_the_mail() {
+        for &phase in Phase::ALL {
+            for code in [503, 530, 534, 535, 538] {
+                let error =
+                    AttemptError::said(phase, reply(&[&format!("{code} 5.7.0 ann, hunter2 is wrong")]));
+                assert_eq!(error.outcome(), AttemptOutcome::Transient, "{code} in {phase}");
+                assert!(!error.text().contains("hunter2"), "{}", error.text());
+                assert!(error.text().ends_with(&format!("({code})")), "{}", error.text());
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_mail_the_words_are_ours() {
+        for &phase in Phase::ALL {
+            let text = AttemptError::said(phase, reply(&["450 4.7.1 you are ann"])).text();
+            assert_eq!(text == "4.7.1 you are ann", is_about_the_mail(phase), "{phase}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_the_outcome_unknown_only_after_the_final_dot() {
+        for &phase in Phase::ALL {
+            let expected =
+                if phase == Phase::Final { AttemptOutcome::Unknown } else { AttemptOutcome::Transient };
+            for lost in [
+                ConnectionError::Closed,
+                ConnectionError::TimedOut(Duration::ZERO),
+                ConnectionError::Garbage(Garbage::NotAReply),
+            ] {
+                assert_eq!(AttemptError::lost(phase, lost).outcome(), expected, "{phase}");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Many mails over few connections: reuse, limits, idle ends, and what happens when somebody hangs up.
+
+use std::{sync::Arc, time::Duration};
+
+use super::peer::{Peer, route, send, send_through, settings, tuned_route};
+use crate::mail::{AttemptOutcome, Phase};
+use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning};
+
+const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250-hi\nS: 250 PIPELINING\n";
+const MAIL: &str = "C: MAIL FROM:<ann@example.net>\nC: RCPT TO:<bob@example.net>\nC: DATA\n";
+const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
+
+fn script(parts: &[&str]) -> &'static str {
+    Box::leak(parts.concat().into_boxed_str())
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_died_is_replaced_within_the_attempt() {
+    for last_words in ["", "X: reset\n", "S: 421 4.4.2 timeout\n"] {
+        let first = script(&[HELLO, MAIL, TAKEN, last_words]);
+        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let route = route(&settings(peer.port));
+        assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+        assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{last_words}");
+        assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
+    }
+}
+
+#[tokio::test]
+async fn a_421_to_an_idle_connection_is_not_held_against_the_mail() {
+    for refusal in ["S: 421 bye\n", "S: 250 ok\nS: 421 bye\n", "S: 250 ok\nS: 250 ok\nS: 421 bye\n"] {
+        let first = script(&[HELLO, MAIL, TAKEN, MAIL, refusal]);
+        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let route = route(&settings(peer.port));
+        assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+        assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{refusal}");
+        peer.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_may_have_arrived_is_not_sent_again() {
+    let first = script(&[HELLO, MAIL, TAKEN, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\n"]);
+    let peer = Peer::play([first]).await;
+    let route = route(&settings(peer.port));
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+    let reply = send(&route, "two").await;
+    assert_eq!((reply.phase, reply.outcome), (Phase::Final, AttemptOutcome::Unknown));
+    assert_eq!(peer.finish().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_dies_is_not_tried_twice() {
+    let peer = Peer::play([script(&[HELLO, MAIL])]).await;
+    let reply = send(&route(&settings(peer.port)), "one").await;
+    assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, AttemptOutcome::Transient));
+    peer.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_talks_out_of_turn_is_not_spoken_to_again() {
+    let first = script(&[
+        HELLO,
+        MAIL,
+        "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\\r\\n250 ok again\nX: wait\n",
+    ]);
+    let peer = Peer::play([first]).await;
+    let route = route(&settings(peer.port));
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+    assert_eq!(route.status().open, 0);
+    peer.finish().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_says_something_unasked_is_replaced_within_the_attempt() {
+    for early in ["250 ok", "250 ok\\r\\n250 ok\\r\\n354 go on\\r\\n250 taken", "550 no", "nonsense"] {
+        let first = script(&[HELLO, MAIL, TAKEN, "X: pause\nS: ", early, "\nX: pause\nX: signal\nX: wait\n"]);
+        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let route = route(&settings(peer.port));
+        assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+        peer.signal().await;
+        assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{early}");
+        assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_dialogue_takes_its_connection_along() {
+    let peer =
+        Peer::play([script(&[HELLO, MAIL, "X: signal\nX: wait\n"]), script(&[HELLO, MAIL, TAKEN])]).await;
+    let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
+    let sending = tokio::spawn({
+        let route = Arc::clone(&route);
+        async move { send(&route, "one").await }
+    });
+    peer.signal().await;
+    assert_eq!((route.status().open, route.status().busy), (1, 1));
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled());
+    assert_eq!((route.status().open, route.status().busy), (0, 0));
+    assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted);
+    assert_eq!(peer.finish().await, ["two\r\n.\r\n"]);
+}
+
+#[tokio::test]
+async fn mails_wait_for_the_connections_that_there_are() {
+    let peer =
+        Peer::play([script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\n"])]).await;
+    let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
+    let replies = tokio::join!(send(&route, "1"), send(&route, "2"), send(&route, "3"));
+    assert!([replies.0, replies.1, replies.2].iter().all(|reply| reply.outcome == AttemptOutcome::Accepted));
+    let status = route.status();
+    assert_eq!((status.open, status.idle, status.busy), (1, 1, 0));
+    route.close_idle().await;
+    assert_eq!(route.status().open, 0);
+    assert_eq!(peer.finish().await, ["1\r\n.\r\n", "2\r\n.\r\n", "3\r\n.\r\n"]);
+}
+
+#[tokio::test]
+async fn a_connection_says_goodbye_when_it_was_idle_too_long() {
+    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"])]).await;
+    let tuning = Tuning { idle: Duration::from_millis(50), ..Tuning::default() };
+    let route = tuned_route(&settings(peer.port), tuning);
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+    peer.finish().await;
+    while route.status().open > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(route.status().idle, 0);
+}
+
+#[tokio::test]
+async fn a_connection_is_replaced_after_its_share_of_mails() {
+    let first = script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"]);
+    let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+    let tuning = Tuning { mails_per_connection: 2, ..Tuning::default() };
+    let route = tuned_route(&settings(peer.port), tuning);
+    for message in ["one", "two", "three"] {
+        assert_eq!(send(&route, message).await.outcome, AttemptOutcome::Accepted);
+    }
+    peer.finish().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_comes_back_is_used_again() {
+    let peer = Peer::play(["S: 421 not yet", script(&[HELLO, MAIL, TAKEN])]).await;
+    let tuning = Tuning { first_pause: Duration::from_millis(20), ..Tuning::default() };
+    let route = tuned_route(&settings(peer.port), tuning);
+    assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
+    while route.status().breaker != BreakerState::HalfOpen {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
+    assert_eq!(route.status().breaker, BreakerState::Closed);
+    assert!(route.status().last_error.unwrap().text.contains("takes no connections from us"));
+    peer.finish().await;
+}
+
+#[tokio::test]
+async fn the_first_route_that_works_is_picked() {
+    let peer = Peer::play(["S: 421 away"]).await;
+    let named = |name: &str| RouteSettings { name: name.to_owned(), ..settings(peer.port) };
+    let routes = crate::smtp::Routes::new(&[named("first"), named("second")]).unwrap();
+    assert_eq!(routes.pick().unwrap().name(), "first");
+    send(&routes.pick().unwrap(), "hi").await;
+    assert_eq!(routes.pick().unwrap().name(), "second");
+    assert_eq!(routes.status().len(), 2);
+    peer.finish().await;
+}
+
+/// A fence that closes before MAIL, or before the message.
+struct Shut {
+    before_mail: bool,
+}
+
+impl Fence for Shut {
+    fn may_begin(&self) -> bool {
+        !self.before_mail
+    }
+
+    fn may_offer(&self) -> bool {
+        false
+    }
+}
+
+async fn send_past(route: &Arc<crate::smtp::Route>, fence: &Shut) -> Result<Sent, NotReady> {
+    let recipient: crate::mail::Address = "bob@example.net".parse().unwrap();
+    let sender: crate::mail::Address = "ann@example.net".parse().unwrap();
+    send_through(route, &Envelope { sender: Some(&sender), recipient: &recipient }, b"no", fence).await
+}
+
+#[tokio::test]
+async fn a_mail_that_may_not_be_offered_any_more_leaves_the_connection_to_another() {
+    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN])]).await;
+    let route = route(&settings(peer.port));
+    assert!(matches!(send_past(&route, &Shut { before_mail: true }).await, Ok(Sent::Withheld)));
+    assert_eq!(send(&route, "yes").await.outcome, AttemptOutcome::Accepted);
+    assert_eq!(peer.finish().await, ["yes\r\n.\r\n"]);
+}
+
+#[tokio::test]
+async fn a_mail_that_may_not_be_offered_after_data_ends_with_its_connection_and_without_a_byte() {
+    let first = script(&[HELLO, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nX: silence\nX: wait\n"]);
+    let peer = Peer::play([first]).await;
+    let route = route(&settings(peer.port));
+    assert!(matches!(send_past(&route, &Shut { before_mail: false }).await, Ok(Sent::Withheld)));
+    assert_eq!(route.status().open, 0);
+    assert_eq!(peer.finish().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_again() {
+    let peer = Peer::play(["S: 421 not yet", "S: 421 not yet"]).await;
+    let tuning = Tuning { first_pause: Duration::from_millis(20), ..Tuning::default() };
+    let route = tuned_route(&settings(peer.port), tuning);
+    let mut all = route.permits(9);
+    assert_eq!((all.len(), route.permits(9).len()), (4, 0));
+    let one = all.next();
+    drop(all);
+    assert_eq!(route.permits(9).len(), 3);
+    drop(one);
+    assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
+    assert_eq!(route.permits(9).len(), 0);
+    while route.status().breaker != BreakerState::HalfOpen {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(route.permits(9).len(), 1);
+    assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
+    peer.finish().await;
+}
+
+#[tokio::test]
+async fn a_place_that_is_given_back_tells_those_who_wait() {
+    let freed = Arc::new(tokio::sync::Notify::new());
+    let route =
+        Arc::new(crate::smtp::Route::new(&settings(1), Tuning::default(), None, Arc::clone(&freed)).unwrap());
+    drop(route.permits(4));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), freed.notified()).await.is_err(),
+        "none was used"
+    );
+    drop(route.permits(4).next());
+    tokio::time::timeout(Duration::from_secs(5), freed.notified()).await.unwrap();
+}

@@ -1,0 +1,18 @@
+//! Mails and their attempts: record, claim, give back, settle, and reading them back for people.
+
+mod claim;
+mod give_back;
+mod look_up;
+mod precondition;
+mod record;
+mod settle;
+
+pub use claim::Claim;
+pub use give_back::GivenBack;
+pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
+pub use precondition::{Precondition, Replacement};
+pub use record::{Recorded, Recording};
+pub use settle::{Settled, Settlement};
+
+pub(super) use claim::ClaimRequest;
+pub(super) use record::Row;
