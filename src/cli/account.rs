@@ -1,4 +1,4 @@
-//! `postroom account create`: a user name and a password for HTTP Basic, which is shown once.
+//! `postroom account create`: creates an account for HTTP Basic. The password is shown once.
 
 use serde_json::json;
 
@@ -10,12 +10,12 @@ use crate::{
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Create an account and print its password once.
+    /// Create an account and print its password, which is shown only once.
     Create {
-        /// Whose account.
+        /// The merchant that the account belongs to.
         #[arg(long)]
         merchant: MerchantId,
-        /// Unique among all merchants; no colon.
+        /// The user name: 1 to 255 characters, unique among all merchants, without a colon.
         #[arg(long)]
         username: String,
     },

@@ -1,4 +1,4 @@
-//! `postroom batch list|show|pause|resume|cancel`: how far batches are, and stopping them.
+//! `postroom batch list|show|pause|resume|cancel`: shows the progress of batches, and stops them.
 
 use std::fmt::Write;
 
@@ -13,31 +13,31 @@ use crate::{
 pub(super) enum Command {
     /// List batches, newest first.
     List {
-        /// Of this merchant.
+        /// Only batches of this merchant.
         #[arg(long)]
         merchant: Option<MerchantId>,
-        /// The maximum number of results.
+        /// Maximum number of results.
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
-    /// Show how far a batch is.
+    /// Show the progress of a batch.
     Show {
-        /// The batch's id.
+        /// The id of the batch.
         id: BatchId,
     },
-    /// Make and send nothing more of a batch until it is resumed.
+    /// Pause a batch: send none of its mails until it is resumed.
     Pause {
-        /// The batch's id.
+        /// The id of the batch.
         id: BatchId,
     },
-    /// Go on with a batch that is paused.
+    /// Resume a paused batch.
     Resume {
-        /// The batch's id.
+        /// The id of the batch.
         id: BatchId,
     },
-    /// Take a batch back: what is not sent by now is not sent.
+    /// Cancel a batch: mails that are not sent yet will not be sent.
     Cancel {
-        /// The batch's id.
+        /// The id of the batch.
         id: BatchId,
     },
 }

@@ -1,4 +1,4 @@
-//! `postroom check`: reads the configuration and reaches for all that it names.
+//! `postroom check`: reads the configuration and tests the connections to the database and the queue.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `postroom import`: what postroom should know, one JSON object a line, each with its merchant.
+//! `postroom import`: stores resources from a file with one JSON object per line, each with its merchant.
 
 use std::{fs::File, io::Read, path::PathBuf};
 
@@ -12,7 +12,7 @@ const BLOCK: usize = 64 << 10;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// A file, or `-` for standard input.
+    /// A file with one JSON object per line, or `-` for standard input.
     file: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! `postroom mail show|list|retry|cancel`: where mails are, and why.
+//! `postroom mail show|list|retry|cancel`: shows the state of mails and the reasons, and changes it.
 
 use std::fmt::Write;
 
@@ -13,38 +13,38 @@ use crate::{
 pub(super) enum Command {
     /// Show a mail with its attempts.
     Show {
-        /// The mail's id.
+        /// The id of the mail.
         id: MailId,
     },
     /// List mails, oldest first.
     List {
-        /// Of this merchant.
+        /// Only mails of this merchant.
         #[arg(long)]
         merchant: Option<MerchantId>,
-        /// In this state.
+        /// Only mails in this state.
         #[arg(long)]
         state: Option<MailState>,
-        /// In this lane.
+        /// Only mails in this lane.
         #[arg(long)]
         lane: Option<Lane>,
-        /// For this address.
+        /// Only mails to this address.
         #[arg(long)]
         recipient: Option<String>,
-        /// After this mail.
+        /// Only mails after the one with this id, for the next page.
         #[arg(long)]
         after: Option<MailId>,
-        /// The maximum number of results.
+        /// Maximum number of results.
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
     /// Try a mail again now.
     Retry {
-        /// The mail's id.
+        /// The id of the mail.
         id: MailId,
     },
-    /// Take a mail back before it is sent.
+    /// Cancel a mail that is not sent yet.
     Cancel {
-        /// The mail's id.
+        /// The id of the mail.
         id: MailId,
     },
 }

@@ -1,4 +1,4 @@
-//! `postroom merchant create`: a new tenant.
+//! `postroom merchant create`: creates a merchant, the tenant that everything else belongs to.
 
 use serde_json::json;
 
@@ -12,20 +12,20 @@ use crate::{
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Create a merchant.
+    /// Create a merchant and print the secret that signs its recovery links and batch webhooks.
     Create {
-        /// 1 to 64 letters, digits, dots, underscores or hyphens.
+        /// The id: 1 to 64 letters, digits, dots, underscores or hyphens.
         id: MerchantId,
-        /// The name shoppers know.
+        /// The name that shoppers know.
         #[arg(long)]
         name: String,
-        /// ISO 3166-1 alpha-2, as in DE.
+        /// The country, as an ISO 3166-1 alpha-2 code such as DE.
         #[arg(long)]
         country: String,
-        /// The language of answers and mails: en, es, pt, de, it or fr. Not given: by country.
+        /// The language of responses and mails; default: the language of the country.
         #[arg(long, value_parser = ["en", "es", "pt", "de", "it", "fr"])]
         language: Option<String>,
-        /// The address that mails without a brand come from.
+        /// The sender of mails for which no brand and no store has one.
         #[arg(long)]
         sender: Option<Address>,
     },

@@ -21,11 +21,11 @@ use crate::{
     demo, telemetry,
 };
 
-/// A durable e-mail job daemon for merchants.
+/// Durable e-mail job daemon for merchants.
 #[derive(Parser)]
 #[command(name = "postroom", version, about)]
 struct Arguments {
-    /// A TOML file with what differs from the defaults.
+    /// A TOML file with the settings that differ from the defaults.
     #[arg(long, global = true, value_name = "FILE", env = "POSTROOM_CONFIG")]
     config: Option<PathBuf>,
     /// Print JSON.
@@ -37,13 +37,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Take requests and send mails until SIGTERM.
+    /// Accept requests and send mails until SIGTERM.
     Serve(serve::Arguments),
-    /// Show the whole way of a mail, with nothing installed.
+    /// Show mails from request to delivery, without installing anything.
     Demo(demo::Arguments),
-    /// Check the configuration and reach for all that it names.
+    /// Check the configuration, and test the connections to the database and the queue.
     Check,
-    /// Create the database's schema or bring it up to date.
+    /// Create the database schema or bring it up to date.
     Migrate,
     /// Manage merchants.
     #[command(subcommand)]
@@ -54,17 +54,17 @@ enum Command {
     /// Manage bearer tokens.
     #[command(subcommand)]
     Token(token::Command),
-    /// Import what postroom should know, one JSON object a line.
+    /// Store many resources from a file with one JSON object per line.
     Import(import::Arguments),
-    /// Look at mails.
+    /// List, show, retry and cancel mails.
     #[command(subcommand)]
     Mail(mail::Command),
-    /// Look at batches and stop them.
+    /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
 }
 
-/// What a command is run with.
+/// What every command needs to run.
 struct Context {
     config: Config,
     json: bool,
@@ -116,7 +116,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// The command was asked for something that cannot be.
+/// The command line is valid, but asks for something impossible.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct WrongUsage(String);

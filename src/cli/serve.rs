@@ -1,4 +1,4 @@
-//! `postroom serve`: takes requests and sends mails until SIGTERM.
+//! `postroom serve`: accepts requests and sends mails until SIGTERM.
 
 use super::Context;
 use crate::{

@@ -1,4 +1,4 @@
-//! `postroom token create`: a bearer token, which is shown once; `postroom token revoke`.
+//! `postroom token create|revoke`: creates a bearer token, which is shown once, and revokes one.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::{
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
-    /// Create a token and print it once.
+    /// Create a token and print it; it is shown only once.
     Create {
-        /// Whose token.
+        /// The merchant that the token belongs to.
         #[arg(long)]
         merchant: MerchantId,
-        /// What it may do, as in templates.get,templates.store; `*` is everything.
+        /// What the token may do, such as templates.get,templates.store; `*` grants every ability, including future ones.
         #[arg(long)]
         abilities: String,
-        /// How long it works, as in 90d; without end where not given.
+        /// How long the token is valid, such as 90d; default: forever.
         #[arg(long, value_parser = parse_duration)]
         expires_in: Option<Duration>,
     },
-    /// Make a token useless.
+    /// Revoke a token.
     Revoke {
         /// The token.
         token: String,

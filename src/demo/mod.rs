@@ -47,7 +47,7 @@ const LONGEST_STORY: Duration = Duration::from_secs(120);
 /// What the demonstration is asked for.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// End with status 0 when all is delivered.
+    /// Exit when everything is delivered, with status 0 if it went as announced.
     #[arg(long)]
     pub once: bool,
 }
