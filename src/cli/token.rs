@@ -19,7 +19,8 @@ pub(super) enum Command {
         /// The merchant that the token belongs to.
         #[arg(long)]
         merchant: MerchantId,
-        /// What the token may do, such as templates.get,templates.store; `*` grants every ability, including future ones.
+        /// What the token may do, such as templates.get,templates.store; `*` grants every ability, including
+        /// future ones.
         #[arg(long)]
         abilities: String,
         /// How long the token is valid, such as 90d; default: forever.
