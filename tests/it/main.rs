@@ -27,6 +27,7 @@ mod command_line;
 mod connections;
 mod crash;
 mod demo;
+mod documentation;
 mod envelopes;
 mod first_mail;
 mod hostile_bodies;
