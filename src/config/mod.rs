@@ -189,7 +189,10 @@ impl Config {
             fault("worker.concurrency", "must be at least 1".to_owned());
         }
         if self.worker.silence < Duration::from_secs(2) {
-            fault("worker.silence", "must be at least 2s, because heartbeats are a sixth of it apart".to_owned());
+            fault(
+                "worker.silence",
+                "must be at least 2s, because heartbeats are a sixth of it apart".to_owned(),
+            );
         }
         for (key, most) in [
             ("callbacks.concurrency", self.callbacks.concurrency),
