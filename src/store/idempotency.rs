@@ -256,7 +256,7 @@ struct KeepRow<'a> {
 }
 
 impl<'a> KeepRow<'a> {
-    fn of(&(ref holder, ref answer): &'a (KeyHolder, Answer)) -> Self {
+    fn of((holder, answer): &'a (KeyHolder, Answer)) -> Self {
         Self {
             merchant: holder.merchant.as_str(),
             path: &holder.path,
