@@ -1,7 +1,7 @@
 //! Makes the mails of a batch, a chunk of a thousand users at a time, as long as the queue has room for them; takes a
 //! batch back that was cancelled.
 //!
-//! Comes after the ingress, after itself or after the waker; rings for the mails that it makes. Between two chunks
+//! Comes after the ingress, after itself or after the scheduler; enqueues the mails that it makes. Between two chunks
 //! another merchant's batch has its turn. Running twice is harmless: the transaction that writes a chunk's mails takes
 //! the chunk away.
 
@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Job, Outcome, bell_for_batch, bell_for_mail};
+use super::{Job, Outcome, fan_out_batch_job, send_mail_job};
 use crate::{
     app::App,
     cpu_pool::Share,
     mail::{Address, BatchId, Lane, MailDraft, Mailbox, NewMail, Origin},
-    queue::Bell,
+    queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
         TemplateVersion,
@@ -98,7 +98,7 @@ async fn make(app: &App, batch: &BatchRecord, number: i64) -> anyhow::Result<Out
 async fn give_up(app: &App, batch: &BatchRecord, why: &str) -> anyhow::Result<Outcome> {
     tracing::error!(batch = %batch.id, why, "a batch cannot be run");
     app.store.fail_batch(batch.id, why).await?;
-    app.ring(bell_for_batch(batch.id, batch.merchant.clone()));
+    app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone()));
     Ok(Outcome::Done)
 }
 
@@ -118,7 +118,7 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
 /// Takes back what a closed batch has not sent.
 async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
     match app.store.take_back(batch.id, batch.state).await? {
-        TakenBack::More => app.ring(bell_for_batch(batch.id, batch.merchant.clone())),
+        TakenBack::More => app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone())),
         TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
         TakenBack::Done => return Ok(Outcome::NothingToDo),
     }
@@ -139,7 +139,7 @@ impl<'a> BatchContext<'a> {
         let Some(merchant) = app.store.merchant(&batch.merchant).await? else {
             return Ok(Err("the merchant is gone"));
         };
-        let Some(version) = app.template_version(&batch.template_version).await? else {
+        let Some(version) = app.templates.version(&batch.template_version).await? else {
             return Ok(Err("the template's version is gone"));
         };
         let Ok(brand) = serde_json::from_str(&batch.brand) else {
@@ -171,15 +171,15 @@ impl<'a> BatchContext<'a> {
             }
         }
         let sendable = made.iter().filter(|made| made.error.is_none());
-        let mut bells: Vec<Bell> = sendable
-            .map(|made| bell_for_mail(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
+        let mut jobs: Vec<QueuedJob> = sendable
+            .map(|made| send_mail_job(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
             .collect();
-        bells.push(bell_for_batch(self.batch.id, self.batch.merchant.clone()));
+        jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
             return Ok(Outcome::NothingToDo);
         }
-        if let Err(error) = app.queue.enqueue(&bells).await {
-            tracing::warn!(%error, batch = %self.batch.id, "the queue takes no bells, the waker will ring");
+        if let Err(error) = app.queue.enqueue(&jobs).await {
+            tracing::warn!(%error, batch = %self.batch.id, "the queue takes no jobs, the scheduler will enqueue them");
         }
         Ok(Outcome::Done)
     }
@@ -204,12 +204,12 @@ impl<'a> BatchContext<'a> {
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
         let mut values = tag_values(&self.brand, &member, user);
         if let Some(pass) = &pass {
-            let link = || app.link_to(&format!("passes/{}", pass.id)).into();
+            let link = || app.config.http.link_to(&format!("passes/{}", pass.id)).into();
             values.entry("link_to_pass").or_insert_with(link);
         }
         let values = Values::from(values);
         let share = || Share::Job(self.merchant.id.clone());
-        let error = match app.missing(share, &self.version, &values).await {
+        let error = match app.templates.missing(share, &self.version, &values).await {
             Ok(missing) if missing.is_empty() => None,
             Ok(missing) => Some(format!("the template needs a value for {}", missing.join(", "))),
             Err(RenderError::Busy) => return Ok(None),

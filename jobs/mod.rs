@@ -1,7 +1,7 @@
 //! What workers do: the catalogue of jobs, one file each.
 //!
-//! A bell names a job and a row, as in `send_mail:0192…`. Running a job twice is harmless: whoever cannot claim the
-//! row leaves it alone.
+//! A queued job names one of them and a row, as in `send_mail:0192…`. Running a job twice is harmless: whoever cannot
+//! claim the row leaves it alone.
 
 mod fan_out_batch;
 mod notify_disabled_endpoints;
@@ -28,8 +28,8 @@ use crate::{
     admission::Permit,
     app::App,
     mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
-    queue::{Bell, Ended},
-    store::{Ringing, RingingBatch, RingingDelivery, StoreError},
+    queue::{Ended, QueuedJob},
+    store::{DueBatch, DueDelivery, DueMail, StoreError},
     telemetry::{METRICS, metrics::JobLabels},
 };
 
@@ -39,13 +39,13 @@ const RECORD_AGAIN: Duration = Duration::from_secs(1);
 /// One kind of work.
 #[async_trait]
 pub trait Job: Send + Sync {
-    /// The name in bells, metrics and logs. It never changes.
+    /// The name in the queue, metrics and logs. It never changes.
     const NAME: &'static str;
 
     /// Does the work once.
     ///
     /// # Errors
-    /// What nobody expected, such as a database that is away. The row stays as it is and rings again.
+    /// What nobody expected, such as a database that is away. The row stays as it is and is due again later.
     async fn run(&self, app: &App) -> anyhow::Result<Outcome>;
 }
 
@@ -56,9 +56,9 @@ pub enum Outcome {
     Done,
     /// Somebody else has the row, or it needs nothing.
     NothingToDo,
-    /// Not now; the row rings again by itself.
+    /// Not now; the row says when it is due again.
     Postponed,
-    /// Not now; the bell goes back to the queue.
+    /// Not now; the job goes back to the queue at once.
     Waits,
 }
 
@@ -82,36 +82,36 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// The bell that wakes a worker for a mail.
-pub fn bell_for_mail(mail: MailId, lane: Lane, merchant: MerchantId) -> Bell {
-    Bell { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
+/// The job that sends a mail.
+pub fn send_mail_job(mail: MailId, lane: Lane, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
 }
 
-/// The bell that wakes a worker for a callback.
-pub fn bell_for_delivery(delivery: DeliveryId, merchant: MerchantId) -> Bell {
-    Bell { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
+/// The job that sends a callback.
+pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
 }
 
-/// The bell that wakes a worker for a batch.
-pub fn bell_for_batch(batch: BatchId, merchant: MerchantId) -> Bell {
-    Bell { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
+/// The job that makes the next mails of a batch, or takes them back.
+pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
 }
 
-impl From<RingingBatch> for Bell {
-    fn from(ringing: RingingBatch) -> Self {
-        bell_for_batch(ringing.batch, ringing.merchant)
+impl From<DueBatch> for QueuedJob {
+    fn from(due: DueBatch) -> Self {
+        fan_out_batch_job(due.batch, due.merchant)
     }
 }
 
-impl From<RingingDelivery> for Bell {
-    fn from(ringing: RingingDelivery) -> Self {
-        bell_for_delivery(ringing.delivery, ringing.merchant)
+impl From<DueDelivery> for QueuedJob {
+    fn from(due: DueDelivery) -> Self {
+        send_callback_job(due.delivery, due.merchant)
     }
 }
 
-impl From<Ringing> for Bell {
-    fn from(ringing: Ringing) -> Self {
-        bell_for_mail(ringing.mail, ringing.lane, ringing.merchant)
+impl From<DueMail> for QueuedJob {
+    fn from(due: DueMail) -> Self {
+        send_mail_job(due.mail, due.lane, due.merchant)
     }
 }
 
@@ -132,16 +132,16 @@ where
     }
 }
 
-/// Does what a bell asks for. A mail comes with leave to send it.
-pub async fn answer(app: Arc<App>, bell: Bell, permit: Option<Permit>) -> Ended {
-    match bell.id.split_once(':').map(|(job, row)| (job, row.parse::<Uuid>())) {
+/// Runs a job that came from the queue. A mail comes with leave to send it.
+pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -> Ended {
+    match job.id.split_once(':').map(|(name, row)| (name, row.parse::<Uuid>())) {
         Some((SendMail::NAME, Ok(mail))) => {
             run(&app, SendMail { mail: MailId(mail), permit: Mutex::new(permit) }).await
         }
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
         Some((FanOutBatch::NAME, Ok(batch))) => run(&app, FanOutBatch { batch: BatchId(batch) }).await,
         _ => {
-            drop_bell(&app, &bell).await;
+            drop_job(&app, &job).await;
             Ended::Done
         }
     }
@@ -151,7 +151,11 @@ async fn run<J: Job>(app: &App, job: J) -> Ended {
     let (label, ended) = match job.run(app).await {
         Ok(outcome) => (outcome.as_str(), outcome.into()),
         Err(error) => {
-            tracing::error!(job = J::NAME, error = format!("{error:#}"), "a job failed, its row rings again");
+            tracing::error!(
+                job = J::NAME,
+                error = format!("{error:#}"),
+                "a job failed, its row is due again later"
+            );
             ("failed", Ended::Done)
         }
     };
@@ -159,12 +163,12 @@ async fn run<J: Job>(app: &App, job: J) -> Ended {
     ended
 }
 
-/// A bell that names no job of this version: it is dropped with a record, a metric and an event.
-async fn drop_bell(app: &App, bell: &Bell) {
-    METRICS.dropped_bells.inc();
-    tracing::error!(bell = bell.id, lane = %bell.lane, "a bell names no job, it is dropped");
-    if let Err(error) = app.store.record_dropped_bell(&bell.id, "names no job of this version").await {
-        tracing::error!(%error, "a dropped bell could not be recorded");
+/// A queued job that this version does not know: it is dropped with a record, a metric and an event.
+async fn drop_job(app: &App, job: &QueuedJob) {
+    METRICS.dropped_jobs.inc();
+    tracing::error!(job = job.id, lane = %job.lane, "a queued job is of no known kind, it is dropped");
+    if let Err(error) = app.store.record_dropped_job(&job.id, "no job of this version").await {
+        tracing::error!(%error, "a dropped job could not be recorded");
     }
 }
 

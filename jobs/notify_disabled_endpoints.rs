@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Job, Outcome, bell_for_mail};
+use super::{Job, Outcome, send_mail_job};
 use crate::{
     app::App,
     mail::{Lane, MailDraft, Mailbox, NewMail, Origin},
@@ -34,16 +34,16 @@ impl Job for NotifyDisabledEndpoints {
                 (Some(merchant), Some(sender)) => Some(mail(app, merchant, sender, &endpoint).await?),
                 _ => None,
             };
-            let bell = mail.as_ref().map(|mail| bell_for_mail(mail.id, mail.lane, mail.merchant.clone()));
+            let job = mail.as_ref().map(|mail| send_mail_job(mail.id, mail.lane, mail.merchant.clone()));
             if app.store.record_notified(endpoint.id, mail).await? {
                 tracing::warn!(
                     endpoint = %endpoint.id,
                     merchant = %endpoint.merchant,
                     reason = endpoint.reason,
-                    by_mail = bell.is_some(),
+                    by_mail = job.is_some(),
                     "an endpoint was disabled"
                 );
-                bell.into_iter().for_each(|bell| app.ring(bell));
+                job.into_iter().for_each(|job| app.enqueue(job));
             }
         }
         Ok(Outcome::Done)
@@ -58,7 +58,7 @@ async fn mail(
     endpoint: &DisabledEndpoint,
 ) -> Result<NewMail, StoreError> {
     let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
-    let version = app.builtin_version(BuiltinMail::EndpointDisabled, language).await?;
+    let version = app.templates.builtin(BuiltinMail::EndpointDisabled, language).await?;
     let mut values = json!({
         "merchant_name": merchant.name,
         "url": endpoint.url,

@@ -1,6 +1,6 @@
 //! Renders a recorded mail, hands it to a route and records what the route said.
 //!
-//! Comes after the ingress, the fan-out or the waker, when the mail may go: see [`admission`](crate::admission). The
+//! Comes after the ingress, the fan-out or the scheduler, when the mail may go: see [`admission`](crate::admission). The
 //! connection is there before the claim, so that a claim is followed at once by an offer; a claim without an offer is
 //! given back. Running twice is harmless: a worker that cannot claim the mail leaves it alone.
 
@@ -120,7 +120,8 @@ enum Rendered {
 /// The mail's bytes.
 async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
     let version = app
-        .template_version(&mail.template_version)
+        .templates
+        .version(&mail.template_version)
         .await?
         .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
     let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
@@ -133,7 +134,7 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         list_unsubscribe: None,
     };
     let share = || Share::Job(mail.merchant.clone());
-    let rendered = app.render(share, &version, &values.into()).await;
+    let rendered = app.templates.render(share, &version, &values.into()).await;
     Ok(match rendered.and_then(|content| render::compose(&headers, &content)) {
         Ok(message) => Rendered::Message(message),
         Err(RenderError::Busy) => Rendered::Busy,

@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use anyhow::Context;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -19,7 +20,7 @@ use crate::{
     limits::{Limit, Limits, Rate, Scope},
     mail::Reply,
     queue::Admit,
-    smtp::{self, Envelope, Fence, NotReady, Permits, Ready, Routes, Sent},
+    smtp::{self, Envelope, Fence, NotReady, Permits, Ready, RouteSettings, Routes, Sent},
     worker::Worker,
 };
 
@@ -276,6 +277,22 @@ impl Offer {
         drop(self.token);
         self.ready.keep();
     }
+}
+
+/// The rates of the routes that have one, by their names.
+///
+/// # Errors
+/// When one is no rate.
+pub fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<Vec<(String, Rate)>> {
+    routes
+        .iter()
+        .filter_map(|route| Some((route, route.rate.as_ref()?)))
+        .map(|(route, rate)| {
+            let rate = Rate::parse(rate)
+                .with_context(|| format!("the rate of route `{}` is no rate", route.name))?;
+            Ok((route.name.clone(), rate))
+        })
+        .collect()
 }
 
 #[cfg(test)]

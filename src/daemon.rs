@@ -1,5 +1,5 @@
-//! Starts the roles, watches them, and stops them in order: no more requests, then no more jobs, then the waker, then
-//! the rows.
+//! Starts the roles, watches them, and stops them: all roles begin nothing more at the same moment and finish what they
+//! began, and the database is closed last.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use crate::{
     heartbeat::Heartbeat,
     http, jobs,
     queue::{self, Leases, Places, Work},
-    waker,
+    rescuer, scheduler,
 };
 
 /// Between two runs of the maintenance jobs.
@@ -25,7 +25,7 @@ const MAINTENANCE: Duration = Duration::from_secs(300);
 
 /// Batches that are made into mails at the same time; each reads and writes a chunk at a time.
 const BATCHES: usize = 8;
-/// How long a stop waits for the claims that were offered to nobody to be given back, and for the last heartbeat.
+/// How long a stop waits until the claims that were offered to no relay are given back, and for the last heartbeat.
 const LAST_CLAIMS: Duration = Duration::from_secs(3);
 
 /// A running daemon.
@@ -65,10 +65,15 @@ impl Daemon {
             daemon.stop().await; // the worker may have begun with something
             return Err(error);
         }
-        let (waking, stop) = (Arc::clone(&app), daemon.work.clone());
+        let (scheduling, stop) = (Arc::clone(&app), daemon.work.clone());
         daemon.tasks.spawn(async move {
-            waker::ring(waking, stop).await;
-            Ok("waker")
+            scheduler::run(scheduling, stop).await;
+            Ok("scheduler")
+        });
+        let (rescuing, stop) = (Arc::clone(&app), daemon.work.clone());
+        daemon.tasks.spawn(async move {
+            rescuer::run(rescuing, stop).await;
+            Ok("rescuer")
         });
         let (maintained, stop) = (app, daemon.work.clone());
         daemon.tasks.spawn(async move {
@@ -94,10 +99,10 @@ impl Daemon {
         let beats_until = CancellationToken::new();
         // The first heartbeat comes before the first claim.
         let beating = heartbeat.start(beats_until.clone()).await?;
-        let ringing = Arc::clone(&app);
+        let postponed = Arc::clone(&app);
         self.tasks.spawn(async move {
             while again.recv().await.is_some() {
-                waker::ring_for_postponed(&ringing).await;
+                scheduler::make_postponed_due(&postponed).await;
             }
             Ok("heartbeat")
         });
@@ -122,8 +127,8 @@ impl Daemon {
                 drain: settings.drain,
             };
             let (jobs_app, admission) = (Arc::clone(&app), Arc::clone(&app.admission));
-            let answer = move |bell, permit| jobs::answer(Arc::clone(&jobs_app), bell, permit);
-            let worked = queue::work(leases, work, admission, stop, answer).await;
+            let handler = move |job, permit| jobs::run_queued(Arc::clone(&jobs_app), job, permit);
+            let worked = queue::work(leases, work, admission, stop, handler).await;
             if tokio::time::timeout(LAST_CLAIMS, app.worker.all_given_back()).await.is_err() {
                 tracing::warn!("not all claims could be given back; what was not offered may be held");
             }
@@ -181,7 +186,7 @@ impl Daemon {
         }
     }
 
-    /// Runs until `asked` completes or a role ends by itself, which none should. Then it stops in order, whichever it
+    /// Runs until `asked` completes or a role ends by itself, which none should. Then it stops, whichever it
     /// was: what the other roles have begun is finished.
     ///
     /// # Errors
@@ -201,7 +206,8 @@ impl Daemon {
         ended
     }
 
-    /// Stops in order and waits for what is under way, at most as long as `worker.drain` and a little.
+    /// Stops all roles and waits for what is under way, at most five seconds longer than `worker.drain`. Then the database is
+    /// closed.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
         self.requests.cancel();
@@ -263,7 +269,7 @@ mod tests {
         let mail = NewMail { recipient, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
         let id = mail.id;
         app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
-        app.ring(jobs::bell_for_mail(id, crate::mail::Lane::Transactional, fixture::tea()));
+        app.enqueue(jobs::send_mail_job(id, crate::mail::Lane::Transactional, fixture::tea()));
         while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -1,5 +1,5 @@
-//! Says that this worker lives: to the database, where others would take its claims, and to the queue, where they would
-//! take its leases.
+//! Tells the others that this worker is alive: in the database, where they would take its claims, and in the queue, where
+//! they would take its leases.
 //!
 //! Both go on in a thread with a runtime and connections of its own. Whatever keeps the threads of the jobs busy, be it a
 //! template or a bug, does not make the others believe that this worker is dead.
@@ -142,13 +142,13 @@ mod tests {
             let queue = queue::connect(&queue_settings).await.unwrap();
             let worker = Arc::new(Worker::new(silence, Arc::default()).0);
             let leases = Leases::new(Arc::clone(&queue), "test");
-            let bell = queue::Bell {
+            let job = queue::QueuedJob {
                 id: "held".to_owned(),
                 lane: crate::mail::Lane::Bulk,
                 merchant: "tea-co".parse().unwrap(),
             };
-            queue.enqueue(&[bell]).await.unwrap();
-            for held in queue.claim(queue::Room::for_any(1)).await.unwrap() {
+            queue.enqueue(&[job]).await.unwrap();
+            for held in queue.fetch(queue::Room::for_any(1)).await.unwrap() {
                 leases.hold(&held);
             }
             let heartbeat = Heartbeat {
@@ -173,7 +173,7 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
         }
         // This thread drives it, not those of the runtime.
-        let left = runtime.block_on(async { queue.claim(queue::Room::for_any(1)).await.unwrap() });
+        let left = runtime.block_on(async { queue.fetch(queue::Room::for_any(1)).await.unwrap() });
         assert!(left.is_empty(), "the lease did not expire");
         runtime.shutdown_background();
         let other = tokio::runtime::Runtime::new().unwrap();

@@ -1,8 +1,8 @@
 //! postroom: a durable e-mail job daemon for merchants.
 //!
-//! **SQL is the truth, the queue is only the bell.** Every mail is a row; the queue carries ids that wake a worker;
-//! a worker claims the row, acts and settles it. A bell may ring twice or get lost, and nothing is lost or sent
-//! twice by that.
+//! **SQL is the truth, the queue only wakes workers.** Every mail is a row; the queue carries jobs (a name and the row's
+//! id) that wake a worker; a worker claims the row, acts and settles it. A job may come twice or get lost, and nothing is
+//! lost or sent twice by that.
 //!
 //! # The way of a mail
 //!
@@ -17,7 +17,8 @@
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
 //! | callback | [`jobs`] → [`callback`] | the merchant's receiver took it, or we know why not |
 //!
-//! [`waker`] rings for rows that are due, for rows nobody was woken for, and settles rows whose worker died.
+//! The [`scheduler`] enqueues rows that are due (retries, scheduled mails, callbacks, batches) and rows whose job was
+//! lost; the [`rescuer`] takes rows from workers that died.
 
 pub mod http;
 
@@ -51,6 +52,8 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod heartbeat;
+pub mod rescuer;
+pub mod scheduler;
 pub mod telemetry;
-pub mod waker;
+pub mod templates;
 pub mod worker;

@@ -1,4 +1,5 @@
-//! This process as a worker: its name in claims, whether the others hear it, and which of its claims no relay was offered.
+//! This process as a worker: its id in claims, whether its heartbeats arrive, and which of its claims were offered to no
+//! relay.
 //!
 //! A row is [at work](Worker::begin) from before its claim until its outcome is recorded. A mail moves on meanwhile:
 //! claimed, then offered, which the SMTP dialogue says through the [`Fence`]. Whatever ends a job that claimed a mail and
@@ -28,7 +29,8 @@ use crate::{
     store::{Claim, GivenBack, Store, StoreError},
 };
 
-/// A claim that was given back because something broke rings again after this; otherwise it would break at once again.
+/// A mail whose claim was given back because something broke is due again after this; otherwise it would break at once
+/// again.
 const BROKEN: Duration = Duration::from_secs(60);
 /// Between two tries to give claims back.
 const AGAIN: Duration = Duration::from_secs(1);

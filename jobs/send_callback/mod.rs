@@ -1,6 +1,6 @@
 //! Posts a recorded callback to its receiver and records what the receiver said.
 //!
-//! Comes after the waker, a replay or another callback that made room. Running twice is harmless: whoever cannot claim
+//! Comes after the scheduler, a replay or another callback that made room. Running twice is harmless: whoever cannot claim
 //! the delivery leaves it alone, and every attempt carries the same `webhook-id`.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Job, Outcome, bell_for_delivery, until_recorded};
+use super::{Job, Outcome, send_callback_job, until_recorded};
 use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
@@ -103,7 +103,7 @@ async fn post(app: &App, callback: &Callback) -> CallbackReply {
 /// Wakes those who waited for room.
 fn ring_for(app: &App, waiting: Vec<callback::Waiting>) {
     for (delivery, merchant) in waiting {
-        app.ring(bell_for_delivery(delivery, merchant));
+        app.enqueue(send_callback_job(delivery, merchant));
     }
 }
 

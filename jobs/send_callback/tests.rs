@@ -126,7 +126,7 @@ async fn a_worker_that_dies_between_claim_and_settle_leaves_a_callback_that_repe
     let mut receiver = Receiver::start(|_| Act::status(200)).await;
     let scene = Scene::start("").await;
     let endpoint = scene.listen(&receiver).await;
-    // Bells of callbacks are held back until the worker that will die has it.
+    // Jobs of callbacks are held back until the worker that will die has it.
     let queue = &scene.daemon.app().queue;
     queue.pause(Lane::Callback).await.unwrap();
     scene.send_a_mail().await;
@@ -252,7 +252,7 @@ async fn a_delivery_that_finds_the_limit_reached_is_sent_when_a_permit_is_releas
     for _ in 0..40 {
         ids.insert(receiver.next().await.signed().id);
     }
-    // Without the line they would come at the waker's next bell, a minute later.
+    // Without the line the scheduler would enqueue them a minute later.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!((ids.len(), most.load(Ordering::SeqCst)), (40, 40));
 }

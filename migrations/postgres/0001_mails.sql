@@ -82,7 +82,7 @@ CREATE TABLE mails (
     on_crash         TEXT NOT NULL CHECK (on_crash IN ('resend', 'hold')),
     recorded_at      BIGINT NOT NULL,
     due_at           BIGINT NOT NULL,
-    ring_at          BIGINT,       -- when the waker rings for it or looks at its worker; NULL: settled
+    wake_at          BIGINT,       -- when the scheduler enqueues it (again), unless it is being sent; NULL: settled
     attempt          BIGINT NOT NULL DEFAULT 0,
     rescues          BIGINT NOT NULL DEFAULT 0, -- how often it was taken from a worker that died and queued again
     worker           TEXT,          -- whose claim it is; with attempt, the fence
@@ -96,10 +96,10 @@ CREATE TABLE mails (
     CHECK ((state = 'sending') = (worker IS NOT NULL))
 );
 
-CREATE INDEX mails_by_ring ON mails (lane, ring_at) WHERE ring_at IS NOT NULL; -- a full lane is passed over
+CREATE INDEX mails_by_wake ON mails (lane, wake_at) WHERE wake_at IS NOT NULL; -- a full lane is passed over
 CREATE INDEX mails_by_merchant ON mails (merchant_id, id);
 -- What people look mails up by; each ends in the order of the answer. The merchant comes second: operators ask without.
-CREATE INDEX mails_under_way ON mails (merchant_id, id) WHERE ring_at IS NOT NULL;
+CREATE INDEX mails_under_way ON mails (merchant_id, id) WHERE wake_at IS NOT NULL;
 CREATE INDEX mails_by_state ON mails (state_after, merchant_id, id) WHERE state_after IS NOT NULL;
 CREATE INDEX mails_by_recipient ON mails (recipient_key, merchant_id, id);
 CREATE INDEX mails_by_order ON mails (order_id, merchant_id, id) WHERE order_id IS NOT NULL;
@@ -145,8 +145,8 @@ CREATE TABLE workers (
     heartbeat_at BIGINT NOT NULL
 );
 
--- Bells that named no job: every drop has a record.
-CREATE TABLE dropped_bells (
+-- Queued jobs of no known kind: every drop has a record.
+CREATE TABLE dropped_jobs (
     id     TEXT NOT NULL,
     reason TEXT NOT NULL,
     at     BIGINT NOT NULL

@@ -16,7 +16,7 @@ CREATE TABLE batches (
     requested_at     BIGINT NOT NULL,
     started_at       BIGINT,
     finished_at      BIGINT,
-    ring_at          BIGINT,           -- when the waker rings for it; NULL: it has no mails left to make or take back
+    wake_at          BIGINT,           -- when the scheduler enqueues it; NULL: no mails left to make or take back
     chunk            BIGINT,           -- the chunk whose mails a worker set out to make
     chunk_tries      BIGINT NOT NULL DEFAULT 0, -- how often in a row one did; none came to an end but the last
     mails            BIGINT NOT NULL,  -- how many it is of
@@ -35,7 +35,7 @@ CREATE TABLE batches (
 );
 
 CREATE INDEX batches_by_merchant ON batches (merchant_id, id);
-CREATE INDEX batches_by_ring ON batches (ring_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX batches_by_wake ON batches (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX batches_stopped ON batches (id) WHERE stopped_at IS NOT NULL;
 
 -- The users of a batch whose mails are not made yet, as they came, a thousand at a time. Written before their batch: no
@@ -49,4 +49,4 @@ CREATE TABLE batch_chunks (
 
 CREATE UNIQUE INDEX mails_by_member_of_batch ON mails (batch_id, member_id) WHERE batch_id IS NOT NULL;
 CREATE INDEX mails_by_batch ON mails (batch_id, id) WHERE batch_id IS NOT NULL;
-CREATE INDEX mails_under_way_by_batch ON mails (batch_id) WHERE batch_id IS NOT NULL AND ring_at IS NOT NULL;
+CREATE INDEX mails_under_way_by_batch ON mails (batch_id) WHERE batch_id IS NOT NULL AND wake_at IS NOT NULL;

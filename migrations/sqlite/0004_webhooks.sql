@@ -48,7 +48,7 @@ CREATE TABLE deliveries (
     worker          TEXT,                   -- whose claim it is; with attempt, the fence
     created_at      INTEGER NOT NULL,
     due_at          INTEGER NOT NULL,
-    ring_at         INTEGER,                -- when the waker rings for it (again); NULL: nobody needs to be woken
+    wake_at         INTEGER,                -- when the scheduler enqueues it (again); NULL: nobody needs to be woken
     claimed_at      INTEGER,
     settled_at      INTEGER,
     outcome         TEXT,                   -- of the last attempt, like the three below
@@ -63,8 +63,8 @@ CREATE TABLE deliveries (
     UNIQUE (merchant_id, unique_key)
 ) STRICT;
 
-CREATE INDEX deliveries_by_ring ON deliveries (ring_at) WHERE ring_at IS NOT NULL;
-CREATE INDEX deliveries_waiting ON deliveries (endpoint_id, due_at) WHERE ring_at IS NOT NULL;
+CREATE INDEX deliveries_by_wake ON deliveries (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX deliveries_waiting ON deliveries (endpoint_id, due_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX deliveries_by_worker ON deliveries (worker) WHERE worker IS NOT NULL;
 CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, id);
 CREATE INDEX deliveries_by_settling ON deliveries (settled_at) WHERE settled_at IS NOT NULL;

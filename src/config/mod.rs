@@ -17,7 +17,7 @@ pub use size::Size;
 use crate::{
     callback::CallbackSettings,
     limits::Rate,
-    mail::RetryPolicy,
+    mail::{Address, RetryPolicy},
     queue::QueueSettings,
     render::RenderLimits,
     smtp::RouteSettings,
@@ -34,7 +34,7 @@ const DEFAULTS: &str = include_str!("../../config.toml");
 pub struct Config {
     /// Where the rows are.
     pub database: DatabaseSettings,
-    /// Where the bells are.
+    /// Where the jobs are.
     pub queue: QueueSettings,
     /// Where merchants' systems reach postroom.
     pub http: HttpSettings,
@@ -89,6 +89,26 @@ pub struct HttpSettings {
     /// The longest that nothing happens on a connection.
     #[serde(with = "crate::mail::duration")]
     pub idle_timeout: Duration,
+}
+
+impl HttpSettings {
+    /// A link to this installation, as in `passes/<id>`.
+    pub fn link_to(&self, path: &str) -> String {
+        format!("{}/{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// An address of this installation that nobody reads: `no-reply` at the host that links lead to. Where that is no
+    /// domain name, it is at one that never exists (RFC 2606, section 2), so that no stranger gets what comes back.
+    pub fn no_reply(&self) -> Address {
+        no_reply(&self.public_url)
+    }
+}
+
+fn no_reply(public_url: &Url) -> Address {
+    let host = public_url.host_str().unwrap_or_default();
+    let address = format!("no-reply@{host}").parse();
+    #[expect(clippy::expect_used, reason = "a constant, and a test reads it")]
+    address.unwrap_or_else(|_| "no-reply@postroom.invalid".parse().expect("an address"))
 }
 
 /// Where operators look.
@@ -319,6 +339,19 @@ mod tests {
         let password = config.smtp.routes[0].password.as_ref().unwrap();
         assert_eq!(secrecy::ExposeSecret::expose_secret(password), "s3cret");
         assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_merchant_without_a_sender_writes_from_where_its_links_lead() {
+        for (public_url, expected) in [
+            ("https://post.example.com/x", "no-reply@post.example.com"),
+            ("http://bücher.example:8025", "no-reply@xn--bcher-kva.example"),
+            ("http://127.0.0.1:8025", "no-reply@postroom.invalid"),
+            ("http://[::1]:8025", "no-reply@postroom.invalid"),
+            ("http://localhost", "no-reply@postroom.invalid"),
+        ] {
+            assert_eq!(no_reply(&public_url.parse().unwrap()).to_string(), expected);
+        }
     }
 
     #[test]

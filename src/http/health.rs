@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     smtp::{BreakerState, RouteStatus},
-    telemetry::METRICS,
+    telemetry::{METRICS, metrics::LaneLabels},
 };
 
 /// How long a dependency may take to answer.
@@ -104,7 +104,18 @@ fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> De
 #[utoipa::path(get, path = "/metrics", tag = "health", security(()),
     responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "OpenMetrics text")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let _ = tokio::time::timeout(PATIENCE, app.measure_queue()).await;
+    let _ = tokio::time::timeout(PATIENCE, measure_queue(&app)).await;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], METRICS.render()).into_response()
+}
+
+/// Notes how many jobs wait in each lane and how many are leased.
+async fn measure_queue(app: &App) {
+    let Ok(status) = app.queue.status().await else { return };
+    for lane in status.lanes {
+        let labels = LaneLabels { lane: lane.lane.as_str() };
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        METRICS.waiting.get_or_create(&labels).set(gauge(lane.waiting));
+        METRICS.leased.get_or_create(&labels).set(gauge(lane.leased));
+    }
 }

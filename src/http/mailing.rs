@@ -338,7 +338,7 @@ pub(super) async fn pinned(app: &App, stored: &Stored) -> Result<Arc<TemplateVer
 
 /// The version of this id, which some template is or was.
 pub(super) async fn version_called(app: &App, id: &str) -> Result<Arc<TemplateVersion>, Refusal> {
-    app.template_version(id).await?.ok_or_else(|| {
+    app.templates.version(id).await?.ok_or_else(|| {
         tracing::error!(version = id, "a template's version is gone");
         Refusal::unavailable()
     })

@@ -307,7 +307,7 @@ async fn move_mail(
             let story = story(app, caller, id).await?;
             if story.mail.state == MailState::Queued {
                 let lane = story.mail.lane.parse().unwrap_or(crate::mail::Lane::Transactional);
-                app.ring(jobs::bell_for_mail(id, lane, caller.merchant.id.clone()));
+                app.enqueue(jobs::send_mail_job(id, lane, caller.merchant.id.clone()));
             }
             Ok(Json(story))
         }

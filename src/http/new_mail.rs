@@ -31,14 +31,17 @@ impl BuiltinMailDraft {
     /// # Errors
     /// 422 when that template needs a value that this built-in mail does not have.
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
-        let version = app.own_or_builtin_version(&merchant.id, self.mail, self.language).await?;
+        let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
         let values = Values::from(self.values);
         check_tags(app, merchant, &version, &values).await?;
         Ok(NewMail::new(MailDraft {
             merchant: merchant.id.clone(),
             lane: Lane::Transactional,
             template: version.pinned(),
-            sender: version.sender.clone().unwrap_or_else(|| app.sender_of(merchant)),
+            sender: version
+                .sender
+                .clone()
+                .unwrap_or_else(|| merchant.sender_or(|| app.config.http.no_reply())),
             reply_to: None,
             recipient: self.recipient,
             values: values.as_json(),
@@ -84,7 +87,7 @@ pub(super) async fn missing(
     version: &Arc<TemplateVersion>,
     values: &Values,
 ) -> Result<Result<Vec<String>, RenderError>, Refusal> {
-    match app.missing(|| Share::Request(merchant.clone()), version, values).await {
+    match app.templates.missing(|| Share::Request(merchant.clone()), version, values).await {
         Err(RenderError::Busy) => Err(Refusal::busy()),
         missing => Ok(missing),
     }
@@ -95,17 +98,17 @@ pub(super) async fn missing(
 /// # Errors
 /// 503 when the database cannot commit it, 409 when its idempotency key is another request's by now.
 pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
-    let bells: Vec<_> = recording
+    let jobs: Vec<_> = recording
         .mails
         .iter()
-        .map(|mail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone()))
+        .map(|mail| jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone()))
         .collect();
     let recorded = app.store.record(recording).await?;
     match recorded {
         Recorded::Committed => {
-            for bell in bells {
-                METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
-                app.ring(bell);
+            for job in jobs {
+                METRICS.recorded.get_or_create(&LaneLabels { lane: job.lane.as_str() }).inc();
+                app.enqueue(job);
             }
             Ok(IsRecorded::Yes)
         }

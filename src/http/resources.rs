@@ -208,5 +208,5 @@ async fn newest_version(app: &App, caller: &Caller, id: &str) -> Result<Arc<Temp
     let stored = app.store.resource(&caller.merchant.id, ResourceKind::Templates, id).await?;
     let version = stored.and_then(|stored| stored.version);
     let missing = || Refusal::not_found("templates");
-    app.template_version(&version.ok_or_else(missing)?).await?.ok_or_else(missing)
+    app.templates.version(&version.ok_or_else(missing)?).await?.ok_or_else(missing)
 }

@@ -163,7 +163,7 @@ impl TestApp {
             else {
                 panic!("a mail was claimed twice")
             };
-            let version = self.app.template_version(&mail.template_version).await.unwrap().unwrap();
+            let version = self.app.templates.version(&mail.template_version).await.unwrap().unwrap();
             let values: Value = serde_json::from_str(&mail.values).unwrap();
             let content = self.app.renderer.render(&version, &values.into()).unwrap();
             mails.push((*mail, content));

@@ -1,7 +1,7 @@
-//! The queue as an apalis backend: a channel of bells that the pump fills.
+//! The queue as an apalis backend: a channel of jobs that the fetcher fills.
 //!
-//! Nothing here can fail, so apalis never ends a worker because of the queue. What became of a bell is reported by
-//! its slot, not by an apalis layer, for a job may also end without its layers being asked.
+//! Nothing here can fail, so apalis never ends a worker because of the queue. The end of a job is reported by its
+//! slot, not by an apalis layer: a job may also end without its layers being called.
 
 use std::{
     convert::Infallible,
@@ -16,21 +16,21 @@ use apalis_core::{
 use tokio::sync::mpsc;
 use tower::layer::util::Identity;
 
-use super::desk::Ringing;
+use super::lease_table::FetchedJob;
 
 /// The source of an apalis worker's tasks.
-pub(super) struct Belfry<P> {
-    bells: mpsc::Receiver<Ringing<P>>,
+pub(super) struct QueueBackend<P> {
+    jobs: mpsc::Receiver<FetchedJob<P>>,
 }
 
-impl<P> Belfry<P> {
-    pub(super) fn new(bells: mpsc::Receiver<Ringing<P>>) -> Self {
-        Self { bells }
+impl<P> QueueBackend<P> {
+    pub(super) fn new(jobs: mpsc::Receiver<FetchedJob<P>>) -> Self {
+        Self { jobs }
     }
 }
 
-impl<P: Send + 'static> Backend for Belfry<P> {
-    type Task = Task<Ringing<P>>;
+impl<P: Send + 'static> Backend for QueueBackend<P> {
+    type Task = Task<FetchedJob<P>>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -41,20 +41,20 @@ impl<P: Send + 'static> Backend for Belfry<P> {
         &mut self,
         context: &mut Context<'_>,
         _: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Ringing<P>>, Infallible>>> {
-        self.bells.poll_recv(context).map(|bell| bell.map(|ringing| Ok(task(ringing))))
+    ) -> Poll<Option<Result<Task<FetchedJob<P>>, Infallible>>> {
+        self.jobs.poll_recv(context).map(|job| job.map(|fetched| Ok(task(fetched))))
     }
 
-    /// Gives back what was claimed and not started.
+    /// Releases what was fetched and not started.
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
-        self.bells.close();
-        while self.bells.try_recv().is_ok() {}
+        self.jobs.close();
+        while self.jobs.try_recv().is_ok() {}
         Poll::Ready(Ok(()))
     }
 }
 
-impl<P: Send + 'static> BackendConfig for Belfry<P> {
-    type Args = Ringing<P>;
+impl<P: Send + 'static> BackendConfig for QueueBackend<P> {
+    type Args = FetchedJob<P>;
     type Id = TaskId;
     type Kind = Ephemeral;
     type Config = ();
@@ -69,7 +69,7 @@ impl<P: Send + 'static> BackendConfig for Belfry<P> {
     }
 }
 
-fn task<P>(ringing: Ringing<P>) -> Task<Ringing<P>> {
-    let id = TaskId::from_string(ringing.bell.id.as_str());
-    TaskBuilder::new(ringing).task_id(id).build()
+fn task<P>(fetched: FetchedJob<P>) -> Task<FetchedJob<P>> {
+    let id = TaskId::from_string(fetched.job.id.as_str());
+    TaskBuilder::new(fetched).task_id(id).build()
 }

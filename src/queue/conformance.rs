@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Bell, Group, Lease, Queue, QueueError, QueueSettings, Room, connect,
+    Group, Lease, Queue, QueueError, QueueSettings, QueuedJob, Room, connect,
     redis_server::{RedisServer, eventually},
 };
 use crate::mail::{
@@ -57,16 +57,16 @@ pub(super) async fn in_redis(server: &RedisServer, lease: Duration) -> Arc<dyn Q
     connect(&settings(&server.url(), lease)).await.unwrap()
 }
 
-pub(super) fn bell(id: impl Into<String>) -> Bell {
-    Bell { id: id.into(), lane: Transactional, merchant: "acme".parse().unwrap() }
+pub(super) fn job(id: impl Into<String>) -> QueuedJob {
+    QueuedJob { id: id.into(), lane: Transactional, merchant: "acme".parse().unwrap() }
 }
 
-pub(super) fn bells(number: usize) -> Vec<Bell> {
-    (0..number).map(|n| bell(format!("send_mail:{n:06}"))).collect()
+pub(super) fn jobs(number: usize) -> Vec<QueuedJob> {
+    (0..number).map(|n| job(format!("send_mail:{n:06}"))).collect()
 }
 
 fn ids(leases: &[Lease]) -> Vec<&str> {
-    leases.iter().map(|lease| lease.bell.id.as_str()).collect()
+    leases.iter().map(|lease| lease.job.id.as_str()).collect()
 }
 
 /// Waiting and leased, over all lanes.
@@ -75,14 +75,14 @@ pub(super) async fn counts(queue: &Arc<dyn Queue>) -> (u64, u64) {
     (lanes.iter().map(|lane| lane.waiting).sum(), lanes.iter().map(|lane| lane.leased).sum())
 }
 
-async fn claim_again(queue: &Arc<dyn Queue>) -> Vec<Lease> {
-    let mut claimed = Vec::new();
+async fn fetch_again(queue: &Arc<dyn Queue>) -> Vec<Lease> {
+    let mut fetched = Vec::new();
     eventually(async || {
-        claimed = queue.claim(Room::for_any(10)).await.unwrap();
-        !claimed.is_empty()
+        fetched = queue.fetch(Room::for_any(10)).await.unwrap();
+        !fetched.is_empty()
     })
     .await;
-    claimed
+    fetched
 }
 
 /// Makes a test of each function, on each queue.
@@ -101,76 +101,76 @@ macro_rules! on_both_queues {
 pub(super) use on_both_queues;
 
 on_both_queues! {
-    a_bell_waits_once_however_often_it_is_rung
-    a_bell_rung_while_it_is_leased_rings_again_after_it_is_finished
+    a_job_waits_once_however_often_it_is_enqueued
+    a_job_enqueued_while_it_is_leased_is_fetched_again_after_it_is_finished
     lower_lanes_get_a_small_share_and_the_first_lane_the_rest
     a_lane_with_nothing_leaves_its_turn_to_the_others
-    a_merchant_with_many_bells_does_not_hold_back_another
-    a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed
-    a_lease_that_expires_rings_again_before_others
+    a_merchant_with_many_jobs_does_not_hold_back_another
+    a_paused_lane_takes_jobs_and_gives_none_until_it_is_resumed
+    a_job_whose_lease_expires_is_fetched_again_before_others
     a_lease_that_is_extended_does_not_expire
     a_lease_that_went_to_another_can_do_nothing
-    released_bells_ring_first_and_in_their_order
-    a_hundred_thousand_bells_may_be_rung_at_once
+    released_jobs_are_fetched_first_and_in_their_order
+    a_hundred_thousand_jobs_may_be_enqueued_at_once
     any_text_of_200_bytes_is_an_id
-    a_lane_without_room_keeps_its_bells_and_the_others_pass_them_by
+    a_lane_without_room_keeps_its_jobs_and_the_others_pass_them_by
     bulk_mails_get_their_share_also_while_callbacks_take_every_other_turn
     who_waits_for_one_group_is_not_woken_for_another
-    a_waiting_worker_hears_a_bell_at_once
+    a_waiting_worker_hears_of_a_job_at_once
     a_second_worker_hears_of_what_the_first_left
     the_generation_does_not_change_by_itself
 }
 
-async fn a_bell_waits_once_however_often_it_is_rung(kind: Kind) {
+async fn a_job_waits_once_however_often_it_is_enqueued(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
-    assert_eq!(queue.enqueue(&[bell("a"), bell("b"), bell("a")]).await.unwrap(), 2);
-    assert_eq!(elsewhere.enqueue(&[bell("b"), bell("c")]).await.unwrap(), 1);
-    let claimed = queue.claim(Room::for_any(10)).await.unwrap();
-    assert_eq!(ids(&claimed), ["a", "b", "c"]);
-    assert_eq!(claimed[0].bell, bell("a"));
+    assert_eq!(queue.enqueue(&[job("a"), job("b"), job("a")]).await.unwrap(), 2);
+    assert_eq!(elsewhere.enqueue(&[job("b"), job("c")]).await.unwrap(), 1);
+    let fetched = queue.fetch(Room::for_any(10)).await.unwrap();
+    assert_eq!(ids(&fetched), ["a", "b", "c"]);
+    assert_eq!(fetched[0].job, job("a"));
     assert_eq!(counts(&queue).await, (0, 3));
-    assert_eq!(queue.finish(&claimed).await.unwrap(), 3);
-    assert_eq!(queue.finish(&claimed).await.unwrap(), 0);
+    assert_eq!(queue.finish(&fetched).await.unwrap(), 3);
+    assert_eq!(queue.finish(&fetched).await.unwrap(), 0);
     assert_eq!(counts(&queue).await, (0, 0));
-    assert_eq!(queue.enqueue(&[bell("a")]).await.unwrap(), 1);
+    assert_eq!(queue.enqueue(&[job("a")]).await.unwrap(), 1);
 }
 
-async fn a_bell_rung_while_it_is_leased_rings_again_after_it_is_finished(kind: Kind) {
+async fn a_job_enqueued_while_it_is_leased_is_fetched_again_after_it_is_finished(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-    queue.enqueue(&[bell("a")]).await.unwrap();
-    let first = queue.claim(Room::for_any(1)).await.unwrap();
+    queue.enqueue(&[job("a")]).await.unwrap();
+    let first = queue.fetch(Room::for_any(1)).await.unwrap();
     for _ in 0..2 {
-        assert_eq!(queue.enqueue(&[bell("a")]).await.unwrap(), 0);
+        assert_eq!(queue.enqueue(&[job("a")]).await.unwrap(), 0);
     }
-    assert!(queue.claim(Room::for_any(1)).await.unwrap().is_empty());
+    assert!(queue.fetch(Room::for_any(1)).await.unwrap().is_empty());
     assert_eq!(queue.extend(&first).await.unwrap(), 1);
     assert_eq!(queue.finish(&first).await.unwrap(), 1);
-    let second = queue.claim(Room::for_any(1)).await.unwrap();
+    let second = queue.fetch(Room::for_any(1)).await.unwrap();
     assert_eq!(ids(&second), ["a"]);
     queue.finish(&second).await.unwrap();
-    assert!(queue.claim(Room::for_any(1)).await.unwrap().is_empty());
+    assert!(queue.fetch(Room::for_any(1)).await.unwrap().is_empty());
     assert_eq!(counts(&queue).await, (0, 0));
 }
 
 async fn lower_lanes_get_a_small_share_and_the_first_lane_the_rest(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     for lane in Lane::ALL {
-        let filled: Vec<Bell> =
-            (0..300).map(|n| Bell { lane: *lane, ..bell(format!("{lane}{n}")) }).collect();
+        let filled: Vec<QueuedJob> =
+            (0..300).map(|n| QueuedJob { lane: *lane, ..job(format!("{lane}{n}")) }).collect();
         queue.enqueue(&filled).await.unwrap();
     }
-    let share = |claimed: &[Lease]| {
+    let share = |fetched: &[Lease]| {
         Lane::ALL
             .iter()
-            .map(|lane| claimed.iter().filter(|l| l.bell.lane == *lane).count())
+            .map(|lane| fetched.iter().filter(|l| l.job.lane == *lane).count())
             .collect::<Vec<_>>()
     };
-    let at_once = queue.claim(Room::for_any(160)).await.unwrap();
+    let at_once = queue.fetch(Room::for_any(160)).await.unwrap();
     assert_eq!(share(&at_once), [130, 10, 10, 10]);
-    assert!(at_once[..5].iter().all(|lease| lease.bell.lane == Transactional));
+    assert!(at_once[..5].iter().all(|lease| lease.job.lane == Transactional));
     let mut one_by_one = Vec::new();
     for _ in 0..16 {
-        one_by_one.extend(queue.claim(Room::for_any(1)).await.unwrap());
+        one_by_one.extend(queue.fetch(Room::for_any(1)).await.unwrap());
     }
     assert_eq!(share(&one_by_one), [13, 1, 1, 1]);
 }
@@ -178,63 +178,66 @@ async fn lower_lanes_get_a_small_share_and_the_first_lane_the_rest(kind: Kind) {
 async fn a_lane_with_nothing_leaves_its_turn_to_the_others(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let lanes = [Bulk, Batch, Callback];
-    queue.enqueue(&lanes.map(|lane| Bell { lane, ..bell(lane.as_str()) })).await.unwrap();
-    assert_eq!(ids(&queue.claim(Room::for_any(10)).await.unwrap()), ["callback", "batch", "bulk"]);
+    queue.enqueue(&lanes.map(|lane| QueuedJob { lane, ..job(lane.as_str()) })).await.unwrap();
+    assert_eq!(ids(&queue.fetch(Room::for_any(10)).await.unwrap()), ["callback", "batch", "bulk"]);
 }
 
-async fn a_merchant_with_many_bells_does_not_hold_back_another(kind: Kind) {
+async fn a_merchant_with_many_jobs_does_not_hold_back_another(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-    queue.enqueue(&bells(10_000)).await.unwrap();
-    queue.enqueue(&[Bell { merchant: "small".parse().unwrap(), ..bell("late") }]).await.unwrap();
+    queue.enqueue(&jobs(10_000)).await.unwrap();
+    queue.enqueue(&[QueuedJob { merchant: "small".parse().unwrap(), ..job("late") }]).await.unwrap();
     assert_eq!(
-        ids(&queue.claim(Room::for_any(4)).await.unwrap()).into_iter().filter(|id| *id == "late").count(),
+        ids(&queue.fetch(Room::for_any(4)).await.unwrap()).into_iter().filter(|id| *id == "late").count(),
         1
     );
     for merchant in ["b", "c"] {
         let merchant: MerchantId = merchant.parse().unwrap();
-        let some = (0..50).map(|n| Bell { merchant: merchant.clone(), ..bell(format!("{merchant}{n}")) });
+        let some = (0..50).map(|n| QueuedJob { merchant: merchant.clone(), ..job(format!("{merchant}{n}")) });
         queue.enqueue(&some.collect::<Vec<_>>()).await.unwrap();
     }
     let mut taken = Vec::new();
     for room in [1, 1, 1, 27] {
-        taken.extend(queue.claim(Room::for_any(room)).await.unwrap());
+        taken.extend(queue.fetch(Room::for_any(room)).await.unwrap());
     }
     for merchant in ["acme", "b", "c"] {
-        assert_eq!(taken.iter().filter(|lease| lease.bell.merchant.as_str() == merchant).count(), 10);
+        assert_eq!(taken.iter().filter(|lease| lease.job.merchant.as_str() == merchant).count(), 10);
     }
 }
 
-async fn a_paused_lane_takes_bells_and_gives_none_until_it_is_resumed(kind: Kind) {
+async fn a_paused_lane_takes_jobs_and_gives_none_until_it_is_resumed(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
-    queue.enqueue(&[bell("leased")]).await.unwrap();
-    queue.claim(Room::for_any(1)).await.unwrap();
+    queue.enqueue(&[job("leased")]).await.unwrap();
+    queue.fetch(Room::for_any(1)).await.unwrap();
     elsewhere.pause(Transactional).await.unwrap();
     assert!(queue.status().await.unwrap().lanes[0].paused);
-    queue.enqueue(&[bell("a"), Bell { lane: Bulk, ..bell("b") }]).await.unwrap();
-    assert_eq!(ids(&queue.claim(Room::for_any(10)).await.unwrap()), ["b"]);
+    queue.enqueue(&[job("a"), QueuedJob { lane: Bulk, ..job("b") }]).await.unwrap();
+    assert_eq!(ids(&queue.fetch(Room::for_any(10)).await.unwrap()), ["b"]);
     eventually(async || {
-        queue.claim(Room::for_any(10)).await.unwrap().is_empty() && counts(&queue).await.0 == 2
+        queue.fetch(Room::for_any(10)).await.unwrap().is_empty() && counts(&queue).await.0 == 2
     })
     .await;
 
     let waiting = tokio::spawn(async move {
-        while queue.claim(Room::for_any(10)).await.unwrap().is_empty() {
+        while queue.fetch(Room::for_any(10)).await.unwrap().is_empty() {
             queue.wait(Group::Mails, LONG).await.unwrap();
         }
     });
     elsewhere.resume(Transactional).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("a resumed lane rings").unwrap();
+    tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .expect("a resumed lane wakes workers")
+        .unwrap();
     assert!(!elsewhere.status().await.unwrap().lanes[0].paused);
 }
 
-async fn a_lease_that_expires_rings_again_before_others(kind: Kind) {
+async fn a_job_whose_lease_expires_is_fetched_again_before_others(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(SHORT).await;
-    queue.enqueue(&bells(2)).await.unwrap();
-    assert_eq!(queue.claim(Room::for_any(2)).await.unwrap().len(), 2);
-    queue.enqueue(&[bell("later")]).await.unwrap();
-    eventually(async || queue.claim(Room::for_any(0)).await.is_ok() && counts(&queue).await == (3, 0)).await;
+    queue.enqueue(&jobs(2)).await.unwrap();
+    assert_eq!(queue.fetch(Room::for_any(2)).await.unwrap().len(), 2);
+    queue.enqueue(&[job("later")]).await.unwrap();
+    eventually(async || queue.fetch(Room::for_any(0)).await.is_ok() && counts(&queue).await == (3, 0)).await;
     assert_eq!(
-        ids(&queue.claim(Room::for_any(3)).await.unwrap()),
+        ids(&queue.fetch(Room::for_any(3)).await.unwrap()),
         ["send_mail:000000", "send_mail:000001", "later"]
     );
 }
@@ -242,12 +245,12 @@ async fn a_lease_that_expires_rings_again_before_others(kind: Kind) {
 async fn a_lease_that_is_extended_does_not_expire(kind: Kind) {
     let lease = Duration::from_secs(1);
     let Opened { queue, elsewhere, server: _server } = kind.open(lease).await;
-    queue.enqueue(&[bell("a")]).await.unwrap();
-    let held = queue.claim(Room::for_any(1)).await.unwrap();
+    queue.enqueue(&[job("a")]).await.unwrap();
+    let held = queue.fetch(Room::for_any(1)).await.unwrap();
     let started = Instant::now();
     while started.elapsed() < lease * 2 {
         assert_eq!(queue.extend(&held).await.unwrap(), 1);
-        assert!(elsewhere.claim(Room::for_any(1)).await.unwrap().is_empty());
+        assert!(elsewhere.fetch(Room::for_any(1)).await.unwrap().is_empty());
         tokio::time::sleep(lease / 10).await;
     }
     assert_eq!(queue.finish(&held).await.unwrap(), 1);
@@ -255,9 +258,9 @@ async fn a_lease_that_is_extended_does_not_expire(kind: Kind) {
 
 async fn a_lease_that_went_to_another_can_do_nothing(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
-    queue.enqueue(&[bell("a")]).await.unwrap();
-    let late = queue.claim(Room::for_any(1)).await.unwrap();
-    let current = claim_again(&elsewhere).await;
+    queue.enqueue(&[job("a")]).await.unwrap();
+    let late = queue.fetch(Room::for_any(1)).await.unwrap();
+    let current = fetch_again(&elsewhere).await;
     assert_eq!(ids(&current), ["a"]);
     assert_eq!(queue.extend(&late).await.unwrap(), 0);
     assert_eq!(queue.release(&late).await.unwrap(), 0);
@@ -266,33 +269,33 @@ async fn a_lease_that_went_to_another_can_do_nothing(kind: Kind) {
     assert_eq!(elsewhere.finish(&current).await.unwrap(), 1);
 }
 
-async fn released_bells_ring_first_and_in_their_order(kind: Kind) {
+async fn released_jobs_are_fetched_first_and_in_their_order(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-    queue.enqueue(&bells(1502)).await.unwrap();
-    let claimed = queue.claim(Room::for_any(1500)).await.unwrap();
-    assert_eq!(queue.release(&claimed).await.unwrap(), 1500);
+    queue.enqueue(&jobs(1502)).await.unwrap();
+    let fetched = queue.fetch(Room::for_any(1500)).await.unwrap();
+    assert_eq!(queue.release(&fetched).await.unwrap(), 1500);
     assert_eq!(counts(&queue).await, (1502, 0));
-    let again = queue.claim(Room::for_any(2000)).await.unwrap();
-    assert_eq!(ids(&again), bells(1502).iter().map(|bell| bell.id.as_str()).collect::<Vec<_>>());
+    let again = queue.fetch(Room::for_any(2000)).await.unwrap();
+    assert_eq!(ids(&again), jobs(1502).iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
 }
 
-async fn a_hundred_thousand_bells_may_be_rung_at_once(kind: Kind) {
+async fn a_hundred_thousand_jobs_may_be_enqueued_at_once(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-    assert_eq!(queue.enqueue(&bells(100_000)).await.unwrap(), 100_000);
+    assert_eq!(queue.enqueue(&jobs(100_000)).await.unwrap(), 100_000);
     assert_eq!(counts(&queue).await, (100_000, 0));
     let mut seen = HashSet::new();
     while seen.len() < 100_000 {
-        let claimed = queue.claim(Room::for_any(2_000)).await.unwrap();
-        assert_eq!(claimed.len(), 2_000);
-        queue.finish(&claimed).await.unwrap();
-        seen.extend(claimed.into_iter().map(|lease| lease.bell.id));
+        let fetched = queue.fetch(Room::for_any(2_000)).await.unwrap();
+        assert_eq!(fetched.len(), 2_000);
+        queue.finish(&fetched).await.unwrap();
+        seen.extend(fetched.into_iter().map(|lease| lease.job.id));
     }
     assert_eq!(counts(&queue).await, (0, 0));
 }
 
 /// Ids that a careless queue would trip over.
 pub(super) fn odd_ids() -> Vec<String> {
-    ["", " ", "a b again", "\0\r\n\t", "{postroom}:bells", "*", "é😀\u{202e}", "\\", "'\"]]", "%s", "0", "-1"]
+    ["", " ", "a b again", "\0\r\n\t", "{postroom}:jobs", "*", "é😀\u{202e}", "\\", "'\"]]", "%s", "0", "-1"]
         .map(str::to_owned)
         .into_iter()
         .chain(["x".repeat(200)])
@@ -301,89 +304,89 @@ pub(super) fn odd_ids() -> Vec<String> {
 
 async fn any_text_of_200_bytes_is_an_id(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-    let odd: Vec<Bell> = odd_ids().into_iter().map(bell).collect();
+    let odd: Vec<QueuedJob> = odd_ids().into_iter().map(job).collect();
     assert_eq!(queue.enqueue(&odd).await.unwrap(), odd.len());
-    let claimed = queue.claim(Room::for_any(100)).await.unwrap();
-    assert_eq!(ids(&claimed), odd_ids());
-    assert_eq!(queue.finish(&claimed).await.unwrap(), odd.len());
-    let too_long = [bell("fine"), bell("é".repeat(101))];
+    let fetched = queue.fetch(Room::for_any(100)).await.unwrap();
+    assert_eq!(ids(&fetched), odd_ids());
+    assert_eq!(queue.finish(&fetched).await.unwrap(), odd.len());
+    let too_long = [job("fine"), job("é".repeat(101))];
     assert!(matches!(queue.enqueue(&too_long).await, Err(QueueError::LongId(202))));
     assert_eq!(counts(&queue).await, (0, 0));
 }
 
-async fn a_waiting_worker_hears_a_bell_at_once(kind: Kind) {
+async fn a_waiting_worker_hears_of_a_job_at_once(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     let waiting = tokio::spawn(async move {
         loop {
             queue.wait(Group::Mails, LONG).await.unwrap();
-            if let [lease] = &queue.claim(Room::for_any(1)).await.unwrap()[..] {
-                return lease.bell.id.clone();
+            if let [lease] = &queue.fetch(Room::for_any(1)).await.unwrap()[..] {
+                return lease.job.id.clone();
             }
         }
     });
-    elsewhere.enqueue(&[bell("a")]).await.unwrap();
-    let heard = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it hears the bell");
+    elsewhere.enqueue(&[job("a")]).await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("it hears of the job");
     assert_eq!(heard.unwrap(), "a");
 }
 
 async fn a_second_worker_hears_of_what_the_first_left(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
-    elsewhere.enqueue(&bells(2)).await.unwrap();
+    elsewhere.enqueue(&jobs(2)).await.unwrap();
     for worker in [&queue, &elsewhere] {
         tokio::time::timeout(Duration::from_secs(5), worker.wait(Group::Mails, LONG))
             .await
-            .expect("rings")
+            .expect("it is woken")
             .unwrap();
-        assert_eq!(worker.claim(Room::for_any(1)).await.unwrap().len(), 1);
+        assert_eq!(worker.fetch(Room::for_any(1)).await.unwrap().len(), 1);
     }
 }
 
 async fn the_generation_does_not_change_by_itself(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     let generation = queue.generation().await.unwrap();
-    queue.enqueue(&bells(3)).await.unwrap();
+    queue.enqueue(&jobs(3)).await.unwrap();
     assert_eq!(elsewhere.generation().await.unwrap(), generation);
 }
 
-async fn a_lane_without_room_keeps_its_bells_and_the_others_pass_them_by(kind: Kind) {
+async fn a_lane_without_room_keeps_its_jobs_and_the_others_pass_them_by(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-    queue.enqueue(&bells(20)).await.unwrap();
+    queue.enqueue(&jobs(20)).await.unwrap();
     let lanes = [Bulk, Batch, Callback];
-    queue.enqueue(&lanes.map(|lane| Bell { lane, ..bell(lane.as_str()) })).await.unwrap();
+    queue.enqueue(&lanes.map(|lane| QueuedJob { lane, ..job(lane.as_str()) })).await.unwrap();
     let room = Room::default().with(Group::Callbacks, 5).with(Group::Batches, 5);
-    assert_eq!(ids(&queue.claim(room).await.unwrap()), ["callback", "batch"]);
-    let claimed = queue.claim(room.with(Group::Mails, 2)).await.unwrap();
-    assert_eq!(ids(&claimed), ["send_mail:000000", "send_mail:000001"]);
+    assert_eq!(ids(&queue.fetch(room).await.unwrap()), ["callback", "batch"]);
+    let fetched = queue.fetch(room.with(Group::Mails, 2)).await.unwrap();
+    assert_eq!(ids(&fetched), ["send_mail:000000", "send_mail:000001"]);
     assert_eq!(counts(&queue).await, (19, 4));
 }
 
 async fn bulk_mails_get_their_share_also_while_callbacks_take_every_other_turn(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     for lane in Lane::ALL {
-        let filled: Vec<Bell> =
-            (0..100).map(|n| Bell { lane: *lane, ..bell(format!("{lane}{n}")) }).collect();
+        let filled: Vec<QueuedJob> =
+            (0..100).map(|n| QueuedJob { lane: *lane, ..job(format!("{lane}{n}")) }).collect();
         queue.enqueue(&filled).await.unwrap();
     }
     let room = Room::default().with(Group::Mails, 1).with(Group::Callbacks, 1);
     let mut mails = Vec::new();
     for _ in 0..56 {
-        let claimed = queue.claim(room).await.unwrap();
-        assert_eq!(claimed.len(), 2);
-        mails.extend(claimed.into_iter().map(|lease| lease.bell.lane).filter(|lane| *lane != Callback));
+        let fetched = queue.fetch(room).await.unwrap();
+        assert_eq!(fetched.len(), 2);
+        mails.extend(fetched.into_iter().map(|lease| lease.job.lane).filter(|lane| *lane != Callback));
     }
     assert_eq!(mails.iter().filter(|lane| **lane == Bulk).count(), 4);
 }
 
 async fn who_waits_for_one_group_is_not_woken_for_another(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
-    elsewhere.enqueue(&bells(3)).await.unwrap();
+    elsewhere.enqueue(&jobs(3)).await.unwrap();
     let started = Instant::now();
     queue.wait(Group::Callbacks, SHORT).await.unwrap();
     assert!(started.elapsed() >= SHORT, "mails do not wake it");
-    elsewhere.enqueue(&[Bell { lane: Callback, ..bell("c") }]).await.unwrap();
+    elsewhere.enqueue(&[QueuedJob { lane: Callback, ..job("c") }]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), queue.wait(Group::Callbacks, LONG)).await.unwrap().unwrap();
     // Whoever has no room for mails leaves them to another.
     tokio::time::timeout(Duration::from_secs(5), queue.wait(Group::Mails, LONG)).await.unwrap().unwrap();
-    assert_eq!(ids(&queue.claim(Room::default().with(Group::Callbacks, 1)).await.unwrap()), ["c"]);
+    assert_eq!(ids(&queue.fetch(Room::default().with(Group::Callbacks, 1)).await.unwrap()), ["c"]);
     tokio::time::timeout(Duration::from_secs(5), elsewhere.wait(Group::Mails, LONG)).await.unwrap().unwrap();
 }

@@ -1,9 +1,9 @@
--- Lets leases begin anew. ARGV: lease in milliseconds, (id, token)*. Returns how many were leased with that token.
+-- Extends leases. ARGV: lease in milliseconds, (id, token)*. Returns how many were leased with that token.
 local extended, expiry = 0, now() + tonumber(ARGV[1])
 for i = 2, #ARGV, 2 do
-  local standing = redis.call('HGET', bells, ARGV[i])
-  if standing then
-    local _, _, token = parse(standing)
+  local entry = redis.call('HGET', jobs, ARGV[i])
+  if entry then
+    local _, _, token = parse(entry)
     if token == ARGV[i + 1] then
       extended = extended + 1
       redis.call('ZADD', leases, expiry, ARGV[i])

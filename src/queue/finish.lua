@@ -1,22 +1,22 @@
--- Forgets bells whose work is done. ARGV: (id, token)*. Returns how many were leased with that token.
-local finished, rung = 0, {}
+-- Forgets jobs that are done. ARGV: (id, token)*. Returns how many were leased with that token.
+local finished, to_wake = 0, {}
 for i = 1, #ARGV, 2 do
   local id = ARGV[i]
-  local standing = redis.call('HGET', bells, id)
-  if standing then
-    local lane, merchant, token, again = parse(standing)
+  local entry = redis.call('HGET', jobs, id)
+  if entry then
+    local lane, merchant, token, again = parse(entry)
     if token == ARGV[i + 1] then
       finished = finished + 1
       redis.call('ZREM', leases, id)
       count('leased', lane, -1)
       if again == '' then
-        redis.call('HDEL', bells, id)
+        redis.call('HDEL', jobs, id)
       else
         wait_at_the_end(id, lane, merchant)
-        rung[groups[lane]] = true
+        to_wake[groups[lane]] = true
       end
     end
   end
 end
-wake_workers(rung)
+wake_workers(to_wake)
 return finished

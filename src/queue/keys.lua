@@ -1,10 +1,10 @@
 -- Comes before each of the other scripts. KEYS[1] is the prefix: every key begins with it, and it holds the hash tag.
 --
---   bells               HASH  id -> "LANE MERCHANT" while the bell waits, "LANE MERCHANT TOKEN" while it is leased,
---                             "LANE MERCHANT TOKEN again" when it was rung again meanwhile
+--   jobs                HASH  id -> "LANE MERCHANT" while the job waits, "LANE MERCHANT TOKEN" while it is leased,
+--                             "LANE MERCHANT TOKEN again" when it was enqueued again meanwhile
 --   wait:LANE:MERCHANT  LIST  ids that wait, the oldest first
---   ring:LANE           LIST  merchants with waiting ids, whose turn is next first; each once
---   front:LANE          LIST  ids whose turn came already: given back, or the lease expired
+--   turns:LANE          LIST  merchants with waiting ids, whose turn is next first; each once
+--   front:LANE          LIST  ids whose turn has come already: released, or the lease expired
 --   leases              ZSET  id -> when its lease expires, in milliseconds of this server's clock
 --   counts              HASH  "waiting LANE", "leased LANE" -> how many; "turn", "mail turn" -> whose turn is next
 --   paused              SET   lanes that give nothing
@@ -13,7 +13,7 @@
 --
 -- A script sees at most 500 ids, so that none holds up the server.
 local prefix = KEYS[1]
-local bells, leases, counts = prefix .. 'bells', prefix .. 'leases', prefix .. 'counts'
+local jobs, leases, counts = prefix .. 'jobs', prefix .. 'leases', prefix .. 'counts'
 
 local function now()
   local time = redis.call('TIME')
@@ -21,8 +21,8 @@ local function now()
 end
 
 -- Returns lane, merchant, token ('' while it waits), again ('' or 'again').
-local function parse(standing)
-  return string.match(standing, '^(%S+) (%S+) ?(%S*) ?(%S*)$')
+local function parse(entry)
+  return string.match(entry, '^(%S+) (%S+) ?(%S*) ?(%S*)$')
 end
 
 local function count(what, lane, by)
@@ -41,15 +41,15 @@ local function wake_workers(wanted)
 end
 
 local function wait_at_the_end(id, lane, merchant)
-  redis.call('HSET', bells, id, lane .. ' ' .. merchant)
+  redis.call('HSET', jobs, id, lane .. ' ' .. merchant)
   if redis.call('RPUSH', prefix .. 'wait:' .. lane .. ':' .. merchant, id) == 1 then
-    redis.call('RPUSH', prefix .. 'ring:' .. lane, merchant)
+    redis.call('RPUSH', prefix .. 'turns:' .. lane, merchant)
   end
   count('waiting', lane, 1)
 end
 
 local function wait_at_the_front(id, lane, merchant)
-  redis.call('HSET', bells, id, lane .. ' ' .. merchant)
+  redis.call('HSET', jobs, id, lane .. ' ' .. merchant)
   redis.call('LPUSH', prefix .. 'front:' .. lane, id)
   count('waiting', lane, 1)
 end

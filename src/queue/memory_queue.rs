@@ -1,7 +1,7 @@
-//! The queue of a single process: the embedded default. Bells live as long as the process; the waker finds the rows
-//! again after a restart.
+//! The queue of a single process: the embedded default. Jobs live as long as the process; after a restart the scheduler
+//! enqueues them again.
 //!
-//! A bell costs a few allocations and moves in constant time, a lease in logarithmic time of the leases there are.
+//! A job costs a few allocations and moves in constant time, a lease in logarithmic time of the leases there are.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -13,51 +13,53 @@ use async_trait::async_trait;
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
-use super::{Bell, Group, LaneStatus, Lease, Queue, QueueError, QueueStatus, Room, check_ids, room::Turn};
+use super::{
+    Group, LaneStatus, Lease, Queue, QueueError, QueueStatus, QueuedJob, Room, check_ids, room::Turn,
+};
 use crate::mail::{Lane, MerchantId};
 
-/// The bells that are moved while the lock is held; others may come between.
+/// The most jobs that are moved in one hold of the lock.
 const CHUNK: usize = 500;
-/// An empty table keeps room for this many bells.
+/// An empty table keeps its memory for this many jobs.
 const KEPT_ROOM: usize = 16_384;
 
 /// A queue in the memory of this process.
 pub struct MemoryQueue {
     lease: Duration,
     generation: Uuid,
-    shelf: Mutex<Shelf>,
-    /// One for each group of lanes.
-    rung: [Notify; Group::ALL.len()],
+    state: Mutex<QueueState>,
+    /// Notified when jobs of a group of lanes begin to wait.
+    arrived: [Notify; Group::ALL.len()],
 }
 
 impl MemoryQueue {
     /// Makes an empty queue whose leases last for `lease`.
     pub fn new(lease: Duration) -> Self {
-        Self { lease, generation: Uuid::now_v7(), shelf: Mutex::default(), rung: Default::default() }
+        Self { lease, generation: Uuid::now_v7(), state: Mutex::default(), arrived: Default::default() }
     }
 
-    /// The shelf, also after a panic: every change to it is complete before anything can panic.
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the state, also after a panic: every change to it is complete before anything can panic.
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the shelf for each of the leases that is still the caller's.
-    fn settle(&self, leases: &[Lease], change: impl Fn(&mut Shelf, &Lease) -> bool) -> usize {
+    /// Changes the state for each of the leases that is still the caller's.
+    fn settle(&self, leases: &[Lease], change: impl Fn(&mut QueueState, &Lease) -> bool) -> usize {
         let mut settled = 0;
         for chunk in leases.chunks(CHUNK) {
-            let mut shelf = self.shelf();
-            let before = shelf.waiting();
-            settled += chunk.iter().filter(|lease| change(&mut shelf, lease)).count();
-            self.tell_of_new(&shelf, before);
+            let mut state = self.state();
+            let before = state.waiting();
+            settled += chunk.iter().filter(|lease| change(&mut state, lease)).count();
+            self.notify_waiting(&state, before);
         }
         settled
     }
 
-    /// Tells those who wait for groups in which more waits than before.
-    fn tell_of_new(&self, shelf: &Shelf, before: [u64; Group::ALL.len()]) {
-        for (group, (before, now)) in before.into_iter().zip(shelf.waiting()).enumerate() {
+    /// Wakes a worker for each group of lanes in which more jobs wait than before.
+    fn notify_waiting(&self, state: &QueueState, before: [u64; Group::ALL.len()]) {
+        for (group, (before, now)) in before.into_iter().zip(state.waiting()).enumerate() {
             if now > before {
-                self.rung[group].notify_one();
+                self.arrived[group].notify_one();
             }
         }
     }
@@ -65,66 +67,66 @@ impl MemoryQueue {
 
 #[async_trait]
 impl Queue for MemoryQueue {
-    async fn enqueue(&self, bells: &[Bell]) -> Result<usize, QueueError> {
-        check_ids(bells)?;
+    async fn enqueue(&self, jobs: &[QueuedJob]) -> Result<usize, QueueError> {
+        check_ids(jobs)?;
         let mut new = 0;
-        for chunk in bells.chunks(CHUNK) {
-            let mut shelf = self.shelf();
-            let before = shelf.waiting();
-            new += chunk.iter().filter(|bell| shelf.ring(bell)).count();
-            self.tell_of_new(&shelf, before);
+        for chunk in jobs.chunks(CHUNK) {
+            let mut state = self.state();
+            let before = state.waiting();
+            new += chunk.iter().filter(|job| state.enqueue(job)).count();
+            self.notify_waiting(&state, before);
         }
         Ok(new)
     }
 
-    async fn claim(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
+    async fn fetch(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
         let now = Instant::now();
-        let mut claimed = Vec::new();
-        let mut shelf = self.shelf();
-        shelf.take_back_expired(now);
-        while let Some(lease) = shelf.claim(room, now + self.lease) {
-            room.take(lease.bell.lane);
-            claimed.push(lease);
+        let mut fetched = Vec::new();
+        let mut state = self.state();
+        state.take_back_expired(now);
+        while let Some(lease) = state.fetch(room, now + self.lease) {
+            room.take(lease.job.lane);
+            fetched.push(lease);
         }
         // For another worker of this process.
-        self.tell_of_new(&shelf, [0; Group::ALL.len()]);
-        Ok(claimed)
+        self.notify_waiting(&state, [0; Group::ALL.len()]);
+        Ok(fetched)
     }
 
     async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError> {
-        let _ = tokio::time::timeout(longest, self.rung[group as usize].notified()).await;
+        let _ = tokio::time::timeout(longest, self.arrived[group as usize].notified()).await;
         Ok(())
     }
 
     async fn finish(&self, done: &[Lease]) -> Result<usize, QueueError> {
-        Ok(self.settle(done, Shelf::finish))
+        Ok(self.settle(done, QueueState::finish))
     }
 
     async fn release(&self, back: &[Lease]) -> Result<usize, QueueError> {
         let last_first: Vec<Lease> = back.iter().rev().cloned().collect();
-        Ok(self.settle(&last_first, Shelf::release))
+        Ok(self.settle(&last_first, QueueState::release))
     }
 
     async fn extend(&self, held: &[Lease]) -> Result<usize, QueueError> {
         let until = Instant::now() + self.lease;
-        Ok(self.settle(held, |shelf, lease| shelf.extend(lease, until)))
+        Ok(self.settle(held, |state, lease| state.extend(lease, until)))
     }
 
     async fn pause(&self, lane: Lane) -> Result<(), QueueError> {
-        self.shelf().lanes[lane as usize].paused = true;
+        self.state().lanes[lane as usize].paused = true;
         Ok(())
     }
 
     async fn resume(&self, lane: Lane) -> Result<(), QueueError> {
-        self.shelf().lanes[lane as usize].paused = false;
-        self.rung[Group::of(lane) as usize].notify_one();
+        self.state().lanes[lane as usize].paused = false;
+        self.arrived[Group::of(lane) as usize].notify_one();
         Ok(())
     }
 
     async fn status(&self) -> Result<QueueStatus, QueueError> {
-        let shelf = self.shelf();
+        let state = self.state();
         let status = |lane: &Lane| {
-            let Line { waiting, leased, paused, .. } = shelf.lanes[*lane as usize];
+            let LaneState { waiting, leased, paused, .. } = state.lanes[*lane as usize];
             LaneStatus { lane: *lane, waiting, leased, paused }
         };
         Ok(QueueStatus { lanes: Lane::ALL.iter().map(status).collect() })
@@ -139,50 +141,50 @@ impl Queue for MemoryQueue {
     }
 }
 
-/// Everything in the queue. A bell is in `bells` from when it is rung until it is finished; while it waits, its id is
-/// also in one line, and while it is leased, in `expiries`.
+/// Everything in the queue. A job is in `jobs` from when it is enqueued until it is finished; while it waits, its id is
+/// also in its lane, and while it is leased, in `expiries`.
 #[derive(Default)]
-struct Shelf {
-    bells: HashMap<Arc<str>, Standing>,
-    lanes: [Line; Lane::ALL.len()],
+struct QueueState {
+    jobs: HashMap<Arc<str>, Entry>,
+    lanes: [LaneState; Lane::ALL.len()],
     expiries: BTreeMap<(Instant, u64), Arc<str>>,
     last_token: u64,
     turn: Turn,
 }
 
-enum Standing {
+enum Entry {
     Waiting,
-    Leased(Box<Holding>),
+    Leased(Box<LeaseState>),
 }
 
-struct Holding {
+struct LeaseState {
     lane: Lane,
     merchant: MerchantId,
     token: u64,
     until: Instant,
-    rung_again: bool,
+    enqueued_again: bool,
 }
 
-/// The bells of a lane that wait.
+/// The jobs that wait in a lane.
 #[derive(Default)]
-struct Line {
-    /// Their turn came already: given back, or the lease expired.
+struct LaneState {
+    /// Their turn has come already: released, or the lease expired.
     front: VecDeque<(Arc<str>, MerchantId)>,
-    /// The merchants with waiting bells, whose turn is next first; each once.
-    ring: VecDeque<MerchantId>,
+    /// The merchants with waiting jobs, whose turn is next first; each once.
+    turns: VecDeque<MerchantId>,
     by_merchant: HashMap<MerchantId, VecDeque<Arc<str>>>,
     paused: bool,
     waiting: u64,
     leased: u64,
 }
 
-impl Line {
+impl LaneState {
     fn push(&mut self, id: Arc<str>, merchant: MerchantId) {
         self.waiting += 1;
         match self.by_merchant.get_mut(&merchant) {
-            Some(bells) => bells.push_back(id),
+            Some(jobs) => jobs.push_back(id),
             None => {
-                self.ring.push_back(merchant.clone());
+                self.turns.push_back(merchant.clone());
                 self.by_merchant.insert(merchant, VecDeque::from([id]));
             }
         }
@@ -201,46 +203,48 @@ impl Line {
         if let Some(first) = self.front.pop_front() {
             return Some(first);
         }
-        let merchant = self.ring.pop_front()?;
-        let bells = self.by_merchant.get_mut(&merchant)?;
-        let id = bells.pop_front()?;
-        if bells.is_empty() {
+        let merchant = self.turns.pop_front()?;
+        let jobs = self.by_merchant.get_mut(&merchant)?;
+        let id = jobs.pop_front()?;
+        if jobs.is_empty() {
             self.by_merchant.remove(&merchant);
         } else {
-            self.ring.push_back(merchant.clone());
+            self.turns.push_back(merchant.clone());
         }
         Some((id, merchant))
     }
 }
 
-impl Shelf {
-    /// Tells whether the bell was new.
-    fn ring(&mut self, bell: &Bell) -> bool {
-        match self.bells.get_mut(bell.id.as_str()) {
+impl QueueState {
+    /// Adds a job and tells whether it was new.
+    fn enqueue(&mut self, job: &QueuedJob) -> bool {
+        match self.jobs.get_mut(job.id.as_str()) {
             None => {
-                let id: Arc<str> = bell.id.as_str().into();
-                self.bells.insert(id.clone(), Standing::Waiting);
-                self.lanes[bell.lane as usize].push(id, bell.merchant.clone());
+                let id: Arc<str> = job.id.as_str().into();
+                self.jobs.insert(id.clone(), Entry::Waiting);
+                self.lanes[job.lane as usize].push(id, job.merchant.clone());
                 true
             }
-            Some(Standing::Waiting) => false,
-            Some(Standing::Leased(holding)) => {
-                holding.rung_again = true;
+            Some(Entry::Waiting) => false,
+            Some(Entry::Leased(lease_state)) => {
+                lease_state.enqueued_again = true;
                 false
             }
         }
     }
 
-    /// How many bells wait in each group, in lanes that give some.
+    /// How many jobs wait in each group, in lanes that are not paused.
     fn waiting(&self) -> [u64; Group::ALL.len()] {
         let mut waiting = [0; Group::ALL.len()];
-        for (lane, line) in Lane::ALL.iter().zip(&self.lanes).filter(|(_, line)| !line.paused) {
-            waiting[Group::of(*lane) as usize] += line.waiting;
+        for (lane, lane_state) in
+            Lane::ALL.iter().zip(&self.lanes).filter(|(_, lane_state)| !lane_state.paused)
+        {
+            waiting[Group::of(*lane) as usize] += lane_state.waiting;
         }
         waiting
     }
 
-    fn claim(&mut self, room: Room, until: Instant) -> Option<Lease> {
+    fn fetch(&mut self, room: Room, until: Instant) -> Option<Lease> {
         let (lane, (id, merchant)) = self
             .turn
             .order()
@@ -250,51 +254,51 @@ impl Shelf {
         self.last_token += 1;
         let token = self.last_token;
         self.lanes[lane as usize].leased += 1;
-        let bell = Bell { id: id.to_string(), lane, merchant: merchant.clone() };
-        let holding = Holding { lane, merchant, token, until, rung_again: false };
-        self.bells.insert(id.clone(), Standing::Leased(Box::new(holding)));
+        let job = QueuedJob { id: id.to_string(), lane, merchant: merchant.clone() };
+        let lease_state = LeaseState { lane, merchant, token, until, enqueued_again: false };
+        self.jobs.insert(id.clone(), Entry::Leased(Box::new(lease_state)));
         self.expiries.insert((until, token), id);
-        Some(Lease { bell, token })
+        Some(Lease { job, token })
     }
 
-    fn holding(&mut self, lease: &Lease) -> Option<&mut Holding> {
-        match self.bells.get_mut(lease.bell.id.as_str()) {
-            Some(Standing::Leased(holding)) if holding.token == lease.token => Some(holding),
+    fn lease_state(&mut self, lease: &Lease) -> Option<&mut LeaseState> {
+        match self.jobs.get_mut(lease.job.id.as_str()) {
+            Some(Entry::Leased(lease_state)) if lease_state.token == lease.token => Some(lease_state),
             _ => None,
         }
     }
 
-    /// Ends the lease and returns the bell, which is then in no line.
-    fn end(&mut self, lease: &Lease) -> Option<(Arc<str>, Box<Holding>)> {
-        self.holding(lease)?;
-        let (id, standing) = self.bells.remove_entry(lease.bell.id.as_str())?;
-        let Standing::Leased(holding) = standing else { return None };
-        self.expiries.remove(&(holding.until, holding.token));
-        self.lanes[holding.lane as usize].leased -= 1;
-        Some((id, holding))
+    /// Ends the lease and returns the job, which is then in no lane.
+    fn end(&mut self, lease: &Lease) -> Option<(Arc<str>, Box<LeaseState>)> {
+        self.lease_state(lease)?;
+        let (id, entry) = self.jobs.remove_entry(lease.job.id.as_str())?;
+        let Entry::Leased(lease_state) = entry else { return None };
+        self.expiries.remove(&(lease_state.until, lease_state.token));
+        self.lanes[lease_state.lane as usize].leased -= 1;
+        Some((id, lease_state))
     }
 
     fn finish(&mut self, lease: &Lease) -> bool {
-        let Some((id, holding)) = self.end(lease) else { return false };
-        if holding.rung_again {
-            self.bells.insert(id.clone(), Standing::Waiting);
-            self.lanes[holding.lane as usize].push(id, holding.merchant);
-        } else if self.bells.is_empty() && self.bells.capacity() > KEPT_ROOM {
-            self.bells.shrink_to(KEPT_ROOM);
+        let Some((id, lease_state)) = self.end(lease) else { return false };
+        if lease_state.enqueued_again {
+            self.jobs.insert(id.clone(), Entry::Waiting);
+            self.lanes[lease_state.lane as usize].push(id, lease_state.merchant);
+        } else if self.jobs.is_empty() && self.jobs.capacity() > KEPT_ROOM {
+            self.jobs.shrink_to(KEPT_ROOM);
         }
         true
     }
 
     fn release(&mut self, lease: &Lease) -> bool {
-        let Some((id, holding)) = self.end(lease) else { return false };
-        self.bells.insert(id.clone(), Standing::Waiting);
-        self.lanes[holding.lane as usize].push_front(id, holding.merchant);
+        let Some((id, lease_state)) = self.end(lease) else { return false };
+        self.jobs.insert(id.clone(), Entry::Waiting);
+        self.lanes[lease_state.lane as usize].push_front(id, lease_state.merchant);
         true
     }
 
     fn extend(&mut self, lease: &Lease, until: Instant) -> bool {
-        let Some(holding) = self.holding(lease) else { return false };
-        let old = (std::mem::replace(&mut holding.until, until), lease.token);
+        let Some(lease_state) = self.lease_state(lease) else { return false };
+        let old = (std::mem::replace(&mut lease_state.until, until), lease.token);
         if let Some(id) = self.expiries.remove(&old) {
             self.expiries.insert((until, lease.token), id);
         }
@@ -309,12 +313,12 @@ impl Shelf {
         let expired = std::mem::replace(&mut self.expiries, unexpired);
         // The last one first, so that the longest expired is at the front in the end.
         for id in expired.into_values().rev() {
-            if let Some(standing) = self.bells.get_mut(&id)
-                && let Standing::Leased(holding) = std::mem::replace(standing, Standing::Waiting)
+            if let Some(entry) = self.jobs.get_mut(&id)
+                && let Entry::Leased(lease_state) = std::mem::replace(entry, Entry::Waiting)
             {
-                let line = &mut self.lanes[holding.lane as usize];
-                line.leased -= 1;
-                line.push_front(id, holding.merchant);
+                let lane_state = &mut self.lanes[lease_state.lane as usize];
+                lane_state.leased -= 1;
+                lane_state.push_front(id, lease_state.merchant);
             }
         }
     }

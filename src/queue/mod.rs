@@ -1,34 +1,40 @@
-//! ENQUEUED: carries bells to workers. The only code that knows apalis and Redis.
+//! ENQUEUED: carries jobs to workers. The only code that knows apalis and Redis.
 //!
-//! A [`Bell`] is the id of a row with something to do. Whoever commits such a row calls [`Queue::enqueue`]; a worker
-//! process calls [`work`] with a handler. SQL is the truth: when a row is due, how often it was tried and what became
-//! of it is not known here, and what a queue loses the waker rings again (it watches [`Queue::generation`]).
+//! A [`QueuedJob`] names a kind of work and the row that it is about. Whoever commits such a row enqueues the job, most
+//! often through the [`Dispatcher`]. A worker process calls [`work`] with a handler. SQL is the truth: the queue does not
+//! know when a row is due, how often it was tried or what became of it. When the queue loses jobs, the scheduler
+//! enqueues them again (it watches [`Queue::generation`]).
+//!
+//! A job's way through a queue: **enqueue**, **fetch** (a worker gets a lease), **extend** the lease while the job runs,
+//! then **finish** it, or **release** it unfinished.
 //!
 //! What every [`Queue`] promises:
 //!
-//! * A bell that was enqueued rings at least once, as long as the queue keeps its contents. Rung again while it
-//!   waits, it rings once; rung again while a worker has it, it rings once more afterwards.
-//! * A worker has a bell for the length of a lease. A worker that dies, or is silent for that long, loses it to
-//!   another, and can then no longer finish it.
-//! * Lanes are served in the order of [`Lane::ALL`], but of 16 bells each lower lane gets at least one while it has
-//!   any and there is [`Room`] for it. Within a lane merchants take turns, so a long queue of one does not hold back
-//!   another.
-//! * A bell waits in the queue until a worker has room for its [`Group`] of lanes and, for a mail, a permit of
-//!   [`Admit`]. A bell that waits there costs nothing, and bells of other groups pass it by.
+//! * A job that was enqueued is fetched at least once, as long as the queue keeps its contents. Enqueued again while it
+//!   waits, it is fetched once; enqueued again while a worker has it, it is fetched once more afterwards.
+//! * A worker has a job for the length of a lease. A worker that dies, or does not extend the lease for that long, loses
+//!   the job to another worker and can no longer finish it.
+//! * Lanes are served in the order of [`Lane::ALL`], but of 16 jobs each lower lane gets at least one while it has any and
+//!   there is [`Room`] for it. Within a lane merchants take turns, so a long queue of one does not hold back another.
+//! * A job waits in the queue until a worker has room for its [`Group`] of lanes and, for a mail, a permit of [`Admit`]. A
+//!   job that waits there costs nothing, and jobs of other groups pass it by.
 //!
 //! | file | is |
 //! |---|---|
 //! | `memory_queue.rs` | the queue of a single process |
 //! | `redis_queue.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
-//! | `work.rs` | runs a handler for each bell, with apalis as the harness |
+//! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
+//! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
+//! | `work.rs` | runs a handler for each job, with apalis as the harness |
 //! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
-//! | `desk.rs`, `pump.rs`, `backend.rs` | what lies between `work` and a queue: the leases that are held, who claims and finishes them, and how apalis gets them |
+//! | `fetcher.rs`, `backend.rs`, `lease_table.rs` | between `work` and a queue: who fetches jobs, how apalis gets them, and the leases that are held |
 //! | `conformance.rs` | what is promised above, as tests that both queues pass; `work_tests.rs` and `outage_tests.rs` are the like for workers and for a Redis that fails |
 
 mod backend;
-mod desk;
+mod dispatch;
+mod fetcher;
+mod lease_table;
 mod memory_queue;
-mod pump;
 mod redis_connection;
 mod redis_queue;
 mod room;
@@ -50,80 +56,83 @@ use serde::{Deserialize, Serialize};
 
 use crate::mail::{Lane, MerchantId};
 
-pub use desk::Leases;
+pub use dispatch::Dispatcher;
+pub use lease_table::Leases;
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
 pub use work::{Admit, Ended, Work, panicked_jobs, work};
 
-/// The most bytes of a bell's id.
+/// The most bytes in a job's id.
 pub const LONGEST_ID: usize = 200;
 
-/// Something to do, for a worker that looks it up by the id.
+/// A job that a worker is to run: its kind and the row that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bell {
+pub struct QueuedJob {
     /// Names the job and the row, as in `send_mail:0192…`. Any text of at most [`LONGEST_ID`] bytes; a queue does
     /// not look into it.
     pub id: String,
-    /// Decides who goes first. A bell that is known already keeps the lane it was first rung in.
+    /// Decides who goes first. A job that is known already keeps the lane that it was first enqueued in.
     pub lane: Lane,
     /// Whose turn it is within the lane.
     pub merchant: MerchantId,
 }
 
-/// A bell that was claimed, and the right to finish it until the lease expires.
+/// A job that was fetched, and the right to finish it until the lease expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// What to do.
-    pub bell: Bell,
-    /// Tells this lease from every other one of the same bell.
+    pub job: QueuedJob,
+    /// Tells this lease from every other one of the same job.
     token: u64,
 }
 
-/// Carries bells from those who record work to those who do it.
+/// Carries jobs from those who record rows to the workers.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
-    /// Adds the bells that are not known yet and tells how many those were. A bell that is leased is remembered and
-    /// rings again after it was finished.
+    /// Adds the jobs that are not known yet and tells how many those were. A job that is leased is enqueued once more
+    /// when it is finished.
     ///
     /// # Errors
     /// When an id is too long (then none was added), or the queue does not take them in time (then some may have
     /// been added; trying again is harmless).
-    async fn enqueue(&self, bells: &[Bell]) -> Result<usize, QueueError>;
+    async fn enqueue(&self, jobs: &[QueuedJob]) -> Result<usize, QueueError>;
 
-    /// Leases as many bells as there is room for, in the order in which they should be started. Leases that expired ring
-    /// first. When bells are left, others who wait are told.
+    /// Leases as many jobs as there is room for, in the order in which they should be started. Jobs whose leases expired
+    /// come first. When jobs are left, other workers that wait are told.
     ///
     /// # Errors
-    /// When the queue cannot be asked. Bells whose leases were granted but not heard of ring again when those expire.
-    async fn claim(&self, room: Room) -> Result<Vec<Lease>, QueueError>;
+    /// When the queue cannot be asked. Jobs whose leases were granted, but whose answer was lost, are fetched again when
+    /// the leases expire.
+    async fn fetch(&self, room: Room) -> Result<Vec<Lease>, QueueError>;
 
-    /// Returns when there may be something to claim in a group of lanes, at the latest after `longest`. Whoever it returns
-    /// to is to claim, for no one else may be told.
+    /// Returns when there may be something to fetch in a group of lanes, at the latest after `longest`. The caller must
+    /// then fetch: perhaps no other worker was told.
     ///
     /// # Errors
     /// When the queue cannot be asked.
     async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError>;
 
-    /// Forgets bells whose work is done and tells how many were still leased to the caller.
+    /// Forgets jobs that are done and tells how many were still leased to the caller.
     ///
     /// # Errors
     /// When the queue cannot be told; trying again is harmless.
     async fn finish(&self, done: &[Lease]) -> Result<usize, QueueError>;
 
-    /// Gives back bells whose work was not done; they ring again before others of their lane.
+    /// Gives back jobs that were not done; they are fetched again before others of their lane. Tells how many were still
+    /// leased to the caller.
     ///
     /// # Errors
     /// When the queue cannot be told; trying again is harmless.
     async fn release(&self, back: &[Lease]) -> Result<usize, QueueError>;
 
-    /// Lets leases begin anew and tells how many were still the caller's.
+    /// Extends leases to their full length and tells how many were still the caller's.
     ///
     /// # Errors
     /// When the queue cannot be told.
     async fn extend(&self, held: &[Lease]) -> Result<usize, QueueError>;
 
-    /// Stops a lane for all processes: it takes bells but gives none. Leases go on.
+    /// Stops a lane for all processes: jobs can be enqueued but not fetched. Leases go on.
     ///
     /// # Errors
     /// When the queue cannot be told.
@@ -141,7 +150,7 @@ pub trait Queue: Send + Sync + 'static {
     /// When the queue cannot be asked.
     async fn status(&self) -> Result<QueueStatus, QueueError>;
 
-    /// A text that changes when the queue may have lost bells: it was restarted, emptied or replaced.
+    /// A text that changes when the queue may have lost jobs: it was restarted, emptied or replaced.
     ///
     /// # Errors
     /// When the queue cannot be asked.
@@ -163,11 +172,11 @@ pub struct QueueStatus {
 pub struct LaneStatus {
     /// The lane.
     pub lane: Lane,
-    /// Bells that no worker has.
+    /// Jobs that no worker has.
     pub waiting: u64,
-    /// Bells that a worker has.
+    /// Jobs that a worker has leased.
     pub leased: u64,
-    /// Whether the lane gives nothing until it is resumed.
+    /// Whether nothing is fetched from the lane until it is resumed.
     pub paused: bool,
 }
 
@@ -180,10 +189,10 @@ pub struct QueueSettings {
     pub url: String,
     /// Begins every key in Redis; installations that share a server differ in it.
     pub prefix: String,
-    /// How long a worker may be silent before its bells ring elsewhere.
+    /// How long a lease lasts unless its worker extends it.
     #[serde(with = "crate::mail::duration")]
     pub lease: Duration,
-    /// How long [`Queue::enqueue`] waits for Redis to take 500 bells.
+    /// How long [`Queue::enqueue`] waits for Redis to take 500 jobs.
     #[serde(with = "crate::mail::duration", default = "two_seconds")]
     pub enqueue_timeout: Duration,
 }
@@ -209,8 +218,8 @@ pub enum QueueError {
     /// The configured URL names no queue.
     #[error("`queue.url` is neither `memory:` nor the URL of a Redis server")]
     Url(#[source] redis::RedisError),
-    /// A bell cannot be carried.
-    #[error("a bell's id has {0} bytes, at most {LONGEST_ID} are allowed")]
+    /// A job's id is too long.
+    #[error("a job's id has {0} bytes, at most {LONGEST_ID} are allowed")]
     LongId(usize),
     /// Redis is away, or answered with an error.
     #[error("redis did not carry out {call}")]
@@ -259,8 +268,8 @@ pub async fn connect_again(
     }
 }
 
-fn check_ids(bells: &[Bell]) -> Result<(), QueueError> {
-    match bells.iter().map(|bell| bell.id.len()).find(|bytes| *bytes > LONGEST_ID) {
+fn check_ids(jobs: &[QueuedJob]) -> Result<(), QueueError> {
+    match jobs.iter().map(|job| job.id.len()).find(|bytes| *bytes > LONGEST_ID) {
         Some(bytes) => Err(QueueError::LongId(bytes)),
         None => Ok(()),
     }

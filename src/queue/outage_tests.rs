@@ -1,4 +1,4 @@
-//! What becomes of bells when Redis stalls, dies, or was never there.
+//! What becomes of jobs when Redis stalls, dies, or was never there.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     Group, QueueError, QueueSettings, Room,
-    conformance::{LONG, bell, bells, counts, in_redis, settings},
+    conformance::{LONG, counts, in_redis, job, jobs, settings},
     connect,
     redis_server::{RedisServer, eventually},
     work_tests::{Tally, noting, start},
@@ -20,7 +20,7 @@ async fn a_redis_that_stalls_loses_nothing_and_repeats_nothing() {
     let queue = in_redis(&server, LONG).await;
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, JOB));
-    queue.enqueue(&bells(1_000)).await.unwrap();
+    queue.enqueue(&jobs(1_000)).await.unwrap();
     eventually(async || tally.handled() > 100).await;
     server.freeze();
     sleep(Duration::from_secs(2)).await;
@@ -36,7 +36,7 @@ async fn a_job_that_runs_through_a_stall_longer_than_its_lease_runs_once() {
     let queue = in_redis(&server, Duration::from_secs(1)).await;
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, Duration::from_secs(4)));
-    queue.enqueue(&[bell("long")]).await.unwrap();
+    queue.enqueue(&[job("long")]).await.unwrap();
     eventually(async || counts(&queue).await == (0, 1)).await;
     server.freeze();
     sleep(Duration::from_millis(2_500)).await;
@@ -52,10 +52,10 @@ async fn a_lease_that_comes_back_while_its_job_runs_does_not_start_it_again() {
     let queue = in_redis(&server, LONG).await;
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, Duration::from_secs(2)));
-    queue.enqueue(&[bell("long")]).await.unwrap();
+    queue.enqueue(&[job("long")]).await.unwrap();
     eventually(async || counts(&queue).await == (0, 1)).await;
     server.ask(&["ZADD", "{postroom}:leases", "0", "long"]).await;
-    queue.enqueue(&[bell("wakes the worker")]).await.unwrap();
+    queue.enqueue(&[job("wakes the worker")]).await.unwrap();
     eventually(async || tally.handled() == 2 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
     assert!(tally.repeated().is_empty());
@@ -65,10 +65,10 @@ async fn a_lease_that_comes_back_while_its_job_runs_does_not_start_it_again() {
 async fn the_first_call_after_a_restart_succeeds() {
     let mut server = RedisServer::start(true).await;
     let queue = in_redis(&server, LONG).await;
-    queue.enqueue(&bells(1)).await.unwrap();
+    queue.enqueue(&jobs(1)).await.unwrap();
     server.kill();
     server.run().await;
-    assert_eq!(queue.enqueue(&bells(2)).await.unwrap(), 1);
+    assert_eq!(queue.enqueue(&jobs(2)).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,10 +78,10 @@ async fn a_redis_that_is_killed_and_kept_its_data_loses_nothing_and_repeats_noth
     let generation = queue.generation().await.unwrap();
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, JOB));
-    queue.enqueue(&bells(2_000)).await.unwrap();
+    queue.enqueue(&jobs(2_000)).await.unwrap();
     eventually(async || tally.handled() > 100).await;
     server.kill();
-    assert!(queue.enqueue(&bells(1)).await.is_err());
+    assert!(queue.enqueue(&jobs(1)).await.is_err());
     server.run().await;
     eventually(async || tally.handled() == 2_000 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
@@ -90,18 +90,18 @@ async fn a_redis_that_is_killed_and_kept_its_data_loses_nothing_and_repeats_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_lost_its_data_has_another_generation_and_what_is_rung_again_is_done() {
+async fn a_redis_that_lost_its_data_has_another_generation_and_what_is_enqueued_again_is_done() {
     let mut server = RedisServer::start(false).await;
     let queue = in_redis(&server, LONG).await;
     let generation = queue.generation().await.unwrap();
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, JOB));
-    queue.enqueue(&bells(500)).await.unwrap();
+    queue.enqueue(&jobs(500)).await.unwrap();
     eventually(async || tally.handled() > 100).await;
     server.kill();
     server.run().await;
     assert_ne!(queue.generation().await.unwrap(), generation);
-    queue.enqueue(&bells(500)).await.unwrap();
+    queue.enqueue(&jobs(500)).await.unwrap();
     eventually(async || tally.handled() == 500 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
 }
@@ -122,10 +122,10 @@ async fn a_worker_may_start_before_redis() {
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, JOB));
     let asked = Instant::now();
-    assert!(matches!(queue.enqueue(&bells(1)).await, Err(QueueError::Redis { call: "enqueue", .. })));
+    assert!(matches!(queue.enqueue(&jobs(1)).await, Err(QueueError::Redis { call: "enqueue", .. })));
     assert!(asked.elapsed() < Duration::from_secs(2));
     server.run().await;
-    assert_eq!(queue.enqueue(&bells(100)).await.unwrap(), 100);
+    assert_eq!(queue.enqueue(&jobs(100)).await.unwrap(), 100);
     eventually(async || tally.handled() == 100).await;
     running.stop().await;
 }
@@ -136,15 +136,15 @@ async fn enqueue_gives_up_after_its_timeout() {
     let short =
         QueueSettings { enqueue_timeout: Duration::from_millis(300), ..settings(&server.url(), LONG) };
     let queue = connect(&short).await.unwrap();
-    queue.enqueue(&[bell("a")]).await.unwrap();
+    queue.enqueue(&[job("a")]).await.unwrap();
     server.freeze();
     for _ in 0..2 {
         let asked = Instant::now();
-        assert!(queue.enqueue(&[bell("b")]).await.is_err());
+        assert!(queue.enqueue(&[job("b")]).await.is_err());
         assert!(asked.elapsed() < Duration::from_secs(1));
     }
     server.thaw();
-    eventually(async || queue.enqueue(&[bell("c")]).await.is_ok()).await;
+    eventually(async || queue.enqueue(&[job("c")]).await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,21 +153,21 @@ async fn a_worker_stops_although_redis_is_away() {
     let queue = in_redis(&server, LONG).await;
     let tally = Tally::default();
     let running = start(&queue, 10, noting(&tally, JOB));
-    queue.enqueue(&bells(500)).await.unwrap();
+    queue.enqueue(&jobs(500)).await.unwrap();
     eventually(async || tally.handled() > 50).await;
     server.kill();
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn finished_bells_leave_nothing_in_redis() {
+async fn finished_jobs_leave_nothing_in_redis() {
     let server = RedisServer::start(false).await;
     let queue = in_redis(&server, LONG).await;
-    queue.enqueue(&bells(1_000)).await.unwrap();
-    let claimed = queue.claim(Room::for_any(1_000)).await.unwrap();
-    queue.enqueue(&bells(10)).await.unwrap();
-    queue.finish(&claimed).await.unwrap();
-    let again = queue.claim(Room::for_any(1_000)).await.unwrap();
+    queue.enqueue(&jobs(1_000)).await.unwrap();
+    let fetched = queue.fetch(Room::for_any(1_000)).await.unwrap();
+    queue.enqueue(&jobs(10)).await.unwrap();
+    queue.finish(&fetched).await.unwrap();
+    let again = queue.fetch(Room::for_any(1_000)).await.unwrap();
     assert_eq!(again.len(), 10);
     queue.finish(&again).await.unwrap();
     queue.wait(Group::Mails, JOB).await.unwrap();
@@ -181,10 +181,10 @@ async fn installations_with_different_prefixes_share_a_server() {
     let ours = in_redis(&server, LONG).await;
     let other = QueueSettings { prefix: "other".to_owned(), ..settings(&server.url(), LONG) };
     let theirs = connect(&other).await.unwrap();
-    ours.enqueue(&bells(2)).await.unwrap();
-    assert!(theirs.claim(Room::for_any(10)).await.unwrap().is_empty());
-    assert_eq!(theirs.enqueue(&bells(2)).await.unwrap(), 2);
-    assert_eq!(ours.claim(Room::for_any(10)).await.unwrap().len(), 2);
+    ours.enqueue(&jobs(2)).await.unwrap();
+    assert!(theirs.fetch(Room::for_any(10)).await.unwrap().is_empty());
+    assert_eq!(theirs.enqueue(&jobs(2)).await.unwrap(), 2);
+    assert_eq!(ours.fetch(Room::for_any(10)).await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +192,7 @@ async fn redis_may_be_reached_over_a_unix_socket() {
     let server = RedisServer::start(false).await;
     let url = format!("unix://{}", server.socket().display());
     let queue = connect(&settings(&url, LONG)).await.unwrap();
-    assert_eq!(queue.enqueue(&bells(3)).await.unwrap(), 3);
+    assert_eq!(queue.enqueue(&jobs(3)).await.unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,5 +208,5 @@ async fn a_url_that_names_no_queue_is_refused_and_not_repeated() {
 async fn a_server_without_tls_is_an_error_when_tls_was_asked_for() {
     let server = RedisServer::start(false).await;
     let queue = connect(&settings(&server.url().replace("redis:", "rediss:"), LONG)).await.unwrap();
-    assert!(queue.enqueue(&bells(1)).await.is_err());
+    assert!(queue.enqueue(&jobs(1)).await.is_err());
 }

@@ -1,7 +1,7 @@
 //! The queue of many processes, in Redis. What it holds there and how it changes is in `keys.lua` and the scripts
-//! beside it; each runs as a whole or not at all, and moves at most [`CHUNK`] bells.
+//! beside it; each runs as a whole or not at all, and moves at most [`CHUNK`] jobs.
 //!
-//! Redis knows a bell's id, lane and merchant, and forgets them when the bell is finished.
+//! Redis knows a job's id, lane and merchant, and forgets them when the job is finished.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Bell, Group, LaneStatus, Lease, Queue, QueueError, QueueSettings, QueueStatus, Room, check_ids,
+    Group, LaneStatus, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room, check_ids,
     redis_connection::Connection,
     room::{MAIL_TURNS, TURNS},
 };
 use crate::mail::Lane;
 
-/// The most bells of one script: about 5 ms during which Redis serves nobody else.
+/// The most jobs of one script: about 5 ms during which Redis serves nobody else.
 const CHUNK: usize = 500;
 /// How long the calls that no client waits for may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub struct RedisQueue {
 
 struct Scripts {
     enqueue: Script,
-    claim: Script,
+    fetch: Script,
     finish: Script,
     release: Script,
     extend: Script,
@@ -66,7 +66,7 @@ impl RedisQueue {
             enqueue_timeout: settings.enqueue_timeout,
             scripts: Scripts {
                 enqueue: script!("enqueue.lua"),
-                claim: script!("claim.lua"),
+                fetch: script!("fetch.lua"),
                 finish: script!("finish.lua"),
                 release: script!("release.lua"),
                 extend: script!("extend.lua"),
@@ -95,14 +95,14 @@ impl RedisQueue {
         leases: impl Iterator<Item = &'a Lease> + Send,
     ) -> Result<usize, QueueError> {
         for lease in leases {
-            script.arg(&lease.bell.id).arg(lease.token);
+            script.arg(&lease.job.id).arg(lease.token);
         }
         self.connection.run(call, PATIENCE, &script).await
     }
 
-    async fn claim_chunk(&self, room: Room) -> Result<Vec<Lease>, QueueError> {
+    async fn fetch_chunk(&self, room: Room) -> Result<Vec<Lease>, QueueError> {
         let token: u64 = rand::random();
-        let mut script = self.scripts.claim.key(&self.prefix);
+        let mut script = self.scripts.fetch.key(&self.prefix);
         script.arg(room.in_all()).arg(self.lease_millis()).arg(token);
         script.arg(spelled(Lane::ALL.iter().map(|lane| lane.as_str())));
         script.arg(spelled(TURNS.iter().map(|group| group.as_str())));
@@ -110,13 +110,13 @@ impl RedisQueue {
         for group in Group::ALL {
             script.arg(group.as_str()).arg(room.of(group));
         }
-        let claimed: Vec<(String, String, String)> = self.connection.run("claim", PATIENCE, &script).await?;
+        let fetched: Vec<(String, String, String)> = self.connection.run("fetch", PATIENCE, &script).await?;
         let lease = |(id, lane, merchant): (String, String, String)| {
             // Both are ours; what is not, was put there by somebody else and is left to its lease.
-            let bell = Bell { id, lane: lane.parse().ok()?, merchant: merchant.parse().ok()? };
-            Some(Lease { bell, token })
+            let job = QueuedJob { id, lane: lane.parse().ok()?, merchant: merchant.parse().ok()? };
+            Some(Lease { job, token })
         };
-        Ok(claimed.into_iter().filter_map(lease).collect())
+        Ok(fetched.into_iter().filter_map(lease).collect())
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
@@ -126,31 +126,31 @@ impl RedisQueue {
 
 #[async_trait]
 impl Queue for RedisQueue {
-    async fn enqueue(&self, bells: &[Bell]) -> Result<usize, QueueError> {
-        check_ids(bells)?;
+    async fn enqueue(&self, jobs: &[QueuedJob]) -> Result<usize, QueueError> {
+        check_ids(jobs)?;
         let mut new = 0;
-        for chunk in bells.chunks(CHUNK) {
+        for chunk in jobs.chunks(CHUNK) {
             let mut script = self.scripts.enqueue.key(&self.prefix);
-            for bell in chunk {
-                script.arg(&bell.id).arg(bell.lane.as_str()).arg(bell.merchant.as_str());
+            for job in chunk {
+                script.arg(&job.id).arg(job.lane.as_str()).arg(job.merchant.as_str());
             }
             new += self.connection.run::<usize>("enqueue", self.enqueue_timeout, &script).await?;
         }
         Ok(new)
     }
 
-    async fn claim(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
-        let mut claimed = self.claim_chunk(room.at_most(CHUNK)).await?;
-        let mut last = claimed.len();
-        claimed.iter().for_each(|lease| room.take(lease.bell.lane));
+    async fn fetch(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
+        let mut fetched = self.fetch_chunk(room.at_most(CHUNK)).await?;
+        let mut last = fetched.len();
+        fetched.iter().for_each(|lease| room.take(lease.job.lane));
         while last == CHUNK && room.in_all() > 0 {
-            // What was claimed before is kept, whatever becomes of the next chunk.
-            let Ok(more) = self.claim_chunk(room.at_most(CHUNK)).await else { break };
+            // What was fetched before is kept, whatever becomes of the next chunk.
+            let Ok(more) = self.fetch_chunk(room.at_most(CHUNK)).await else { break };
             last = more.len();
-            more.iter().for_each(|lease| room.take(lease.bell.lane));
-            claimed.extend(more);
+            more.iter().for_each(|lease| room.take(lease.job.lane));
+            fetched.extend(more);
         }
-        Ok(claimed)
+        Ok(fetched)
     }
 
     async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError> {

@@ -1,18 +1,19 @@
--- Gives bells back unstarted. ARGV: (id, token)*, the last one first. Returns how many were leased with that token.
-local released, rung = 0, {}
+-- Gives leased jobs back, to the front of their lanes. ARGV: (id, token)*, the last one first. Returns how many were
+-- leased with that token.
+local released, to_wake = 0, {}
 for i = 1, #ARGV, 2 do
   local id = ARGV[i]
-  local standing = redis.call('HGET', bells, id)
-  if standing then
-    local lane, merchant, token = parse(standing)
+  local entry = redis.call('HGET', jobs, id)
+  if entry then
+    local lane, merchant, token = parse(entry)
     if token == ARGV[i + 1] then
       released = released + 1
       redis.call('ZREM', leases, id)
       count('leased', lane, -1)
       wait_at_the_front(id, lane, merchant)
-      rung[groups[lane]] = true
+      to_wake[groups[lane]] = true
     end
   end
 end
-wake_workers(rung)
+wake_workers(to_wake)
 return released

@@ -64,7 +64,7 @@ impl Places {
     }
 }
 
-/// How many bells to claim: of each group, and in all.
+/// How many jobs to fetch: of each group, and in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     in_all: usize,
@@ -101,7 +101,7 @@ impl Room {
         self
     }
 
-    /// Takes the room for a bell of this lane.
+    /// Takes the room for a job of this lane.
     pub(super) fn take(&mut self, lane: Lane) {
         self.in_all = self.in_all.saturating_sub(1);
         let of_group = &mut self.of_each[Group::of(lane) as usize];
@@ -109,7 +109,7 @@ impl Room {
     }
 }
 
-/// The groups' turns: each bell that is claimed takes the next one, and when that group has nothing or no room, the first
+/// The groups' turns: each job that is fetched takes the next one, and when that group has nothing or no room, the first
 /// lane in the order of [`Lane::ALL`] that has. So mails get what the others leave, and each of those at least one of 16.
 pub(super) const TURNS: [Group; 16] = {
     let mut turns = [Group::Mails; 16];
@@ -118,7 +118,7 @@ pub(super) const TURNS: [Group; 16] = {
     turns
 };
 
-/// The turns among mails, taken by each mail that is claimed: of 14, at least one is of the bulk lane. They are counted
+/// The turns among mails, taken by each mail that is fetched: of 14, at least one is of the bulk lane. They are counted
 /// apart, for there may be no room for mails whenever a common turn came to the bulk lane.
 pub(super) const MAIL_TURNS: [Lane; 14] = {
     let mut turns = [Lane::Transactional; 14];
@@ -145,7 +145,7 @@ impl Turn {
         [first, mails].into_iter().chain(Lane::ALL.iter().copied())
     }
 
-    /// Counts a bell of this lane.
+    /// Counts a job of this lane.
     pub(super) fn took(&mut self, lane: Lane) {
         self.of_all = (self.of_all + 1) % TURNS.len();
         if Group::of(lane) == Group::Mails {

@@ -1,10 +1,10 @@
-//! Runs a handler for each bell, with apalis as the harness, until it is told to stop.
+//! Runs a handler for each job, with apalis as the harness, until it is told to stop.
 //!
-//! The daemon calls it, once per worker role. Bells flow from the pump over the apalis worker to the handler, and
+//! The daemon calls it, once per worker role. Jobs flow from the fetcher over the apalis worker to the handler, and
 //! their slots report back to the queue:
 //!
 //! ```text
-//! queue ── claim ──▶ pump ──▶ apalis worker ──▶ handler
+//! queue ── fetch ──▶ fetcher ──▶ apalis worker ──▶ handler
 //!   ▲                                              │
 //!   └── finish, release ◀── settle_ends ◀── slot ◀─┘
 //! ```
@@ -29,42 +29,42 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Bell, Group, Leases, Places, QueueError,
-    backend::Belfry,
-    desk::{Ringing, settle_ends},
-    pump::Pump,
+    Group, Leases, Places, QueueError, QueuedJob,
+    backend::QueueBackend,
+    fetcher::Fetcher,
+    lease_table::{FetchedJob, settle_ends},
 };
 
-/// How long a worker that stops tries to tell the queue what it gives back. After that the leases expire.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a worker that stops tries to finish and release its jobs in the queue. After that the leases expire.
+const SETTLING: Duration = Duration::from_secs(2);
 
 static PANICKED: AtomicU64 = AtomicU64::new(0);
 
-/// How many jobs of this process panicked. Any is a bug: the log names the bell.
+/// How many jobs of this process panicked. Each is a bug: the log names the job.
 pub fn panicked_jobs() -> u64 {
     PANICKED.load(Ordering::Relaxed)
 }
 
-/// Says how many mails may start now, before any is claimed.
+/// Says how many mails may start now, before any is fetched.
 pub trait Admit: Send + Sync + 'static {
-    /// What a mail takes along. Dropped, it makes room for another.
+    /// Leave for one mail, which its job takes along. Dropped, it makes room for another.
     type Permit: Send + 'static;
-    /// Those that were taken together. Dropped, the rest makes room again.
+    /// Permits that were taken together. Dropped, those that are left make room again.
     type Permits: ExactSizeIterator<Item = Self::Permit> + Send;
 
     /// Takes up to `most` permits, without waiting.
     fn admit(&self, most: usize) -> Self::Permits;
 
-    /// Returns when there may be more permits than there were for the last who asked; also now and then for nothing.
+    /// Returns when there may be more permits than the last call got; sometimes there are not.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// What became of a bell.
+/// What became of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It is finished.
     Done,
-    /// It goes back to the queue and rings again before others of its lane.
+    /// It is released, and fetched again before others of its lane.
     NotNow,
 }
 
@@ -85,15 +85,15 @@ pub struct Work {
     pub drain: Duration,
 }
 
-/// Runs `handler` for each bell until `stop` is cancelled. Then it claims nothing more, lets running jobs finish for
-/// up to `work.drain`, aborts and gives back the rest, and returns. Somebody else is to [keep](Leases::keep) the leases
-/// until then.
+/// Runs `handler` for each job until `stop` is cancelled. Then it fetches nothing more, lets running jobs finish for
+/// up to `work.drain`, aborts and releases the rest, and returns. Until then somebody else must [keep](Leases::keep)
+/// the leases.
 ///
-/// A bell is finished when its handler returns [`Ended::Done`] or panics. An outage of the queue is logged once and
+/// A job is finished when its handler returns [`Ended::Done`] or panics. An outage of the queue is logged once and
 /// waited for; running jobs run on, and the queue is told of their end when it is back.
 ///
 /// # Errors
-/// When the worker ended without being told to, which would be a bug.
+/// When the worker ended without being told to, which is a bug.
 pub async fn work<A, H, F>(
     leases: Leases,
     work: Work,
@@ -103,31 +103,31 @@ pub async fn work<A, H, F>(
 ) -> Result<(), QueueError>
 where
     A: Admit,
-    H: Fn(Bell, Option<A::Permit>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(QueuedJob, Option<A::Permit>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output: Into<Ended>> + Send + 'static,
 {
-    let (jobs, bells) = mpsc::channel(work.places.in_all());
+    let (jobs, fetched) = mpsc::channel(work.places.in_all());
     let (ends, settled) = mpsc::unbounded_channel();
     let places = Group::ALL.map(|group| Arc::new(Semaphore::new(work.places.of(group))));
-    let pump = Pump { desk: Arc::clone(&leases.0), places, admission, jobs, ends, stop: stop.clone() };
+    let fetcher = Fetcher { table: Arc::clone(&leases.0), places, admission, jobs, ends, stop: stop.clone() };
 
     let settling = spawn_owned(settle_ends(leases.0, settled));
-    let mut pump = spawn_owned(pump.run());
+    let mut fetcher = spawn_owned(fetcher.run());
 
     let drained = async {
         stop.cancelled().await;
         sleep(work.drain).await;
     };
     let outcome = tokio::select! {
-        outcome = run_worker(&work, bells, stop.clone(), handler) => outcome,
-        () = ended_early(&mut pump, &stop) => Ok(()),
+        outcome = run_worker(&work, fetched, stop.clone(), handler) => outcome,
+        () = ended_early(&mut fetcher, &stop) => Ok(()),
         () = drained => Ok(()),
     };
 
-    // The apalis worker is dropped, and with it what still ran: the slots give it back.
-    let _ = timeout(LAST_WORDS, async {
-        if !pump.is_finished() {
-            let _ = pump.await;
+    // The apalis worker is dropped, and with it what still ran: the slots release it.
+    let _ = timeout(SETTLING, async {
+        if !fetcher.is_finished() {
+            let _ = fetcher.await;
         }
         let _ = settling.await;
     })
@@ -138,45 +138,45 @@ where
     }
 }
 
-/// The apalis worker. Boxed, for its type is too deep to be known as `Send` where `work` is spawned.
+/// The apalis worker. It is boxed: the compiler cannot see through its type that `work` is `Send`.
 fn run_worker<P, H, F>(
     work: &Work,
-    bells: mpsc::Receiver<Ringing<P>>,
+    fetched: mpsc::Receiver<FetchedJob<P>>,
     stop: CancellationToken,
     handler: H,
 ) -> BoxFuture<'static, Result<(), WorkerError>>
 where
     P: Send + 'static,
-    H: Fn(Bell, Option<P>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(QueuedJob, Option<P>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output: Into<Ended>> + Send + 'static,
 {
     WorkerBuilder::new(work.name.as_str())
-        .backend(Belfry::new(bells))
+        .backend(QueueBackend::new(fetched))
         .concurrency(work.places.in_all())
         .parallelize(spawn_owned)
-        .build(move |ringing| run_job(ringing, handler.clone()))
+        .build(move |fetched| run_job(fetched, handler.clone()))
         .run_until(stop.cancelled_owned().map(Ok::<(), WorkerError>))
         .boxed()
 }
 
-/// Returns when the pump ended although nobody stopped it.
-async fn ended_early(pump: &mut AbortOnDropHandle<()>, stop: &CancellationToken) {
-    let _ = pump.await;
+/// Returns when the fetcher ended although nobody stopped it.
+async fn ended_early(fetcher: &mut AbortOnDropHandle<()>, stop: &CancellationToken) {
+    let _ = fetcher.await;
     if stop.is_cancelled() {
         std::future::pending().await
     }
 }
 
-async fn run_job<P, H, F>(Ringing { bell, permit, slot }: Ringing<P>, handler: H)
+async fn run_job<P, H, F>(FetchedJob { job, permit, slot }: FetchedJob<P>, handler: H)
 where
-    H: Fn(Bell, Option<P>) -> F,
+    H: Fn(QueuedJob, Option<P>) -> F,
     F: Future<Output: Into<Ended>>,
 {
-    let (id, lane) = (bell.id.clone(), bell.lane);
-    let job = AssertUnwindSafe(async { handler(bell, permit).await });
-    let ended = job.catch_unwind().await.map(Into::into).unwrap_or_else(|_| {
+    let (id, lane) = (job.id.clone(), job.lane);
+    let running = AssertUnwindSafe(async { handler(job, permit).await });
+    let ended = running.catch_unwind().await.map(Into::into).unwrap_or_else(|_| {
         PANICKED.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(bell = id, %lane, "a job panicked; its bell is finished and the waker looks after the row");
+        tracing::error!(job = id, %lane, "a job panicked and is finished, its row is due again later");
         Ended::Done
     });
     if ended == Ended::Done {

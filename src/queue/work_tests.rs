@@ -13,28 +13,28 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Bell, Ended, Leases, Places, Queue, QueueError, Work,
-    conformance::{Kind, LONG, Opened, bell, bells, counts, odd_ids, on_both_queues},
+    Admit, Ended, Leases, Places, Queue, QueueError, QueuedJob, Work,
+    conformance::{Kind, LONG, Opened, counts, job, jobs, odd_ids, on_both_queues},
     panicked_jobs,
     redis_server::eventually,
     work,
 };
 use crate::mail::Lane;
 
-/// How often each bell was handled.
+/// How often each job was handled.
 #[derive(Clone, Default)]
 pub(super) struct Tally(Arc<Mutex<HashMap<String, usize>>>);
 
 impl Tally {
-    pub(super) fn note(&self, bell: &Bell) {
-        *self.0.lock().unwrap().entry(bell.id.clone()).or_default() += 1;
+    pub(super) fn note(&self, job: &QueuedJob) {
+        *self.0.lock().unwrap().entry(job.id.clone()).or_default() += 1;
     }
 
     pub(super) fn handled(&self) -> usize {
         self.0.lock().unwrap().len()
     }
 
-    /// The bells that were handled more than once.
+    /// The jobs that were handled more than once.
     pub(super) fn repeated(&self) -> Vec<String> {
         let tally = self.0.lock().unwrap();
         tally.iter().filter(|(_, times)| **times > 1).map(|(id, _)| id.clone()).collect()
@@ -76,7 +76,7 @@ fn settings(places: usize, drain: Duration) -> Work {
 pub(super) fn start<F>(
     queue: &Arc<dyn Queue>,
     places: usize,
-    handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
+    handler: impl Fn(QueuedJob) -> F + Clone + Send + Sync + 'static,
 ) -> Running
 where
     F: Future<Output: Into<Ended>> + Send + 'static,
@@ -88,15 +88,15 @@ fn start_with<A: Admit, F>(
     queue: &Arc<dyn Queue>,
     settings: Work,
     admission: A,
-    handler: impl Fn(Bell) -> F + Clone + Send + Sync + 'static,
+    handler: impl Fn(QueuedJob) -> F + Clone + Send + Sync + 'static,
 ) -> Running
 where
     F: Future<Output: Into<Ended>> + Send + 'static,
 {
     let stop = CancellationToken::new();
     let leases = Leases::new(queue.clone(), "test");
-    let handler = move |bell, permit| {
-        let job = handler(bell);
+    let handler = move |job, permit| {
+        let job = handler(job);
         async move {
             let _permit = permit;
             job.await
@@ -113,41 +113,41 @@ where
     Running { stop, work }
 }
 
-/// A handler that notes each bell after `length`.
+/// A handler that notes each job after `length`.
 pub(super) fn noting(
     tally: &Tally,
     length: Duration,
-) -> impl Fn(Bell) -> futures_util::future::BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
+) -> impl Fn(QueuedJob) -> futures_util::future::BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
     let tally = tally.clone();
-    move |bell| {
+    move |job| {
         let tally = tally.clone();
         Box::pin(async move {
             sleep(length).await;
-            tally.note(&bell);
+            tally.note(&job);
         })
     }
 }
 
 on_both_queues! {
-    every_bell_is_handled_once_and_nothing_is_left
+    every_job_is_handled_once_and_nothing_is_left
     the_handler_sees_any_id_unharmed
-    two_workers_share_the_bells
+    two_workers_share_the_jobs
     as_many_jobs_run_at_once_as_were_asked_for_and_no_more
-    a_panic_finishes_its_bell_and_the_worker_goes_on
+    a_job_that_panics_is_finished_and_the_worker_goes_on
     a_job_longer_than_its_lease_keeps_it
     a_stopped_worker_finishes_what_runs_and_leaves_the_rest
     a_job_that_outlasts_the_drain_is_given_back
-    a_bell_rung_during_its_job_is_handled_again
+    a_job_enqueued_while_it_runs_is_handled_again
     mails_without_a_permit_wait_in_the_queue_and_callbacks_pass_them_by
     a_group_that_hangs_takes_no_place_of_another
-    a_bell_that_cannot_be_handled_now_rings_again_before_others
+    a_job_that_cannot_be_handled_now_is_handled_again_before_others
 }
 
-async fn every_bell_is_handled_once_and_nothing_is_left(kind: Kind) {
+async fn every_job_is_handled_once_and_nothing_is_left(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let tally = Tally::default();
     let running = start(&queue, 50, noting(&tally, Duration::ZERO));
-    for chunk in bells(3_000).chunks(1_000) {
+    for chunk in jobs(3_000).chunks(1_000) {
         queue.enqueue(chunk).await.unwrap();
     }
     eventually(async || tally.handled() == 3_000 && counts(&queue).await == (0, 0)).await;
@@ -159,22 +159,22 @@ async fn the_handler_sees_any_id_unharmed(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let note = seen.clone();
-    let running = start(&queue, 4, move |bell| {
-        note.lock().unwrap().insert(bell.id);
+    let running = start(&queue, 4, move |job| {
+        note.lock().unwrap().insert(job.id);
         std::future::ready(())
     });
-    queue.enqueue(&odd_ids().into_iter().map(bell).collect::<Vec<_>>()).await.unwrap();
+    queue.enqueue(&odd_ids().into_iter().map(job).collect::<Vec<_>>()).await.unwrap();
     eventually(async || counts(&queue).await == (0, 0)).await;
     running.stop().await;
     assert_eq!(*seen.lock().unwrap(), odd_ids().into_iter().collect());
 }
 
-async fn two_workers_share_the_bells(kind: Kind) {
+async fn two_workers_share_the_jobs(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     let tallies = [Tally::default(), Tally::default()];
     let here = start(&queue, 10, noting(&tallies[0], Duration::from_millis(2)));
     let there = start(&elsewhere, 10, noting(&tallies[1], Duration::from_millis(2)));
-    queue.enqueue(&bells(1_000)).await.unwrap();
+    queue.enqueue(&jobs(1_000)).await.unwrap();
     eventually(async || counts(&queue).await == (0, 0)).await;
     here.stop().await;
     there.stop().await;
@@ -194,23 +194,23 @@ async fn as_many_jobs_run_at_once_as_were_asked_for_and_no_more(kind: Kind) {
             now.fetch_sub(1, Ordering::SeqCst);
         }
     });
-    queue.enqueue(&bells(200)).await.unwrap();
+    queue.enqueue(&jobs(200)).await.unwrap();
     eventually(async || counts(&queue).await == (0, 0)).await;
     running.stop().await;
     assert_eq!((highest.load(Ordering::SeqCst), running_now.load(Ordering::SeqCst)), (8, 0));
 }
 
-async fn a_panic_finishes_its_bell_and_the_worker_goes_on(kind: Kind) {
+async fn a_job_that_panics_is_finished_and_the_worker_goes_on(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let tally = Tally::default();
     let note = tally.clone();
     let before = panicked_jobs();
-    let running = start(&queue, 2, move |bell| {
-        note.note(&bell);
-        assert_ne!(bell.id, "at once", "a panic before the first await");
-        async move { assert_ne!(bell.id, "later", "a panic in the job") }
+    let running = start(&queue, 2, move |job| {
+        note.note(&job);
+        assert_ne!(job.id, "at once", "a panic before the first await");
+        async move { assert_ne!(job.id, "later", "a panic in the job") }
     });
-    queue.enqueue(&["at once", "later", "fine"].map(bell)).await.unwrap();
+    queue.enqueue(&["at once", "later", "fine"].map(job)).await.unwrap();
     eventually(async || tally.handled() == 3 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
     assert!(tally.repeated().is_empty());
@@ -223,7 +223,7 @@ async fn a_job_longer_than_its_lease_keeps_it(kind: Kind) {
     let tally = Tally::default();
     let here = start(&queue, 1, noting(&tally, lease * 5 / 2));
     let there = start(&elsewhere, 1, noting(&tally, lease * 5 / 2));
-    queue.enqueue(&[bell("long")]).await.unwrap();
+    queue.enqueue(&[job("long")]).await.unwrap();
     eventually(async || tally.handled() == 1 && counts(&queue).await == (0, 0)).await;
     here.stop().await;
     there.stop().await;
@@ -235,15 +235,15 @@ async fn a_stopped_worker_finishes_what_runs_and_leaves_the_rest(kind: Kind) {
     let (started, gate, tally) =
         (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)), Tally::default());
     let (begun, closed, note) = (started.clone(), gate.clone(), tally.clone());
-    let running = start(&queue, 3, move |bell| {
+    let running = start(&queue, 3, move |job| {
         let (begun, closed, note) = (begun.clone(), closed.clone(), note.clone());
         async move {
             begun.fetch_add(1, Ordering::SeqCst);
             closed.acquire().await.unwrap().forget();
-            note.note(&bell);
+            note.note(&job);
         }
     });
-    queue.enqueue(&bells(10)).await.unwrap();
+    queue.enqueue(&jobs(10)).await.unwrap();
     eventually(async || started.load(Ordering::SeqCst) == 3).await;
     running.stop.cancel();
     tokio::task::yield_now().await;
@@ -262,25 +262,25 @@ async fn a_job_that_outlasts_the_drain_is_given_back(kind: Kind) {
         begun.add_permits(1);
         std::future::pending::<()>()
     });
-    queue.enqueue(&bells(3)).await.unwrap();
+    queue.enqueue(&jobs(3)).await.unwrap();
     started.acquire_many(2).await.unwrap().forget();
     running.stop().await;
     assert_eq!(counts(&queue).await, (3, 0));
 }
 
-async fn a_bell_rung_during_its_job_is_handled_again(kind: Kind) {
+async fn a_job_enqueued_while_it_runs_is_handled_again(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     let times = Arc::new(AtomicUsize::new(0));
     let count = times.clone();
-    let running = start(&queue, 4, move |bell| {
+    let running = start(&queue, 4, move |job| {
         let (count, elsewhere) = (count.clone(), elsewhere.clone());
         async move {
             if count.fetch_add(1, Ordering::SeqCst) < 500 {
-                elsewhere.enqueue(std::slice::from_ref(&bell)).await.unwrap();
+                elsewhere.enqueue(std::slice::from_ref(&job)).await.unwrap();
             }
         }
     });
-    queue.enqueue(&[bell("a")]).await.unwrap();
+    queue.enqueue(&[job("a")]).await.unwrap();
     eventually(async || times.load(Ordering::SeqCst) == 501 && counts(&queue).await == (0, 0)).await;
     running.stop().await;
 }
@@ -327,8 +327,8 @@ async fn mails_without_a_permit_wait_in_the_queue_and_callbacks_pass_them_by(kin
     let tally = Tally::default();
     let running =
         start_with(&queue, settings(4, Duration::from_secs(5)), few, noting(&tally, Duration::ZERO));
-    queue.enqueue(&bells(300)).await.unwrap();
-    let callbacks = (0..50).map(|n| Bell { lane: Lane::Callback, ..bell(format!("callback{n}")) });
+    queue.enqueue(&jobs(300)).await.unwrap();
+    let callbacks = (0..50).map(|n| QueuedJob { lane: Lane::Callback, ..job(format!("callback{n}")) });
     queue.enqueue(&callbacks.collect::<Vec<_>>()).await.unwrap();
     eventually(async || tally.handled() == 50 && counts(&queue).await == (300, 0)).await;
     left.add_permits(2);
@@ -342,17 +342,18 @@ async fn a_group_that_hangs_takes_no_place_of_another(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let tally = Tally::default();
     let note = tally.clone();
-    let running = start_with(&queue, settings(4, Duration::from_millis(50)), Unlimited, move |bell: Bell| {
-        let note = note.clone();
-        async move {
-            if bell.lane == Lane::Bulk {
-                note.note(&bell);
-            } else {
-                std::future::pending::<()>().await;
+    let running =
+        start_with(&queue, settings(4, Duration::from_millis(50)), Unlimited, move |job: QueuedJob| {
+            let note = note.clone();
+            async move {
+                if job.lane == Lane::Bulk {
+                    note.note(&job);
+                } else {
+                    std::future::pending::<()>().await;
+                }
             }
-        }
-    });
-    let hanging = |lane: Lane| (0..20).map(move |n| Bell { lane, ..bell(format!("{lane}{n}")) });
+        });
+    let hanging = |lane: Lane| (0..20).map(move |n| QueuedJob { lane, ..job(format!("{lane}{n}")) });
     queue.enqueue(&hanging(Lane::Callback).chain(hanging(Lane::Batch)).collect::<Vec<_>>()).await.unwrap();
     eventually(async || counts(&queue).await.1 == 8).await;
     queue.enqueue(&hanging(Lane::Bulk).collect::<Vec<_>>()).await.unwrap();
@@ -360,16 +361,16 @@ async fn a_group_that_hangs_takes_no_place_of_another(kind: Kind) {
     running.stop().await;
 }
 
-async fn a_bell_that_cannot_be_handled_now_rings_again_before_others(kind: Kind) {
+async fn a_job_that_cannot_be_handled_now_is_handled_again_before_others(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     let note = order.clone();
-    let running = start(&queue, 1, move |bell| {
+    let running = start(&queue, 1, move |job| {
         let mut order = note.lock().unwrap();
-        order.push(bell.id);
+        order.push(job.id);
         std::future::ready(if order.len() < 3 { Ended::NotNow } else { Ended::Done })
     });
-    queue.enqueue(&["first", "second"].map(bell)).await.unwrap();
+    queue.enqueue(&["first", "second"].map(job)).await.unwrap();
     eventually(async || counts(&queue).await == (0, 0)).await;
     running.stop().await;
     assert_eq!(*order.lock().unwrap(), ["first", "first", "first", "second"]);

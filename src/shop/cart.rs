@@ -282,7 +282,7 @@ mod tests {
     fn a_message_has_lines_but_no_other_control_characters() {
         assert!(Message::new("one\r\n\ttwo\nü".to_owned()).is_ok());
         assert!(Message::new("ä".repeat(10_000)).is_ok());
-        for text in [String::new(), "ä".repeat(10_001), "bell\u{7}".to_owned(), "\u{85}".to_owned()] {
+        for text in [String::new(), "ä".repeat(10_001), "beep\u{7}".to_owned(), "\u{85}".to_owned()] {
             assert!(Message::new(text).is_err());
         }
     }

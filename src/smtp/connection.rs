@@ -4,13 +4,9 @@
 //! that is there before its command was sent answers something else, or nothing: it is not believed, and the connection
 //! is broken.
 
-use std::{
-    future::Future,
-    pin::pin,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use memchr::memchr;
 use secrecy::zeroize::Zeroize;
 use tokio::{
@@ -119,9 +115,7 @@ impl Connection {
             self.incoming.clear();
             self.consumed = 0;
             // Its end and its errors show again when an answer is waited for.
-            drop(
-                pin!(self.stream.read_buf(&mut self.incoming)).poll(&mut Context::from_waker(Waker::noop())),
-            );
+            let _ = self.stream.read_buf(&mut self.incoming).now_or_never();
         }
         &self.incoming[self.consumed..]
     }

@@ -82,7 +82,7 @@ impl Routes {
         self.routes.iter().min_by_key(pause).cloned()
     }
 
-    /// Rings when a connection of any route came free.
+    /// Notified when a connection of any route comes free.
     pub fn freed(&self) -> &Arc<Notify> {
         &self.freed
     }

@@ -2,7 +2,7 @@
 //! each of those.
 //!
 //! Where nobody listens it costs one look into an index for a whole group of mails. The deliveries are due at once;
-//! the waker rings for them within 250 ms of the commit, so nobody who settles mails has to wait for the queue.
+//! the scheduler enqueues them within 250 ms of the commit, so nobody who settles mails has to wait for the queue.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -221,7 +221,7 @@ static INSERT_EVENTS: Sql = Sql::new(
 );
 
 static INSERT_DELIVERIES: Sql = Sql::new(
-    "INSERT INTO deliveries (id, merchant_id, event_id, endpoint_id, state, created_at, due_at, ring_at)
+    "INSERT INTO deliveries (id, merchant_id, event_id, endpoint_id, state, created_at, due_at, wake_at)
      SELECT id, merchant, event, endpoint, 'queued', $2, $2, $2
      FROM {rows: id text, merchant text, event text, endpoint text}",
 );

@@ -136,7 +136,7 @@ static FORGET: Sql = Sql::new(
         ORDER BY created_at LIMIT $2 {skip_locked})",
 );
 
-// Takes a key that is new, older than a day, or whose holder died without an answer.
+// Takes a key that is new, taken before $2, or whose holder died without an answer.
 static RESERVE: Sql = Sql::new(
     "INSERT INTO idempotency (merchant_id, path, key, fingerprint, request, locked_until, created_at)
      SELECT merchant, path, key, fingerprint, request, locked_until, now
@@ -145,7 +145,7 @@ static RESERVE: Sql = Sql::new(
      ON CONFLICT (merchant_id, path, key) DO UPDATE SET fingerprint = excluded.fingerprint,
         request = excluded.request, locked_until = excluded.locked_until, created_at = excluded.created_at,
         status = NULL, body = NULL
-     WHERE idempotency.created_at < excluded.created_at - 86400000
+     WHERE idempotency.created_at < $2
         OR (idempotency.status IS NULL AND idempotency.locked_until < excluded.created_at
             AND idempotency.fingerprint = excluded.fingerprint)",
 );
@@ -193,6 +193,7 @@ impl Grouped for ReservationRequest {
             };
             sqlx::query(RESERVE.on(dialect))
                 .bind(to_json(&[row]))
+                .bind((now - KEPT).millis())
                 .execute(&mut *on)
                 .await
                 .doing("reserve an idempotency key")?;

@@ -3,7 +3,7 @@
 use super::{Doing, Store, StoreError, row::Columns};
 use crate::{
     clock,
-    mail::{Mailbox, MerchantId, Timestamp},
+    mail::{Address, Mailbox, MerchantId, Timestamp},
 };
 
 /// The tenant. Everything else belongs to one merchant.
@@ -23,6 +23,16 @@ pub struct Merchant {
     pub secret: String,
     /// Since when nothing is taken from it.
     pub suspended_at: Option<Timestamp>,
+}
+
+impl Merchant {
+    /// The `From` of its mails that have no other: what the merchant chose, else its name at `no_reply`.
+    pub fn sender_or(&self, no_reply: impl FnOnce() -> Address) -> Mailbox {
+        self.sender.clone().unwrap_or_else(|| Mailbox {
+            name: Some(self.name.clone()).filter(|name| !name.chars().any(char::is_control)),
+            email: no_reply(),
+        })
+    }
 }
 
 /// A merchant to create.

@@ -6,7 +6,6 @@
 //! they look up by key (documents, orders) through the group reads.
 
 mod batches;
-mod bells;
 mod carts;
 mod dialect;
 mod events;
@@ -47,15 +46,14 @@ use sqlx::{
 use tokio::{sync::mpsc, time::Instant};
 
 pub use batches::{
-    BatchMoved, BatchRecord, BatchRecorded, Chunk, MadeMail, Making, NewBatch, RingingBatch, StagedChunk,
+    BatchMoved, BatchRecord, BatchRecorded, Chunk, DueBatch, MadeMail, Making, NewBatch, StagedChunk,
     TakenBack,
 };
-pub use bells::Ringing;
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, GivenBack, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording, Replacement, Settled,
-    Settlement,
+    Attempt, Claim, DueMail, GivenBack, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording,
+    Replacement, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{
@@ -68,8 +66,8 @@ pub use stake::{WriteProgress, WriteWatch};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
     Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
-    Destination, DisabledEndpoint, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint,
-    Registered, Replayed, RingingDelivery, Tested,
+    Destination, DisabledEndpoint, DueDelivery, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback,
+    NewEndpoint, Registered, Replayed, Tested,
 };
 pub use workers::WorkerRecord;
 

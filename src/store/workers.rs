@@ -76,18 +76,18 @@ impl Store {
         self.writer.execute(delete, "forget dead workers").await
     }
 
-    /// Records a bell that named no job.
+    /// Records a queued job of no known kind, which was dropped.
     ///
     /// # Errors
     /// When the database cannot commit it.
-    pub async fn record_dropped_bell(&self, id: &str, reason: &str) -> Result<(), StoreError> {
+    pub async fn record_dropped_job(&self, id: &str, reason: &str) -> Result<(), StoreError> {
         self.writer
             .execute(
-                sqlx::query("INSERT INTO dropped_bells (id, reason, at) VALUES ($1, $2, $3)")
+                sqlx::query("INSERT INTO dropped_jobs (id, reason, at) VALUES ($1, $2, $3)")
                     .bind(id)
                     .bind(reason)
                     .bind(clock::now().millis()),
-                "record a dropped bell",
+                "record a dropped job",
             )
             .await
             .map(drop)

@@ -91,17 +91,17 @@ pub struct Metrics {
     pub callback_seconds: Histogram,
     /// Jobs by what became of them.
     pub jobs: Family<JobLabels, Counter>,
-    /// Bells rung by the waker.
-    pub rung: Counter,
+    /// Jobs that the scheduler enqueued.
+    pub enqueued_by_scheduler: Counter,
     /// Mails taken from dead workers.
     pub taken_from_dead: Counter,
-    /// Bells that named no job.
-    pub dropped_bells: Counter,
+    /// Queued jobs that were of no known kind.
+    pub dropped_jobs: Counter,
     /// Settlements that came too late.
     pub settled_too_late: Counter,
-    /// Bells waiting, by lane.
+    /// Jobs that wait in the queue, by lane.
     pub waiting: Family<LaneLabels, Gauge>,
-    /// Bells leased, by lane.
+    /// Jobs that a worker has, by lane.
     pub leased: Family<LaneLabels, Gauge>,
 }
 
@@ -120,9 +120,9 @@ impl Metrics {
             callbacks: Family::default(),
             callback_seconds: seconds(),
             jobs: Family::default(),
-            rung: Counter::default(),
+            enqueued_by_scheduler: Counter::default(),
             taken_from_dead: Counter::default(),
-            dropped_bells: Counter::default(),
+            dropped_jobs: Counter::default(),
             settled_too_late: Counter::default(),
             waiting: Family::default(),
             leased: Family::default(),
@@ -184,9 +184,9 @@ impl Metrics {
             self.jobs.clone(),
         );
         r.register(
-            "waker_rung",
-            "Bells rung by the waker. Act when it grows without retries: the queue loses bells",
-            self.rung.clone(),
+            "scheduler_enqueued",
+            "Jobs enqueued by the scheduler. Act when it grows without retries: the queue loses jobs",
+            self.enqueued_by_scheduler.clone(),
         );
         r.register(
             "mails_taken_from_dead_workers",
@@ -194,9 +194,9 @@ impl Metrics {
             self.taken_from_dead.clone(),
         );
         r.register(
-            "bells_dropped",
-            "Bells that named no job. Act on any: two versions share a queue",
-            self.dropped_bells.clone(),
+            "jobs_dropped",
+            "Queued jobs of no known kind. Act on any: two versions share a queue",
+            self.dropped_jobs.clone(),
         );
         r.register(
             "settled_too_late",
@@ -205,10 +205,10 @@ impl Metrics {
         );
         r.register(
             "queue_waiting",
-            "Bells waiting. Act when it grows for minutes: add workers or a route",
+            "Jobs waiting in the queue. Act when it grows for minutes: add workers or a route",
             self.waiting.clone(),
         );
-        r.register("queue_leased", "Bells under way", self.leased.clone());
+        r.register("queue_leased", "Jobs that a worker has", self.leased.clone());
     }
 
     /// The metrics in the OpenMetrics text format.

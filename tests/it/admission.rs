@@ -213,7 +213,7 @@ on_both! {
         let mails = tally(&backends).await;
         assert_eq!((mails["attempts"], mails["counted"]), (0, 0), "{mails:?}");
 
-        backends.execute("UPDATE mails SET tags = '{\"first_name\":\"Ann\"}', ring_at = 0").await;
+        backends.execute("UPDATE mails SET tags = '{\"first_name\":\"Ann\"}', wake_at = 0").await;
         let story = shop.wait_until(&id, "sent").await;
         assert_eq!(story["attempts"].as_array().unwrap().len(), 1);
     }

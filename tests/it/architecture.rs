@@ -10,10 +10,10 @@ use std::{
 const LAYERS: [&[&str]; 10] = [
     &["main", "cli", "demo"],
     &["daemon"],
-    &["http", "dashboard", "waker", "heartbeat"],
+    &["http", "dashboard", "scheduler", "rescuer", "heartbeat"],
     &["jobs"],
     &["app"],
-    &["admission"],
+    &["admission", "templates"],
     &["worker"],
     &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool"],
     &["shop"],
@@ -242,7 +242,7 @@ fn the_reader_of_imports_reads_them() {
         ("smtp", "clock", true),
         ("config", "store", true),
         ("config", "http", false),
-        ("waker", "http", false),
+        ("scheduler", "http", false),
     ] {
         assert_eq!(may_use(user, used), may, "{user} {used}");
     }

@@ -1,16 +1,16 @@
-//! What a batch survives: processes that are killed, bells that are lost, requests that ended half-way.
+//! What a batch survives: processes that are killed, jobs that are lost, requests that ended half-way.
 
 use std::time::Duration;
 
 use postroom::{
     app::App,
     config::Config,
-    jobs::{FanOutBatch, Job, Outcome, bell_for_batch},
+    jobs::{FanOutBatch, Job, Outcome, fan_out_batch_job},
     mail::BatchId,
-    queue::{Bell, Room},
+    queue::{QueuedJob, Room},
+    scheduler,
     shop::ResourceKind,
     store::{NewBatch, StagedChunk},
-    waker,
 };
 use serde_json::{Value, json, value::to_raw_value};
 
@@ -92,7 +92,7 @@ on_both! {
         assert!(hook.is_quiet(), "told once more than it was answered");
     }
 
-    async fn a_batch_whose_bells_are_lost_goes_on(backends: Backends) {
+    async fn a_batch_whose_jobs_are_lost_goes_on(backends: Backends) {
         let mut scene = Scene::open(noticing_deaths(backends)).await;
         let mut hook = Hook::listen().await;
         let users = addresses("slow-20", 1_800);
@@ -104,7 +104,7 @@ on_both! {
                 redis.lose_data();
                 redis.start_again().await;
             }
-            // The embedded queue forgets its bells with its process.
+            // The embedded queue forgets its jobs with its process.
             None => {
                 scene.daemon.kill_9();
                 scene.daemon.start_again().await;
@@ -117,32 +117,32 @@ on_both! {
         }
     }
 
-    async fn a_chunk_whose_bell_was_lost_is_made_when_the_waker_rings(backends: Backends) {
+    async fn a_chunk_whose_job_was_lost_is_made_when_the_scheduler_enqueues_it(backends: Backends) {
         let mut scene = Scene::open(backends).await;
         let users = addresses("ok", 1_500);
         scene.shop.enrol_all(&users).await;
         scene.daemon.stop().await;
-        // The components, and nobody who hears bells.
+        // The components, and nobody who runs jobs.
         let app = App::open(Config::load(Some(&scene.backends.config()), []).unwrap()).await.unwrap();
         let batch = record_batch(&app, &scene.shop, &users).await;
-        let its_bell = || [bell_for_batch(batch, scene.shop.merchant.parse().unwrap())];
+        let its_job = || [fan_out_batch_job(batch, scene.shop.merchant.parse().unwrap())];
         let run = async || FanOutBatch { batch }.run(&app).await.unwrap();
         let made = async || app.store.batch(None, batch).await.unwrap().unwrap().made;
 
-        lose_bells(&app).await;
-        assert!(ring(&app).await.is_empty(), "the ingress rang for it a moment ago");
-        scene.backends.execute("UPDATE batches SET ring_at = 0").await;
-        assert_eq!(ring(&app).await, its_bell());
+        lose_jobs(&app).await;
+        assert!(enqueue_due(&app).await.is_empty(), "the ingress enqueued it a moment ago");
+        scene.backends.execute("UPDATE batches SET wake_at = 0").await;
+        assert_eq!(enqueue_due(&app).await, its_job());
         assert_eq!((run().await, made().await), (Outcome::Done, 1_000));
 
-        lose_bells(&app).await;
-        assert!(ring(&app).await.is_empty(), "its worker rang for all of it a moment ago");
-        scene.backends.execute("UPDATE batches SET ring_at = 0").await;
-        assert_eq!(ring(&app).await, its_bell());
+        lose_jobs(&app).await;
+        assert!(enqueue_due(&app).await.is_empty(), "its worker enqueued all of it a moment ago");
+        scene.backends.execute("UPDATE batches SET wake_at = 0").await;
+        assert_eq!(enqueue_due(&app).await, its_job());
         assert_eq!((run().await, made().await), (Outcome::Done, 1_500));
-        lose_bells(&app).await;
-        scene.backends.execute("UPDATE mails SET ring_at = 0").await;
-        assert_eq!(ring(&app).await.len(), 1_500, "a bell for each mail, none for the batch");
+        lose_jobs(&app).await;
+        scene.backends.execute("UPDATE mails SET wake_at = 0").await;
+        assert_eq!(enqueue_due(&app).await.len(), 1_500, "a job for each mail, none for the batch");
         assert_eq!((run().await, made().await), (Outcome::Done, 1_500));
     }
 
@@ -173,7 +173,7 @@ on_both! {
     }
 }
 
-/// Records a batch as its request does, but rings for nobody.
+/// Records a batch as its request does, but enqueues nothing.
 async fn record_batch(app: &App, shop: &Shop, users: &[String]) -> BatchId {
     let (id, merchant) = (BatchId::new(), shop.merchant.parse().unwrap());
     let stored = async |kind, id| app.store.resource(&merchant, kind, id).await.unwrap().unwrap();
@@ -199,15 +199,15 @@ async fn record_batch(app: &App, shop: &Shop, users: &[String]) -> BatchId {
     id
 }
 
-/// Takes all bells out of the queue, as a worker does that dies with them.
-async fn lose_bells(app: &App) -> Vec<Bell> {
-    let leases = app.queue.claim(Room::for_any(10_000)).await.unwrap();
+/// Takes all jobs out of the queue, as a worker does that dies with them.
+async fn lose_jobs(app: &App) -> Vec<QueuedJob> {
+    let leases = app.queue.fetch(Room::for_any(10_000)).await.unwrap();
     app.queue.finish(&leases).await.unwrap();
-    leases.into_iter().map(|lease| lease.bell).collect()
+    leases.into_iter().map(|lease| lease.job).collect()
 }
 
-/// What the waker rings for in one round.
-async fn ring(app: &App) -> Vec<Bell> {
-    waker::ring_due(app).await.unwrap();
-    lose_bells(app).await
+/// What the scheduler enqueues in one round.
+async fn enqueue_due(app: &App) -> Vec<QueuedJob> {
+    scheduler::enqueue_due(app).await.unwrap();
+    lose_jobs(app).await
 }

@@ -109,7 +109,7 @@ on_both! {
         let mut scene = Scene::open(backends).await;
         scene.shop.enrol("slow-1500@example.net").await;
         let body = welcome("slow-1500@example.net");
-        // Some bells are rung by then, some are not; none is answered.
+        // Some jobs are enqueued by then, some are not; none was run.
         let answers = join_all((0..5).map(|_| scene.shop.post("/mail", &body))).await;
         scene.daemon.kill_9();
         assert!(answers.iter().all(|answer| answer.status == 200));

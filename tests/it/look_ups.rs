@@ -11,7 +11,7 @@ use super::support::{Backends, Scene};
 /// 20,000 mails of two merchants, each about an order, a cart and a subscription of its own; a few wait.
 const MANY: &str = "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, recipient,
         recipient_key, message_id, tags, order_id, cart_id, subscription_id, batch_id, member_id, on_crash, recorded_at,
-        due_at, ring_at, settled_at, provider_id)
+        due_at, wake_at, settled_at, provider_id)
     WITH RECURSIVE numbers (n) AS (SELECT 100000 UNION ALL SELECT n + 1 FROM numbers WHERE n < 119999)
     SELECT '01900000-0000-7000-8000-000000' || CAST(n AS TEXT), CASE WHEN n % 2 = 0 THEN 'tea' ELSE 'oak' END, 'transactional',
         CASE WHEN n % 100 = 0 THEN 'queued' WHEN n % 100 = 2 THEN 'failed' ELSE 'sent' END, 'welcome', 'v1', '{}',

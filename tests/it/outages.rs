@@ -51,7 +51,7 @@ async fn a_mail_is_accepted_while_redis_is_away_and_sent_when_it_is_back_without
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bells_that_redis_lost_while_nobody_looked_ring_again() {
+async fn jobs_that_redis_lost_while_nobody_looked_are_enqueued_again() {
     let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
     let mut backends = Backends::postgres_redis().await.with_route_to(&sink);
     let ingress = Daemon::start_as("ingress", &backends).await;

@@ -5,8 +5,8 @@ use postroom::{
     clock,
     config::Config,
     mail::{Lane, MailId, NewMail},
-    queue::{Bell, LaneStatus},
-    waker,
+    queue::{LaneStatus, QueuedJob},
+    scheduler,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 /// Jobs of a lane that nobody takes.
 async fn fill(app: &App, lane: Lane, jobs: usize) {
     let jobs: Vec<_> = (0..jobs)
-        .map(|_| Bell { id: format!("send_mail:{}", MailId::new()), lane, merchant: merchant() })
+        .map(|_| QueuedJob { id: format!("send_mail:{}", MailId::new()), lane, merchant: merchant() })
         .collect();
     for jobs in jobs.chunks(500) {
         app.queue.enqueue(jobs).await.unwrap();
@@ -42,7 +42,7 @@ on_both! {
         // What a mail looks like that was greylisted a while ago.
         record(&store, due(Lane::Transactional)).await;
         record(&store, due(Lane::Bulk)).await;
-        assert_eq!(waker::ring_due(&app).await.unwrap(), 1);
+        assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 1);
         assert_eq!((waiting(&app, Lane::Transactional).await, waiting(&app, Lane::Bulk).await), (1, 29_000));
     }
 }

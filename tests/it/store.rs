@@ -11,8 +11,9 @@ use postroom::{
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
-        Answer, Claim, GivenBack, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion, Precondition, Recorded,
-        Recording, Registered, Replacement, Reservation, ResourceRow, Ringing, Settled, Settlement, Store,
+        Answer, Claim, DueMail, GivenBack, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion,
+        Precondition, Recorded, Recording, Registered, Replacement, Reservation, ResourceRow, Settled,
+        Settlement, Store,
     },
 };
 use serde_json::value::RawValue;
@@ -120,7 +121,7 @@ fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
 }
 
 /// Takes mails from dead workers, as a process does that works on none itself.
-async fn take_from_dead_workers(store: &Store, silence: Duration) -> Vec<Ringing> {
+async fn take_from_dead_workers(store: &Store, silence: Duration) -> Vec<DueMail> {
     store.take_lost_mails(silence, WorkerId::new(), &POLICY, |_| false).await.unwrap()
 }
 
@@ -293,7 +294,7 @@ on_both! {
         assert!(store.mails_under_way().await.unwrap().is_empty());
     }
 
-    async fn a_bell_that_rings_twice_sends_once(backends: Backends) {
+    async fn a_job_that_comes_twice_sends_once(backends: Backends) {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         for _ in 0..20 {
@@ -323,8 +324,8 @@ on_both! {
             assert!(take_from_dead_workers(&store, SILENCE).await.is_empty(), "it is alive");
 
             // Silent for no time at all is silent for too long.
-            let rung = take_from_dead_workers(&store, Duration::ZERO).await;
-            assert_eq!(rung.len(), usize::from(policy == CrashPolicy::Resend));
+            let rescued = take_from_dead_workers(&store, Duration::ZERO).await;
+            assert_eq!(rescued.len(), usize::from(policy == CrashPolicy::Resend));
             assert_eq!(state(&store, id).await, then);
             assert_eq!(store.settle_mail(accepted(&mail, worker)).await.unwrap(), Settled::TooLate);
             assert_eq!(state(&store, id).await, then);
@@ -362,7 +363,7 @@ on_both! {
         }
         let taken = async |by| store.take_lost_mails(SILENCE, by, &POLICY, move |mail| mail == at_work).await.unwrap();
         assert!(taken(other).await.is_empty(), "only the worker itself knows what it works on");
-        let freed: Vec<_> = taken(forgetful).await.into_iter().map(|ringing| ringing.mail).collect();
+        let freed: Vec<_> = taken(forgetful).await.into_iter().map(|due| due.mail).collect();
         assert_eq!(freed, [forgotten]);
         assert_eq!(state(&store, at_work).await, MailState::Sending);
         assert_eq!(claim(&store, forgotten, other).await.attempt, 2);
@@ -509,7 +510,7 @@ on_both! {
         }
     }
 
-    async fn a_round_rings_for_a_thousand_and_no_row_twice(backends: Backends) {
+    async fn a_round_marks_a_thousand_and_no_row_twice(backends: Backends) {
         let store = open(&backends).await;
         let old = || NewMail { due_at: clock::now() - Duration::from_secs(60), ..new_mail() };
         for _ in 0..3 {
@@ -517,16 +518,16 @@ on_both! {
             store.record(Recording { mails, ..Recording::default() }).await.unwrap();
         }
         let again = Duration::from_secs(60);
-        let due = async || store.ring_due_mails(Lane::Transactional, again).await;
+        let due = async || store.mark_due_mails(Lane::Transactional, again).await;
         let (one, other) = tokio::join!(due(), due());
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.len() <= 1_000 && other.len() <= 1_000, "{} and {}", one.len(), other.len());
         let rest = due().await.unwrap();
-        let all: Vec<_> = [one, other, rest].into_iter().flatten().map(|ringing| ringing.mail).collect();
+        let all: Vec<_> = [one, other, rest].into_iter().flatten().map(|due| due.mail).collect();
         assert_eq!(all.len(), 1_500);
-        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1_500, "no mail rings twice");
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1_500, "no mail is marked twice");
         assert!(due().await.unwrap().is_empty());
-        assert_eq!(store.ring_all_again().await.unwrap(), 1_500);
+        assert_eq!(store.make_all_mails_due().await.unwrap(), 1_500);
     }
 
     async fn a_schema_is_made_by_many_processes_at_once(backends: Backends) {

@@ -191,7 +191,7 @@ async fn move_batch(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<
             Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
         }
         BatchMoved::Now => {
-            app.ring(jobs::bell_for_batch(id, merchant.clone()));
+            app.enqueue(jobs::fan_out_batch_job(id, merchant.clone()));
             view(app, caller, id).await
         }
     }

@@ -136,7 +136,7 @@ pub(super) async fn send_mails(
             Err(refusal) => Err(refusal),
         };
         if recorded.is_ok() {
-            app.ring(jobs::bell_for_batch(batch.id, batch.merchant));
+            app.enqueue(jobs::fan_out_batch_job(batch.id, batch.merchant));
         }
         recorded
     })
@@ -192,7 +192,7 @@ async fn judge(app: &App, caller: &Caller, head: &Head) -> Result<NewBatch, Refu
         template_version: version.id.clone(),
         coupon: head.coupon_id.clone(),
         webhook_url: head.webhook_url.clone(),
-        link: app.link_to(&format!("webhooks/mails/{id}")),
+        link: app.config.http.link_to(&format!("webhooks/mails/{id}")),
         mails: 0,
     })
 }

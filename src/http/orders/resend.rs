@@ -20,7 +20,7 @@ use crate::{
     },
     jobs,
     mail::{Lane, MailDraft, MailId, MailState, Mailbox, NewMail, Origin},
-    queue::Bell,
+    queue::QueuedJob,
     render::Values,
     shop::{
         ResourceKind, SingleLine, TemplateVersion,
@@ -67,8 +67,8 @@ struct Decision {
 /// A decision that is recorded.
 struct Done {
     answer: Answer,
-    /// The mail to dispatch.
-    ringing: Option<(MailId, Bell)>,
+    /// The mail that was recorded, and its job.
+    job: Option<(MailId, QueuedJob)>,
 }
 
 impl<'a> Resend<'a> {
@@ -95,16 +95,16 @@ impl<'a> Resend<'a> {
     /// Does what was asked for, once the rules allow it.
     pub(super) async fn carry_out(&self, holder: Option<&KeyHolder>) -> Result<Answer, Refusal> {
         let found = self.load().await?;
-        let Done { answer, ringing } = match self.decide(found, holder).await {
+        let Done { answer, job } = match self.decide(found, holder).await {
             Ok(done) => done,
             Err(refusal) => {
                 self.app.store.audit_order(self.audit.clone()).await?;
                 return Err(refusal);
             }
         };
-        if let Some((mail, bell)) = ringing {
-            METRICS.recorded.get_or_create(&LaneLabels { lane: bell.lane.as_str() }).inc();
-            self.dispatch(mail, bell, holder).await?;
+        if let Some((mail, job)) = job {
+            METRICS.recorded.get_or_create(&LaneLabels { lane: job.lane.as_str() }).inc();
+            self.enqueue(mail, job, holder).await?;
         }
         Ok(answer)
     }
@@ -217,7 +217,7 @@ impl<'a> Resend<'a> {
         let (merchant, builtin) = (&self.caller.merchant.id, template.builtin_mail());
         match self.app.store.newest_version_of(merchant, definition, builtin.as_str()).await? {
             Some(version) => version_called(self.app, &version).await,
-            None => Ok(self.app.builtin_version(builtin, language).await?),
+            None => Ok(self.app.templates.builtin(builtin, language).await?),
         }
     }
 
@@ -249,7 +249,8 @@ impl<'a> Resend<'a> {
             merchant: self.caller.merchant.id.clone(),
             lane: Lane::Transactional,
             template: version.pinned(),
-            sender: sender.unwrap_or_else(|| self.app.sender_of(&self.caller.merchant)),
+            sender: sender
+                .unwrap_or_else(|| self.caller.merchant.sender_or(|| self.app.config.http.no_reply())),
             reply_to: None,
             recipient,
             values,
@@ -312,8 +313,9 @@ impl<'a> Resend<'a> {
     async fn record(&self, decision: Decision, holder: Option<&KeyHolder>) -> Result<Option<Done>, Refusal> {
         let Decision { status, view, step, mail } = decision;
         let answer = json_answer(status, &view);
-        let bell = |mail: &NewMail| jobs::bell_for_mail(mail.id, mail.lane, mail.merchant.clone());
-        let ringing = mail.as_ref().map(|mail| (mail.id, bell(mail)));
+        let job = mail
+            .as_ref()
+            .map(|mail| (mail.id, jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone())));
         let recording = Recording {
             precondition: step.map(|step| Precondition::Order(Box::new(step))),
             mails: mail.into_iter().collect(),
@@ -322,16 +324,16 @@ impl<'a> Resend<'a> {
             ..Recording::default()
         };
         Ok(match self.app.store.record(recording).await? {
-            Recorded::Committed => Some(Done { answer, ringing }),
+            Recorded::Committed => Some(Done { answer, job }),
             Recorded::Outdated => None,
             Recorded::KeyLost => return Err(Refusal::key_lost()),
         })
     }
 
-    /// Rings for the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
-    async fn dispatch(&self, mail: MailId, bell: Bell, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
-        let lane = bell.lane.as_str();
-        if self.app.dispatch(bell).await {
+    /// Enqueues the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
+    async fn enqueue(&self, mail: MailId, job: QueuedJob, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
+        let lane = job.lane.as_str();
+        if self.app.enqueue_in_time(job).await {
             return Ok(());
         }
         tracing::warn!(%mail, "the queue does not take an order's mail");

@@ -83,7 +83,7 @@ impl PassRequest {
 
 /// The address of a pass.
 pub(super) fn link_to(app: &App, pass: &str) -> String {
-    app.link_to(&format!("passes/{pass}"))
+    app.config.http.link_to(&format!("passes/{pass}"))
 }
 
 /// Shows a pass to anyone who has its link.

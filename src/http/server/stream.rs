@@ -50,7 +50,7 @@ impl Activity {
     }
 }
 
-/// A timer that is made when it is first needed, and set anew only when it must ring earlier.
+/// A timer that is made when it is first needed, and set anew only when it must fire earlier.
 #[derive(Default)]
 struct Timer(Option<Pin<Box<Sleep>>>);
 
@@ -136,12 +136,12 @@ impl Stream {
 
     /// Nothing came. Ready when that has been so for too long.
     fn wait(&mut self, is_in_request: bool, context: &mut Context<'_>) -> Poll<()> {
-        // The timer rings often enough for all that is looked at, so that it need not be set for each request.
+        // The timer fires often enough for all that is looked at, so that it need not be set for each request.
         let tick = (self.patience.head / 4).min(LONGEST_TICK);
         loop {
             let now = Instant::now();
             let until = match self.head_since {
-                _ if is_in_request => None, // whoever reads the body looks at its pace when the timer rings
+                _ if is_in_request => None, // whoever reads the body looks at its pace when the timer fires
                 Some(since) => Some(since + self.patience.head),
                 None => {
                     let longest = if self.place.is_wanted() { tick } else { self.patience.idle };

@@ -120,7 +120,7 @@ pub(crate) async fn replay(
     let (merchant, id, delivery) = (&caller.merchant.id, endpoint_id(&id)?, delivery_id(&delivery)?);
     match app.store.replay_delivery(merchant, id, delivery).await? {
         Replayed::Now => {
-            app.ring(jobs::bell_for_delivery(delivery, merchant.clone()));
+            app.enqueue(jobs::send_callback_job(delivery, merchant.clone()));
             story(&app, &caller, id, delivery).await
         }
         Replayed::UnderWay(state) => {
@@ -171,7 +171,7 @@ pub(crate) async fn test(
     let (merchant, id) = (&caller.merchant.id, endpoint_id(&id)?);
     match app.store.record_test(merchant, id).await? {
         Tested::Now(delivery) => {
-            app.ring(jobs::bell_for_delivery(delivery, merchant.clone()));
+            app.enqueue(jobs::send_callback_job(delivery, merchant.clone()));
             story(&app, &caller, id, delivery).await
         }
         Tested::Disabled => Err(disabled()),

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A batch that makes mails rings again after this, should its worker die.
+/// A batch that makes mails is due again after this, should its worker die.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Users whose mails are not made yet.
@@ -53,13 +53,13 @@ pub enum Making {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, ring_at, settled_at, error)
+        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, wake_at, settled_at, error)
      SELECT id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at,
-        CASE state WHEN 'queued' THEN ring_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error
+        CASE state WHEN 'queued' THEN wake_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error
      FROM {rows: id text, merchant_id text, lane text, state text, template text, template_version text, sender text,
         reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
-        batch_id text, on_crash text, recorded_at bigint, due_at bigint, ring_at bigint, error text} WHERE true
+        batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, error text} WHERE true
      ON CONFLICT DO NOTHING RETURNING id",
 );
 
@@ -175,7 +175,7 @@ impl Store {
             .run(move |on| {
                 async move {
                     let noted = sqlx::query(
-                        "UPDATE batches SET ring_at = NULL, mails = made, state = 'processing',
+                        "UPDATE batches SET wake_at = NULL, mails = made, state = 'processing',
                 started_at = COALESCE(started_at, $2)
              WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL
                 AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
@@ -239,7 +239,7 @@ async fn starts(on: &mut AnyConnection, batch: BatchId, made: i64) -> Result<boo
     let now = clock::now();
     sqlx::query(
         "UPDATE batches SET state = 'processing', started_at = COALESCE(started_at, $2),
-            ring_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
+            wake_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
          WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL",
     )
     .bind(batch.to_string())

@@ -7,24 +7,24 @@
 //! | `make.rs` | turns a chunk into mails, once |
 //! | `counts.rs` | follows the mails in the transactions that move them; the last one to settle closes the batch |
 //! | `moves.rs` | pause, resume, cancel, failing, and taking back what was not sent |
-//! | `ringing.rs` | what the waker asks |
+//! | `due.rs` | what the scheduler asks |
 //!
 //! A transaction that locks mails and batches locks the batches last, and several in the order of their ids.
 
 mod counts;
+mod due;
 mod make;
 mod members;
 mod moves;
 mod record;
-mod ringing;
 
 use super::{Doing, Store, StoreError, row::Columns};
 use crate::mail::{BatchId, BatchState, MailState, MerchantId, Timestamp};
 
+pub use due::DueBatch;
 pub use make::{Chunk, MadeMail, Making};
 pub use moves::{BatchMoved, TakenBack};
 pub use record::{BatchRecorded, NewBatch, StagedChunk};
-pub use ringing::RingingBatch;
 
 pub(super) use counts::{BatchMove, follow};
 
@@ -150,7 +150,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn batch_under_way(&self, id: BatchId) -> Result<Vec<(MailState, u64)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT state, COUNT(*) AS mails FROM mails WHERE batch_id = $1 AND ring_at IS NOT NULL GROUP BY state",
+            "SELECT state, COUNT(*) AS mails FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL GROUP BY state",
         )
         .bind(id.to_string())
         .fetch_all(&self.readers)

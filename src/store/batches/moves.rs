@@ -66,20 +66,20 @@ impl Store {
             .run(move |on| {
                 async move {
                     if !paused {
-                        // Their bells were rung in vain.
+                        // While it was paused their jobs did nothing.
                         sqlx::query(
-                            "UPDATE mails SET ring_at = due_at WHERE batch_id = $1 AND ring_at > due_at
+                            "UPDATE mails SET wake_at = due_at WHERE batch_id = $1 AND wake_at > due_at
                     AND state IN ('queued', 'deferred')",
                         )
                         .bind(id.to_string())
                         .execute(&mut *on)
                         .await
-                        .doing("ring for the mails of a batch")?;
+                        .doing("make the mails of a batch due")?;
                     }
                     let stop = if paused { "COALESCE(stopped_at, $2)" } else { "NULL" };
-                    let ring = if paused { "NULL" } else { "$2" };
+                    let wake = if paused { "NULL" } else { "$2" };
                     let done = sqlx::query(sqlx::AssertSqlSafe(format!(
-                        "UPDATE batches SET stopped_at = {stop}, ring_at = {ring}
+                        "UPDATE batches SET stopped_at = {stop}, wake_at = {wake}
              WHERE id = $1 AND $2 > 0 AND state IN ('queued', 'processing')"
                     )))
                     .bind(id.to_string())
@@ -158,7 +158,7 @@ impl Store {
                     .rows_affected();
                     let is_under_way = state == BatchState::Cancelled
                         && sqlx::query(
-                            "SELECT 1 FROM mails WHERE batch_id = $1 AND ring_at IS NOT NULL LIMIT 1",
+                            "SELECT 1 FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL LIMIT 1",
                         )
                         .bind(id.to_string())
                         .fetch_optional(&mut *on)
@@ -171,7 +171,7 @@ impl Store {
                         _ => TakenBack::More,
                     };
                     if taken == TakenBack::Done {
-                        sqlx::query("UPDATE batches SET ring_at = NULL, stopped_at = NULL WHERE id = $1")
+                        sqlx::query("UPDATE batches SET wake_at = NULL, stopped_at = NULL WHERE id = $1")
                             .bind(id.to_string())
                             .execute(&mut *on)
                             .await
@@ -186,8 +186,8 @@ impl Store {
 }
 
 static CANCEL_MAILS: Sql = Sql::new(
-    "UPDATE mails SET state = 'cancelled', ring_at = NULL, settled_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE batch_id = $1 AND ring_at IS NOT NULL AND state IN ('queued', 'deferred')
+    "UPDATE mails SET state = 'cancelled', wake_at = NULL, settled_at = $2 WHERE id IN (
+        SELECT id FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL AND state IN ('queued', 'deferred')
         LIMIT $3 {skip_locked})
      RETURNING attempt",
 );
@@ -212,7 +212,7 @@ async fn cancel_mails(dialect: Dialect, on: &mut AnyConnection, batch: BatchId) 
 }
 
 const CLOSE: &str = "UPDATE batches SET state = $2, error = $3, finished_at = $4,
-        ring_at = CASE $2 WHEN 'finished' THEN NULL ELSE $4 END,
+        wake_at = CASE $2 WHEN 'finished' THEN NULL ELSE $4 END,
         stopped_at = CASE $2 WHEN 'cancelled' THEN $4 ELSE NULL END,
         cancelled = cancelled + CASE $2 WHEN 'cancelled' THEN mails - made ELSE 0 END,
         failed = failed + CASE $2 WHEN 'failed' THEN mails - made ELSE 0 END

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// How long the waker leaves a fresh batch to the bell that its ingress rings.
-const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
+/// How long the scheduler leaves a fresh batch to the job that its ingress enqueues.
+const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
 
 /// The most chunks, some 100 KB each, that one statement deletes.
 const CHUNKS: i64 = 20;
@@ -147,7 +147,7 @@ impl Store {
                     }
                     sqlx::query(
             "INSERT INTO batches (id, merchant_id, brand_id, brand, template, template_version, coupon_id,
-                webhook_url, link, mails, state, requested_at, ring_at)
+                webhook_url, link, mails, state, requested_at, wake_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12)",
         )
         .bind(batch.id.to_string())
@@ -161,7 +161,7 @@ impl Store {
         .bind(&batch.link)
         .bind(i64::try_from(batch.mails).unwrap_or(i64::MAX))
         .bind(now.millis())
-        .bind((now + RUNG_BY_INGRESS).millis())
+        .bind((now + ENQUEUED_BY_INGRESS).millis())
         .execute(&mut *on)
         .await
         .doing("record a batch")?;

@@ -38,9 +38,9 @@ impl Store {
     }
 }
 
-// `ring_at`, and with it the only index that a claim could touch, stays as it is. Mails of a batch that is paused or
+// `wake_at`, and with it the only index that a claim could touch, stays as it is. Mails of a batch that is paused or
 // cancelled stay where they are; correlated, for Postgres would pay for a list of those batches once per mail.
-// A group may name a mail twice (its bell rang twice): the first asker gets it.
+// A group may name a mail twice (its job was enqueued twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
     "UPDATE mails SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1
      FROM {rows: id text, worker text}

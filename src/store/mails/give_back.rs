@@ -22,11 +22,11 @@ use crate::{
 // A mail over which something broke too often ($2) is held.
 static GIVE_BACK: Sql = Sql::new(
     "UPDATE mails SET state = CASE WHEN rescues + rows.broken > $2 THEN 'held' ELSE rows.state END,
-        ring_at = CASE WHEN rescues + rows.broken > $2 THEN NULL ELSE rows.ring_at END,
+        wake_at = CASE WHEN rescues + rows.broken > $2 THEN NULL ELSE rows.wake_at END,
         settled_at = CASE WHEN rescues + rows.broken > $2 THEN $3 END,
         error = CASE WHEN rescues + rows.broken > $2 THEN $4 ELSE error END,
         worker = NULL, claimed_at = NULL, attempt = attempt - 1, rescues = rescues + rows.broken
-     FROM {rows: id text, worker text, state text, ring_at bigint, broken bigint}
+     FROM {rows: id text, worker text, state text, wake_at bigint, broken bigint}
      WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
      RETURNING mails.state, mails.batch_id, mails.attempt",
 );
@@ -36,7 +36,7 @@ struct Row {
     id: String,
     worker: String,
     state: &'static str,
-    ring_at: i64,
+    wake_at: i64,
     broken: u8,
 }
 
@@ -69,7 +69,7 @@ impl Store {
             id: back.mail.to_string(),
             worker: worker.to_string(),
             state: state.as_str(),
-            ring_at: (now + back.pause).millis(),
+            wake_at: (now + back.pause).millis(),
             broken: back.is_broken.into(),
         });
         let (dialect, rows) = (self.dialect, to_json(&rows.collect::<Vec<_>>()));

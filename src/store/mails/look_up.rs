@@ -122,7 +122,7 @@ impl MailFilter {
         };
         let conditions = [
             ("merchant_id", self.merchant.as_ref().map(|id| id.as_str().to_owned())),
-            ("ring_at IS NOT NULL AND state", state(true)),
+            ("wake_at IS NOT NULL AND state", state(true)),
             ("state_after", state(false)),
             ("lane", self.lane.map(|lane| lane.as_str().to_owned())),
             ("recipient_key", self.recipient.as_deref().map(folded)),
@@ -238,7 +238,7 @@ impl Store {
             .run(move |on| {
                 async move {
                     let done = sqlx::query(
-            "UPDATE mails SET state = $3, ring_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0
+            "UPDATE mails SET state = $3, wake_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0
              WHERE id = $1 AND state = $2",
         )
         .bind(id.to_string())
@@ -276,7 +276,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT state, COUNT(*) AS mails FROM mails WHERE ring_at IS NOT NULL GROUP BY state",
+            "SELECT state, COUNT(*) AS mails FROM mails WHERE wake_at IS NOT NULL GROUP BY state",
         )
         .fetch_all(&self.readers)
         .await

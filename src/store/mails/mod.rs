@@ -1,13 +1,17 @@
-//! Mails and their attempts: record, claim, give back, settle, and reading them back for people.
+//! Mails and their attempts: record, claim, give back, settle, and reading them back for people;
+//! which are due (for the scheduler) and which lost their worker (for the rescuer).
 
 mod claim;
+mod due;
 mod give_back;
 mod look_up;
+mod lost;
 mod precondition;
 mod record;
 mod settle;
 
 pub use claim::Claim;
+pub use due::DueMail;
 pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};

@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// How long the waker leaves a fresh mail to the bell that its ingress rings.
-const RUNG_BY_INGRESS: Duration = Duration::from_secs(15);
+/// How long the scheduler leaves a fresh mail to the job that its ingress enqueues.
+const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
 
 /// What one request records: all of it or nothing.
 #[derive(Debug, Default)]
@@ -62,14 +62,14 @@ impl Store {
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
-        due_at, ring_at)
+        due_at, wake_at)
      SELECT id, merchant_id, lane, 'queued', template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
-        due_at, ring_at
+        due_at, wake_at
      FROM {rows: id text, merchant_id text, lane text, template text, template_version text, sender text,
         reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
         order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint,
-        due_at bigint, ring_at bigint}",
+        due_at bigint, wake_at bigint}",
 );
 
 /// A mail as its INSERT reads it.
@@ -95,7 +95,7 @@ pub(in crate::store) struct Row<'a> {
     on_crash: &'static str,
     recorded_at: i64,
     due_at: i64,
-    ring_at: i64,
+    wake_at: i64,
 }
 
 impl<'a> Row<'a> {
@@ -121,7 +121,7 @@ impl<'a> Row<'a> {
             on_crash: mail.on_crash.as_str(),
             recorded_at: mail.recorded_at.millis(),
             due_at: mail.due_at.millis(),
-            ring_at: (mail.due_at + RUNG_BY_INGRESS).millis(),
+            wake_at: (mail.due_at + ENQUEUED_BY_INGRESS).millis(),
         }
     }
 }

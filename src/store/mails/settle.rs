@@ -97,7 +97,7 @@ impl Store {
 }
 
 static SETTLE: Sql = Sql::new(
-    "UPDATE mails SET state = rows.state, worker = NULL, ring_at = rows.due_at, route = rows.route,
+    "UPDATE mails SET state = rows.state, worker = NULL, wake_at = rows.due_at, route = rows.route,
         due_at = COALESCE(rows.due_at, mails.due_at), settled_at = rows.settled_at, provider_id = rows.provider_id,
         error = rows.error
      FROM {rows: id text, worker text, number bigint, state text, due_at bigint, route text, settled_at bigint,

@@ -144,7 +144,7 @@ impl Store {
                 async move {
                     // One that was ever claimed may be with a relay.
                     let withdrawn = sqlx::query(
-                        "UPDATE mails SET state = $4, ring_at = NULL, settled_at = $2, error = $3
+                        "UPDATE mails SET state = $4, wake_at = NULL, settled_at = $2, error = $3
                          WHERE id = $1 AND state = 'queued' AND attempt = 0
                          RETURNING merchant_id",
                     )

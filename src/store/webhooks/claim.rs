@@ -114,10 +114,10 @@ fn host_of(url: &str) -> String {
     parsed.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
-// A group may name a delivery twice (its bell rang twice): the first asker gets it.
+// A group may name a delivery twice (its job was enqueued twice): the first asker gets it.
 static CLAIM: Sql = Sql::new(
     "UPDATE deliveries SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1,
-        ring_at = NULL
+        wake_at = NULL
      FROM {rows: id text, worker text}
      WHERE deliveries.id = rows.id AND deliveries.state IN ('queued', 'deferred') AND deliveries.due_at <= $2
      RETURNING deliveries.id",

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// How long the waker leaves a replayed delivery to the bell that its request rings.
-const RUNG_BY_REQUEST: Duration = Duration::from_secs(15);
+/// How long the scheduler leaves a replayed delivery to the job that its request enqueues.
+const ENQUEUED_BY_REQUEST: Duration = Duration::from_secs(15);
 
 /// A delivery as people see it; its body stays out.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ impl Store {
         }
         let now = clock::now();
         let done = self.writer.execute(sqlx::query(
-            "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, ring_at = $5,
+            "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $5,
                 settled_at = NULL
              WHERE merchant_id = $1 AND endpoint_id = $2 AND id = $3 AND state IN ('deferred', 'delivered', 'failed')",
         )
@@ -177,7 +177,7 @@ impl Store {
         .bind(endpoint.to_string())
         .bind(id.to_string())
         .bind(now.millis())
-        .bind((now + RUNG_BY_REQUEST).millis()), "replay a delivery").await?;
+        .bind((now + ENQUEUED_BY_REQUEST).millis()), "replay a delivery").await?;
         if done == 1 {
             return Ok(Replayed::Now);
         }
@@ -186,7 +186,7 @@ impl Store {
     }
 
     /// Sends everything again that was recorded for an endpoint since `since` and failed; returns how much that is. The
-    /// waker rings for it.
+    /// scheduler enqueues it.
     ///
     /// # Errors
     /// When the database cannot commit it.
@@ -197,7 +197,7 @@ impl Store {
         since: Timestamp,
     ) -> Result<u64, StoreError> {
         self.writer.execute(sqlx::query(
-            "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, ring_at = $4,
+            "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $4,
                 settled_at = NULL
              WHERE merchant_id = $1 AND endpoint_id = $2 AND created_at >= $3 AND state = 'failed'",
         )

@@ -110,7 +110,7 @@ pub(crate) async fn register(store: &Store, merchant: &MerchantId, url: &str, ev
 impl Store {
     /// Lets the time come for which deliveries wait.
     pub(crate) async fn bring_callbacks_forward(&self) {
-        let statement = "UPDATE deliveries SET due_at = $1, ring_at = $1 WHERE state = 'deferred'";
+        let statement = "UPDATE deliveries SET due_at = $1, wake_at = $1 WHERE state = 'deferred'";
         let now = clock::now().millis();
         self.writer.execute(sqlx::query(statement).bind(now), "turn a clock").await.unwrap();
     }

@@ -3,9 +3,10 @@
 mod claim;
 mod deliveries;
 mod disabled;
+mod due;
 mod endpoints;
+mod lost;
 mod record;
-mod ringing;
 mod settle;
 
 #[cfg(test)]
@@ -16,9 +17,9 @@ mod tests;
 pub use claim::{Callback, CallbackClaim, Destination};
 pub use deliveries::{DeliveryAttempt, DeliveryRecord, Replayed};
 pub use disabled::DisabledEndpoint;
+pub use due::DueDelivery;
 pub use endpoints::{Endpoint, EndpointChange, MOST_ENDPOINTS, NewEndpoint, Registered};
 pub use record::{NewCallback, Tested};
-pub use ringing::RingingDelivery;
 pub use settle::{CallbackSettled, CallbackSettlement};
 
 pub(super) use claim::CallbackClaimRequest;

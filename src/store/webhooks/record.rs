@@ -44,7 +44,7 @@ pub enum Tested {
 }
 
 static INSERT: Sql = Sql::new(
-    "INSERT INTO deliveries (id, merchant_id, url, body, unique_key, state, created_at, due_at, ring_at)
+    "INSERT INTO deliveries (id, merchant_id, url, body, unique_key, state, created_at, due_at, wake_at)
      SELECT id, merchant, url, body, unique_key, 'queued', $2, $2, $2
      FROM {rows: id text, merchant text, url text, body text, unique_key text} WHERE true ON CONFLICT (merchant_id, unique_key) DO NOTHING",
 );

@@ -1,6 +1,6 @@
 //! Settles deliveries, fenced by worker and attempt number, and keeps watch over endpoints that fail.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -17,6 +17,9 @@ use crate::{
         row::{Columns, to_json},
     },
 };
+
+/// An endpoint that has taken nothing for this long is disabled.
+const LONGEST_FAILING: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 
 /// What a worker says of a delivery that it claimed.
 #[derive(Clone, Debug)]
@@ -77,7 +80,7 @@ impl Store {
 }
 
 static SETTLE: Sql = Sql::new(
-    "UPDATE deliveries SET state = rows.state, worker = NULL, ring_at = rows.due_at,
+    "UPDATE deliveries SET state = rows.state, worker = NULL, wake_at = rows.due_at,
         due_at = COALESCE(rows.due_at, deliveries.due_at), settled_at = rows.settled_at, outcome = rows.outcome,
         status = rows.status, millis = rows.millis, answer = rows.answer
      FROM {rows: id text, worker text, number bigint, state text, due_at bigint, settled_at bigint, outcome text,
@@ -103,10 +106,10 @@ static FAILS: Sql = Sql::new(
     "UPDATE endpoints SET failing_since = $2
      WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since IS NULL",
 );
-// An endpoint that took nothing for five days (in milliseconds here) is disabled.
+// An endpoint that took nothing since $3 is disabled.
 static FAILS_FOR_LONG: Sql = Sql::new(
     "UPDATE endpoints SET enabled = 0, disabled_reason = 'failing', disabled_at = $2, notified_at = NULL
-     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1 AND failing_since <= $2 - 432000000",
+     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1 AND failing_since <= $3",
 );
 static GONE: Sql = Sql::new(
     "UPDATE endpoints SET enabled = 0, disabled_reason = 'gone', disabled_at = $2, notified_at = NULL
@@ -217,14 +220,20 @@ async fn watch_endpoints<'a>(
         };
         list.extend(settlement.endpoint.map(|id| Named { id }));
     }
-    let changes = [(&GONE, &gone), (&FAILS, &fails), (&FAILS_FOR_LONG, &fails), (&WORKS, &works)];
-    for (statement, endpoints) in changes.into_iter().filter(|(_, endpoints)| !endpoints.is_empty()) {
-        sqlx::query(statement.on(dialect))
-            .bind(to_json(endpoints))
-            .bind(now.millis())
-            .execute(&mut *on)
-            .await
-            .doing("watch over endpoints")?;
+    let since = |length| Some((now - length).millis());
+    let changes = [
+        (&GONE, &gone, None),
+        (&FAILS, &fails, None),
+        (&FAILS_FOR_LONG, &fails, since(LONGEST_FAILING)),
+        (&WORKS, &works, None),
+    ];
+    for (statement, endpoints, since) in changes.into_iter().filter(|(_, endpoints, _)| !endpoints.is_empty())
+    {
+        let mut change = sqlx::query(statement.on(dialect)).bind(to_json(endpoints)).bind(now.millis());
+        if let Some(since) = since {
+            change = change.bind(since);
+        }
+        change.execute(&mut *on).await.doing("watch over endpoints")?;
     }
     Ok(())
 }

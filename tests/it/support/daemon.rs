@@ -79,9 +79,11 @@ impl Daemon {
             .unwrap();
         self.process = Some(process);
         if self.role == "worker" {
-            // It listens nowhere; its waker says when it has begun.
+            // It listens nowhere; its scheduler says when it has begun.
             eventually("the worker has started", async || {
-                self.log()[lines_before..].iter().any(|line| line["message"].as_str().is_some_and(is_waker))
+                self.log()[lines_before..]
+                    .iter()
+                    .any(|line| line["message"].as_str().is_some_and(is_of_the_scheduler))
             })
             .await;
         } else {
@@ -147,7 +149,7 @@ impl Daemon {
     }
 }
 
-fn is_waker(message: &str) -> bool {
+fn is_of_the_scheduler(message: &str) -> bool {
     message.starts_with("the queue is new to this process")
 }
 

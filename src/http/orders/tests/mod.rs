@@ -225,8 +225,8 @@ async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
     assert_eq!(kinds, ["email.failed", "order.email.failed"].repeat(2));
     assert_eq!(events[1]["data"]["order"], "ord_1");
     assert_eq!(events[1]["data"]["reply"], "the queue did not take the mail in time");
-    shop.app.store.ring_all_again().await.unwrap();
-    let due = shop.app.store.ring_due_mails(Lane::Transactional, std::time::Duration::from_secs(60)).await;
+    shop.app.store.make_all_mails_due().await.unwrap();
+    let due = shop.app.store.mark_due_mails(Lane::Transactional, std::time::Duration::from_secs(60)).await;
     assert_eq!(due.unwrap(), []);
 }
 
@@ -273,7 +273,7 @@ async fn the_template_is_the_merchants_own_where_there_is_one() {
         let (status, order) = shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
         assert_eq!(status, 202, "{order}");
         let mail = shop.settle(AttemptOutcome::Accepted, None).await;
-        let version = shop.app.template_version(&mail.template_version).await.unwrap().unwrap();
+        let version = shop.app.templates.version(&mail.template_version).await.unwrap().unwrap();
         let values: Value = serde_json::from_str(&mail.values).unwrap();
         let content = shop.app.renderer.render(&version, &values.into()).unwrap();
         assert_eq!(order["emails"].as_array().unwrap().last().unwrap()["templateDefinitionName"], "mine");

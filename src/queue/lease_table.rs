@@ -1,7 +1,7 @@
-//! The leases a worker holds, and how they are kept, finished and given back whatever the queue does meanwhile.
+//! The leases that a worker holds, and how they are extended, finished and released whatever the queue does meanwhile.
 //!
-//! A claimed bell travels as a [`Ringing`] whose [`Slot`] reports its end when it is dropped, so no way to end a job
-//! (done, panicked, aborted, never started) can leave a lease behind.
+//! A job that was fetched travels as a [`FetchedJob`]. Its [`JobSlot`] reports the end of the job when it is dropped, so no
+//! way to end a job (done, panicked, aborted, never started) can leave a lease behind.
 
 use std::{
     collections::HashMap,
@@ -17,37 +17,37 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Bell, Lease, Queue, QueueError};
+use super::{Lease, Queue, QueueError, QueuedJob};
 
-/// The most bells finished in one call.
+/// The most jobs finished in one call.
 const BATCH: usize = 500;
 
-/// A claimed bell on its way to the handler, with the permit that was taken for it, where it needs one.
-pub(super) struct Ringing<P> {
-    pub(super) bell: Bell,
+/// A job on its way to the handler, with the permit that was taken for it, where it needs one.
+pub(super) struct FetchedJob<P> {
+    pub(super) job: QueuedJob,
     pub(super) permit: Option<P>,
-    pub(super) slot: Slot,
+    pub(super) slot: JobSlot,
 }
 
-/// A worker's place for one job, taken until the queue knows what became of the bell.
-pub(super) struct Slot {
-    end: Option<End>,
-    ends: mpsc::UnboundedSender<End>,
+/// A worker's place for one job, taken until the queue knows what became of it.
+pub(super) struct JobSlot {
+    end: Option<JobEnd>,
+    ends: mpsc::UnboundedSender<JobEnd>,
 }
 
-/// What became of a claimed bell.
-pub(super) struct End {
+/// What became of a job that was fetched.
+pub(super) struct JobEnd {
     id: String,
     done: bool,
     _place: OwnedSemaphorePermit,
 }
 
-impl Slot {
-    pub(super) fn new(id: String, place: OwnedSemaphorePermit, ends: mpsc::UnboundedSender<End>) -> Self {
-        Self { end: Some(End { id, done: false, _place: place }), ends }
+impl JobSlot {
+    pub(super) fn new(id: String, place: OwnedSemaphorePermit, ends: mpsc::UnboundedSender<JobEnd>) -> Self {
+        Self { end: Some(JobEnd { id, done: false, _place: place }), ends }
     }
 
-    /// Finishes the bell. A slot that is dropped otherwise gives it back.
+    /// Finishes the job. A slot that is dropped otherwise releases it.
     pub(super) fn done(mut self) {
         if let Some(end) = &mut self.end {
             end.done = true;
@@ -55,17 +55,17 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for JobSlot {
     fn drop(&mut self) {
         if let Some(end) = self.end.take() {
-            // Nobody listens any more when the worker was dropped; then the lease expires.
+            // Nobody receives it any more when the worker was dropped; then the lease expires.
             let _ = self.ends.send(end);
         }
     }
 }
 
-/// What the parts of a worker share.
-pub(super) struct Desk {
+/// The leases that a worker holds. Shared by the parts of the worker.
+pub(super) struct LeaseTable {
     pub(super) queue: Arc<dyn Queue>,
     worker: String,
     held: Mutex<HashMap<String, Held>>,
@@ -78,7 +78,7 @@ struct Held {
     over: bool,
 }
 
-impl Desk {
+impl LeaseTable {
     pub(super) fn new(queue: Arc<dyn Queue>, worker: String) -> Self {
         Self { queue, worker, held: Mutex::default(), queue_is_away: AtomicBool::new(false) }
     }
@@ -91,20 +91,20 @@ impl Desk {
     /// lease had expired in an outage, has come back, and from now on is the running job's.
     pub(super) fn hold(&self, lease: &Lease) -> bool {
         let mut held = self.held();
-        match held.get_mut(&lease.bell.id) {
+        match held.get_mut(&lease.job.id) {
             Some(running) if !running.over => {
                 running.lease = lease.clone();
                 false
             }
-            // Also when the job is over and the queue was told, of which we have not heard yet: it was rung again.
+            // Also when the job is over and the queue was told, of which we have not heard yet: it was enqueued again.
             _ => {
-                held.insert(lease.bell.id.clone(), Held { lease: lease.clone(), over: false });
+                held.insert(lease.job.id.clone(), Held { lease: lease.clone(), over: false });
                 true
             }
         }
     }
 
-    /// Lets all leases begin anew.
+    /// Extends all leases.
     pub(super) async fn extend(&self, queue: &dyn Queue) -> Result<(), QueueError> {
         let leases: Vec<Lease> = self.held().values().map(|held| held.lease.clone()).collect();
         if !leases.is_empty() {
@@ -113,7 +113,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Tells the queue what became of these bells, again and again until it listens.
+    /// Finishes or releases these jobs in the queue; tries again until it succeeds.
     async fn settle(&self, ids: impl Iterator<Item = &str>, done: bool) {
         let leases = self.leases_of_what_is_over(ids);
         let mut backoff = Backoff::default();
@@ -148,8 +148,8 @@ impl Desk {
         let mut held = self.held();
         for lease in leases {
             // Another lease in its place belongs to a job that was started since.
-            if held.get(&lease.bell.id).is_some_and(|held| held.lease == *lease) {
-                held.remove(&lease.bell.id);
+            if held.get(&lease.job.id).is_some_and(|held| held.lease == *lease) {
+                held.remove(&lease.job.id);
             }
         }
     }
@@ -170,35 +170,35 @@ impl Desk {
     }
 }
 
-/// Settles bells as their slots are dropped, until no slot is left that could be.
-pub(super) async fn settle_ends(desk: Arc<Desk>, mut ends: mpsc::UnboundedReceiver<End>) {
+/// Finishes or releases jobs as their slots are dropped, until no slot is left.
+pub(super) async fn settle_ends(table: Arc<LeaseTable>, mut ends: mpsc::UnboundedReceiver<JobEnd>) {
     let mut batch = Vec::with_capacity(BATCH);
     while ends.recv_many(&mut batch, BATCH).await > 0 {
         for done in [true, false] {
             let ids = batch.iter().filter(|end| end.done == done).map(|end| end.id.as_str());
-            desk.settle(ids, done).await;
+            table.settle(ids, done).await;
         }
         batch.clear(); // and with it the places are free
     }
 }
 
-/// The leases of one worker: [`work`](super::work()) takes and ends them, [`Leases::keep`] lets them go on.
+/// The leases of one worker: [`work`](super::work()) takes and ends them, [`Leases::keep`] extends them.
 #[derive(Clone)]
-pub struct Leases(pub(super) Arc<Desk>);
+pub struct Leases(pub(super) Arc<LeaseTable>);
 
 impl Leases {
-    /// Those of a worker, by its name in the log. There are none yet.
+    /// The leases of a worker, which has none yet. `worker` is its name in the log.
     pub fn new(queue: Arc<dyn Queue>, worker: impl Into<String>) -> Self {
-        Self(Arc::new(Desk::new(queue, worker.into())))
+        Self(Arc::new(LeaseTable::new(queue, worker.into())))
     }
 
-    /// Notes a lease that was claimed.
+    /// Notes a lease that was fetched.
     #[cfg(test)]
     pub(crate) fn hold(&self, lease: &Lease) {
         self.0.hold(lease);
     }
 
-    /// Extends the leases three times in their length, for ever. `queue` is the queue of the leases, reached in a way that
+    /// Extends the leases for ever, three times in the length of a lease. `queue` is the queue of the leases, reached in a way that
     /// works while the jobs keep this worker busy.
     pub async fn keep(&self, queue: &dyn Queue) {
         let mut backoff = Backoff::default();

@@ -1,4 +1,4 @@
--- Leases bells. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
+-- Leases jobs. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
 -- mails (each separated by spaces), (group, its room)*. Returns (id, lane, merchant)*.
 local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now()
@@ -12,12 +12,12 @@ local lanes, turns, mail_turns = words(ARGV[4]), words(ARGV[5]), words(ARGV[6])
 local room_of = {}
 for i = 7, #ARGV, 2 do room_of[ARGV[i]] = tonumber(ARGV[i + 1]) end
 
--- What expired rings first, the longest expired before the others.
+-- Jobs whose leases expired go to the front of their lanes, the longest expired first.
 local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 500)
 for i = #expired, 1, -1 do
-  local standing = redis.call('HGET', bells, expired[i])
-  if standing then
-    local lane, merchant = parse(standing)
+  local entry = redis.call('HGET', jobs, expired[i])
+  if entry then
+    local lane, merchant = parse(entry)
     count('leased', lane, -1)
     wait_at_the_front(expired[i], lane, merchant)
   end
@@ -36,34 +36,34 @@ local function next_of_front(lane)
   while open[lane] > 0 do
     open[lane] = open[lane] - 1
     local id = redis.call('LPOP', prefix .. 'front:' .. lane)
-    local standing = redis.call('HGET', bells, id)
-    if standing then
-      local _, merchant = parse(standing)
+    local entry = redis.call('HGET', jobs, id)
+    if entry then
+      local _, merchant = parse(entry)
       return id, merchant
     end
   end
 end
 
-local function next_of_ring(lane)
-  local merchant = redis.call('LPOP', prefix .. 'ring:' .. lane)
+local function next_of_turns(lane)
+  local merchant = redis.call('LPOP', prefix .. 'turns:' .. lane)
   if not merchant then
     open[lane] = nil
     return
   end
   local waiting = prefix .. 'wait:' .. lane .. ':' .. merchant
   local id = redis.call('LPOP', waiting)
-  if redis.call('EXISTS', waiting) == 1 then redis.call('RPUSH', prefix .. 'ring:' .. lane, merchant) end
+  if redis.call('EXISTS', waiting) == 1 then redis.call('RPUSH', prefix .. 'turns:' .. lane, merchant) end
   return id, merchant
 end
 
 local function next_of(lane)
   if not open[lane] or room_of[groups[lane]] == 0 then return end
   local id, merchant = next_of_front(lane)
-  if not id then id, merchant = next_of_ring(lane) end
+  if not id then id, merchant = next_of_turns(lane) end
   return id, lane, merchant
 end
 
-local function next_bell(turn, mail_turn)
+local function next_job(turn, mail_turn)
   local mails = mail_turns[mail_turn + 1]
   local first = ({ mails = mails, callbacks = 'callback', batches = 'batch' })[turns[turn + 1]]
   local id, lane, merchant = next_of(first)
@@ -77,23 +77,23 @@ end
 
 local turn = tonumber(redis.call('HGET', counts, 'turn') or 0) % #turns
 local mail_turn = tonumber(redis.call('HGET', counts, 'mail turn') or 0) % #mail_turns
-local claimed, standings, expiries, taken = {}, {}, {}, {}
-while #claimed < 3 * room do
-  local id, lane, merchant = next_bell(turn, mail_turn)
+local fetched, entries, expiries, taken = {}, {}, {}, {}
+while #fetched < 3 * room do
+  local id, lane, merchant = next_job(turn, mail_turn)
   if not id then break end
   local group = groups[lane]
   room_of[group] = room_of[group] - 1
   turn = (turn + 1) % #turns
   if group == 'mails' then mail_turn = (mail_turn + 1) % #mail_turns end
-  local n = #standings
-  claimed[#claimed + 1], claimed[#claimed + 2], claimed[#claimed + 3] = id, lane, merchant
-  standings[n + 1], standings[n + 2] = id, lane .. ' ' .. merchant .. ' ' .. token
+  local n = #entries
+  fetched[#fetched + 1], fetched[#fetched + 2], fetched[#fetched + 3] = id, lane, merchant
+  entries[n + 1], entries[n + 2] = id, lane .. ' ' .. merchant .. ' ' .. token
   expiries[n + 1], expiries[n + 2] = now + lease, id
   taken[lane] = (taken[lane] or 0) + 1
 end
 
-if #claimed > 0 then
-  redis.call('HSET', bells, unpack(standings))
+if #fetched > 0 then
+  redis.call('HSET', jobs, unpack(entries))
   redis.call('ZADD', leases, unpack(expiries))
   redis.call('HSET', counts, 'turn', turn, 'mail turn', mail_turn)
   for lane, number in pairs(taken) do
@@ -105,7 +105,7 @@ end
 -- What is left is for another worker.
 local left = {}
 for lane, front in pairs(open) do
-  if front > 0 or redis.call('EXISTS', prefix .. 'ring:' .. lane) == 1 then left[groups[lane]] = true end
+  if front > 0 or redis.call('EXISTS', prefix .. 'turns:' .. lane) == 1 then left[groups[lane]] = true end
 end
 wake_workers(left)
-return claimed
+return fetched

@@ -1,4 +1,4 @@
-//! Claims as many bells as a worker has free places and, for mails, permits, and no more, until it is told to stop.
+//! Fetches as many jobs as a worker has free places and, for mails, permits, and no more, until it is told to stop.
 
 use std::{
     future::poll_fn,
@@ -13,20 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Admit, Group, Lease, QueueError, Room,
-    desk::{Backoff, Desk, End, Ringing, Slot},
+    lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
 
-/// How long an idle worker waits before it asks of its own accord: nobody rings when a lease expires.
+/// How long an idle worker waits before it fetches without being woken: nobody is woken when a lease expires.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Takes bells from the queue and hands them to apalis.
-pub(super) struct Pump<A: Admit> {
-    pub(super) desk: Arc<Desk>,
-    /// Those of each group of lanes.
+/// Fetches jobs from the queue and hands them to apalis.
+pub(super) struct Fetcher<A: Admit> {
+    pub(super) table: Arc<LeaseTable>,
+    /// The free places of each group of lanes.
     pub(super) places: [Arc<Semaphore>; Group::ALL.len()],
     pub(super) admission: Arc<A>,
-    pub(super) jobs: mpsc::Sender<Ringing<A::Permit>>,
-    pub(super) ends: mpsc::UnboundedSender<End>,
+    pub(super) jobs: mpsc::Sender<FetchedJob<A::Permit>>,
+    pub(super) ends: mpsc::UnboundedSender<JobEnd>,
     pub(super) stop: CancellationToken,
 }
 
@@ -51,25 +51,26 @@ fn number(places: &Option<OwnedSemaphorePermit>) -> usize {
     places.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
 }
 
-/// What the pump waits for before it claims again.
+/// What the fetcher waits for before it fetches again.
 struct Next {
     /// The groups of which nothing was left; the others had no more room.
     is_empty: [bool; Group::ALL.len()],
     lacks_permits: bool,
 }
 
-/// Waits on the queue, one for each group. They are kept from one claim to the next: to give one up may cost a connection.
+/// The calls that wait on the queue, one for each group. They are kept from one fetch to the next: to give one up may cost
+/// a connection.
 #[derive(Default)]
-struct Ears([Option<BoxFuture<'static, Result<(), QueueError>>>; Group::ALL.len()]);
+struct Waits([Option<BoxFuture<'static, Result<(), QueueError>>>; Group::ALL.len()]);
 
-impl Ears {
-    /// Returns when the queue says that there may be something of one of the groups that are listened for.
+impl Waits {
+    /// Returns when the queue says that there may be something of one of the groups that are waited for.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), QueueError>> {
-        for ear in &mut self.0 {
-            if let Some(waiting) = ear
+        for wait in &mut self.0 {
+            if let Some(waiting) = wait
                 && let Poll::Ready(heard) = waiting.poll_unpin(context)
             {
-                *ear = None;
+                *wait = None;
                 return Poll::Ready(heard);
             }
         }
@@ -77,23 +78,23 @@ impl Ears {
     }
 }
 
-impl<A: Admit> Pump<A> {
-    /// Claims until stopped. Never fails: an outage of the queue is waited for.
+impl<A: Admit> Fetcher<A> {
+    /// Fetches until stopped. Never fails: an outage of the queue is waited for.
     pub(super) async fn run(self) {
-        let (mut backoff, mut ears) = (Backoff::default(), Ears::default());
+        let (mut backoff, mut waits) = (Backoff::default(), Waits::default());
         while !self.stop.is_cancelled() {
-            let claimed = match self.claim().await {
-                Ok(next) => self.wait(&mut ears, &next).await,
+            let result = match self.fetch().await {
+                Ok(next) => self.wait(&mut waits, &next).await,
                 Err(error) => Err(error),
             };
-            match claimed {
+            match result {
                 Ok(()) => {
-                    self.desk.queue_answered();
+                    self.table.queue_answered();
                     backoff = Backoff::default();
                 }
                 Err(error) => {
-                    self.desk.queue_failed(&error);
-                    self.sit_out(&mut backoff).await;
+                    self.table.queue_failed(&error);
+                    self.wait_out(&mut backoff).await;
                 }
             }
         }
@@ -111,15 +112,15 @@ impl<A: Admit> Pump<A> {
         Free { places, permits, lacks_permits }
     }
 
-    /// Claims what there is room for, also nothing: then the queue tells others of what waits.
-    async fn claim(&self) -> Result<Next, QueueError> {
+    /// Fetches what there is room for, even if that is nothing: then the queue wakes other workers for what waits.
+    async fn fetch(&self) -> Result<Next, QueueError> {
         let mut free = self.free();
         let room = free.room();
-        // Not cut short when stopped: what was claimed meanwhile would be lost to its lease. It is given back.
-        let leases = self.desk.queue.claim(room).await?;
+        // Not cut short when stopped: the leases of what was fetched meanwhile would have to expire. It is released.
+        let leases = self.table.queue.fetch(room).await?;
         let mut left = room;
         for lease in &leases {
-            left.take(lease.bell.lane);
+            left.take(lease.job.lane);
         }
         for lease in leases {
             self.start(lease, &mut free).await;
@@ -129,22 +130,22 @@ impl<A: Admit> Pump<A> {
     }
 
     async fn start(&self, lease: Lease, free: &mut Free<A::Permits>) {
-        let group = Group::of(lease.bell.lane);
-        if self.desk.hold(&lease)
+        let group = Group::of(lease.job.lane);
+        if self.table.hold(&lease)
             && let Some(place) = free.places[group as usize].as_mut().and_then(|places| places.split(1))
         {
             let permit = if group == Group::Mails { free.permits.next() } else { None };
-            let slot = Slot::new(lease.bell.id.clone(), place, self.ends.clone());
-            // When nobody takes it any more, its slot gives it back.
-            let _ = self.jobs.send(Ringing { bell: lease.bell, permit, slot }).await;
+            let slot = JobSlot::new(lease.job.id.clone(), place, self.ends.clone());
+            // When nobody takes it any more, its slot releases it.
+            let _ = self.jobs.send(FetchedJob { job: lease.job, permit, slot }).await;
         }
     }
 
-    /// Waits until there may be something to claim and room for it.
-    async fn wait(&self, ears: &mut Ears, next: &Next) -> Result<(), QueueError> {
+    /// Waits until there may be something to fetch and room for it.
+    async fn wait(&self, waits: &mut Waits, next: &Next) -> Result<(), QueueError> {
         for group in Group::ALL.iter().filter(|group| next.is_empty[**group as usize]) {
-            ears.0[*group as usize].get_or_insert_with(|| {
-                let (queue, group) = (Arc::clone(&self.desk.queue), *group);
+            waits.0[*group as usize].get_or_insert_with(|| {
+                let (queue, group) = (Arc::clone(&self.table.queue), *group);
                 async move { queue.wait(group, IDLE).await }.boxed()
             });
         }
@@ -153,7 +154,7 @@ impl<A: Admit> Pump<A> {
         let lacks_place = is_full(Group::Mails) && !next.lacks_permits;
         tokio::select! {
             () = self.stop.cancelled() => Ok(()),
-            heard = poll_fn(|context| ears.poll(context)) => heard,
+            heard = poll_fn(|context| waits.poll(context)) => heard,
             () = self.admission.changed(), if lacks_permits => Ok(()),
             _ = self.places[Group::Mails as usize].acquire(), if lacks_place => Ok(()),
             _ = self.places[Group::Callbacks as usize].acquire(), if is_full(Group::Callbacks) => Ok(()),
@@ -161,13 +162,13 @@ impl<A: Admit> Pump<A> {
         }
     }
 
-    /// Waits until the queue answers again. Asks first for the leases held here, so that they are not claimed as
-    /// expired while their jobs run.
-    async fn sit_out(&self, backoff: &mut Backoff) {
+    /// Waits until the queue answers again. Extends the leases that are held before anything is fetched, so that a job that
+    /// runs is not fetched as expired.
+    async fn wait_out(&self, backoff: &mut Backoff) {
         let answered = async {
             loop {
                 backoff.pause().await;
-                if self.desk.extend(&*self.desk.queue).await.is_ok() {
+                if self.table.extend(&*self.table.queue).await.is_ok() {
                     break;
                 }
             }

@@ -1,61 +1,37 @@
-//! What the waker asks: which rows need a bell, and which rows lost their worker.
+//! What the rescuer asks of mails: taking those from their workers that nobody works on any more.
 
-use futures_util::FutureExt;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 
-use super::{
-    Doing, Store, StoreError,
-    batches::{self, BatchMove},
-    dialect::Sql,
-    row::{Columns, to_json},
-};
+use super::due::{DueMail, read_due};
 use crate::{
     clock,
-    mail::{
-        AttemptOutcome, BatchId, Lane, MailEvent, MailId, MailState, MerchantId, Rescue, RetryPolicy,
-        Timestamp, WorkerId,
+    mail::{AttemptOutcome, BatchId, MailEvent, MailId, MailState, Rescue, RetryPolicy, Timestamp, WorkerId},
+    store::{
+        Doing, Store, StoreError,
+        batches::{self, BatchMove},
+        dialect::Sql,
+        row::{Columns, to_json},
     },
 };
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
 const ROUND: i64 = 1_000;
 
-/// A mail that somebody has to be woken for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ringing {
-    /// The mail.
-    pub mail: MailId,
-    /// Its lane.
-    pub lane: Lane,
-    /// Whose mail it is.
-    pub merchant: MerchantId,
-}
-
-static DUE: Sql = Sql::new(
-    "UPDATE mails SET ring_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE lane = $4 AND ring_at <= $1 AND state IN ('queued', 'deferred')
-        ORDER BY ring_at LIMIT $3 {skip_locked})
-     RETURNING id, lane, merchant_id",
-);
-
-// Most rounds find nothing; those shall not wait for the one writer of SQLite.
-const IS_ANY_DUE: &str =
-    "SELECT 1 FROM mails WHERE lane = $1 AND ring_at <= $2 AND state IN ('queued', 'deferred') LIMIT 1";
-
 // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
 static LOST: Sql = Sql::new(
     "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id, rescues, recorded_at FROM mails
-     WHERE ring_at IS NOT NULL AND state = 'sending'
+     WHERE wake_at IS NOT NULL AND state = 'sending'
         AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
      ORDER BY worker = $3 LIMIT $2 {skip_locked}",
 );
 
 static FREE: Sql = Sql::new(
-    "UPDATE mails SET state = rows.state, worker = NULL, ring_at = rows.ring_at, settled_at = rows.settled_at,
+    "UPDATE mails SET state = rows.state, worker = NULL, wake_at = rows.wake_at, settled_at = rows.settled_at,
         rescues = rescues + rows.rescued, error = rows.error
-     FROM {rows: id text, worker text, number bigint, state text, ring_at bigint, settled_at bigint, rescued bigint,
+     FROM {rows: id text, worker text, number bigint, state text, wake_at bigint, settled_at bigint, rescued bigint,
         error text}
      WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
         AND mails.attempt = rows.number",
@@ -69,14 +45,14 @@ static LOST_ATTEMPTS: Sql = Sql::new(
 );
 
 #[derive(Serialize)]
-struct Lost {
+struct LostMail {
     id: String,
     #[serde(skip)]
-    ringing: Option<Ringing>,
+    due: Option<DueMail>,
     #[serde(skip)]
     batch: Option<BatchMove>,
     state: &'static str,
-    ring_at: Option<i64>,
+    wake_at: Option<i64>,
     settled_at: Option<i64>,
     rescued: i64,
     error: String,
@@ -88,45 +64,9 @@ struct Lost {
 }
 
 impl Store {
-    /// Marks mails of a lane whose time to ring has come and returns them; unless claimed they ring again after `again`.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn ring_due_mails(&self, lane: Lane, again: Duration) -> Result<Vec<Ringing>, StoreError> {
-        let now = clock::now();
-        let first = sqlx::query(IS_ANY_DUE)
-            .bind(lane.as_str())
-            .bind(now.millis())
-            .fetch_optional(&self.readers)
-            .await
-            .doing("look for mails that are due")?;
-        if first.is_none() {
-            return Ok(Vec::new());
-        }
-        let mark = sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis());
-        let rows =
-            self.writer.fetch_all(mark.bind(ROUND).bind(lane.as_str()), "find mails that are due").await?;
-        rows.iter().map(|row| read_ringing(&Columns { table: "mails", row })).collect()
-    }
-
-    /// Makes every mail that waits ring at the next round: the queue lost its bells.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn ring_all_again(&self) -> Result<u64, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query(
-                    "UPDATE mails SET ring_at = due_at WHERE ring_at IS NOT NULL AND ring_at > due_at",
-                ),
-                "ring for all waiting mails",
-            )
-            .await
-    }
-
     /// Takes mails from workers that have been silent for `silence`, or are not known at all, and from the worker `own`
     /// those that it is not at work on: the answer to its claim was lost, or its job ended early. Each is queued again
-    /// or held, as its template and `policy` say. Returns those to ring for.
+    /// or held, as its template and `policy` say. Returns those that are due again.
     ///
     /// # Errors
     /// When the database cannot commit it.
@@ -136,7 +76,7 @@ impl Store {
         own: WorkerId,
         policy: &RetryPolicy,
         is_at_work_on: impl Fn(MailId) -> bool + Send + Sync + 'static,
-    ) -> Result<Vec<Ringing>, StoreError> {
+    ) -> Result<Vec<DueMail>, StoreError> {
         let (dialect, policy, now) = (self.dialect, policy.clone(), clock::now());
         self.writer
             .run(move |on| {
@@ -169,7 +109,7 @@ impl Store {
                         let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
                         batches::follow(dialect, on, &moves).await?;
                     }
-                    Ok(lost.iter_mut().filter_map(|row| row.ringing.take()).collect())
+                    Ok(lost.iter_mut().filter_map(|row| row.due.take()).collect())
                 }
                 .boxed()
             })
@@ -177,20 +117,12 @@ impl Store {
     }
 }
 
-fn read_ringing(columns: &Columns<'_>) -> Result<Ringing, StoreError> {
-    Ok(Ringing {
-        mail: columns.parsed("id")?,
-        lane: columns.parsed("lane")?,
-        merchant: columns.parsed("merchant_id")?,
-    })
-}
-
 fn read_lost(
     columns: &Columns<'_>,
     policy: &RetryPolicy,
     is_own: bool,
     now: Timestamp,
-) -> Result<Lost, StoreError> {
+) -> Result<LostMail, StoreError> {
     let rescues = u32::try_from(columns.integer("rescues")?).unwrap_or(u32::MAX);
     let rescue = policy.judge_lost(rescues, columns.parsed("on_crash")?, columns.time("recorded_at")?, now);
     let event = match rescue {
@@ -204,12 +136,12 @@ fn read_lost(
     let number = columns.integer("attempt")?;
     let batch: Option<BatchId> = columns.optional_parsed("batch_id")?;
     let from = MailState::Sending;
-    Ok(Lost {
+    Ok(LostMail {
         id: columns.text("id")?,
         batch: batch.map(|batch| BatchMove { batch, from, to: state, is_first_try: number == 1 }),
-        ringing: if waits { Some(read_ringing(columns)?) } else { None },
+        due: if waits { Some(read_due(columns)?) } else { None },
         state: state.as_str(),
-        ring_at: waits.then_some(now),
+        wake_at: waits.then_some(now),
         settled_at: (!waits).then_some(now),
         rescued: i64::from(rescue == Rescue::Resend),
         error: error_of(rescue, is_own),

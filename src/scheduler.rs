@@ -1,0 +1,143 @@
+//! Enqueues what is due: retries, scheduled mails, callbacks, batches, and rows whose job the queue lost. It marks rows
+//! in the database, so any number of processes may run it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    mail::Lane,
+    queue::{QueueStatus, QueuedJob},
+    store::StoreError,
+    telemetry::METRICS,
+};
+
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_millis(250);
+/// What was enqueued is due again after this, unless a worker claims it.
+const AGAIN: Duration = Duration::from_secs(60);
+/// A full round: there is probably more.
+const FULL_ROUND: usize = 1_000;
+/// Between two looks at the queue's generation.
+const LOOK: Duration = Duration::from_secs(1);
+/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile.
+const ENOUGH_WAITING: u64 = 20_000;
+
+/// Enqueues what is due until it is told to stop.
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    let mut watch = GenerationWatch::default();
+    while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        if let Err(error) = watch.look(&app).await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the scheduler could not make due what a new queue does not know"
+            );
+        }
+        if let Err(error) = enqueue_due(&app).await {
+            tracing::warn!(error = format!("{error:#}"), "the scheduler could not enqueue what is due");
+        }
+    }
+}
+
+/// Enqueues a job for each mail, callback and batch that is due now; returns how many.
+///
+/// # Errors
+/// When the database or the queue is away. What was marked meanwhile is due again within a minute.
+pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
+    Ok(enqueue_due_mails(app).await? + enqueue_due_deliveries(app).await? + enqueue_due_batches(app).await?)
+}
+
+/// Each lane for itself, and one round of each at a time: neither a full lane nor a long one keeps another's retries
+/// back.
+async fn enqueue_due_mails(app: &App) -> anyhow::Result<usize> {
+    let mut enqueued = 0;
+    let mut lanes = vec![Lane::Transactional, Lane::Bulk];
+    while !lanes.is_empty() {
+        let status = app.queue.status().await?;
+        lanes.retain(|&lane| has_room(&status, lane));
+        let mut to_go_on = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            let count = enqueue(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
+            enqueued += count;
+            if count >= FULL_ROUND {
+                to_go_on.push(lane);
+            }
+        }
+        lanes = to_go_on;
+    }
+    Ok(enqueued)
+}
+
+/// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
+async fn enqueue_due_deliveries(app: &App) -> anyhow::Result<usize> {
+    if !has_room(&app.queue.status().await?, Lane::Callback) {
+        return Ok(0);
+    }
+    enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
+}
+
+/// Batches are few: the fan-out itself stops when the queue is full.
+async fn enqueue_due_batches(app: &App) -> anyhow::Result<usize> {
+    enqueue(app, app.store.mark_due_batches(AGAIN).await?).await
+}
+
+async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<usize> {
+    let jobs: Vec<QueuedJob> = due.into_iter().map(Into::into).collect();
+    if !jobs.is_empty() {
+        app.queue.enqueue(&jobs).await?;
+        METRICS.enqueued_by_scheduler.inc_by(jobs.len() as u64);
+    }
+    Ok(jobs.len())
+}
+
+fn has_room(status: &QueueStatus, lane: Lane) -> bool {
+    status.lanes.iter().filter(|each| each.lane == lane).all(|each| each.waiting <= ENOUGH_WAITING)
+}
+
+/// Notices a queue that lost its jobs: its generation changes.
+#[derive(Default)]
+struct GenerationWatch {
+    looked_at: Option<Instant>,
+    generation: Option<String>,
+}
+
+impl GenerationWatch {
+    async fn look(&mut self, app: &App) -> Result<(), StoreError> {
+        if self.looked_at.is_some_and(|at| at.elapsed() < LOOK) {
+            return Ok(());
+        }
+        self.looked_at = Some(Instant::now());
+        let Ok(now) = app.queue.generation().await else { return Ok(()) };
+        if self.generation.as_ref() != Some(&now) {
+            let (mails, callbacks) = make_all_due(app).await?;
+            let is_first = self.generation.replace(now).is_none();
+            tracing::info!(
+                mails,
+                callbacks,
+                is_first,
+                "the queue is new to this process, all that waits is due"
+            );
+        }
+        Ok(())
+    }
+}
+
+async fn make_all_due(app: &App) -> Result<(u64, u64), StoreError> {
+    app.store.make_all_batches_due().await?;
+    Ok((app.store.make_all_mails_due().await?, app.store.make_all_deliveries_due().await?))
+}
+
+/// While this worker was not heard it postponed all jobs that it was given. Makes their rows due, so that they need not
+/// wait for the next time that they are.
+pub(crate) async fn make_postponed_due(app: &App) {
+    match make_all_due(app).await {
+        Ok((mails, callbacks)) => {
+            tracing::info!(mails, callbacks, "this worker is heard again, all that waits is due")
+        }
+        Err(error) => {
+            tracing::warn!(%error, "this worker is heard again, but could not make due what it postponed")
+        }
+    }
+}

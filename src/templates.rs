@@ -1,0 +1,235 @@
+//! Templates' versions in memory, and mails filled in with them.
+//!
+//! A version never changes, so it is read from the database once and kept. What takes longer than a moment runs on the CPU
+//! pool, in the caller's share of it.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    cpu_pool::{CpuPool, Share},
+    mail::{CrashPolicy, MerchantId},
+    render::{self, Content, RenderError, RenderLimits, Renderer, Values},
+    shop::{
+        TemplateClass, TemplateSource, TemplateVersion,
+        builtin_mails::{self, BuiltinMail},
+        language::Language,
+    },
+    store::{NewTemplateVersion, Store, StoreError},
+};
+
+/// The bytes of templates' versions that are kept in memory.
+const VERSION_BYTES: u64 = 64 << 20;
+/// What a version takes beside its parts.
+const PER_VERSION: usize = 1024;
+
+/// The versions of all templates.
+pub struct Templates {
+    store: Store,
+    cpu: Arc<CpuPool>,
+    renderer: Arc<Renderer>,
+    limits: RenderLimits,
+    versions: Cache<String, Arc<TemplateVersion>>,
+    builtins: Cache<(BuiltinMail, Language), Arc<TemplateVersion>>,
+}
+
+impl Templates {
+    /// Reads versions from `store` and checks built-in mails within `limits`.
+    pub fn new(store: Store, cpu: Arc<CpuPool>, renderer: Arc<Renderer>, limits: RenderLimits) -> Self {
+        Self {
+            store,
+            cpu,
+            renderer,
+            limits,
+            versions: Cache::builder()
+                .max_capacity(VERSION_BYTES)
+                .weigher(|_: &String, version: &Arc<TemplateVersion>| memory(version))
+                .build(),
+            builtins: Cache::new((BuiltinMail::ALL.len() * Language::ALL.len()) as u64),
+        }
+    }
+
+    /// A template's version, from memory where possible: a version never changes.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn version(&self, id: &str) -> Result<Option<Arc<TemplateVersion>>, StoreError> {
+        if let Some(version) = self.versions.get(id) {
+            return Ok(Some(version));
+        }
+        let version = self.store.template_version(id).await?.map(Arc::new);
+        if let Some(version) = &version {
+            self.versions.insert(id.to_owned(), Arc::clone(version));
+        }
+        Ok(version)
+    }
+
+    /// The version that a mail to a merchant's customer is written from: the merchant's own template, one whose id
+    /// is the mail's name and language as in `cart_link.de`, else its name alone; else the built-in mail.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn own_or_builtin(
+        &self,
+        merchant: &MerchantId,
+        mail: BuiltinMail,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, StoreError> {
+        let in_language = format!("{mail}.{language}");
+        let own = self.store.newest_version_of(merchant, &in_language, mail.as_str()).await?;
+        if let Some(id) = own
+            && let Some(version) = self.version(&id).await?
+        {
+            return Ok(version);
+        }
+        self.builtin(mail, language).await
+    }
+
+    /// The version of a built-in mail, ready to be pinned by a mail. It is checked and stored when it is first asked
+    /// for and kept in memory after that; its id follows from its content, so another release makes another version.
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn builtin(
+        &self,
+        mail: BuiltinMail,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, StoreError> {
+        if let Some(version) = self.builtins.get(&(mail, language)) {
+            return Ok(version);
+        }
+        let limits = self.limits.clone();
+        // Inlining CSS takes milliseconds.
+        let version = self.cpu.run(Share::Own, move || check_builtin(mail, language, &limits));
+        let version = version.await.map_err(|_busy| StoreError::Closed)??;
+        self.store.put_builtin_version(&version).await?;
+        let version = Arc::new(TemplateVersion::from(version));
+        self.versions.insert(version.id.clone(), Arc::clone(&version));
+        self.builtins.insert((mail, language), Arc::clone(&version));
+        Ok(version)
+    }
+
+    /// Names the placeholders that a mail would miss with these values; see [`Renderer::missing`].
+    ///
+    /// # Errors
+    /// As there, and [`RenderError::Busy`] when it is more than a moment's work and too much of that waits.
+    pub async fn missing(
+        &self,
+        share: impl FnOnce() -> Share,
+        version: &Arc<TemplateVersion>,
+        values: &Values,
+    ) -> Result<Vec<String>, RenderError> {
+        if let Some(missing) = self.renderer.try_missing(version, values) {
+            return missing;
+        }
+        let (renderer, version, values) = (Arc::clone(&self.renderer), Arc::clone(version), values.clone());
+        let missing = self.cpu.run(share(), move || renderer.missing(&version, &values));
+        missing.await.map_err(|_busy| RenderError::Busy)?
+    }
+
+    /// Fills a mail in; see [`Renderer::render`].
+    ///
+    /// # Errors
+    /// As there, and [`RenderError::Busy`] when it is more than a moment's work and too much of that waits.
+    pub async fn render(
+        &self,
+        share: impl FnOnce() -> Share,
+        version: &Arc<TemplateVersion>,
+        values: &Values,
+    ) -> Result<Content, RenderError> {
+        if let Some(content) = self.renderer.try_render(version, values) {
+            return content;
+        }
+        let (renderer, version, values) = (Arc::clone(&self.renderer), Arc::clone(version), values.clone());
+        let content = self.cpu.run(share(), move || renderer.render(&version, &values));
+        content.await.map_err(|_busy| RenderError::Busy)?
+    }
+}
+
+/// About how many bytes of memory a version takes.
+fn memory(version: &TemplateVersion) -> u32 {
+    let TemplateSource { subject, html, text } = &version.source;
+    let parts = subject.len() + html.len() + text.as_ref().map_or(0, String::len);
+    let tags = version.tags.iter().map(|tag| tag.len() + 32).sum::<usize>();
+    u32::try_from(PER_VERSION + parts + tags).unwrap_or(u32::MAX)
+}
+
+/// Checks a built-in mail; its id is the hash of its content.
+fn check_builtin(
+    mail: BuiltinMail,
+    language: Language,
+    limits: &RenderLimits,
+) -> Result<NewTemplateVersion, StoreError> {
+    let checked = render::check(&builtin_mails::template(mail, language), limits).map_err(|faults| {
+        let why = format!("the mail {mail} in {language} is not sound: {}", faults[0]);
+        StoreError::Corrupt { table: "template_versions", why }
+    })?;
+    let source = checked.source;
+    let mut content = Sha256::new();
+    for part in [
+        mail.as_str(),
+        language.as_str(),
+        &source.subject,
+        &source.html,
+        source.text.as_deref().unwrap_or_default(),
+    ] {
+        content.update((part.len() as u64).to_be_bytes());
+        content.update(part);
+    }
+    Ok(NewTemplateVersion {
+        id: content.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        template: mail.as_str().to_owned(),
+        source,
+        tags: checked.tags,
+        sender: None,
+        class: TemplateClass::Transactional,
+        on_crash: CrashPolicy::Resend,
+        language: Some(language.as_str().to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DatabaseSettings;
+
+    #[tokio::test]
+    async fn a_builtin_mail_is_stored_once_and_read_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite:{}", folder.path().join("postroom.db").display());
+        let settings = DatabaseSettings { url: database, migrate: true, connections: 1 };
+        let store = Store::open(&settings).await.unwrap();
+        store.migrate().await.unwrap();
+        let renderer = Arc::new(Renderer::new(RenderLimits::default()));
+        let cpu = Arc::new(CpuPool::start().unwrap());
+        let templates = Templates::new(store.clone(), cpu, renderer, RenderLimits::default());
+
+        let first = templates.builtin(BuiltinMail::OrderConfirmation, Language::De).await.unwrap();
+        let again = templates.builtin(BuiltinMail::OrderConfirmation, Language::De).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        let english = templates.builtin(BuiltinMail::OrderConfirmation, Language::En).await.unwrap();
+        assert_ne!(first.id, english.id);
+
+        let stored = store.template_version(&first.id).await.unwrap().unwrap();
+        assert_eq!(stored, *first);
+        // Another process, or a later start of this one, comes to the same id.
+        templates.builtins.invalidate_all();
+        assert_eq!(
+            templates.builtin(BuiltinMail::OrderConfirmation, Language::De).await.unwrap().id,
+            first.id
+        );
+    }
+
+    #[test]
+    fn every_builtin_mail_is_sound_in_every_language() {
+        for (&mail, &language) in BuiltinMail::ALL
+            .iter()
+            .flat_map(|mail| Language::ALL.iter().map(move |language| (mail, language)))
+        {
+            let version = check_builtin(mail, language, &RenderLimits::default()).unwrap();
+            assert_eq!((version.id.len(), version.template.as_str()), (64, mail.as_str()));
+        }
+    }
+}
