@@ -1,8 +1,8 @@
 //! Renders a recorded mail, hands it to a route and records what the route said.
 //!
-//! Comes after the ingress, the fan-out or the scheduler, when the mail may go: see [`admission`](crate::admission). The
-//! connection is there before the claim, so that a claim is followed at once by an offer; a claim without an offer is
-//! given back. Running twice is harmless: a worker that cannot claim the mail leaves it alone.
+//! Comes after the ingress, the fan-out or the scheduler, when the mail may go: see [`admission`](crate::admission). Its
+//! connection is there before the claim, or comes free within milliseconds, so that a claim is followed at once by an
+//! offer; a claim without an offer is given back. Running twice is harmless: a worker that cannot claim the mail leaves it alone.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,6 +12,7 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{Job, Outcome, until_recorded};
 use crate::{
@@ -22,13 +23,18 @@ use crate::{
     mail::{self, Mail, MailId, Phase, Reply},
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
-    store::{Claim, Settled, Settlement},
+    store::{Claim, Settled, Settlement, StoreError},
     telemetry::{
         METRICS,
         metrics::{MailLabels, RouteLabels},
     },
     worker::AtWork,
 };
+
+/// How long a claimed mail waits for the connection that it was admitted ahead of; then its claim is given back.
+const AHEAD: Duration = Duration::from_secs(1);
+/// A mail that something else than itself keeps back is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends one mail, once.
 pub struct SendMail {
@@ -48,44 +54,33 @@ impl Job for SendMail {
         let Some(at_work) = app.worker.begin(self.mail.0) else {
             return Ok(Outcome::NothingToDo);
         };
-        let connected = tokio::select! {
-            biased;
-            connected = permit.connect() => connected,
+        let turn = match permit.is_ahead() {
+            true => Turn::Ahead(permit),
             // Nobody has claimed the mail, so there is nothing to give back.
-            () = app.worker.stopping.cancelled() => return Ok(Outcome::Waits),
+            false => match unless_stopping(app, permit.connect()).await {
+                Some(Ok(offer)) => Turn::Now(offer),
+                Some(Err(NotAdmitted::Failed(reply))) => Turn::Failed(reply),
+                Some(Err(NotAdmitted::Later)) | None => return Ok(Outcome::Waits),
+            },
         };
-        if matches!(connected, Err(NotAdmitted::Later)) {
-            return Ok(Outcome::Waits);
-        }
         at_work.claims();
         let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {
                 at_work.is_over();
-                connected.into_iter().for_each(Offer::keep);
+                turn.leave();
                 return Ok(Outcome::NothingToDo);
             }
         };
         at_work.has_claimed();
         let started_at = clock::now();
-        let reply = match connected {
-            Ok(offer) => match message_of(app, &mail).await? {
-                Rendered::Message(message) => match send(offer, &mail, &message, &at_work).await {
-                    Sent::Answered(reply) => reply,
-                    Sent::Withheld => return Ok(Outcome::Postponed),
-                },
-                Rendered::Refused(reply) => {
-                    offer.keep();
-                    reply
-                }
-                Rendered::Busy => {
-                    offer.keep();
-                    at_work.puts_off();
-                    return Ok(Outcome::Postponed);
-                }
-            },
-            Err(NotAdmitted::Failed(reply)) => reply,
-            Err(NotAdmitted::Later) => return Ok(Outcome::Postponed),
+        let offered = offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
+            if error.downcast_ref().is_some_and(StoreError::may_pass) {
+                at_work.puts_off(AGAIN);
+            }
+        });
+        let Some(reply) = offered? else {
+            return Ok(Outcome::Postponed); // the claim is given back
         };
         let verdict = app.config.retry.judge(
             &reply,
@@ -105,6 +100,77 @@ impl Job for SendMail {
         at_work.is_over();
         note_settled(&mail, settled);
         Ok(Outcome::Done)
+    }
+}
+
+/// How a mail that is admitted gets to its connection.
+enum Turn {
+    /// It has one.
+    Now(Offer),
+    /// It waits for one with its message ready.
+    Ahead(Permit),
+    /// The relay could not be reached.
+    Failed(Reply),
+}
+
+impl Turn {
+    /// Leaves the connection to another mail.
+    fn leave(self) {
+        if let Self::Now(offer) = self {
+            offer.keep();
+        }
+    }
+}
+
+/// Renders a claimed mail and offers it to the relay. `None`: it was not offered, and nothing is broken.
+async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyhow::Result<Option<Reply>> {
+    let turn = match turn {
+        Turn::Failed(reply) => return Ok(Some(reply)),
+        turn => turn,
+    };
+    let message = match message_of(app, mail).await? {
+        Rendered::Message(message) => message,
+        Rendered::Refused(reply) => {
+            turn.leave();
+            return Ok(Some(reply));
+        }
+        Rendered::Busy => {
+            turn.leave();
+            at_work.puts_off(AGAIN);
+            return Ok(None);
+        }
+    };
+    let offer = match turn {
+        Turn::Now(offer) => offer,
+        Turn::Failed(reply) => return Ok(Some(reply)),
+        Turn::Ahead(mut permit) => {
+            let connected = async {
+                timeout(AHEAD, permit.arrive()).await.map_err(|_| NotAdmitted::Later)?;
+                permit.connect().await
+            };
+            match unless_stopping(app, connected).await {
+                Some(Ok(offer)) => offer,
+                Some(Err(NotAdmitted::Failed(reply))) => return Ok(Some(reply)),
+                Some(Err(NotAdmitted::Later)) | None => {
+                    at_work.puts_off(Duration::ZERO);
+                    return Ok(None);
+                }
+            }
+        }
+    };
+    let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
+    Ok(match offer.send(&envelope, &message, at_work).await {
+        Sent::Answered(reply) => Some(reply),
+        Sent::Withheld => None,
+    })
+}
+
+/// What comes of this, unless the process is asked to stop before.
+async fn unless_stopping<T>(app: &App, what: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = what => Some(done),
+        () = app.worker.stopping.cancelled() => None,
     }
 }
 
@@ -143,11 +209,6 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
             ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
         }),
     })
-}
-
-async fn send(offer: Offer, mail: &Mail, message: &[u8], at_work: &AtWork<'_>) -> Sent {
-    let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
-    offer.send(&envelope, message, at_work).await
 }
 
 fn note_attempt(mail: &Mail, reply: &Reply) {

@@ -223,7 +223,7 @@ impl Drop for Tokens {
 impl Token {
     /// Takes another one where this was taken so long ago that it is no longer good; false when there is none.
     fn renew(&mut self) -> bool {
-        if self.taken_at.elapsed() < self.limit.period() {
+        if self.taken_at.elapsed() < self.limit.good_for() {
             return true;
         }
         let taken = self.limit.take().is_ok();
@@ -243,6 +243,17 @@ impl Drop for Token {
 }
 
 impl Permit {
+    /// Whether the mail is admitted ahead of a connection: it is claimed and rendered while others are sent, and then
+    /// waits for its turn.
+    pub fn is_ahead(&self) -> bool {
+        self.connection.is_ahead()
+    }
+
+    /// Waits for the turn of a mail that is ahead.
+    pub async fn arrive(&mut self) {
+        self.connection.arrive().await;
+    }
+
     /// Gets the connection. Where one has to be opened that may take long; then the rate is asked once more.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ const BATCHES: usize = 8;
 /// How long a stop waits until the claims that were offered to no relay are given back, and for the last heartbeat.
 const LAST_CLAIMS: Duration = Duration::from_secs(3);
 
+/// How long a stop waits for the database to let its connections go.
+const CLOSED: Duration = Duration::from_secs(3);
+
 /// A running daemon.
 pub struct Daemon {
     app: Arc<App>,
@@ -218,7 +221,11 @@ impl Daemon {
         if drained.is_err() {
             tracing::warn!("not all work was done in time; it is left to the next start");
         }
-        self.app.store.close().await;
+        self.tasks.abort_all();
+        // A database that hangs keeps its connections.
+        if tokio::time::timeout(CLOSED, self.app.store.close()).await.is_err() {
+            tracing::warn!("the database did not let its connections go");
+        }
         tracing::info!("stopped");
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     app::App,
     mail::{DeliveryId, MailId},
     queue::QueuedJob,
+    scheduler::in_time,
     telemetry::METRICS,
 };
 
@@ -22,7 +23,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut swept_at = None;
     while !stop.is_cancelled() {
-        if let Err(error) = look(&app, &mut swept_at).await {
+        if let Err(error) = in_time(look(&app, &mut swept_at)).await {
             tracing::warn!(error = format!("{error:#}"), "the rescuer could not look for dead workers");
         }
         stop.run_until_cancelled(sleep(LOOK)).await;

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 const FULL_ROUND: usize = 1_000;
 /// Between two looks at the queue's generation.
 const LOOK: Duration = Duration::from_secs(1);
+/// The longest round.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile.
 const ENOUGH_WAITING: u64 = 20_000;
 
@@ -29,16 +32,25 @@ const ENOUGH_WAITING: u64 = 20_000;
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut watch = GenerationWatch::default();
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
-        if let Err(error) = watch.look(&app).await {
+        // A database that vanished without a word must not hold up all later rounds.
+        let looked = stop.run_until_cancelled(in_time(watch.look(&app))).await;
+        if let Some(Err(error)) = looked {
             tracing::warn!(
                 error = format!("{error:#}"),
                 "the scheduler could not make due what a new queue does not know"
             );
         }
-        if let Err(error) = enqueue_due(&app).await {
+        if let Err(error) = in_time(enqueue_due(&app)).await {
             tracing::warn!(error = format!("{error:#}"), "the scheduler could not enqueue what is due");
         }
     }
+}
+
+/// A round that takes too long is given up.
+pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
+    round: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T> {
+    tokio::time::timeout(LONGEST, round).await.context("the round took too long")?.map_err(Into::into)
 }
 
 /// Enqueues a job for each mail, callback and batch that is due now; returns how many.

@@ -10,11 +10,12 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, sleep},
@@ -26,7 +27,7 @@ use crate::{
     clock,
     mail::{MailId, Timestamp, WorkerId},
     smtp::Fence,
-    store::{Claim, GivenBack, Store, StoreError},
+    store::{GivenBack, Store, StoreError},
 };
 
 /// A mail whose claim was given back because something broke is due again after this; otherwise it would break at once
@@ -82,8 +83,8 @@ pub struct AtWork<'a> {
     worker: &'a Worker,
     row: Uuid,
     stage: AtomicU8,
-    /// Nothing is broken: the fence said no, or somebody else had the turn.
-    is_sound: AtomicBool,
+    /// When the mail may be claimed again, in milliseconds from its giving back; negative: something is broken.
+    pause: AtomicI64,
 }
 
 impl AtWork<'_> {
@@ -102,9 +103,9 @@ impl AtWork<'_> {
         self.move_to(Stage::Free);
     }
 
-    /// Notes that the mail has to wait for its turn once more, and that nothing is broken.
-    pub fn puts_off(&self) {
-        self.is_sound.store(true, Ordering::Relaxed);
+    /// Notes that the mail has to wait once more, for so long, and that nothing is broken.
+    pub fn puts_off(&self, pause: Duration) {
+        self.pause.store(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     fn move_to(&self, stage: Stage) {
@@ -120,7 +121,7 @@ impl Fence for AtWork<'_> {
     fn may_begin(&self) -> bool {
         let may = self.worker.may_begin();
         if !may {
-            self.is_sound.store(true, Ordering::Relaxed);
+            self.puts_off(Duration::ZERO);
         }
         may
     }
@@ -130,7 +131,7 @@ impl Fence for AtWork<'_> {
         if may {
             self.move_to(Stage::Offered);
         } else {
-            self.is_sound.store(true, Ordering::Relaxed);
+            self.puts_off(Duration::ZERO);
         }
         may
     }
@@ -143,8 +144,13 @@ impl Drop for AtWork<'_> {
             self.worker.rows().remove(&self.row);
             return;
         }
-        let is_sound = self.is_sound.load(Ordering::Relaxed) || self.worker.stopping.is_cancelled();
-        let pause = if is_sound { Duration::ZERO } else { BROKEN };
+        let pause = match u64::try_from(self.pause.load(Ordering::Relaxed)) {
+            Ok(millis) => Duration::from_millis(millis),
+            Err(_) if self.worker.stopping.is_cancelled() => Duration::ZERO,
+            // The database did not say whether it is claimed: that is no fault of the mail's.
+            Err(_) if is_unanswered => AGAIN,
+            Err(_) => BROKEN,
+        };
         self.worker.not_given_back.fetch_add(1, Ordering::SeqCst);
         // The row stays at work, so that nobody takes it for lost meanwhile.
         let unoffered = Unoffered { mail: MailId(self.row), is_unanswered, pause };
@@ -178,12 +184,7 @@ impl Worker {
     /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
     pub fn begin(&self, row: Uuid) -> Option<AtWork<'_>> {
         let is_new = self.rows().insert(row);
-        is_new.then(|| AtWork {
-            worker: self,
-            row,
-            stage: AtomicU8::new(0),
-            is_sound: AtomicBool::new(false),
-        })
+        is_new.then(|| AtWork { worker: self, row, stage: AtomicU8::new(0), pause: AtomicI64::new(-1) })
     }
 
     /// Whether this worker is about to claim a mail or a callback, sends it, or has not yet settled it or given it back.
@@ -261,19 +262,30 @@ impl Worker {
         group: &[Unoffered],
         rescues: u32,
     ) -> Result<u64, StoreError> {
-        for claim in group.iter().filter(|claim| claim.is_unanswered) {
-            // Claims are granted in the order in which they come: after this one the other is granted, or never is.
-            if let Claim::Granted(mail) = store.claim_mail(claim.mail, self.id).await? {
-                tracing::debug!(mail = %mail.id, "a claim whose answer was lost had not been granted");
-            }
-        }
         let given_back = |claim: &Unoffered| GivenBack {
             mail: claim.mail,
             pause: claim.pause,
             is_broken: claim.pause == BROKEN,
         };
-        let mails: Vec<_> = group.iter().map(given_back).collect();
-        store.give_back_mails(self.id, &mails, rescues).await
+        let (unanswered, granted): (Vec<&Unoffered>, Vec<&Unoffered>) =
+            group.iter().partition(|claim| claim.is_unanswered);
+        let mut count = 0;
+        for claims in [granted, unanswered] {
+            // Claims are granted in the order in which they come: after this one the other is granted, or never is.
+            let unanswered = claims.iter().filter(|claim| claim.is_unanswered);
+            for again in join_all(unanswered.map(|claim| store.claim_mail(claim.mail, self.id))).await {
+                match again {
+                    // One that cannot be read was not claimed.
+                    Ok(_) | Err(StoreError::Corrupt { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let claims: Vec<_> = claims.into_iter().map(given_back).collect();
+            if !claims.is_empty() {
+                count += store.give_back_mails(self.id, &claims, rescues).await?;
+            }
+        }
+        Ok(count)
     }
 
     fn gave_back(&self, mails: &[MailId]) {
@@ -351,7 +363,7 @@ mod tests {
             unoffered.map(|unoffered| (unoffered.is_unanswered, unoffered.pause))
         };
         assert_eq!(end(&mut claims, &|_| {}), None);
-        assert_eq!(end(&mut claims, &|at_work| at_work.claims()), Some((true, BROKEN)));
+        assert_eq!(end(&mut claims, &|at_work| at_work.claims()), Some((true, AGAIN)));
         assert_eq!(end(&mut claims, &|at_work| at_work.has_claimed()), Some((false, BROKEN)));
         let offered = |at_work: &AtWork<'_>| {
             at_work.has_claimed();

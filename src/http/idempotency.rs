@@ -100,9 +100,9 @@ impl Once {
             request: Uuid::now_v7(),
         };
         // From here on: also a reservation whose answer did not come is given back.
-        let held = HeldKey { store: &app.store, holder: Some(holder.clone()) };
+        let mut held = HeldKey { store: &app.store, holder: Some(holder.clone()), may_come_late: true };
         match app.store.reserve_key(holder.clone(), fingerprint).await.map_err(unrecorded)? {
-            Reservation::Granted => {}
+            Reservation::Granted => held.may_come_late = false,
             Reservation::Answered(answer) => {
                 held.keep();
                 return Ok(replayed(answer));
@@ -145,6 +145,8 @@ impl Once {
 struct HeldKey<'a> {
     store: &'a Store,
     holder: Option<KeyHolder>,
+    /// Nobody knows yet whether the key is reserved.
+    may_come_late: bool,
 }
 
 impl HeldKey<'_> {
@@ -156,7 +158,7 @@ impl HeldKey<'_> {
     /// Gives the key back, and waits a little so that the caller finds it free.
     async fn release(mut self) {
         if let Some(holder) = &self.holder
-            && let Ok(Ok(())) = tokio::time::timeout(RELEASED_WITHIN, self.store.release_key(holder)).await
+            && let Ok(Ok(_)) = tokio::time::timeout(RELEASED_WITHIN, self.store.release_key(holder)).await
         {
             self.holder = None;
         }
@@ -166,7 +168,7 @@ impl HeldKey<'_> {
 impl Drop for HeldKey<'_> {
     fn drop(&mut self) {
         if let Some(holder) = self.holder.take() {
-            self.store.release_key_in_background(holder);
+            self.store.release_key_in_background(holder, self.may_come_late);
         }
     }
 }

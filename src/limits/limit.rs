@@ -73,19 +73,19 @@ impl<C: Clock + Clone> Limit<C> {
         (most, None)
     }
 
-    /// Gives back what was taken `ago` and not used. What is older than one period is lost: meanwhile the allowance may
-    /// have been whole without it.
+    /// Gives back what was taken `ago` and not used. What is [too old](Limit::good_for) is lost: meanwhile the allowance
+    /// may have been whole without it.
     pub fn give_back(&self, count: usize, ago: Duration) {
-        if ago < self.each {
+        if ago < self.good_for() {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             let mut given_back = self.given_back();
             given_back.count = given_back.count.saturating_add(count).min(self.burst);
         }
     }
 
-    /// From one to the next, where the allowance is used up.
-    pub fn period(&self) -> Duration {
-        self.each
+    /// How long one that was taken may be used: as long as the whole allowance takes to fill up.
+    pub fn good_for(&self) -> Duration {
+        self.each * self.burst
     }
 
     /// Whether nothing is missing from the allowance.

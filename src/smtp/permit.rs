@@ -99,11 +99,22 @@ impl Iterator for Permits {
 impl ExactSizeIterator for Permits {}
 
 impl Permit {
-    /// Takes the idle connection that was used last, or opens one.
+    /// Whether the mail has to wait for its place, for as long as a quick relay takes for others.
+    pub fn is_ahead(&self) -> bool {
+        self.place.is_ahead()
+    }
+
+    /// Waits for the place.
+    pub async fn arrive(&mut self) {
+        self.place.arrive().await;
+    }
+
+    /// Takes the idle connection that was used last, or opens one. A mail that is ahead of its place waits for that first.
     ///
     /// # Errors
     /// When there is none and none may be or could be opened.
     pub async fn connect(mut self) -> Result<Ready, NotReady> {
+        self.arrive().await;
         let idle = self.place.take().await;
         let (started, is_reused) = (Instant::now(), idle.is_some());
         let connection = match idle {

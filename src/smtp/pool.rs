@@ -2,8 +2,12 @@
 //! are closed by a task that the pool owns.
 //!
 //! A place in the pool (a permit of the semaphore) is held while a connection is used or closed. A connection lies on the shelf
-//! before its place is given back, so idle and busy connections together never exceed the places. Nobody waits for a
-//! place here: a caller that finds none waits for a [`Notify`] that all pools share.
+//! before its place is given back, so idle and busy connections together never exceed the places. A caller that finds no
+//! place waits for a [`Notify`] that all pools share.
+//!
+//! A relay that answers within milliseconds would idle while the next mail is claimed and rendered. So while mails come
+//! and go quickly, a few more are let in ahead of a place; they wait for it with their message ready. A relay that is slow
+//! has none ahead.
 
 use std::{
     sync::{
@@ -20,6 +24,12 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::Connection;
+
+/// A relay that took a mail within this time is quick: its places come free before a mail that is ahead waits for long.
+const QUICK: Duration = Duration::from_millis(250);
+/// The most mails ahead of each place, and of all places.
+const AHEAD_OF_EACH: usize = 2;
+const MOST_AHEAD: usize = 64;
 
 /// How many connections are open. Counts what exists, not what somebody meant to open or close.
 #[derive(Debug, Default)]
@@ -55,6 +65,10 @@ pub(super) struct Pool {
 
 struct Shared {
     free: Arc<Semaphore>,
+    /// Room for mails that have no place yet.
+    ahead: Arc<Semaphore>,
+    /// When a mail last left its connection to the next one.
+    kept_at: Mutex<Option<Instant>>,
     /// A place was given back.
     freed: Arc<Notify>,
     shelf: Mutex<Vec<Idle>>,
@@ -73,12 +87,14 @@ struct Idle {
 pub(super) struct Places {
     shared: Arc<Shared>,
     permits: OwnedSemaphorePermit,
+    ahead: OwnedSemaphorePermit,
 }
 
-/// A place in the pool. Whoever holds a connection drops that first.
+/// A place in the pool, or one ahead of it. Whoever holds a connection drops that first.
 pub(super) struct Place {
     // The order matters: the place is given back, and then somebody is told.
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+    is_ahead: bool,
     shared: Freed,
 }
 
@@ -101,6 +117,8 @@ impl Pool {
     ) -> Self {
         let shared = Shared {
             free: Arc::new(Semaphore::new(places)),
+            ahead: Arc::new(Semaphore::new((AHEAD_OF_EACH * places).min(MOST_AHEAD))),
+            kept_at: Mutex::default(),
             freed,
             shelf: Mutex::default(),
             filled: Notify::new(),
@@ -110,18 +128,13 @@ impl Pool {
         Self { shared: Arc::new(shared), places, reaper: OnceLock::new() }
     }
 
-    /// Takes up to `most` places that are free now.
-    pub(super) fn take(&self, most: usize) -> Places {
+    /// Takes up to `most` places that are free now and, with `may_be_ahead`, of a quick relay some ahead of those.
+    pub(super) fn take(&self, most: usize, may_be_ahead: bool) -> Places {
         self.reaper.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(reap(Arc::clone(&self.shared)))));
-        let mut wanted = most.min(self.shared.free.available_permits());
-        loop {
-            let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
-            match Arc::clone(&self.shared.free).try_acquire_many_owned(permits) {
-                Ok(permits) => return Places { shared: Arc::clone(&self.shared), permits },
-                // The reaper took one meanwhile.
-                Err(_) => wanted -= 1,
-            }
-        }
+        let permits = take_up_to(&self.shared.free, most);
+        let more = if may_be_ahead && self.shared.is_quick() { most - permits.num_permits() } else { 0 };
+        let ahead = take_up_to(&self.shared.ahead, more);
+        Places { shared: Arc::clone(&self.shared), permits, ahead }
     }
 
     pub(super) fn idle(&self) -> usize {
@@ -139,7 +152,24 @@ impl Pool {
     }
 }
 
+fn take_up_to(semaphore: &Arc<Semaphore>, most: usize) -> OwnedSemaphorePermit {
+    let mut wanted = most.min(semaphore.available_permits());
+    loop {
+        let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
+        match Arc::clone(semaphore).try_acquire_many_owned(permits) {
+            Ok(permits) => return permits,
+            // Somebody else took one meanwhile.
+            Err(_) => wanted -= 1,
+        }
+    }
+}
+
 impl Shared {
+    fn is_quick(&self) -> bool {
+        let kept_at = self.kept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        kept_at.is_some_and(|at| at.elapsed() < QUICK)
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,22 +189,44 @@ impl Shared {
 impl Places {
     /// How many.
     pub(super) fn len(&self) -> usize {
-        self.permits.num_permits()
+        self.permits.num_permits() + self.ahead.num_permits()
     }
 
-    /// Gives up all but so many.
+    /// Gives up all but so many, those ahead first.
     pub(super) fn leave(&mut self, most: usize) {
-        drop(self.permits.split(self.len().saturating_sub(most)));
+        let too_many = self.len().saturating_sub(most);
+        let ahead = too_many.min(self.ahead.num_permits());
+        drop(self.ahead.split(ahead));
+        drop(self.permits.split(too_many - ahead));
     }
 
     /// Takes one of them, to be used.
     pub(super) fn split(&mut self) -> Option<Place> {
-        let permit = self.permits.split(1)?;
-        Some(Place { _permit: permit, shared: Freed(Arc::clone(&self.shared)) })
+        let (permit, is_ahead) = match self.permits.split(1) {
+            Some(permit) => (permit, false),
+            None => (self.ahead.split(1)?, true),
+        };
+        Some(Place { permit, is_ahead, shared: Freed(Arc::clone(&self.shared)) })
     }
 }
 
 impl Place {
+    /// Whether there is no place for it yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.is_ahead
+    }
+
+    /// Waits for its place where it is ahead of it, first come first served. False when the pool is closed.
+    pub(super) async fn arrive(&mut self) -> bool {
+        if self.is_ahead {
+            let Ok(permit) = Arc::clone(&self.shared.0.free).acquire_owned().await else { return false };
+            self.permit = permit;
+            self.is_ahead = false;
+            self.shared.0.freed.notify_one(); // another one may come ahead
+        }
+        true
+    }
+
     /// Takes the idle connection that was used last, if there is one that may be used.
     pub(super) async fn take(&mut self) -> Option<Connection> {
         let idle = self.shared.0.shelf().pop()?;
@@ -190,6 +242,7 @@ impl Place {
         if !connection.is_usable() {
             return;
         }
+        *self.shared.0.kept_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         let mut shelf = self.shared.0.shelf();
         shelf.push(Idle { connection, since: Instant::now() });
         if shelf.len() == 1 {
@@ -207,7 +260,7 @@ async fn reap(shared: Arc<Shared>) {
             Some(since) => {
                 sleep_until(since + shared.idle_for).await;
                 let Ok(permit) = Arc::clone(&shared.free).acquire_owned().await else { return };
-                let place = Place { _permit: permit, shared: Freed(Arc::clone(&shared)) };
+                let place = Place { permit, is_ahead: false, shared: Freed(Arc::clone(&shared)) };
                 let expired = shared.take_expired();
                 if let Some(idle) = expired {
                     idle.connection.quit().await;

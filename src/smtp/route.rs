@@ -58,15 +58,14 @@ impl Route {
         &self.name
     }
 
-    /// Takes places for up to `most` mails that may be sent now, or soon: a connection of each is idle or may be opened.
+    /// Takes places for up to `most` mails that may be sent now, or soon: a connection of each is idle or may be opened, or
+    /// comes free within milliseconds ([`Permit::is_ahead`](super::Permit::is_ahead)).
     /// Never waits. Where there are fewer than asked for, more may be had when a place is given back, or when
     /// [`Route::pause`] is over.
     pub fn permits(self: &Arc<Self>, most: usize) -> Permits {
-        let may_open = match self.breaker.pause(Instant::now()) {
-            None => most,
-            Some(pause) => self.pool.idle() + usize::from(pause.is_zero()),
-        };
-        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open)))
+        let pause = self.breaker.pause(Instant::now());
+        let may_open = pause.map_or(most, |pause| self.pool.idle() + usize::from(pause.is_zero()));
+        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()))
     }
 
     /// How long until the route may be tried again, where it is away.

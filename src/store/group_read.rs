@@ -11,9 +11,12 @@ use std::{
 
 use futures_util::FutureExt;
 use sqlx::AnyPool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
-use super::{StoreError, dialect::Dialect, gather, on_a_live_connection};
+use super::{StoreError, dialect::Dialect, gather, on_a_live_connection, writer::LONGEST};
 
 /// The most look-ups in one group.
 const GROUP: usize = 256;
@@ -70,7 +73,8 @@ async fn run<T: Lookup>(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::
     while gather(&mut receiver, &mut waiting, GROUP).await {
         let keys: HashSet<&T::Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
         let keys: Vec<_> = keys.into_iter().collect();
-        match on_a_live_connection(&readers, || T::find(dialect, &readers, &keys).boxed()).await {
+        let finding = on_a_live_connection(&readers, || T::find(dialect, &readers, &keys).boxed());
+        match timeout(LONGEST, finding).await.unwrap_or(Err(StoreError::TimedOut)) {
             Ok(found) => {
                 let found = Arc::new(found);
                 waiting.drain(..).for_each(|asked| drop(asked.reply.send(Ok(Arc::clone(&found)))));

@@ -25,7 +25,9 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const HELD: Duration = Duration::from_secs(60);
 
 /// Between two tries to give a key back.
-const RELEASE_AGAIN: Duration = Duration::from_secs(1);
+const RELEASE_AGAIN: Duration = Duration::from_secs(2);
+/// How often a key is looked for whose reservation may still be committed: longer than a transaction can take.
+const LATE_LOOKS: u32 = 12;
 
 /// The request that holds a key and may keep an answer under it.
 #[derive(Clone, Debug)]
@@ -91,25 +93,37 @@ impl Store {
             .await
     }
 
-    /// Gives a key back, so that the request can be made again.
+    /// Gives a key back, so that the request can be made again; tells whether it was held.
     ///
     /// # Errors
     /// When the database cannot commit it.
-    pub async fn release_key(&self, holder: &KeyHolder) -> Result<(), StoreError> {
-        self.writer.execute(sqlx::query("DELETE FROM idempotency WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4 AND status IS NULL")
-            .bind(holder.merchant.as_str())
-            .bind(&holder.path)
-            .bind(&holder.key)
-            .bind(holder.request.to_string()), "release an idempotency key").await.map(drop)
+    pub async fn release_key(&self, holder: &KeyHolder) -> Result<bool, StoreError> {
+        let release = sqlx::query(
+            "DELETE FROM idempotency
+             WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4 AND status IS NULL",
+        )
+        .bind(holder.merchant.as_str())
+        .bind(&holder.path)
+        .bind(&holder.key)
+        .bind(holder.request.to_string());
+        self.writer.execute_aside(release, "release an idempotency key").await.map(|rows| rows > 0)
     }
 
     /// Gives a key back without keeping anybody waiting, again and again until the database takes it or others may take
-    /// the key over anyway.
-    pub fn release_key_in_background(&self, holder: KeyHolder) {
+    /// the key over anyway. With `may_come_late` the commit of the reservation may still be under way: then the key is
+    /// looked for as long as that can take.
+    pub fn release_key_in_background(&self, holder: KeyHolder, may_come_late: bool) {
         let store = self.clone();
         let releasing = async move {
-            while let Err(error) = store.release_key(&holder).await {
-                tracing::debug!(%error, "an idempotency key could not be given back, trying again");
+            let mut looks = if may_come_late { LATE_LOOKS } else { 1 };
+            while looks > 0 {
+                match store.release_key(&holder).await {
+                    Ok(true) => return,
+                    Ok(false) => looks -= 1,
+                    Err(error) => {
+                        tracing::debug!(%error, "an idempotency key could not be given back, trying again");
+                    }
+                }
                 tokio::time::sleep(RELEASE_AGAIN).await;
             }
         };

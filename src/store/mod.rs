@@ -183,6 +183,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same call may succeed later: nothing is wrong with what was asked.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Corrupt { .. } | Self::Exists(_))
+    }
+
     /// Whether the database is out of reach or in trouble as a whole, so that trying the members of a group one by one
     /// would only take longer.
     fn is_about_the_database(&self) -> bool {

@@ -7,7 +7,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
@@ -46,9 +46,11 @@ impl Stake {
     /// Takes the beginning of a commit back that did not happen. Of one whose caller left meanwhile it must not happen
     /// later either.
     pub(super) fn put_off_commit(&self) {
-        if !self.moves(COMMITTING, WAITING) {
-            self.moves(ABANDONED, WITHDRAWN);
-        }
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
+            COMMITTING => Some(WAITING),
+            ABANDONED => Some(WITHDRAWN),
+            _ => None,
+        });
     }
 
     /// The database has said that the write is committed.
@@ -57,9 +59,12 @@ impl Stake {
     }
 
     fn withdraw(&self) {
-        if !self.moves(WAITING, WITHDRAWN) {
-            self.moves(COMMITTING, ABANDONED);
-        }
+        // In one step: the commit may be put off between two.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
+            WAITING => Some(WITHDRAWN),
+            COMMITTING => Some(ABANDONED),
+            _ => None,
+        });
     }
 
     fn moves(&self, from: u8, to: u8) -> bool {
@@ -116,17 +121,26 @@ tokio::task_local! {
 /// Watches the writes of one request, so that it can be told the truth when its time is over.
 #[derive(Clone, Debug, Default)]
 pub struct WriteWatch {
-    last: Arc<Mutex<Option<Arc<Stake>>>>,
+    writes: Arc<Mutex<Writes>>,
 }
 
-/// How far the last write of a request is.
+/// The writes of a request so far.
+#[derive(Debug, Default)]
+struct Writes {
+    /// Of those that are over one is committed.
+    is_committed: bool,
+    /// Those whose end was not known when they were last looked at.
+    open: Vec<Arc<Stake>>,
+}
+
+/// How far the writes of a request are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteProgress {
     /// Nothing is committed, and nothing will be once the request is dropped.
     Nothing,
-    /// The commit is under way, or its answer did not come.
+    /// The commit of one is under way, or its answer did not come.
     Committing,
-    /// The rows are committed.
+    /// The rows of one are committed, and of none that is not known.
     Committed,
 }
 
@@ -136,18 +150,41 @@ impl WriteWatch {
         REQUEST.scope(self.clone(), request).await
     }
 
-    /// How far the last write is that answers for the request.
+    /// How far the writes are that answer for the request. One that may be committed is not forgotten over a later one.
     pub fn progress(&self) -> WriteProgress {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match last.as_ref().map(|stake| stake.0.load(Ordering::Acquire)) {
-            None | Some(WAITING | WITHDRAWN) => WriteProgress::Nothing,
-            Some(COMMITTED) => WriteProgress::Committed,
-            Some(_) => WriteProgress::Committing,
+        let mut writes = self.writes();
+        writes.look();
+        if writes.open.iter().any(|stake| matches!(stake.0.load(Ordering::Acquire), COMMITTING | ABANDONED)) {
+            WriteProgress::Committing
+        } else if writes.is_committed {
+            WriteProgress::Committed
+        } else {
+            WriteProgress::Nothing
         }
     }
 
     fn watch(&self, stake: &Arc<Stake>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(stake));
+        let mut writes = self.writes();
+        writes.look();
+        writes.open.push(Arc::clone(stake));
+    }
+
+    fn writes(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writes {
+    /// Strikes out those that are over.
+    fn look(&mut self) {
+        let is_committed = &mut self.is_committed;
+        self.open.retain(|stake| match stake.0.load(Ordering::Acquire) {
+            COMMITTED => {
+                *is_committed = true;
+                false
+            }
+            state => state != WITHDRAWN,
+        });
     }
 }
 
@@ -188,6 +225,18 @@ mod tests {
         assert_eq!(watch.progress(), WriteProgress::Committed);
         caller.answer(Ok(7));
         assert_eq!(answer.await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_may_be_committed_is_not_forgotten_over_a_later_one() {
+        let watch = WriteWatch::default();
+        let ((first, left), (_second, waiting)) =
+            watch.scope(async { (write::<()>(true), write::<()>(true)) }).await;
+        assert!(first.stake.begin_commit());
+        drop((left, waiting));
+        assert_eq!(watch.progress(), WriteProgress::Committing);
+        first.stake.committed();
+        assert_eq!(watch.progress(), WriteProgress::Committed);
     }
 
     #[tokio::test]

@@ -31,7 +31,7 @@ use super::{
 
 /// The longest transaction; after that its connection is closed. Longer than the server's own limits, so that these
 /// answer first where there is a server that can.
-const LONGEST: Duration = Duration::from_secs(20);
+pub(super) const LONGEST: Duration = Duration::from_secs(20);
 
 /// One statement that changes rows.
 pub(super) type Statement = Query<'static, Any, AnyArguments>;

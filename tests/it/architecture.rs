@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 10] = [
 const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 
 /// Modules of one line of which the first may use the second.
-const NEIGHBOURS: [(&str, &str); 2] = [("main", "cli"), ("cli", "demo")];
+const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// Outside crates and the modules that may use them.
 const OWNERS: [(&str, &[&str]); 13] = [

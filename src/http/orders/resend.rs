@@ -98,7 +98,11 @@ impl<'a> Resend<'a> {
         let Done { answer, job } = match self.decide(found, holder).await {
             Ok(done) => done,
             Err(refusal) => {
-                self.app.store.audit_order(self.audit.clone()).await?;
+                let audited = self.app.store.audit_order(self.audit.clone()).await;
+                // What became of the mail matters more than what became of the audit.
+                if !refusal.status.is_server_error() {
+                    audited?;
+                }
                 return Err(refusal);
             }
         };
@@ -338,7 +342,11 @@ impl<'a> Resend<'a> {
         }
         tracing::warn!(%mail, "the queue does not take an order's mail");
         let why = "the queue did not take the mail in time";
-        match self.app.store.withdraw_order_mail(mail, why, holder).await? {
+        let withdrawn = self.app.store.withdraw_order_mail(mail, why, holder).await.map_err(|error| {
+            tracing::error!(%mail, error = format!("{:#}", anyhow::Error::from(error)), "a mail could not be withdrawn");
+            Refusal::outcome_unknown() // its rows are committed, and it is sent when the queue is back
+        });
+        match withdrawn? {
             Moved::Refused(_) | Moved::Unknown => Ok(()),
             Moved::Now(state) => {
                 METRICS.settled.get_or_create(&MailLabels { lane, state: state.as_str() }).inc();

@@ -113,7 +113,32 @@ async fn mails_wait_for_the_connections_that_there_are() {
     assert_eq!((status.open, status.idle, status.busy), (1, 1, 0));
     route.close_idle().await;
     assert_eq!(route.status().open, 0);
-    assert_eq!(peer.finish().await, ["1\r\n.\r\n", "2\r\n.\r\n", "3\r\n.\r\n"]);
+    let mut received = peer.finish().await;
+    received.sort(); // whoever asks first when the place is free is next
+    assert_eq!(received, ["1\r\n.\r\n", "2\r\n.\r\n", "3\r\n.\r\n"]);
+}
+
+#[tokio::test]
+async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_places_and_wait_for_them() {
+    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN])]).await;
+    let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
+    assert_eq!(route.permits(9).len(), 1, "nobody knows yet that it is quick");
+    assert_eq!(send(&route, "1").await.outcome, AttemptOutcome::Accepted);
+    let mut permits = route.permits(9);
+    assert_eq!(permits.len(), 3, "its place, and two ahead");
+    let (now, mut ahead) = (permits.next().unwrap(), permits.next().unwrap());
+    drop(permits);
+    assert!(!now.is_ahead() && ahead.is_ahead());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(20), ahead.arrive()).await.is_err(),
+        "the place is taken"
+    );
+    drop(now);
+    ahead.arrive().await;
+    assert!(!ahead.is_ahead());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(ahead);
+    assert_eq!(route.permits(9).len(), 1, "it took nothing for a while");
 }
 
 #[tokio::test]

@@ -5,7 +5,12 @@ use std::time::Duration;
 use crate::{
     clock,
     mail::{Lane, MailId, MerchantId},
-    store::{Doing, Store, StoreError, dialect::Sql, row::Columns},
+    store::{
+        Doing, Store, StoreError,
+        dialect::Sql,
+        row::Columns,
+        steps::{ENQUEUED_AGAIN, STEP, in_steps},
+    },
 };
 
 /// The most rows in one round, so that any number of processes may take rounds at once.
@@ -32,6 +37,12 @@ static DUE: Sql = Sql::new(
 // Most rounds find nothing; those must not wait for the one writer of SQLite.
 const IS_ANY_DUE: &str =
     "SELECT 1 FROM mails WHERE lane = $1 AND wake_at <= $2 AND state IN ('queued', 'deferred') LIMIT 1";
+
+static ALL_DUE: Sql = Sql::new(
+    "UPDATE mails SET wake_at = due_at WHERE id IN (
+        SELECT id FROM mails WHERE wake_at > due_at AND wake_at <= $1 AND state IN ('queued', 'deferred')
+        LIMIT $2 {skip_locked})",
+);
 
 impl Store {
     /// Marks the mails of a lane that are due and returns them. Those that nobody claims are due again after `again`.
@@ -60,14 +71,13 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn make_all_mails_due(&self) -> Result<u64, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query(
-                    "UPDATE mails SET wake_at = due_at WHERE wake_at IS NOT NULL AND wake_at > due_at",
-                ),
-                "make all waiting mails due",
-            )
-            .await
+        // What is enqueued from now on is not due again.
+        let before = (clock::now() + ENQUEUED_AGAIN).millis();
+        in_steps(STEP, || {
+            let update = sqlx::query(ALL_DUE.on(self.dialect)).bind(before).bind(STEP);
+            self.writer.execute(update, "make all waiting mails due")
+        })
+        .await
     }
 }
 

@@ -140,7 +140,7 @@ impl Store {
         let (dialect, why, answered) = (self.dialect, why.to_owned(), answered.cloned());
         if self
             .writer
-            .run(move |on| {
+            .run_aside(move |on| {
                 async move {
                     // One that was ever claimed may be with a relay.
                     let withdrawn = sqlx::query(

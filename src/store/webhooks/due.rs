@@ -6,7 +6,12 @@ use std::time::Duration;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
-    store::{Doing, Store, StoreError, dialect::Sql, row::Columns},
+    store::{
+        Doing, Store, StoreError,
+        dialect::Sql,
+        row::Columns,
+        steps::{ENQUEUED_AGAIN, STEP, in_steps},
+    },
 };
 
 /// The most rows in one round.
@@ -32,6 +37,11 @@ static PUT_OFF: Sql = Sql::new(
         SELECT id FROM deliveries WHERE wake_at IS NOT NULL AND endpoint_id = $2 AND due_at < $3
         ORDER BY due_at LIMIT $4 {skip_locked})
         OR (id = $1 AND state IN ('queued', 'deferred') AND due_at < $3)",
+);
+
+static ALL_DUE: Sql = Sql::new(
+    "UPDATE deliveries SET wake_at = due_at WHERE id IN (
+        SELECT id FROM deliveries WHERE wake_at > due_at AND wake_at <= $1 LIMIT $2 {skip_locked})",
 );
 
 impl Store {
@@ -70,14 +80,13 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn make_all_deliveries_due(&self) -> Result<u64, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query(
-                    "UPDATE deliveries SET wake_at = due_at WHERE wake_at IS NOT NULL AND wake_at > due_at",
-                ),
-                "make all waiting callbacks due",
-            )
-            .await
+        // What is enqueued from now on is not due again.
+        let before = (clock::now() + ENQUEUED_AGAIN).millis();
+        in_steps(STEP, || {
+            let update = sqlx::query(ALL_DUE.on(self.dialect)).bind(before).bind(STEP);
+            self.writer.execute(update, "make all waiting callbacks due")
+        })
+        .await
     }
 
     /// Puts off a delivery, and what else waits for the same endpoint (up to 1,000 at a time), until `until`: the
