@@ -92,12 +92,18 @@ fn longest(app: &App, path: &str) -> usize {
         || path.starts_with("/ordersv2/")
         || path.starts_with("/api/public/")
         || path.starts_with("/templates")
-        || path.ends_with("/preview");
+        || is_preview(path);
     if is_about_one_mail {
         limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER))
     } else {
         limit
     }
+}
+
+/// `/api/v1/templates/{id}/preview`, and not a document whose id is `preview`.
+fn is_preview(path: &str) -> bool {
+    let id = path.strip_prefix("/api/v1/templates/").and_then(|rest| rest.strip_suffix("/preview"));
+    id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }
 
 /// Gathers a body. One that is too long is read on for a while without being kept: a caller that still sends would not
@@ -255,6 +261,14 @@ mod tests {
         assert!(has_nul(br#"{"a":"\\\u0000"}"#));
         assert!(!has_nul(br#"{"a":"\\u0000"}"#));
         assert!(!has_nul(br#"{"a":"u0000"}"#));
+    }
+
+    #[test]
+    fn a_document_named_preview_is_no_preview() {
+        assert!(is_preview("/api/v1/templates/welcome/preview"));
+        for other in ["/api/v1/templates/preview", "/api/v1/templates//preview", "/api/v1/brands/a/preview"] {
+            assert!(!is_preview(other), "{other}");
+        }
     }
 
     #[test]
