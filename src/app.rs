@@ -23,6 +23,9 @@ const BODY_UNIT: usize = 1024;
 /// Requests for batches that are read at once; one of them for each merchant.
 const BATCH_REQUESTS: usize = 2;
 
+/// Imports that are received at once: in all, and for one merchant.
+const IMPORTS: [usize; 2] = [16, 4];
+
 /// The components of one process.
 pub struct App {
     /// The settings.
@@ -51,6 +54,8 @@ pub struct App {
     pub bodies: InFlight,
     /// Requests for batches that are read: each reads as much as `http.max_body`.
     pub batch_requests: InFlight,
+    /// Imports that are received: each holds a chunk of lines in memory, beside `bodies`.
+    pub imports: InFlight,
     /// This process as a worker.
     pub worker: Arc<Worker>,
     /// What this worker claimed and did not offer, for the task that gives it back.
@@ -94,6 +99,7 @@ impl App {
             renderer,
             bodies: InFlight::new(config.http.max_in_flight.0, config.http.max_in_flight.0 / 4, BODY_UNIT),
             batch_requests: InFlight::new(BATCH_REQUESTS, 1, 1),
+            imports: InFlight::new(IMPORTS[0], IMPORTS[1], 1),
             config,
         }))
     }

@@ -59,25 +59,25 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
 pub(super) async fn read(request: Request, app: &App) -> Result<(Bytes, Result<Held, FieldError>), Refusal> {
     let longest = longest(app, request.uri().path());
     let merchant = request.extensions().get::<MerchantId>().cloned();
+    let (bytes, room) = collect(request, app, merchant.as_ref(), longest).await?;
+    let needed = match json_bounds::measure(&bytes, json_bounds::DEEPEST + 1) {
+        Ok(measure) => bytes.len() + measure.memory,
+        Err(fault) => return Ok((bytes, Err(fault))),
+    };
     let hold = async |amount| app.bodies.hold(merchant.as_ref(), amount, PATIENCE).await.map_err(full);
-    let declared =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    // A body of unknown length may have any.
-    let at_most = declared.unwrap_or(longest);
-    let room = if at_most > SMALL && at_most <= longest { Some(hold(at_most).await?) } else { None };
-    let bytes = collect(request, longest).await?;
-    match json_bounds::measure(&bytes, json_bounds::DEEPEST + 1) {
+    let held = match room {
         // The first room is not given up for the second: two that did so could change places for good.
-        Ok(measure) => {
-            let more = if room.is_some() { measure.memory } else { bytes.len() + measure.memory };
-            let held = hold(more).await?.and(room);
-            Ok((bytes, Ok(held)))
+        Some((room, amount)) if needed > amount => hold(needed - amount).await?.and(Some(room)),
+        Some((mut room, _)) => {
+            app.bodies.shrink(&mut room, needed);
+            room
         }
-        Err(fault) => Ok((bytes, Err(fault))),
-    }
+        None => hold(needed).await?,
+    };
+    Ok((bytes, Ok(held)))
 }
 
-fn full(full: Full) -> Refusal {
+pub(super) fn full(full: Full) -> Refusal {
     match full {
         Full::Merchant => Refusal::busy(),
         Full::All => Refusal::unavailable(),
@@ -92,7 +92,7 @@ fn longest(app: &App, path: &str) -> usize {
         || path.starts_with("/ordersv2/")
         || path.starts_with("/api/public/")
         || path.starts_with("/templates")
-        || path.ends_with("/preview");
+        || is_preview(path);
     if is_about_one_mail {
         limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER))
     } else {
@@ -100,20 +100,46 @@ fn longest(app: &App, path: &str) -> usize {
     }
 }
 
-/// Gathers a body. One that is too long is read on for a while without being kept: a caller that still sends would not
-/// see the answer.
-async fn collect(request: Request, longest: usize) -> Result<Bytes, Refusal> {
+/// `/api/v1/templates/{id}/preview`, and not a document whose id is `preview`.
+fn is_preview(path: &str) -> bool {
+    let id = path.strip_prefix("/api/v1/templates/").and_then(|rest| rest.strip_suffix("/preview"));
+    id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+}
+
+/// Gathers a body, and returns it with the room that it took, and how much that is, unless it is small. One that is too
+/// long is read on for a while without being kept: a caller that still sends would not see the answer.
+async fn collect(
+    request: Request,
+    app: &App,
+    merchant: Option<&MerchantId>,
+    longest: usize,
+) -> Result<(Bytes, Option<(Held, usize)>), Refusal> {
+    let declared =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_too_long = declared.is_some_and(|declared: usize| declared > longest);
+    // A body of unknown length may have any, once it is not small.
+    let at_most = declared.unwrap_or(longest);
+    let hold = async || {
+        Ok::<_, Refusal>((app.bodies.hold(merchant, at_most, PATIENCE).await.map_err(full)?, at_most))
+    };
+    let is_large = declared.is_some_and(|declared| declared > SMALL) && !is_too_long;
+    let mut room = if is_large { Some(hold().await?) } else { None };
     let mut pieces = request.into_body().into_data_stream();
     let (mut first, mut gathered, mut length) = (Bytes::new(), Vec::new(), 0);
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| unreadable(&error))?;
         length += piece.len();
-        if length > longest {
+        if length > longest || is_too_long {
             (first, gathered) = (Bytes::new(), Vec::new());
             if length > longest + MOST_DISCARDED {
                 break;
             }
-        } else if first.is_empty() && gathered.is_empty() {
+            continue;
+        }
+        if length > SMALL && room.is_none() {
+            room = Some(hold().await?);
+        }
+        if first.is_empty() && gathered.is_empty() {
             first = piece;
         } else {
             if gathered.is_empty() {
@@ -122,10 +148,10 @@ async fn collect(request: Request, longest: usize) -> Result<Bytes, Refusal> {
             gathered.extend_from_slice(&piece);
         }
     }
-    if length > longest {
+    if length > longest || is_too_long {
         return Err(too_large());
     }
-    Ok(if gathered.is_empty() { first } else { gathered.into() })
+    Ok((if gathered.is_empty() { first } else { gathered.into() }, room))
 }
 
 pub(super) fn too_large() -> Refusal {
@@ -255,6 +281,14 @@ mod tests {
         assert!(has_nul(br#"{"a":"\\\u0000"}"#));
         assert!(!has_nul(br#"{"a":"\\u0000"}"#));
         assert!(!has_nul(br#"{"a":"u0000"}"#));
+    }
+
+    #[test]
+    fn a_document_named_preview_is_no_preview() {
+        assert!(is_preview("/api/v1/templates/welcome/preview"));
+        for other in ["/api/v1/templates/preview", "/api/v1/templates//preview", "/api/v1/brands/a/preview"] {
+            assert!(!is_preview(other), "{other}");
+        }
     }
 
     #[test]

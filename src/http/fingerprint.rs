@@ -1,27 +1,99 @@
 //! Tells whether two bodies say the same: a digest of a JSON value, whatever its white space and the order of its keys.
 
-use std::{collections::BTreeMap, fmt, io::Read};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fmt,
+    io::{self, Read},
+};
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use super::auth::to_hex;
 
+/// The most memory that the keys of the objects under way take; a body that needs more stands for itself.
+const MOST_OF_KEYS: usize = 8 << 20;
+/// About what a key takes beside its bytes.
+const PER_KEY: usize = 96;
+/// The longest string or number of a body that is read piece by piece.
+const LONGEST_TOKEN: usize = 8 << 20;
+
 /// The fingerprint of a request with this query and this body, in hex. A body that is not JSON stands for itself.
 pub(super) fn of(query: &str, body: &[u8]) -> String {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value =
-        ValueDigest::deserialize(&mut deserializer).and_then(|digest| deserializer.end().map(|()| digest));
+    let value = digest(&mut deserializer).and_then(|digest| deserializer.end().map(|()| digest));
     let value = value.map_or_else(|_| Sha256::digest(body).into(), |ValueDigest(digest)| digest);
     with_query(query, value)
 }
 
-/// The same for a body that is read piece by piece; `None` when it is not JSON.
+/// The same for a body that is read piece by piece; `None` when it is not JSON, or too large in one place to be kept: then
+/// it stands for itself, see [`of_raw`].
 pub(super) fn of_reader(query: &str, body: impl Read) -> Option<String> {
-    let mut deserializer = serde_json::Deserializer::from_reader(body);
-    let ValueDigest(value) = ValueDigest::deserialize(&mut deserializer).ok()?;
+    let mut deserializer = serde_json::Deserializer::from_reader(ShortTokens::of(body));
+    let ValueDigest(value) = digest(&mut deserializer).ok()?;
     deserializer.end().ok()?;
     Some(with_query(query, value))
+}
+
+/// The fingerprint of a body that stands for itself, byte by byte.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn of_raw(query: &str, mut body: impl Read) -> io::Result<String> {
+    let (mut digest, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
+    loop {
+        match body.read(&mut piece) {
+            Ok(0) => return Ok(with_query(query, digest.finalize().into())),
+            Ok(length) => digest.update(&piece[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn digest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ValueDigest, D::Error> {
+    DigestVisitor { room: &Cell::new(MOST_OF_KEYS) }.deserialize(deserializer)
+}
+
+/// JSON whose strings and numbers are short: the parser keeps each of them whole.
+struct ShortTokens<R> {
+    inner: R,
+    length: usize,
+    is_text: bool,
+    is_escaped: bool,
+}
+
+impl<R> ShortTokens<R> {
+    fn of(inner: R) -> Self {
+        Self { inner, length: 0, is_text: false, is_escaped: false }
+    }
+
+    fn pass(&mut self, byte: u8) {
+        self.length += 1;
+        if self.is_escaped {
+            self.is_escaped = false;
+        } else if byte == b'"' {
+            (self.is_text, self.length) = (!self.is_text, 0);
+        } else if self.is_text {
+            self.is_escaped = byte == b'\\';
+        } else if matches!(byte, b',' | b':' | b'[' | b']' | b'{' | b'}') || byte.is_ascii_whitespace() {
+            self.length = 0;
+        }
+    }
+}
+
+impl<R: Read> Read for ShortTokens<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        for &byte in &buffer[..length] {
+            self.pass(byte);
+            if self.length > LONGEST_TOKEN {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+        }
+        Ok(length)
+    }
 }
 
 fn with_query(query: &str, body: [u8; 32]) -> String {
@@ -43,13 +115,13 @@ impl ValueDigest {
     }
 }
 
-impl<'de> Deserialize<'de> for ValueDigest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DigestVisitor)
-    }
+/// Digests a value; its keys take from the room that is left for those of all objects under way.
+#[derive(Clone, Copy)]
+struct DigestVisitor<'a> {
+    room: &'a Cell<usize>,
 }
 
-impl<'de> DeserializeSeed<'de> for DigestVisitor {
+impl<'de> DeserializeSeed<'de> for DigestVisitor<'_> {
     type Value = ValueDigest;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ValueDigest, D::Error> {
@@ -57,9 +129,7 @@ impl<'de> DeserializeSeed<'de> for DigestVisitor {
     }
 }
 
-struct DigestVisitor;
-
-impl<'de> Visitor<'de> for DigestVisitor {
+impl<'de> Visitor<'de> for DigestVisitor<'_> {
     type Value = ValueDigest;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +163,7 @@ impl<'de> Visitor<'de> for DigestVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<ValueDigest, A::Error> {
         let mut digest = Sha256::new();
         digest.update(b"[");
-        while let Some(ValueDigest(element)) = elements.next_element()? {
+        while let Some(ValueDigest(element)) = elements.next_element_seed(self)? {
             digest.update(element);
         }
         Ok(ValueDigest(digest.finalize().into()))
@@ -102,9 +172,14 @@ impl<'de> Visitor<'de> for DigestVisitor {
     /// Of a key that stands twice the last value counts, as for the readers of bodies.
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<ValueDigest, A::Error> {
         let mut sorted: BTreeMap<String, ValueDigest> = BTreeMap::new();
-        while let Some((key, value)) = fields.next_entry()? {
+        let room = self.room.get();
+        while let Some(key) = fields.next_key::<String>()? {
+            let left = self.room.get().checked_sub(PER_KEY + key.len());
+            self.room.set(left.ok_or_else(|| A::Error::custom("too many keys"))?);
+            let value = fields.next_value_seed(self)?;
             sorted.insert(key, value);
         }
+        self.room.set(room);
         let mut digest = Sha256::new();
         digest.update(b"{");
         for (key, ValueDigest(value)) in sorted {
@@ -147,6 +222,23 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), count);
+    }
+
+    #[test]
+    fn what_would_take_much_memory_stands_for_itself() {
+        let keys: String = (0..100_000).map(|key| format!("\"{key}\":0,")).collect();
+        let objects = format!("[{}{{}}]", r#"{"a":"\\\"","b":1},"#.repeat(200_000));
+        for (body, is_read) in [
+            (format!("{{{keys}\"x\":0}}"), false),
+            (format!("[\"{}\"]", "x".repeat(LONGEST_TOKEN + 1)), false),
+            (format!("[{}]", "9".repeat(LONGEST_TOKEN + 1)), false),
+            (r#"{"x":1e999}"#.to_owned(), false),
+            (objects, true),
+        ] {
+            assert_eq!(of_reader("", body.as_bytes()).is_some(), is_read, "{body:.20}");
+            let raw = of_raw("", body.as_bytes()).unwrap();
+            assert_ne!(raw, of_raw("", format!("{body} ").as_bytes()).unwrap());
+        }
     }
 
     #[test]

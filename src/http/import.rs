@@ -47,6 +47,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 const LINES_AT_ONCE: usize = 50;
 /// Between two asks for a turn.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long an import waits until another has ended.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest line, in bytes.
 const LONGEST_LINE: usize = 2 << 20;
 
@@ -90,6 +92,8 @@ pub(super) async fn import(
         let message = "The body must be application/x-ndjson.";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
     }
+    let merchant = Some(&caller.merchant.id);
+    let _place = app.imports.hold(merchant, 1, PATIENCE).await.map_err(body::full)?;
     let mut import = Import::new(&app, Some(caller.merchant.id.clone()), NAMED_FAULTS);
     let mut lines = request.into_body().into_data_stream();
     loop {

@@ -20,7 +20,6 @@ pub struct InFlight {
 
 /// Something that is under way, until this is dropped.
 #[derive(Debug)]
-#[expect(dead_code, reason = "held until it is dropped")]
 pub struct Held {
     own: Option<OwnedSemaphorePermit>,
     all: OwnedSemaphorePermit,
@@ -67,7 +66,7 @@ impl InFlight {
         amount: usize,
         patience: Duration,
     ) -> Result<Held, Full> {
-        let units = u32::try_from(amount.div_ceil(self.unit).clamp(1, self.share)).unwrap_or(u32::MAX);
+        let units = u32::try_from(self.units(amount)).unwrap_or(u32::MAX);
         let own = merchant.map(|merchant| self.of(merchant));
         let own = match own {
             Some(own) => Some(acquire(own, units, patience).await.ok_or(Full::Merchant)?),
@@ -75,6 +74,18 @@ impl InFlight {
         };
         let all = acquire(Arc::clone(&self.all), units, patience).await.ok_or(Full::All)?;
         Ok(Held { own, all, more: None })
+    }
+
+    /// Gives back what is held beyond `amount`.
+    pub fn shrink(&self, held: &mut Held, amount: usize) {
+        let units = self.units(amount);
+        for permit in held.own.iter_mut().chain([&mut held.all]) {
+            drop(permit.split(permit.num_permits().saturating_sub(units)));
+        }
+    }
+
+    fn units(&self, amount: usize) -> usize {
+        amount.div_ceil(self.unit).clamp(1, self.share)
     }
 
     fn of(&self, merchant: &MerchantId) -> Arc<Semaphore> {
@@ -112,6 +123,8 @@ mod tests {
         drop(first);
         assert!(hold(&c, 1).await.is_ok());
         drop((second, third));
-        assert!(hold(&a, 2_048).await.is_ok());
+        let mut whole = hold(&a, 2_048).await.unwrap();
+        room.shrink(&mut whole, 1_000);
+        assert!(hold(&a, 1_024).await.is_ok());
     }
 }

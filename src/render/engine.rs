@@ -18,8 +18,8 @@ use serde_json::{Number, Value};
 
 use super::{Part, RenderError};
 
-/// The name of the helper that charges for a body; a template cannot spell it.
-const STEP: &str = "step";
+/// The name of the helper that charges for a body; its space is there so that a template cannot spell it.
+const STEP: &str = "loop step";
 /// Visiting an element.
 const PER_ELEMENT: u64 = 200;
 /// Looking a name up.
@@ -33,7 +33,7 @@ const PER_VALUE: u64 = 64;
 /// What `lookup` finds is copied, and copied again where it becomes a block's context.
 const COPIES_OF_LOOKUP: u64 = 4;
 /// More names than anyone reads.
-const MOST_MISSING: usize = 100;
+pub(super) const MOST_MISSING: usize = 100;
 
 thread_local! {
     /// What the run on this thread may still do.

@@ -3,12 +3,16 @@
 //!
 //! The ingress asks this of every mail, and filling in costs it more than all the rest.
 
+use std::collections::HashSet;
+
 use handlebars::Template;
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde_json::Value;
 
-/// Loops over more are filled in: how long that takes is bounded there.
-const MOST_ROUNDS: usize = 1_000;
+use super::engine::MOST_MISSING;
+
+/// Elements looked at; what has more is filled in: how long that takes is bounded there.
+const MOST_LOOKED_AT: usize = 10_000;
 
 /// A template that is made of nothing but text, plain placeholders, `if`, `unless` and loops that have no loops in them.
 pub(super) struct Requirements {
@@ -43,19 +47,23 @@ impl Requirements {
     /// The placeholders that would be printed and have no value, once each in order of first use; `None` where only
     /// filling in can tell.
     pub(super) fn missing(&self, values: &Value) -> Option<Vec<String>> {
-        if has_all(&self.elements, values) {
+        let mut left = MOST_LOOKED_AT;
+        if has_all(&self.elements, values, &mut left)? {
             return Some(Vec::new());
         }
-        if self.has_blocks {
+        if self.has_blocks || self.elements.len() > left {
             return None;
         }
-        let mut missing: Vec<String> = Vec::new();
+        let (mut missing, mut seen) = (Vec::new(), HashSet::new());
         for element in &self.elements {
             if let Element::Printed(name) = element
                 && values.get(name).is_none()
-                && !missing.contains(name)
+                && seen.insert(name)
             {
                 missing.push(name.clone());
+                if missing.len() == MOST_MISSING {
+                    break;
+                }
             }
         }
         Some(missing)
@@ -110,25 +118,40 @@ fn plain(name: &Parameter) -> Option<String> {
     is_plain.then(|| name.to_owned())
 }
 
-/// Whether every placeholder that may be printed has a value.
-fn has_all(elements: &[Element], values: &Value) -> bool {
-    elements.iter().all(|element| match element {
-        Element::Printed(name) => values.get(name).is_some(),
-        Element::Condition { on, yes, no } => match truth(values.get(on)) {
-            Some(true) => has_all(yes, values),
-            Some(false) => has_all(no, values),
-            None => has_all(yes, values) && has_all(no, values),
-        },
-        Element::Loop { over, body, none } => match values.get(over) {
-            None | Some(Value::Null) => has_all(none, values),
-            Some(Value::Array(rounds)) if rounds.is_empty() => has_all(none, values),
-            Some(Value::Array(rounds)) => {
-                rounds.len() <= MOST_ROUNDS
-                    && rounds.iter().all(|round| round.is_object() && has_all(body, round))
-            }
-            Some(_) => false,
-        },
-    })
+/// Whether every placeholder that may be printed has a value; `None` when that takes looking at more than `left`.
+fn has_all(elements: &[Element], values: &Value, left: &mut usize) -> Option<bool> {
+    for element in elements {
+        *left = left.checked_sub(1)?;
+        let has = match element {
+            Element::Printed(name) => values.get(name).is_some(),
+            Element::Condition { on, yes, no } => match truth(values.get(on)) {
+                Some(true) => has_all(yes, values, left)?,
+                Some(false) => has_all(no, values, left)?,
+                None => has_all(yes, values, left)? && has_all(no, values, left)?,
+            },
+            Element::Loop { over, body, none } => match values.get(over) {
+                None | Some(Value::Null) => has_all(none, values, left)?,
+                Some(Value::Array(rounds)) if rounds.is_empty() => has_all(none, values, left)?,
+                Some(Value::Array(rounds)) => have_all(rounds, body, left)?,
+                Some(_) => false,
+            },
+        };
+        if !has {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+/// The same for each round of a loop.
+fn have_all(rounds: &[Value], body: &[Element], left: &mut usize) -> Option<bool> {
+    for round in rounds {
+        *left = left.checked_sub(1)?;
+        if !round.is_object() || !has_all(body, round, left)? {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// What handlebars takes a condition for; `None` where it may be either.
@@ -140,5 +163,22 @@ fn truth(value: Option<&Value>) -> Option<bool> {
         Some(Value::Array(items)) => Some(!items.is_empty()),
         Some(Value::Object(fields)) => Some(!fields.is_empty()),
         Some(Value::Number(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_takes_long_to_look_at_is_left_to_filling() {
+        let template = Template::compile("{{#each l}}{{b}}{{b}}{{/each}}").unwrap();
+        let requirements = Requirements::of([&template].into_iter()).unwrap();
+        for (rounds, missing) in [(1_000, Some(Vec::new())), (4_000, None)] {
+            let values = json!({"l": vec![json!({"b": 1}); rounds]});
+            assert_eq!(requirements.missing(&values), missing, "{rounds}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::support::{Answer, Backends, Daemon, Shop, send};
+use super::support::{Answer, Backends, Daemon, Shop, eventually, send};
 
 /// How many lines the large import has.
 const LINES: usize = 100_000;
@@ -66,4 +66,29 @@ async fn a_line_that_is_too_long_is_refused_alone() {
     assert_eq!(lines, BTreeSet::from([3, 4]));
     assert!(answer["errors"][0]["message"].as_str().unwrap().contains("longer than"), "{answer}");
     assert_eq!(shop.get("/api/v1/members/m2").await.expect(200).json()["id"], Value::from("m2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merchant_has_four_imports_under_way() {
+    let backends = Backends::sqlite_memory();
+    let daemon = Daemon::start(&backends).await;
+    let [shop, other] =
+        ["tea-co", "coffee-co"].map(|name| Shop::open(&daemon, &backends.command_line(), name));
+    shop.fill_shelves().await;
+    other.fill_shelves().await;
+    let held: Vec<_> = (0..4)
+        .map(|_| {
+            let shop = shop.clone();
+            let never = futures_util::stream::pending::<Result<String, std::io::Error>>();
+            tokio::spawn(async move { import(&shop, reqwest::Body::wrap_stream(never)).await })
+        })
+        .collect();
+    eventually("a fifth is refused", async || {
+        let answer = import(&shop, line(1)).await;
+        answer.status == 429 && answer.header("retry-after").is_some()
+    })
+    .await;
+    import(&other, line(1)).await.expect(200);
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("there is room again", async || import(&shop, line(1)).await.status == 200).await;
 }

@@ -46,18 +46,7 @@ const SUSPECT: Duration = Duration::from_secs(60);
 /// About how long a hash takes, for those that are not made.
 const ABOUT_A_HASH: Duration = Duration::from_millis(50);
 
-static PASSWORDS: LazyLock<Passwords> = LazyLock::new(|| Passwords {
-    key: rand::random(),
-    names: RandomState::new(),
-    callers: Cache::builder().max_capacity(10_000).time_to_live(KNOWN_FOR).build(),
-    right: Cache::builder().max_capacity(10_000).time_to_idle(REMEMBERED).build(),
-    by_name: Throttle::new(BY_NAME.0, BY_NAME.1),
-    by_address: Throttle::new(BY_ADDRESS.0, BY_ADDRESS.1),
-    for_nobody: Throttle::new(FOR_NOBODY.0, FOR_NOBODY.1),
-    suspects: Cache::builder().max_capacity(10_000).time_to_live(SUSPECT).build(),
-    hashes: Arc::new(Semaphore::new(HASHES)),
-    line: Mutex::default(),
-});
+static PASSWORDS: LazyLock<Passwords> = LazyLock::new(Passwords::new);
 
 type Fingerprint = [u8; 32];
 /// Whether a password is right; none when that could not be found out.
@@ -73,7 +62,7 @@ struct Passwords {
     by_name: Throttle<u64>,
     by_address: Throttle<IpAddr>,
     for_nobody: Throttle<()>,
-    /// Addresses that failed lately.
+    /// Networks that failed lately. This machine is none: a proxy on it speaks for many.
     suspects: Cache<IpAddr, ()>,
     hashes: Arc<Semaphore>,
     line: Mutex<HashMap<Fingerprint, WeakShared<Verdict>>>,
@@ -100,7 +89,11 @@ pub(super) async fn caller(
     {
         return Ok(Some(PASSWORDS.remember(fingerprint, &username, account)));
     }
-    let attempt = Attempt { name: PASSWORDS.names.hash_one(&username), peer };
+    let mut attempt = Attempt {
+        name: PASSWORDS.names.hash_one(&username),
+        network: peer.and_then(network_of),
+        has_failed: false,
+    };
     let verdict = match PASSWORDS.under_way(&fingerprint) {
         Some(verdict) => verdict,
         None => {
@@ -108,18 +101,19 @@ pub(super) async fn caller(
             // That nobody has a user name shall not be told from another password.
             let hash = account.as_ref().map_or(&*NOBODY, |account| &account.password_hash).clone();
             if account.is_none() && PASSWORDS.for_nobody.take((), Instant::now()).is_err() {
+                attempt.has_failed = true;
                 tokio::time::sleep(ABOUT_A_HASH).await;
-                attempt.failed();
                 return Ok(None);
             }
             PASSWORDS.in_line(fingerprint, password, hash).ok_or_else(|| too_many(Duration::ZERO))?
         }
     };
-    let is_right = verdict.await.ok_or_else(Refusal::unavailable)?;
-    let Some(account) = account.filter(|_| is_right) else {
-        attempt.failed();
-        return Ok(None);
-    };
+    // A caller that does not wait for the verdict has failed too.
+    attempt.has_failed = true;
+    let verdict = verdict.await;
+    attempt.has_failed = verdict == Some(false);
+    let is_right = verdict.ok_or_else(Refusal::unavailable)?;
+    let Some(account) = account.filter(|_| is_right) else { return Ok(None) };
     attempt.succeeded();
     PASSWORDS.right.insert(fingerprint, account.password_hash.as_str().into());
     Ok(Some(PASSWORDS.remember(fingerprint, &username, &account)))
@@ -128,32 +122,37 @@ pub(super) async fn caller(
 /// A password that is not known to be right. It counts as a failure until it succeeds.
 struct Attempt {
     name: u64,
-    peer: Option<IpAddr>,
+    /// Where it comes from; none for this machine.
+    network: Option<IpAddr>,
+    /// Counts when the attempt is dropped.
+    has_failed: bool,
 }
 
 impl Attempt {
     fn begin(&self) -> Result<(), Refusal> {
-        if let Some(network) = self.peer.and_then(network_of) {
+        if let Some(network) = self.network {
             PASSWORDS.by_address.take(network, Instant::now()).map_err(too_many)?;
         }
         // Strangers who try somebody's user name must not keep out the one who has it, at another address.
-        let is_suspect = self.peer.is_some_and(|peer| PASSWORDS.suspects.contains_key(&peer));
+        let is_suspect = self.network.is_some_and(|network| PASSWORDS.suspects.contains_key(&network));
         match PASSWORDS.by_name.take(self.name, Instant::now()) {
             Err(wait) if is_suspect => Err(too_many(wait)),
             _ => Ok(()),
         }
     }
 
-    fn failed(&self) {
-        if let Some(peer) = self.peer {
-            PASSWORDS.suspects.insert(peer, ());
-        }
-    }
-
     fn succeeded(&self) {
         PASSWORDS.by_name.give_back(&self.name);
-        if let Some(network) = self.peer.and_then(network_of) {
+        if let Some(network) = self.network {
             PASSWORDS.by_address.give_back(&network);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(network) = self.network.filter(|_| self.has_failed) {
+            PASSWORDS.suspects.insert(network, ());
         }
     }
 }
@@ -162,6 +161,21 @@ impl Attempt {
 static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password(&new_secret()).unwrap_or_default());
 
 impl Passwords {
+    fn new() -> Self {
+        Self {
+            key: rand::random(),
+            names: RandomState::new(),
+            callers: Cache::builder().max_capacity(10_000).time_to_live(KNOWN_FOR).build(),
+            right: Cache::builder().max_capacity(10_000).time_to_idle(REMEMBERED).build(),
+            by_name: Throttle::new(BY_NAME.0, BY_NAME.1),
+            by_address: Throttle::new(BY_ADDRESS.0, BY_ADDRESS.1),
+            for_nobody: Throttle::new(FOR_NOBODY.0, FOR_NOBODY.1),
+            suspects: Cache::builder().max_capacity(10_000).time_to_live(SUSPECT).build(),
+            hashes: Arc::new(Semaphore::new(HASHES)),
+            line: Mutex::default(),
+        }
+    }
+
     fn fingerprint(&self, username: &str, password: &str) -> Fingerprint {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key will do");
@@ -199,8 +213,13 @@ impl Passwords {
         }
         let hashes = Arc::clone(&self.hashes);
         let verdict = async move {
-            let _permit = hashes.acquire().await.ok()?;
-            tokio::task::spawn_blocking(move || verify(&password, &hash)).await.ok()
+            let permit = hashes.acquire_owned().await.ok()?;
+            // The hash goes on when nobody waits for it any more, and holds its permit until its end.
+            let verify = move || {
+                let _permit = permit;
+                verify(&password, &hash)
+            };
+            tokio::task::spawn_blocking(verify).await.ok()
         };
         let shared = verdict.boxed().shared();
         line.insert(fingerprint, shared.downgrade()?);
@@ -233,5 +252,38 @@ mod tests {
         let hash = hash_password("tea").unwrap();
         assert!(hash.starts_with("$argon2id$"));
         assert!(verify("tea", &hash) && !verify("Tea", &hash) && !verify("tea", "nonsense"));
+    }
+
+    #[test]
+    fn a_hash_that_nobody_waits_for_still_counts_as_under_way() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            drop(tokio::task::spawn_blocking(move || ended.recv())); // no hash begins meanwhile
+            let passwords = Passwords::new();
+            for number in 0..10 {
+                let verdict = passwords.in_line([number; 32], "tea".to_owned(), NOBODY.clone()).unwrap();
+                assert!(verdict.now_or_never().is_none());
+            }
+            assert_eq!(passwords.hashes.available_permits(), 0, "the callers have gone, the hashes have not");
+            drop(end);
+            let verdict = passwords.in_line([11; 32], "tea".to_owned(), NOBODY.clone()).unwrap();
+            assert_eq!(verdict.await, Some(false));
+        });
+    }
+
+    #[test]
+    fn a_caller_that_hangs_up_has_failed_and_this_machine_has_not() {
+        let peer: IpAddr = "2001:db8::1".parse().unwrap();
+        let neighbour = network_of("2001:db8::2".parse().unwrap()).unwrap();
+        for (network, is_suspect) in [(None, false), (network_of(peer), true)] {
+            drop(Attempt { name: 1, network, has_failed: true });
+            assert_eq!(PASSWORDS.suspects.contains_key(&neighbour), is_suspect);
+        }
+        let attempts = |network| {
+            let attempt = Attempt { name: 2, network, has_failed: false };
+            (0..20).filter(|_| attempt.begin().is_err()).count()
+        };
+        assert_eq!((attempts(None), attempts(network_of(peer)) > 0), (0, true));
     }
 }

@@ -42,6 +42,8 @@ use users::{Head, Limits, User};
 
 pub use manage::BatchView;
 
+/// A body of at most so many bytes does not wait for those of others to be read.
+const SMALL: usize = 1 << 20;
 /// Chunks that are staged in one transaction.
 const CHUNKS_AT_ONCE: usize = 8;
 
@@ -102,12 +104,16 @@ pub(super) async fn send_mails(
         app.config.batches.spooled_per_merchant.0,
     )
     .await?;
+    // Reading takes a thread, and the identifiers memory; who has to wait has his body on the disk meanwhile.
+    let merchant = Some(&caller.merchant.id);
+    let _turn = if spool.length() > SMALL {
+        Some(app.batch_requests.hold(merchant, 1, app.config.batches.timeout).await.map_err(body::full)?)
+    } else {
+        None
+    };
     let limits = Limits { users: app.config.batches.max_users, user: app.config.http.max_user.0 };
     let fingerprint = once.fingerprint(async |query| spool.fingerprint(query).await).await?;
     once.run_for(&app, &caller, fingerprint, async |holder| {
-        // Reading takes a thread, and the identifiers memory; who has to wait has his body on the disk meanwhile.
-        let merchant = Some(&caller.merchant.id);
-        let _turn = app.batch_requests.hold(merchant, 1, app.config.batches.timeout).await;
         let head = spool.head(limits).await?;
         let mut batch = judge(&app, &caller, &head).await?;
         let mut staging = Staging { app: Arc::clone(&app), batch: batch.id, may_be_recorded: false };

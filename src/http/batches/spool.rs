@@ -21,14 +21,14 @@ use super::{
 use crate::mail::MerchantId;
 
 /// What is gathered from the socket before it is written.
-const PIECE: usize = 1024 * 1024;
+const PIECE: usize = 64 * 1024;
 /// Chunks of users that may be read ahead.
 const AHEAD: usize = 2;
 
 /// A body on the disk.
 pub(super) struct Spool {
     file: Arc<File>,
-    _share: Share,
+    share: Share,
 }
 
 impl Spool {
@@ -61,17 +61,24 @@ impl Spool {
             }
         }
         let writer = writer.write(pieces).await?;
-        Ok(Self { file: Arc::new(writer.file), _share: share })
+        Ok(Self { file: Arc::new(writer.file), share })
     }
 
-    /// The fingerprint of the body with this query, for an idempotency key. One that is not JSON needs none: it is refused
-    /// whenever it comes.
+    /// How long the body is, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.share.bytes
+    }
+
+    /// The fingerprint of the body with this query, for an idempotency key.
     ///
     /// # Errors
     /// 503 when the file cannot be read.
     pub(super) async fn fingerprint(&self, query: &str) -> Result<String, Refusal> {
         let (file, query) = (Arc::clone(&self.file), query.to_owned());
-        let read = move || Ok(fingerprint::of_reader(&query, from_the_start(&file)?).unwrap_or_default());
+        let read = move || match fingerprint::of_reader(&query, from_the_start(&file)?) {
+            Some(fingerprint) => Ok(fingerprint),
+            None => fingerprint::of_raw(&query, from_the_start(&file)?).map_err(unavailable),
+        };
         spawn_blocking(read).await.map_err(unavailable)?
     }
 

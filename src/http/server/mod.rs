@@ -267,3 +267,36 @@ impl HttpBody for Paced {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const LENGTH: usize = 32 << 20;
+
+    #[tokio::test]
+    async fn an_answer_that_is_still_read_is_neither_idle_nor_cut_by_a_stop() {
+        let mut config = Config::load(None, []).unwrap();
+        config.http.idle_timeout = Duration::from_millis(200);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(async || vec![b'x'; LENGTH]));
+        let stop = CancellationToken::new();
+        let server = tokio::spawn({
+            let stop = stop.clone();
+            async move { serve(listener, router, &config, stop).await }
+        });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.cancel();
+        tokio::time::sleep(LAST_CALL + Duration::from_millis(500)).await;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() > LENGTH, "{}", answer.len());
+        server.await.unwrap();
+    }
+}

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -27,26 +27,31 @@ const LONGEST_PAUSE: u32 = 3;
 /// How often a connection that waits is looked at, at least.
 const LONGEST_TICK: Duration = Duration::from_secs(5);
 
-/// How many requests began and ended on a connection, counted together: odd while one is under way, from its complete
-/// head to the end of its answer.
+/// What is under way on a connection.
 #[derive(Debug, Default)]
-pub(super) struct Activity(AtomicU32);
+pub(super) struct Activity {
+    /// How many requests began and ended, counted together: odd while one is under way, from its complete head to the end
+    /// of its answer's body.
+    count: AtomicU32,
+    /// Whether bytes of an answer, whose body may have ended before, wait for the peer to read.
+    is_writing: AtomicBool,
+}
 
 impl Activity {
     pub(super) fn begin_request(&self) {
-        self.0.fetch_or(1, Ordering::Relaxed);
+        self.count.fetch_or(1, Ordering::Relaxed);
     }
 
     pub(super) fn end_request(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn is_in_request(&self) -> bool {
-        self.count() % 2 == 1
+        self.count() % 2 == 1 || self.is_writing.load(Ordering::Relaxed)
     }
 
     fn count(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 
@@ -162,6 +167,7 @@ impl Stream {
         written: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        self.activity.is_writing.store(written.is_pending(), Ordering::Relaxed);
         match written {
             Poll::Ready(written) => {
                 self.writing.moved(*written.as_ref().unwrap_or(&0));
@@ -187,7 +193,10 @@ impl AsyncRead for Stream {
             this.seen = count;
             (this.head_since, this.idle_since) = (None, None);
         }
-        let is_in_request = count % 2 == 1;
+        let is_in_request = this.activity.is_in_request();
+        if is_in_request {
+            this.idle_since = None;
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {

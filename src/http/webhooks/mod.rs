@@ -242,7 +242,12 @@ pub(super) async fn verify_signature(
     if request.payload.get().len() * (endpoints.len() + 1) <= HASHED_AT_ONCE {
         return Ok(Success::of(ValidView { valid: verify() }));
     }
-    let _turn = HASHES.acquire().await.map_err(|_| Refusal::unavailable())?;
+    let turn = HASHES.acquire().await.map_err(|_| Refusal::unavailable())?;
+    // Hashing goes on when the caller has gone, and keeps its turn until its end.
+    let verify = move || {
+        let _turn = turn;
+        verify()
+    };
     let valid = tokio::task::spawn_blocking(verify).await.map_err(|_| Refusal::unavailable())?;
     Ok(Success::of(ValidView { valid }))
 }

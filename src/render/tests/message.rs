@@ -106,6 +106,20 @@ fn what_is_missing_at_a_glance_is_what_filling_finds() {
 }
 
 #[test]
+fn of_very_many_placeholders_some_are_named() {
+    let renderer = Renderer::new(RenderLimits::default());
+    let many: String = (0..300).map(|number| format!("{{{{a{number}}}}}")).collect();
+    let missing = renderer.missing(&version("s", &many, None), &json!({}).into()).unwrap();
+    assert_eq!((missing.len(), missing[0].as_str()), (100, "a0"));
+}
+
+#[test]
+fn what_charges_for_a_body_cannot_be_named() {
+    assert_eq!(html("{{step}}", json!({"step": "one"})).unwrap(), "one");
+    assert_eq!(html("{{#each l}}{{step}}{{/each}}", json!({"l": [{"step": "two"}]})).unwrap(), "two");
+}
+
+#[test]
 fn a_condition_takes_a_missing_value_as_false() {
     let template = "{{#if a}}{{a}}{{else}}no a{{/if}},{{#unless b}}no b{{/unless}},{{#each c}}{{x}}{{else}}no c{{/each}},\
         {{#each c}}x{{/each}}{{#with d}}{{e}}{{/with}},{{#if (eq kind \"x\")}}x{{else if (not z)}}not z{{/if}}{{lookup m \"k\"}}";
