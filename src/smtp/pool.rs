@@ -28,8 +28,8 @@ use super::connection::Connection;
 /// A relay that took a mail within this time is quick: its places come free before a mail that is ahead waits for long.
 const QUICK: Duration = Duration::from_millis(250);
 /// The most mails ahead of each place, and of all places.
-const AHEAD_OF_EACH: usize = 2;
-const MOST_AHEAD: usize = 64;
+const AHEAD_OF_EACH: usize = 5;
+const MOST_AHEAD: usize = 128;
 
 /// How many connections are open. Counts what exists, not what somebody meant to open or close.
 #[derive(Debug, Default)]
