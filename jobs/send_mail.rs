@@ -58,7 +58,7 @@ impl Job for SendMail {
             true => Turn::Ahead(permit),
             // Nobody has claimed the mail, so there is nothing to give back.
             false => match unless_stopping(app, permit.connect()).await {
-                Some(Ok(offer)) => Turn::Now(offer),
+                Some(Ok(offer)) => Turn::Now(Box::new(offer)),
                 Some(Err(NotAdmitted::Failed(reply))) => Turn::Failed(reply),
                 Some(Err(NotAdmitted::Later)) | None => return Ok(Outcome::Waits),
             },
@@ -106,7 +106,7 @@ impl Job for SendMail {
 /// How a mail that is admitted gets to its connection.
 enum Turn {
     /// It has one.
-    Now(Offer),
+    Now(Box<Offer>),
     /// It waits for one with its message ready.
     Ahead(Permit),
     /// The relay could not be reached.
@@ -141,7 +141,7 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
         }
     };
     let offer = match turn {
-        Turn::Now(offer) => offer,
+        Turn::Now(offer) => *offer,
         Turn::Failed(reply) => return Ok(Some(reply)),
         Turn::Ahead(mut permit) => {
             let connected = async {

@@ -127,15 +127,16 @@ impl Admission {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn ask(&self, most: usize) -> Result<Admitted, (Admitted, Wait)> {
+    /// Gives up to `most` permits and, where there are fewer, why.
+    fn ask(&self, most: usize) -> (Admitted, Option<Wait>) {
         let none = |reason| {
             let wait = Wait { reason, route: None, until: None };
-            (Admitted { tokens: None, connections: None }, wait)
+            (Admitted { tokens: None, connections: None }, Some(wait))
         };
         if !self.worker.may_begin() {
-            return Err(none(Reason::Worker));
+            return none(Reason::Worker);
         }
-        let route = self.routes.pick().ok_or_else(|| none(Reason::NoRoute))?;
+        let Some(route) = self.routes.pick() else { return none(Reason::NoRoute) };
         let limit = self.rates.get(route.name());
         let mut connections = route.permits(most);
         let mut wait = (connections.len() < most).then(|| {
@@ -153,11 +154,7 @@ impl Admission {
             }
             Tokens { limit: Arc::clone(limit), taken_at: Instant::now(), count }
         });
-        let admitted = Admitted { tokens, connections: Some(connections) };
-        match wait {
-            None => Ok(admitted),
-            Some(wait) => Err((admitted, wait)),
-        }
+        (Admitted { tokens, connections: Some(connections) }, wait)
     }
 }
 
@@ -169,10 +166,7 @@ impl Admit for Admission {
         if most == 0 {
             return Admitted { tokens: None, connections: None };
         }
-        let (admitted, wait) = match self.ask(most) {
-            Ok(admitted) => (admitted, None),
-            Err((admitted, wait)) => (admitted, Some(wait)),
-        };
+        let (admitted, wait) = self.ask(most);
         *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
         admitted
     }
