@@ -52,7 +52,7 @@ pub(super) fn mustaches(part: Part, source: &str) -> Result<Vec<Mustache>, Templ
     let mut at = 0;
     while let Some(start) = source[at..].find("{{").map(|offset| at + offset) {
         if is_escaped(&source[at..start]) {
-            at = start + 2;
+            at = start + escaped_length(&source[start..]);
             continue;
         }
         let refuse = |message: &str| fault_at(part, source, start, message);
@@ -89,6 +89,11 @@ pub(super) fn inner(mustache: &str) -> &str {
 /// One backslash before the braces makes text of them; two or more are backslashes.
 fn is_escaped(text_before: &str) -> bool {
     text_before.ends_with('\\') && !text_before.ends_with("\\\\")
+}
+
+/// How many braces one backslash makes text of: two, or all four that open a raw block.
+fn escaped_length(braces: &str) -> usize {
+    if braces.starts_with("{{{{") { 4 } else { 2 }
 }
 
 fn read(source: &str, start: usize) -> Result<Mustache, &'static str> {
@@ -245,6 +250,8 @@ mod tests {
         assert_eq!(spans(r#"{{lookup m "}}"}} {{y}}"#), [r#"{{lookup m "}}"}}"#, "{{y}}"]);
         assert_eq!(spans("{{!-- {{/if}} --}}{{! short }}"), ["{{!-- {{/if}} --}}", "{{! short }}"]);
         assert_eq!(spans(r"\{{no}} \\{{yes}}"), ["{{yes}}"]);
+        assert_eq!(spans(r"\{{{{no}} {{yes}}"), ["{{yes}}"]);
+        assert_eq!(spans(r"\{{{no}}} {{yes}}"), ["{{yes}}"]);
         assert_eq!(spans("{{a.[b c]}}"), ["{{a.[b c]}}"]);
     }
 
