@@ -12,7 +12,7 @@ use crate::{
     limits::{InFlight, Limits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
-    smtp::Routes,
+    smtp::{RouteError, Routes},
     store::Store,
     templates::Templates,
     worker::{UnofferedClaims, Worker},
@@ -62,6 +62,19 @@ pub struct App {
     pub unoffered: Mutex<Option<UnofferedClaims>>,
 }
 
+/// Sets up the routes that the settings describe. Nothing is connected yet.
+///
+/// # Errors
+/// The first setting that cannot work, such as a file of certificates that cannot be read.
+pub fn routes_of(config: &Config) -> Result<Routes, RouteError> {
+    let hello_name = Some(&config.smtp.hello_name).filter(|name| !name.is_empty());
+    let mut routes = config.smtp.routes.clone();
+    for route in &mut routes {
+        route.hello_name = route.hello_name.take().or_else(|| hello_name.cloned());
+    }
+    Routes::new(&routes)
+}
+
 impl App {
     /// Opens the database, the queue and the routes. The schema is left alone.
     ///
@@ -70,13 +83,8 @@ impl App {
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
         let store = Store::open(&config.database).await?;
         let queue = queue::connect(&config.queue).await.context("the queue cannot be used")?;
-        let hello_name = Some(config.smtp.hello_name.clone()).filter(|name| !name.is_empty());
-        let mut routes = config.smtp.routes.clone();
-        for route in &mut routes {
-            route.hello_name = route.hello_name.take().or_else(|| hello_name.clone());
-        }
-        let (limits, rates) = (Limits::default(), admission::rates_of(&routes)?);
-        let routes = Routes::new(&routes)?;
+        let (limits, rates) = (Limits::default(), admission::rates_of(&config.smtp.routes)?);
+        let routes = routes_of(&config)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
         let admission = Admission::new(routes.clone(), rates, &limits, Arc::clone(&worker));

@@ -18,7 +18,9 @@ use serde::Serialize;
 use crate::{
     app::App,
     config::{Config, ConfigFaults},
-    demo, telemetry,
+    demo,
+    smtp::RouteError,
+    telemetry,
 };
 
 /// Durable e-mail job daemon for merchants.
@@ -41,8 +43,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show mails from request to delivery, without installing anything.
     Demo(demo::Arguments),
-    /// Check the configuration, and test the connections to the database and the queue.
-    Check,
+    /// Check the configuration, and test the connections to the database, the queue and each relay.
+    Check(check::Arguments),
     /// Create the database schema or bring it up to date.
     Migrate,
     /// Manage merchants.
@@ -90,7 +92,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("postroom: {error:#}");
-            let is_wrong_usage = error.is::<ConfigFaults>() || error.is::<WrongUsage>();
+            let is_wrong_usage =
+                error.is::<ConfigFaults>() || error.is::<WrongUsage>() || error.is::<RouteError>();
             ExitCode::from(if is_wrong_usage { 2 } else { 1 })
         }
     }
@@ -105,7 +108,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(arguments) => serve::run(context, arguments).await,
         Command::Demo(arguments) => demo::run(context.config, arguments).await,
-        Command::Check => check::run(context).await,
+        Command::Check(arguments) => check::run(context, arguments).await,
         Command::Migrate => migrate::run(context).await,
         Command::Merchant(command) => merchant::run(context, command).await,
         Command::Account(command) => account::run(context, command).await,

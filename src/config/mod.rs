@@ -2,9 +2,13 @@
 //!
 //! Every fault is reported at once, by the key, with where the value came from and what is allowed.
 
+mod check;
 mod faults;
 mod layers;
+mod lines;
 mod size;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -185,75 +189,14 @@ impl Config {
         }
         layers.add_environment(environment);
         layers.read_secrets();
-        let config: Self = layers.parse()?;
-        config.check()?;
-        Ok(config)
-    }
-
-    /// What the types cannot say.
-    fn check(&self) -> Result<(), ConfigFaults> {
-        let mut faults = Vec::new();
-        let mut fault =
-            |key: &str, message: String| faults.push(Fault { key: key.to_owned(), from: None, message });
-        if !matches!(self.http.public_url.scheme(), "http" | "https") {
-            fault("http.public_url", "must begin with http:// or https://".to_owned());
+        let config = layers.parse::<Self>();
+        if let Some(config) = &config {
+            check::check(config, &mut layers);
         }
-        for (key, size) in
-            [("http.max_user", self.http.max_user), ("http.max_in_flight", self.http.max_in_flight)]
-        {
-            if size.0 == 0 {
-                fault(key, "must be at least 1".to_owned());
-            }
+        match (config, layers.into_faults()) {
+            (Some(config), faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(ConfigFaults(faults)),
         }
-        if self.worker.concurrency == 0 {
-            fault("worker.concurrency", "must be at least 1".to_owned());
-        }
-        if self.worker.silence < Duration::from_secs(2) {
-            fault(
-                "worker.silence",
-                "must be at least 2s, because heartbeats are a sixth of it apart".to_owned(),
-            );
-        }
-        for (key, most) in [
-            ("callbacks.concurrency", self.callbacks.concurrency),
-            ("callbacks.per_endpoint", self.callbacks.per_endpoint),
-            ("http.connections", self.http.connections),
-            ("http.connections_per_address", self.http.connections_per_address),
-            ("batches.spooled_per_merchant", self.batches.spooled_per_merchant.0),
-        ] {
-            if most == 0 {
-                fault(key, "must be at least 1".to_owned());
-            }
-        }
-        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.callbacks.timeout) {
-            fault("callbacks.timeout", "must be 1s to 60s".to_owned());
-        }
-        for (key, time) in
-            [("http.header_timeout", self.http.header_timeout), ("http.idle_timeout", self.http.idle_timeout)]
-        {
-            if time.is_zero() {
-                fault(key, "must be longer than 0s".to_owned());
-            }
-        }
-        for (key, most) in
-            [("batches.max_users", self.batches.max_users), ("batches.window", self.batches.window)]
-        {
-            if most == 0 {
-                fault(key, "must be at least 1".to_owned());
-            }
-        }
-        if self.database.connections == 0 {
-            fault("database.connections", "must be at least 1".to_owned());
-        }
-        for (index, route) in self.smtp.routes.iter().enumerate() {
-            if self.smtp.routes[..index].iter().any(|other| other.name == route.name) {
-                fault(
-                    &format!("smtp.routes.{index}.name"),
-                    format!("`{}` is the name of two routes", route.name),
-                );
-            }
-        }
-        ConfigFaults::none_of(faults)
     }
 
     /// Checks that this configuration can serve `role`.
@@ -270,94 +213,5 @@ impl Config {
             from: None,
             message: "`memory:` is inside one process and serves only --role all; separate roles need redis://, rediss:// or unix://".to_owned(),
         }])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("postroom.toml");
-        std::fs::write(&file, text).unwrap();
-        let environment = environment.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
-        Config::load(Some(&file), environment).map_err(|faults| faults.to_string())
-    }
-
-    #[test]
-    fn the_defaults_are_a_configuration() {
-        let config = load("", &[]).unwrap();
-        assert_eq!(config.http.listen.port(), 8025);
-        assert!(config.smtp.routes.is_empty());
-    }
-
-    #[test]
-    fn the_environment_goes_over_the_file_and_the_file_over_the_defaults() {
-        let text = "[database]\nurl = \"sqlite:a.db\"\n[worker]\nconcurrency = 3\n";
-        let config = load(text, &[("POSTROOM_WORKER__CONCURRENCY", "5"), ("OTHER", "x")]).unwrap();
-        assert_eq!((config.database.url.as_str(), config.worker.concurrency), ("sqlite:a.db", 5));
-    }
-
-    #[test]
-    fn a_route_can_be_given_in_the_environment() {
-        let environment = [
-            ("POSTROOM_SMTP__ROUTES__0__NAME", "main"),
-            ("POSTROOM_SMTP__ROUTES__0__HOST", "127.0.0.1"),
-            ("POSTROOM_SMTP__ROUTES__0__PORT", "2525"),
-            ("POSTROOM_SMTP__ROUTES__0__TLS", "none"),
-        ];
-        let config = load("", &environment).unwrap();
-        assert_eq!((config.smtp.routes.len(), config.smtp.routes[0].port), (1, 2525));
-    }
-
-    #[test]
-    fn every_fault_is_named_at_once_with_its_key_and_its_source() {
-        let text = "[database]\nurl = 5\n[http]\nlisten = \"here\"\nmaxbody = 1\n[nonsense]\nx = 1\n";
-        let faults = load(text, &[("POSTROOM_WORKER__CONCURRENCY", "many")]).unwrap_err();
-        for expected in [
-            "database.url",
-            "http.listen",
-            "http.maxbody",
-            "nonsense",
-            "POSTROOM_WORKER__CONCURRENCY",
-            "postroom.toml",
-        ] {
-            assert!(faults.contains(expected), "{expected} is missing in:\n{faults}");
-        }
-    }
-
-    #[test]
-    fn a_secret_can_live_in_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let secret = folder.path().join("relay-password");
-        std::fs::write(&secret, "s3cret\n").unwrap();
-        let text = format!(
-            "[[smtp.routes]]\nname = \"main\"\nhost = \"relay.example\"\nport = 587\ntls = \"starttls\"\nusername = \"u\"\npassword_file = {secret:?}\n"
-        );
-        let config = load(&text, &[]).unwrap();
-        let password = config.smtp.routes[0].password.as_ref().unwrap();
-        assert_eq!(secrecy::ExposeSecret::expose_secret(password), "s3cret");
-        assert!(!format!("{config:?}").contains("s3cret"));
-    }
-
-    #[test]
-    fn a_merchant_without_a_sender_writes_from_where_its_links_lead() {
-        for (public_url, expected) in [
-            ("https://post.example.com/x", "no-reply@post.example.com"),
-            ("http://bücher.example:8025", "no-reply@xn--bcher-kva.example"),
-            ("http://127.0.0.1:8025", "no-reply@postroom.invalid"),
-            ("http://[::1]:8025", "no-reply@postroom.invalid"),
-            ("http://localhost", "no-reply@postroom.invalid"),
-        ] {
-            assert_eq!(no_reply(&public_url.parse().unwrap()).to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn an_embedded_queue_serves_no_separate_role() {
-        let config = load("", &[]).unwrap();
-        assert!(config.check_role(Role::All).is_ok());
-        assert!(config.check_role(Role::Worker).unwrap_err().to_string().contains("queue.url"));
     }
 }

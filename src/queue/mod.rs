@@ -201,6 +201,19 @@ fn two_seconds() -> Duration {
     Duration::from_secs(2)
 }
 
+impl QueueSettings {
+    /// Checks the URL as far as that is possible without the queue.
+    ///
+    /// # Errors
+    /// [`QueueError::Url`] when it names no queue.
+    pub fn check(&self) -> Result<(), QueueError> {
+        match self.url.as_str() {
+            "memory:" => Ok(()),
+            _ => RedisQueue::new(self).map(drop),
+        }
+    }
+}
+
 impl fmt::Debug for QueueSettings {
     /// Leaves out the URL: it may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -182,6 +182,23 @@ impl Route {
         }
     }
 
+    /// Opens a connection up to the point where MAIL may follow, and says goodbye: for `postroom check`.
+    ///
+    /// # Errors
+    /// How far it came and why no further, for operators: the relay's own words less our credentials.
+    pub async fn try_out(&self) -> Result<(), String> {
+        match self.dialer.dial().await {
+            Ok(connection) => {
+                connection.quit().await;
+                Ok(())
+            }
+            Err(error) => {
+                let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
+                Err(format!("{}: {code}{}", error.phase, self.dialer.words_without_credentials(&error)))
+            }
+        }
+    }
+
     async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
         let leave = self.breaker().ask(Instant::now()).map_err(|(until, _)| NotReady::Away(until))?;
         match self.dialer.dial().await {

@@ -92,6 +92,11 @@ impl Routes {
         self.routes.iter().map(|route| route.status()).collect()
     }
 
+    /// Each route, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
     /// Says goodbye to idle connections. For an orderly end, after the last mail; dropping the routes closes them as well.
     pub async fn close(&self) {
         futures_util::future::join_all(self.routes.iter().map(|route| route.close_idle())).await;

@@ -32,11 +32,17 @@ impl Dialect {
         }
     }
 
+    /// SQLite: the file that a URL names.
+    pub(super) fn file_of(self, url: &str) -> Option<std::path::PathBuf> {
+        let Self::Sqlite = self else { return None };
+        let (path, _) = path_and_query(url);
+        (path != ":memory:").then(|| path.into())
+    }
+
     /// SQLite: makes the folder and the file.
     pub(super) fn prepare_url(self, url: &str) -> Result<String, StoreError> {
         let Self::Sqlite = self else { return Ok(url.to_owned()) };
-        let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let path = path.trim_start_matches("sqlite:").trim_start_matches("//");
+        let (path, query) = path_and_query(url);
         if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
@@ -180,6 +186,12 @@ impl Sql {
         let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
         format!("{before}{}{after}", dialect.rows(&columns))
     }
+}
+
+/// The parts of `sqlite:<path>?<query>`.
+fn path_and_query(url: &str) -> (&str, &str) {
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    (path.trim_start_matches("sqlite:").trim_start_matches("//"), query)
 }
 
 #[cfg(test)]

@@ -110,6 +110,21 @@ pub struct DatabaseSettings {
     pub connections: u32,
 }
 
+impl DatabaseSettings {
+    /// Checks the URL as far as that is possible without the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] when it names no database that postroom speaks to.
+    pub fn check(&self) -> Result<(), StoreError> {
+        Dialect::of(&self.url).map(drop).ok_or(StoreError::Url)
+    }
+
+    /// The embedded database's file, where it is one and not there yet: connecting would create it.
+    pub fn absent_file(&self) -> Option<PathBuf> {
+        Dialect::of(&self.url)?.file_of(&self.url).filter(|file| !file.exists())
+    }
+}
+
 impl std::fmt::Debug for DatabaseSettings {
     /// Leaves out the URL: it may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

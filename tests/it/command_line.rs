@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::Stdio};
 
-use postroom::config::Config;
+use postroom::{
+    config::Config,
+    demo::catcher::{Catcher, CatcherOptions},
+};
 use serde_json::{Value, json};
 
 use super::support::{Backends, CommandLine, Daemon, Ended, Scene, postroom};
@@ -94,6 +97,47 @@ fn the_environment_goes_over_the_file() {
     assert_eq!(status, Some(2));
     assert!(error.contains("POSTROOM_HTTP__LISTEN"), "{error}");
     assert_eq!(run("POSTROOM_HTTP__LISTENER", "127.0.0.1:1").0, Some(2));
+}
+
+#[test]
+fn a_check_leaves_an_empty_folder_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |more: &[&str]| {
+        let mut command = postroom();
+        command.current_dir(folder.path()).env_remove("POSTROOM_CONFIG").arg("check").args(more);
+        let output = command.output().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("`postroom.db` does not exist; `postroom migrate`"), "{said}");
+    assert_eq!(check(&["--offline"]), (Some(0), String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_reaches_for_each_relay() {
+    let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let route = |name: &str, port: u16, tls: &str| {
+        let mut route = toml::toml! { host = "127.0.0.1" };
+        route.insert("name".to_owned(), name.into());
+        route.insert("port".to_owned(), i64::from(port).into());
+        route.insert("tls".to_owned(), tls.into());
+        route
+    };
+    let relay = sink.smtp_addr().port();
+    let routes =
+        vec![route("main", relay, "none"), route("away", nobody, "none"), route("plain", relay, "starttls")];
+    let backends = Backends::sqlite_memory().with("smtp.routes", routes);
+    backends.command_line().run(&["migrate"]).expect(0);
+    let checked = backends.command_line().run(&["check", "--json"]).expect(1);
+    let relays = &checked.json()["relays"];
+    assert_eq!(relays["main"], "ok");
+    assert!(relays["away"].as_str().unwrap().starts_with("connect: "), "{relays}");
+    assert!(relays["plain"].as_str().unwrap().starts_with("tls: "), "{relays}");
+    assert!(checked.err.contains("away: connect: "), "{}", checked.err);
+    backends.command_line().run(&["check", "--offline"]).expect(0);
 }
 
 #[test]
