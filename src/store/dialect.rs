@@ -12,7 +12,7 @@ use std::{
 
 use sqlx::AssertSqlSafe;
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! Merchants and their credentials.
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{
     clock,
     mail::{Address, Mailbox, MerchantId, Timestamp},

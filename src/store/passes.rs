@@ -6,8 +6,9 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{clock, mail::MerchantId, shop::pass::PassSubject};

@@ -5,21 +5,18 @@ use std::collections::{HashMap, HashSet};
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::AnyConnection;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
-    group_read::Lookup,
+    documents::{COLUMNS, Key, Stored, read},
+    error::{Doing, StoreError},
     orders,
     row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
-use crate::{
-    clock,
-    mail::{MerchantId, Timestamp},
-    shop::ResourceKind,
-};
+use crate::{clock, mail::MerchantId, shop::ResourceKind};
 
 /// One document to store.
 #[derive(Debug)]
@@ -38,71 +35,6 @@ pub struct ResourceRow {
     pub body: Box<RawValue>,
 }
 
-/// One document as it is stored.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// The merchant's id for it.
-    pub id: String,
-    /// The brand it belongs to.
-    pub brand_id: Option<String>,
-    /// For a template: its newest version.
-    pub version: Option<String>,
-    /// The document, JSON.
-    pub body: String,
-    /// When it was first stored.
-    pub created_at: Timestamp,
-    /// When it was last stored.
-    pub updated_at: Timestamp,
-}
-
-/// Names one document.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Key {
-    pub(super) merchant: MerchantId,
-    pub(super) kind: ResourceKind,
-    pub(super) id: String,
-}
-
-impl Key {
-    pub(super) fn new(merchant: &MerchantId, kind: ResourceKind, id: &str) -> Self {
-        Self { merchant: merchant.clone(), kind, id: id.to_owned() }
-    }
-}
-
-// A template's document is large and its version holds all that a mail needs: it stays in the database.
-static FIND: Sql = Sql::new(
-    "SELECT resources.merchant_id, resources.kind, resources.id, brand_id, version,
-        CASE resources.kind WHEN 'templates' THEN '' ELSE body END AS body, created_at, updated_at
-     FROM {rows: merchant text, kind text, id text}
-     JOIN resources ON resources.merchant_id = rows.merchant AND resources.kind = rows.kind
-        AND resources.id = rows.id",
-);
-
-/// A template comes without its document.
-impl Lookup for Stored {
-    type Key = Key;
-
-    async fn find(
-        dialect: Dialect,
-        readers: &AnyPool,
-        keys: &[&Key],
-    ) -> Result<HashMap<Key, Self>, StoreError> {
-        let rows = sqlx::query(FIND.on(dialect))
-            .bind(to_json(keys))
-            .fetch_all(readers)
-            .await
-            .doing("find resources")?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "resources", row };
-                let stored = read(&columns)?;
-                let (merchant, kind) = (columns.parsed("merchant_id")?, columns.parsed("kind")?);
-                Ok((Key { merchant, kind, id: stored.id.clone() }, stored))
-            })
-            .collect()
-    }
-}
-
 /// What a request for a templated mail names.
 #[derive(Debug, Default)]
 pub struct MailingSubjects {
@@ -113,8 +45,6 @@ pub struct MailingSubjects {
     /// The member.
     pub member: Option<Stored>,
 }
-
-pub(super) const COLUMNS: &str = "id, brand_id, version, body, created_at, updated_at";
 
 static UPSERT: Sql = Sql::new(
     "INSERT INTO resources (merchant_id, kind, id, brand_id, status, version, body, created_at, updated_at)
@@ -306,7 +236,9 @@ async fn upsert(
         .filter_map(|index| resources[index].version.as_ref())
         .collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
-    orders::forget_settled(dialect, on, merchant, resources).await?;
+    let of_orders = resources.iter().filter(|resource| resource.kind == ResourceKind::Orders);
+    let of_orders = of_orders.map(|order| (order.id.as_str(), &*order.body));
+    orders::forget_settled(dialect, on, merchant, of_orders).await?;
     // One statement may not write a row twice: the last document of an id stands.
     let mut last = HashMap::with_capacity(resources.len());
     for (index, resource) in resources.iter().enumerate() {
@@ -360,15 +292,4 @@ async fn is_unchanged(
     .await
     .map(|row| row.is_some())
     .doing("compare a template with its newest version")
-}
-
-pub(super) fn read(columns: &Columns<'_>) -> Result<Stored, StoreError> {
-    Ok(Stored {
-        id: columns.text("id")?,
-        brand_id: columns.optional_text("brand_id")?,
-        version: columns.optional_text("version")?,
-        body: columns.text("body")?,
-        created_at: columns.time("created_at")?,
-        updated_at: columns.time("updated_at")?,
-    })
 }

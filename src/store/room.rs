@@ -13,7 +13,11 @@ use moka::{ops::compute::Op, sync::Cache};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{mail::MerchantId, shop::ResourceKind};
 
 /// A count is believed for so long.

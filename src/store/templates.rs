@@ -5,9 +5,10 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
-    resources::Key,
+    documents::Key,
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{
@@ -110,7 +111,8 @@ impl Store {
     pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
         let (dialect, version) = (self.dialect, version.clone());
         self.writer
-            .run_aside(move |on| async move { insert(dialect, on, None, &[&version]).await }.boxed())
+            .aside()
+            .run(move |on| async move { insert(dialect, on, None, &[&version]).await }.boxed())
             .await
     }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{
     clock,
     mail::{Timestamp, WorkerId},

@@ -5,7 +5,12 @@ use std::time::Duration;
 use crate::{
     clock,
     mail::{BatchId, MerchantId},
-    store::{Doing, Store, StoreError, dialect::Sql, row::Columns},
+    store::{
+        database::Store,
+        dialect::Sql,
+        error::{Doing, StoreError},
+        row::Columns,
+    },
 };
 
 /// The most rows in one round.

@@ -12,11 +12,12 @@ use crate::{
     clock,
     mail::{BatchId, MailState, NewMail},
     store::{
-        Doing, NewPass, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         events::{self, MovedMail},
-        mails::Row,
-        passes,
+        mail_row::MailRow,
+        passes::{self, NewPass},
         row::{Columns, to_json},
     },
 };
@@ -66,7 +67,7 @@ static INSERT: Sql = Sql::new(
 #[derive(Serialize)]
 struct MadeRow<'a> {
     #[serde(flatten)]
-    mail: Row<'a>,
+    mail: MailRow<'a>,
     state: MailState,
     error: Option<&'a str>,
 }
@@ -201,7 +202,11 @@ async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> 
     let state = |made: &MadeMail| if made.error.is_some() { MailState::Failed } else { MailState::Queued };
     let rows: Vec<_> = made
         .iter()
-        .map(|made| MadeRow { mail: Row::of(&made.mail), state: state(made), error: made.error.as_deref() })
+        .map(|made| MadeRow {
+            mail: MailRow::of(&made.mail),
+            state: state(made),
+            error: made.error.as_deref(),
+        })
         .collect();
     let inserted = sqlx::query(INSERT.on(dialect))
         .bind(to_json(&rows))

@@ -13,8 +13,9 @@ use crate::{
     mail::MerchantId,
     shop::ResourceKind,
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
 };

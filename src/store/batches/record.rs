@@ -12,7 +12,12 @@ use crate::{
     clock,
     mail::{BatchId, MerchantId},
     store::{
-        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, row::to_json, steps::in_steps,
+        database::Store,
+        dialect::Sql,
+        error::{Doing, StoreError},
+        idempotency::{self, Answer, KeyHolder},
+        row::to_json,
+        steps::in_steps,
     },
 };
 
@@ -81,7 +86,8 @@ impl Store {
     /// When the database cannot commit it.
     pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
         self.writer
-            .execute_aside(
+            .aside()
+            .execute(
                 sqlx::query(STAGE.on(self.dialect)).bind(to_json(chunks)).bind(batch.to_string()),
                 "stage users of a batch",
             )
@@ -100,7 +106,7 @@ impl Store {
                     AND number IN (SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
             );
             let delete = delete.bind(batch.to_string()).bind(CHUNKS);
-            self.writer.execute_aside(delete, "discard users of a batch").await
+            self.writer.aside().execute(delete, "discard users of a batch").await
         })
         .await
         .map(drop)
@@ -122,7 +128,7 @@ impl Store {
                     WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches) LIMIT $2)",
             );
             let delete = delete.bind(oldest.to_string()).bind(CHUNKS);
-            self.writer.execute_aside(delete, "discard forgotten users of batches").await
+            self.writer.aside().execute(delete, "discard forgotten users of batches").await
         })
         .await
     }

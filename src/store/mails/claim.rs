@@ -7,9 +7,10 @@ use crate::{
     clock,
     mail::{Mail, MailId, MailState, Mailbox, WorkerId},
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
         row::{Columns, to_json},
     },
 };
@@ -23,7 +24,7 @@ pub enum Claim {
     NotYours(Option<MailState>),
 }
 
-pub(in crate::store) struct ClaimRequest {
+struct ClaimRequest {
     mail: MailId,
     worker: WorkerId,
 }
@@ -61,9 +62,7 @@ struct Asked {
 impl Grouped for ClaimRequest {
     type Answer = Claim;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.claims
-    }
+    const TURN: Turn = Turn::ClaimMails;
 
     async fn write(
         dialect: Dialect,

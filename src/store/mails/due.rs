@@ -6,8 +6,9 @@ use crate::{
     clock,
     mail::{Lane, MailId, MerchantId},
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::Columns,
         steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },

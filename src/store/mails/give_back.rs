@@ -11,9 +11,10 @@ use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},
     store::{
-        Doing, Store, StoreError,
         batches::{self, BatchMove},
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         row::Columns,
     },
 };

@@ -4,8 +4,9 @@ use crate::{
     clock,
     mail::{Address, Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
     store::{
-        Doing, Store, StoreError,
         batches::{self, BatchMove},
+        database::Store,
+        error::{Doing, StoreError},
         orders,
         row::Columns,
     },

@@ -10,9 +10,10 @@ use crate::{
     clock,
     mail::{AttemptOutcome, BatchId, MailEvent, MailId, MailState, Rescue, RetryPolicy, Timestamp, WorkerId},
     store::{
-        Doing, Store, StoreError,
         batches::{self, BatchMove},
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
 };

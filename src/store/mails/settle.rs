@@ -10,11 +10,12 @@ use crate::{
         WorkerId,
     },
     store::{
-        Doing, Store, StoreError,
-        batches::BatchMove,
+        batches::{self, BatchMove},
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         events::{self, MovedMail},
-        group_commit::{Group, Grouped, Members},
+        group_commit::{Grouped, Turn},
         orders,
         row::{Columns, to_json},
     },
@@ -69,7 +70,7 @@ impl Settlement {
     }
 
     /// What the batch's counts have to follow, where the mail is of one.
-    pub(in crate::store) fn batch_move(&self) -> Option<BatchMove> {
+    fn batch_move(&self) -> Option<BatchMove> {
         let is_first_try = self.attempt == 1;
         self.batch.map(|batch| BatchMove { batch, from: MailState::Sending, to: self.state, is_first_try })
     }
@@ -161,9 +162,7 @@ impl<'a> Row<'a> {
 impl Grouped for Settlement {
     type Answer = Settled;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.settles
-    }
+    const TURN: Turn = Turn::SettleMails;
 
     async fn write(
         dialect: Dialect,
@@ -207,5 +206,16 @@ impl Grouped for Settlement {
         let moved: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
         events::record_for_mails(dialect, on, &moved).await?;
         Ok(answers)
+    }
+
+    async fn write_last(
+        dialect: Dialect,
+        on: &mut AnyConnection,
+        requests: &[Self],
+        answers: &[Settled],
+    ) -> Result<(), StoreError> {
+        let settled = requests.iter().zip(answers).filter(|(_, answer)| matches!(answer, Settled::Now(_)));
+        let moves: Vec<_> = settled.filter_map(|(settlement, _)| settlement.batch_move()).collect();
+        batches::follow(dialect, on, &moves).await
     }
 }

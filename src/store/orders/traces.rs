@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use serde::Serialize;
 use sqlx::{AnyPool, any::AnyRow};
 
-use super::{NewOrderEmail, OrderEmail, WorkflowRow};
+use super::record::{NewOrderEmail, OrderEmail, WorkflowRow};
 use crate::{
     mail::{MailState, MerchantId},
     store::{
-        Doing, StoreError,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         group_read::Lookup,
         row::{Columns, to_json},
     },

@@ -10,9 +10,10 @@ use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp, WorkerId},
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
         row::{Columns, to_json},
     },
 };
@@ -64,7 +65,7 @@ pub enum CallbackClaim {
     NotYours,
 }
 
-pub(in crate::store) struct CallbackClaimRequest {
+struct CallbackClaimRequest {
     delivery: DeliveryId,
     worker: WorkerId,
 }
@@ -145,9 +146,7 @@ struct Asked {
 impl Grouped for CallbackClaimRequest {
     type Answer = CallbackClaim;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.callback_claims
-    }
+    const TURN: Turn = Turn::ClaimCallbacks;
 
     async fn write(
         dialect: Dialect,

@@ -7,7 +7,8 @@ use crate::{
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     shop::DeliveryState,
     store::{
-        Doing, Store, StoreError,
+        database::Store,
+        error::{Doing, StoreError},
         row::Columns,
         steps::{STEP, in_steps},
     },
@@ -223,7 +224,7 @@ impl Store {
         for statement in [deliveries, events] {
             forgotten += in_steps(STEP, || async {
                 let delete = sqlx::query(statement).bind(long_ago).bind(STEP);
-                self.writer.execute_aside(delete, "forget old deliveries").await
+                self.writer.aside().execute(delete, "forget old deliveries").await
             })
             .await?;
         }

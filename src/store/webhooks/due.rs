@@ -7,8 +7,9 @@ use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::Columns,
         steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },

@@ -9,7 +9,9 @@ use crate::{
     mail::{EndpointId, MerchantId, Timestamp},
     shop::event::Topics,
     store::{
-        Doing, Store, StoreError, events,
+        database::Store,
+        error::{Doing, StoreError},
+        events,
         row::Columns,
         steps::{STEP, in_steps},
     },

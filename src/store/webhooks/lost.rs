@@ -10,8 +10,9 @@ use crate::{
     mail::{DeliveryId, WorkerId},
     shop::CallbackOutcome,
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
 };

@@ -12,8 +12,9 @@ use crate::{
         event::{self, TestSubject},
     },
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         events::{self, NewEvent},
         row::to_json,
     },

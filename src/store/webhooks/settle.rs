@@ -11,9 +11,10 @@ use crate::{
     mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
     shop::{CallbackReply, CallbackVerdict, DeliveryState},
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
         row::{Columns, to_json},
     },
 };
@@ -157,9 +158,7 @@ impl<'a> Row<'a> {
 impl Grouped for CallbackSettlement {
     type Answer = CallbackSettled;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.callback_settles
-    }
+    const TURN: Turn = Turn::SettleCallbacks;
 
     async fn write(
         dialect: Dialect,

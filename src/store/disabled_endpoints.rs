@@ -3,7 +3,13 @@
 use crate::{
     clock,
     mail::{EndpointId, MerchantId, NewMail, Timestamp},
-    store::{Doing, Recording, Store, StoreError, group_commit::Grouped, row::Columns},
+    store::{
+        database::Store,
+        error::{Doing, StoreError},
+        group_commit::Grouped,
+        mails::Recording,
+        row::Columns,
+    },
 };
 use futures_util::FutureExt;
 
