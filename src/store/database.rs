@@ -18,7 +18,7 @@ use super::{
     error::{Doing, StoreError},
     group_commit::GroupCommit,
     group_read::GroupRead,
-    orders::OrderTraces,
+    order_traces::OrderTraces,
     writer::Writer,
 };
 use crate::clock;

@@ -21,6 +21,7 @@ mod idempotency;
 mod mail_row;
 mod mails;
 mod merchants;
+mod order_traces;
 mod orders;
 mod passes;
 mod resources;
@@ -49,9 +50,8 @@ pub use mails::{
     Replacement, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
-pub use orders::{
-    AuditEntry, NewAuditEntry, NewOrderEmail, OrderEmail, OrderRecord, OrderStep, WorkflowRow, WorkflowStep,
-};
+pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};
+pub use orders::{AuditEntry, NewAuditEntry, OrderRecord, OrderStep, WorkflowStep};
 pub use passes::{NewPass, Pass};
 pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};

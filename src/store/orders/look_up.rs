@@ -1,13 +1,14 @@
 //! Finding an order with what postroom knows of it.
 
-use super::{
-    record::{OrderEmail, WorkflowRow},
-    traces::{OrderKey, OrderTraces},
-};
 use crate::{
     mail::MerchantId,
     shop::ResourceKind,
-    store::{database::Store, documents::Stored, error::StoreError},
+    store::{
+        database::Store,
+        documents::Stored,
+        error::StoreError,
+        order_traces::{OrderEmail, OrderKey, OrderTraces, WorkflowRow},
+    },
 };
 
 /// An order with all that postroom knows of it.

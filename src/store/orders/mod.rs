@@ -6,13 +6,11 @@
 mod audit;
 mod look_up;
 mod moves;
-mod record;
-mod traces;
+mod step;
 
 pub use audit::{AuditEntry, NewAuditEntry};
 pub use look_up::OrderRecord;
-pub use record::{NewOrderEmail, OrderEmail, OrderStep, WorkflowRow, WorkflowStep};
+pub use step::{OrderStep, WorkflowStep};
 
 pub(super) use audit::audit;
 pub(super) use moves::{follow, forget_settled, take_steps};
-pub(super) use traces::OrderTraces;

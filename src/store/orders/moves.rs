@@ -6,7 +6,7 @@ use serde::{Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use sqlx::{AnyConnection, any::AnyRow};
 
-use super::record::{OrderStep, WorkflowStep};
+use super::step::{OrderStep, WorkflowStep};
 use crate::{
     clock,
     mail::{MailId, MailState, MerchantId},
