@@ -57,7 +57,7 @@ impl Store {
     /// Lists carts, the most recently stored first; only those of a status when one is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn carts(
         &self,
         merchant: &MerchantId,
@@ -91,7 +91,7 @@ impl Store {
     /// The latest reminders of carts, at most 100 of each, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn reminders(
         &self,
         merchant: &MerchantId,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     connections::{Deaths, pool},
     dialect::Dialect,
-    documents::Stored,
+    documents::Found,
     error::{Doing, StoreError},
     group_commit::GroupCommit,
     group_read::GroupRead,
@@ -57,7 +57,7 @@ pub struct Store {
     pub(super) writer: Writer,
     probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     pub(super) group: Arc<GroupCommit>,
-    pub(super) documents: GroupRead<Stored>,
+    pub(super) documents: GroupRead<Found>,
     pub(super) order_traces: GroupRead<OrderTraces>,
 }
 
@@ -65,7 +65,8 @@ impl Store {
     /// Connects; creates a missing SQLite file. The schema is left alone: see [`Store::migrate`].
     ///
     /// # Errors
-    /// When the URL is neither SQLite nor Postgres, or the database cannot be reached within 10 s.
+    /// [`StoreError::Url`] when the URL is neither SQLite nor Postgres, [`StoreError::Folder`] when the folder of the
+    /// file cannot be made, [`StoreError::Database`] when the database cannot be reached within 10 s.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of(&settings.url).ok_or(StoreError::Url)?;
@@ -87,7 +88,9 @@ impl Store {
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.
     ///
     /// # Errors
-    /// When a migration fails or an applied one differs from this version's.
+    /// [`StoreError::Migrate`] when a migration fails or an applied one differs from this version's, and
+    /// [`StoreError::Database`] when the database cannot be reached. A schema that SQLite could not bring up to date is
+    /// left as it was; of Postgres, each migration that was applied stands.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let mut own = self.writer.own_connection().await?;
         if self.dialect == Dialect::Postgres {
@@ -103,7 +106,7 @@ impl Store {
     /// Checks that every migration of this version is applied.
     ///
     /// # Errors
-    /// [`StoreError::Outdated`] when one is missing.
+    /// [`StoreError::Outdated`] when one is missing or the database cannot be asked: run `postroom migrate`.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
         let applied: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
@@ -117,7 +120,7 @@ impl Store {
     /// share one try.
     ///
     /// # Errors
-    /// When it does not take the write.
+    /// Those of a write: see [`StoreError`].
     pub async fn check_writable(&self) -> Result<(), StoreError> {
         let mut last = self.probed.lock().await;
         if last.is_some_and(|at| at.elapsed() < PROBED) {

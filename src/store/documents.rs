@@ -33,6 +33,38 @@ pub struct Stored {
     pub updated_at: Timestamp,
 }
 
+/// A template as it is stored, without its document: that may be large, and a mail is made from the version.
+#[derive(Clone, Debug)]
+pub struct TemplateHead {
+    /// The brand it belongs to.
+    pub brand_id: Option<String>,
+    /// Its newest version.
+    pub version: Option<String>,
+}
+
+/// What is found by a key.
+#[derive(Debug)]
+pub(super) enum Found {
+    Template(TemplateHead),
+    Document(Stored),
+}
+
+impl Found {
+    pub(super) fn template(&self) -> Option<&TemplateHead> {
+        match self {
+            Self::Template(head) => Some(head),
+            Self::Document(_) => None,
+        }
+    }
+
+    pub(super) fn document(&self) -> Option<&Stored> {
+        match self {
+            Self::Template(_) => None,
+            Self::Document(stored) => Some(stored),
+        }
+    }
+}
+
 /// Names one document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Key {
@@ -56,8 +88,7 @@ static FIND: Sql = Sql::new(
         AND resources.id = rows.id",
 );
 
-/// A template comes without its document.
-impl Lookup for Stored {
+impl Lookup for Found {
     type Key = Key;
 
     async fn find(
@@ -73,9 +104,16 @@ impl Lookup for Stored {
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "resources", row };
-                let stored = read(&columns)?;
-                let (merchant, kind) = (columns.parsed("merchant_id")?, columns.parsed("kind")?);
-                Ok((Key { merchant, kind, id: stored.id.clone() }, stored))
+                let kind = columns.parsed("kind")?;
+                let key = Key { merchant: columns.parsed("merchant_id")?, kind, id: columns.text("id")? };
+                let found = match kind {
+                    ResourceKind::Templates => Self::Template(TemplateHead {
+                        brand_id: columns.optional_text("brand_id")?,
+                        version: columns.optional_text("version")?,
+                    }),
+                    _ => Self::Document(read(&columns)?),
+                };
+                Ok((key, found))
             })
             .collect()
     }

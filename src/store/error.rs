@@ -14,6 +14,19 @@ const SQLITE_IOERR: i64 = 10;
 const SQLITE_FULL: i64 = 13;
 
 /// What went wrong between postroom and its database.
+///
+/// # Errors of a read
+/// [`Database`](Self::Database), [`TimedOut`](Self::TimedOut) and [`Group`](Self::Group) when the database is away, in
+/// trouble or slow; [`Closed`](Self::Closed) when the process is stopping; [`Corrupt`](Self::Corrupt) when a row cannot
+/// be read. Nothing has changed: where [`may_pass`](Self::may_pass) says so, ask again.
+///
+/// # Errors of a write
+/// After [`OutcomeUnknown`](Self::OutcomeUnknown) the rows may be there or not: look before you write again, or write
+/// only what does no harm twice. After any other error nothing is written, now or later. That is
+/// [`Database`](Self::Database), [`Group`](Self::Group) or [`TimedOut`](Self::TimedOut) when the database is away, in
+/// trouble or slow, [`Closed`](Self::Closed) when the process is stopping, and [`RolledBack`](Self::RolledBack) when
+/// the write was withdrawn; try again later. [`Corrupt`](Self::Corrupt), for a row that the write has to read, does not
+/// pass. A change that is made in steps keeps the steps before the one that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, or refused a statement that ought to work.

@@ -74,7 +74,7 @@ impl Store {
     /// Reserves a key for a request whose body has this fingerprint.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn reserve_key(
         &self,
         holder: KeyHolder,
@@ -86,7 +86,7 @@ impl Store {
     /// Keeps an answer that recorded nothing, such as a refusal.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn keep_answer(&self, holder: &KeyHolder, answer: &Answer) -> Result<(), StoreError> {
         let (dialect, kept) = (self.dialect, (holder.clone(), answer.clone()));
         self.writer
@@ -98,7 +98,7 @@ impl Store {
     /// Gives a key back, so that the request can be made again; tells whether it was held.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn release_key(&self, holder: &KeyHolder) -> Result<bool, StoreError> {
         let release = sqlx::query(
             "DELETE FROM idempotency
@@ -135,7 +135,7 @@ impl Store {
     /// Forgets answers older than 24 hours; returns how many.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - KEPT).millis();
         in_steps(STEP, || async {

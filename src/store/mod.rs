@@ -1,12 +1,13 @@
 //! RECORDED: all SQL. One [`Store`] over SQLite (embedded) and Postgres (many processes), the same API for both.
 //!
 //! Methods are named for the intent, not the statement. What must be true together is one transaction in one method;
-//! none stays open across SMTP or HTTP. A change of state is a guarded `UPDATE`, and its zero rows are an answer with a
-//! type. What many callers write at the same moment (`record`, `claim`, `settle`) goes through the group commit, and what
+//! none stays open across SMTP or HTTP. A change of state is a guarded `UPDATE` whose states come from the state table
+//! (`states`), and its zero rows are an answer with a type. What all rows share that workers claim is in `claimable`. What many callers write at the same moment (`record`, `claim`, `settle`) goes through the group commit, and what
 //! they look up by key (documents, orders) through the group reads.
 
 mod batches;
 mod carts;
+mod claimable;
 mod connections;
 mod database;
 mod dialect;
@@ -29,6 +30,7 @@ mod room;
 mod rounds;
 mod row;
 mod stake;
+mod states;
 mod steps;
 mod templates;
 mod webhooks;
@@ -42,7 +44,7 @@ pub use batches::{
 pub use carts::{CartsPage, ReminderRecord};
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
-pub use documents::Stored;
+pub use documents::{Stored, TemplateHead};
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{

@@ -90,7 +90,7 @@ impl Store {
     /// Finds a pass by its secret id.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn pass(&self, id: &str) -> Result<Option<Pass>, StoreError> {
         let row = sqlx::query(
             "SELECT merchant_id, coupon_id, storecard_id, member_id, identifier FROM passes WHERE id = $1",

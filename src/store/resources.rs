@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use super::{
     database::Store,
     dialect::{Dialect, Sql},
-    documents::{COLUMNS, Key, Stored, read},
+    documents::{COLUMNS, Found, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
     orders,
     row::{Columns, to_json},
@@ -41,7 +41,7 @@ pub struct MailingSubjects {
     /// The brand.
     pub brand: Option<Stored>,
     /// The template.
-    pub template: Option<Stored>,
+    pub template: Option<TemplateHead>,
     /// The member.
     pub member: Option<Stored>,
 }
@@ -68,7 +68,7 @@ impl Store {
     /// Stores one document; returns whether it is new.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_resource(
         &self,
         merchant: &MerchantId,
@@ -98,7 +98,7 @@ impl Store {
     /// Stores many documents, all or none. Of two with one id the later stands.
     ///
     /// # Errors
-    /// When the database cannot commit them.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_resources(
         &self,
         merchant: &MerchantId,
@@ -113,7 +113,7 @@ impl Store {
     /// Finds one document.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn resource(
         &self,
         merchant: &MerchantId,
@@ -124,7 +124,7 @@ impl Store {
             return self.template(merchant, id).await;
         }
         let key = Key::new(merchant, kind, id);
-        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).cloned())
+        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).and_then(Found::document).cloned())
     }
 
     /// Finds a template with its document, which may be large.
@@ -143,7 +143,7 @@ impl Store {
     /// Lists documents of a kind by id, those after `after`, at most `limit`; only those of `brand` when it is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn resources(
         &self,
         merchant: &MerchantId,
@@ -170,7 +170,7 @@ impl Store {
     /// Deletes one document; returns whether there was one. Mails already recorded keep their template's version.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn delete_resource(
         &self,
         merchant: &MerchantId,
@@ -189,11 +189,10 @@ impl Store {
             .map(|rows| rows > 0)
     }
 
-    /// Finds what a request for a templated mail names, in a round trip that it shares with others. The template comes
-    /// without its document.
+    /// Finds what a request for a templated mail names, in a round trip that it shares with others.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn mailing_subjects(
         &self,
         merchant: &MerchantId,
@@ -208,9 +207,9 @@ impl Store {
         );
         let found = self.documents.find(vec![brand.clone(), template.clone(), member.clone()]).await?;
         Ok(MailingSubjects {
-            brand: found.get(&brand).cloned(),
-            template: found.get(&template).cloned(),
-            member: found.get(&member).cloned(),
+            brand: found.get(&brand).and_then(Found::document).cloned(),
+            template: found.get(&template).and_then(Found::template).cloned(),
+            member: found.get(&member).and_then(Found::document).cloned(),
         })
     }
 }

@@ -84,7 +84,7 @@ impl Store {
     /// anew takes room as well; that is put right when the things are counted again.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn take_room(
         &self,
         merchant: &MerchantId,

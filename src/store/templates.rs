@@ -107,7 +107,7 @@ impl Store {
     /// Stores a built-in template's version unless it is there.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
         let (dialect, version) = (self.dialect, version.clone());
         self.writer
@@ -119,7 +119,7 @@ impl Store {
     /// The newest version of the first of two templates that the merchant has.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn newest_version_of(
         &self,
         merchant: &MerchantId,
@@ -128,13 +128,13 @@ impl Store {
     ) -> Result<Option<String>, StoreError> {
         let keys = [first, second].map(|id| Key::new(merchant, ResourceKind::Templates, id));
         let found = self.documents.find(keys.to_vec()).await?;
-        Ok(keys.iter().find_map(|key| found.get(key)?.version.clone()))
+        Ok(keys.iter().find_map(|key| found.get(key)?.template()?.version.clone()))
     }
 
     /// Reads a version.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn template_version(&self, id: &str) -> Result<Option<TemplateVersion>, StoreError> {
         let row = sqlx::query(
             "SELECT id, template_id, subject, html, text, tags, sender, class, on_crash, language

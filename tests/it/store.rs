@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 use postroom::{
     clock,
     mail::{
-        Address, AttemptOutcome, CrashPolicy, Lane, Mail, MailDraft, MailEvent, MailId, MailState, Mailbox,
-        MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict, WorkerId,
+        Address, AttemptOutcome, BatchId, CrashPolicy, Mail, MailDraft, MailEvent, MailId, MailLane,
+        MailState, Mailbox, MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict,
+        WorkerId,
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
@@ -76,7 +77,7 @@ fn mailbox(address: &str) -> Mailbox {
 pub(super) fn new_mail() -> NewMail {
     NewMail::new(MailDraft {
         merchant: merchant(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: PinnedTemplate {
             version: "v1".to_owned(),
             name: "welcome".to_owned(),
@@ -463,10 +464,14 @@ on_both! {
 
     async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {
         let store = open(&backends).await;
-        let taken = record(&store, new_mail()).await;
+        let mut of_a_batch = new_mail();
+        of_a_batch.origin.batch = Some(BatchId::new());
+        of_a_batch.origin.member = Some("ann".to_owned());
         let mut recordings: Vec<_> = (0..30).map(|_| new_mail()).collect();
-        recordings[7].id = taken;
-        recordings[11].lane = Lane::Callback;
+        // Neither the mail's id nor the batch's member may be there twice.
+        recordings[7].id = of_a_batch.id;
+        recordings[11].origin = of_a_batch.origin.clone();
+        record(&store, of_a_batch).await;
         let ids: Vec<_> = recordings.iter().map(|mail| mail.id).collect();
 
         let outcomes = join_all(
@@ -524,7 +529,7 @@ on_both! {
             store.record(Recording { mails, ..Recording::default() }).await.unwrap();
         }
         let again = Duration::from_secs(60);
-        let due = async || store.mark_due_mails(Lane::Transactional, again).await;
+        let due = async || store.mark_due_mails(MailLane::Transactional, again).await;
         let (one, other) = tokio::join!(due(), due());
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.len() <= 1_000 && other.len() <= 1_000, "{} and {}", one.len(), other.len());

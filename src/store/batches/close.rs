@@ -11,7 +11,7 @@ use crate::{
         event::{self, BatchSubject},
     },
     store::{
-        dialect::Dialect,
+        dialect::{Dialect, Sql},
         error::{Doing, StoreError},
         events::{self, NewEvent},
         row::Columns,
@@ -19,13 +19,15 @@ use crate::{
     },
 };
 
-const CLOSE: &str = "UPDATE batches SET state = $2, error = $3, finished_at = $4,
+static CLOSE: Sql = Sql::new(
+    "UPDATE batches SET state = $2, error = $3, finished_at = $4,
         wake_at = CASE $2 WHEN 'finished' THEN NULL ELSE $4 END,
         stopped_at = CASE $2 WHEN 'cancelled' THEN $4 ELSE NULL END,
         cancelled = cancelled + CASE $2 WHEN 'cancelled' THEN mails - made ELSE 0 END,
         failed = failed + CASE $2 WHEN 'failed' THEN mails - made ELSE 0 END
-     WHERE id = $1 AND state IN ('queued', 'processing')
-     RETURNING merchant_id, webhook_url, link, mails, sent";
+     WHERE id = $1 AND state IN {batch states before completed}
+     RETURNING merchant_id, webhook_url, link, mails, sent",
+);
 
 /// The body of a batch's webhook, as the source document has it.
 #[derive(Serialize)]
@@ -45,7 +47,7 @@ pub(super) async fn close(
     error: Option<&str>,
 ) -> Result<bool, StoreError> {
     let Some(state) = BatchState::Processing.after(event) else { return Ok(false) };
-    let row = sqlx::query(CLOSE)
+    let row = sqlx::query(CLOSE.on(dialect))
         .bind(batch.to_string())
         .bind(state.as_str())
         .bind(error)

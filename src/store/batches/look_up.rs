@@ -86,7 +86,7 @@ impl Store {
     /// Finds a batch; of this merchant, when one is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn batch(
         &self,
         merchant: Option<&MerchantId>,
@@ -106,7 +106,7 @@ impl Store {
     /// Lists batches, newest first; of this merchant, when one is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn batches(
         &self,
         merchant: Option<&MerchantId>,
@@ -126,7 +126,7 @@ impl Store {
     /// How many mails of a batch are in each state that is not settled. It reads those mails.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn batch_under_way(&self, id: BatchId) -> Result<Vec<(MailState, u64)>, StoreError> {
         let rows = sqlx::query(
             "SELECT state, COUNT(*) AS mails FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL GROUP BY state",

@@ -42,7 +42,7 @@ impl Store {
     /// Which of these are members of a brand.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn members_among(
         &self,
         merchant: &MerchantId,
@@ -61,7 +61,7 @@ impl Store {
     /// The documents of members, by their ids.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn members(
         &self,
         merchant: &MerchantId,

@@ -45,11 +45,26 @@ pub enum TakenBack {
     Done,
 }
 
+// Only an open batch; the same as those that can be cancelled.
+static PAUSE: Sql = Sql::new(
+    "UPDATE batches SET stopped_at = COALESCE(stopped_at, $2), wake_at = NULL
+     WHERE id = $1 AND state IN {batch states before cancelled}",
+);
+static RESUME: Sql = Sql::new(
+    "UPDATE batches SET stopped_at = NULL, wake_at = $2 WHERE id = $1 AND state IN {batch states before cancelled}",
+);
+
+// While it was paused their jobs did nothing.
+static MAKE_MAILS_DUE: Sql = Sql::new(
+    "UPDATE mails SET wake_at = due_at
+     WHERE batch_id = $1 AND wake_at > due_at AND state IN {mail states before claimed}",
+);
+
 impl Store {
     /// Stops a batch, or lets it go on: while it is paused none of its mails is made or claimed.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn pause_batch(
         &self,
         merchant: Option<&MerchantId>,
@@ -57,33 +72,25 @@ impl Store {
         paused: bool,
     ) -> Result<BatchMoved, StoreError> {
         let Some(batch) = self.batch(merchant, id).await? else { return Ok(BatchMoved::Unknown) };
-        let now = clock::now().millis();
+        let (dialect, now) = (self.dialect, clock::now().millis());
         let done = self
             .writer
             .run(move |on| {
                 async move {
                     if !paused {
-                        // While it was paused their jobs did nothing.
-                        sqlx::query(
-                            "UPDATE mails SET wake_at = due_at WHERE batch_id = $1 AND wake_at > due_at
-                    AND state IN ('queued', 'deferred')",
-                        )
+                        sqlx::query(MAKE_MAILS_DUE.on(dialect))
+                            .bind(id.to_string())
+                            .execute(&mut *on)
+                            .await
+                            .doing("make the mails of a batch due")?;
+                    }
+                    let statement = if paused { &PAUSE } else { &RESUME };
+                    let done = sqlx::query(statement.on(dialect))
                         .bind(id.to_string())
+                        .bind(now)
                         .execute(&mut *on)
                         .await
-                        .doing("make the mails of a batch due")?;
-                    }
-                    let stop = if paused { "COALESCE(stopped_at, $2)" } else { "NULL" };
-                    let wake = if paused { "NULL" } else { "$2" };
-                    let done = sqlx::query(sqlx::AssertSqlSafe(format!(
-                        "UPDATE batches SET stopped_at = {stop}, wake_at = {wake}
-             WHERE id = $1 AND $2 > 0 AND state IN ('queued', 'processing')"
-                    )))
-                    .bind(id.to_string())
-                    .bind(now)
-                    .execute(&mut *on)
-                    .await
-                    .doing("pause or resume a batch")?;
+                        .doing("pause or resume a batch")?;
                     Ok(done.rows_affected() == 1)
                 }
                 .boxed()
@@ -95,7 +102,7 @@ impl Store {
     /// Cancels a batch: nothing more of it is sent, and its webhook reports it as failed.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn cancel_batch(
         &self,
         merchant: Option<&MerchantId>,
@@ -109,7 +116,7 @@ impl Store {
     /// Gives a batch up that cannot be run. What was made of it goes on.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn fail_batch(&self, id: BatchId, error: &str) -> Result<bool, StoreError> {
         self.close_batch(id, BatchEvent::Failed, error).await
     }
@@ -133,7 +140,7 @@ impl Store {
     /// never made.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn take_back(&self, id: BatchId, state: BatchState) -> Result<TakenBack, StoreError> {
         let dialect = self.dialect;
         self.writer
@@ -184,7 +191,7 @@ impl Store {
 
 static CANCEL_MAILS: Sql = Sql::new(
     "UPDATE mails SET state = 'cancelled', wake_at = NULL, settled_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL AND state IN ('queued', 'deferred')
+        SELECT id FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL AND state IN {mail states before cancelled}
         LIMIT $3 {skip_locked})
      RETURNING attempt",
 );

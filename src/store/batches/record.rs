@@ -83,7 +83,7 @@ impl Store {
     /// Writes users of a batch that is not recorded yet.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
         self.writer
             .aside()
@@ -98,7 +98,7 @@ impl Store {
     /// Throws the staged users of a batch away that is not recorded.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn discard_chunks(&self, batch: BatchId) -> Result<(), StoreError> {
         in_steps(CHUNKS, || async {
             let delete = sqlx::query(
@@ -116,7 +116,7 @@ impl Store {
     /// how many chunks.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn discard_forgotten_chunks(&self, age: Duration) -> Result<u64, StoreError> {
         // Ids are UUIDv7: they sort by when they were made.
         let at = u64::try_from((clock::now() - age).millis()).unwrap_or(0) / 1_000;
@@ -136,7 +136,8 @@ impl Store {
     /// Records a batch whose users are staged, together with the answer that its request gets.
     ///
     /// # Errors
-    /// When the database cannot commit it; then nothing of it is sent later.
+    /// Those of a write: see [`StoreError`]. Nothing of it is sent later unless [`StoreError::OutcomeUnknown`] says
+    /// otherwise.
     pub async fn record_batch(
         &self,
         batch: &NewBatch,

@@ -57,7 +57,7 @@ impl Store {
     /// more than `rescues` times is held. Returns how many were still the worker's.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn give_back_mails(
         &self,
         worker: WorkerId,

@@ -48,7 +48,8 @@ impl Store {
     /// Records what a request asked for, together with its answer.
     ///
     /// # Errors
-    /// When the database cannot commit it; then nothing of it is sent later.
+    /// Those of a write: see [`StoreError`]. Nothing of it is sent later unless [`StoreError::OutcomeUnknown`] says
+    /// otherwise.
     pub async fn record(&self, recording: Recording) -> Result<Recorded, StoreError> {
         self.group.commit(recording).await
     }
@@ -56,7 +57,7 @@ impl Store {
     /// Records that somebody asked for a mail of an order, where nothing else is recorded.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn audit_order(&self, entry: NewAuditEntry) -> Result<(), StoreError> {
         self.record(Recording { audit: Some(entry), ..Recording::default() }).await.map(drop)
     }

@@ -9,6 +9,7 @@ use crate::{
     mail::{MailEvent, MailId, MailState},
     store::{
         database::Store,
+        dialect::Sql,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         idempotency::KeyHolder,
@@ -17,12 +18,19 @@ use crate::{
     },
 };
 
+// One that was ever claimed may be with a relay.
+static WITHDRAW: Sql = Sql::new(
+    "UPDATE mails SET state = $4, wake_at = NULL, settled_at = $2, error = $3
+     WHERE id = $1 AND state IN {mail states before undispatched} AND attempt = 0
+     RETURNING merchant_id",
+);
+
 impl Store {
     /// Fails a mail that the queue did not take ([`MailEvent::Undispatched`]), unless a worker has it already. The answer
     /// that was kept for its request goes with it.
     ///
     /// # Errors
-    /// When the database cannot commit it; then the mail is sent later.
+    /// Those of a write: see [`StoreError`]. Then the mail is sent later.
     pub async fn withdraw_order_mail(
         &self,
         mail: MailId,
@@ -38,19 +46,14 @@ impl Store {
             .aside()
             .run(move |on| {
                 async move {
-                    // One that was ever claimed may be with a relay.
-                    let withdrawn = sqlx::query(
-                        "UPDATE mails SET state = $4, wake_at = NULL, settled_at = $2, error = $3
-                         WHERE id = $1 AND state = 'queued' AND attempt = 0
-                         RETURNING merchant_id",
-                    )
-                    .bind(mail.to_string())
-                    .bind(clock::now().millis())
-                    .bind(&why)
-                    .bind(next.as_str())
-                    .fetch_optional(&mut *on)
-                    .await
-                    .doing("withdraw a mail")?;
+                    let withdrawn = sqlx::query(WITHDRAW.on(dialect))
+                        .bind(mail.to_string())
+                        .bind(clock::now().millis())
+                        .bind(&why)
+                        .bind(next.as_str())
+                        .fetch_optional(&mut *on)
+                        .await
+                        .doing("withdraw a mail")?;
                     let Some(row) = withdrawn else { return Ok(false) };
                     orders::follow(dialect, &mut *on, [(mail, next)]).await?;
                     let moved = MovedMail {

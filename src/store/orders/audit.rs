@@ -89,7 +89,7 @@ impl Store {
     /// Lists who asked for mails of an order, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn order_audit(
         &self,
         merchant: &MerchantId,

@@ -26,7 +26,7 @@ impl Store {
     /// Finds an order.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn order(&self, merchant: &MerchantId, id: &str) -> Result<Option<OrderRecord>, StoreError> {
         let key = OrderKey { merchant: merchant.clone(), order: id.to_owned() };
         let (document, traces) = tokio::try_join!(
