@@ -1,7 +1,6 @@
 //! The [`Store`] itself: opening it, its schema, whether it takes writes, and closing it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     connections::{Deaths, pool},
     dialect::Dialect,
-    documents::Found,
+    documents::AnyDocument,
     error::{Doing, StoreError},
     group_commit::GroupCommit,
     group_read::GroupRead,
@@ -27,6 +26,7 @@ use crate::clock;
 const PROBE: usize = 16 * 1024;
 /// How long a successful write says that the database takes writes.
 const PROBED: Duration = Duration::from_millis(200);
+
 /// Where the rows are.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +57,7 @@ pub struct Store {
     pub(super) writer: Writer,
     probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     pub(super) group: Arc<GroupCommit>,
-    pub(super) documents: GroupRead<Found>,
+    pub(super) documents: GroupRead<AnyDocument>,
     pub(super) order_traces: GroupRead<OrderTraces>,
 }
 

@@ -44,12 +44,12 @@ pub struct TemplateHead {
 
 /// What is found by a key.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum AnyDocument {
     Template(TemplateHead),
     Document(Stored),
 }
 
-impl Found {
+impl AnyDocument {
     pub(super) fn template(&self) -> Option<&TemplateHead> {
         match self {
             Self::Template(head) => Some(head),
@@ -88,7 +88,7 @@ static FIND: Sql = Sql::new(
         AND resources.id = rows.id",
 );
 
-impl Lookup for Found {
+impl Lookup for AnyDocument {
     type Key = Key;
 
     async fn find(

@@ -4,6 +4,11 @@
 //! none stays open across SMTP or HTTP. A change of state is a guarded `UPDATE` whose states come from the state table
 //! (`states`), and its zero rows are an answer with a type. What all rows share that workers claim is in `claimable`. What many callers write at the same moment (`record`, `claim`, `settle`) goes through the group commit, and what
 //! they look up by key (documents, orders) through the group reads.
+//!
+//! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `steps`,
+//! `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
+//! Among these mails stand above orders and batches, which follow them, and all of them above events and webhooks. What
+//! two tables share stands in a file below both.
 
 mod batches;
 mod carts;

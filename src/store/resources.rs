@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use super::{
     database::Store,
     dialect::{Dialect, Sql},
-    documents::{COLUMNS, Found, Key, Stored, TemplateHead, read},
+    documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
     orders,
     row::{Columns, to_json},
@@ -124,7 +124,7 @@ impl Store {
             return self.template(merchant, id).await;
         }
         let key = Key::new(merchant, kind, id);
-        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).and_then(Found::document).cloned())
+        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).and_then(AnyDocument::document).cloned())
     }
 
     /// Finds a template with its document, which may be large.
@@ -207,9 +207,9 @@ impl Store {
         );
         let found = self.documents.find(vec![brand.clone(), template.clone(), member.clone()]).await?;
         Ok(MailingSubjects {
-            brand: found.get(&brand).and_then(Found::document).cloned(),
-            template: found.get(&template).and_then(Found::template).cloned(),
-            member: found.get(&member).and_then(Found::document).cloned(),
+            brand: found.get(&brand).and_then(AnyDocument::document).cloned(),
+            template: found.get(&template).and_then(AnyDocument::template).cloned(),
+            member: found.get(&member).and_then(AnyDocument::document).cloned(),
         })
     }
 }

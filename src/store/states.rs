@@ -55,10 +55,13 @@ mod tests {
         }
     }
 
-    /// Statements that write `sending` and `failed` as they are rely on this.
+    /// Statements that write states as they are rely on this.
     #[test]
     fn what_a_worker_does_begins_where_it_has_the_row() {
         use MailEvent as M;
+        assert!(
+            MailState::sources(M::Claimed).all(|state| state.after(M::Claimed) == Some(MailState::Sending))
+        );
         for event in [M::Accepted, M::PutOff, M::Refused, M::LostAndResent, M::LostAndHeld, M::GivenBack] {
             assert_eq!(MailState::sources(event).collect::<Vec<_>>(), [MailState::Sending], "{event}");
         }
@@ -71,6 +74,10 @@ mod tests {
             );
         }
         assert!(DeliveryState::sources(D::Replayed).any(|state| state == DeliveryState::Failed));
+        let becomes = |event| DeliveryState::sources(event).map(move |state| state.after(event));
+        assert!(becomes(D::Claimed).all(|next| next == Some(DeliveryState::Sending)));
+        assert!(becomes(D::Lost).all(|next| next == Some(DeliveryState::Deferred)));
+        assert!(becomes(D::Replayed).all(|next| next == Some(DeliveryState::Queued)));
         for &event in BatchEvent::ALL {
             assert!(BatchState::sources(event).all(BatchState::is_open), "{event}");
         }

@@ -148,6 +148,9 @@ fn checks(database: &str) -> BTreeMap<(String, String), BTreeSet<String>> {
 
 #[test]
 fn the_databases_allow_the_words_that_the_code_knows_and_no_other() {
+    // A workflow that nobody began has no row.
+    let begun: Vec<_> =
+        WorkflowState::ALL.iter().filter(|state| **state != WorkflowState::NotBegun).copied().collect();
     let known = [
         ("mails", "lane", words(MailLane::ALL)),
         ("mails", "state", words(MailState::ALL)),
@@ -156,7 +159,7 @@ fn the_databases_allow_the_words_that_the_code_knows_and_no_other() {
         ("template_versions", "class", words(TemplateClass::ALL)),
         ("attempts", "outcome", words(AttemptOutcome::ALL)),
         ("order_workflows", "field", words(Workflow::ALL)),
-        ("order_workflows", "state", words(WorkflowState::ALL)),
+        ("order_workflows", "state", words(&begun)),
         ("deliveries", "state", words(DeliveryState::ALL)),
         ("batches", "state", words(BatchState::ALL)),
         ("endpoints", "disabled_reason", words(&["gone", "failing"])), // written by statements alone

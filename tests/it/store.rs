@@ -12,9 +12,9 @@ use postroom::{
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
-        Answer, Claim, DueMail, GivenBack, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion,
-        Precondition, Recorded, Recording, Registered, Replacement, Reservation, ResourceRow, Settled,
-        Settlement, Store, WriteProgress, WriteWatch,
+        Answer, BatchRecorded, Claim, DueBatch, DueMail, GivenBack, KeyHolder, NewBatch, NewEndpoint,
+        NewMerchant, NewTemplateVersion, Precondition, Recorded, Recording, Registered, Replacement,
+        Reservation, ResourceRow, Settled, Settlement, Store, WriteProgress, WriteWatch,
     },
 };
 use serde_json::value::RawValue;
@@ -539,6 +539,30 @@ on_both! {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1_500, "no mail is marked twice");
         assert!(due().await.unwrap().is_empty());
         assert_eq!(store.make_all_mails_due().await.unwrap(), 1_500);
+    }
+
+    async fn batches_whose_jobs_are_lost_are_due_at_once(backends: Backends) {
+        let store = open(&backends).await;
+        let batch = NewBatch {
+            id: BatchId::new(),
+            merchant: merchant(),
+            brand_id: "tea".to_owned(),
+            brand: "{}".to_owned(),
+            template: "welcome".to_owned(),
+            template_version: "v1".to_owned(),
+            coupon: None,
+            webhook_url: None,
+            link: "http://127.0.0.1/".to_owned(),
+            mails: 1,
+        };
+        assert_eq!(store.record_batch(&batch, None).await.unwrap(), BatchRecorded::Committed);
+        let due = async || store.mark_due_batches(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(due().await, [], "the request enqueues its job");
+        for _ in 0..2 {
+            assert_eq!(store.make_all_batches_due().await.unwrap(), 1);
+            assert_eq!(due().await, [DueBatch { batch: batch.id, merchant: merchant() }]);
+            assert_eq!(due().await, [], "it is marked once");
+        }
     }
 
     async fn a_schema_is_made_by_many_processes_at_once(backends: Backends) {
