@@ -15,7 +15,7 @@ use super::{Job, Outcome, fan_out_batch_job, send_mail_job};
 use crate::{
     app::App,
     cpu_pool::Share,
-    mail::{Address, BatchId, Lane, MailDraft, Mailbox, NewMail, Origin},
+    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, NewMail, Origin},
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
@@ -172,7 +172,7 @@ impl<'a> BatchContext<'a> {
         }
         let sendable = made.iter().filter(|made| made.error.is_none());
         let mut jobs: Vec<QueuedJob> = sendable
-            .map(|made| send_mail_job(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
+            .map(|made| send_mail_job(made.mail.id, MailLane::Bulk, self.batch.merchant.clone()))
             .collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
@@ -238,7 +238,7 @@ impl<'a> BatchContext<'a> {
             Origin { member: Some(member.to_owned()), batch: Some(self.batch.id), ..Origin::default() };
         NewMail::new(MailDraft {
             merchant: self.batch.merchant.clone(),
-            lane: Lane::Bulk,
+            lane: MailLane::Bulk,
             template: self.version.pinned(),
             sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
             reply_to: self.brand.reply_to.clone().map(|email| Mailbox { name: None, email }),

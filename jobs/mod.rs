@@ -27,7 +27,7 @@ pub use send_mail::SendMail;
 use crate::{
     admission::Permit,
     app::App,
-    mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
+    mail::{BatchId, DeliveryId, Lane, MailId, MailLane, MerchantId},
     queue::{Ended, QueuedJob},
     store::{DueBatch, DueDelivery, DueMail, StoreError},
     telemetry::{METRICS, metrics::JobLabels},
@@ -83,8 +83,8 @@ impl From<Outcome> for Ended {
 }
 
 /// The job that sends a mail.
-pub fn send_mail_job(mail: MailId, lane: Lane, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
+pub fn send_mail_job(mail: MailId, lane: MailLane, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane: lane.into(), merchant }
 }
 
 /// The job that sends a callback.

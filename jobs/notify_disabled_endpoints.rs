@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Job, Outcome, send_mail_job};
 use crate::{
     app::App,
-    mail::{Lane, MailDraft, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
     shop::{builtin_mails::BuiltinMail, format::format_date, language::Language},
     store::{DisabledEndpoint, Merchant, StoreError},
 };
@@ -70,7 +70,7 @@ async fn mail(
     }
     Ok(NewMail::new(MailDraft {
         merchant: merchant.id.clone(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: version.pinned(),
         recipient: sender.clone(),
         sender,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    mail::Lane,
+    mail::{Lane, MailLane},
     queue::{QueueStatus, QueuedJob},
     store::StoreError,
     telemetry::METRICS,
@@ -65,10 +65,10 @@ pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
 /// back.
 async fn enqueue_due_mails(app: &App) -> anyhow::Result<usize> {
     let mut enqueued = 0;
-    let mut lanes = vec![Lane::Transactional, Lane::Bulk];
+    let mut lanes = MailLane::ALL.to_vec();
     while !lanes.is_empty() {
         let status = app.queue.status().await?;
-        lanes.retain(|&lane| has_room(&status, lane));
+        lanes.retain(|&lane| has_room(&status, lane.into()));
         let mut to_go_on = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let count = enqueue(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;

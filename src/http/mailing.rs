@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     app::App,
-    mail::{Lane, MailDraft, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
     render::Values,
     shop::{
         Ability, ResourceKind, SingleLine, TemplateVersion,
@@ -126,7 +126,7 @@ pub(super) async fn inspect_template(
     let template: Template = document(&stored)?;
     let brand_id = template.brand_id.as_str();
     let brand = app.store.resource(merchant, ResourceKind::Brands, brand_id).await?.ok_or_else(missing)?;
-    let version = pinned(&app, &stored).await?;
+    let version = pinned(&app, stored.version.as_deref()).await?;
     let data = TemplateView {
         line: line_of(&stored, &template, &document(&brand)?)?,
         brand_id: brand_id.to_owned(),
@@ -274,11 +274,13 @@ impl Draft {
             app.store.mailing_subjects(merchant, &self.brand_id, &self.template_id, &self.identifier).await?;
         let of_brand = |stored: &Stored| stored.brand_id.as_deref() == Some(&self.brand_id);
         let brand = brand.ok_or_else(|| selected("brand_id"))?;
-        let template = template.filter(of_brand).ok_or_else(|| selected("template_id"))?;
+        let template = template
+            .filter(|template| template.brand_id.as_deref() == Some(&self.brand_id))
+            .ok_or_else(|| selected("template_id"))?;
         let member = member.filter(of_brand).ok_or_else(|| selected("user.identifier"))?;
         let pass = self.pass.judge(app, &caller.merchant, &self.brand_id, &self.identifier).await?;
         let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
-        let version = pinned(app, &template).await?;
+        let version = pinned(app, template.version.as_deref()).await?;
         let mut values = tag_values(&brand, &member, std::mem::take(&mut self.user));
         if let Some(pass) = &pass {
             values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
@@ -321,7 +323,7 @@ fn new_mail(
 ) -> NewMail {
     NewMail::new(MailDraft {
         merchant: caller.merchant.id.clone(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: version.pinned(),
         sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
         reply_to: brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
@@ -332,8 +334,8 @@ fn new_mail(
 }
 
 /// The version that a stored template is now.
-pub(super) async fn pinned(app: &App, stored: &Stored) -> Result<Arc<TemplateVersion>, Refusal> {
-    version_called(app, stored.version.as_deref().unwrap_or_default()).await
+pub(super) async fn pinned(app: &App, version: Option<&str>) -> Result<Arc<TemplateVersion>, Refusal> {
+    version_called(app, version.unwrap_or_default()).await
 }
 
 /// The version of this id, which some template is or was.

@@ -306,7 +306,7 @@ async fn move_mail(
         Moved::Now(_) => {
             let story = story(app, caller, id).await?;
             if story.mail.state == MailState::Queued {
-                let lane = story.mail.lane.parse().unwrap_or(crate::mail::Lane::Transactional);
+                let lane = story.mail.lane.parse().unwrap_or(crate::mail::MailLane::Transactional);
                 app.enqueue(jobs::send_mail_job(id, lane, caller.merchant.id.clone()));
             }
             Ok(Json(story))

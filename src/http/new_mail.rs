@@ -9,7 +9,7 @@ use crate::{
     app::App,
     cpu_pool::Share,
     jobs,
-    mail::{Lane, MailDraft, Mailbox, MerchantId, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
     render::{RenderError, Values},
     shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
     store::{Merchant, Recorded, Recording},
@@ -36,7 +36,7 @@ impl BuiltinMailDraft {
         check_tags(app, merchant, &version, &values).await?;
         Ok(NewMail::new(MailDraft {
             merchant: merchant.id.clone(),
-            lane: Lane::Transactional,
+            lane: MailLane::Transactional,
             template: version.pinned(),
             sender: version
                 .sender

@@ -18,7 +18,7 @@ mod timestamp;
 pub use address::{Address, AddressError, Mailbox};
 pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
-pub use lane::Lane;
+pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
 pub use retry::{Rescue, RetryPolicy, Verdict};

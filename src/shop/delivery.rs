@@ -20,7 +20,46 @@ closed_set! {
     }
 }
 
+closed_set! {
+    /// What happens to a delivery.
+    DeliveryEvent {
+        /// A worker takes it.
+        Claimed = "claimed",
+        /// The receiver took it.
+        Taken = "taken",
+        /// The attempt failed, and another one follows.
+        PutOff = "put_off",
+        /// Out of attempts, or the receiver wants no more.
+        Refused = "refused",
+        /// The worker died.
+        Lost = "lost",
+        /// The merchant asks for it again.
+        Replayed = "replayed",
+    }
+}
+
 impl DeliveryState {
+    /// The state after `event`, or `None` where the event cannot happen in this state. `docs/delivery-states.md` draws
+    /// the same table for people and is tested against it.
+    pub const fn after(self, event: DeliveryEvent) -> Option<Self> {
+        use DeliveryEvent as E;
+        Some(match (self, event) {
+            (Self::Queued | Self::Deferred, E::Claimed) => Self::Sending,
+            (Self::Sending, E::Taken) => Self::Delivered,
+            (Self::Sending, E::PutOff | E::Lost) => Self::Deferred,
+            (Self::Sending, E::Refused) => Self::Failed,
+            (Self::Deferred | Self::Delivered | Self::Failed, E::Replayed) => Self::Queued,
+            (Self::Queued | Self::Sending | Self::Deferred | Self::Delivered | Self::Failed, _) => {
+                return None;
+            }
+        })
+    }
+
+    /// The states that `event` may happen in: what an `UPDATE` that writes it starts from.
+    pub fn sources(event: DeliveryEvent) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |state| state.after(event).is_some())
+    }
+
     /// Whether postroom itself does nothing more with the delivery.
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Delivered | Self::Failed)
@@ -101,12 +140,44 @@ pub enum CallbackVerdict {
 }
 
 impl CallbackVerdict {
+    /// What it means for a delivery that is being sent.
+    pub const fn event(self) -> DeliveryEvent {
+        match self {
+            Self::Delivered => DeliveryEvent::Taken,
+            Self::Retry(_) => DeliveryEvent::PutOff,
+            Self::Failed | Self::Gone => DeliveryEvent::Refused,
+        }
+    }
+
     /// The state that follows.
     pub const fn state(self) -> DeliveryState {
         match self {
             Self::Delivered => DeliveryState::Delivered,
             Self::Retry(_) => DeliveryState::Deferred,
             Self::Failed | Self::Gone => DeliveryState::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_leads_where_the_table_says() {
+        use CallbackVerdict as V;
+        for verdict in [V::Delivered, V::Retry(Timestamp(0)), V::Failed, V::Gone] {
+            assert_eq!(DeliveryState::Sending.after(verdict.event()), Some(verdict.state()), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_settled_delivery_moves_only_when_the_merchant_asks_for_it_again() {
+        for &state in DeliveryState::ALL.iter().filter(|state| state.is_settled()) {
+            for &event in DeliveryEvent::ALL {
+                let next = (event == DeliveryEvent::Replayed).then_some(DeliveryState::Queued);
+                assert_eq!(state.after(event), next, "{state} {event}");
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ mod template;
 mod text;
 
 pub use ability::{Abilities, Ability};
-pub use delivery::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState};
+pub use delivery::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryEvent, DeliveryState};
 pub use event::EventKind;
 pub use link::Link;
 pub use money::{Amount, Currency};

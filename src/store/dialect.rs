@@ -2,9 +2,11 @@
 //!
 //! Both understand the same statements but for three things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
-//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need.
+//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also
+//! name the states that an event may happen in: see `states`.
 
 use std::{
+    borrow::Cow,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, OnceLock},
@@ -12,7 +14,7 @@ use std::{
 
 use sqlx::AssertSqlSafe;
 
-use super::StoreError;
+use super::{error::StoreError, states};
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,13 +166,18 @@ impl Dialect {
 
 /// A statement with marks, written out once for each dialect.
 pub(super) struct Sql {
-    text: &'static str,
+    text: Cow<'static, str>,
     written: [OnceLock<Arc<str>>; 2],
 }
 
 impl Sql {
     pub(super) const fn new(text: &'static str) -> Self {
-        Self { text, written: [OnceLock::new(), OnceLock::new()] }
+        Self { text: Cow::Borrowed(text), written: [OnceLock::new(), OnceLock::new()] }
+    }
+
+    /// A statement that is made once, for a table.
+    pub(super) const fn made(text: String) -> Self {
+        Self { text: Cow::Owned(text), written: [OnceLock::new(), OnceLock::new()] }
     }
 
     pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
@@ -179,7 +186,7 @@ impl Sql {
     }
 
     fn write(&self, dialect: Dialect) -> String {
-        let text = self.text.replace("{skip_locked}", dialect.skip_locked());
+        let text = states::written(&self.text).replace("{skip_locked}", dialect.skip_locked());
         let text = text.replace("{as_json}", dialect.as_json());
         let Some((before, rest)) = text.split_once("{rows:") else { return text };
         let Some((columns, after)) = rest.split_once('}') else { return text };

@@ -10,8 +10,8 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    Doing, StoreError,
     dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{

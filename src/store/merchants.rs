@@ -1,6 +1,10 @@
 //! Merchants and their credentials.
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{
     clock,
     mail::{Address, Mailbox, MerchantId, Timestamp},
@@ -82,7 +86,7 @@ impl Store {
     /// Creates a merchant.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the id is taken.
+    /// [`StoreError::Exists`] when the id is taken; else those of a write: see [`StoreError`].
     pub async fn create_merchant(&self, merchant: &NewMerchant) -> Result<(), StoreError> {
         let done = self.writer.execute(sqlx::query(
             "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at)
@@ -102,7 +106,7 @@ impl Store {
     /// Finds a merchant.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn merchant(&self, id: &MerchantId) -> Result<Option<Merchant>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {MERCHANT} FROM merchants WHERE id = $1")))
             .bind(id.as_str())
@@ -115,7 +119,7 @@ impl Store {
     /// Creates an account.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the user name is taken.
+    /// [`StoreError::Exists`] when the user name is taken; else those of a write: see [`StoreError`].
     pub async fn create_account(
         &self,
         merchant: &MerchantId,
@@ -136,7 +140,7 @@ impl Store {
     /// Finds an account by its user name.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT accounts.password_hash, {MERCHANT} FROM accounts
@@ -156,7 +160,7 @@ impl Store {
     /// Stores a token by its hash.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn create_token(
         &self,
         merchant: &MerchantId,
@@ -177,7 +181,7 @@ impl Store {
     /// Finds a token by its hash.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn token(&self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT tokens.abilities, tokens.expires_at, tokens.revoked_at, {MERCHANT} FROM tokens
@@ -202,7 +206,7 @@ impl Store {
     /// Revokes a token; returns whether there was such a token.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn revoke_token(&self, hash: &str) -> Result<bool, StoreError> {
         self.writer
             .execute(

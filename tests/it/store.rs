@@ -6,14 +6,15 @@ use futures_util::future::join_all;
 use postroom::{
     clock,
     mail::{
-        Address, AttemptOutcome, CrashPolicy, Lane, Mail, MailDraft, MailEvent, MailId, MailState, Mailbox,
-        MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict, WorkerId,
+        Address, AttemptOutcome, BatchId, CrashPolicy, Mail, MailDraft, MailEvent, MailId, MailLane,
+        MailState, Mailbox, MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict,
+        WorkerId,
     },
     shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
     store::{
-        Answer, Claim, DueMail, GivenBack, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion,
-        Precondition, Recorded, Recording, Registered, Replacement, Reservation, ResourceRow, Settled,
-        Settlement, Store, WriteProgress, WriteWatch,
+        Answer, BatchRecorded, Claim, DueBatch, DueMail, GivenBack, KeyHolder, NewBatch, NewEndpoint,
+        NewMerchant, NewTemplateVersion, Precondition, Recorded, Recording, Registered, Replacement,
+        Reservation, ResourceRow, Settled, Settlement, Store, WriteProgress, WriteWatch,
     },
 };
 use serde_json::value::RawValue;
@@ -76,7 +77,7 @@ fn mailbox(address: &str) -> Mailbox {
 pub(super) fn new_mail() -> NewMail {
     NewMail::new(MailDraft {
         merchant: merchant(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: PinnedTemplate {
             version: "v1".to_owned(),
             name: "welcome".to_owned(),
@@ -463,10 +464,14 @@ on_both! {
 
     async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {
         let store = open(&backends).await;
-        let taken = record(&store, new_mail()).await;
+        let mut of_a_batch = new_mail();
+        of_a_batch.origin.batch = Some(BatchId::new());
+        of_a_batch.origin.member = Some("ann".to_owned());
         let mut recordings: Vec<_> = (0..30).map(|_| new_mail()).collect();
-        recordings[7].id = taken;
-        recordings[11].lane = Lane::Callback;
+        // Neither the mail's id nor the batch's member may be there twice.
+        recordings[7].id = of_a_batch.id;
+        recordings[11].origin = of_a_batch.origin.clone();
+        record(&store, of_a_batch).await;
         let ids: Vec<_> = recordings.iter().map(|mail| mail.id).collect();
 
         let outcomes = join_all(
@@ -524,7 +529,7 @@ on_both! {
             store.record(Recording { mails, ..Recording::default() }).await.unwrap();
         }
         let again = Duration::from_secs(60);
-        let due = async || store.mark_due_mails(Lane::Transactional, again).await;
+        let due = async || store.mark_due_mails(MailLane::Transactional, again).await;
         let (one, other) = tokio::join!(due(), due());
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.len() <= 1_000 && other.len() <= 1_000, "{} and {}", one.len(), other.len());
@@ -534,6 +539,30 @@ on_both! {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 1_500, "no mail is marked twice");
         assert!(due().await.unwrap().is_empty());
         assert_eq!(store.make_all_mails_due().await.unwrap(), 1_500);
+    }
+
+    async fn batches_whose_jobs_are_lost_are_due_at_once(backends: Backends) {
+        let store = open(&backends).await;
+        let batch = NewBatch {
+            id: BatchId::new(),
+            merchant: merchant(),
+            brand_id: "tea".to_owned(),
+            brand: "{}".to_owned(),
+            template: "welcome".to_owned(),
+            template_version: "v1".to_owned(),
+            coupon: None,
+            webhook_url: None,
+            link: "http://127.0.0.1/".to_owned(),
+            mails: 1,
+        };
+        assert_eq!(store.record_batch(&batch, None).await.unwrap(), BatchRecorded::Committed);
+        let due = async || store.mark_due_batches(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(due().await, [], "the request enqueues its job");
+        for _ in 0..2 {
+            assert_eq!(store.make_all_batches_due().await.unwrap(), 1);
+            assert_eq!(due().await, [DueBatch { batch: batch.id, merchant: merchant() }]);
+            assert_eq!(due().await, [], "it is marked once");
+        }
     }
 
     async fn a_schema_is_made_by_many_processes_at_once(backends: Backends) {

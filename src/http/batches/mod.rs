@@ -182,7 +182,7 @@ async fn judge(app: &App, caller: &Caller, head: &Head) -> Result<NewBatch, Refu
     let template = template
         .filter(|template| template.brand_id.as_deref() == Some(&*head.brand_id))
         .ok_or_else(|| selected("template_id"))?;
-    let version = pinned(app, &template).await?;
+    let version = pinned(app, template.version.as_deref()).await?;
     let wish = PassRequest { coupon: head.coupon_id.clone(), ..PassRequest::default() };
     wish.judge(app, &caller.merchant, &head.brand_id, "").await?;
     if let Some(url) = &head.webhook_url {

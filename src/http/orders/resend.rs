@@ -19,7 +19,7 @@ use crate::{
         new_mail,
     },
     jobs,
-    mail::{Lane, MailDraft, MailId, MailState, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailId, MailLane, MailState, Mailbox, NewMail, Origin},
     queue::QueuedJob,
     render::Values,
     shop::{
@@ -251,7 +251,7 @@ impl<'a> Resend<'a> {
         let sender = version.sender.clone().or_else(of_store);
         NewMail::new(MailDraft {
             merchant: self.caller.merchant.id.clone(),
-            lane: Lane::Transactional,
+            lane: MailLane::Transactional,
             template: version.pinned(),
             sender: sender
                 .unwrap_or_else(|| self.caller.merchant.sender_or(|| self.app.config.http.no_reply())),

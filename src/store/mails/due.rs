@@ -1,20 +1,16 @@
 //! What the scheduler asks of mails: which are due, so that a job is to be enqueued for them.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use crate::{
-    clock,
-    mail::{Lane, MailId, MerchantId},
+    mail::{MailId, MailLane, MerchantId},
     store::{
-        Doing, Store, StoreError,
-        dialect::Sql,
+        claimable::{Due, DueOf},
+        database::Store,
+        error::StoreError,
         row::Columns,
-        steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },
 };
-
-/// The most rows in one round, so that any number of processes may take rounds at once.
-const ROUND: i64 = 1_000;
 
 /// A mail that a worker has to be woken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,62 +18,38 @@ pub struct DueMail {
     /// The mail.
     pub mail: MailId,
     /// Its lane.
-    pub lane: Lane,
+    pub lane: MailLane,
     /// Whose mail it is.
     pub merchant: MerchantId,
 }
 
-static DUE: Sql = Sql::new(
-    "UPDATE mails SET wake_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE lane = $4 AND wake_at <= $1 AND state IN ('queued', 'deferred')
-        ORDER BY wake_at LIMIT $3 {skip_locked})
-     RETURNING id, lane, merchant_id",
-);
-
-// Most rounds find nothing; those must not wait for the one writer of SQLite.
-const IS_ANY_DUE: &str =
-    "SELECT 1 FROM mails WHERE lane = $1 AND wake_at <= $2 AND state IN ('queued', 'deferred') LIMIT 1";
-
-static ALL_DUE: Sql = Sql::new(
-    "UPDATE mails SET wake_at = due_at WHERE id IN (
-        SELECT id FROM mails WHERE wake_at > due_at AND wake_at <= $1 AND state IN ('queued', 'deferred')
-        LIMIT $2 {skip_locked})",
-);
+static DUE: LazyLock<Due> = LazyLock::new(|| {
+    Due::new(&DueOf {
+        table: "mails",
+        has_lanes: true,
+        // A mail that is being sent has a `wake_at` too: see `claim`.
+        waits: " AND state IN {mail states before claimed}",
+        job: "id, lane, merchant_id",
+        since: "due_at",
+    })
+});
 
 impl Store {
     /// Marks the mails of a lane that are due and returns them. Those that nobody claims are due again after `again`.
     ///
     /// # Errors
-    /// When the database does not answer.
-    pub async fn mark_due_mails(&self, lane: Lane, again: Duration) -> Result<Vec<DueMail>, StoreError> {
-        let now = clock::now();
-        let first = sqlx::query(IS_ANY_DUE)
-            .bind(lane.as_str())
-            .bind(now.millis())
-            .fetch_optional(&self.readers)
-            .await
-            .doing("look for mails that are due")?;
-        if first.is_none() {
-            return Ok(Vec::new());
-        }
-        let mark = sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis());
-        let rows =
-            self.writer.fetch_all(mark.bind(ROUND).bind(lane.as_str()), "find mails that are due").await?;
+    /// Those of a write: see [`StoreError`].
+    pub async fn mark_due_mails(&self, lane: MailLane, again: Duration) -> Result<Vec<DueMail>, StoreError> {
+        let rows = DUE.mark(self, Some(lane.into()), again).await?;
         rows.iter().map(|row| read_due(&Columns { table: "mails", row })).collect()
     }
 
     /// Makes every mail that waits due in the next round: the queue lost its jobs.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a write: see [`StoreError`].
     pub async fn make_all_mails_due(&self) -> Result<u64, StoreError> {
-        // What is enqueued from now on is not due again.
-        let before = (clock::now() + ENQUEUED_AGAIN).millis();
-        in_steps(STEP, || {
-            let update = sqlx::query(ALL_DUE.on(self.dialect)).bind(before).bind(STEP);
-            self.writer.execute(update, "make all waiting mails due")
-        })
-        .await
+        DUE.make_all(self).await
     }
 }
 

@@ -9,6 +9,7 @@ mod lost;
 mod precondition;
 mod record;
 mod settle;
+mod withdraw;
 
 pub use claim::Claim;
 pub use due::DueMail;
@@ -17,6 +18,3 @@ pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
 pub use settle::{Settled, Settlement};
-
-pub(super) use claim::ClaimRequest;
-pub(super) use record::Row;

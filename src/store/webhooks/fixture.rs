@@ -8,7 +8,7 @@ use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
     clock,
     mail::{
-        AttemptOutcome, CrashPolicy, EndpointId, Lane, MailDraft, MailId, Mailbox, MerchantId, NewMail,
+        AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
         Origin, Phase, PinnedTemplate, Reply, Verdict, WorkerId,
     },
     shop::{TemplateClass, TemplateSource, event::Topics},
@@ -50,7 +50,7 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
 pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
     NewMail::new(MailDraft {
         merchant: merchant.clone(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: PinnedTemplate {
             version: "v1".to_owned(),
             name: "welcome".to_owned(),

@@ -5,20 +5,59 @@ use std::collections::HashMap;
 use serde::Serialize;
 use sqlx::{AnyPool, any::AnyRow};
 
-use super::{NewOrderEmail, OrderEmail, WorkflowRow};
-use crate::{
-    mail::{MailState, MerchantId},
-    store::{
-        Doing, StoreError,
-        dialect::{Dialect, Sql},
-        group_read::Lookup,
-        row::{Columns, to_json},
-    },
+use super::{
+    dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
+    group_read::Lookup,
+    row::{Columns, to_json},
 };
+use crate::{
+    mail::{Address, MailId, MailState, MerchantId, Timestamp},
+    shop::order::{OrderTemplate, Workflow, WorkflowState},
+};
+
+/// A workflow that postroom moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkflowRow {
+    /// Which.
+    pub workflow: Workflow,
+    /// Where it is.
+    pub state: WorkflowState,
+    /// The mail that it follows; `None` when none was needed.
+    pub mail: Option<MailId>,
+}
+
+/// An e-mail entry of an order.
+#[derive(Clone, Debug)]
+pub struct OrderEmail {
+    /// What was asked for and chosen.
+    pub entry: NewOrderEmail,
+    /// Where the mail is.
+    pub state: MailState,
+    /// The id that the relay gave the mail, else its `Message-ID`; `None` until a relay took it.
+    pub email_id: Option<String>,
+}
+
+/// An e-mail entry to record with its mail.
+#[derive(Clone, Debug)]
+pub struct NewOrderEmail {
+    /// The mail.
+    pub mail: MailId,
+    /// What was asked for.
+    pub template: OrderTemplate,
+    /// The name of the definition that was chosen.
+    pub definition: String,
+    /// Whom it is for.
+    pub recipient: Address,
+    /// The payment it is about.
+    pub payment: Option<String>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+}
 
 /// The traces that requests left on one order; an order without any has none.
 #[derive(Clone, Debug, Default)]
-pub(in crate::store) struct OrderTraces {
+pub(super) struct OrderTraces {
     pub(super) workflows: Vec<WorkflowRow>,
     /// Oldest first.
     pub(super) emails: Vec<OrderEmail>,
@@ -26,7 +65,7 @@ pub(in crate::store) struct OrderTraces {
 
 /// Names one order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(in crate::store) struct OrderKey {
+pub(super) struct OrderKey {
     pub(super) merchant: MerchantId,
     #[serde(rename = "document")]
     pub(super) order: String,

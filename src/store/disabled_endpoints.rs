@@ -3,7 +3,13 @@
 use crate::{
     clock,
     mail::{EndpointId, MerchantId, NewMail, Timestamp},
-    store::{Doing, Recording, Store, StoreError, group_commit::Grouped, row::Columns},
+    store::{
+        database::Store,
+        error::{Doing, StoreError},
+        group_commit::Grouped,
+        mails::Recording,
+        row::Columns,
+    },
 };
 use futures_util::FutureExt;
 
@@ -29,7 +35,7 @@ impl Store {
     /// Lists endpoints that postroom disabled and whose merchants were not notified yet.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn disabled_endpoints(&self) -> Result<Vec<DisabledEndpoint>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, merchant_id, url, disabled_reason, disabled_at FROM endpoints
@@ -57,7 +63,7 @@ impl Store {
     /// whether this call did it.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn record_notified(
         &self,
         endpoint: EndpointId,
