@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Context, print};
+use super::context::{Context, print};
 
 pub(super) async fn run(context: Context) -> anyhow::Result<()> {
     let json_wanted = context.json;
