@@ -13,8 +13,10 @@
 //! | recorded | [`store`] | the rows are committed: mail, idempotency answer |
 //! | enqueued | [`queue`] | a worker is woken within a millisecond |
 //! | admitted | [`admission`] | a route, its connection and its rate allow this mail now; else it waits in the queue |
+//! | claimed | [`jobs`] → [`store`] | this worker alone has the mail |
 //! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
+//! | deferred | [`mail::RetryPolicy`] → [`scheduler`] | where the relay said "not now": the row says when the next attempt is due, and then it is enqueued and claimed again |
 //! | callback | [`jobs`] → [`callback`] | the merchant's receiver took it, or we know why not |
 //!
 //! The [`scheduler`] enqueues rows that are due (retries, scheduled mails, callbacks, batches) and rows whose job was

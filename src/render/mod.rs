@@ -1,8 +1,8 @@
 //! Templates → message: checks a template when it is stored, fills it in when a mail is sent, builds the bytes.
 //!
 //! The ingress calls [`check`] and [`Renderer::missing`], the preview [`Renderer::preview`], and the job that sends a
-//! mail [`Renderer::render`] and [`compose`]; `app` sees to it that what takes more than a moment is done away from the
-//! async threads. The same inputs give the same bytes; no input, however odd, takes more than bounded time and memory,
+//! mail [`Renderer::render`] and [`compose`]; `templates.rs` sees to it that what takes more than a moment is done away
+//! from the async threads. The same inputs give the same bytes; no input, however odd, takes more than bounded time and memory,
 //! panics, or adds a header.
 //!
 //! # What a template may do

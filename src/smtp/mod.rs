@@ -16,6 +16,7 @@
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
 //! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
 //! | `attempt_error` | why an attempt or its connection failed, and the reply that this makes |
+//! | `tuning` | time-outs and limits that no setting changes |
 //! | `stream`, `tls`, `auth` | plain or encrypted bytes, whom we trust, how we sign in |
 //!
 //! Promises: a message is never accepted twice by our doing (a lost connection is tried anew only before the first byte

@@ -4,7 +4,7 @@
 mod imports;
 mod source;
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, sync::LazyLock};
 
 use imports::{Imports, circles};
 use source::{Source, below_root, files, root, sources};
@@ -149,11 +149,17 @@ fn may_use(user: &str, used: &str) -> bool {
     }
 }
 
+/// The files that each of the sources uses.
+fn edges() -> &'static [BTreeSet<usize>] {
+    static EDGES: LazyLock<Vec<BTreeSet<usize>>> = LazyLock::new(|| Imports::of(sources()).edges());
+    &EDGES
+}
+
 /// Every pair of a file and one that it uses.
-fn imports(sources: &[Source]) -> Vec<(&Source, &Source)> {
-    let edges = Imports::of(sources).edges();
-    let pairs = edges.iter().enumerate().flat_map(|(user, used)| used.iter().map(move |used| (user, *used)));
-    pairs.map(|(user, used)| (&sources[user], &sources[used])).collect()
+fn imports() -> impl Iterator<Item = (&'static Source, &'static Source)> {
+    let pairs =
+        edges().iter().enumerate().flat_map(|(user, used)| used.iter().map(move |used| (user, *used)));
+    pairs.map(|(user, used)| (&sources()[user], &sources()[used]))
 }
 
 fn show((user, used): &(&Source, &Source)) -> String {
@@ -162,9 +168,8 @@ fn show((user, used): &(&Source, &Source)) -> String {
 
 #[test]
 fn imports_go_one_way() {
-    let sources = sources();
     let is_wrong = |(user, used): &(&Source, &Source)| !may_use(user.root_module(), used.root_module());
-    let wrong: Vec<_> = imports(&sources).iter().filter(|pair| is_wrong(pair)).map(show).collect();
+    let wrong: Vec<_> = imports().filter(|pair| is_wrong(pair)).map(|pair| show(&pair)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -188,8 +193,7 @@ fn layer_in_the_store(part: &str) -> Option<usize> {
 
 #[test]
 fn imports_go_one_way_inside_the_store() {
-    let sources = sources();
-    let parts: BTreeSet<_> = sources.iter().filter_map(part_of_the_store).collect();
+    let parts: BTreeSet<_> = sources().iter().filter_map(part_of_the_store).collect();
     let homeless: Vec<_> = parts.iter().filter(|part| layer_in_the_store(part).is_none()).collect();
     assert!(homeless.is_empty(), "not in the layers of the store: {homeless:?}");
     let is_wrong =
@@ -199,14 +203,14 @@ fn imports_go_one_way_inside_the_store() {
             (Some(_), None) => used.module == ["store"],
             _ => false,
         };
-    let wrong: Vec<_> = imports(&sources).iter().filter(|pair| is_wrong(pair)).map(show).collect();
+    let wrong: Vec<_> = imports().filter(|pair| is_wrong(pair)).map(|pair| show(&pair)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn no_files_use_each_other_in_a_circle() {
     let sources = sources();
-    let mut edges = Imports::of(&sources).edges();
+    let mut edges = edges().to_vec();
     for (user, used, reason) in CIRCULAR_IMPORTS {
         let place = |path: &str| sources.iter().position(|source| source.path == path);
         let (Some(user_at), Some(used_at)) = (place(user), place(used)) else {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 /// One source file.
@@ -24,11 +25,13 @@ impl Source {
 }
 
 /// Every source file of the product; files that are only compiled for tests are left out.
-pub fn sources() -> Vec<Source> {
-    let found: Vec<_> =
-        ["src", "jobs"].iter().flat_map(|folder| files(&root().join(folder))).filter_map(read).collect();
-    assert!(found.len() > 60, "{} files", found.len());
-    found
+pub fn sources() -> &'static [Source] {
+    static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+        let folders = ["src", "jobs"].map(|folder| files(&root().join(folder)));
+        folders.concat().into_iter().filter_map(read).collect()
+    });
+    assert!(SOURCES.len() > 60, "{} files", SOURCES.len());
+    &SOURCES
 }
 
 pub fn root() -> &'static Path {
@@ -86,7 +89,8 @@ fn is_test(path: &Path) -> bool {
 fn without_comments_and_literals(text: &str) -> String {
     let (mut rest, mut code) = (text, String::with_capacity(text.len()));
     while let Some(first) = rest.chars().next() {
-        let dropped = comment(rest).or_else(|| literal(rest));
+        let may_begin = matches!(first, '/' | '"' | '\'' | 'b' | 'c' | 'r');
+        let dropped = if may_begin { comment(rest).or_else(|| literal(rest)) } else { None };
         if let Some(length) = dropped {
             let is_literal = !rest.starts_with('/');
             code.push_str(if is_literal { "\"\"" } else { " " });
