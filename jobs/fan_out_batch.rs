@@ -11,11 +11,14 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Job, Outcome, fan_out_batch_job, send_mail_job};
+use super::{
+    job::{Job, Outcome},
+    send_mail::send_mail_job,
+};
 use crate::{
     app::App,
     cpu_pool::Share,
-    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, NewMail, Origin},
+    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
@@ -41,6 +44,11 @@ const GONE: &str = "member-gone@postroom.invalid";
 pub struct FanOutBatch {
     /// Which.
     pub batch: BatchId,
+}
+
+/// The job that makes the next mails of a batch, or takes them back.
+pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
 }
 
 #[async_trait]

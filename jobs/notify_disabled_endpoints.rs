@@ -7,7 +7,10 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Job, Outcome, send_mail_job};
+use super::{
+    job::{Job, Outcome},
+    send_mail::send_mail_job,
+};
 use crate::{
     app::App,
     mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},

@@ -14,13 +14,14 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Job, Outcome, until_recorded};
+use super::job::{Job, Outcome, until_recorded};
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{self, Mail, MailId, Phase, Reply},
+    mail::{self, Mail, MailId, MailLane, MerchantId, Phase, Reply},
+    queue::QueuedJob,
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
@@ -44,6 +45,11 @@ pub struct SendMail {
     pub permit: Mutex<Option<Permit>>,
 }
 
+/// The job that sends a mail.
+pub fn send_mail_job(mail: MailId, lane: MailLane, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane: lane.into(), merchant }
+}
+
 #[async_trait]
 impl Job for SendMail {
     const NAME: &'static str = "send_mail";
@@ -55,11 +61,12 @@ impl Job for SendMail {
             return Ok(Outcome::NothingToDo);
         };
         let turn = match permit.is_ahead() {
-            true => Turn::Ahead(permit),
+            true => Ok(Turn::Ahead(permit)),
             // Nobody has claimed the mail, so there is nothing to give back.
             false => match unless_stopping(app, permit.connect()).await {
-                Some(Ok(offer)) => Turn::Now(Box::new(offer)),
-                Some(Err(NotAdmitted::Failed(reply))) => Turn::Failed(reply),
+                Some(Ok(offer)) => Ok(Turn::Now(Box::new(offer))),
+                // The relay could not be reached: an attempt, as soon as the mail is claimed.
+                Some(Err(NotAdmitted::Failed(reply))) => Err(reply),
                 Some(Err(NotAdmitted::Later)) | None => return Ok(Outcome::Waits),
             },
         };
@@ -68,18 +75,21 @@ impl Job for SendMail {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {
                 at_work.is_over();
-                turn.leave();
+                turn.into_iter().for_each(Turn::leave);
                 return Ok(Outcome::NothingToDo);
             }
         };
         at_work.has_claimed();
         let started_at = clock::now();
-        let offered = offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
-            if error.downcast_ref().is_some_and(StoreError::may_pass) {
-                at_work.puts_off(AGAIN);
-            }
-        });
-        let Some(reply) = offered? else {
+        let offered = match turn {
+            Ok(turn) => offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
+                if error.downcast_ref().is_some_and(StoreError::may_pass) {
+                    at_work.puts_off(AGAIN);
+                }
+            })?,
+            Err(unreachable) => Some(unreachable),
+        };
+        let Some(reply) = offered else {
             return Ok(Outcome::Postponed); // the claim is given back
         };
         let verdict = app.config.retry.judge(
@@ -109,8 +119,6 @@ enum Turn {
     Now(Box<Offer>),
     /// It waits for one with its message ready.
     Ahead(Permit),
-    /// The relay could not be reached.
-    Failed(Reply),
 }
 
 impl Turn {
@@ -124,10 +132,6 @@ impl Turn {
 
 /// Renders a claimed mail and offers it to the relay. `None`: it was not offered, and nothing is broken.
 async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyhow::Result<Option<Reply>> {
-    let turn = match turn {
-        Turn::Failed(reply) => return Ok(Some(reply)),
-        turn => turn,
-    };
     let message = match message_of(app, mail).await? {
         Rendered::Message(message) => message,
         Rendered::Refused(reply) => {
@@ -142,7 +146,6 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
     };
     let offer = match turn {
         Turn::Now(offer) => *offer,
-        Turn::Failed(reply) => return Ok(Some(reply)),
         Turn::Ahead(mut permit) => {
             let connected = async {
                 timeout(AHEAD, permit.arrive()).await.map_err(|_| NotAdmitted::Later)?;

@@ -61,6 +61,8 @@ pub struct Unoffered {
     mail: MailId,
     /// The claim was asked for and its answer not waited for: it may yet be granted.
     is_unanswered: bool,
+    /// Something broke, and nobody knows whether the mail is the cause.
+    is_broken: bool,
     pause: Duration,
 }
 
@@ -144,16 +146,16 @@ impl Drop for AtWork<'_> {
             self.worker.rows().remove(&self.row);
             return;
         }
-        let pause = match u64::try_from(self.pause.load(Ordering::Relaxed)) {
-            Ok(millis) => Duration::from_millis(millis),
-            Err(_) if self.worker.stopping.is_cancelled() => Duration::ZERO,
+        let (pause, is_broken) = match u64::try_from(self.pause.load(Ordering::Relaxed)) {
+            Ok(millis) => (Duration::from_millis(millis), false),
+            Err(_) if self.worker.stopping.is_cancelled() => (Duration::ZERO, false),
             // The database did not say whether it is claimed: that is no fault of the mail's.
-            Err(_) if is_unanswered => AGAIN,
-            Err(_) => BROKEN,
+            Err(_) if is_unanswered => (AGAIN, false),
+            Err(_) => (BROKEN, true),
         };
         self.worker.not_given_back.fetch_add(1, Ordering::SeqCst);
         // The row stays at work, so that nobody takes it for lost meanwhile.
-        let unoffered = Unoffered { mail: MailId(self.row), is_unanswered, pause };
+        let unoffered = Unoffered { mail: MailId(self.row), is_unanswered, is_broken, pause };
         if self.worker.unoffered.send(unoffered).is_err() {
             self.worker.gave_back(&[MailId(self.row)]);
         }
@@ -265,7 +267,7 @@ impl Worker {
         let given_back = |claim: &Unoffered| GivenBack {
             mail: claim.mail,
             pause: claim.pause,
-            is_broken: claim.pause == BROKEN,
+            is_broken: claim.is_broken,
         };
         let (unanswered, granted): (Vec<&Unoffered>, Vec<&Unoffered>) =
             group.iter().partition(|claim| claim.is_unanswered);

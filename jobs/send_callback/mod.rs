@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Job, Outcome, send_callback_job, until_recorded};
+use super::job::{Job, Outcome, until_recorded};
 use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
     clock,
-    mail::DeliveryId,
+    mail::{DeliveryId, Lane, MerchantId},
+    queue::QueuedJob,
     shop::{CallbackOutcome, CallbackReply},
     store::{Callback, CallbackClaim, CallbackSettled, CallbackSettlement},
     telemetry::{METRICS, metrics::CallbackLabels},
@@ -24,6 +25,11 @@ use crate::{
 pub struct SendCallback {
     /// Which.
     pub delivery: DeliveryId,
+}
+
+/// The job that sends a callback.
+pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
+    QueuedJob { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
 }
 
 #[async_trait]

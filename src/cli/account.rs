@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
     http::{hash_password, new_secret},
     mail::MerchantId,

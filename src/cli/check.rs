@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::{Context, print};
+use super::context::{Context, print};
 use crate::{app, config::Config, queue, smtp::Routes, store::Store};
 
 /// How long each of them may take to answer.

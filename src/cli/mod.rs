@@ -3,6 +3,7 @@
 mod account;
 mod batch;
 mod check;
+mod context;
 mod import;
 mod mail;
 mod merchant;
@@ -10,18 +11,17 @@ mod migrate;
 mod serve;
 mod token;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use serde::Serialize;
 
 use crate::{
-    app::App,
     config::{Config, ConfigFaults},
     demo,
     smtp::RouteError,
     telemetry,
 };
+use context::{Context, WrongUsage};
 
 /// Durable e-mail job daemon for merchants.
 #[derive(Parser)]
@@ -66,18 +66,6 @@ enum Command {
     Batch(batch::Command),
 }
 
-/// What every command needs to run.
-struct Context {
-    config: Config,
-    json: bool,
-}
-
-impl Context {
-    async fn app(self) -> anyhow::Result<Arc<App>> {
-        App::open(self.config).await
-    }
-}
-
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -117,20 +105,4 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Mail(command) => mail::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,
     }
-}
-
-/// The command line is valid, but asks for something impossible.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct WrongUsage(String);
-
-/// Prints a line for people or an object for programs.
-#[expect(clippy::print_stdout, reason = "this is the command's answer")]
-fn print(json: bool, people: impl std::fmt::Display, programs: &impl Serialize) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(programs)?);
-    } else {
-        println!("{people}");
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
     clock,
     http::{hash_token, new_secret},

@@ -21,16 +21,19 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `connect.rs` | opens the queue that the settings name |
 //! | `memory_queue.rs` | the queue of a single process |
 //! | `redis_queue.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
 //! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
-//! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
 //! | `work.rs` | runs a handler for each job, with apalis as the harness |
 //! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
+//! | `admit.rs` | how many mails may start now |
 //! | `fetcher.rs`, `backend.rs`, `lease_table.rs` | between `work` and a queue: who fetches jobs, how apalis gets them, and the leases that are held |
 //! | `conformance.rs` | what is promised above, as tests that both queues pass; `work_tests.rs` and `outage_tests.rs` are the like for workers and for a Redis that fails |
 
+mod admit;
 mod backend;
+mod connect;
 mod dispatch;
 mod fetcher;
 mod lease_table;
@@ -49,19 +52,21 @@ mod redis_server;
 #[cfg(test)]
 mod work_tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::mail::{Lane, MerchantId};
 
+pub use admit::Admit;
+pub use connect::{connect, connect_again};
 pub use dispatch::Dispatcher;
-pub use lease_table::Leases;
+pub use lease_table::{Leases, panicked_jobs};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
-pub use work::{Admit, Ended, Work, panicked_jobs, work};
+pub use work::{Ended, Work, work};
 
 /// The most bytes in a job's id.
 pub const LONGEST_ID: usize = 200;
@@ -252,33 +257,7 @@ pub enum QueueError {
     },
     /// The apalis worker ended although nobody asked it to.
     #[error("the worker `{0}` ended by itself")]
-    Ended(String, #[source] Option<apalis_core::error::WorkerError>),
-}
-
-/// Opens the queue that the settings name. A Redis server need not be there yet: until it is, calls fail.
-///
-/// # Errors
-/// When the URL names no queue.
-pub async fn connect(settings: &QueueSettings) -> Result<Arc<dyn Queue>, QueueError> {
-    Ok(match settings.url.as_str() {
-        "memory:" => Arc::new(MemoryQueue::new(settings.lease)),
-        _ => Arc::new(RedisQueue::new(settings)?),
-    })
-}
-
-/// Reaches the same queue over a connection of its own, for a runtime of its own: a connection does nothing while the
-/// runtime in which it was opened is busy.
-///
-/// # Errors
-/// When the URL names no queue.
-pub async fn connect_again(
-    queue: &Arc<dyn Queue>,
-    settings: &QueueSettings,
-) -> Result<Arc<dyn Queue>, QueueError> {
-    match settings.url.as_str() {
-        "memory:" => Ok(Arc::clone(queue)),
-        _ => connect(settings).await,
-    }
+    WorkerEnded(String, #[source] Option<apalis_core::error::WorkerError>),
 }
 
 fn check_ids(jobs: &[QueuedJob]) -> Result<(), QueueError> {

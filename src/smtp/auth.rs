@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn no_credentials_in_any_encoding_are_kept() {
         let base64 = |text: &str| STANDARD.encode(text);
-        let hex: String = "hunter two2".bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = base16ct::lower::encode_string(b"hunter two2");
         for secret in [
             "hunter two2".to_owned(),
             "HUNTER".to_owned(),

@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     attempt_error::ConnectionError,
     capabilities::Capabilities,
-    pool::OpenCount,
+    open_count::OpenCount,
     stream::Stream,
     tuning::Timeouts,
     wire::{Garbage, LONGEST_LINE, ReplyLines, ServerReply},

@@ -12,7 +12,7 @@ use super::{
     auth::Credentials,
     capabilities::Capabilities,
     connection::Connection,
-    pool::{OpenCount, Opened},
+    open_count::{OpenCount, Opened},
     settings::{RouteError, RouteSettings, TlsMode, machine_name},
     stream::Stream,
     tls::Encryption,

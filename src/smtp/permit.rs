@@ -16,21 +16,11 @@ use super::{
     connection::Connection,
     pool::{Place, Places},
     provider::provider_id,
-    route::{Envelope, Route},
-    transaction,
+    route::Route,
+    transaction::{self, Envelope, Fence},
     wire::ServerReply,
 };
 use crate::mail::{AttemptOutcome, Phase, Reply, Timestamp};
-
-/// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
-/// been suspended.
-pub trait Fence: Sync {
-    /// Asked right before MAIL.
-    fn may_begin(&self) -> bool;
-
-    /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
-    fn may_offer(&self) -> bool;
-}
 
 /// Places for mails, taken together.
 pub struct Permits {
@@ -166,6 +156,16 @@ impl Ready {
 }
 
 impl Route {
+    /// Takes places for up to `most` mails that may be sent now, or soon: a connection of each is idle or may be opened, or
+    /// comes free within milliseconds ([`Permit::is_ahead`]).
+    /// Never waits. Where there are fewer than asked for, more may be had when a place is given back, or when
+    /// [`Route::pause`] is over.
+    pub fn permits(self: &Arc<Self>, most: usize) -> Permits {
+        let pause = self.breaker().pause(Instant::now());
+        let may_open = pause.map_or(most, |pause| self.pool.idle() + usize::from(pause.is_zero()));
+        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()))
+    }
+
     fn was_refused(&self, error: &AttemptError) {
         if self.breaker().refused(error, Instant::now()) {
             self.note(error, None);

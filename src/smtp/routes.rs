@@ -2,12 +2,10 @@
 
 use std::{collections::HashSet, env, path::PathBuf, sync::Arc, time::Duration};
 
-use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    breaker::{BreakerState, RouteFault},
-    route::Route,
+    route::{Route, RouteStatus},
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
 };
@@ -17,25 +15,6 @@ use super::{
 pub struct Routes {
     routes: Arc<[Arc<Route>]>,
     freed: Arc<Notify>,
-}
-
-/// What a route is doing.
-#[derive(Clone, Debug, Serialize)]
-pub struct RouteStatus {
-    /// Its name.
-    pub name: String,
-    /// The most connections it may have.
-    pub connections: usize,
-    /// Connections that are open: idle, in use, or being closed.
-    pub open: usize,
-    /// Open connections that wait for a mail.
-    pub idle: usize,
-    /// Places that are taken by a mail: sending, or opening a connection.
-    pub busy: usize,
-    /// Whether it may open connections.
-    pub breaker: BreakerState,
-    /// The last time it could not open one; stays after it could again.
-    pub last_error: Option<RouteFault>,
 }
 
 impl Routes {

@@ -8,11 +8,28 @@ use super::{
     attempt_error::{AttemptError, ConnectionError},
     connection::Connection,
     content::Content,
-    permit::Fence,
-    route::Envelope,
     wire::ServerReply,
 };
 use crate::mail::{Address, Phase};
+
+/// Who sends and who receives, as the relay is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// Where bounces go; `None` is the null reverse-path (RFC 5321, section 4.5.5).
+    pub sender: Option<&'a Address>,
+    /// The one recipient.
+    pub recipient: &'a Address,
+}
+
+/// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
+/// been suspended.
+pub trait Fence: Sync {
+    /// Asked right before MAIL.
+    fn may_begin(&self) -> bool;
+
+    /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
+    fn may_offer(&self) -> bool;
+}
 
 /// Hands over the message, if the fence allows. The answer is the server's 2xx to the final dot.
 pub(super) async fn deliver(

@@ -7,7 +7,8 @@ use std::fmt::Write;
 use serde::Deserialize;
 
 use super::{
-    Attachment, CaughtMail, House, TABLE,
+    Attachment, CaughtMail, TABLE,
+    house::House,
     list::{Entry, List},
 };
 

@@ -2,17 +2,14 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{BufReader, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use axum::{body::Bytes, extract::Request, http::StatusCode};
 use futures_util::StreamExt;
-use rustix::fs::{Mode, OFlags};
 use tokio::{sync::mpsc, task::spawn_blocking};
-use uuid::Uuid;
 
 use super::{
     super::{body, error::Refusal, fingerprint},
@@ -44,7 +41,7 @@ impl Spool {
         share: usize,
     ) -> Result<Self, Refusal> {
         let mut body = request.into_body().into_data_stream();
-        let mut writer = Writer { file: nameless_file()? };
+        let mut writer = Writer { file: tempfile::tempfile().map_err(unavailable)? };
         let mut share = Share { merchant: merchant.clone(), bytes: 0, most: share };
         let (mut pieces, mut gathered): (Vec<Bytes>, usize) = (Vec::new(), 0);
         while let Some(piece) = body.next().await {
@@ -165,21 +162,6 @@ impl Writer {
         .map_err(unavailable)?
         .map_err(|error: std::io::Error| unavailable(error))
     }
-}
-
-/// A file that only this process has, and that is gone with it.
-fn nameless_file() -> Result<File, Refusal> {
-    let folder = std::env::temp_dir();
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::open(&folder, flags, Mode::RUSR | Mode::WUSR) {
-        return Ok(file.into());
-    }
-    // Not every file system knows files that never had a name.
-    let path = folder.join(format!("postroom-batch-{}", Uuid::now_v7()));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-    let file = file.map_err(unavailable)?;
-    std::fs::remove_file(&path).map_err(unavailable)?;
-    Ok(file)
 }
 
 fn from_the_start(file: &Arc<File>) -> Result<BufReader<&File>, Refusal> {

@@ -4,4 +4,5 @@ mod dialogue;
 mod peer;
 mod pool;
 mod real;
+mod sign_in;
 mod tls;
