@@ -24,6 +24,7 @@ pub mod http;
 
 pub mod mail;
 pub mod shop;
+pub mod webhook;
 
 pub mod store;
 

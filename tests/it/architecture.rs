@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 10] = [
     &["admission", "templates"],
     &["worker"],
     &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool"],
-    &["shop"],
+    &["shop", "webhook"],
     &["mail"],
 ];
 

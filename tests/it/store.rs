@@ -9,12 +9,13 @@ use postroom::{
         Address, AttemptOutcome, CrashPolicy, Lane, Mail, MailDraft, MailEvent, MailId, MailState, Mailbox,
         MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict, WorkerId,
     },
-    shop::{ResourceKind, TemplateClass, TemplateSource, event::Topics},
+    shop::{ResourceKind, TemplateClass, TemplateSource},
     store::{
         Answer, Claim, DueMail, GivenBack, KeyHolder, NewEndpoint, NewMerchant, NewTemplateVersion,
         Precondition, Recorded, Recording, Registered, Replacement, Reservation, ResourceRow, Settled,
         Settlement, Store, WriteProgress, WriteWatch,
     },
+    webhook::Topics,
 };
 use serde_json::value::RawValue;
 

@@ -27,8 +27,9 @@ use crate::{
     callback::{self, Secret, Signed},
     clock,
     mail::EndpointId,
-    shop::{Ability, EventKind, event::Topics},
+    shop::Ability,
     store::{EndpointChange, MOST_ENDPOINTS, NewEndpoint, Registered},
+    webhook::{EventKind, Topics},
 };
 
 pub(super) use deliveries::*;

@@ -8,16 +8,16 @@ use super::counts::{BatchMove, follow};
 use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MailState, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, BatchSubject},
-    },
     store::{
         Doing, NewCallback, Store, StoreError,
         dialect::{Dialect, Sql},
         events::{self, NewEvent},
         row::Columns,
         webhooks,
+    },
+    webhook::{
+        EventKind,
+        event::{self, BatchSubject},
     },
 };
 

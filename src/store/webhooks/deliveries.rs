@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
-    shop::DeliveryState,
     store::{
         Doing, Store, StoreError,
         row::Columns,
         steps::{STEP, in_steps},
     },
+    webhook::DeliveryState,
 };
 
 /// How long the scheduler leaves a replayed delivery to the job that its request enqueues.

@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     clock,
     mail::{EndpointId, MerchantId, Timestamp},
-    shop::event::Topics,
     store::{
         Doing, Store, StoreError, events,
         row::Columns,
         steps::{STEP, in_steps},
     },
+    webhook::Topics,
 };
 
 /// The most endpoints of one merchant.

@@ -8,12 +8,12 @@ use serde_json::json;
 use crate::{
     clock,
     mail::{DeliveryId, WorkerId},
-    shop::CallbackOutcome,
     store::{
         Doing, Store, StoreError,
         dialect::Sql,
         row::{Columns, to_json},
     },
+    webhook::CallbackOutcome,
 };
 
 /// The most rows in one round, so that any number of processes may take rounds at once.

@@ -7,15 +7,15 @@ use sqlx::AnyConnection;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, TestSubject},
-    },
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         events::{self, NewEvent},
         row::to_json,
+    },
+    webhook::{
+        EventKind,
+        event::{self, TestSubject},
     },
 };
 

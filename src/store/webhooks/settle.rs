@@ -9,13 +9,13 @@ use super::Callback;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
-    shop::{CallbackReply, CallbackVerdict, DeliveryState},
     store::{
         Doing, Store, StoreError,
         dialect::{Dialect, Sql},
         group_commit::{Group, Grouped, Members},
         row::{Columns, to_json},
     },
+    webhook::{CallbackReply, CallbackVerdict, DeliveryState},
 };
 
 /// An endpoint that has taken nothing for this long is disabled.
