@@ -135,7 +135,7 @@ impl<'a> Resend<'a> {
         let (order, now) = (&found.order, clock::now());
         let template = self.template()?;
         let settings = self.settings(found).await?;
-        if template.is_switched_off(&settings) {
+        if settings.switches_off(template) {
             return Ok(Decision { status: StatusCode::OK, view: found.view(), step: None, mail: None });
         }
         template.check(order, now)?;
