@@ -47,12 +47,14 @@ pub mod dashboard;
 
 pub mod admission;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod heartbeat;
+pub mod html;
 pub mod rescuer;
 pub mod scheduler;
 pub mod telemetry;

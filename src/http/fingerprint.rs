@@ -10,7 +10,7 @@ use std::{
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
-use super::auth::to_hex;
+use crate::auth::to_hex;
 
 /// The most memory that the keys of the objects under way take; a body that needs more stands for itself.
 const MOST_OF_KEYS: usize = 8 << 20;
@@ -39,7 +39,7 @@ pub(super) fn of_reader(query: &str, body: impl Read) -> Option<String> {
 /// The fingerprint of a body that stands for itself, byte by byte.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the reader fails; what was read until then is of no use.
 pub(super) fn of_raw(query: &str, mut body: impl Read) -> io::Result<String> {
     let (mut digest, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {

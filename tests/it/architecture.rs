@@ -13,9 +13,9 @@ const LAYERS: [&[&str]; 10] = [
     &["http", "dashboard", "scheduler", "rescuer", "heartbeat"],
     &["jobs"],
     &["app"],
-    &["admission", "templates"],
+    &["admission", "auth", "templates"],
     &["worker"],
-    &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool"],
+    &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool", "html"],
     &["shop", "webhook"],
     &["mail"],
 ];

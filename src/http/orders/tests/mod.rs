@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    mail::{AttemptOutcome, Lane, MailEvent, WorkerId},
+    mail::{AttemptOutcome, Lane, MailEvent, MailState, Timestamp, WorkerId},
     shop::{
         builtin_mails,
         language::Language,
-        order::{OrderTemplate, mail_values},
+        order::{Order, OrderTemplate, mail_values},
     },
     store::{Claim, webhooks_fixture as fixture},
 };
