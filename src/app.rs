@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::{
     admission::{self, Admission},
+    auth::Auth,
     callback::Callbacks,
     config::Config,
     cpu_pool::CpuPool,
@@ -48,6 +49,8 @@ pub struct App {
     pub callbacks: Callbacks,
     /// How much of something may happen in a while.
     pub limits: Limits,
+    /// Whose a credential is.
+    pub auth: Auth,
     /// All that can make mails wait.
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
@@ -96,6 +99,7 @@ impl App {
             dispatcher: Dispatcher::start(&queue, config.queue.enqueue_timeout),
             queue,
             templates,
+            auth: Auth::new(store.clone()),
             store,
             routes,
             callbacks: Callbacks::new(&config.callbacks)?,

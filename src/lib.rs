@@ -26,6 +26,7 @@ pub mod http;
 
 pub mod mail;
 pub mod shop;
+pub mod webhook;
 
 pub mod store;
 
@@ -48,12 +49,14 @@ pub mod dashboard;
 
 pub mod admission;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod heartbeat;
+pub mod html;
 pub mod rescuer;
 pub mod scheduler;
 pub mod telemetry;

@@ -16,9 +16,9 @@ use crate::{
     clock,
     mail::{DeliveryId, Lane, MerchantId},
     queue::QueuedJob,
-    shop::{CallbackOutcome, CallbackReply},
     store::{Callback, CallbackClaim, CallbackSettled, CallbackSettlement},
     telemetry::{METRICS, metrics::CallbackLabels},
+    webhook::{self, CallbackOutcome, CallbackReply},
 };
 
 /// Sends one callback, once.
@@ -74,7 +74,7 @@ impl SendCallback {
             _ => permit.used(reply.is_away(), Instant::now()),
         };
         ring_for(app, next);
-        let verdict = callback::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
+        let verdict = webhook::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
         note_attempt(&callback, &reply);
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
         let settled = until_recorded(

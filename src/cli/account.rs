@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::context::{Context, WrongUsage, print};
 use crate::{
-    http::{hash_password, new_secret},
+    auth::{hash_password, new_secret},
     mail::MerchantId,
 };
 

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::context::{Context, WrongUsage, print};
 use crate::{
+    auth::{hash_token, new_secret},
     clock,
-    http::{hash_token, new_secret},
     mail::{MerchantId, duration},
     shop::Abilities,
 };

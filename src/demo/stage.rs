@@ -18,10 +18,10 @@ use super::{
     shop,
 };
 use crate::{
+    auth::{hash_password, hash_token, new_secret},
     callback::Secret,
     config::{Config, Role},
     daemon::Daemon,
-    http::{hash_password, hash_token, new_secret},
     mail::{Mailbox, MerchantId, RetryPolicy},
     smtp::{RouteSettings, TlsMode},
     store::NewMerchant,

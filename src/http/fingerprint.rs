@@ -37,7 +37,7 @@ pub(super) fn of_reader(query: &str, body: impl Read) -> Option<String> {
 /// The fingerprint of a body that stands for itself, byte by byte.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the reader fails; what was read until then is of no use.
 pub(super) fn of_raw(query: &str, mut body: impl Read) -> io::Result<String> {
     let (mut digest, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {

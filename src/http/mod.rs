@@ -7,11 +7,11 @@
 mod abandoned_carts;
 mod accept_language;
 mod auth;
-mod batches;
 mod body;
 mod cart_link;
 mod documents;
 mod error;
+mod fields;
 mod fingerprint;
 mod frame;
 mod health;
@@ -27,9 +27,9 @@ mod page;
 mod passes;
 mod resources;
 mod server;
+mod stored;
 #[cfg(test)]
 mod test_app;
-mod throttle;
 mod webhooks;
 
 use std::sync::Arc;
@@ -38,9 +38,8 @@ use axum::Router;
 
 use crate::app::App;
 
-pub use auth::{hash_password, hash_token, new_secret};
-pub use batches::BatchView;
 pub use import::{Import, LineError};
+pub use mailing::batches::BatchView;
 pub use mails::{MailStory, MailView};
 pub use server::serve;
 
@@ -52,7 +51,6 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(cart_link::router())
         .merge(abandoned_carts::router())
         .merge(mailing::router())
-        .merge(batches::router())
         .merge(orders::router())
         .merge(passes::router())
         .merge(resources::router())

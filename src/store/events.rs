@@ -17,9 +17,9 @@ use super::{
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, EventId, MailId, MailState, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, MailSubject, Topics},
+    webhook::{
+        EventKind, Topics,
+        event::{self, MailSubject},
     },
 };
 

@@ -5,7 +5,7 @@
 
 use crate::{
     mail::{BatchState, MailState},
-    shop::DeliveryState,
+    webhook::DeliveryState,
 };
 
 /// The text with its marks written out.
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::{
         mail::{BatchEvent, MailEvent},
-        shop::DeliveryEvent,
+        webhook::DeliveryEvent,
     };
 
     #[test]

@@ -11,9 +11,10 @@ use std::{
 use postroom::{
     mail::{AttemptOutcome, BatchEvent, BatchState, CrashPolicy, MailEvent, MailLane, MailState},
     shop::{
-        DeliveryEvent, DeliveryState, TemplateClass,
+        TemplateClass,
         order::{Workflow, WorkflowState},
     },
+    webhook::{DeliveryEvent, DeliveryState},
 };
 
 /// A page, and the table of the code that it shows.

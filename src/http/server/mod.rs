@@ -37,7 +37,7 @@ use tower::Service;
 
 use crate::config::Config;
 use places::{Place, Places};
-use stream::{Activity, Pace, Stream};
+use stream::{Activity, Pace, Patience, Stream};
 
 pub(super) use places::network_of;
 
@@ -58,15 +58,6 @@ pub(super) struct Peer(pub(super) IpAddr);
 #[derive(Debug, thiserror::Error)]
 #[error("the body came slower than {} bytes a second", stream::SLOWEST)]
 pub(super) struct TooSlow;
-
-/// How connections are treated.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// For a head, and for a peer that is slower than it must be.
-    head: Duration,
-    /// For a connection on which nothing happens.
-    idle: Duration,
-}
 
 /// Serves `router` on `listener` until `stop`; then answers what is under way and closes the rest.
 pub async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {

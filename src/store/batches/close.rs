@@ -6,16 +6,16 @@ use sqlx::AnyConnection;
 use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, BatchSubject},
-    },
     store::{
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
         events::{self, NewEvent},
         row::Columns,
         webhooks::{self, NewCallback},
+    },
+    webhook::{
+        EventKind,
+        event::{self, BatchSubject},
     },
 };
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
-    shop::DeliveryState,
     store::{
         database::Store,
         dialect::Sql,
@@ -13,6 +12,7 @@ use crate::{
         row::Columns,
         steps::{STEP, in_steps},
     },
+    webhook::DeliveryState,
 };
 
 /// How long the scheduler leaves a replayed delivery to the job that its request enqueues.

@@ -7,7 +7,6 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     clock,
     mail::{EndpointId, MerchantId, Timestamp},
-    shop::event::Topics,
     store::{
         database::Store,
         error::{Doing, StoreError},
@@ -15,6 +14,7 @@ use crate::{
         row::Columns,
         steps::{STEP, in_steps},
     },
+    webhook::Topics,
 };
 
 /// The most endpoints of one merchant.

@@ -11,8 +11,9 @@ use crate::{
         AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
         Origin, Phase, PinnedTemplate, Reply, Verdict, WorkerId,
     },
-    shop::{TemplateClass, TemplateSource, event::Topics},
+    shop::{TemplateClass, TemplateSource},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
+    webhook::Topics,
 };
 
 pub(crate) const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

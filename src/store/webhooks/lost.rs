@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::{
     clock,
     mail::{DeliveryId, WorkerId},
-    shop::CallbackOutcome,
     store::{
         claimable::{Lost, LostOf, LostRow},
         database::Store,
@@ -16,6 +15,7 @@ use crate::{
         error::{Doing, StoreError},
         row::{Columns, to_json},
     },
+    webhook::CallbackOutcome,
 };
 
 static LOST: LazyLock<Lost> =

@@ -7,16 +7,16 @@ use sqlx::AnyConnection;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, TestSubject},
-    },
     store::{
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
         events::{self, NewEvent},
         row::to_json,
+    },
+    webhook::{
+        EventKind,
+        event::{self, TestSubject},
     },
 };
 

@@ -9,7 +9,6 @@ use super::Callback;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
-    shop::{CallbackReply, CallbackVerdict, DeliveryState},
     store::{
         claimable::{Attempted, Settling, SettlingOf},
         database::Store,
@@ -18,6 +17,7 @@ use crate::{
         group_commit::{Grouped, Turn},
         row::to_json,
     },
+    webhook::{CallbackReply, CallbackVerdict, DeliveryState},
 };
 
 /// An endpoint that has taken nothing for this long is disabled.

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    mail::{AttemptOutcome, MailEvent, MailLane, WorkerId},
+    mail::{AttemptOutcome, MailEvent, MailLane, MailState, Timestamp, WorkerId},
     shop::{
         builtin_mails,
         language::Language,
-        order::{OrderTemplate, mail_values},
+        order::{Order, OrderTemplate, mail_values},
     },
     store::{Claim, webhooks_fixture as fixture},
 };

@@ -1,62 +1,30 @@
 //! Who asks: HTTP Basic (RFC 7617) with an account, Bearer (RFC 6750) with a token.
 //!
-//! Passwords are hashed with Argon2id, which is slow by design; `passwords.rs` sees to it that this is done once for a
-//! good password and seldom for a bad one. Tokens are 256 random bits and stored as SHA-256. What a credential may do is
-//! read anew from its row every half second: a revoked token, a changed password or a suspended merchant stops.
+//! Reads the credential of a request; whether it is right, and what it may do, says [`Auth`](crate::auth::Auth).
 
-mod passwords;
-
-use std::{
-    net::IpAddr,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+use super::{
+    error::Refusal,
+    server::{Peer, network_of},
 };
-use moka::sync::Cache;
-use sha2::{Digest, Sha256};
+use crate::{app::App, auth::AuthError, limits::Scope, shop::Ability};
 
-use super::{error::Refusal, server::Peer};
-use crate::{
-    app::App,
-    clock,
-    limits::Scope,
-    shop::{Abilities, Ability},
-    store::Merchant,
-};
-
-pub use passwords::hash_password;
-
-/// How long what was read about a credential is believed: a revoked one works on for so long at most.
-const KNOWN_FOR: Duration = Duration::from_millis(500);
-
-static TOKENS: LazyLock<Cache<String, Caller>> =
-    LazyLock::new(|| Cache::builder().max_capacity(10_000).time_to_live(KNOWN_FOR).build());
-
-/// Who asks, and what it may do.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The merchant.
-    pub merchant: Arc<Merchant>,
-    /// Which of the merchant's credentials: `account:` and the user name, or `token:` and the beginning of its hash.
-    pub actor: Arc<str>,
-    abilities: Abilities,
-}
+pub use crate::auth::Caller;
 
 impl Caller {
     /// Asserts that the caller has an ability.
     ///
     /// # Errors
-    /// 403 when it has not.
+    /// 403 when it has not: the merchant must use another credential, or make a token that has it.
     pub fn may(&self, ability: Ability) -> Result<(), Refusal> {
-        if self.abilities.include(ability) {
+        if self.can(ability) {
             return Ok(());
         }
         let message = format!("This credential lacks the ability {ability}.");
@@ -70,9 +38,9 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
         let caller = match credential(&parts.headers) {
             Some(Credential::Basic { username, password }) => {
-                passwords::caller(app, username, password, peer_of(parts)).await?
+                app.auth.by_password(username, password, network_of_peer(parts)).await?
             }
-            Some(Credential::Bearer(token)) => by_token(app, &token).await?,
+            Some(Credential::Bearer(token)) => app.auth.by_token(&token).await?,
             None => None,
         };
         let caller = caller.ok_or_else(unauthorized)?;
@@ -87,9 +55,19 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
-/// The other end of the TCP connection; a header says anything.
-fn peer_of(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<Peer>().map(|peer| peer.0)
+/// Where the other end of the TCP connection is; a header says anything.
+fn network_of_peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>().and_then(|peer| network_of(peer.0))
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::TooMany(wait) => too_many(wait),
+            AuthError::Unverified => Self::unavailable(),
+            AuthError::Store(error) => error.into(),
+        }
+    }
 }
 
 fn unauthorized() -> Refusal {
@@ -124,33 +102,6 @@ fn credential(headers: &HeaderMap) -> Option<Credential> {
     }
     let (username, password) = decoded.split_once(':')?;
     Some(Credential::Basic { username: username.to_owned(), password: password.to_owned() })
-}
-
-async fn by_token(app: &App, token: &str) -> Result<Option<Caller>, Refusal> {
-    let hash = hash_token(token);
-    if let Some(caller) = TOKENS.get(&hash) {
-        return Ok(Some(caller));
-    }
-    let Some(record) = app.store.token(&hash).await? else { return Ok(None) };
-    let is_over = record.revoked_at.is_some() || record.expires_at.is_some_and(|at| at <= clock::now());
-    let Ok(abilities) = Abilities::parse(&record.abilities) else { return Ok(None) };
-    if is_over {
-        return Ok(None);
-    }
-    let actor = format!("token:{}", hash.get(..12).unwrap_or(&hash)).into();
-    let caller = Caller { merchant: Arc::new(record.merchant), actor, abilities };
-    TOKENS.insert(hash, caller.clone());
-    Ok(Some(caller))
-}
-
-/// The SHA-256 of a token, hexadecimal: what is stored.
-pub fn hash_token(token: &str) -> String {
-    base16ct::lower::encode_string(&Sha256::digest(token.as_bytes()))
-}
-
-/// 256 random bits, URL-safe.
-pub fn new_secret() -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
 #[cfg(test)]

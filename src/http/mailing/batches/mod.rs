@@ -1,12 +1,13 @@
-//! The mailing family: many mails from one request (`mailing.txt`).
+//! Many mails from one request, and what became of them.
 //!
 //! The body is written to a file that has no name any more and read from there twice: once to judge it whole, once to
 //! stage its users, at most a thousand at a time. So a million users take no more memory than a thousand, but for the
 //! answer.
 
-pub(super) mod manage;
-pub(super) mod results;
+pub(in crate::http) mod manage;
+pub(in crate::http) mod results;
 mod spool;
+mod user_stream;
 mod users;
 
 use std::sync::Arc;
@@ -22,23 +23,25 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{
-    auth::Caller,
-    body,
-    error::{FieldError, Refusal, json_answer},
-    idempotency::Once,
-    mailing::{document, fault, pinned, selected},
-    passes::PassRequest,
-};
 use crate::{
     app::App,
+    http::{
+        auth::Caller,
+        body,
+        error::{FieldError, Refusal, fault, json_answer},
+        fields::selected,
+        idempotency::Once,
+        passes::PassRequest,
+        stored::{document, pinned},
+    },
     jobs,
     mail::BatchId,
     shop::{Ability, ResourceKind, mailing::Brand},
     store::{BatchRecorded, NewBatch, StagedChunk, StoreError},
 };
 use spool::Spool;
-use users::{Head, Limits, User};
+use user_stream::Limits;
+use users::{Head, User};
 
 pub use manage::BatchView;
 
@@ -57,7 +60,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 /// A request for many mails.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only described: the body is read as a stream")]
-pub(super) struct MailsRequest {
+pub(in crate::http) struct MailsRequest {
     brand_id: String,
     template_id: String,
     /// The URL that is notified when the batch is over.
@@ -71,14 +74,14 @@ pub(super) struct MailsRequest {
 
 /// A success of the mailing family.
 #[derive(Serialize, ToSchema)]
-pub(super) struct BatchAnswer {
+pub(in crate::http) struct BatchAnswer {
     message: &'static str,
     data: QueuedBatch,
 }
 
 /// What happened to the users.
 #[derive(Serialize, ToSchema)]
-pub(super) struct QueuedBatch {
+pub(in crate::http) struct QueuedBatch {
     webhook_url: Option<String>,
     batch_id: String,
     /// Members who get a mail, in the order of the request.
@@ -89,7 +92,7 @@ pub(super) struct QueuedBatch {
 
 #[utoipa::path(post, path = "/mails", tag = "mailing", request_body = MailsRequest,
     responses((status = 200, body = BatchAnswer)))]
-pub(super) async fn send_mails(
+pub(in crate::http) async fn send_mails(
     State(app): State<Arc<App>>,
     caller: Caller,
     once: Once,
@@ -254,7 +257,8 @@ fn array_of(users: &[User]) -> Result<Box<RawValue>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::test_app::TestApp, *};
+    use super::*;
+    use crate::http::test_app::TestApp;
 
     async fn staged(test: &TestApp, batch: BatchId) -> bool {
         test.app.store.chunk(batch, 0).await.unwrap().is_some()

@@ -12,9 +12,9 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::super::{auth::Caller, error::Refusal, page::QueryOf};
 use crate::{
     app::App,
+    http::{auth::Caller, error::Refusal, page::QueryOf},
     mail::{BatchId, BatchState, MailId, MailState, Timestamp},
     shop::Ability,
     store::{BatchRecord, MailFilter, MailRecord, StoreError},

@@ -1,14 +1,12 @@
-//! Events: the closed set of them, who subscribes to them, and the body of each.
+//! Events: the closed set of them, and the body of each.
 //!
 //! A body is `{"type", "timestamp", "data"}`. The data is a [`MailSubject`] or a [`BatchSubject`]; the examples in the
 //! API are made of the same structs.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::mail::{MailState, Timestamp, UnknownWord, closed_set};
+use crate::mail::{MailState, Timestamp, closed_set};
 
 closed_set! {
     /// Something that happened and that a merchant can subscribe to.
@@ -229,54 +227,6 @@ impl Default for TestSubject {
     }
 }
 
-/// Which events an endpoint listens to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Topics {
-    /// All, also those of later versions: `*`.
-    All,
-    /// These.
-    Some(BTreeSet<EventKind>),
-}
-
-impl Topics {
-    /// Reads a list of names.
-    ///
-    /// # Errors
-    /// The first name that is no event's, with its place in the list.
-    pub fn parse<T: AsRef<str>>(names: &[T]) -> Result<Self, (usize, UnknownWord)> {
-        let mut some = BTreeSet::new();
-        let mut all = false;
-        for (index, name) in names.iter().enumerate() {
-            match name.as_ref() {
-                "*" => all = true,
-                name => drop(some.insert(name.parse().map_err(|unknown| (index, unknown))?)),
-            }
-        }
-        Ok(if all { Self::All } else { Self::Some(some) })
-    }
-
-    /// Whether `kind` is among them.
-    pub fn include(&self, kind: EventKind) -> bool {
-        match self {
-            Self::All => true,
-            Self::Some(kinds) => kinds.contains(&kind),
-        }
-    }
-
-    /// The names, as they are read.
-    pub fn names(&self) -> Vec<&'static str> {
-        match self {
-            Self::All => vec!["*"],
-            Self::Some(kinds) => kinds.iter().map(|kind| kind.as_str()).collect(),
-        }
-    }
-
-    /// The names as JSON, as they are stored.
-    pub fn to_json(&self) -> String {
-        json!(self.names()).to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,14 +250,5 @@ mod tests {
         assert_eq!(K::of_mail(MailState::Failed, true, true), [K::EmailFailed, K::OrderEmailFailed]);
         assert_eq!(K::of_mail(MailState::Deferred, true, true), [K::EmailDeferred]);
         assert_eq!(K::of_mail(MailState::Held, true, true), []);
-    }
-
-    #[test]
-    fn topics_read_back_and_a_wrong_name_is_told_with_its_place() {
-        let some = Topics::parse(&["email.sent", "batch.failed", "email.sent"]).unwrap();
-        assert_eq!(some.names(), ["email.sent", "batch.failed"]);
-        assert!(some.include(EventKind::EmailSent) && !some.include(EventKind::EmailFailed));
-        assert_eq!(Topics::parse(&["email.sent", "*"]), Ok(Topics::All));
-        assert_eq!(Topics::parse(&["email.sent", "email.read"]).unwrap_err().0, 1);
     }
 }

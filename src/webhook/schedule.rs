@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{
-    mail::Timestamp,
-    shop::{CallbackOutcome, CallbackReply, CallbackVerdict},
-};
+use super::delivery::{CallbackOutcome, CallbackReply, CallbackVerdict};
+use crate::mail::Timestamp;
 
 const fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours * 3_600)

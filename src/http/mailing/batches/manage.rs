@@ -11,10 +11,11 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::{auth::Caller, error::Refusal};
 use crate::{
     app::App,
-    clock, jobs,
+    clock,
+    http::{auth::Caller, error::Refusal},
+    jobs,
     mail::{BatchId, BatchState, MailState, Timestamp},
     shop::Ability,
     store::{BatchMoved, BatchRecord},

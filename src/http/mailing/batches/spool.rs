@@ -12,10 +12,13 @@ use futures_util::StreamExt;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    super::{body, error::Refusal, fingerprint},
-    users::{self, Head, Limits, User},
+    user_stream::Limits,
+    users::{self, Head, User},
 };
-use crate::mail::MerchantId;
+use crate::{
+    http::{body, error::Refusal, fingerprint},
+    mail::MerchantId,
+};
 
 /// What is gathered from the socket before it is written.
 const PIECE: usize = 64 * 1024;

@@ -24,10 +24,15 @@ use sha2::Sha256;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    super::{error::Refusal, server::network_of, throttle::Throttle},
-    Caller, KNOWN_FOR, new_secret, too_many,
+    caller::{Caller, KNOWN_FOR},
+    error::AuthError,
+    secret::new_secret,
+    throttle::Throttle,
 };
-use crate::{app::App, shop::Abilities, store::Account};
+use crate::{
+    shop::Abilities,
+    store::{Account, Store},
+};
 
 /// How long a password that was right is remembered. Its account's row is read again every [`KNOWN_FOR`].
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,13 +51,11 @@ const SUSPECT: Duration = Duration::from_secs(60);
 /// About how long a hash takes, for those that are not made.
 const ABOUT_A_HASH: Duration = Duration::from_millis(50);
 
-static PASSWORDS: LazyLock<Passwords> = LazyLock::new(Passwords::new);
-
 type Fingerprint = [u8; 32];
 /// Whether a password is right; none when that could not be found out.
 type Verdict = BoxFuture<'static, Option<bool>>;
 
-struct Passwords {
+pub(super) struct Passwords {
     key: [u8; 32],
     names: RandomState,
     /// Whose row was read just now.
@@ -66,61 +69,13 @@ struct Passwords {
     suspects: Cache<IpAddr, ()>,
     hashes: Arc<Semaphore>,
     line: Mutex<HashMap<Fingerprint, WeakShared<Verdict>>>,
-}
-
-/// Who has this user name and password, asked from `peer`; none when nobody has.
-///
-/// # Errors
-/// 429 when too many passwords were wrong or wait to be verified, 503 when the database does not answer.
-pub(super) async fn caller(
-    app: &App,
-    username: String,
-    password: String,
-    peer: Option<IpAddr>,
-) -> Result<Option<Caller>, Refusal> {
-    let fingerprint = PASSWORDS.fingerprint(&username, &password);
-    if let Some(caller) = PASSWORDS.callers.get(&fingerprint) {
-        return Ok(Some(caller));
-    }
-    let account = app.store.account(&username).await?;
-    let verified = PASSWORDS.right.get(&fingerprint);
-    if let (Some(account), Some(verified)) = (&account, verified)
-        && *account.password_hash == *verified
-    {
-        return Ok(Some(PASSWORDS.remember(fingerprint, &username, account)));
-    }
-    let mut attempt = Attempt {
-        name: PASSWORDS.names.hash_one(&username),
-        network: peer.and_then(network_of),
-        has_failed: false,
-    };
-    let verdict = match PASSWORDS.under_way(&fingerprint) {
-        Some(verdict) => verdict,
-        None => {
-            attempt.begin()?;
-            // That nobody has a user name shall not be told from another password.
-            let hash = account.as_ref().map_or(&*NOBODY, |account| &account.password_hash).clone();
-            if account.is_none() && PASSWORDS.for_nobody.take((), Instant::now()).is_err() {
-                attempt.has_failed = true;
-                tokio::time::sleep(ABOUT_A_HASH).await;
-                return Ok(None);
-            }
-            PASSWORDS.in_line(fingerprint, password, hash).ok_or_else(|| too_many(Duration::ZERO))?
-        }
-    };
-    // A caller that does not wait for the verdict has failed too.
-    attempt.has_failed = true;
-    let verdict = verdict.await;
-    attempt.has_failed = verdict == Some(false);
-    let is_right = verdict.ok_or_else(Refusal::unavailable)?;
-    let Some(account) = account.filter(|_| is_right) else { return Ok(None) };
-    attempt.succeeded();
-    PASSWORDS.right.insert(fingerprint, account.password_hash.as_str().into());
-    Ok(Some(PASSWORDS.remember(fingerprint, &username, &account)))
+    /// The hash of a password that nobody has.
+    nobody: LazyLock<String>,
 }
 
 /// A password that is not known to be right. It counts as a failure until it succeeds.
-struct Attempt {
+struct Attempt<'a> {
+    passwords: &'a Passwords,
     name: u64,
     /// Where it comes from; none for this machine.
     network: Option<IpAddr>,
@@ -128,40 +83,37 @@ struct Attempt {
     has_failed: bool,
 }
 
-impl Attempt {
-    fn begin(&self) -> Result<(), Refusal> {
+impl Attempt<'_> {
+    fn begin(&self) -> Result<(), AuthError> {
         if let Some(network) = self.network {
-            PASSWORDS.by_address.take(network, Instant::now()).map_err(too_many)?;
+            self.passwords.by_address.take(network, Instant::now()).map_err(AuthError::TooMany)?;
         }
         // Strangers who try somebody's user name must not keep out the one who has it, at another address.
-        let is_suspect = self.network.is_some_and(|network| PASSWORDS.suspects.contains_key(&network));
-        match PASSWORDS.by_name.take(self.name, Instant::now()) {
-            Err(wait) if is_suspect => Err(too_many(wait)),
+        let is_suspect = self.network.is_some_and(|network| self.passwords.suspects.contains_key(&network));
+        match self.passwords.by_name.take(self.name, Instant::now()) {
+            Err(wait) if is_suspect => Err(AuthError::TooMany(wait)),
             _ => Ok(()),
         }
     }
 
     fn succeeded(&self) {
-        PASSWORDS.by_name.give_back(&self.name);
+        self.passwords.by_name.give_back(&self.name);
         if let Some(network) = self.network {
-            PASSWORDS.by_address.give_back(&network);
+            self.passwords.by_address.give_back(&network);
         }
     }
 }
 
-impl Drop for Attempt {
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if let Some(network) = self.network.filter(|_| self.has_failed) {
-            PASSWORDS.suspects.insert(network, ());
+            self.passwords.suspects.insert(network, ());
         }
     }
 }
 
-/// The hash of a password that nobody has.
-static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password(&new_secret()).unwrap_or_default());
-
 impl Passwords {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             key: rand::random(),
             names: RandomState::new(),
@@ -173,7 +125,58 @@ impl Passwords {
             suspects: Cache::builder().max_capacity(10_000).time_to_live(SUSPECT).build(),
             hashes: Arc::new(Semaphore::new(HASHES)),
             line: Mutex::default(),
+            nobody: LazyLock::new(|| hash_password(&new_secret()).unwrap_or_default()),
         }
+    }
+
+    /// Who has this user name and password, asked from `network`; none when nobody has.
+    ///
+    /// # Errors
+    /// [`AuthError::TooMany`] when too many passwords were wrong or wait to be verified, [`AuthError::Store`] when the row
+    /// of the account cannot be read.
+    pub(super) async fn caller(
+        &self,
+        store: &Store,
+        username: String,
+        password: String,
+        network: Option<IpAddr>,
+    ) -> Result<Option<Caller>, AuthError> {
+        let fingerprint = self.fingerprint(&username, &password);
+        if let Some(caller) = self.callers.get(&fingerprint) {
+            return Ok(Some(caller));
+        }
+        let account = store.account(&username).await?;
+        let verified = self.right.get(&fingerprint);
+        if let (Some(account), Some(verified)) = (&account, verified)
+            && *account.password_hash == *verified
+        {
+            return Ok(Some(self.remember(fingerprint, &username, account)));
+        }
+        let mut attempt =
+            Attempt { passwords: self, name: self.names.hash_one(&username), network, has_failed: false };
+        let verdict = match self.under_way(&fingerprint) {
+            Some(verdict) => verdict,
+            None => {
+                attempt.begin()?;
+                // That nobody has a user name shall not be told from another password.
+                let hash = account.as_ref().map_or(&*self.nobody, |account| &account.password_hash).clone();
+                if account.is_none() && self.for_nobody.take((), Instant::now()).is_err() {
+                    attempt.has_failed = true;
+                    tokio::time::sleep(ABOUT_A_HASH).await;
+                    return Ok(None);
+                }
+                self.in_line(fingerprint, password, hash).ok_or(AuthError::TooMany(Duration::ZERO))?
+            }
+        };
+        // A caller that does not wait for the verdict has failed too.
+        attempt.has_failed = true;
+        let verdict = verdict.await;
+        attempt.has_failed = verdict == Some(false);
+        let is_right = verdict.ok_or(AuthError::Unverified)?;
+        let Some(account) = account.filter(|_| is_right) else { return Ok(None) };
+        attempt.succeeded();
+        self.right.insert(fingerprint, account.password_hash.as_str().into());
+        Ok(Some(self.remember(fingerprint, &username, &account)))
     }
 
     fn fingerprint(&self, username: &str, password: &str) -> Fingerprint {
@@ -262,28 +265,29 @@ mod tests {
             drop(tokio::task::spawn_blocking(move || ended.recv())); // no hash begins meanwhile
             let passwords = Passwords::new();
             for number in 0..10 {
-                let verdict = passwords.in_line([number; 32], "tea".to_owned(), NOBODY.clone()).unwrap();
+                let verdict =
+                    passwords.in_line([number; 32], "tea".to_owned(), passwords.nobody.clone()).unwrap();
                 assert!(verdict.now_or_never().is_none());
             }
             assert_eq!(passwords.hashes.available_permits(), 0, "the callers have gone, the hashes have not");
             drop(end);
-            let verdict = passwords.in_line([11; 32], "tea".to_owned(), NOBODY.clone()).unwrap();
+            let verdict = passwords.in_line([11; 32], "tea".to_owned(), passwords.nobody.clone()).unwrap();
             assert_eq!(verdict.await, Some(false));
         });
     }
 
     #[test]
     fn a_caller_that_hangs_up_has_failed_and_this_machine_has_not() {
-        let peer: IpAddr = "2001:db8::1".parse().unwrap();
-        let neighbour = network_of("2001:db8::2".parse().unwrap()).unwrap();
-        for (network, is_suspect) in [(None, false), (network_of(peer), true)] {
-            drop(Attempt { name: 1, network, has_failed: true });
-            assert_eq!(PASSWORDS.suspects.contains_key(&neighbour), is_suspect);
+        let passwords = &Passwords::new();
+        let stranger: IpAddr = "2001:db8::".parse().unwrap();
+        for (network, is_suspect) in [(None, false), (Some(stranger), true)] {
+            drop(Attempt { passwords, name: 1, network, has_failed: true });
+            assert_eq!(passwords.suspects.contains_key(&stranger), is_suspect);
         }
         let attempts = |network| {
-            let attempt = Attempt { name: 2, network, has_failed: false };
+            let attempt = Attempt { passwords, name: 2, network, has_failed: false };
             (0..20).filter(|_| attempt.begin().is_err()).count()
         };
-        assert_eq!((attempts(None), attempts(network_of(peer)) > 0), (0, true));
+        assert_eq!((attempts(None), attempts(Some(stranger)) > 0), (0, true));
     }
 }
