@@ -45,7 +45,7 @@ mod conformance;
 #[cfg(test)]
 mod outage_tests;
 #[cfg(test)]
-mod redis_server;
+pub(crate) mod redis_server;
 #[cfg(test)]
 mod work_tests;
 
