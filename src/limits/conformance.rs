@@ -61,7 +61,10 @@ impl Bed {
         let answers = self.limiter.take(&vec![ask.clone(); most]).await;
         let denied = answers.iter().find_map(denied);
         let granted = answers.into_iter().filter_map(|answer| match answer {
-            Answer::Granted(tokens) => Some(tokens.spend()),
+            Answer::Granted(tokens) => {
+                tokens.spend();
+                Some(())
+            }
             Answer::Denied { .. } => None,
         });
         (granted.count(), denied)
@@ -292,7 +295,10 @@ async fn whatever_is_given_back_never_more_than_the_rate_is_used() {
                 }
             }
             // When they were taken counts: how long somebody keeps them is his affair.
-            used.extend(held.drain(..).map(|(at, tokens)| (at, tokens.spend()).0));
+            for (at, tokens) in held.drain(..) {
+                tokens.spend();
+                used.push(at);
+            }
             used.sort_unstable();
             for (first, from) in used.iter().enumerate() {
                 for (number, to) in used[first..].iter().enumerate() {
