@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    limits::{Limit, Limits, Rate, Scope},
+    limits::{Limit, Rate},
     mail::Reply,
     queue::Admit,
     smtp::{self, Envelope, Fence, NotReady, Permits, Ready, RouteSettings, Routes, Sent},
@@ -103,18 +103,9 @@ struct Tokens {
 
 impl Admission {
     /// Admits mails to these routes, at their rates.
-    pub fn new(
-        routes: Routes,
-        rates: impl IntoIterator<Item = (String, Rate)>,
-        limits: &Limits,
-        worker: Arc<Worker>,
-    ) -> Self {
-        let limit = |(route, rate): (String, Rate)| {
-            let limit = limits.of(&Scope::Route(route.clone()), rate);
-            (route, limit)
-        };
+    pub fn new(routes: Routes, rates: impl IntoIterator<Item = (String, Rate)>, worker: Arc<Worker>) -> Self {
         Self {
-            rates: rates.into_iter().map(limit).collect(),
+            rates: rates.into_iter().map(|(route, rate)| (route, Arc::new(Limit::of(rate)))).collect(),
             changed: Arc::clone(routes.freed()),
             routes,
             worker,
@@ -293,8 +284,8 @@ pub fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<Vec<(String, Rate)>>
         .iter()
         .filter_map(|route| Some((route, route.rate.as_ref()?)))
         .map(|(route, rate)| {
-            let rate = Rate::parse(rate)
-                .with_context(|| format!("the rate of route `{}` is no rate", route.name))?;
+            let rate: Rate =
+                rate.parse().with_context(|| format!("the rate of route `{}` is no rate", route.name))?;
             Ok((route.name.clone(), rate))
         })
         .collect()
@@ -315,8 +306,8 @@ mod tests {
         let routes = Routes::new(&[toml::from_str(&text).unwrap()]).unwrap();
         let (worker, _) = Worker::new(Duration::from_secs(10), Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
-        let rates = Rate::parse(rate).map(|rate| ("main".to_owned(), rate));
-        let admission = Admission::new(routes, rates, &Limits::default(), Arc::clone(&worker));
+        let rates = rate.parse::<Rate>().ok().map(|rate| ("main".to_owned(), rate));
+        let admission = Admission::new(routes, rates, Arc::clone(&worker));
         (admission, worker)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     callback::Callbacks,
     config::Config,
     cpu_pool::CpuPool,
-    limits::{InFlight, Limits},
+    limits::{InFlight, RequestLimits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
     smtp::{RouteError, Routes},
@@ -47,10 +47,10 @@ pub struct App {
     pub routes: Routes,
     /// Callbacks to merchants.
     pub callbacks: Callbacks,
-    /// How much of something may happen in a while.
-    pub limits: Limits,
     /// Whose a credential is.
     pub auth: Auth,
+    /// How many requests each merchant may send.
+    pub requests: RequestLimits,
     /// All that can make mails wait.
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
@@ -86,11 +86,11 @@ impl App {
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
         let store = Store::open(&config.database).await?;
         let queue = queue::connect(&config.queue).await.context("the queue cannot be used")?;
-        let (limits, rates) = (Limits::default(), admission::rates_of(&config.smtp.routes)?);
+        let rates = admission::rates_of(&config.smtp.routes)?;
         let routes = routes_of(&config)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
-        let admission = Admission::new(routes.clone(), rates, &limits, Arc::clone(&worker));
+        let admission = Admission::new(routes.clone(), rates, Arc::clone(&worker));
         let cpu = Arc::new(CpuPool::start().context("no thread could be started")?);
         let renderer = Arc::new(Renderer::new(config.render.clone()));
         let templates =
@@ -103,7 +103,7 @@ impl App {
             store,
             routes,
             callbacks: Callbacks::new(&config.callbacks)?,
-            limits,
+            requests: RequestLimits::new(config.http.rate),
             admission: Arc::new(admission),
             worker,
             unoffered: Mutex::new(Some(unoffered)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, layers::Layers};
-use crate::limits::Rate;
+use crate::limits::{MailLimits, Rate};
 
 /// Notes every fault of a configuration whose values have the right types.
 pub(super) fn check(config: &Config, layers: &mut Layers) {
@@ -11,6 +11,7 @@ pub(super) fn check(config: &Config, layers: &mut Layers) {
     http(config, layers);
     work(config, layers);
     times(config, layers);
+    limits(config, layers);
     routes(config, layers);
 }
 
@@ -112,6 +113,12 @@ fn times(config: &Config, layers: &mut Layers) {
     }
 }
 
+fn limits(config: &Config, layers: &mut Layers) {
+    for (key, message) in MailLimits::new(&config.limits).err().into_iter().flatten() {
+        layers.note(&format!("limits.{key}"), message);
+    }
+}
+
 fn routes(config: &Config, layers: &mut Layers) {
     let routes = &config.smtp.routes;
     for (index, route) in routes.iter().enumerate() {
@@ -122,12 +129,8 @@ fn routes(config: &Config, layers: &mut Layers) {
         if routes[..index].iter().any(|other| other.name == route.name) {
             layers.note(&key("name"), format!("`{}` is the name of two routes", route.name));
         }
-        if let Some(rate) = &route.rate
-            && Rate::parse(rate).is_none()
-        {
-            let message =
-                format!("`{rate}` is not a count over 0 and one of s, m, h, d, as in \"50/s\" or \"3000/h\"");
-            layers.note(&key("rate"), message);
+        if let Some(Err(error)) = route.rate.as_ref().map(|rate| rate.parse::<Rate>()) {
+            layers.note(&key("rate"), error.to_string());
         }
     }
 }

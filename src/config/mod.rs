@@ -20,7 +20,7 @@ pub use size::Size;
 
 use crate::{
     callback::CallbackSettings,
-    limits::Rate,
+    limits::{LimitSettings, MailLimits, Rate},
     mail::{Address, RetryPolicy},
     queue::QueueSettings,
     render::RenderLimits,
@@ -46,6 +46,8 @@ pub struct Config {
     pub dashboard: DashboardSettings,
     /// Where mails go.
     pub smtp: SmtpSettings,
+    /// How fast mails may go.
+    pub limits: LimitSettings,
     /// How callbacks are sent.
     pub callbacks: CallbackSettings,
     /// How large batches may be, and how much of them is in the queue.

@@ -88,7 +88,7 @@ fn an_embedded_queue_serves_no_separate_role() {
 
 /// A file, and what must be said of it: each a line of its own.
 const WRONG: [(&str, &[&str]); 14] = [
-    ("[http]\nrate = \"fast\"\n", &["postroom.toml:2: http.rate: a rate is"]),
+    ("[http]\nrate = \"fast\"\n", &["postroom.toml:2: http.rate: `fast` is not a rate"]),
     (
         "[database]\nurl = \"mysql://db/post\"\n",
         &["postroom.toml:2: database.url: database.url must begin with `sqlite:` or"],
@@ -130,7 +130,7 @@ const WRONG: [(&str, &[&str]); 14] = [
             "postroom.toml:2: smtp.routes[0].name: route name `a b` is not 1 to 64 letters",
             "postroom.toml:1: smtp.routes[0].host: is missing",
             "postroom.toml:8: smtp.routes[1].port: route `x`: port must be 1 to 65535",
-            "postroom.toml:10: smtp.routes[1].rate: `5/fortnight` is not a count over 0",
+            "postroom.toml:10: smtp.routes[1].rate: `fortnight` is not a unit of time",
         ],
     ),
     (
@@ -171,4 +171,33 @@ fn a_file_with_eight_faults_reports_eight() {
 #[test]
 fn a_merchants_callbacks_may_stay_as_they_are_when_only_the_workers_are_fewer() {
     assert!(load("[worker]\nconcurrency = 3\n", &[]).is_ok());
+}
+
+#[test]
+fn a_rate_that_is_none_is_refused_with_its_key_and_what_is_allowed() {
+    let text = "[limits]\nmails = \"fast\"\nper_merchant = \"0/s\"\n[http]\nrate = \"1e30/s\"
+        [[limits.domains]]\nnames = [\"a.example\"]\nrate = \"5/fortnight\"";
+    let faults = load(text, &[]).unwrap_err();
+    for (key, wrong) in [
+        ("limits.mails", "`fast` is not a rate"),
+        ("limits.per_merchant", "`0` is not a count"),
+        ("limits.domains[0].rate", "`fortnight` is not a unit of time"),
+        ("http.rate", "`1e30` is not a count"),
+    ] {
+        assert!(faults.contains(&format!("{key}: {wrong}")), "{key} is missing in:\n{faults}");
+    }
+    assert_eq!(faults.matches("in \"50/s\" or \"3000/h burst 100\"").count(), 4, "{faults}");
+    let text = "[[smtp.routes]]\nname = \"m\"\nhost = \"h\"\nport = 1\ntls = \"none\"\nrate = \"-1/s\"
+        [[limits.domains]]\nnames = [\"a.example\"]\nrate = \"1/s\"
+        [[limits.domains]]\nnames = [\"A.example\"]\nrate = \"2/s\"";
+    let faults = load(text, &[]).unwrap_err();
+    assert!(faults.contains("smtp.routes[0].rate: `-1` is not a count"), "{faults}");
+    assert!(faults.contains("limits.domains[1].names[0]: `a.example` has a limit already"), "{faults}");
+}
+
+#[test]
+fn limits_can_be_given_in_the_environment() {
+    let config = load("", &[("POSTROOM_LIMITS__MAILS", "3000/h burst 100")]).unwrap();
+    assert_eq!(config.limits.mails.map(|rate| rate.to_string()).as_deref(), Some("3000/h burst 100"));
+    assert!(config.limits.per_merchant.is_none() && config.limits.domains.is_empty());
 }

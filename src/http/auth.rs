@@ -12,9 +12,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     error::Refusal,
+    rate_limit::{QuotaNote, whole_seconds},
     server::{Peer, network_of},
 };
-use crate::{app::App, auth::AuthError, limits::Scope, shop::Ability};
+use crate::{app::App, auth::AuthError, shop::Ability};
 
 pub use crate::auth::Caller;
 
@@ -47,8 +48,13 @@ impl FromRequestParts<Arc<App>> for Caller {
         if caller.merchant.suspended_at.is_some() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }
-        let scope = Scope::Requests(caller.merchant.id.clone());
-        app.limits.take(&scope, app.config.http.rate).map_err(too_many)?;
+        let quota = app.requests.take(&caller.merchant.id);
+        if let Some(note) = parts.extensions.get::<QuotaNote>() {
+            note.set(quota);
+        }
+        if !quota.is_granted {
+            return Err(too_many(quota.reset));
+        }
         // Whoever reads the body asks for room in this merchant's share.
         parts.extensions.insert(caller.merchant.id.clone());
         Ok(caller)
@@ -77,7 +83,7 @@ fn unauthorized() -> Refusal {
 fn too_many(wait: Duration) -> Refusal {
     let message = "Too many requests.";
     Refusal {
-        retry_after: Some(wait.as_secs() + 1),
+        retry_after: Some(whole_seconds(wait)),
         ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
     }
 }

@@ -7,10 +7,12 @@ use std::{
 
 use governor::{
     Quota, RateLimiter,
-    clock::{Clock, DefaultClock, Reference},
+    clock::{Clock, DefaultClock},
     middleware::StateInformationMiddleware,
     state::{InMemoryState, NotKeyed},
 };
+
+use super::{Rate, requests};
 
 /// An allowance that fills up again at an even pace, up to its burst.
 pub struct Limit<C: Clock = DefaultClock> {
@@ -19,13 +21,19 @@ pub struct Limit<C: Clock = DefaultClock> {
     burst: u32,
     /// From one to the next.
     each: Duration,
-    given_back: Mutex<GivenBack<C::Instant>>,
+    given_back: Mutex<GivenBack>,
 }
 
 /// What governor counts as used although it was not.
-struct GivenBack<I> {
+struct GivenBack {
     count: u32,
-    last_taken: Option<I>,
+}
+
+impl Limit {
+    /// A limit of this rate; its burst is what comes in a second.
+    pub fn of(rate: Rate) -> Self {
+        Self::new(requests::quota(rate), DefaultClock::default())
+    }
 }
 
 impl<C: Clock + Clone> Limit<C> {
@@ -35,7 +43,7 @@ impl<C: Clock + Clone> Limit<C> {
             clock,
             burst: quota.burst_size().get(),
             each: quota.replenish_interval(),
-            given_back: Mutex::new(GivenBack { count: 0, last_taken: None }),
+            given_back: Mutex::new(GivenBack { count: 0 }),
         }
     }
 
@@ -51,12 +59,10 @@ impl<C: Clock + Clone> Limit<C> {
                 // What is left and what was given back are never more than a burst together.
                 let before = left.remaining_burst_capacity().saturating_add(1);
                 given_back.count = given_back.count.min(self.burst.saturating_sub(before));
-                given_back.last_taken = Some(now);
                 Ok(())
             }
             Err(_) if given_back.count > 0 => {
                 given_back.count -= 1;
-                given_back.last_taken = Some(now);
                 Ok(())
             }
             Err(not_until) => Err(not_until.wait_time_from(now)),
@@ -88,13 +94,7 @@ impl<C: Clock + Clone> Limit<C> {
         self.each * self.burst
     }
 
-    /// Whether nothing is missing from the allowance.
-    pub(super) fn is_whole(&self) -> bool {
-        let (last_taken, now) = (self.given_back().last_taken, self.clock.now());
-        last_taken.is_none_or(|at| Duration::from(now.duration_since(at)) >= self.each * self.burst)
-    }
-
-    fn given_back(&self) -> MutexGuard<'_, GivenBack<C::Instant>> {
+    fn given_back(&self) -> MutexGuard<'_, GivenBack> {
         self.given_back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

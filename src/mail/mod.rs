@@ -15,7 +15,7 @@ mod retry;
 mod state;
 mod timestamp;
 
-pub use address::{Address, AddressError, Mailbox};
+pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
 pub use lane::{Lane, MailLane};

@@ -48,7 +48,7 @@ mod conformance;
 #[cfg(test)]
 mod outage_tests;
 #[cfg(test)]
-mod redis_server;
+pub(crate) mod redis_server;
 #[cfg(test)]
 mod work_tests;
 
