@@ -15,8 +15,8 @@ url = "{queue}"
 listen = "127.0.0.1:{port}"
 rate = "1000000/s"
 timeout = "10m"
-[dashboard]
-listen = "127.0.0.1:{dashboard_port}"
+[admin]
+listen = "127.0.0.1:{admin_port}"
 [[smtp.routes]]
 name = "sink"
 host = "127.0.0.1"
@@ -35,13 +35,14 @@ class Postroom:
     def __init__(self, bench, binary, stores, smtp_port, more=""):
         database, queue = stores.split("+")
         self.bench, self.more, self.port, self.config = bench, more, free_port(), bench.path("config.toml")
+        self.admin_port = free_port()
         self.redis, redis_port = start_redis(bench) if queue == "redis" else (None, None)
         self.database = start_postgres(bench) if database == "postgres" else f"sqlite:{bench.path('postroom.db')}"
         self.settings = {
             "database": self.database,
             "queue": f"redis://127.0.0.1:{redis_port}" if self.redis else "memory:",
             "port": self.port,
-            "dashboard_port": free_port(),
+            "admin_port": self.admin_port,
             "connections": SMTP_CONNECTIONS,
         }
         self.command = [binary, "--config", self.config]

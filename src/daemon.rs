@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -28,6 +28,9 @@ const BATCHES: usize = 8;
 /// How long a stop waits until the claims that were offered to no relay are given back, and for the last heartbeat.
 const LAST_CLAIMS: Duration = Duration::from_secs(3);
 
+/// How long the admin listener waits before it tries a port again that was taken.
+const ADMIN_AGAIN: Duration = Duration::from_secs(2);
+
 /// How long a stop waits for the database to let its connections go.
 const CLOSED: Duration = Duration::from_secs(3);
 
@@ -35,6 +38,7 @@ const CLOSED: Duration = Duration::from_secs(3);
 pub struct Daemon {
     app: Arc<App>,
     listening_on: Option<SocketAddr>,
+    admin: watch::Receiver<Option<SocketAddr>>,
     requests: CancellationToken,
     work: CancellationToken,
     tasks: JoinSet<anyhow::Result<&'static str>>,
@@ -55,10 +59,12 @@ impl Daemon {
         let mut daemon = Self {
             app: Arc::clone(&app),
             listening_on: None,
+            admin: watch::channel(None).1,
             requests: CancellationToken::new(),
             work: app.worker.stopping.clone(),
             tasks: JoinSet::new(),
         };
+        daemon.start_admin().await;
         if role != Role::Ingress {
             daemon.start_worker().await?;
         }
@@ -166,6 +172,28 @@ impl Daemon {
         Ok(())
     }
 
+    /// Serves operators. A port that is taken keeps no mail back: it is tried again until it is free.
+    async fn start_admin(&mut self) {
+        let (app, stop) = (Arc::clone(&self.app), self.requests.clone());
+        let (listening, admin) = watch::channel(None);
+        let first = TcpListener::bind(app.config.admin.listen).await;
+        if let Ok(address) = first.as_ref().map_err(drop).and_then(|first| first.local_addr().map_err(drop)) {
+            listening.send_replace(Some(address));
+        }
+        self.admin = admin;
+        self.tasks.spawn(async move {
+            if let Some(listener) = stop.run_until_cancelled(admin_listener(first, &app, &listening)).await {
+                http::serve_operators(listener, http::admin_router(Arc::clone(&app)), &app.config, stop).await;
+            }
+            Ok("admin listener")
+        });
+    }
+
+    /// Where operators look, as soon as the port is free.
+    pub fn admin_on(&self) -> Option<SocketAddr> {
+        *self.admin.borrow()
+    }
+
     /// Where requests are taken.
     pub fn listening_on(&self) -> Option<SocketAddr> {
         self.listening_on
@@ -230,6 +258,32 @@ impl Daemon {
     }
 }
 
+/// Listens where operators look, as soon as that is possible.
+async fn admin_listener(
+    mut tried: std::io::Result<TcpListener>,
+    app: &App,
+    listening: &watch::Sender<Option<SocketAddr>>,
+) -> TcpListener {
+    let wanted = app.config.admin.listen;
+    let mut is_news = true;
+    loop {
+        match tried.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((address, listener)) => {
+                tracing::info!(%address, "operators can look");
+                listening.send_replace(Some(address));
+                return listener;
+            }
+            Err(error) if is_news => {
+                tracing::warn!(%error, address = %wanted, "admin.listen: cannot listen there, trying again until it is free");
+                is_news = false;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(ADMIN_AGAIN).await;
+        tried = TcpListener::bind(wanted).await;
+    }
+}
+
 /// Completes when the process is asked to stop: SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -259,6 +313,7 @@ mod tests {
         let environment = [
             ("POSTROOM_DATABASE__URL", database.as_str()),
             ("POSTROOM_HTTP__LISTEN", "127.0.0.1:0"),
+            ("POSTROOM_ADMIN__LISTEN", "127.0.0.1:0"),
             ("POSTROOM_SMTP__ROUTES__0__NAME", "main"),
             ("POSTROOM_SMTP__ROUTES__0__HOST", "127.0.0.1"),
             ("POSTROOM_SMTP__ROUTES__0__PORT", port.as_str()),

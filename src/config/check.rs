@@ -60,7 +60,7 @@ fn http(config: &Config, layers: &mut Layers) {
             layers.note(key, "must be longer than 0s".to_owned());
         }
     }
-    let (merchants, operators) = (http.listen, config.dashboard.listen);
+    let (merchants, operators) = (http.listen, config.admin.listen);
     let any = merchants.ip().is_unspecified() || operators.ip().is_unspecified();
     if merchants.port() != 0
         && merchants.port() == operators.port()
@@ -68,7 +68,7 @@ fn http(config: &Config, layers: &mut Layers) {
     {
         let message =
             format!("must not be {operators}, because http.listen has port {} already", merchants.port());
-        layers.note("dashboard.listen", message);
+        layers.note("admin.listen", message);
     }
 }
 

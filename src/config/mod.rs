@@ -42,8 +42,8 @@ pub struct Config {
     pub queue: QueueSettings,
     /// Where merchants' systems reach postroom.
     pub http: HttpSettings,
-    /// Where operators look.
-    pub dashboard: DashboardSettings,
+    /// Where operators and their monitoring look.
+    pub admin: AdminSettings,
     /// Where mails go.
     pub smtp: SmtpSettings,
     /// How fast mails may go.
@@ -117,11 +117,11 @@ fn no_reply(public_url: &Url) -> Address {
     address.unwrap_or_else(|_| "no-reply@postroom.invalid".parse().expect("an address"))
 }
 
-/// Where operators look.
+/// Where operators and their monitoring look.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DashboardSettings {
-    /// The address to listen on.
+pub struct AdminSettings {
+    /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
 }
 

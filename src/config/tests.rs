@@ -105,7 +105,7 @@ const WRONG: [(&str, &[&str]); 14] = [
     ("[retry]\nlongest = \"1s\"\n", &["retry.first: 10s must not exceed retry.longest, which is 1s"]),
     (
         "[http]\nlisten = \"127.0.0.1:8026\"\n",
-        &["dashboard.listen: must not be 127.0.0.1:8026, because http.listen has port 8026 already"],
+        &["admin.listen: must not be 127.0.0.1:8026, because http.listen has port 8026 already"],
     ),
     (
         "[worker]\nconcurrency = 4\n[callbacks]\nconcurrency = 8\n",

@@ -172,6 +172,7 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.database.url = format!("sqlite:{}", folder.join("postroom.db").display());
     config.queue.url = "memory:".to_owned();
     config.http.listen = listen;
+    config.admin.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.http.public_url = format!("http://{listen}").parse()?;
     config.smtp.routes = vec![RouteSettings {
         name: "catcher".to_owned(),

@@ -1,4 +1,4 @@
-//! For machines that watch: alive, ready, counted.
+//! For machines that watch: alive, ready, counted. Merchants see only that the process is alive.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,8 +21,14 @@ use crate::{
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What everybody may ask.
 pub(super) fn router() -> Router<Arc<App>> {
-    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/metrics", get(metrics))
+    Router::new().route("/healthz", get(alive))
+}
+
+/// What is for operators.
+pub(super) fn admin_router() -> Router<Arc<App>> {
+    router().route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
 
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()),

@@ -35,14 +35,14 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, response::Redirect, routing::get};
 
 use crate::app::App;
 
 pub use import::{Import, LineError};
 pub use mailing::batches::BatchView;
 pub use mails::{MailStory, MailView};
-pub use server::serve;
+pub use server::{serve, serve_operators};
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {
@@ -60,10 +60,20 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())
+        .route("/", get(async || Redirect::temporary("/docs")))
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .with_state(Arc::clone(&app));
     routes
         .layer(axum::extract::DefaultBodyLimit::max(max_body))
+        .layer(axum::middleware::from_fn_with_state(app, frame::frame))
+}
+
+/// Everything that operators and their monitoring reach, in every role.
+pub fn admin_router(app: Arc<App>) -> Router {
+    health::admin_router()
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .with_state(Arc::clone(&app))
         .layer(axum::middleware::from_fn_with_state(app, frame::frame))
 }
