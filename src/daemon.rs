@@ -183,7 +183,8 @@ impl Daemon {
         self.admin = admin;
         self.tasks.spawn(async move {
             if let Some(listener) = stop.run_until_cancelled(admin_listener(first, &app, &listening)).await {
-                http::serve_operators(listener, http::admin_router(Arc::clone(&app)), &app.config, stop).await;
+                http::serve_operators(listener, http::admin_router(Arc::clone(&app)), &app.config, stop)
+                    .await;
             }
             Ok("admin listener")
         });

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Config, layers::Layers};
-use crate::limits::{MailLimits, Rate};
+use super::{layers::Layers, settings::Config};
+use crate::{
+    limits::{MailLimits, Rate},
+    queue,
+};
 
 /// Notes every fault of a configuration whose values have the right types.
 pub(super) fn check(config: &Config, layers: &mut Layers) {
@@ -32,7 +35,7 @@ fn places(config: &Config, layers: &mut Layers) {
     if let Err(error) = config.database.check() {
         layers.note("database.url", in_one_line(&error));
     }
-    if let Err(error) = config.queue.check() {
+    if let Err(error) = queue::check(&config.queue) {
         layers.note("queue.url", in_one_line(&error));
     }
     if let Err(error) = config.log.check() {

@@ -5,7 +5,10 @@ use std::{collections::HashMap, path::Path};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{ConfigFaults, Fault, faults, lines::Lines};
+use super::{
+    faults::{self, ConfigFaults, Fault},
+    lines::Lines,
+};
 
 const PREFIX: &str = "POSTROOM_";
 /// Keys whose value may live in a file named by `<key>_file`.
@@ -146,9 +149,9 @@ impl Layers {
         }
     }
 
-    /// Whether somebody has set this key, or a part of it.
+    /// Whether somebody has set this very key.
     pub(super) fn is_given(&self, key: &str) -> bool {
-        self.origin_of(key).is_some()
+        self.origins.contains_key(key)
     }
 
     /// Every fault that was found.

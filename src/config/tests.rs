@@ -1,6 +1,6 @@
 //! A configuration is read from all its places, and every fault is named.
 
-use super::*;
+use super::{settings::no_reply, *};
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn a_file_with_eight_faults_reports_eight() {
 
 #[test]
 fn a_merchants_callbacks_may_stay_as_they_are_when_only_the_workers_are_fewer() {
-    assert!(load("[worker]\nconcurrency = 3\n", &[]).is_ok());
+    assert!(load("[worker]\nconcurrency = 3\n[callbacks]\nallow_http = true\n", &[]).is_ok());
 }
 
 #[test]

@@ -4,6 +4,17 @@ use std::sync::Arc;
 
 use super::{MemoryQueue, Queue, QueueError, QueueSettings, RedisQueue};
 
+/// Checks the settings as far as that is possible without the queue.
+///
+/// # Errors
+/// [`QueueError::Url`] when they name no queue.
+pub fn check(settings: &QueueSettings) -> Result<(), QueueError> {
+    match settings.url.as_str() {
+        "memory:" => Ok(()),
+        _ => RedisQueue::new(settings).map(drop),
+    }
+}
+
 /// Opens the queue that the settings name. A Redis server need not be there yet: until it is, calls fail.
 ///
 /// # Errors

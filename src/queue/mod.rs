@@ -60,7 +60,7 @@ use serde::{Deserialize, Serialize};
 use crate::mail::{Lane, MerchantId};
 
 pub use admit::Admit;
-pub use connect::{connect, connect_again};
+pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
 pub use lease_table::{Leases, panicked_jobs};
 pub use memory_queue::MemoryQueue;
@@ -204,19 +204,6 @@ pub struct QueueSettings {
 
 fn two_seconds() -> Duration {
     Duration::from_secs(2)
-}
-
-impl QueueSettings {
-    /// Checks the URL as far as that is possible without the queue.
-    ///
-    /// # Errors
-    /// [`QueueError::Url`] when it names no queue.
-    pub fn check(&self) -> Result<(), QueueError> {
-        match self.url.as_str() {
-            "memory:" => Ok(()),
-            _ => RedisQueue::new(self).map(drop),
-        }
-    }
 }
 
 impl fmt::Debug for QueueSettings {
