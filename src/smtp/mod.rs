@@ -32,6 +32,7 @@ mod dialer;
 mod permit;
 mod pool;
 mod provider;
+mod replies;
 mod route;
 mod routes;
 mod settings;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
 pub use permit::{Fence, NotReady, Permit, Permits, Ready, Sent};
+pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};
 pub use route::{Envelope, Route};
 pub use routes::{RouteStatus, Routes};
 pub use settings::{AuthMechanism, RouteError, RouteSettings, TlsMode};
