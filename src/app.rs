@@ -12,7 +12,7 @@ use crate::{
     limits::{InFlight, Limits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
-    smtp::Routes,
+    smtp::{Routes, Tuning},
     store::Store,
     templates::Templates,
     worker::{UnofferedClaims, Worker},
@@ -76,7 +76,7 @@ impl App {
             route.hello_name = route.hello_name.take().or_else(|| hello_name.clone());
         }
         let (limits, rates) = (Limits::default(), admission::rates_of(&routes)?);
-        let routes = Routes::new(&routes)?;
+        let routes = Routes::tuned(&routes, Tuning::default(), config.smtp.reply_rules()?)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
         let admission = Admission::new(routes.clone(), rates, &limits, Arc::clone(&worker));

@@ -6,7 +6,11 @@ mod faults;
 mod layers;
 mod size;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use url::Url;
@@ -20,7 +24,7 @@ use crate::{
     mail::{Address, RetryPolicy},
     queue::QueueSettings,
     render::RenderLimits,
-    smtp::RouteSettings,
+    smtp::{ReplyRules, RouteSettings, RuleFaults},
     store::{DatabaseSettings, StoredLimits},
     telemetry::LogSettings,
 };
@@ -125,8 +129,24 @@ pub struct DashboardSettings {
 pub struct SmtpSettings {
     /// Named in EHLO; empty: the machine's name.
     pub hello_name: String,
+    /// The operator's rules for replies; empty: the shipped ones alone.
+    pub replies_file: PathBuf,
     /// The relays, in order of preference.
     pub routes: Vec<RouteSettings>,
+}
+
+impl SmtpSettings {
+    /// The rules that replies are judged by.
+    ///
+    /// # Errors
+    /// Every fault of the operator's file.
+    pub fn reply_rules(&self) -> Result<ReplyRules, RuleFaults> {
+        if self.replies_file.as_os_str().is_empty() {
+            return Ok(ReplyRules::shipped());
+        }
+        let routes: Vec<_> = self.routes.iter().map(|route| route.name.as_str()).collect();
+        ReplyRules::load(&self.replies_file, &routes)
+    }
 }
 
 /// How large batches may be, and how much of them is in the queue.
@@ -242,6 +262,9 @@ impl Config {
                 fault(key, "must be at least 1".to_owned());
             }
         }
+        if self.retry.schedule.iter().any(Duration::is_zero) || self.retry.schedule.len() > 100 {
+            fault("retry.schedule", "must be at most 100 waits, each longer than 0s".to_owned());
+        }
         if self.database.connections == 0 {
             fault("database.connections", "must be at least 1".to_owned());
         }
@@ -252,6 +275,14 @@ impl Config {
                     format!("`{}` is the name of two routes", route.name),
                 );
             }
+        }
+        if let Err(wrong) = self.smtp.reply_rules() {
+            let file = wrong.file.display().to_string();
+            faults.extend(wrong.faults.into_iter().map(|fault| Fault {
+                key: "smtp.replies_file".to_owned(),
+                from: Some(fault.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"))),
+                message: fault.message,
+            }));
         }
         ConfigFaults::none_of(faults)
     }

@@ -26,3 +26,17 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
         serde::de::Error::custom("a duration is a number and one of ms, s, m, h, d, as in \"15s\"")
     })
 }
+
+/// The same for a list.
+pub mod list {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer};
+
+    /// For `#[serde(with = …)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct One(#[serde(with = "super")] Duration);
+        Ok(Vec::<One>::deserialize(deserializer)?.into_iter().map(|One(duration)| duration).collect())
+    }
+}

@@ -1,14 +1,20 @@
 //! One relay: takes a message and reports the outcome.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    breaker::Breaker,
+    breaker::{Breaker, StopTrial},
     dialer::Dialer,
-    permit::Permits,
+    pace::DomainPace,
+    permit::{Permits, Trial},
     pool::{Opened, Pool},
+    provider::ProviderIds,
+    replies::ReplyRules,
     routes::RouteStatus,
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
@@ -32,6 +38,10 @@ pub struct Route {
     breaker: Breaker,
     pool: Pool,
     opened: Arc<Opened>,
+    pub(super) rules: Arc<ReplyRules>,
+    pub(super) provider_ids: ProviderIds,
+    /// The senders' domains that the relay refuses.
+    senders: Mutex<DomainPace>,
 }
 
 impl Route {
@@ -40,6 +50,7 @@ impl Route {
         tuning: Tuning,
         system_file: Option<&Path>,
         freed: Arc<Notify>,
+        rules: Arc<ReplyRules>,
     ) -> Result<Self, RouteError> {
         settings.check()?;
         let opened = Arc::new(Opened::default());
@@ -50,6 +61,9 @@ impl Route {
             breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
             pool: Pool::new(settings.connections, tuning.idle, tuning.mails_per_connection, freed),
             opened,
+            rules,
+            provider_ids: ProviderIds::new(settings)?,
+            senders: Mutex::default(),
         })
     }
 
@@ -63,9 +77,17 @@ impl Route {
     /// Never waits. Where there are fewer than asked for, more may be had when a place is given back, or when
     /// [`Route::pause`] is over.
     pub fn permits(self: &Arc<Self>, most: usize) -> Permits {
-        let pause = self.breaker.pause(Instant::now());
-        let may_open = pause.map_or(most, |pause| self.pool.idle() + usize::from(pause.is_zero()));
-        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()))
+        let now = Instant::now();
+        let pause = self.breaker.pause(now);
+        let (may_open, trial) = match pause {
+            None => (most, None),
+            Some(pause) => match self.breaker.begin_trial(now) {
+                StopTrial::NotStopped => (self.pool.idle() + usize::from(pause.is_zero()), None),
+                StopTrial::NotNow => (0, None),
+                StopTrial::One => (1, Some(Trial::new(Arc::clone(self)))),
+            },
+        };
+        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()), trial)
     }
 
     /// How long until the route may be tried again, where it is away.
@@ -82,12 +104,18 @@ impl Route {
             idle: self.pool.idle(),
             busy: self.pool.busy(),
             breaker: self.breaker.state(Instant::now()),
+            stopped: self.breaker.stopped(),
             last_error: self.breaker.last_fault(),
         }
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// How fast the senders' domains that the relay refuses may go on.
+    pub(super) fn with_senders<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
+        act(&mut self.senders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn close_idle(&self) {

@@ -7,6 +7,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     breaker::{BreakerState, RouteFault},
+    replies::ReplyRules,
     route::Route,
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
@@ -34,6 +35,8 @@ pub struct RouteStatus {
     pub busy: usize,
     /// Whether it may open connections.
     pub breaker: BreakerState,
+    /// Why its relay refuses us, while it does: nothing goes over it.
+    pub stopped: Option<RouteFault>,
     /// The last time it could not open one; stays after it could again.
     pub last_error: Option<RouteFault>,
 }
@@ -45,14 +48,15 @@ impl Routes {
     /// # Errors
     /// The first setting that cannot work, by the name of its route.
     pub fn new(settings: &[RouteSettings]) -> Result<Self, RouteError> {
-        Self::tuned(settings, Tuning::default())
+        Self::tuned(settings, Tuning::default(), ReplyRules::shipped())
     }
 
-    /// The same with other time-outs and limits.
+    /// The same with other time-outs and limits, and with an operator's rules for replies.
     ///
     /// # Errors
     /// As [`Routes::new`].
-    pub fn tuned(settings: &[RouteSettings], tuning: Tuning) -> Result<Self, RouteError> {
+    pub fn tuned(settings: &[RouteSettings], tuning: Tuning, rules: ReplyRules) -> Result<Self, RouteError> {
+        let rules = Arc::new(rules);
         let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         let freed = Arc::new(Notify::new());
         let mut names = HashSet::new();
@@ -61,7 +65,8 @@ impl Routes {
             if !names.insert(each.name.as_str()) {
                 return Err(RouteError::Duplicate { route: each.name.clone() });
             }
-            let route = Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed))?;
+            let route =
+                Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed), Arc::clone(&rules))?;
             routes.push(Arc::new(route));
         }
         Ok(Self { routes: routes.into(), freed })
@@ -116,6 +121,7 @@ mod tests {
             auth: None,
             ca_file: None,
             hello_name: None,
+            provider_id: None,
         }
     }
 

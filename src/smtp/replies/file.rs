@@ -70,7 +70,9 @@ pub(super) fn read(text: &str, routes: Option<&[&str]>) -> Result<Vec<Rule>, Vec
                 reader.fault(value.span().start, format!("at most {MOST_RULES} rules are allowed"));
             }
             ("rules", _) => reader.fault(value.span().start, "write each rule as [[rules]]".to_owned()),
-            (other, _) => reader.fault(key.span().start, format!("`{other}` is unknown; only [[rules]] is allowed")),
+            (other, _) => {
+                reader.fault(key.span().start, format!("`{other}` is unknown; only [[rules]] is allowed"))
+            }
         }
     }
     reader.find_shadowed(&rules);
@@ -115,7 +117,8 @@ impl Reader<'_> {
                 self.fault(key.span().start, message);
             }
         }
-        let codes = self.list(table, "code", "a refusal such as \"550\", \"45x\" or \"5xx\"", CodePattern::parse);
+        let codes =
+            self.list(table, "code", "a refusal such as \"550\", \"45x\" or \"5xx\"", CodePattern::parse);
         let enhanced = self.list(
             table,
             "enhanced",
@@ -123,7 +126,8 @@ impl Reader<'_> {
             EnhancedPattern::parse,
         );
         let speaks = |phase: &Phase| *phase >= Phase::Greeting;
-        let phases: Vec<_> = Phase::ALL.iter().filter(|phase| speaks(phase)).map(|phase| phase.as_str()).collect();
+        let phases: Vec<_> =
+            Phase::ALL.iter().filter(|phase| speaks(phase)).map(|phase| phase.as_str()).collect();
         let allowed = format!("a phase in which a relay speaks: {}", phases.join(", "));
         let phases = self.list(table, "phase", &allowed, |word| word.parse().ok().filter(speaks));
         let known = self.routes;
@@ -143,9 +147,13 @@ impl Reader<'_> {
                 && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
             is_name.then(|| word.to_owned())
         });
-        let is_of_a_refusal = |class: &ReplyClass| !matches!(class, ReplyClass::Accepted | ReplyClass::Connection);
-        let classes: Vec<_> =
-            ReplyClass::ALL.iter().filter(|class| is_of_a_refusal(class)).map(|class| class.as_str()).collect();
+        let is_of_a_refusal =
+            |class: &ReplyClass| !matches!(class, ReplyClass::Accepted | ReplyClass::Connection);
+        let classes: Vec<_> = ReplyClass::ALL
+            .iter()
+            .filter(|class| is_of_a_refusal(class))
+            .map(|class| class.as_str())
+            .collect();
         let allowed = classes.join(", ");
         let class = self.word(table, "class", &allowed, |word| word.parse().ok().filter(is_of_a_refusal));
         if class.is_none() && at_of(table, "class").is_none() {
@@ -160,10 +168,17 @@ impl Reader<'_> {
             let wait = crate::mail::duration::parse(word)?;
             (wait::BOUNDS.0..=wait::BOUNDS.1).contains(&wait).then_some(wait)
         });
-        if codes.is_empty() && enhanced.is_empty() && phases.is_empty() && routes.is_empty() && patterns.is_empty() {
-            let has_one = ["code", "enhanced", "phase", "route", "text"].iter().any(|key| at_of(table, key).is_some());
+        if codes.is_empty()
+            && enhanced.is_empty()
+            && phases.is_empty()
+            && routes.is_empty()
+            && patterns.is_empty()
+        {
+            let has_one =
+                ["code", "enhanced", "phase", "route", "text"].iter().any(|key| at_of(table, key).is_some());
             if !has_one {
-                let message = "has no condition and would match every reply; give code, enhanced, phase, route or text";
+                let message =
+                    "has no condition and would match every reply; give code, enhanced, phase, route or text";
                 self.fault(at, message.to_owned());
             }
         }
@@ -171,7 +186,9 @@ impl Reader<'_> {
         let is_about_us = matches!(class, ReplyClass::Config | ReplyClass::AuthFailure);
         let fails = matches!(then, Some(Consequence::Fail | Consequence::Suppress));
         if is_about_us && fails && scope != Some(ReplyScope::Message) {
-            let message = format!("`then`: what is about us fails no mail: `{class}` goes with fail only where `scope` is \"message\"");
+            let message = format!(
+                "`then`: what is about us fails no mail: `{class}` goes with fail only where `scope` is \"message\""
+            );
             self.fault(at_of(table, "then").unwrap_or(at), message);
         }
         Some(Rule {
@@ -214,7 +231,10 @@ impl Reader<'_> {
                 self.fault(at, format!("`{key}` is an empty list, so the rule can match nothing"));
             }
             DeValue::Array(words) if words.len() > LONGEST_LIST => {
-                self.fault(at, format!("`{key}` has {} elements; at most {LONGEST_LIST} are allowed", words.len()));
+                self.fault(
+                    at,
+                    format!("`{key}` has {} elements; at most {LONGEST_LIST} are allowed", words.len()),
+                );
             }
             DeValue::Array(words) => words.iter().for_each(|word| take(self, word)),
             _ => take(self, value),
@@ -253,7 +273,8 @@ impl Reader<'_> {
                 self.faults.push(RuleFault { line, message });
             }
             if let Some(earlier) = rules[..index].iter().find(|earlier| earlier.name == rule.name) {
-                let message = format!("rule {}: rule {} is called `{}` too", rule.number, earlier.number, rule.name);
+                let message =
+                    format!("rule {}: rule {} is called `{}` too", rule.number, earlier.number, rule.name);
                 self.faults.push(RuleFault { line, message });
             }
         }
@@ -263,4 +284,3 @@ impl Reader<'_> {
 fn at_of(table: &DeTable<'_>, key: &str) -> Option<usize> {
     table.get(key).map(|value| value.span().start)
 }
-

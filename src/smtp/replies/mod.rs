@@ -142,7 +142,12 @@ impl ReplyRules {
         if matches!(judgement.then, Consequence::Retry | Consequence::Slow | Consequence::Stop) {
             judgement.wait = wait::wait_named_in(&words.text).or(judgement.wait);
         }
-        let by = found.map(|(file, rule)| JudgedBy { name: &rule.name, file, number: rule.number, line: rule.line });
+        let by = found.map(|(file, rule)| JudgedBy {
+            name: &rule.name,
+            file,
+            number: rule.number,
+            line: rule.line,
+        });
         (judgement, by)
     }
 }

@@ -75,7 +75,10 @@ fn check(pattern: &str) -> Result<(), String> {
             Err(format!("needs at least {least} bytes, and a reply has at most {LONGEST_REPLY}"))
         }
         Some(_) if can_match(&parsed) => Ok(()),
-        _ => Err("can match no reply: lines are joined with a blank, and what holds an @ reads `<>`".to_owned()),
+        _ => {
+            Err("can match no reply: lines are joined with a blank, and what holds an @ reads `<>`"
+                .to_owned())
+        }
     }
 }
 

@@ -45,7 +45,10 @@ impl CodePattern {
 
     fn matches(self, code: u16) -> bool {
         let digits = [code / 100, code / 10 % 10, code % 10];
-        self.0.iter().zip(digits).all(|(wanted, digit)| wanted.is_none_or(|wanted| u16::from(wanted) == digit))
+        self.0
+            .iter()
+            .zip(digits)
+            .all(|(wanted, digit)| wanted.is_none_or(|wanted| u16::from(wanted) == digit))
     }
 
     /// Whether every code of `other` is one of this.
@@ -103,9 +106,8 @@ impl EnhancedPattern {
 impl Rule {
     /// Whether all its conditions hold. `words` are those of the reply, as [`super::words`] cuts them.
     pub(super) fn matches(&self, said: &Said<'_>, enhanced: Option<EnhancedCode>, words: &str) -> bool {
-        let holds_enhanced = || {
-            enhanced.is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.matches(code)))
-        };
+        let holds_enhanced =
+            || enhanced.is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.matches(code)));
         (self.codes.is_empty() || self.codes.iter().any(|pattern| pattern.matches(said.code)))
             && (self.enhanced.is_empty() || holds_enhanced())
             && (self.phases.is_empty() || self.phases.contains(&said.phase))
@@ -216,7 +218,9 @@ mod tests {
 
     #[test]
     fn what_is_about_us_fails_no_mail() {
-        for class in [ReplyClass::Config, ReplyClass::AuthFailure, ReplyClass::Reputation, ReplyClass::RateLimited] {
+        for class in
+            [ReplyClass::Config, ReplyClass::AuthFailure, ReplyClass::Reputation, ReplyClass::RateLimited]
+        {
             for &phase in Phase::ALL {
                 assert!(!usual(class, 550, phase).fails_the_mail(), "{class} in {phase}");
             }

@@ -50,6 +50,7 @@ impl Settlement {
         let (event, due_at) = match verdict {
             Verdict::Sent => (MailEvent::Accepted, None),
             Verdict::Failed => (MailEvent::Refused, None),
+            Verdict::Expired => (MailEvent::TimedOut, None),
             Verdict::Held => (MailEvent::LostAndHeld, None),
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
@@ -82,6 +83,7 @@ impl Settlement {
             code: self.reply.code,
             enhanced_code: self.reply.enhanced.map(|code| code.to_string()),
             reply: Some(self.reply.text.clone()),
+            class: Some(self.reply.judgement.class.as_str()),
         }
     }
 }
@@ -108,10 +110,11 @@ static SETTLE: Sql = Sql::new(
 );
 
 static INSERT_ATTEMPTS: Sql = Sql::new(
-    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis)
-     SELECT id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis
+    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis,
+        class, transcript)
+     SELECT id, number, worker, at, route, phase, outcome, code, enhanced, reply, millis, class, transcript
      FROM {rows: id text, number bigint, worker text, at bigint, route text, phase text, outcome text, code bigint,
-        enhanced text, reply text, millis bigint}",
+        enhanced text, reply text, millis bigint, class text, transcript text}",
 );
 
 #[derive(Serialize)]
@@ -132,6 +135,8 @@ struct Row<'a> {
     enhanced: Option<String>,
     reply: &'a str,
     millis: u64,
+    class: &'static str,
+    transcript: Option<&'a str>,
 }
 
 impl<'a> Row<'a> {
@@ -154,6 +159,8 @@ impl<'a> Row<'a> {
             enhanced: reply.enhanced.map(|code| code.to_string()),
             reply: &reply.text,
             millis: u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
+            class: reply.judgement.class.as_str(),
+            transcript: reply.transcript.as_deref(),
         }
     }
 }

@@ -39,8 +39,7 @@ fn every_published_reply_means_what_its_source_says() {
         count += 1;
         // As the relay says it, and as somebody types it who does not know the phase.
         for phase in [phase.parse().unwrap(), Phase::RcptTo] {
-            let (judged, by) =
-                rules.judge_and_name(&said(code.parse().unwrap(), enhanced, &words, phase));
+            let (judged, by) = rules.judge_and_name(&said(code.parse().unwrap(), enhanced, &words, phase));
             if (judged.class.as_str(), judged.then.as_str()) != (class.trim_end_matches('?'), then) {
                 wrong.push(format!("{line}\n  judged {judged:?} by {by:?}"));
             }
@@ -69,7 +68,9 @@ fn what_is_about_us_never_fails_a_mail_whatever_its_code() {
 
 #[test]
 fn an_address_cannot_look_like_a_reason() {
-    for address in ["relaying-denied@example.net", "spamhaus.blocked@spam.example", "\"quota exceeded\"@example.net"] {
+    for address in
+        ["relaying-denied@example.net", "spamhaus.blocked@spam.example", "\"quota exceeded\"@example.net"]
+    {
         let judged = judge(&format!("550 5.1.1 <{address}>: User unknown"));
         assert_eq!((judged.class, judged.then), (ReplyClass::BadAddress, Consequence::Suppress), "{address}");
     }
@@ -111,7 +112,8 @@ fn an_operators_rules_come_first_and_are_named() {
          then = \"retry\"\nwait = \"15m\"\nscope = \"recipient\"\n",
     )
     .unwrap();
-    let ask = |route| rules.judge_and_name(&Said { route, ..said(550, "5.1.1", "User unknown", Phase::RcptTo) });
+    let ask =
+        |route| rules.judge_and_name(&Said { route, ..said(550, "5.1.1", "User unknown", Phase::RcptTo) });
     let (judged, by) = ask("main");
     assert_eq!(
         (judged.class, judged.then, judged.wait),
