@@ -1,6 +1,8 @@
 //! The words of a reply as rules read them: one line, no enhanced code in front, no addresses, and of a reply that repeats
 //! another server's only that.
 
+use std::borrow::Cow;
+
 use crate::mail::EnhancedCode;
 
 /// A reply's words, and the enhanced code that stood in front of them.
@@ -12,6 +14,7 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn of(text: &str) -> Self {
+        let text = without_quoted_names(text);
         let mut words = text.split_whitespace().peekable();
         let enhanced = words.peek().and_then(|word| word.parse().ok());
         if enhanced.is_some() {
@@ -51,6 +54,16 @@ fn repeated(text: &str) -> Option<usize> {
     repeats.then_some(at + 6)
 }
 
+/// The text with `"quoted name"@` cut down to `@`: such a name may hold blanks (RFC 5321, section 4.1.2).
+fn without_quoted_names(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    while let Some(end) = text.find("\"@") {
+        let start = text[..end].rfind('"').unwrap_or(end);
+        text.to_mut().replace_range(start..=end, "");
+    }
+    text
+}
+
 /// Appends a word; what is an address in it reads `<>`.
 fn push_without_address(clean: &mut String, word: &str) {
     let Some(at) = word.find('@') else {
@@ -84,6 +97,7 @@ mod tests {
                 Some("5.1.1"),
                 "User unknown (in reply to RCPT TO)",
             ),
+            ("<\"relaying denied\"@example.net> unknown", None, "<> unknown"),
             ("host a said: 452 4.2.2 full", Some("4.2.2"), "full"),
             ("SPF-check failed: 550 not allowed", None, "SPF-check failed: 550 not allowed"),
             ("", None, ""),
