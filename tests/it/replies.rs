@@ -77,8 +77,11 @@ impl OddRelay {
 async fn serve(socket: TcpStream, oddity: Oddity, number: usize, switch: Arc<AtomicBool>) {
     let is = |wanted: Oddity| oddity == wanted && switch.load(Ordering::Relaxed);
     let mut socket = BufReader::new(socket);
-    let greeting =
-        if is(Oddity::BusyEachSecondTime) && number % 2 == 0 { "421 4.3.2 busy\r\n" } else { "220 hi\r\n" };
+    let greeting = if is(Oddity::BusyEachSecondTime) && number.is_multiple_of(2) {
+        "421 4.3.2 busy\r\n"
+    } else {
+        "220 hi\r\n"
+    };
     if socket.get_mut().write_all(greeting.as_bytes()).await.is_err() || greeting.starts_with("421") {
         return;
     }

@@ -38,7 +38,7 @@ const SHIPPED: &str = include_str!("../../../replies.toml");
 
 static SHIPPED_RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, and tests read it")]
-    file::read(SHIPPED, None).expect("the shipped rules make sense")
+    file::read_shipped(SHIPPED).expect("the shipped rules make sense")
 });
 
 /// What a relay said.
@@ -98,6 +98,11 @@ impl ReplyRules {
     /// The shipped rules alone.
     pub fn shipped() -> Self {
         Self::default()
+    }
+
+    /// Compiles the shipped rules, which takes some tens of milliseconds, before the first refusal needs them. Blocks.
+    pub fn prepare() {
+        LazyLock::force(&SHIPPED_RULES);
     }
 
     /// An operator's rules from a file, and the shipped ones after them. `routes` are the names of all routes.

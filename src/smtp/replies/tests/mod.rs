@@ -50,6 +50,12 @@ fn every_published_reply_means_what_its_source_says() {
 }
 
 #[test]
+fn the_shipped_rules_have_no_fault() {
+    let faults = file::read(SHIPPED, None).err().unwrap_or_default();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
 fn what_is_about_us_never_fails_a_mail_whatever_its_code() {
     for line in PUBLISHED.lines().filter(|line| !line.starts_with('#')) {
         let columns: Vec<_> = line.split('\t').collect();
