@@ -165,6 +165,10 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
     Ok(match offer.send(&envelope, &message, at_work).await {
         Sent::Answered(reply) => Some(reply),
         Sent::Withheld => None,
+        Sent::SenderWaits(pause) => {
+            at_work.puts_off(pause);
+            None
+        }
     })
 }
 
@@ -209,13 +213,15 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {
             outcome: mail::AttemptOutcome::Permanent,
+            judgement: mail::Judgement::MESSAGE_FAULT,
             ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
         }),
     })
 }
 
 fn note_attempt(mail: &Mail, reply: &Reply) {
-    let labels = RouteLabels { route: reply.route.clone(), outcome: reply.outcome.as_str() };
+    let class = reply.judgement.class.as_str();
+    let labels = RouteLabels { route: reply.route.clone(), outcome: reply.outcome.as_str(), class };
     METRICS.attempts.get_or_create(&labels).inc();
     METRICS.attempt_seconds.observe(reply.took.as_secs_f64());
     tracing::info!(
@@ -225,6 +231,7 @@ fn note_attempt(mail: &Mail, reply: &Reply) {
         route = reply.route,
         phase = %reply.phase,
         outcome = %reply.outcome,
+        class,
         code = reply.code,
         millis = reply.took.as_millis(),
         "attempt"

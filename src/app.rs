@@ -13,7 +13,7 @@ use crate::{
     limits::{InFlight, RequestLimits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
-    smtp::{RouteError, Routes},
+    smtp::{Routes, Tuning},
     store::Store,
     templates::Templates,
     worker::{UnofferedClaims, Worker},
@@ -69,13 +69,13 @@ pub struct App {
 ///
 /// # Errors
 /// The first setting that cannot work, such as a file of certificates that cannot be read.
-pub fn routes_of(config: &Config) -> Result<Routes, RouteError> {
+pub fn routes_of(config: &Config) -> anyhow::Result<Routes> {
     let hello_name = Some(&config.smtp.hello_name).filter(|name| !name.is_empty());
     let mut routes = config.smtp.routes.clone();
     for route in &mut routes {
         route.hello_name = route.hello_name.take().or_else(|| hello_name.cloned());
     }
-    Routes::new(&routes)
+    Ok(Routes::tuned(&routes, Tuning::default(), config.smtp.reply_rules()?)?)
 }
 
 impl App {

@@ -18,6 +18,7 @@ use crate::{
     http, jobs,
     queue::{self, Leases, Places, Work},
     rescuer, scheduler,
+    smtp::ReplyRules,
 };
 
 /// Between two runs of the maintenance jobs.
@@ -51,6 +52,9 @@ impl Daemon {
     /// When the database cannot be opened, its schema is wrong, or an address cannot be listened on.
     pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
         config.check_role(role)?;
+        if role != Role::Ingress {
+            drop(tokio::task::spawn_blocking(ReplyRules::prepare));
+        }
         let app = App::open(config).await?;
         if app.config.database.migrate {
             app.store.migrate().await?;

@@ -120,6 +120,8 @@ CREATE TABLE attempts (
     enhanced TEXT,
     reply    TEXT NOT NULL,
     millis   INTEGER NOT NULL,
+    class    TEXT NOT NULL,         -- what the reply means, see src/mail/reply_class.rs
+    transcript TEXT,                -- of an attempt that failed: at most 8 KB, no credentials, no content
     PRIMARY KEY (mail_id, number)
 ) STRICT, WITHOUT ROWID;
 

@@ -15,6 +15,9 @@ pub(super) enum Command {
     Show {
         /// The id of the mail.
         id: MailId,
+        /// Show what was said on the wire in attempts that failed.
+        #[arg(long)]
+        transcript: bool,
     },
     /// List mails, oldest first.
     List {
@@ -54,7 +57,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store;
     match command {
-        Command::Show { id } => show(store, id, json_wanted).await?,
+        Command::Show { id, transcript } => show(store, id, transcript, json_wanted).await?,
         Command::List { merchant, state, lane, recipient, after, limit } => {
             let filter =
                 MailFilter { merchant, state, lane, recipient, after, limit, ..MailFilter::default() };
@@ -67,10 +70,10 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     Ok(())
 }
 
-async fn show(store: &Store, id: MailId, json: bool) -> anyhow::Result<()> {
+async fn show(store: &Store, id: MailId, transcript: bool, json: bool) -> anyhow::Result<()> {
     let mail = store.mail(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
     let merchant = mail.merchant.clone();
-    let story = MailStory::of(mail, store.attempts(id).await?);
+    let mut story = MailStory::of(mail, store.attempts(id).await?);
     let mut people = format!(
         "{}  {}  {}\nmerchant   {merchant}\ntemplate   {}\nrecorded   {}\n",
         story.mail.id, story.mail.lane, story.mail.state, story.mail.template, story.mail.recorded_at
@@ -81,14 +84,18 @@ async fn show(store: &Store, id: MailId, json: bool) -> anyhow::Result<()> {
     if let Some(provider_id) = &story.mail.provider_id {
         writeln!(people, "provider   {provider_id}")?;
     }
-    for attempt in &story.attempts {
+    for attempt in &mut story.attempts {
+        attempt.transcript = attempt.transcript.take().filter(|_| transcript);
         let code = attempt.code.map(|code| format!("{code} ")).unwrap_or_default();
         let phase = attempt.phase.as_deref().unwrap_or("?");
         writeln!(
             people,
-            "attempt {}  {}  {}  {} at {phase}  {code}{}",
-            attempt.number, attempt.at, attempt.route, attempt.outcome, attempt.reply
+            "attempt {}  {}  {}  {} at {phase}  {}  {code}{}",
+            attempt.number, attempt.at, attempt.route, attempt.outcome, attempt.class, attempt.reply
         )?;
+        for line in attempt.transcript.iter().flat_map(|transcript| transcript.lines()) {
+            writeln!(people, "    {line}")?;
+        }
     }
     print(json, people.trim_end(), &story)
 }

@@ -8,6 +8,7 @@ mod import;
 mod mail;
 mod merchant;
 mod migrate;
+mod reply;
 mod serve;
 mod token;
 
@@ -61,6 +62,9 @@ enum Command {
     /// List, show, retry and cancel mails.
     #[command(subcommand)]
     Mail(mail::Command),
+    /// Find out what relays' replies mean.
+    #[command(subcommand)]
+    Reply(reply::Command),
     /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
@@ -103,6 +107,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token(command) => token::run(context, command).await,
         Command::Import(arguments) => import::run(context, arguments).await,
         Command::Mail(command) => mail::run(context, command).await,
+        Command::Reply(command) => reply::run(&context, &command),
         Command::Batch(command) => batch::run(context, command).await,
     }
 }

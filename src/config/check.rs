@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config, layers: &mut Layers) {
     times(config, layers);
     limits(config, layers);
     routes(config, layers);
+    replies(config, layers);
 }
 
 /// Notes each number that must not be 0 and is.
@@ -109,6 +110,9 @@ fn times(config: &Config, layers: &mut Layers) {
         layers.note("callbacks.timeout", "must be 1s to 60s".to_owned());
     }
     let retry = &config.retry;
+    if retry.schedule.iter().any(Duration::is_zero) || retry.schedule.len() > 100 {
+        layers.note("retry.schedule", "must be at most 100 waits, each longer than 0s".to_owned());
+    }
     if retry.first > retry.longest {
         let message =
             format!("{:?} must not exceed retry.longest, which is {:?}", retry.first, retry.longest);
@@ -135,6 +139,16 @@ fn routes(config: &Config, layers: &mut Layers) {
         if let Some(Err(error)) = route.rate.as_ref().map(|rate| rate.parse::<Rate>()) {
             layers.note(&key("rate"), error.to_string());
         }
+    }
+}
+
+/// The operator's own rules for replies.
+fn replies(config: &Config, layers: &mut Layers) {
+    let Err(wrong) = config.smtp.reply_rules() else { return };
+    let file = wrong.file.display().to_string();
+    for fault in wrong.faults {
+        let place = fault.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+        layers.note_in("smtp.replies_file", place, fault.message);
     }
 }
 

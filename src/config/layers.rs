@@ -149,6 +149,11 @@ impl Layers {
         }
     }
 
+    /// Notes a fault of a file that a key names.
+    pub(super) fn note_in(&mut self, key: &str, place: String, message: String) {
+        self.faults.push(Fault { from: Some(place), key: key.to_owned(), message });
+    }
+
     /// Whether somebody has set this very key.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.origins.contains_key(key)

@@ -1,7 +1,7 @@
 //! The settings that belong to no component: the whole, the listeners, and how much is under way at once. Those of a
 //! component stand beside it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use url::Url;
@@ -13,7 +13,7 @@ use crate::{
     mail::{Address, RetryPolicy},
     queue::QueueSettings,
     render::RenderLimits,
-    smtp::RouteSettings,
+    smtp::{ReplyRules, RouteSettings, RuleFaults},
     store::{DatabaseSettings, StoredLimits},
     telemetry::LogSettings,
 };
@@ -117,8 +117,24 @@ pub struct AdminSettings {
 pub struct SmtpSettings {
     /// Named in EHLO; empty: the machine's name.
     pub hello_name: String,
+    /// The operator's rules for replies; empty: the shipped ones alone.
+    pub replies_file: PathBuf,
     /// The relays, in order of preference.
     pub routes: Vec<RouteSettings>,
+}
+
+impl SmtpSettings {
+    /// The rules that replies are judged by.
+    ///
+    /// # Errors
+    /// Every fault of the operator's file.
+    pub fn reply_rules(&self) -> Result<ReplyRules, RuleFaults> {
+        if self.replies_file.as_os_str().is_empty() {
+            return Ok(ReplyRules::shipped());
+        }
+        let routes: Vec<_> = self.routes.iter().map(|route| route.name.as_str()).collect();
+        ReplyRules::load(&self.replies_file, &routes)
+    }
 }
 
 /// How large batches may be, and how much of them is in the queue.

@@ -175,6 +175,7 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.admin.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.http.public_url = format!("http://{listen}").parse()?;
     config.smtp.routes = vec![RouteSettings {
+        provider_id: None,
         name: "catcher".to_owned(),
         host: relay.ip().to_string(),
         port: relay.port(),
@@ -192,6 +193,7 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.callbacks.allow_http = true;
     config.worker.drain = Duration::from_secs(2);
     config.retry = RetryPolicy {
+        schedule: Vec::new(),
         first: Duration::from_millis(400),
         longest: Duration::from_secs(10),
         max_age: Duration::from_secs(120),

@@ -82,8 +82,17 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     (status, Json(readiness)).into_response()
 }
 
-/// Fails when every route is away; says why each is, without the relays' own words.
+/// Fails when a relay refuses us, because that needs an operator, and when every route is away; says why each is, without
+/// the relays' own words.
 fn routes_state(routes: &[RouteStatus]) -> Result<(), String> {
+    let stops = routes.iter().filter_map(|route| {
+        let fault = route.stopped.as_ref()?;
+        Some(format!("`{}`: {}", route.name, fault.text))
+    });
+    let stops: Vec<_> = stops.collect();
+    if !stops.is_empty() {
+        return Err(format!("a relay refuses us: mails wait until that is mended ({})", stops.join("; ")));
+    }
     if !routes.iter().all(|route| matches!(route.breaker, BreakerState::Open { .. })) {
         return Ok(());
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::App,
     jobs,
-    mail::{MailEvent, MailId, MailState, Timestamp},
+    mail::{MailEvent, MailId, MailState, ReplyClass, Timestamp},
     shop::Ability,
     store::{Attempt, MailFilter, MailRecord, Moved},
 };
@@ -115,6 +115,11 @@ pub struct AttemptView {
     pub reply: String,
     /// How long it took, in milliseconds.
     pub millis: u64,
+    /// What the reply means.
+    pub class: ReplyClass,
+    /// What was said on the wire, with `transcript=true`: of an attempt that a relay refused because of the mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<String>,
 }
 
 /// One thing that happened to a mail.
@@ -165,6 +170,8 @@ impl From<Attempt> for AttemptView {
             enhanced_code: attempt.enhanced,
             reply: attempt.reply,
             millis: attempt.millis,
+            class: attempt.class,
+            transcript: attempt.transcript,
         }
     }
 }
@@ -247,15 +254,35 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
     given.map(|word| word.parse().map_err(|error| Refusal::field(field, format!("{error}")))).transpose()
 }
 
-#[utoipa::path(get, path = "/api/v1/mails/{id}", tag = "mails", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/mails/{id}", tag = "mails", params(("id" = String, Path), ShowQuery),
     responses((status = 200, body = MailStory)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
+    QueryOf(query): QueryOf<ShowQuery>,
 ) -> Result<Json<MailStory>, Refusal> {
     caller.may(Ability::MailsRead)?;
-    story(&app, &caller, id_of(&id)?).await.map(Json)
+    let mut story = story(&app, &caller, id_of(&id)?).await?;
+    for attempt in &mut story.attempts {
+        attempt.transcript = attempt.transcript.take().filter(|_| query.transcript).and_then(for_merchants);
+    }
+    Ok(Json(story))
+}
+
+/// What a merchant may read of a transcript: from MAIL on. What was said before is between the relay and us.
+fn for_merchants(transcript: String) -> Option<String> {
+    let from = ["C: RSET", "C: MAIL"].iter().filter_map(|command| transcript.find(command)).min()?;
+    Some(transcript[from..].to_owned())
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShowQuery {
+    /// Whether to show what was said on the wire in attempts that failed.
+    #[serde(default)]
+    transcript: bool,
 }
 
 async fn story(app: &App, caller: &Caller, id: MailId) -> Result<MailStory, Refusal> {

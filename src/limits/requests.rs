@@ -1,5 +1,5 @@
 //! How many requests a merchant may send in a while: governor, in each process by itself. A round trip to Redis for each
-//! request would cost more than what it protects; see docs/decisions/0027.
+//! request would cost more than what it protects; see docs/decisions/0026.
 
 use std::{
     num::NonZeroU32,

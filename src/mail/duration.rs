@@ -27,6 +27,20 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     })
 }
 
+/// The same for a list.
+pub mod list {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer};
+
+    /// For `#[serde(with = …)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct One(#[serde(with = "super")] Duration);
+        Ok(Vec::<One>::deserialize(deserializer)?.into_iter().map(|One(duration)| duration).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ mod id;
 mod lane;
 mod new_mail;
 mod reply;
+mod reply_class;
 mod retry;
 mod state;
 mod timestamp;
@@ -21,6 +22,7 @@ pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, Worke
 pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
+pub use reply_class::{Consequence, Judgement, ReplyClass, ReplyScope};
 pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};

@@ -1,6 +1,9 @@
 //! One relay: takes a message and reports the outcome.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
@@ -9,7 +12,10 @@ use super::{
     breaker::{Breaker, BreakerState, RouteFault},
     dialer::Dialer,
     open_count::Opened,
+    pace::DomainPace,
     pool::Pool,
+    provider::ProviderIds,
+    replies::ReplyRules,
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
 };
@@ -22,6 +28,10 @@ pub struct Route {
     breaker: Breaker,
     pub(super) pool: Pool,
     opened: Arc<Opened>,
+    pub(super) rules: Arc<ReplyRules>,
+    pub(super) provider_ids: ProviderIds,
+    /// The senders' domains that the relay refuses.
+    senders: Mutex<DomainPace>,
 }
 
 /// What a route is doing.
@@ -39,6 +49,8 @@ pub struct RouteStatus {
     pub busy: usize,
     /// Whether it may open connections.
     pub breaker: BreakerState,
+    /// Why its relay refuses us, while it does: nothing goes over it.
+    pub stopped: Option<RouteFault>,
     /// The last time it could not open one; stays after it could again.
     pub last_error: Option<RouteFault>,
 }
@@ -49,6 +61,7 @@ impl Route {
         tuning: Tuning,
         system_file: Option<&Path>,
         freed: Arc<Notify>,
+        rules: Arc<ReplyRules>,
     ) -> Result<Self, RouteError> {
         settings.check()?;
         let opened = Arc::new(Opened::default());
@@ -59,6 +72,9 @@ impl Route {
             breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
             pool: Pool::new(settings.connections, tuning.idle, tuning.mails_per_connection, freed),
             opened,
+            rules,
+            provider_ids: ProviderIds::new(settings)?,
+            senders: Mutex::default(),
         })
     }
 
@@ -81,12 +97,18 @@ impl Route {
             idle: self.pool.idle(),
             busy: self.pool.busy(),
             breaker: self.breaker.state(Instant::now()),
+            stopped: self.breaker.stopped(),
             last_error: self.breaker.last_fault(),
         }
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// How fast the senders' domains that the relay refuses may go on.
+    pub(super) fn with_senders<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
+        act(&mut self.senders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn close_idle(&self) {

@@ -5,6 +5,7 @@ use std::{collections::HashSet, env, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
+    replies::ReplyRules,
     route::{Route, RouteStatus},
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
@@ -24,14 +25,15 @@ impl Routes {
     /// # Errors
     /// The first setting that cannot work, by the name of its route.
     pub fn new(settings: &[RouteSettings]) -> Result<Self, RouteError> {
-        Self::tuned(settings, Tuning::default())
+        Self::tuned(settings, Tuning::default(), ReplyRules::shipped())
     }
 
-    /// The same with other time-outs and limits.
+    /// The same with other time-outs and limits, and with an operator's rules for replies.
     ///
     /// # Errors
     /// As [`Routes::new`].
-    pub fn tuned(settings: &[RouteSettings], tuning: Tuning) -> Result<Self, RouteError> {
+    pub fn tuned(settings: &[RouteSettings], tuning: Tuning, rules: ReplyRules) -> Result<Self, RouteError> {
+        let rules = Arc::new(rules);
         let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         let freed = Arc::new(Notify::new());
         let mut names = HashSet::new();
@@ -40,7 +42,8 @@ impl Routes {
             if !names.insert(each.name.as_str()) {
                 return Err(RouteError::Duplicate { route: each.name.clone() });
             }
-            let route = Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed))?;
+            let route =
+                Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed), Arc::clone(&rules))?;
             routes.push(Arc::new(route));
         }
         Ok(Self { routes: routes.into(), freed })
@@ -100,6 +103,7 @@ mod tests {
             auth: None,
             ca_file: None,
             hello_name: None,
+            provider_id: None,
         }
     }
 

@@ -75,6 +75,9 @@ pub struct RouteSettings {
     /// The name we give in EHLO; by default this machine's full name, else its address.
     #[serde(default)]
     pub hello_name: Option<String>,
+    /// A regular expression whose group finds the relay's id in its last answer, where no known way does.
+    #[serde(default)]
+    pub provider_id: Option<String>,
 }
 
 fn default_connections() -> usize {
@@ -135,6 +138,16 @@ pub enum RouteError {
         route: String,
         /// What was given.
         name: String,
+    },
+    /// The pattern for the relay's ids cannot be used.
+    #[error(
+        "route `{route}`: provider_id must be a regular expression with one group, of at most 1000 bytes: {why}"
+    )]
+    ProviderId {
+        /// The route.
+        route: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// A file of certificates cannot be read.
     #[error("route `{route}`: cannot read certificates from `{}`", path.display())]

@@ -42,6 +42,9 @@ pub(super) async fn deliver(
     if !fence.may_begin() {
         return Err(AttemptError::withheld(Phase::MailFrom));
     }
+    if connection.mails > 0 {
+        connection.transcript.clear();
+    }
     connection.mails += 1;
     let agreed = if connection.capabilities.pipelining {
         pipelined(connection, envelope, &demands).await
@@ -233,12 +236,16 @@ async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(),
 
 /// Sends the message and its final dot, and reads what the server made of it.
 async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, AttemptError> {
+    connection.transcript.note("C: ", &format!("[message of {} bytes]", message.len()));
     let mut content = Content::new(message);
     let mut is_first = true;
     loop {
         let is_last = content.append_block(&mut connection.outgoing);
         // A write that fails has not sent all its bytes, so the final dot, which comes last, was not sent either.
-        match connection.write(connection.timeouts.block).await {
+        connection.transcript.hide(true);
+        let written = connection.write(connection.timeouts.block).await;
+        connection.transcript.hide(false);
+        match written {
             Ok(()) => {}
             // What came ahead of the first byte is no answer to the message.
             Err(lost @ ConnectionError::Garbage(_)) if is_first => {

@@ -13,7 +13,7 @@ closed_set! {
     EventKind {
         /// A relay took a mail.
         EmailSent = "email.sent",
-        /// A mail was refused for good, or is out of attempts.
+        /// A mail was refused for good, or grew too old.
         EmailFailed = "email.failed",
         /// An attempt failed for now and another one follows.
         EmailDeferred = "email.deferred",
@@ -58,15 +58,13 @@ impl EventKind {
     pub fn of_mail(state: MailState, is_about_cart: bool, is_about_order: bool) -> Vec<Self> {
         let (always, cart, order) = match state {
             MailState::Sent => (Self::EmailSent, Some(Self::ReminderSent), Some(Self::OrderEmailCompleted)),
-            MailState::Failed => (Self::EmailFailed, None, Some(Self::OrderEmailFailed)),
+            MailState::Failed | MailState::Expired => (Self::EmailFailed, None, Some(Self::OrderEmailFailed)),
             MailState::Deferred => (Self::EmailDeferred, None, None),
             MailState::Bounced => (Self::EmailBounced, None, None),
             MailState::Suppressed => (Self::EmailSuppressed, None, Some(Self::OrderEmailFailed)),
-            MailState::Queued
-            | MailState::Sending
-            | MailState::Cancelled
-            | MailState::Expired
-            | MailState::Held => return Vec::new(),
+            MailState::Queued | MailState::Sending | MailState::Cancelled | MailState::Held => {
+                return Vec::new();
+            }
         };
         let cart = cart.filter(|_| is_about_cart);
         let order = order.filter(|_| is_about_order);
@@ -122,6 +120,8 @@ pub struct MailSubject {
     pub enhanced_code: Option<String>,
     /// The relay's last words.
     pub reply: Option<String>,
+    /// What they mean: `bad_address`, `greylist`, ….
+    pub class: Option<&'static str>,
     /// The member it is for.
     pub member: Option<String>,
     /// The order it is about.
@@ -170,6 +170,12 @@ impl MailSubject {
             code,
             enhanced_code: enhanced_code.map(str::to_owned),
             reply: reply.map(str::to_owned),
+            class: code.map(|_| match state {
+                MailState::Failed => "bad_address",
+                MailState::Deferred => "greylist",
+                MailState::Bounced => "mailbox_full",
+                _ => "accepted",
+            }),
             member: (template == "welcome").then(|| "m_42".to_owned()),
             order,
             cart,

@@ -44,6 +44,7 @@ mod openapi;
 mod orders;
 mod outages;
 mod relays;
+mod replies;
 mod rescue;
 mod resources;
 mod retries;

@@ -1,6 +1,7 @@
 //! Dialogues over real sockets: with a peer that follows a script, and with servers that others wrote.
 
 mod dialogue;
+mod meaning;
 mod peer;
 mod pool;
 mod real;

@@ -147,6 +147,7 @@ pub(super) fn settings(port: u16) -> RouteSettings {
         auth: None,
         ca_file: None,
         hello_name: Some("me.example.net".to_owned()),
+        provider_id: None,
     }
 }
 
@@ -166,7 +167,7 @@ pub(super) fn route(settings: &RouteSettings) -> Arc<Route> {
 
 /// A route with other time-outs.
 pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route> {
-    Arc::new(Route::new(settings, tuning, None, Arc::default()).unwrap())
+    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default()).unwrap())
 }
 
 /// A route that waits only this long in every phase.

@@ -236,6 +236,7 @@ async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> 
             code: None,
             enhanced_code: None,
             reply: made.error.clone(),
+            class: None,
         })
         .collect();
     for _ in &refused {

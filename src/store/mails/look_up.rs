@@ -2,7 +2,9 @@
 
 use crate::{
     clock,
-    mail::{Address, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, Timestamp},
+    mail::{
+        Address, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass, Timestamp,
+    },
     store::{
         batches::{self, BatchMove},
         database::Store,
@@ -71,6 +73,10 @@ pub struct Attempt {
     pub reply: String,
     /// How long it took.
     pub millis: u64,
+    /// What the reply means.
+    pub class: ReplyClass,
+    /// What was said on the wire, where it failed.
+    pub transcript: Option<String>,
 }
 
 /// Which mails to list; what is `None` does not matter.
@@ -210,7 +216,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn attempts(&self, mail: MailId) -> Result<Vec<Attempt>, StoreError> {
         let rows = sqlx::query(
-            "SELECT number, at, route, phase, outcome, code, enhanced, reply, millis FROM attempts
+            "SELECT number, at, route, phase, outcome, code, enhanced, reply, millis, class, transcript FROM attempts
              WHERE mail_id = $1 ORDER BY number",
         )
         .bind(mail.to_string())
@@ -329,5 +335,7 @@ fn read_attempt(columns: &Columns<'_>) -> Result<Attempt, StoreError> {
         enhanced: columns.optional_text("enhanced")?,
         reply: columns.text("reply")?,
         millis: u64::try_from(columns.integer("millis")?).unwrap_or(0),
+        class: columns.parsed("class")?,
+        transcript: columns.optional_text("transcript")?,
     })
 }

@@ -38,8 +38,8 @@ static FREE: Sql = Sql::new(
 );
 
 static LOST_ATTEMPTS: Sql = Sql::new(
-    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis)
-     SELECT id, number, worker, at, '', NULL, outcome, error, millis
+    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis, class)
+     SELECT id, number, worker, at, '', NULL, outcome, error, millis, 'unknown'
      FROM {rows: id text, number bigint, worker text, at bigint, outcome text, error text, millis bigint} WHERE true
      ON CONFLICT (mail_id, number) DO NOTHING",
 );

@@ -53,6 +53,7 @@ impl Settlement {
         let (event, due_at) = match verdict {
             Verdict::Sent => (MailEvent::Accepted, None),
             Verdict::Failed => (MailEvent::Refused, None),
+            Verdict::Expired => (MailEvent::TimedOut, None),
             Verdict::Held => (MailEvent::LostAndHeld, None),
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
@@ -85,6 +86,7 @@ impl Settlement {
             code: self.reply.code,
             enhanced_code: self.reply.enhanced.map(|code| code.to_string()),
             reply: Some(self.reply.text.clone()),
+            class: Some(self.reply.judgement.class.as_str()),
         }
     }
 }
@@ -105,7 +107,7 @@ static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
         keeps: "route text, provider_id text, error text",
         attempts: "attempts",
         of: "mail_id",
-        records: "route text, phase text, outcome text, code bigint, enhanced text, reply text, millis bigint",
+        records: "route text, phase text, outcome text, code bigint, enhanced text, reply text, millis bigint, class text, transcript text",
     })
 });
 
@@ -121,6 +123,8 @@ struct Row<'a> {
     enhanced: Option<String>,
     reply: &'a str,
     millis: u64,
+    class: &'static str,
+    transcript: Option<&'a str>,
 }
 
 fn row_of(settlement: &Settlement, now: Timestamp) -> Attempted<Row<'_>> {
@@ -135,6 +139,8 @@ fn row_of(settlement: &Settlement, now: Timestamp) -> Attempted<Row<'_>> {
         enhanced: reply.enhanced.map(|code| code.to_string()),
         reply: &reply.text,
         millis: u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
+        class: reply.judgement.class.as_str(),
+        transcript: reply.transcript.as_deref(),
     };
     Attempted::new(mail.to_string(), *worker, *attempt, *started_at, row).into_state(
         state.as_str(),

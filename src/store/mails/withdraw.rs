@@ -63,6 +63,7 @@ impl Store {
                         code: None,
                         enhanced_code: None,
                         reply: Some(why),
+                        class: None,
                     };
                     events::record_for_mails(dialect, &mut *on, &[moved]).await?;
                     if let Some(holder) = answered {

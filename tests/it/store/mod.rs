@@ -28,6 +28,7 @@ use super::support::Backends;
 
 const SILENCE: Duration = Duration::from_secs(15);
 const POLICY: RetryPolicy = RetryPolicy {
+    schedule: Vec::new(),
     first: Duration::from_secs(10),
     longest: Duration::from_secs(3_600),
     max_age: Duration::from_secs(86_400),
