@@ -171,9 +171,7 @@ impl<'a> BatchContext<'a> {
             }
         }
         let sendable = made.iter().filter(|made| made.error.is_none());
-        let mut jobs: Vec<QueuedJob> = sendable
-            .map(|made| send_mail_job(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
-            .collect();
+        let mut jobs: Vec<QueuedJob> = sendable.map(|made| send_mail_job(&made.mail)).collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
             return Ok(Outcome::NothingToDo);

@@ -27,7 +27,7 @@ pub use send_mail::SendMail;
 use crate::{
     admission::Permit,
     app::App,
-    mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
+    mail::{BatchId, DeliveryId, Lane, MailId, MerchantId, NewMail},
     queue::{Ended, QueuedJob},
     store::{DueBatch, DueDelivery, DueMail, StoreError},
     telemetry::{METRICS, metrics::JobLabels},
@@ -83,18 +83,24 @@ impl From<Outcome> for Ended {
 }
 
 /// The job that sends a mail.
-pub fn send_mail_job(mail: MailId, lane: Lane, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
+pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
+    let (sender, recipient) = (mail.sender.email.domain(), mail.recipient.email.domain());
+    QueuedJob::new(send_mail_id(mail.id), mail.lane, mail.merchant.clone()).with_domains(sender, recipient)
+}
+
+/// The id of the job that sends a mail.
+pub fn send_mail_id(mail: MailId) -> String {
+    format!("{}:{mail}", SendMail::NAME)
 }
 
 /// The job that sends a callback.
 pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
+    QueuedJob::new(format!("{}:{delivery}", SendCallback::NAME), Lane::Callback, merchant)
 }
 
 /// The job that makes the next mails of a batch, or takes them back.
 pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
+    QueuedJob::new(format!("{}:{batch}", FanOutBatch::NAME), Lane::Batch, merchant)
 }
 
 impl From<DueBatch> for QueuedJob {
@@ -111,7 +117,8 @@ impl From<DueDelivery> for QueuedJob {
 
 impl From<DueMail> for QueuedJob {
     fn from(due: DueMail) -> Self {
-        send_mail_job(due.mail, due.lane, due.merchant)
+        Self::new(send_mail_id(due.mail), due.lane, due.merchant)
+            .with_domains(&due.sender_domain, &due.recipient_domain)
     }
 }
 

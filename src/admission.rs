@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     limits::{Limit, Limits, Rate, Scope},
-    mail::Reply,
-    queue::Admit,
+    mail::{Reply, WaitReason},
+    queue::{Admit, Decision, Lease, Line, Pause},
     smtp::{self, Envelope, Fence, NotReady, Permits, Ready, RouteSettings, Routes, Sent},
     worker::Worker,
 };
@@ -66,12 +66,6 @@ pub struct Permit {
     connection: smtp::Permit,
 }
 
-/// Leave for several.
-pub struct Admitted {
-    tokens: Option<Tokens>,
-    connections: Option<Permits>,
-}
-
 /// An open connection and one of the rate, for one mail.
 pub struct Offer {
     // The order matters, as above.
@@ -93,12 +87,6 @@ struct Token {
     limit: Arc<Limit>,
     taken_at: Instant,
     is_used: bool,
-}
-
-struct Tokens {
-    limit: Arc<Limit>,
-    taken_at: Instant,
-    count: usize,
 }
 
 impl Admission {
@@ -127,48 +115,55 @@ impl Admission {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives up to `most` permits and, where there are fewer, why.
-    fn ask(&self, most: usize) -> (Admitted, Option<Wait>) {
-        let none = |reason| {
-            let wait = Wait { reason, route: None, until: None };
-            (Admitted { tokens: None, connections: None }, Some(wait))
-        };
+    /// Takes up to `most` places for connections and says, where there are fewer, why.
+    fn ask(&self, most: usize) -> (Option<Permits>, Option<Wait>) {
+        let none = |reason| (None, Some(Wait { reason, route: None, until: None }));
         if !self.worker.may_begin() {
             return none(Reason::Worker);
         }
         let Some(route) = self.routes.pick() else { return none(Reason::NoRoute) };
-        let limit = self.rates.get(route.name());
-        let mut connections = route.permits(most);
-        let mut wait = (connections.len() < most).then(|| {
+        let connections = route.permits(most);
+        let wait = (connections.len() < most).then(|| {
             let pause = route.pause();
             let reason = if pause.is_some() { Reason::RouteAway } else { Reason::NoConnection };
             let until = pause.filter(|pause| !pause.is_zero()).map(|pause| Instant::now() + pause);
             Wait { reason, route: Some(route.name().to_owned()), until }
         });
-        let tokens = limit.map(|limit| {
-            let (count, pause) = limit.take_up_to(connections.len());
-            if let Some(pause) = pause {
-                let until = Some(Instant::now() + pause);
-                wait = Some(Wait { reason: Reason::Rate, route: Some(route.name().to_owned()), until });
-                connections.leave(count);
-            }
-            Tokens { limit: Arc::clone(limit), taken_at: Instant::now(), count }
-        });
-        (Admitted { tokens, connections: Some(connections) }, wait)
+        (Some(connections), wait)
+    }
+
+    fn decide_one(&self, connections: &mut Permits) -> Decision<Permit> {
+        let limit = self.routes.pick().and_then(|route| Some((route.name().to_owned(), self.rates.get(route.name())?)));
+        let token = match limit {
+            None => None,
+            Some((name, limit)) => match limit.take() {
+                Ok(()) => Some(Token { limit: Arc::clone(limit), taken_at: Instant::now(), is_used: false }),
+                Err(wait) => {
+                    let name = format!("route:{name}");
+                    return Decision::Later(Line { name, reason: WaitReason::Rate, after: Some(wait), at_most: 2 });
+                }
+            },
+        };
+        connections.next().map_or(Decision::NotHere, |connection| Decision::Now(Permit { token, connection }))
     }
 }
 
 impl Admit for Admission {
     type Permit = Permit;
-    type Permits = Admitted;
+    type Room = Option<Permits>;
 
-    fn admit(&self, most: usize) -> Admitted {
+    fn room(&self, most: usize) -> (usize, Option<Permits>) {
         if most == 0 {
-            return Admitted { tokens: None, connections: None };
+            return (0, None);
         }
-        let (admitted, wait) = self.ask(most);
+        let (connections, wait) = self.ask(most);
         *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
-        admitted
+        (connections.as_ref().map_or(0, ExactSizeIterator::len), connections)
+    }
+
+    async fn decide(&self, room: Option<Permits>, mails: &[Lease], _: &[Pause]) -> Vec<Decision<Permit>> {
+        let Some(mut connections) = room else { return mails.iter().map(|_| Decision::NotHere).collect() };
+        mails.iter().map(|_| self.decide_one(&mut connections)).collect()
     }
 
     async fn changed(&self) {
@@ -179,38 +174,6 @@ impl Admit for Admission {
                 () = sleep_until(until) => {}
             },
         }
-    }
-}
-
-impl Iterator for Admitted {
-    type Item = Permit;
-
-    fn next(&mut self) -> Option<Permit> {
-        let token = match &mut self.tokens {
-            None => None,
-            Some(tokens) => Some(tokens.split()?),
-        };
-        Some(Permit { token, connection: self.connections.as_mut()?.next()? })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let number = self.connections.as_ref().map_or(0, ExactSizeIterator::len);
-        (number, Some(number))
-    }
-}
-
-impl ExactSizeIterator for Admitted {}
-
-impl Tokens {
-    fn split(&mut self) -> Option<Token> {
-        self.count = self.count.checked_sub(1)?;
-        Some(Token { limit: Arc::clone(&self.limit), taken_at: self.taken_at, is_used: false })
-    }
-}
-
-impl Drop for Tokens {
-    fn drop(&mut self) {
-        self.limit.give_back(self.count, self.taken_at.elapsed());
     }
 }
 
@@ -300,60 +263,3 @@ pub fn rates_of(routes: &[RouteSettings]) -> anyhow::Result<Vec<(String, Rate)>>
         .collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::clock;
-
-    fn route(rate_and_connections: (&str, usize)) -> (Admission, Arc<Worker>) {
-        let (rate, connections) = rate_and_connections;
-        let text = format!(
-            "name = \"main\"\nhost = \"127.0.0.1\"\nport = 1\ntls = \"none\"\nconnections = {connections}"
-        );
-        let routes = Routes::new(&[toml::from_str(&text).unwrap()]).unwrap();
-        let (worker, _) = Worker::new(Duration::from_secs(10), Arc::clone(routes.freed()));
-        let worker = Arc::new(worker);
-        let rates = Rate::parse(rate).map(|rate| ("main".to_owned(), rate));
-        let admission = Admission::new(routes, rates, &Limits::default(), Arc::clone(&worker));
-        (admission, worker)
-    }
-
-    fn reason(admission: &Admission) -> Option<Reason> {
-        admission.wait().map(|wait| wait.reason)
-    }
-
-    #[tokio::test]
-    async fn a_mail_waits_for_the_worker_a_connection_and_the_rate_and_we_know_which() {
-        let (admission, worker) = route(("3/s", 2));
-        assert_eq!((admission.admit(9).len(), reason(&admission)), (0, Some(Reason::Worker)));
-        worker.was_heard(clock::now(), Instant::now());
-        let mut first = admission.admit(9);
-        assert_eq!((first.len(), reason(&admission)), (2, Some(Reason::NoConnection)));
-        assert_eq!(admission.admit(9).len(), 0);
-        let used = first.next().unwrap();
-        drop(first);
-        let mut more = admission.admit(1);
-        assert_eq!((more.len(), reason(&admission)), (1, None));
-        for mut permit in [used, more.next().unwrap()] {
-            permit.token.as_mut().unwrap().is_used = true;
-        }
-        assert_eq!((admission.admit(2).len(), reason(&admission)), (1, Some(Reason::Rate)));
-        worker.stopping.cancel();
-        assert_eq!((admission.admit(9).len(), reason(&admission)), (0, Some(Reason::Worker)));
-    }
-
-    #[tokio::test]
-    async fn a_permit_that_is_not_used_leaves_its_place_and_its_rate_to_another() {
-        let (admission, worker) = route(("1/m", 1));
-        worker.was_heard(clock::now(), Instant::now());
-        for _ in 0..3 {
-            assert_eq!(admission.admit(5).map(drop).count(), 1);
-        }
-        admission.admit(1).next().unwrap().token.as_mut().unwrap().is_used = true;
-        assert_eq!((admission.admit(1).len(), reason(&admission)), (0, Some(Reason::Rate)));
-        let until = admission.wait().unwrap().until.unwrap();
-        assert!(until > Instant::now() + Duration::from_secs(50));
-    }
-}

@@ -276,7 +276,8 @@ mod tests {
         let mail = NewMail { recipient, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
         let id = mail.id;
         app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
-        app.enqueue(jobs::send_mail_job(id, crate::mail::Lane::Transactional, fixture::tea()));
+        let (lane, merchant) = (crate::mail::Lane::Transactional, fixture::tea());
+        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id), lane, merchant));
         while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

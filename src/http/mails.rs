@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     app::App,
-    jobs,
     mail::{MailEvent, MailId, MailState, Timestamp},
     shop::Ability,
     store::{Attempt, MailFilter, MailRecord, Moved},
@@ -305,9 +304,8 @@ async fn move_mail(
         }
         Moved::Now(_) => {
             let story = story(app, caller, id).await?;
-            if story.mail.state == MailState::Queued {
-                let lane = story.mail.lane.parse().unwrap_or(crate::mail::Lane::Transactional);
-                app.enqueue(jobs::send_mail_job(id, lane, caller.merchant.id.clone()));
+            if let Some(due) = app.store.due_mail(id).await? {
+                app.enqueue(due.into());
             }
             Ok(Json(story))
         }

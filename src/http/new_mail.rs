@@ -98,11 +98,7 @@ pub(super) async fn missing(
 /// # Errors
 /// 503 when the database cannot commit it, 409 when its idempotency key is another request's by now.
 pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
-    let jobs: Vec<_> = recording
-        .mails
-        .iter()
-        .map(|mail| jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone()))
-        .collect();
+    let jobs: Vec<_> = recording.mails.iter().map(jobs::send_mail_job).collect();
     let recorded = app.store.record(recording).await?;
     match recorded {
         Recorded::Committed => {

@@ -14,6 +14,7 @@ mod reply;
 mod retry;
 mod state;
 mod timestamp;
+mod waiting;
 
 pub use address::{Address, AddressError, Mailbox};
 pub use batch::{BatchEvent, BatchState};
@@ -25,6 +26,7 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
+pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

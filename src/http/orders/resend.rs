@@ -319,7 +319,7 @@ impl<'a> Resend<'a> {
         let answer = json_answer(status, &view);
         let job = mail
             .as_ref()
-            .map(|mail| (mail.id, jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone())));
+            .map(|mail| (mail.id, jobs::send_mail_job(mail)));
         let recording = Recording {
             precondition: step.map(|step| Precondition::Order(Box::new(step))),
             mails: mail.into_iter().collect(),

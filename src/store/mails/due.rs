@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     clock,
-    mail::{Lane, MailId, MerchantId},
+    mail::{Lane, MailId, Mailbox, MerchantId, Timestamp},
     store::{
         Doing, Store, StoreError,
         dialect::Sql,
@@ -25,13 +25,19 @@ pub struct DueMail {
     pub lane: Lane,
     /// Whose mail it is.
     pub merchant: MerchantId,
+    /// Where it comes from.
+    pub sender_domain: String,
+    /// Where it goes.
+    pub recipient_domain: String,
+    /// When it is due again unless a worker claims it.
+    pub again_at: Timestamp,
 }
 
 static DUE: Sql = Sql::new(
     "UPDATE mails SET wake_at = $2 WHERE id IN (
         SELECT id FROM mails WHERE lane = $4 AND wake_at <= $1 AND state IN ('queued', 'deferred')
         ORDER BY wake_at LIMIT $3 {skip_locked})
-     RETURNING id, lane, merchant_id",
+     RETURNING id, lane, merchant_id, sender, recipient, wake_at",
 );
 
 // Most rounds find nothing; those must not wait for the one writer of SQLite.
@@ -66,6 +72,22 @@ impl Store {
         rows.iter().map(|row| read_due(&Columns { table: "mails", row })).collect()
     }
 
+    /// A mail that waits, with what a job for it has to know.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn due_mail(&self, mail: MailId) -> Result<Option<DueMail>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, lane, merchant_id, sender, recipient, wake_at FROM mails
+             WHERE id = $1 AND state IN ('queued', 'deferred')",
+        )
+        .bind(mail.to_string())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a mail that waits")?;
+        row.map(|row| read_due(&Columns { table: "mails", row: &row })).transpose()
+    }
+
     /// Makes every mail that waits due in the next round: the queue lost its jobs.
     ///
     /// # Errors
@@ -86,5 +108,17 @@ pub(super) fn read_due(columns: &Columns<'_>) -> Result<DueMail, StoreError> {
         mail: columns.parsed("id")?,
         lane: columns.parsed("lane")?,
         merchant: columns.parsed("merchant_id")?,
+        // One that cannot be read must not keep all others waiting; its claim will tell.
+        sender_domain: columns
+            .json::<Mailbox>("sender")
+            .map(|sender| sender.email.domain().to_owned())
+            .unwrap_or_default(),
+        recipient_domain: domain_of(&columns.text("recipient")?),
+        again_at: columns.time("wake_at")?,
     })
+}
+
+/// The domain of an address that is on record, and so has one.
+fn domain_of(recipient: &str) -> String {
+    recipient.rsplit_once('@').map_or_else(String::new, |(_, domain)| domain.to_owned())
 }

@@ -22,7 +22,8 @@ const ROUND: i64 = 1_000;
 
 // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
 static LOST: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id, rescues, recorded_at FROM mails
+    "SELECT id, lane, merchant_id, sender, recipient, wake_at, worker, attempt, on_crash, claimed_at, batch_id, rescues,
+        recorded_at FROM mails
      WHERE wake_at IS NOT NULL AND state = 'sending'
         AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
      ORDER BY worker = $3 LIMIT $2 {skip_locked}",
