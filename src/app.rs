@@ -9,7 +9,7 @@ use crate::{
     callback::Callbacks,
     config::Config,
     cpu_pool::CpuPool,
-    limits::{InFlight, Limits},
+    limits::{InFlight, Limiter, MailLimits, RequestLimits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
     smtp::Routes,
@@ -46,8 +46,8 @@ pub struct App {
     pub routes: Routes,
     /// Callbacks to merchants.
     pub callbacks: Callbacks,
-    /// How much of something may happen in a while.
-    pub limits: Limits,
+    /// How many requests each merchant may send.
+    pub requests: RequestLimits,
     /// All that can make mails wait.
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
@@ -75,11 +75,14 @@ impl App {
         for route in &mut routes {
             route.hello_name = route.hello_name.take().or_else(|| hello_name.clone());
         }
-        let (limits, rates) = (Limits::default(), admission::rates_of(&routes)?);
+        let rates = admission::rates_of(&routes)?;
         let routes = Routes::new(&routes)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
-        let admission = Admission::new(routes.clone(), rates, &limits, Arc::clone(&worker));
+        let limiter = Limiter::connect(&config.queue.url, &config.queue.prefix, Arc::default())
+            .context("rates cannot be counted")?;
+        let limits = MailLimits::default();
+        let admission = Admission::new(routes.clone(), rates, limits, limiter, Arc::clone(&worker));
         let cpu = Arc::new(CpuPool::start().context("no thread could be started")?);
         let renderer = Arc::new(Renderer::new(config.render.clone()));
         let templates =
@@ -91,7 +94,7 @@ impl App {
             store,
             routes,
             callbacks: Callbacks::new(&config.callbacks)?,
-            limits,
+            requests: RequestLimits::new(config.http.rate),
             admission: Arc::new(admission),
             worker,
             unoffered: Mutex::new(Some(unoffered)),

@@ -117,6 +117,11 @@ impl Daemon {
             }
         });
         let gives_back = AbortOnDropHandle::new(gives_back);
+        let (limited, stop) = (Arc::clone(&app), self.work.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(limited.admission.watch(&*limited.queue)).await;
+            Ok("rates")
+        });
         let stop = self.work.clone();
         self.tasks.spawn(async move {
             let settings = &app.config.worker;

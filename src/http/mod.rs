@@ -30,6 +30,7 @@ mod server;
 #[cfg(test)]
 mod test_app;
 mod throttle;
+mod waiting;
 mod webhooks;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use batches::BatchView;
 pub use import::{Import, LineError};
 pub use mails::{MailStory, MailView};
 pub use server::serve;
+pub use waiting::Waiting;
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {

@@ -16,7 +16,7 @@ mod state;
 mod timestamp;
 mod waiting;
 
-pub use address::{Address, AddressError, Mailbox};
+pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
 pub use lane::Lane;

@@ -321,7 +321,7 @@ async fn twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing(kind: Ki
     let status = queue.status().await.unwrap();
     assert_eq!((status.lines.len(), status.lanes[0].set_aside), (100, 20_000));
     if let Some(server) = server {
-        let info: String = redis::from_redis_value(server.ask(&["INFO", "memory"]).await).unwrap();
+        let info: String = ::redis::from_redis_value(server.ask(&["INFO", "memory"]).await).unwrap();
         let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
         let used: u64 = used.trim().parse().unwrap();
         assert!(used < 12_000_000, "a fifth of a hundred thousand takes {used} bytes");

@@ -80,6 +80,8 @@ struct Next {
     lacks_mail_room: bool,
     /// When mails that are set aside may go.
     due: Option<Instant>,
+    /// As many mails were fetched as there was room for, and some were set aside: there is room for others.
+    has_room_again: bool,
 }
 
 /// The calls that wait on the queue, one for each group. They are kept from one fetch to the next: to give one up may cost
@@ -157,12 +159,16 @@ impl<A: Admit> Fetcher<A> {
             }
         }
         let Free { mut places, mail_room, lacks_mail_room, .. } = free;
+        let is_empty = Group::ALL.map(|group| left.of(group) > 0);
+        let mut has_room_again = false;
         if !mails.is_empty() {
             *asides = self.admit(mail_room, mails, &fetched.pauses, &mut places).await;
-            self.set_aside(asides).await?.into_iter().for_each(|at| due = Some(due.map_or(at, |due| due.min(at))));
+            let are_aside = asides.iter().any(|aside| !aside.leases.is_empty());
+            has_room_again = are_aside && !is_empty[Group::Mails as usize];
+            let first = self.set_aside(asides).await?;
+            due = [due, first].into_iter().flatten().min();
         }
-        let is_empty = Group::ALL.map(|group| left.of(group) > 0);
-        Ok(Next { is_empty, lacks_mail_room, due })
+        Ok(Next { is_empty, lacks_mail_room, due, has_room_again })
     }
 
     /// Starts the mails that may go, releases those of a worker that may not send, and returns the others.
@@ -188,7 +194,7 @@ impl<A: Admit> Fetcher<A> {
         }
         // A line of which all may go goes on at once, with more.
         for (name, taken) in came_from {
-            if !asides.iter().any(|aside| aside.line.name == name && aside.is_answer()) {
+            if !asides.iter().any(|aside| aside.line.name == name) {
                 let (reason, after) = (WaitReason::Queued, Some(Duration::ZERO));
                 let line = Line { name, reason, after, at_most: (2 * taken).min(MOST_OF_A_LINE) };
                 asides.push(SetAside { line, leases: Vec::new() });
@@ -233,6 +239,9 @@ impl<A: Admit> Fetcher<A> {
 
     /// Waits until there may be something to fetch and room for it.
     async fn wait(&self, waits: &mut Waits, next: &Next) -> Result<(), QueueError> {
+        if next.has_room_again {
+            return Ok(());
+        }
         for group in Group::ALL.iter().filter(|group| next.is_empty[**group as usize]) {
             waits.0[*group as usize].get_or_insert_with(|| {
                 let (queue, group) = (Arc::clone(&self.table.queue), *group);

@@ -36,6 +36,7 @@ mod hostile_templates;
 mod hung_store;
 mod idempotency;
 mod import;
+mod limits;
 mod look_ups;
 mod mail_states;
 mod mailing;

@@ -27,7 +27,6 @@ use super::{error::Refusal, server::Peer};
 use crate::{
     app::App,
     clock,
-    limits::Scope,
     shop::{Abilities, Ability},
     store::Merchant,
 };
@@ -79,8 +78,10 @@ impl FromRequestParts<Arc<App>> for Caller {
         if caller.merchant.suspended_at.is_some() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }
-        let scope = Scope::Requests(caller.merchant.id.clone());
-        app.limits.take(&scope, app.config.http.rate).map_err(too_many)?;
+        let quota = app.requests.take(&caller.merchant.id);
+        if !quota.is_granted {
+            return Err(too_many(quota.reset));
+        }
         // Whoever reads the body asks for room in this merchant's share.
         parts.extensions.insert(caller.merchant.id.clone());
         Ok(caller)

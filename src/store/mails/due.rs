@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::{
     clock,
     mail::{Lane, MailId, Mailbox, MerchantId, Timestamp},
     store::{
         Doing, Store, StoreError,
         dialect::Sql,
-        row::Columns,
+        row::{Columns, to_json},
         steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },
 };
@@ -44,11 +46,25 @@ static DUE: Sql = Sql::new(
 const IS_ANY_DUE: &str =
     "SELECT 1 FROM mails WHERE lane = $1 AND wake_at <= $2 AND state IN ('queued', 'deferred') LIMIT 1";
 
+// What is enqueued while this runs is due again after $1, but within a minute of it; what was postponed, later.
 static ALL_DUE: Sql = Sql::new(
     "UPDATE mails SET wake_at = due_at WHERE id IN (
-        SELECT id FROM mails WHERE wake_at > due_at AND wake_at <= $1 AND state IN ('queued', 'deferred')
+        SELECT id FROM mails WHERE wake_at > due_at AND (wake_at <= $1 OR wake_at > $3)
+            AND state IN ('queued', 'deferred')
         LIMIT $2 {skip_locked})",
 );
+
+// Guarded: what was claimed or moved since has another time.
+static POSTPONE: Sql = Sql::new(
+    "UPDATE mails SET wake_at = $2 FROM {rows: id text, wake_at bigint}
+     WHERE mails.id = rows.id AND mails.wake_at = rows.wake_at AND mails.state IN ('queued', 'deferred')",
+);
+
+#[derive(Serialize)]
+struct Marked {
+    id: String,
+    wake_at: i64,
+}
 
 impl Store {
     /// Marks the mails of a lane that are due and returns them. Those that nobody claims are due again after `again`.
@@ -70,6 +86,20 @@ impl Store {
         let rows =
             self.writer.fetch_all(mark.bind(ROUND).bind(lane.as_str()), "find mails that are due").await?;
         rows.iter().map(|row| read_due(&Columns { table: "mails", row })).collect()
+    }
+
+    /// Makes mails that were marked due again later, unless anything became of them since.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn postpone_mails(&self, mails: &[DueMail], by: Duration) -> Result<(), StoreError> {
+        if mails.is_empty() {
+            return Ok(());
+        }
+        let marked = |mail: &DueMail| Marked { id: mail.mail.to_string(), wake_at: mail.again_at.millis() };
+        let rows = to_json(&mails.iter().map(marked).collect::<Vec<_>>());
+        let update = sqlx::query(POSTPONE.on(self.dialect)).bind(rows).bind((clock::now() + by).millis());
+        self.writer.execute(update, "postpone mails that are set aside").await.map(drop)
     }
 
     /// A mail that waits, with what a job for it has to know.
@@ -94,9 +124,13 @@ impl Store {
     /// When the database does not answer.
     pub async fn make_all_mails_due(&self) -> Result<u64, StoreError> {
         // What is enqueued from now on is not due again.
-        let before = (clock::now() + ENQUEUED_AGAIN).millis();
+        let before = clock::now() + ENQUEUED_AGAIN;
         in_steps(STEP, || {
-            let update = sqlx::query(ALL_DUE.on(self.dialect)).bind(before).bind(STEP);
+            let postponed = before + ENQUEUED_AGAIN;
+            let update = sqlx::query(ALL_DUE.on(self.dialect))
+                .bind(before.millis())
+                .bind(STEP)
+                .bind(postponed.millis());
             self.writer.execute(update, "make all waiting mails due")
         })
         .await

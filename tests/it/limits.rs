@@ -1,0 +1,113 @@
+//! Mails keep their rates, whoever waits says why, and nobody else waits with them.
+
+use std::time::{Duration, Instant};
+
+use postroom::demo::catcher::{Catcher, CatcherOptions};
+use toml::Table;
+
+use super::support::{Backends, Daemon, Scene, Shop, addresses, eventually, within};
+
+/// One route with this rate.
+fn route(sink: &Catcher, rate: &str) -> Table {
+    let mut route = toml::toml! { name = "main" host = "127.0.0.1" tls = "none" connections = 64 };
+    route.insert("port".to_owned(), i64::from(sink.smtp_addr().port()).into());
+    if !rate.is_empty() {
+        route.insert("rate".to_owned(), rate.into());
+    }
+    route
+}
+
+async fn open(backends: Backends, rate: &str) -> Scene {
+    let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
+    let backends = backends.with("smtp.routes", vec![route(&sink, rate)]);
+    let daemon = Daemon::start(&backends).await;
+    let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");
+    shop.fill_shelves().await;
+    Scene { shop, sink, daemon, backends }
+}
+
+/// When mails arrived, in milliseconds, in order.
+fn arrivals(sink: &Catcher) -> Vec<i64> {
+    let mut at: Vec<i64> = sink.mails().iter().map(|mail| mail.at.millis()).collect();
+    at.sort_unstable();
+    at
+}
+
+/// The most that arrived within any second.
+fn most_in_a_second(at: &[i64]) -> usize {
+    let within = |from: usize| at[from..].iter().take_while(|time| **time - at[from] < 1_000).count();
+    (0..at.len()).map(within).max().unwrap_or(0)
+}
+
+on_both! {
+    async fn a_route_keeps_its_rate_over_all_processes_and_loses_nothing_of_it(backends: Backends) {
+        let scene = open(backends, "50/s").await;
+        // A second process, where the queue is shared.
+        let _other = match scene.backends.redis {
+            Some(_) => Some(Daemon::start_as("worker", &scene.backends).await),
+            None => None,
+        };
+        let users = addresses("ok", 150);
+        scene.shop.enrol_all(&users).await;
+        let started = Instant::now();
+        scene.shop.send_all(&users).await;
+        within(Duration::from_secs(30), "all arrive", async || scene.sink.mails().len() == 150).await;
+        let took = started.elapsed();
+        let at = arrivals(&scene.sink);
+        assert!(most_in_a_second(&at) <= 60, "{} in a second", most_in_a_second(&at));
+        assert!(took > Duration::from_millis(2_500), "{took:?}");
+        assert!(took < Duration::from_millis(7_000), "{took:?}");
+    }
+
+    async fn a_mail_that_waits_for_its_rate_says_so_and_holds_no_claim(backends: Backends) {
+        let mut scene = open(backends, "1/h").await;
+        let mut ids = Vec::new();
+        for user in addresses("ok", 3) {
+            ids.push(scene.shop.send_to(&user).await);
+        }
+        eventually("one is sent", async || scene.sink.mails().len() == 1).await;
+        let mut waiting = Vec::new();
+        for id in &ids {
+            if scene.shop.mail(id).await["state"] != "sent" {
+                waiting.push(id);
+            }
+        }
+        assert_eq!(waiting.len(), 2);
+        for id in &waiting {
+            eventually("it says why", async || {
+                let told = scene.shop.mail(id).await["waiting"].clone();
+                (&told["reason"], &told["scope"], &told["name"]) == (&"rate".into(), &"route".into(), &"main".into())
+                    && told["until"].is_string()
+            })
+            .await;
+        }
+        let shown = scene.backends.command_line().run(&["mail", "show", waiting[0], "--json"]).json();
+        let expected = if scene.backends.redis.is_some() { "rate" } else { "queued" };
+        assert_eq!(shown["waiting"]["reason"], expected);
+        assert_eq!(scene.daemon.stop().await, 0);
+        let states = scene.backends.tally("SELECT state, COUNT(*) FROM mails GROUP BY state").await;
+        assert_eq!((states["sent"], states["queued"], states.len()), (1, 2, 2));
+        let attempts = scene.backends.tally("SELECT 'all', COUNT(*) FROM attempts").await;
+        assert_eq!(attempts["all"], 1);
+    }
+
+    async fn others_pass_those_that_wait_and_a_transactional_mail_goes_next(backends: Backends) {
+        let limit = toml::toml! { names = ["slow.example"] rate = "2/s" };
+        let backends = backends.with("limits.domains", vec![limit]);
+        let scene = open(backends, "").await;
+        let users: Vec<String> = (0..60).map(|number| format!("ok{number}@slow.example")).collect();
+        scene.shop.enrol_all(&users).await;
+        scene.shop.enrol("urgent@slow.example").await;
+        scene.shop.enrol("ok@quick.example").await;
+        scene.shop.send_all(&users).await;
+        eventually("some are sent", async || scene.sink.mails().len() >= 3).await;
+        let started = Instant::now();
+        let id = scene.shop.send_to("ok@quick.example").await;
+        scene.shop.wait_until(&id, "sent").await;
+        assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
+        let id = scene.shop.send_to("urgent@slow.example").await;
+        scene.shop.wait_until(&id, "sent").await;
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        assert!(scene.sink.mails().len() < 20, "the others wait");
+    }
+}
