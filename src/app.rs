@@ -79,9 +79,11 @@ impl App {
         let routes = Routes::new(&routes)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
-        let limiter = Limiter::connect(&config.queue.url, &config.queue.prefix, Arc::default())
+        let live_workers = Arc::clone(&worker.live_workers);
+        let limiter = Limiter::connect(&config.queue.url, &config.queue.prefix, live_workers)
             .context("rates cannot be counted")?;
-        let limits = MailLimits::default();
+        // The configuration was checked: there are no faults.
+        let limits = MailLimits::new(&config.limits).unwrap_or_default();
         let admission = Admission::new(routes.clone(), rates, limits, limiter, Arc::clone(&worker));
         let cpu = Arc::new(CpuPool::start().context("no thread could be started")?);
         let renderer = Arc::new(Renderer::new(config.render.clone()));

@@ -119,7 +119,7 @@ impl Daemon {
         let gives_back = AbortOnDropHandle::new(gives_back);
         let (limited, stop) = (Arc::clone(&app), self.work.clone());
         self.tasks.spawn(async move {
-            stop.run_until_cancelled(limited.admission.watch(&*limited.queue)).await;
+            stop.run_until_cancelled(limited.admission.watch(&limited.store, &*limited.queue)).await;
             Ok("rates")
         });
         let stop = self.work.clone();

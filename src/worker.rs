@@ -44,6 +44,8 @@ pub struct Worker {
     pub id: WorkerId,
     /// Cancelled when this process stops: nothing more is begun.
     pub stopping: CancellationToken,
+    /// How many worker processes were alive at the last heartbeat: they share what must be shared while Redis is away.
+    pub live_workers: Arc<AtomicUsize>,
     started: Instant,
     heard_at: AtomicI64,
     /// The same in milliseconds since `started`: the clock of the wall may jump.
@@ -168,6 +170,7 @@ impl Worker {
         let worker = Self {
             id: WorkerId::new(),
             stopping: CancellationToken::new(),
+            live_workers: Arc::new(AtomicUsize::new(1)),
             started: Instant::now(),
             heard_at: AtomicI64::new(0),
             heard_after: AtomicI64::new(i64::MIN),

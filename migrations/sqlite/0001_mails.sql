@@ -8,6 +8,7 @@ CREATE TABLE merchants (
     sender_name  TEXT,
     sender_email TEXT,
     secret       TEXT NOT NULL,     -- signs batch webhooks and recovery links
+    mails_rate   TEXT,              -- its own rate of mails, as in '3000/h burst 100'
     suspended_at INTEGER,
     created_at   INTEGER NOT NULL
 ) STRICT;

@@ -10,6 +10,8 @@ use super::{ConfigFaults, Fault};
 const PREFIX: &str = "POSTROOM_";
 /// Keys whose value may live in a file named by `<key>_file`.
 const SECRETS: [&str; 2] = ["password", "url"];
+/// Lists of tables.
+const LISTS: [&str; 2] = ["smtp.routes", "limits.domains"];
 /// Variables of this prefix that are not settings.
 const NOT_SETTINGS: [&str; 3] = ["POSTROOM_CONFIG", "POSTROOM_TEST_TOOLS", "POSTROOM_LOG"];
 
@@ -104,7 +106,13 @@ impl Layers {
                     }
                     let key = key.replace('[', ".").replace(']', "");
                     let mended = self.mend(&key);
-                    self.faults.push(Fault { from: self.origin_of(&key), key, message });
+                    // What is missing because it was removed above is a fault already.
+                    let missing =
+                        message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+                    let removed = missing.map(|missing| format!("{key}.{missing}"));
+                    if !self.faults.iter().any(|fault| Some(&fault.key) == removed.as_ref()) {
+                        self.faults.push(Fault { from: self.origin_of(&key), key, message });
+                    }
                     if !mended || self.faults.len() > 100 {
                         return Err(ConfigFaults(self.faults));
                     }
@@ -121,15 +129,18 @@ impl Layers {
                 true
             }
             Some(_) => false,
-            // Half a route cannot be mended: leave the whole list out.
-            None if key.starts_with("smtp.routes") => {
-                let unknown = remove(&mut self.values, key).is_some();
-                if !unknown {
-                    set(&mut self.values, "smtp.routes", Value::Array(Vec::new()));
+            None => {
+                let removed = remove(&mut self.values, key).is_some();
+                match LISTS.iter().find(|list| key.starts_with(**list)) {
+                    // Half a route cannot be mended: leave the whole list out.
+                    Some(list) if !removed => {
+                        set(&mut self.values, list, Value::Array(Vec::new()));
+                        true
+                    }
+                    Some(_) => true,
+                    None => removed,
                 }
-                true
             }
-            None => remove(&mut self.values, key).is_some(),
         }
     }
 

@@ -16,7 +16,7 @@ pub use size::Size;
 
 use crate::{
     callback::CallbackSettings,
-    limits::Rate,
+    limits::{LimitSettings, MailLimits, Rate},
     mail::{Address, RetryPolicy},
     queue::QueueSettings,
     render::RenderLimits,
@@ -42,6 +42,8 @@ pub struct Config {
     pub dashboard: DashboardSettings,
     /// Where mails go.
     pub smtp: SmtpSettings,
+    /// How fast mails may go.
+    pub limits: LimitSettings,
     /// How callbacks are sent.
     pub callbacks: CallbackSettings,
     /// How large batches may be, and how much of them is in the queue.
@@ -245,7 +247,13 @@ impl Config {
         if self.database.connections == 0 {
             fault("database.connections", "must be at least 1".to_owned());
         }
+        for (key, message) in MailLimits::new(&self.limits).err().into_iter().flatten() {
+            fault(&format!("limits.{key}"), message);
+        }
         for (index, route) in self.smtp.routes.iter().enumerate() {
+            if let Some(Err(error)) = route.rate.as_ref().map(|rate| rate.parse::<Rate>()) {
+                fault(&format!("smtp.routes.{index}.rate"), error.to_string());
+            }
             if self.smtp.routes[..index].iter().any(|other| other.name == route.name) {
                 fault(
                     &format!("smtp.routes.{index}.name"),
@@ -325,6 +333,35 @@ mod tests {
         ] {
             assert!(faults.contains(expected), "{expected} is missing in:\n{faults}");
         }
+    }
+
+    #[test]
+    fn a_rate_that_is_none_is_refused_with_its_key_and_what_is_allowed() {
+        let text = "[limits]\nmails = \"fast\"\nper_merchant = \"0/s\"\n[http]\nrate = \"1e30/s\"
+            [[limits.domains]]\nnames = [\"a.example\"]\nrate = \"5/fortnight\"";
+        let faults = load(text, &[]).unwrap_err();
+        for (key, wrong) in [
+            ("limits.mails", "`fast` is not a rate"),
+            ("limits.per_merchant", "`0` is not a count"),
+            ("limits.domains.0.rate", "`fortnight` is not a unit of time"),
+            ("http.rate", "`1e30` is not a count"),
+        ] {
+            assert!(faults.contains(&format!("{key}: {wrong}")), "{key} is missing in:\n{faults}");
+        }
+        assert_eq!(faults.matches("in \"50/s\" or \"3000/h burst 100\"").count(), 4, "{faults}");
+        let text = "[[smtp.routes]]\nname = \"m\"\nhost = \"h\"\nport = 1\ntls = \"none\"\nrate = \"-1/s\"
+            [[limits.domains]]\nnames = [\"a.example\"]\nrate = \"1/s\"
+            [[limits.domains]]\nnames = [\"A.example\"]\nrate = \"2/s\"";
+        let faults = load(text, &[]).unwrap_err();
+        assert!(faults.contains("smtp.routes.0.rate: `-1` is not a count"), "{faults}");
+        assert!(faults.contains("limits.domains.1.names.0: `a.example` has a limit already"), "{faults}");
+    }
+
+    #[test]
+    fn limits_can_be_given_in_the_environment() {
+        let config = load("", &[("POSTROOM_LIMITS__MAILS", "3000/h burst 100")]).unwrap();
+        assert_eq!(config.limits.mails.map(|rate| rate.to_string()).as_deref(), Some("3000/h burst 100"));
+        assert!(config.limits.per_merchant.is_none() && config.limits.domains.is_empty());
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod openapi;
 mod orders;
 mod page;
 mod passes;
+mod rate_limit;
 mod resources;
 mod server;
 #[cfg(test)]

@@ -69,15 +69,14 @@ impl Allowance {
         self.full_at
     }
 
-    /// How long until there is one.
+    /// How long until there is one, where it is [up to date](Allowance::at).
     pub(super) fn wait(self, now: u64, pace: Pace) -> u64 {
-        let next = self.at(now, pace).full_at.saturating_add(pace.each);
+        let next = self.full_at.saturating_add(pace.each);
         next.saturating_sub(now.saturating_add(pace.span()))
     }
 
     /// Takes one, which must be [there](Allowance::wait).
-    pub(super) fn take(&mut self, now: u64, pace: Pace) -> Mark {
-        *self = self.at(now, pace);
+    pub(super) fn take(&mut self, pace: Pace) -> Mark {
         self.full_at = self.full_at.saturating_add(pace.each);
         Mark(self.full_at.saturating_add(self.returned))
     }
@@ -90,8 +89,9 @@ impl Allowance {
         self.returned += back;
     }
 
-    /// What it is now, at this pace. A debt of more than a burst is from another rate or another time: it is cut off.
-    fn at(self, now: u64, pace: Pace) -> Self {
+    /// What it is now, at this pace. A debt of more than a burst is from another rate or another time: it is cut off, and
+    /// what is left must be kept, else it would be cut off anew each time and never come to an end.
+    pub(super) fn at(self, now: u64, pace: Pace) -> Self {
         let most = now.saturating_add(pace.span());
         let cut = self.full_at.saturating_sub(most);
         Self { full_at: self.full_at.clamp(now, most), returned: self.returned.saturating_add(cut) }

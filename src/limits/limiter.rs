@@ -223,3 +223,16 @@ impl Counts {
         });
     }
 }
+
+#[cfg(test)]
+impl Limiter {
+    /// How many scopes this process keeps.
+    pub(super) fn kept(&self) -> usize {
+        self.counts.local.len()
+    }
+
+    /// Whether this process counts by itself although there is a Redis.
+    pub(super) fn is_away(&self) -> bool {
+        self.counts.is_away()
+    }
+}

@@ -78,27 +78,39 @@ impl Local {
 impl Kept {
     fn decide(&mut self, ask: &Ask, now: u64, pace: &impl Fn(Rate) -> Pace) -> Decision {
         let limits = ask.limits().iter().map(|(scope, rate)| (scope, pace(*rate)));
-        let waits = limits.clone().map(|(scope, pace)| self.of(scope, pace).wait(now, pace)).enumerate();
-        if let Some((limit, wait)) = waits.max_by_key(|(_, wait)| *wait).filter(|(_, wait)| *wait > 0) {
+        let waits = limits.clone().map(|(scope, pace)| self.current(scope, now, pace).wait(now, pace));
+        if let Some((limit, wait)) =
+            waits.enumerate().max_by_key(|(_, wait)| *wait).filter(|(_, wait)| *wait > 0)
+        {
             return Decision::Denied { limit, wait };
         }
         Decision::Granted(limits.map(|(scope, pace)| self.take(scope, now, pace)).collect())
     }
 
-    fn of(&self, scope: &Scope, pace: Pace) -> Allowance {
+    /// What a scope's allowance is now.
+    fn current(&mut self, scope: &Scope, now: u64, pace: Pace) -> Allowance {
         let known = self.scopes.get(scope).copied().unwrap_or_default().allowance;
-        self.since.map_or(known, |since| known.spent_at(since, pace))
+        let known = self.since.map_or(known, |since| known.spent_at(since, pace));
+        let current = known.at(now, pace);
+        if current.full_at() < known.full_at() {
+            self.keep(scope, current, pace);
+        }
+        current
     }
 
     fn take(&mut self, scope: &Scope, now: u64, pace: Pace) -> Taken {
-        let mut allowance = self.of(scope, pace);
-        let mark = allowance.take(now, pace);
+        let mut allowance = self.current(scope, now, pace);
+        let mark = allowance.take(pace);
+        self.keep(scope, allowance, pace);
+        Taken { each: pace.each, mark }
+    }
+
+    fn keep(&mut self, scope: &Scope, allowance: Allowance, pace: Pace) {
         let needed_until = allowance.full_at().saturating_add(pace.span());
         match self.scopes.get_mut(scope) {
             Some(scoped) => *scoped = Scoped { allowance, needed_until },
             None => drop(self.scopes.insert(scope.clone(), Scoped { allowance, needed_until })),
         }
-        Taken { each: pace.each, mark }
     }
 
     /// Forgets scopes of which nothing needs to be known: an allowance that is forgotten earlier could be spent twice.

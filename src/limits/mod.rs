@@ -26,6 +26,11 @@ mod requests;
 mod settings;
 mod tokens;
 
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod outage_tests;
+
 pub use ask::{Answer, Ask, Scope};
 pub use in_flight::{Full, Held, InFlight};
 pub use limiter::{Limiter, LimiterError};

@@ -20,7 +20,7 @@ use super::{
     tokens::Taken,
 };
 
-/// The most mails of one call, and the most that is given back with it: about 2 ms during which Redis serves nobody else.
+/// The most mails of one call, and the most that is given back with it: about 3 ms during which Redis serves nobody else.
 pub(super) const CHUNK: usize = 500;
 /// How long a call may take. Mails wait meanwhile.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -6,8 +6,8 @@
 --   then        how many are given back, then "LIMIT EACH MARK" of each
 --   then        "LIMIT LIMIT ..." of each mail; a limit is its number, from 1
 --
--- Returns for each mail 0 and the mark of each of its limits, or the number of the limit that it waits for longest and
--- how many microseconds.
+-- Returns for each mail 0 and the mark of each of its limits; or which of its limits it waits for longest, from 1, and how
+-- many microseconds.
 local values = redis.call('MGET', unpack(KEYS))
 local since = tonumber(values[1])
 if not since or since > now + GRACE then since = begin_at(now) end
@@ -24,19 +24,6 @@ for limit = 1, limits do
   end
 end
 
--- Cuts off what another rate or another time left, as Allowance::at does.
-local function bring_up_to_date(limit)
-  local key, most = KEYS[limit + 1], now + span[limit]
-  -- What was taken before `since` is not known. To wait for it longer than a second would be a stop.
-  if since <= now then full_at[key] = math.max(full_at[key], since + math.min(span[limit], SECOND)) end
-  if full_at[key] > most then
-    returned[key] = returned[key] + full_at[key] - most
-    full_at[key] = most
-  end
-  full_at[key] = math.max(full_at[key], now)
-  return key, most
-end
-
 local at = 2 * limits + 3
 for n = at + 1, at + tonumber(ARGV[at]) do
   local limit, one, mark = string.match(ARGV[n], '^(%d+) (%d+) (%d+)$')
@@ -49,15 +36,31 @@ for n = at + 1, at + tonumber(ARGV[at]) do
 end
 at = at + tonumber(ARGV[at])
 
+-- Cuts off what another rate or another time left, as Allowance::at does. Once for each limit: in a script time stands.
+local most = {}
+local function bring_up_to_date(limit)
+  local key = KEYS[limit + 1]
+  most[limit] = now + span[limit]
+  -- What was taken before `since` is not known. To wait for it longer than a second would be a stop.
+  if since <= now then full_at[key] = math.max(full_at[key], since + math.min(span[limit], SECOND)) end
+  if full_at[key] > most[limit] then
+    returned[key] = returned[key] + full_at[key] - most[limit]
+    full_at[key] = most[limit]
+    -- Also where nothing is taken: else it would be cut off anew each time, and never come to an end.
+    changed[key] = math.max(changed[key] or 0, span[limit])
+  end
+  full_at[key] = math.max(full_at[key], now)
+end
+
 local answers = {}
 for n = at + 1, #ARGV do
   local own, longest, slowest = {}, 0, 0
   for limit in string.gmatch(ARGV[n], '%d+') do
     limit = tonumber(limit)
-    local key, most = bring_up_to_date(limit)
-    local wait = full_at[key] + each[limit] - most
-    if wait > longest then longest, slowest = wait, limit end
+    if not most[limit] then bring_up_to_date(limit) end
+    local wait = full_at[KEYS[limit + 1]] + each[limit] - most[limit]
     own[#own + 1] = limit
+    if wait > longest then longest, slowest = wait, #own end
   end
   answers[#answers + 1] = slowest
   if slowest > 0 then

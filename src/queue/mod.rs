@@ -55,7 +55,7 @@ mod conformance_of_lines;
 #[cfg(test)]
 mod outage_tests;
 #[cfg(test)]
-mod redis_server;
+pub(crate) mod redis_server;
 #[cfg(test)]
 mod work_tests;
 

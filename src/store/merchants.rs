@@ -21,6 +21,8 @@ pub struct Merchant {
     pub sender: Option<Mailbox>,
     /// Signs batch webhooks and recovery links.
     pub secret: String,
+    /// Its own rate of mails, as it was written; without one it has that of each merchant.
+    pub mails_rate: Option<String>,
     /// Since when nothing is taken from it.
     pub suspended_at: Option<Timestamp>,
 }
@@ -76,7 +78,7 @@ pub struct TokenRecord {
 
 const MERCHANT: &str =
     "merchants.id, merchants.name, merchants.country, merchants.language, merchants.sender_name,
-    merchants.sender_email, merchants.secret, merchants.suspended_at";
+    merchants.sender_email, merchants.secret, merchants.mails_rate, merchants.suspended_at";
 
 impl Store {
     /// Creates a merchant.
@@ -110,6 +112,38 @@ impl Store {
             .await
             .doing("find a merchant")?;
         row.map(|row| read(&Columns { table: "merchants", row: &row })).transpose()
+    }
+
+    /// Gives a merchant a rate of mails of its own, or takes it away; returns whether there is such a merchant.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn set_mails_rate(
+        &self,
+        merchant: &MerchantId,
+        rate: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let update = sqlx::query("UPDATE merchants SET mails_rate = $2 WHERE id = $1")
+            .bind(merchant.as_str())
+            .bind(rate);
+        self.writer.execute(update, "set a merchant's rate").await.map(|rows| rows > 0)
+    }
+
+    /// The merchants that have a rate of mails of their own, with it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn mails_rates(&self) -> Result<Vec<(MerchantId, String)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, mails_rate FROM merchants WHERE mails_rate IS NOT NULL ORDER BY id")
+                .fetch_all(&self.readers)
+                .await
+                .doing("read the rates of merchants")?;
+        let read = |row| {
+            let columns = Columns { table: "merchants", row };
+            Ok((columns.parsed("id")?, columns.text("mails_rate")?))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Creates an account.
@@ -230,6 +264,7 @@ fn read(columns: &Columns<'_>) -> Result<Merchant, StoreError> {
         language: columns.optional_text("language")?,
         sender: sender.map(|email| Mailbox { name, email }),
         secret: columns.text("secret")?,
+        mails_rate: columns.optional_text("mails_rate")?,
         suspended_at: columns.optional_time("suspended_at")?,
     })
 }

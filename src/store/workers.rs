@@ -53,6 +53,19 @@ impl Store {
             .map(drop)
     }
 
+    /// How many workers were heard within `silence`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn live_workers(&self, silence: Duration) -> Result<usize, StoreError> {
+        sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM workers WHERE heartbeat_at > $1")
+            .bind((clock::now() - silence).millis())
+            .fetch_one(&self.readers)
+            .await
+            .map(|live| usize::try_from(live).unwrap_or(usize::MAX))
+            .doing("count the live workers")
+    }
+
     /// Whether a worker has been silent for `silence`.
     ///
     /// # Errors

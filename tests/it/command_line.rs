@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio};
 
-use postroom::config::Config;
+use postroom::{config::Config, mail::MerchantId, store::Store};
 use serde_json::{Value, json};
 
 use super::support::{Backends, CommandLine, Daemon, Ended, Scene, postroom};
@@ -32,6 +32,7 @@ fn wrong_usage_ends_with_status_2() {
         &["merchant", "create", "tea", "--name", "Tea", "--country", "Germany"],
         &["merchant", "create", "tea", "--name", "Tea\nCo", "--country", "DE"],
         &["merchant", "create", "tea", "--name", "Tea", "--country", "DE", "--language", "xx"],
+        &["merchant", "create", "tea", "--name", "Tea", "--country", "DE", "--rate", "5/fortnight"],
         &["account", "create", "--merchant", "tea", "--username", "a:b"],
         &["token", "create", "--merchant", "tea", "--abilities", "fly"],
         &["token", "create", "--merchant", "tea", "--abilities", "*", "--expires-in", "soon"],
@@ -129,6 +130,15 @@ on_both! {
         assert_eq!(made, json!({"id": "tea", "name": "Tea", "country": "DE"}));
         assert!(commands.run(&create).expect(1).err.contains("exists already"));
 
+        let quick = ["merchant", "create", "quick", "--name", "Q", "--country", "DE", "--rate", "3000/h  burst 100"];
+        commands.run(&quick).expect(0);
+        let store = Store::open(&backends.database()).await.unwrap();
+        let quick: MerchantId = "quick".parse().unwrap();
+        let rate = Some("3000/h burst 100".to_owned());
+        assert_eq!(store.mails_rates().await.unwrap(), [(quick.clone(), "3000/h burst 100".to_owned())]);
+        assert_eq!(store.merchant(&quick).await.unwrap().unwrap().mails_rate, rate);
+        assert!(store.set_mails_rate(&quick, None).await.unwrap());
+        assert_eq!(store.mails_rates().await.unwrap(), []);
         let account = ["account", "create", "--merchant", "tea", "--username", "ann", "--json"];
         let made = commands.run(&account).expect(0).json();
         assert_eq!(made["username"], "ann");

@@ -23,7 +23,11 @@ use base64::{
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 
-use super::{error::Refusal, server::Peer};
+use super::{
+    error::Refusal,
+    rate_limit::{QuotaNote, whole_seconds},
+    server::Peer,
+};
 use crate::{
     app::App,
     clock,
@@ -79,6 +83,9 @@ impl FromRequestParts<Arc<App>> for Caller {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }
         let quota = app.requests.take(&caller.merchant.id);
+        if let Some(note) = parts.extensions.get::<QuotaNote>() {
+            note.set(quota);
+        }
         if !quota.is_granted {
             return Err(too_many(quota.reset));
         }
@@ -100,7 +107,7 @@ fn unauthorized() -> Refusal {
 fn too_many(wait: Duration) -> Refusal {
     let message = "Too many requests.";
     Refusal {
-        retry_after: Some(wait.as_secs() + 1),
+        retry_after: Some(whole_seconds(wait)),
         ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
     }
 }
