@@ -110,8 +110,11 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let lanes = app.queue.status().await?.lanes;
-    let in_lane: u64 =
-        lanes.iter().filter(|status| status.lane == Lane::Bulk).map(|status| status.waiting - status.set_aside).sum();
+    let in_lane: u64 = lanes
+        .iter()
+        .filter(|status| status.lane == Lane::Bulk)
+        .map(|status| status.waiting - status.set_aside)
+        .sum();
     Ok(waiting + CHUNK <= window && in_lane + CHUNK <= window * WINDOWS)
 }
 

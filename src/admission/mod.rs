@@ -201,12 +201,7 @@ impl Admit for Admission {
         (room.as_ref().map_or(0, |room| room.connections.len()), room)
     }
 
-    async fn decide(
-        &self,
-        room: Option<Room>,
-        mails: &[Lease],
-        pauses: &[Pause],
-    ) -> Vec<Decision<Permit>> {
+    async fn decide(&self, room: Option<Room>, mails: &[Lease], pauses: &[Pause]) -> Vec<Decision<Permit>> {
         let Some(mut room) = room.filter(|_| self.worker.may_begin()) else {
             return mails.iter().map(|_| Decision::NotHere).collect();
         };
@@ -251,9 +246,7 @@ fn is_about(scope: &str, job: &QueuedJob, route: &str) -> bool {
     match scope.split_once(':') {
         None => scope == "all",
         Some(("merchant", merchant)) => job.merchant.as_str() == merchant,
-        Some(("domain", domain)) => {
-            job.domains.as_ref().is_some_and(|domains| *domains.recipient == *domain)
-        }
+        Some(("domain", domain)) => job.domains.as_ref().is_some_and(|domains| *domains.recipient == *domain),
         Some(("route", name)) => name == route,
         Some(_) => false,
     }

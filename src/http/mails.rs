@@ -186,7 +186,12 @@ impl MailStory {
         if let Some(at) = mail.settled_at {
             timeline.push(TimelineEntry { at, event: mail.state.to_string() });
         }
-        Self { mail: mail.into(), waiting, attempts: attempts.into_iter().map(Into::into).collect(), timeline }
+        Self {
+            mail: mail.into(),
+            waiting,
+            attempts: attempts.into_iter().map(Into::into).collect(),
+            timeline,
+        }
     }
 }
 

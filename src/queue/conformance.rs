@@ -187,7 +187,10 @@ async fn a_merchant_with_many_jobs_does_not_hold_back_another(kind: Kind) {
     queue.enqueue(&jobs(10_000)).await.unwrap();
     queue.enqueue(&[QueuedJob { merchant: "small".parse().unwrap(), ..job("late") }]).await.unwrap();
     assert_eq!(
-        ids(&queue.fetch(Room::for_any(4)).await.unwrap().leases).into_iter().filter(|id| *id == "late").count(),
+        ids(&queue.fetch(Room::for_any(4)).await.unwrap().leases)
+            .into_iter()
+            .filter(|id| *id == "late")
+            .count(),
         1
     );
     for merchant in ["b", "c"] {

@@ -229,7 +229,8 @@ async fn a_line_without_a_time_waits_until_it_is_woken(kind: Kind) {
         }
     });
     elsewhere.wake(&["route:other".to_owned(), "route:unknown".to_owned()]).await.unwrap();
-    let woken = tokio::time::timeout(Duration::from_secs(5), waits).await.expect("a worker is woken").unwrap();
+    let woken =
+        tokio::time::timeout(Duration::from_secs(5), waits).await.expect("a worker is woken").unwrap();
     assert_eq!(ids(&woken), ["other"]);
     elsewhere.wake_all().await.unwrap();
     assert_eq!(ids(&fetch_due(&elsewhere, 10).await), ["send_mail:000000"]);
@@ -249,7 +250,7 @@ async fn a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines(kin
 
 async fn a_worker_without_room_leaves_due_lines_to_another(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
-    all_aside(&queue, &jobs(1), line("all", SOON, 1)).await;
+    all_aside(&queue, &jobs(1), line("all", Some(Duration::ZERO), 1)).await;
     // Takes what is left of the signal, as an idle worker would.
     elsewhere.wait(Group::Mails, SHORT).await.unwrap();
     let busy = queue.fetch(Room::default().with(Group::Callbacks, 1)).await.unwrap();

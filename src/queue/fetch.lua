@@ -153,7 +153,7 @@ end
 
 local due_in = -1
 local first = redis.call('ZRANGE', lines, 0, 0, 'WITHSCORES')
-if first[1] and first[2] ~= 'inf' then
+if first[1] and first[2] ~= 'inf' and (had_room or tonumber(first[2]) <= now) then
   due_in = math.max(0, math.floor(tonumber(first[2]) - now))
   if due_in == 0 and not had_room then
     left.mails = true

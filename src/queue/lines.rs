@@ -59,7 +59,8 @@ impl SetAside {
 
     /// The jobs and whether they go to the front, in the order in which they are to be added.
     pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, bool)> {
-        let to_the_end = self.leases.iter().filter(|lease| !self.is_home_of(lease)).map(|lease| (lease, false));
+        let to_the_end =
+            self.leases.iter().filter(|lease| !self.is_home_of(lease)).map(|lease| (lease, false));
         let to_the_front = self.leases.iter().rev().filter(|lease| self.is_home_of(lease));
         to_the_end.chain(to_the_front.map(|lease| (lease, true)))
     }

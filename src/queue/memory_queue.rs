@@ -82,6 +82,9 @@ impl Queue for MemoryQueue {
         let fetched = state.fetch(room, Instant::now(), self.lease);
         // For another worker of this process.
         self.notify_waiting(&state, [0; Group::ALL.len()]);
+        if fetched.due_in.is_none() && state.has_due_line(Instant::now()) {
+            self.arrived[Group::Mails as usize].notify_one();
+        }
         Ok(fetched)
     }
 

@@ -1,7 +1,7 @@
 //! What a queue in memory holds, and how each call changes it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use super::{
     SetAside, Whereabouts,
     lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN},
     room::Turn,
+    waiting_jobs::{WaitingJob, WaitingJobs},
 };
 use crate::{
     clock,
@@ -65,60 +66,6 @@ struct LineState {
     until: Option<Instant>,
     at_most: usize,
     reason: WaitReason,
-}
-
-/// A job that waits, without its lane and merchant.
-struct WaitingJob {
-    id: Arc<str>,
-    domains: Option<Arc<Domains>>,
-}
-
-/// The jobs of one lane that wait in one line.
-#[derive(Default)]
-struct WaitingJobs {
-    /// Their turn has come already: released, or the lease expired.
-    front: VecDeque<(WaitingJob, MerchantId)>,
-    /// The merchants with waiting jobs, whose turn is next first; each once.
-    turns: VecDeque<MerchantId>,
-    by_merchant: HashMap<MerchantId, VecDeque<WaitingJob>>,
-    number: u64,
-}
-
-impl WaitingJobs {
-    fn push(&mut self, job: WaitingJob, merchant: MerchantId) {
-        self.number += 1;
-        match self.by_merchant.get_mut(&merchant) {
-            Some(jobs) => jobs.push_back(job),
-            None => {
-                self.turns.push_back(merchant.clone());
-                self.by_merchant.insert(merchant, VecDeque::from([job]));
-            }
-        }
-    }
-
-    fn push_front(&mut self, job: WaitingJob, merchant: MerchantId) {
-        self.number += 1;
-        self.front.push_front((job, merchant));
-    }
-
-    fn pop(&mut self) -> Option<(WaitingJob, MerchantId)> {
-        if self.number == 0 {
-            return None;
-        }
-        self.number -= 1;
-        if let Some(first) = self.front.pop_front() {
-            return Some(first);
-        }
-        let merchant = self.turns.pop_front()?;
-        let jobs = self.by_merchant.get_mut(&merchant)?;
-        let job = jobs.pop_front()?;
-        if jobs.is_empty() {
-            self.by_merchant.remove(&merchant);
-        } else {
-            self.turns.push_back(merchant.clone());
-        }
-        Some((job, merchant))
-    }
 }
 
 impl LineState {
@@ -186,6 +133,11 @@ impl QueueState {
         }
     }
 
+    /// Whether a line's time has come.
+    pub(super) fn has_due_line(&self, now: Instant) -> bool {
+        self.due.first().is_some_and(|(at, _)| *at <= now)
+    }
+
     fn due_lines(&self, now: Instant) -> Vec<DueLine> {
         let due = self.due.iter().take_while(|(at, _)| *at <= now).take(LINES_AT_ONCE);
         let line = |(_, name): &(Instant, Arc<str>)| DueLine {
@@ -200,10 +152,8 @@ impl QueueState {
     /// line.
     fn next(&mut self, room: Room, until: Instant, due: &mut [DueLine]) -> Option<Lease> {
         let turn = self.turn;
-        let (lane, line, (job, merchant)) = turn
-            .order()
-            .filter(|lane| room.of(Group::of(*lane)) > 0)
-            .find_map(|lane| self.pop(lane, due))?;
+        let (lane, line, (job, merchant)) =
+            turn.order().filter(|lane| room.of(Group::of(*lane)) > 0).find_map(|lane| self.pop(lane, due))?;
         self.turn.took(lane);
         self.last_token += 1;
         let token = self.last_token;
@@ -211,12 +161,8 @@ impl QueueState {
         lane_state.leased += 1;
         lane_state.set_aside -= u64::from(line.is_some());
         let WaitingJob { id, domains } = job;
-        let job = QueuedJob {
-            id: id.to_string(),
-            lane,
-            merchant: merchant.clone(),
-            domains: domains.clone(),
-        };
+        let job =
+            QueuedJob { id: id.to_string(), lane, merchant: merchant.clone(), domains: domains.clone() };
         let lease_state = LeaseState { lane, merchant, domains, token, until, enqueued_again: false };
         self.jobs.insert(id.clone(), Entry::Leased(Box::new(lease_state)));
         self.expiries.insert((until, token), id);
@@ -436,7 +382,9 @@ impl QueueState {
             {
                 let lane_state = &mut self.lanes[lease_state.lane as usize];
                 lane_state.leased -= 1;
-                lane_state.jobs.push_front(WaitingJob { id, domains: lease_state.domains }, lease_state.merchant);
+                lane_state
+                    .jobs
+                    .push_front(WaitingJob { id, domains: lease_state.domains }, lease_state.merchant);
             }
         }
     }

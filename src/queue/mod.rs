@@ -25,7 +25,7 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `memory_queue.rs`, `memory_state.rs` | the queue of a single process |
+//! | `memory_queue.rs`, `memory_state.rs`, `waiting_jobs.rs` | the queue of a single process |
 //! | `redis_queue.rs`, `redis_status.rs`, `redis_text.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
 //! | `lines.rs` | what waits for something other than a worker |
 //! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
@@ -46,6 +46,7 @@ mod redis_queue;
 mod redis_status;
 mod redis_text;
 mod room;
+mod waiting_jobs;
 mod work;
 
 #[cfg(test)]
@@ -319,10 +320,14 @@ pub enum QueueError {
     #[error("a job's id has {0} bytes, at most {LONGEST_ID} are allowed")]
     LongId(usize),
     /// The name of a line or a scope, or the reason of a pause, is too long.
-    #[error("the name of what is waited for, and the reason of a pause, have at most {LONGEST_ID} bytes each, not {0}")]
+    #[error(
+        "the name of what is waited for, and the reason of a pause, have at most {LONGEST_ID} bytes each, not {0}"
+    )]
     LongName(usize),
     /// Too much is paused.
-    #[error("{MOST_PAUSES} merchants, routes and domains are paused already; resume some of them, or pause a lane")]
+    #[error(
+        "{MOST_PAUSES} merchants, routes and domains are paused already; resume some of them, or pause a lane"
+    )]
     TooManyPauses,
     /// Redis is away, or answered with an error.
     #[error("redis did not carry out {call}")]

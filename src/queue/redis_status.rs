@@ -33,12 +33,8 @@ pub(super) async fn read(
         script.arg(lane.as_str());
     }
     let (lanes, lines, pauses): Reply = connection.run("status", PATIENCE, &script).await?;
-    let lane_status = |(lane, (waiting, set_aside, leased, paused)): (&Lane, (u64, u64, u64, bool))| LaneStatus {
-        lane: *lane,
-        waiting,
-        set_aside,
-        leased,
-        paused,
+    let lane_status = |(lane, (waiting, set_aside, leased, paused)): (&Lane, (u64, u64, u64, bool))| {
+        LaneStatus { lane: *lane, waiting, set_aside, leased, paused }
     };
     let line_status = |(name, waiting, left, reason): (String, u64, i64, String)| LineStatus {
         name,

@@ -13,8 +13,10 @@ const NONE: &str = "-";
 
 /// A job without its id, as `keys.lua` has it.
 pub(super) fn text_of(job: &QueuedJob) -> String {
-    let (recipient, sender) =
-        job.domains.as_ref().map_or((NONE, NONE), |domains| (word(&domains.recipient), word(&domains.sender)));
+    let (recipient, sender) = job
+        .domains
+        .as_ref()
+        .map_or((NONE, NONE), |domains| (word(&domains.recipient), word(&domains.sender)));
     format!("{} {} {recipient} {sender}", job.lane, job.merchant)
 }
 
@@ -43,9 +45,7 @@ pub(super) fn pause_of((scope, left, reason): (String, i64, String)) -> Pause {
     Pause { scope, until: time_in(left), reason }
 }
 
-pub(super) fn whereabouts_of(
-    (state, line, left, reason): (String, String, i64, String),
-) -> Whereabouts {
+pub(super) fn whereabouts_of((state, line, left, reason): (String, String, i64, String)) -> Whereabouts {
     match state.as_str() {
         "waiting" => Whereabouts::Waiting,
         "leased" => Whereabouts::Leased,

@@ -110,4 +110,53 @@ on_both! {
         assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
         assert!(scene.sink.mails().len() < 20, "the others wait");
     }
+
+    async fn the_scheduler_leaves_alone_what_is_set_aside_and_an_emptied_redis_loses_none_of_it(backends: Backends) {
+        let scene = open(backends, "1/h").await;
+        let users = addresses("ok", 20);
+        scene.shop.enrol_all(&users).await;
+        scene.shop.send_all(&users).await;
+        let wait = async |number: usize| {
+            let metrics = scene.shop.get("/metrics").await.body;
+            metrics.contains(&format!("postroom_queue_waiting{{lane=\"bulk\"}} {number}\n"))
+        };
+        eventually("one is sent, and the others wait", async || {
+            scene.sink.mails().len() == 1 && wait(19).await
+        })
+        .await;
+        scene.backends.execute("UPDATE mails SET wake_at = 0 WHERE wake_at IS NOT NULL").await;
+        let soon = "SELECT 'soon', COUNT(*) FROM mails WHERE wake_at < recorded_at + 1800000";
+        eventually("they are due much later", async || scene.backends.tally(soon).await["soon"] == 0).await;
+        if let Some(server) = &scene.backends.redis {
+            let client = redis::Client::open(server.url()).unwrap();
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
+            // The rate is forgotten as well, and lets one more go.
+            eventually("all are enqueued again", async || {
+                scene.sink.mails().len() == 2 && wait(18).await
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mails_of_a_merchant_that_is_paused_wait_until_it_is_resumed_and_others_go() {
+    let scene = open(Backends::postgres_redis().await, "").await;
+    let other = Shop::open(&scene.daemon, &scene.backends.command_line(), "coffee-co");
+    other.fill_shelves().await;
+    let url = scene.backends.redis.as_ref().unwrap().url();
+    let settings =
+        toml::from_str(&format!("url = \"{url}\"\nprefix = \"postroom\"\nlease = \"15s\"")).unwrap();
+    let queue = postroom::queue::connect(&settings).await.unwrap();
+    queue.pause_scope("merchant:tea-co", None, "a wrong price list").await.unwrap();
+    let id = scene.shop.send_to("ok@example.net").await;
+    let others = other.send_to("ok-2@example.net").await;
+    other.wait_until(&others, "sent").await;
+    let paused = serde_json::json!({"reason": "paused", "scope": "merchant", "name": "tea-co"});
+    eventually("it says why", async || scene.shop.mail(&id).await["waiting"] == paused).await;
+    assert_eq!(scene.sink.mails().len(), 1);
+    queue.resume_scope("merchant:tea-co").await.unwrap();
+    let story = scene.shop.wait_until(&id, "sent").await;
+    assert_eq!(story.get("waiting"), None);
 }
