@@ -2,7 +2,7 @@
 //! that wait.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -20,9 +20,16 @@ const FIRST: Duration = Duration::from_millis(30);
 /// How many scopes are kept before those whose time is over are looked for.
 const FEW: usize = 1_024;
 
+/// From one to the next of a rate of which a mail that was given back is worth waking others for.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// The scopes that let nothing through for a while.
 #[derive(Default)]
-pub(super) struct Closed(Mutex<HashMap<Scope, Closure>>);
+pub(super) struct Closed {
+    scopes: Mutex<HashMap<Scope, Closure>>,
+    /// The lines of slow rates of which something was given back.
+    to_wake: Mutex<BTreeSet<String>>,
+}
 
 struct Closure {
     until: Instant,
@@ -31,7 +38,26 @@ struct Closure {
 
 impl Closed {
     fn scopes(&self) -> MutexGuard<'_, HashMap<Scope, Closure>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn to_wake(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.to_wake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that one of each of these was given back: it may be had at once, also by the mail that it was for.
+    pub(super) fn gave_back(&self, ask: &Ask) {
+        for (scope, rate) in ask.limits() {
+            self.open(scope);
+            if rate.each() >= SLOW {
+                self.to_wake().insert(scope.to_string());
+            }
+        }
+    }
+
+    /// The lines that are to be woken, each once.
+    pub(super) fn take_lines_to_wake(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.to_wake())
     }
 
     /// Notes that nothing of a scope may go before the time of its line.

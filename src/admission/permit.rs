@@ -69,9 +69,10 @@ impl Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
-        // What is given back may be had at once, also by this very mail.
-        for (scope, _) in self.tokens.take().iter().flat_map(|tokens| tokens.ask().limits().to_vec()) {
-            self.closed.open(&scope);
+        if let Some(tokens) = self.tokens.take() {
+            let ask = tokens.ask();
+            drop(tokens);
+            self.closed.gave_back(&ask);
         }
     }
 }

@@ -70,6 +70,7 @@ on_both_queues! {
     a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines
     a_worker_without_room_leaves_due_lines_to_another
     a_scope_is_paused_for_a_while_or_until_it_is_resumed
+    what_was_released_keeps_its_turn_in_a_line
     domains_come_back_as_they_were_given
     twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing
 }
@@ -281,8 +282,22 @@ async fn a_scope_is_paused_for_a_while_or_until_it_is_resumed(kind: Kind) {
     let refused = queue.pause_scope("domain:one.too.many", None, "").await;
     assert!(matches!(refused, Err(QueueError::TooManyPauses)), "{refused:?}");
     queue.pause_scope("domain:d7.example", Some(LONG), "another reason").await.unwrap();
-    let long = queue.pause_scope(&"x".repeat(201), None, "").await;
-    assert!(matches!(long, Err(QueueError::LongName(201))), "{long:?}");
+    let long = queue.pause_scope(&"x".repeat(301), None, "").await;
+    assert!(matches!(long, Err(QueueError::LongName(301))), "{long:?}");
+}
+
+async fn what_was_released_keeps_its_turn_in_a_line(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    queue.enqueue(&jobs(6)).await.unwrap();
+    let first = fetch(&queue, 2).await.leases;
+    let others = fetch(&queue, 10).await.leases;
+    set_aside(&queue, line("all", LATE, 10), others).await;
+    queue.release(&first).await.unwrap();
+    let again = fetch(&queue, 10).await.leases;
+    assert_eq!(ids(&again), ids(&first));
+    set_aside(&queue, line("all", Some(Duration::ZERO), 10), again).await;
+    let due = fetch_due(&queue, 10).await;
+    assert_eq!(ids(&due), jobs(6).iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
 }
 
 async fn domains_come_back_as_they_were_given(kind: Kind) {

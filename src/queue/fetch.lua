@@ -1,7 +1,8 @@
 -- Leases jobs. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
 -- mails (each separated by spaces), how long a line that gave something is left alone and one that could not is, in
 -- milliseconds, the most lines to take from, (group, its room)*. Returns milliseconds until the next line's time or -1,
--- (paused scope, milliseconds that are left or -1, reason)*, and (id, job, line)*.
+-- (paused scope, milliseconds that are left or -1, reason)*, and (id, job, line)*; for the main line that is empty, or '^'
+-- for what was at its front.
 local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now()
 
@@ -68,21 +69,22 @@ end
 local function take_from(from, lane)
   if from.taken >= from.may_take or from.is_empty[lane] then return end
   local id, job = next_of_front(from, lane)
+  local name = from.name ~= '' and from.name or id and '^' or ''
   if not id then id, job = next_of_turns(from, lane) end
   if id then from.taken = from.taken + 1 end
-  return id, job
+  return id, job, name
 end
 
 local function next_of(lane)
   if paused[lane] or room_of[groups[lane]] == 0 then return end
   if groups[lane] == 'mails' then
     for _, line in ipairs(due) do
-      local id, job = take_from(line, lane)
-      if id then return id, job, lane, line.name end
+      local id, job, name = take_from(line, lane)
+      if id then return id, job, lane, name end
     end
   end
-  local id, job = take_from(main, lane)
-  return id, job, lane, ''
+  local id, job, name = take_from(main, lane)
+  return id, job, lane, name
 end
 
 local function next_job(turn, mail_turn)
@@ -112,7 +114,7 @@ while #fetched < 3 * room do
   entries[n + 1], entries[n + 2] = id, job .. ' ' .. token
   expiries[n + 1], expiries[n + 2] = now + lease, id
   taken[lane] = (taken[lane] or 0) + 1
-  if line ~= '' then taken_aside[lane] = (taken_aside[lane] or 0) + 1 end
+  if line ~= '' and line ~= '^' then taken_aside[lane] = (taken_aside[lane] or 0) + 1 end
 end
 
 if #fetched > 0 then

@@ -182,13 +182,17 @@ impl<A: Admit> Fetcher<A> {
         let mut asides: Vec<SetAside> = Vec::new();
         let came_from = lines_of(&mails);
         let decisions = self.admission.decide(room, &mails, pauses).await;
+        let decided_at = Instant::now();
         for (lease, decision) in mails.into_iter().zip(decisions) {
             match decision {
                 Decision::Now(permit) => self.start(lease, Some(permit), places).await,
-                Decision::Later(line) => match asides.iter_mut().find(|aside| aside.line.name == line.name) {
-                    Some(aside) => aside.leases.push(lease),
-                    None => asides.push(SetAside { line, leases: vec![lease] }),
-                },
+                Decision::Later(line) => {
+                    let line = line.cut();
+                    match asides.iter_mut().find(|aside| aside.line.name == line.name) {
+                        Some(aside) => aside.leases.push(lease),
+                        None => asides.push(SetAside { line, leases: vec![lease] }),
+                    }
+                }
                 Decision::NotHere => drop(self.slot(&lease, places)),
             }
         }
@@ -200,6 +204,10 @@ impl<A: Admit> Fetcher<A> {
                 asides.push(SetAside { line, leases: Vec::new() });
             }
         }
+        let took = decided_at.elapsed();
+        for after in asides.iter_mut().filter_map(|aside| aside.line.after.as_mut()) {
+            *after = after.saturating_sub(took);
+        }
         asides
     }
 
@@ -208,12 +216,14 @@ impl<A: Admit> Fetcher<A> {
         if asides.is_empty() {
             return Ok(None);
         }
+        // A little later than the queue's own time, never earlier: then what is due is fetched at once.
+        let told_at = Instant::now();
         self.table.queue.set_aside(asides).await?;
         let first = asides.iter().filter_map(|aside| aside.line.after).min();
         for aside in asides.drain(..) {
             self.table.let_go(&aside.leases);
         }
-        Ok(first.map(|after| Instant::now() + after))
+        Ok(first.map(|after| told_at + told_at.elapsed() / 2 + after + Duration::from_millis(1)))
     }
 
     fn slot(

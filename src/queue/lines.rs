@@ -21,13 +21,15 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) const LINES_AT_ONCE: usize = 64;
 /// The most lines in a [status](super::QueueStatus).
 pub(super) const LISTED: usize = 100;
+/// The most bytes in the name of a line; the longest domain fits. What is longer is cut.
+pub const LONGEST_NAME: usize = 300;
 /// The most scopes that are paused at the same time: each fetch returns them.
 pub const MOST_PAUSES: usize = 100;
 
 /// What jobs of one line wait for, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What is waited for, as in `domain:gmail.com`. At most [`LONGEST_ID`](super::LONGEST_ID) bytes.
+    /// What is waited for, as in `domain:gmail.com`. At most [`LONGEST_NAME`] bytes.
     pub name: String,
     /// Why.
     pub reason: WaitReason,
@@ -37,13 +39,24 @@ pub struct Line {
     pub at_most: usize,
 }
 
+impl Line {
+    /// The same with a name that is not too long.
+    pub(super) fn cut(mut self) -> Self {
+        let longest = self.name.len().min(LONGEST_NAME);
+        let end = (0..=longest).rev().find(|at| self.name.is_char_boundary(*at)).unwrap_or(0);
+        self.name.truncate(end);
+        self
+    }
+}
+
 /// Jobs that are to wait in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
     /// Which. Its time counts when some of the jobs came from that line or there are none; what comes from elsewhere
     /// makes it at most earlier.
     pub line: Line,
-    /// The jobs, in their order. Those that came from that line go back to its front.
+    /// The jobs, in their order. Those that came from that line go back to its front, and so do those that a worker had
+    /// before and released.
     pub leases: Vec<Lease>,
 }
 
@@ -59,10 +72,10 @@ impl SetAside {
 
     /// The jobs and whether they go to the front, in the order in which they are to be added.
     pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, bool)> {
-        let to_the_end =
-            self.leases.iter().filter(|lease| !self.is_home_of(lease)).map(|lease| (lease, false));
-        let to_the_front = self.leases.iter().rev().filter(|lease| self.is_home_of(lease));
-        to_the_end.chain(to_the_front.map(|lease| (lease, true)))
+        let is_next = |lease: &Lease| lease.was_at_the_front || self.is_home_of(lease);
+        let to_the_end = self.leases.iter().filter(move |lease| !is_next(lease));
+        let to_the_front = self.leases.iter().rev().filter(move |lease| is_next(lease));
+        to_the_end.map(|lease| (lease, false)).chain(to_the_front.map(|lease| (lease, true)))
     }
 }
 

@@ -135,7 +135,11 @@ impl Queue for MemoryQueue {
         reason: &str,
     ) -> Result<(), QueueError> {
         check_pause(scope, reason)?;
-        match self.state().pause_scope(scope, length.map(|length| Instant::now() + length), reason) {
+        match self.state().pause_scope(
+            scope,
+            length.and_then(|length| Instant::now().checked_add(length)),
+            reason,
+        ) {
             true => Ok(()),
             false => Err(QueueError::TooManyPauses),
         }

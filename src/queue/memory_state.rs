@@ -152,7 +152,7 @@ impl QueueState {
     /// line.
     fn next(&mut self, room: Room, until: Instant, due: &mut [DueLine]) -> Option<Lease> {
         let turn = self.turn;
-        let (lane, line, (job, merchant)) =
+        let (lane, line, (job, merchant, was_first)) =
             turn.order().filter(|lane| room.of(Group::of(*lane)) > 0).find_map(|lane| self.pop(lane, due))?;
         self.turn.took(lane);
         self.last_token += 1;
@@ -166,7 +166,8 @@ impl QueueState {
         let lease_state = LeaseState { lane, merchant, domains, token, until, enqueued_again: false };
         self.jobs.insert(id.clone(), Entry::Leased(Box::new(lease_state)));
         self.expiries.insert((until, token), id);
-        Some(Lease { job, token, line })
+        let was_at_the_front = was_first && line.is_none();
+        Some(Lease { job, token, line, was_at_the_front })
     }
 
     #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
@@ -174,7 +175,7 @@ impl QueueState {
         &mut self,
         lane: Lane,
         due: &mut [DueLine],
-    ) -> Option<(Lane, Option<Arc<str>>, (WaitingJob, MerchantId))> {
+    ) -> Option<(Lane, Option<Arc<str>>, (WaitingJob, MerchantId, bool))> {
         if self.lanes[lane as usize].paused {
             return None;
         }

@@ -69,7 +69,7 @@ use crate::mail::{Lane, MerchantId};
 
 pub use dispatch::Dispatcher;
 pub use lease_table::Leases;
-pub use lines::{Fetched, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts};
+pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
@@ -124,6 +124,8 @@ pub struct Lease {
     token: u64,
     /// The line that it was fetched from, if any.
     line: Option<Arc<str>>,
+    /// It was at the front of the main line: its turn had come before.
+    was_at_the_front: bool,
 }
 
 impl Lease {
@@ -320,9 +322,7 @@ pub enum QueueError {
     #[error("a job's id has {0} bytes, at most {LONGEST_ID} are allowed")]
     LongId(usize),
     /// The name of a line or a scope, or the reason of a pause, is too long.
-    #[error(
-        "the name of what is waited for, and the reason of a pause, have at most {LONGEST_ID} bytes each, not {0}"
-    )]
+    #[error("what is waited for, and the reason of a pause, have at most {LONGEST_NAME} bytes each, not {0}")]
     LongName(usize),
     /// Too much is paused.
     #[error(
@@ -393,5 +393,5 @@ fn check_pause(scope: &str, reason: &str) -> Result<(), QueueError> {
 }
 
 fn check_length(text: &str) -> Result<(), QueueError> {
-    if text.len() > LONGEST_ID { Err(QueueError::LongName(text.len())) } else { Ok(()) }
+    if text.len() > LONGEST_NAME { Err(QueueError::LongName(text.len())) } else { Ok(()) }
 }

@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How much longer than asked Redis may block before we think it gone.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Instead of a line, of what was at the front of the main line; `fetch.lua` has the same.
+const AT_THE_FRONT: &str = "^";
+
 /// A queue in Redis.
 pub struct RedisQueue {
     connection: Connection,
@@ -127,9 +130,10 @@ impl RedisQueue {
         }
         let (due_in, pauses, fetched): FetchReply = self.connection.run("fetch", PATIENCE, &script).await?;
         let lease = |(id, job, line): (String, String, String)| {
-            let line = (!line.is_empty()).then(|| Arc::from(line));
+            let was_at_the_front = line == AT_THE_FRONT;
+            let line = (!line.is_empty() && !was_at_the_front).then(|| Arc::from(line));
             // What is not ours was put there by somebody else and is left to its lease.
-            Some(Lease { job: job_of(id, &job)?, token, line })
+            Some(Lease { job: job_of(id, &job)?, token, line, was_at_the_front })
         };
         Ok(Fetched {
             leases: fetched.into_iter().filter_map(lease).collect(),

@@ -42,13 +42,14 @@ impl WaitingJobs {
         self.front.push_front((job, merchant));
     }
 
-    pub(super) fn pop(&mut self) -> Option<(WaitingJob, MerchantId)> {
+    /// Takes the next one, and tells whether it was at the front.
+    pub(super) fn pop(&mut self) -> Option<(WaitingJob, MerchantId, bool)> {
         if self.number == 0 {
             return None;
         }
         self.number -= 1;
-        if let Some(first) = self.front.pop_front() {
-            return Some(first);
+        if let Some((job, merchant)) = self.front.pop_front() {
+            return Some((job, merchant, true));
         }
         let merchant = self.turns.pop_front()?;
         let jobs = self.by_merchant.get_mut(&merchant)?;
@@ -58,6 +59,6 @@ impl WaitingJobs {
         } else {
             self.turns.push_back(merchant.clone());
         }
-        Some((job, merchant))
+        Some((job, merchant, false))
     }
 }
