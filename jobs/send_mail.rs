@@ -33,6 +33,8 @@ use crate::{
 
 /// How long a claimed mail waits for the connection that it was admitted ahead of; then its claim is given back.
 const AHEAD: Duration = Duration::from_secs(1);
+/// How long a claimed mail that was held up waits for its rates to let it go; then its claim is given back.
+const LATE: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -157,6 +159,10 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
                 }
             }
         }
+    };
+    let Some(offer) = offer.in_rate(LATE).await else {
+        at_work.puts_off(Duration::ZERO);
+        return Ok(None);
     };
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     Ok(match offer.send(&envelope, &message, at_work).await {

@@ -1,6 +1,8 @@
 //! Leave for one mail: a connection and one of each of its rates, from the decision until the relay has the message.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{sleep, timeout};
 
 use super::closed::Closed;
 use crate::{
@@ -60,7 +62,28 @@ impl Token {
         }
     }
 
-    fn spend(mut self) {
+    /// The same, or another one for which it waits where this is no longer good.
+    pub(super) async fn renewed(mut self) -> Self {
+        let Some(tokens) = self.tokens.take() else { return self };
+        if tokens.are_good() {
+            self.tokens = Some(tokens);
+            return self;
+        }
+        let ask = tokens.ask();
+        drop(tokens);
+        loop {
+            match self.limiter.take(std::slice::from_ref(&ask)).await.pop() {
+                Some(Answer::Granted(tokens)) => {
+                    self.tokens = Some(tokens);
+                    return self;
+                }
+                Some(Answer::Denied { wait, .. }) => sleep(wait).await,
+                None => return self, // not reached: each ask is answered
+            }
+        }
+    }
+
+    pub(super) fn spend(mut self) {
         if let Some(tokens) = self.tokens.take() {
             tokens.spend();
         }
@@ -80,6 +103,11 @@ impl Drop for Token {
 impl Permit {
     pub(super) fn new(token: Option<Token>, connection: smtp::Permit) -> Self {
         Self { token, connection }
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_token(self) -> Token {
+        self.token.expect("it has rates")
     }
 
     /// Uses it up without a relay.
@@ -125,6 +153,21 @@ impl Permit {
 }
 
 impl Offer {
+    /// Waits until the mail may go by its rates where its leave has become old, as after a claim for which the database took
+    /// long: many that were held up together must not go together. `None` when that would take longer than `longest`; then the
+    /// connection is left to another mail.
+    pub async fn in_rate(self, longest: Duration) -> Option<Self> {
+        let Self { token, ready } = self;
+        let Some(token) = token else { return Some(Self { token: None, ready }) };
+        match timeout(longest, token.renewed()).await {
+            Ok(token) => Some(Self { token: Some(token), ready }),
+            Err(_) => {
+                ready.keep();
+                None
+            }
+        }
+    }
+
     /// Hands a finished message to the relay, if the fence allows; see [`Ready::send`].
     pub async fn send(self, envelope: &Envelope<'_>, message: &[u8], fence: &dyn Fence) -> Sent {
         let Self { token, ready } = self;

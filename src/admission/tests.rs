@@ -113,6 +113,26 @@ async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
 }
 
 #[tokio::test]
+async fn leave_that_has_become_old_is_renewed_before_the_mail_goes() {
+    let admission = heard("50/s", 10, "");
+    let mails = leases(&[("acme", "a.example"); 2]).await;
+    let (_, room) = admission.room(2);
+    let mut tokens = Vec::new();
+    for decision in admission.decide(room, &mails, &[]).await {
+        let Decision::Now(permit) = decision else { panic!("a burst of two goes at once") };
+        tokens.push(permit.into_token());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Whoever came meanwhile has used the burst up: those that were held up go after it, at the pace of the rate.
+    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "now"]);
+    let started = Instant::now();
+    for token in tokens {
+        token.renewed().await.spend();
+    }
+    assert!(started.elapsed() >= Duration::from_millis(30), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn what_is_paused_waits_and_everything_else_goes() {
     let admission = heard("", 100, "");
     let mails = leases(&[("tea-co", "a.example"), ("acme", "gmail.com"), ("acme", "a.example")]).await;

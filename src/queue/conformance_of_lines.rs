@@ -1,6 +1,6 @@
 //! What every queue promises about jobs that are set aside, run on both.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -15,7 +15,8 @@ use crate::mail::{
 };
 
 const SHORT: Duration = Duration::from_millis(300);
-const SOON: Option<Duration> = Some(Duration::from_millis(100));
+const SECOND: Duration = Duration::from_secs(1);
+const SOON: Option<Duration> = Some(SECOND);
 const LATE: Option<Duration> = Some(Duration::from_secs(3_600));
 
 fn line(name: &str, after: Option<Duration>, at_most: usize) -> Line {
@@ -83,12 +84,12 @@ async fn a_job_that_is_set_aside_waits_for_the_time_of_its_line_and_others_pass_
     queue.enqueue(&[job("passes by")]).await.unwrap();
     let fetched = fetch(&elsewhere, 10).await;
     assert_eq!(ids(&fetched.leases), ["passes by"]);
-    assert!(fetched.due_in.is_some_and(|due_in| due_in <= Duration::from_millis(101)), "{fetched:?}");
+    assert!(fetched.due_in.is_some_and(|due_in| due_in <= Duration::from_millis(1_001)), "{fetched:?}");
     let status = queue.status().await.unwrap();
     assert_eq!((status.lanes[0].waiting, status.lanes[0].set_aside, status.lanes[0].leased), (3, 3, 1));
     assert_eq!((status.lines[0].name.as_str(), status.lines[0].waiting), ("domain:gmail.com", 3));
     let due = fetch_due(&elsewhere, 10).await;
-    assert!(started.elapsed() >= Duration::from_millis(100));
+    assert!(started.elapsed() >= SECOND);
     assert_eq!(ids(&due), ["send_mail:000000", "send_mail:000001", "send_mail:000002"]);
     assert!(due.iter().all(|lease| lease.line() == Some("domain:gmail.com")));
     assert_eq!(elsewhere.finish(&due).await.unwrap(), 3);
@@ -183,23 +184,22 @@ async fn of_a_worker_that_dies_before_it_sets_jobs_aside_the_leases_expire(kind:
     let Opened { queue, elsewhere, server: _server } = kind.open(SHORT).await;
     all_aside(&queue, &jobs(2), line("all", Some(Duration::ZERO), 1)).await;
     assert_eq!(fetch_due(&queue, 1).await.len(), 1);
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     eventually(async || {
         seen.extend(fetch(&elsewhere, 10).await.leases.into_iter().map(|lease| lease.job.id));
-        seen.len() >= 2
+        seen.len() == 2
     })
     .await;
-    seen.sort();
-    assert_eq!(seen, ["send_mail:000000", "send_mail:000001"]);
+    assert!(seen.iter().eq(["send_mail:000000", "send_mail:000001"]));
 }
 
 async fn of_a_worker_that_dies_after_it_fetched_from_a_line_the_line_goes_on(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     all_aside(&queue, &jobs(2), line("all", Some(Duration::ZERO), 1)).await;
     assert_eq!(fetch_due(&queue, 1).await.len(), 1);
-    let due_in = fetch(&elsewhere, 1).await.due_in.unwrap();
-    assert!(due_in <= Duration::from_millis(250), "{due_in:?}");
+    let died_at = Instant::now();
     assert_eq!(ids(&fetch_due(&elsewhere, 1).await), ["send_mail:000001"]);
+    assert!(died_at.elapsed() < LONG / 2, "long before the lease expires");
 }
 
 async fn a_late_worker_sets_nothing_aside(kind: Kind) {
@@ -263,7 +263,7 @@ async fn a_worker_without_room_leaves_due_lines_to_another(kind: Kind) {
 async fn a_scope_is_paused_for_a_while_or_until_it_is_resumed(kind: Kind) {
     let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
     queue.pause_scope("merchant:tea-co", None, "a wrong price list").await.unwrap();
-    queue.pause_scope("domain:gmail.com", Some(SHORT), "they ask us to").await.unwrap();
+    queue.pause_scope("domain:gmail.com", Some(2 * SECOND), "they ask us to").await.unwrap();
     let pauses = fetch(&elsewhere, 1).await.pauses;
     let mut told: Vec<_> =
         pauses.iter().map(|pause| (pause.scope.as_str(), &*pause.reason, pause.until.is_some())).collect();
