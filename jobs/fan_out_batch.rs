@@ -48,7 +48,7 @@ pub struct FanOutBatch {
 
 /// The job that makes the next mails of a batch, or takes them back.
 pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
+    QueuedJob::new(format!("{}:{batch}", FanOutBatch::NAME), Lane::Batch, merchant)
 }
 
 #[async_trait]
@@ -118,8 +118,11 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let lanes = app.queue.status().await?.lanes;
-    let in_lane: u64 =
-        lanes.iter().filter(|status| status.lane == Lane::Bulk).map(|status| status.waiting).sum();
+    let in_lane: u64 = lanes
+        .iter()
+        .filter(|status| status.lane == Lane::Bulk)
+        .map(|status| status.waiting - status.set_aside)
+        .sum();
     Ok(waiting + CHUNK <= window && in_lane + CHUNK <= window * WINDOWS)
 }
 
@@ -179,9 +182,7 @@ impl<'a> BatchContext<'a> {
             }
         }
         let sendable = made.iter().filter(|made| made.error.is_none());
-        let mut jobs: Vec<QueuedJob> = sendable
-            .map(|made| send_mail_job(made.mail.id, MailLane::Bulk, self.batch.merchant.clone()))
-            .collect();
+        let mut jobs: Vec<QueuedJob> = sendable.map(|made| send_mail_job(&made.mail)).collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
             return Ok(Outcome::NothingToDo);

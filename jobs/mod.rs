@@ -22,7 +22,7 @@ pub use job::{Job, Outcome};
 pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
 pub use send_callback::{SendCallback, send_callback_job};
-pub use send_mail::{SendMail, send_mail_job};
+pub use send_mail::{SendMail, send_mail_id, send_mail_job};
 
 use crate::{
     admission::Permit,
@@ -47,7 +47,8 @@ impl From<DueDelivery> for QueuedJob {
 
 impl From<DueMail> for QueuedJob {
     fn from(due: DueMail) -> Self {
-        send_mail_job(due.mail, due.lane, due.merchant)
+        Self::new(send_mail_id(due.mail), due.lane.into(), due.merchant)
+            .with_domains(&due.sender_domain, &due.recipient_domain)
     }
 }
 

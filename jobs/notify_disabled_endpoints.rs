@@ -37,7 +37,7 @@ impl Job for NotifyDisabledEndpoints {
                 (Some(merchant), Some(sender)) => Some(mail(app, merchant, sender, &endpoint).await?),
                 _ => None,
             };
-            let job = mail.as_ref().map(|mail| send_mail_job(mail.id, mail.lane, mail.merchant.clone()));
+            let job = mail.as_ref().map(send_mail_job);
             if app.store.record_notified(endpoint.id, mail).await? {
                 tracing::warn!(
                     endpoint = %endpoint.id,

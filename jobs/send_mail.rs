@@ -20,7 +20,7 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{self, Mail, MailId, MailLane, MerchantId, Phase, Reply},
+    mail::{self, Mail, MailId, NewMail, Phase, Reply},
     queue::QueuedJob,
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
@@ -34,6 +34,8 @@ use crate::{
 
 /// How long a claimed mail waits for the connection that it was admitted ahead of; then its claim is given back.
 const AHEAD: Duration = Duration::from_secs(1);
+/// How long a claimed mail that was held up waits for its rates to let it go; then its claim is given back.
+const LATE: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -46,8 +48,15 @@ pub struct SendMail {
 }
 
 /// The job that sends a mail.
-pub fn send_mail_job(mail: MailId, lane: MailLane, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane: lane.into(), merchant }
+pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
+    let (sender, recipient) = (mail.sender.email.domain(), mail.recipient.email.domain());
+    let job = QueuedJob::new(send_mail_id(mail.id), mail.lane.into(), mail.merchant.clone());
+    job.with_domains(sender, recipient)
+}
+
+/// The id of the job that sends a mail.
+pub fn send_mail_id(mail: MailId) -> String {
+    format!("{}:{mail}", SendMail::NAME)
 }
 
 #[async_trait]
@@ -160,6 +169,10 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
                 }
             }
         }
+    };
+    let Some(offer) = offer.in_rate(LATE).await else {
+        at_work.puts_off(Duration::ZERO);
+        return Ok(None);
     };
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     Ok(match offer.send(&envelope, &message, at_work).await {

@@ -10,7 +10,7 @@ use crate::{
     callback::Callbacks,
     config::Config,
     cpu_pool::CpuPool,
-    limits::{InFlight, RequestLimits},
+    limits::{InFlight, Limiter, MailLimits, RequestLimits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
     smtp::{Routes, Tuning},
@@ -90,7 +90,12 @@ impl App {
         let routes = routes_of(&config)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
-        let admission = Admission::new(routes.clone(), rates, Arc::clone(&worker));
+        let live_workers = Arc::clone(&worker.live_workers);
+        let limiter = Limiter::connect(&config.queue.url, &config.queue.prefix, live_workers)
+            .context("rates cannot be counted")?;
+        // The configuration was checked: there are no faults.
+        let limits = MailLimits::new(&config.limits).unwrap_or_default();
+        let admission = Admission::new(routes.clone(), rates, limits, limiter, Arc::clone(&worker));
         let cpu = Arc::new(CpuPool::start().context("no thread could be started")?);
         let renderer = Arc::new(Renderer::new(config.render.clone()));
         let templates =

@@ -127,6 +127,11 @@ impl Daemon {
             }
         });
         let gives_back = AbortOnDropHandle::new(gives_back);
+        let (limited, stop) = (Arc::clone(&app), self.work.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(limited.admission.watch(&limited.store, &*limited.queue)).await;
+            Ok("rates")
+        });
         let stop = self.work.clone();
         self.tasks.spawn(async move {
             let settings = &app.config.worker;
@@ -336,7 +341,8 @@ mod tests {
         let mail = NewMail { recipient, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
         let id = mail.id;
         app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
-        app.enqueue(jobs::send_mail_job(id, crate::mail::MailLane::Transactional, fixture::tea()));
+        let (lane, merchant) = (crate::mail::Lane::Transactional, fixture::tea());
+        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id), lane, merchant));
         while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

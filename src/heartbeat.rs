@@ -152,13 +152,9 @@ mod tests {
             let queue = queue::connect(&queue_settings).await.unwrap();
             let worker = Arc::new(Worker::new(silence, Arc::default()).0);
             let leases = Leases::new(Arc::clone(&queue), "test");
-            let job = queue::QueuedJob {
-                id: "held".to_owned(),
-                lane: crate::mail::Lane::Bulk,
-                merchant: "tea-co".parse().unwrap(),
-            };
+            let job = queue::QueuedJob::new("held", crate::mail::Lane::Bulk, "tea-co".parse().unwrap());
             queue.enqueue(&[job]).await.unwrap();
-            for held in queue.fetch(queue::Room::for_any(1)).await.unwrap() {
+            for held in queue.fetch(queue::Room::for_any(1)).await.unwrap().leases {
                 leases.hold(&held);
             }
             let heartbeat = Heartbeat {
@@ -188,7 +184,7 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
         }
         // This thread drives it, not those of the runtime.
-        let left = runtime.block_on(async { queue.fetch(queue::Room::for_any(1)).await.unwrap() });
+        let left = runtime.block_on(async { queue.fetch(queue::Room::for_any(1)).await.unwrap().leases });
         assert!(left.is_empty(), "the lease did not expire");
         runtime.shutdown_background();
         let other = tokio::runtime::Runtime::new().unwrap();

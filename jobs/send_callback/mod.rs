@@ -29,7 +29,7 @@ pub struct SendCallback {
 
 /// The job that sends a callback.
 pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
+    QueuedJob::new(format!("{}:{delivery}", SendCallback::NAME), Lane::Callback, merchant)
 }
 
 #[async_trait]

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::context::{Context, WrongUsage, print};
 use crate::{
-    http::{MailStory, MailView},
+    app::App,
+    http::{MailStory, MailView, Waiting},
     mail::{Lane, MailEvent, MailId, MailState, MerchantId},
     store::{MailFilter, MailRecord, Moved, Store},
 };
@@ -57,7 +58,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store;
     match command {
-        Command::Show { id, transcript } => show(store, id, transcript, json_wanted).await?,
+        Command::Show { id, transcript } => show(&app, id, transcript, json_wanted).await?,
         Command::List { merchant, state, lane, recipient, after, limit } => {
             let filter =
                 MailFilter { merchant, state, lane, recipient, after, limit, ..MailFilter::default() };
@@ -70,16 +71,21 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     Ok(())
 }
 
-async fn show(store: &Store, id: MailId, transcript: bool, json: bool) -> anyhow::Result<()> {
+async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Result<()> {
+    let store = &app.store;
     let mail = store.mail(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
     let merchant = mail.merchant.clone();
-    let mut story = MailStory::of(mail, store.attempts(id).await?);
+    let waiting = Waiting::of(app, &mail).await;
+    let mut story = MailStory::of(mail, waiting, store.attempts(id).await?);
     let mut people = format!(
         "{}  {}  {}\nmerchant   {merchant}\ntemplate   {}\nrecorded   {}\n",
         story.mail.id, story.mail.lane, story.mail.state, story.mail.template, story.mail.recorded_at
     );
     if let Some(due_at) = story.mail.due_at {
         writeln!(people, "due        {due_at}")?;
+    }
+    if let Some(waiting) = &story.waiting {
+        writeln!(people, "waiting    {}", in_words(waiting))?;
     }
     if let Some(provider_id) = &story.mail.provider_id {
         writeln!(people, "provider   {provider_id}")?;
@@ -98,6 +104,16 @@ async fn show(store: &Store, id: MailId, transcript: bool, json: bool) -> anyhow
         }
     }
     print(json, people.trim_end(), &story)
+}
+
+fn in_words(waiting: &Waiting) -> String {
+    let Waiting { reason, scope, name, until } = waiting;
+    let mut words = reason.to_string();
+    for word in [scope, name].into_iter().flatten() {
+        words.push(' ');
+        words.push_str(word);
+    }
+    until.map_or_else(|| words.clone(), |until| format!("{words}  until {until}"))
 }
 
 async fn list(store: &Store, filter: &MailFilter, json: bool) -> anyhow::Result<()> {

@@ -15,10 +15,10 @@ use super::{
     auth::Caller,
     error::{Page, Refusal},
     page::QueryOf,
+    waiting::Waiting,
 };
 use crate::{
     app::App,
-    jobs,
     mail::{MailEvent, MailId, MailState, ReplyClass, Timestamp},
     shop::Ability,
     store::{Attempt, MailFilter, MailRecord, Moved},
@@ -87,6 +87,9 @@ pub struct MailStory {
     /// The mail.
     #[serde(flatten)]
     pub mail: MailView,
+    /// Why it waits, while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Every try to hand it to a route.
     pub attempts: Vec<AttemptView>,
     /// What happened, in order.
@@ -178,7 +181,7 @@ impl From<Attempt> for AttemptView {
 
 impl MailStory {
     /// Tells a mail's story from its rows.
-    pub fn of(mail: MailRecord, attempts: Vec<Attempt>) -> Self {
+    pub fn of(mail: MailRecord, waiting: Option<Waiting>, attempts: Vec<Attempt>) -> Self {
         let mut timeline = vec![TimelineEntry { at: mail.recorded_at, event: "recorded".to_owned() }];
         for attempt in &attempts {
             let event = format!("attempt {} {}", attempt.number, attempt.outcome);
@@ -190,7 +193,12 @@ impl MailStory {
         if let Some(at) = mail.settled_at {
             timeline.push(TimelineEntry { at, event: mail.state.to_string() });
         }
-        Self { mail: mail.into(), attempts: attempts.into_iter().map(Into::into).collect(), timeline }
+        Self {
+            mail: mail.into(),
+            waiting,
+            attempts: attempts.into_iter().map(Into::into).collect(),
+            timeline,
+        }
     }
 }
 
@@ -289,7 +297,8 @@ async fn story(app: &App, caller: &Caller, id: MailId) -> Result<MailStory, Refu
     let mail =
         app.store.mail(Some(&caller.merchant.id), id).await?.ok_or_else(|| Refusal::not_found("Mail"))?;
     let attempts = app.store.attempts(id).await?;
-    Ok(MailStory::of(mail, attempts))
+    let waiting = Waiting::of(app, &mail).await;
+    Ok(MailStory::of(mail, waiting, attempts))
 }
 
 fn id_of(text: &str) -> Result<MailId, Refusal> {
@@ -332,9 +341,8 @@ async fn move_mail(
         }
         Moved::Now(_) => {
             let story = story(app, caller, id).await?;
-            if story.mail.state == MailState::Queued {
-                let lane = story.mail.lane.parse().unwrap_or(crate::mail::MailLane::Transactional);
-                app.enqueue(jobs::send_mail_job(id, lane, caller.merchant.id.clone()));
+            if let Some(due) = app.store.due_mail(id).await? {
+                app.enqueue(due.into());
             }
             Ok(Json(story))
         }

@@ -31,6 +31,7 @@ mod server;
 mod stored;
 #[cfg(test)]
 mod test_app;
+mod waiting;
 mod webhooks;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use import::{Import, LineError};
 pub use mailing::batches::BatchView;
 pub use mails::{MailStory, MailView};
 pub use server::{serve, serve_operators};
+pub use waiting::Waiting;
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {

@@ -101,11 +101,7 @@ pub(super) async fn missing(
 /// 503 when the database cannot commit it: `outcome_unknown` when nobody knows whether it did, which the same request
 /// with the same key finds out. 409 when its idempotency key is another request's by now; then nothing was recorded.
 pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
-    let jobs: Vec<_> = recording
-        .mails
-        .iter()
-        .map(|mail| jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone()))
-        .collect();
+    let jobs: Vec<_> = recording.mails.iter().map(jobs::send_mail_job).collect();
     let recorded = app.store.record(recording).await?;
     match recorded {
         Recorded::Committed => {

@@ -18,7 +18,6 @@
 mod allowance;
 mod ask;
 mod in_flight;
-mod limit;
 mod limiter;
 mod local;
 mod rate;
@@ -34,7 +33,6 @@ mod outage_tests;
 
 pub use ask::{Answer, Ask, Scope};
 pub use in_flight::{Full, Held, InFlight};
-pub use limit::Limit;
 pub use limiter::{Limiter, LimiterError};
 pub use rate::{Rate, RateError};
 pub use requests::{RequestLimits, RequestQuota};

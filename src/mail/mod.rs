@@ -15,6 +15,7 @@ mod reply_class;
 mod retry;
 mod state;
 mod timestamp;
+mod waiting;
 
 pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
@@ -27,6 +28,7 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
+pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -158,7 +158,8 @@ impl LeaseTable {
         ids.filter_map(end).collect()
     }
 
-    fn let_go(&self, leases: &[Lease]) {
+    /// Forgets leases that the queue has ended.
+    pub(super) fn let_go(&self, leases: &[Lease]) {
         let mut held = self.held();
         for lease in leases {
             // Another lease in its place belongs to a job that was started since.

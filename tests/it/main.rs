@@ -37,6 +37,7 @@ mod hostile_templates;
 mod hung_store;
 mod idempotency;
 mod import;
+mod limits;
 mod look_ups;
 mod mailing;
 mod messages;

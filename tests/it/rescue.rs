@@ -16,9 +16,8 @@ use super::{
 
 /// Jobs of a lane that nobody takes.
 async fn fill(app: &App, lane: Lane, jobs: usize) {
-    let jobs: Vec<_> = (0..jobs)
-        .map(|_| QueuedJob { id: format!("send_mail:{}", MailId::new()), lane, merchant: merchant() })
-        .collect();
+    let jobs: Vec<_> =
+        (0..jobs).map(|_| QueuedJob::new(format!("send_mail:{}", MailId::new()), lane, merchant())).collect();
     for jobs in jobs.chunks(500) {
         app.queue.enqueue(jobs).await.unwrap();
     }

@@ -69,9 +69,7 @@ impl Resend<'_> {
     async fn record(&self, decision: Decision, holder: Option<&KeyHolder>) -> Result<Option<Done>, Refusal> {
         let Decision { status, view, step, mail } = decision;
         let answer = json_answer(status, &view);
-        let job = mail
-            .as_ref()
-            .map(|mail| (mail.id, jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone())));
+        let job = mail.as_ref().map(|mail| (mail.id, jobs::send_mail_job(mail)));
         let recording = Recording {
             precondition: step.map(|step| Precondition::Order(Box::new(step))),
             mails: mail.into_iter().collect(),

@@ -29,6 +29,7 @@ static DUE: LazyLock<Due> = LazyLock::new(|| {
         waits: "",
         job: "id, merchant_id",
         since: "requested_at", // a batch is worked on at once
+        postpones: false,
     })
 });
 

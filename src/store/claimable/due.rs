@@ -30,6 +30,8 @@ pub(in crate::store) struct DueOf {
     pub(in crate::store) job: &'static str,
     /// Since when a row could be worked on: a column.
     pub(in crate::store) since: &'static str,
+    /// Whether rows that a job is known for may be put off for longer than [`ENQUEUED_AGAIN`].
+    pub(in crate::store) postpones: bool,
 }
 
 /// The statements about the due rows of one table.
@@ -37,6 +39,7 @@ pub(in crate::store) struct Due {
     is_any: Sql,
     mark: Sql,
     make_all: Sql,
+    postpones: bool,
 }
 
 impl Due {
@@ -57,9 +60,11 @@ impl Due {
             )),
             make_all: Sql::made(format!(
                 "UPDATE {table} SET wake_at = {since} WHERE id IN (
-                    SELECT id FROM {table} WHERE wake_at > {since} AND wake_at <= $1{waits}
-                    LIMIT $2 {{skip_locked}})"
+                    SELECT id FROM {table} WHERE wake_at > {since} AND (wake_at <= $1{}){waits}
+                    LIMIT $2 {{skip_locked}})",
+                if of.postpones { " OR wake_at > $3" } else { "" }
             )),
+            postpones: of.postpones,
         }
     }
 
@@ -92,9 +97,13 @@ impl Due {
     /// Makes every row that waits due in the next round, because the queue lost its jobs; returns how many. What is
     /// enqueued from now on is not due again.
     pub(in crate::store) async fn make_all(&self, store: &Store) -> Result<u64, StoreError> {
-        let before = (clock::now() + ENQUEUED_AGAIN).millis();
+        let before = clock::now() + ENQUEUED_AGAIN;
         in_steps(STEP, || {
-            let update = sqlx::query(self.make_all.on(store.dialect)).bind(before).bind(STEP);
+            let mut update = sqlx::query(self.make_all.on(store.dialect)).bind(before.millis()).bind(STEP);
+            if self.postpones {
+                // What is enqueued while this runs is due again within a minute of that; what was postponed, later.
+                update = update.bind((before + ENQUEUED_AGAIN).millis());
+            }
             store.writer.execute(update, "make all that waits due")
         })
         .await

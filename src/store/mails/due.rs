@@ -2,13 +2,17 @@
 
 use std::{sync::LazyLock, time::Duration};
 
+use serde::Serialize;
+
 use crate::{
-    mail::{MailId, MailLane, MerchantId},
+    clock,
+    mail::{MailId, MailLane, Mailbox, MerchantId, Timestamp},
     store::{
         claimable::{Due, DueOf},
         database::Store,
-        error::StoreError,
-        row::Columns,
+        dialect::Sql,
+        error::{Doing, StoreError},
+        row::{Columns, to_json},
     },
 };
 
@@ -21,6 +25,12 @@ pub struct DueMail {
     pub lane: MailLane,
     /// Whose mail it is.
     pub merchant: MerchantId,
+    /// Where it comes from.
+    pub sender_domain: String,
+    /// Where it goes.
+    pub recipient_domain: String,
+    /// When it is due again unless a worker claims it.
+    pub again_at: Timestamp,
 }
 
 static DUE: LazyLock<Due> = LazyLock::new(|| {
@@ -29,10 +39,23 @@ static DUE: LazyLock<Due> = LazyLock::new(|| {
         has_lanes: true,
         // A mail that is being sent has a `wake_at` too: see `claim`.
         waits: " AND state IN {mail states before claimed}",
-        job: "id, lane, merchant_id",
+        job: "id, lane, merchant_id, sender, recipient, wake_at",
         since: "due_at",
+        postpones: true,
     })
 });
+
+// Guarded: what was claimed or moved since has another time.
+static POSTPONE: Sql = Sql::new(
+    "UPDATE mails SET wake_at = $2 FROM {rows: id text, wake_at bigint}
+     WHERE mails.id = rows.id AND mails.wake_at = rows.wake_at AND mails.state IN {mail states before claimed}",
+);
+
+#[derive(Serialize)]
+struct Marked {
+    id: String,
+    wake_at: i64,
+}
 
 impl Store {
     /// Marks the mails of a lane that are due and returns them. Those that nobody claims are due again after `again`.
@@ -42,6 +65,36 @@ impl Store {
     pub async fn mark_due_mails(&self, lane: MailLane, again: Duration) -> Result<Vec<DueMail>, StoreError> {
         let rows = DUE.mark(self, Some(lane.into()), again).await?;
         rows.iter().map(|row| read_due(&Columns { table: "mails", row })).collect()
+    }
+
+    /// Makes mails that were marked due again later, unless anything became of them since.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn postpone_mails(&self, mails: &[DueMail], by: Duration) -> Result<(), StoreError> {
+        if mails.is_empty() {
+            return Ok(());
+        }
+        let marked = |mail: &DueMail| Marked { id: mail.mail.to_string(), wake_at: mail.again_at.millis() };
+        let rows = to_json(&mails.iter().map(marked).collect::<Vec<_>>());
+        let update = sqlx::query(POSTPONE.on(self.dialect)).bind(rows).bind((clock::now() + by).millis());
+        self.writer.execute(update, "postpone mails that are set aside").await.map(drop)
+    }
+
+    /// A mail that waits, with what a job for it has to know.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn due_mail(&self, mail: MailId) -> Result<Option<DueMail>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, lane, merchant_id, sender, recipient, wake_at FROM mails
+             WHERE id = $1 AND state IN {mail states before claimed}",
+        )
+        .bind(mail.to_string())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a mail that waits")?;
+        row.map(|row| read_due(&Columns { table: "mails", row: &row })).transpose()
     }
 
     /// Makes every mail that waits due in the next round: the queue lost its jobs.
@@ -58,5 +111,17 @@ pub(super) fn read_due(columns: &Columns<'_>) -> Result<DueMail, StoreError> {
         mail: columns.parsed("id")?,
         lane: columns.parsed("lane")?,
         merchant: columns.parsed("merchant_id")?,
+        // One that cannot be read must not keep all others waiting; its claim will tell.
+        sender_domain: columns
+            .json::<Mailbox>("sender")
+            .map(|sender| sender.email.domain().to_owned())
+            .unwrap_or_default(),
+        recipient_domain: domain_of(&columns.text("recipient")?),
+        again_at: columns.time("wake_at")?,
     })
+}
+
+/// The domain of an address that is on record, and so has one.
+fn domain_of(recipient: &str) -> String {
+    recipient.rsplit_once('@').map_or_else(String::new, |(_, domain)| domain.to_owned())
 }

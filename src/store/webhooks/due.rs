@@ -28,7 +28,14 @@ pub struct DueDelivery {
 
 static DUE: LazyLock<Due> = LazyLock::new(|| {
     let waits = ""; // a claim takes `wake_at` away
-    Due::new(&DueOf { table: "deliveries", has_lanes: false, waits, job: "id, merchant_id", since: "due_at" })
+    Due::new(&DueOf {
+        table: "deliveries",
+        has_lanes: false,
+        waits,
+        job: "id, merchant_id",
+        since: "due_at",
+        postpones: false,
+    })
 });
 
 static PUT_OFF: Sql = Sql::new(
