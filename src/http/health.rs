@@ -10,7 +10,6 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::{
     app::App,
@@ -38,8 +37,8 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// Whether postroom can work, dependency by dependency.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Readiness {
+#[derive(Serialize)]
+struct Readiness {
     /// `ready` or `not_ready`.
     status: &'static str,
     /// Each dependency by name.
@@ -47,8 +46,8 @@ pub(super) struct Readiness {
 }
 
 /// One thing that postroom needs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Dependency {
+#[derive(Serialize)]
+struct Dependency {
     /// `database`, `queue` or `routes`.
     name: &'static str,
     /// Whether it answers.
@@ -60,9 +59,7 @@ pub(super) struct Dependency {
     detail: Option<String>,
 }
 
-#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = within(app.store.check_writable()).await;
     let queue = within(app.queue.generation()).await;
     let routes = if app.routes.is_empty() {
@@ -116,9 +113,7 @@ fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> De
     Dependency { name, ok: state.is_ok(), needed, detail: state.err() }
 }
 
-#[utoipa::path(get, path = "/metrics", tag = "health", security(()),
-    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "OpenMetrics text")))]
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<App>>) -> Response {
     let _ = tokio::time::timeout(PATIENCE, measure_queue(&app)).await;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], METRICS.render()).into_response()

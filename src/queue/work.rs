@@ -11,6 +11,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use apalis::layers::WorkerBuilderExt;
 use apalis_core::{
     error::WorkerError,
     worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt},
@@ -125,6 +126,7 @@ where
 {
     WorkerBuilder::new(work.name.as_str())
         .backend(QueueBackend::new(fetched))
+        .catch_panic()
         .parallelize(spawn_owned)
         .build(move |fetched| run_job(fetched, handler.clone()))
         .run_until(stop.cancelled_owned().map(Ok::<(), WorkerError>))

@@ -69,8 +69,6 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::webhooks::replay_failed,
         super::webhooks::test,
         super::health::alive,
-        super::health::ready,
-        super::health::metrics,
     ),
     security(("basic" = []), ("bearer" = [])),
     modifiers(&Credentials)

@@ -45,6 +45,11 @@ static DUE: LazyLock<Due> = LazyLock::new(|| {
     })
 });
 
+static WAITING: Sql = Sql::new(
+    "SELECT id, lane, merchant_id, sender, recipient, wake_at FROM mails
+     WHERE id = $1 AND state IN {mail states before claimed}",
+);
+
 // Guarded: what was claimed or moved since has another time.
 static POSTPONE: Sql = Sql::new(
     "UPDATE mails SET wake_at = $2 FROM {rows: id text, wake_at bigint}
@@ -86,14 +91,11 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn due_mail(&self, mail: MailId) -> Result<Option<DueMail>, StoreError> {
-        let row = sqlx::query(
-            "SELECT id, lane, merchant_id, sender, recipient, wake_at FROM mails
-             WHERE id = $1 AND state IN {mail states before claimed}",
-        )
-        .bind(mail.to_string())
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find a mail that waits")?;
+        let row = sqlx::query(WAITING.on(self.dialect))
+            .bind(mail.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .doing("find a mail that waits")?;
         row.map(|row| read_due(&Columns { table: "mails", row: &row })).transpose()
     }
 

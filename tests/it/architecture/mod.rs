@@ -46,7 +46,8 @@ const STORE_LAYERS: [&[&str]; 12] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 45] = [
+const OWNERS: [(&str, &[&str]); 46] = [
+    ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
     ("argon2", &["auth", "http"]),
