@@ -1,8 +1,8 @@
-//! What is asked for: which limits a mail has to keep, and what the answer is.
+//! What is asked for: which limits a mail has to keep.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use super::{Rate, Tokens};
+use super::rate::Rate;
 use crate::mail::MerchantId;
 
 /// What a limit is for. Two scopes never share an allowance, whatever their names are.
@@ -80,18 +80,4 @@ impl FromIterator<(Scope, Rate)> for Ask {
         limits.into_iter().for_each(|(scope, rate)| ask.add(scope, rate));
         ask
     }
-}
-
-/// Whether a mail may go.
-#[derive(Debug)]
-pub enum Answer {
-    /// It may go now.
-    Granted(Tokens),
-    /// It must wait. Nothing was taken.
-    Denied {
-        /// The scope that it waits for longest.
-        scope: Scope,
-        /// How long until all of its scopes have one, unless others take it first.
-        wait: Duration,
-    },
 }

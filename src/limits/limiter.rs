@@ -12,29 +12,24 @@ use std::{
 };
 
 use super::{
-    Answer, Ask, Tokens,
     allowance::Pace,
+    ask::{Ask, Scope},
     local::{Decision, Local},
-    redis::{Away, CHUNK, InRedis, Return},
-    tokens::{By, Taken},
+    redis::{Away, CHUNK, InRedis, LimiterError, Return},
+    tokens::{Answer, By, Counts, Taken, Tokens},
 };
 
 /// How often a process that counts by itself looks whether Redis is back. Shorter than the grace of `resume.lua`.
 const LOOKING: Duration = Duration::from_millis(100);
 
-/// The configured URL names no Redis server.
-#[derive(Debug, thiserror::Error)]
-#[error("`queue.url` is not the URL of a Redis server, so no rates can be counted there")]
-pub struct LimiterError(#[source] pub(super) redis::RedisError);
-
 /// Decides which mails may go. A clone is the same limiter.
 #[derive(Clone)]
 pub struct Limiter {
-    counts: Arc<Counts>,
+    counts: Arc<Recorder>,
 }
 
 /// What is counted, and where.
-pub(super) struct Counts {
+pub(super) struct Recorder {
     local: Local,
     redis: Option<InRedis>,
     /// Whether Redis is away.
@@ -64,12 +59,12 @@ impl Clock {
 }
 
 impl Limiter {
-    /// Counts in this process alone.
+    /// Recorder in this process alone.
     pub fn local() -> Self {
         Self::new(None, Arc::default(), None)
     }
 
-    /// Counts where the jobs are: for `memory:` in this process, else in that Redis server, below `prefix`. It need not be
+    /// Recorder where the jobs are: for `memory:` in this process, else in that Redis server, below `prefix`. It need not be
     /// there yet. `live_workers` is how many processes share the rates while it is away; 0 counts as 1.
     ///
     /// # Errors
@@ -87,7 +82,7 @@ impl Limiter {
         turned: Option<Arc<AtomicU64>>,
     ) -> Self {
         Self {
-            counts: Arc::new(Counts {
+            counts: Arc::new(Recorder {
                 local: Local::new(),
                 redis,
                 away: Mutex::default(),
@@ -148,24 +143,8 @@ impl Limiter {
     }
 }
 
-impl Counts {
-    fn answers(self: &Arc<Self>, asks: &[Ask], decisions: Vec<Decision>, by: By) -> Vec<Answer> {
-        let answer = |(ask, decision): (&Ask, Decision)| match decision {
-            Decision::Granted(_) if ask.is_empty() => Answer::Granted(Tokens::default()),
-            Decision::Granted(taken) => Answer::Granted(Tokens::new(self, by, ask.clone(), taken)),
-            Decision::Denied { limit, wait } => {
-                let scope = ask.limits().get(limit).or(ask.limits().first()).map(|(scope, _)| scope.clone());
-                Answer::Denied {
-                    scope: scope.unwrap_or(super::Scope::All),
-                    wait: Duration::from_micros(wait),
-                }
-            }
-        };
-        asks.iter().zip(decisions).map(answer).collect()
-    }
-
-    /// Takes back what was not used, by whoever counted it.
-    pub(super) fn give_back(&self, by: By, at: Instant, ask: Ask, taken: Vec<Taken>) {
+impl Counts for Recorder {
+    fn give_back(&self, by: By, at: Instant, ask: Ask, taken: Vec<Taken>) {
         let returns = ask.limits().iter().zip(taken);
         match by {
             By::Process(outage) if outage == self.outages.load(Ordering::Relaxed) => {
@@ -185,6 +164,22 @@ impl Counts {
                 }
             }
         }
+    }
+}
+
+impl Recorder {
+    fn answers(self: &Arc<Self>, asks: &[Ask], decisions: Vec<Decision>, by: By) -> Vec<Answer> {
+        let answer = |(ask, decision): (&Ask, Decision)| match decision {
+            Decision::Granted(_) if ask.is_empty() => Answer::Granted(Tokens::default()),
+            Decision::Granted(taken) => {
+                Answer::Granted(Tokens::new(Arc::<Recorder>::clone(self), by, ask.clone(), taken))
+            }
+            Decision::Denied { limit, wait } => {
+                let scope = ask.limits().get(limit).or(ask.limits().first()).map(|(scope, _)| scope.clone());
+                Answer::Denied { scope: scope.unwrap_or(Scope::All), wait: Duration::from_micros(wait) }
+            }
+        };
+        asks.iter().zip(decisions).map(answer).collect()
     }
 
     fn is_away(&self) -> bool {

@@ -31,10 +31,11 @@ mod conformance;
 #[cfg(test)]
 mod outage_tests;
 
-pub use ask::{Answer, Ask, Scope};
+pub use ask::{Ask, Scope};
 pub use in_flight::{Full, Held, InFlight};
-pub use limiter::{Limiter, LimiterError};
+pub use limiter::Limiter;
 pub use rate::{Rate, RateError};
+pub use redis::LimiterError;
 pub use requests::{RequestLimits, RequestQuota};
 pub use settings::{DomainLimit, LimitSettings, MailLimits};
-pub use tokens::Tokens;
+pub use tokens::{Answer, Tokens};

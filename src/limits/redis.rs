@@ -14,11 +14,17 @@ use redis::{
 use tokio::time::timeout;
 
 use super::{
-    Ask, LimiterError, Rate, Scope,
     allowance::{Mark, Pace},
+    ask::{Ask, Scope},
     local::Decision,
+    rate::Rate,
     tokens::Taken,
 };
+
+/// The configured URL names no Redis server.
+#[derive(Debug, thiserror::Error)]
+#[error("`queue.url` is not the URL of a Redis server, so no rates can be counted there")]
+pub struct LimiterError(#[source] pub(super) redis::RedisError);
 
 /// The most mails of one call, and the most that is given back with it: about 3 ms during which Redis serves nobody else.
 pub(super) const CHUNK: usize = 500;

@@ -1,11 +1,28 @@
-//! What a mail was granted: good for a short while, and given back unless it is used.
+//! The answer to what was asked, and what a mail was granted: good for a short while, and given back unless it is used.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{allowance::Mark, ask::Ask, limiter::Counts};
+use super::{
+    allowance::Mark,
+    ask::{Ask, Scope},
+};
+
+/// Whether a mail may go.
+#[derive(Debug)]
+pub enum Answer {
+    /// It may go now.
+    Granted(Tokens),
+    /// It must wait. Nothing was taken.
+    Denied {
+        /// The scope that it waits for longest.
+        scope: Scope,
+        /// How long until all of its scopes have one, unless others take it first.
+        wait: Duration,
+    },
+}
 
 /// One taken from each of a mail's limits. Dropped, they are given back; [`Tokens::spend`] uses them.
 #[derive(Default)]
@@ -19,7 +36,13 @@ struct All {
     taken: Vec<Taken>,
     at: Instant,
     by: By,
-    counts: Arc<Counts>,
+    counts: Arc<dyn Counts>,
+}
+
+/// Who granted them.
+pub(super) trait Counts: Send + Sync {
+    /// Takes back what was not used, by whoever counted it.
+    fn give_back(&self, by: By, at: Instant, ask: Ask, taken: Vec<Taken>);
 }
 
 /// What was taken from one limit.
@@ -41,8 +64,8 @@ pub(super) enum By {
 }
 
 impl Tokens {
-    pub(super) fn new(counts: &Arc<Counts>, by: By, ask: Ask, taken: Vec<Taken>) -> Self {
-        let (at, counts) = (Instant::now(), Arc::clone(counts));
+    pub(super) fn new(counts: Arc<dyn Counts>, by: By, ask: Ask, taken: Vec<Taken>) -> Self {
+        let at = Instant::now();
         Self { taken: Some(Box::new(All { ask, taken, at, by, counts })) }
     }
 

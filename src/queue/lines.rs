@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::Lease;
+use super::job::Lease;
 use crate::mail::{Timestamp, WaitReason};
 
 /// While a worker that took jobs from a line asks how it goes on, no other takes more. If that worker dies, the line goes

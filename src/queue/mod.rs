@@ -29,6 +29,7 @@
 //! | `memory_queue.rs`, `memory_state.rs`, `waiting_jobs.rs` | the queue of a single process |
 //! | `redis_queue.rs`, `redis_status.rs`, `redis_text.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
 //! | `lines.rs` | what waits for something other than a worker |
+//! | `job.rs` | a job that is queued, and the lease of one that was fetched |
 //! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
 //! | `work.rs` | runs a handler for each job, with apalis as the harness |
 //! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
@@ -41,6 +42,7 @@ mod backend;
 mod connect;
 mod dispatch;
 mod fetcher;
+mod job;
 mod lease_table;
 mod lines;
 mod memory_queue;
@@ -64,82 +66,23 @@ pub(crate) mod redis_server;
 #[cfg(test)]
 mod work_tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::mail::{Lane, MerchantId};
+use crate::mail::Lane;
 
 pub use admit::{Admit, Decision};
 pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
+pub use job::{Domains, LONGEST_ID, Lease, QueuedJob};
 pub use lease_table::{Leases, panicked_jobs};
 pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
 pub use work::{Ended, Work, work};
-
-/// The most bytes in a job's id.
-pub const LONGEST_ID: usize = 200;
-
-/// A job that a worker is to run: its kind and the row that it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueuedJob {
-    /// Names the job and the row, as in `send_mail:0192…`. Any text of at most [`LONGEST_ID`] bytes; a queue does
-    /// not look into it.
-    pub id: String,
-    /// Decides who goes first. A job that is known already keeps the lane that it was first enqueued in.
-    pub lane: Lane,
-    /// Whose turn it is within the lane.
-    pub merchant: MerchantId,
-    /// Where a mail comes from and goes to, which decides what it has to wait for.
-    pub domains: Option<Arc<Domains>>,
-}
-
-impl QueuedJob {
-    /// A job that is about no mail.
-    pub fn new(id: impl Into<String>, lane: Lane, merchant: MerchantId) -> Self {
-        Self { id: id.into(), lane, merchant, domains: None }
-    }
-
-    /// The same about a mail.
-    #[must_use]
-    pub fn with_domains(mut self, sender: &str, recipient: &str) -> Self {
-        self.domains = Some(Arc::new(Domains { sender: sender.into(), recipient: recipient.into() }));
-        self
-    }
-}
-
-/// The domains of a mail's addresses, in lower case and as A-labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Domains {
-    /// Of the sender.
-    pub sender: Box<str>,
-    /// Of the recipient.
-    pub recipient: Box<str>,
-}
-
-/// A job that was fetched, and the right to finish it until the lease expires.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// What to do.
-    pub job: QueuedJob,
-    /// Tells this lease from every other one of the same job.
-    token: u64,
-    /// The line that it was fetched from, if any.
-    line: Option<Arc<str>>,
-    /// It was at the front of the main line: its turn had come before.
-    was_at_the_front: bool,
-}
-
-impl Lease {
-    /// The line that the job was fetched from; `None` for the main line.
-    pub fn line(&self) -> Option<&str> {
-        self.line.as_deref()
-    }
-}
 
 /// Carries jobs from those who record rows to the workers.
 #[async_trait]

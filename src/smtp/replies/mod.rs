@@ -29,9 +29,10 @@ use std::{
 
 pub use file::RuleFault;
 use rule::Rule;
+pub use rule::Said;
 use words::Words;
 
-use crate::mail::{Consequence, EnhancedCode, Judgement, Phase, ReplyClass};
+use crate::mail::{Consequence, Judgement, ReplyClass};
 
 /// The rules that every installation has.
 const SHIPPED: &str = include_str!("../../../replies.toml");
@@ -40,21 +41,6 @@ static SHIPPED_RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant, and tests read it")]
     file::read_shipped(SHIPPED).expect("the shipped rules make sense")
 });
-
-/// What a relay said.
-#[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
-    /// The reply code (RFC 5321, section 4.2).
-    pub code: u16,
-    /// The enhanced status code (RFC 3463), where one was found; the words may begin with it as well.
-    pub enhanced: Option<EnhancedCode>,
-    /// The words, all lines in one.
-    pub text: &'a str,
-    /// Where in the dialogue.
-    pub phase: Phase,
-    /// The route's name.
-    pub route: &'a str,
-}
 
 /// The rules in force.
 #[derive(Debug, Default)]

@@ -4,8 +4,22 @@ use std::time::Duration;
 
 use regex::bytes::Regex;
 
-use super::Said;
 use crate::mail::{Consequence, EnhancedCode, Judgement, Phase, ReplyClass, ReplyScope};
+
+/// What a relay said.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// The reply code (RFC 5321, section 4.2).
+    pub code: u16,
+    /// The enhanced status code (RFC 3463), where one was found; the words may begin with it as well.
+    pub enhanced: Option<EnhancedCode>,
+    /// The words, all lines in one.
+    pub text: &'a str,
+    /// Where in the dialogue.
+    pub phase: Phase,
+    /// The route's name.
+    pub route: &'a str,
+}
 
 /// A rule that was read and found to make sense.
 #[derive(Debug)]

@@ -46,7 +46,7 @@ const STORE_LAYERS: [&[&str]; 12] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 46] = [
+const OWNERS: [(&str, &[&str]); 48] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -76,6 +76,8 @@ const OWNERS: [(&str, &[&str]); 46] = [
     ("qrcode", &["http"]),
     ("rand", &["auth", "callback", "demo", "http", "jobs", "queue"]),
     ("redis", &["queue", "limits"]),
+    ("regex", &["smtp"]),
+    ("regex_syntax", &["smtp"]),
     ("reqwest", &["callback", "demo"]), // who speaks HTTP to others
     ("rustix", &["http"]),
     ("rustls", &["callback", "demo", "smtp"]),
@@ -85,7 +87,7 @@ const OWNERS: [(&str, &[&str]); 46] = [
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
     ("tokio_rustls", &["demo", "smtp"]),
-    ("toml", &["config", "http", "shop"]),
+    ("toml", &["config", "http", "shop", "smtp"]),
     ("tower", &["http", "queue"]),
     ("tracing_subscriber", &["demo", "telemetry"]),
     ("url", &["callback", "config", "http", "shop", "store", "webhook"]),

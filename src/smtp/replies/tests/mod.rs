@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::ReplyScope;
+use crate::mail::{Phase, ReplyScope};
 
 /// Replies with their sources; see the head of the file.
 const PUBLISHED: &str = include_str!("published.tsv");
