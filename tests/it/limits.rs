@@ -122,7 +122,7 @@ on_both! {
         scene.shop.enrol_all(&users).await;
         scene.shop.send_all(&users).await;
         let wait = async |number: usize| {
-            let metrics = scene.shop.get("/metrics").await.body;
+            let metrics = scene.daemon.admin("/metrics").await.body;
             metrics.contains(&format!("postroom_queue_waiting{{lane=\"bulk\"}} {number}\n"))
         };
         eventually("one is sent, and the others wait", async || {
