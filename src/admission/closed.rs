@@ -78,6 +78,13 @@ impl Closed {
         }
     }
 
+    /// Whether nothing of a scope may go now, except for mails that come from its line.
+    pub(super) fn is_closed(&self, scope: &Scope, from: Option<&str>) -> bool {
+        let is_closed =
+            self.scopes().get(scope).is_some_and(|closure| Instant::now() < closure.until + FIRST);
+        is_closed && from != Some(scope.to_string().as_str())
+    }
+
     /// The line in which a mail waits that asks for something closed. Mails that come from that line may ask.
     pub(super) fn line_for(&self, ask: &Ask, from: Option<&str>) -> Option<Line> {
         if ask.is_empty() {

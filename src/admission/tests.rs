@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    clock,
     limits::LimitSettings,
     mail::Lane,
     queue::{MemoryQueue, Queue, Room as QueueRoom, SetAside},
@@ -119,10 +120,10 @@ async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
         let decision = admission.decide(room, &mails, &[]).await.pop().unwrap();
         assert!(matches!(decision, Decision::Now(_)));
     }
-    assert_eq!(Vec::from_iter(admission.closed.take_lines_to_wake()), ["route:main"]);
+    assert_eq!(Vec::from_iter(admission.desk.closed.take_lines_to_wake()), ["route:main"]);
     assert_eq!(decided(&admission, &mails, &[]).await, ["now"]);
     assert_eq!(decided(&admission, &mails, &[]).await, ["rate route:main"]);
-    assert!(admission.closed.take_lines_to_wake().is_empty());
+    assert!(admission.desk.closed.take_lines_to_wake().is_empty());
     assert_eq!(admission.room(1).0, 1, "a mail that waits holds no place");
 }
 

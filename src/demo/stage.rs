@@ -176,6 +176,12 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.http.public_url = format!("http://{listen}").parse()?;
     config.smtp.routes = vec![RouteSettings {
         provider_id: None,
+        priority: 10,
+        weight: 1,
+        merchants: Vec::new(),
+        sender_domains: Vec::new(),
+        lanes: Vec::new(),
+        mails_per_connection: None,
         name: "catcher".to_owned(),
         host: relay.ip().to_string(),
         port: relay.port(),

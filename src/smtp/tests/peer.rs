@@ -148,6 +148,12 @@ pub(super) fn settings(port: u16) -> RouteSettings {
         ca_file: None,
         hello_name: Some("me.example.net".to_owned()),
         provider_id: None,
+        priority: 10,
+        weight: 1,
+        merchants: Vec::new(),
+        sender_domains: Vec::new(),
+        lanes: Vec::new(),
+        mails_per_connection: None,
     }
 }
 
