@@ -227,6 +227,12 @@ on_both! {
         })
         .await;
         assert!(members.iter().all(|member| scene.caught(member) == 1), "each came once");
+        // The relay has a mail before its row says so.
+        within(Duration::from_secs(10), "each mail is settled", async || {
+            let page = scene.shop.get("/api/v1/mails?state=sending").await.expect(200).json();
+            page["data"].as_array().unwrap().is_empty()
+        })
+        .await;
         let mut delivered = Vec::new();
         let mut next = "/api/v1/mails?limit=1000".to_owned();
         loop {
