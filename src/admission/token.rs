@@ -25,7 +25,7 @@ impl Token {
     }
 
     /// Takes another one where this was taken so long ago that it is no longer good; false when there is none.
-    async fn renew(&mut self) -> bool {
+    pub(super) async fn renew(&mut self) -> bool {
         let Some(tokens) = self.tokens.take() else { return false };
         if tokens.are_good() {
             self.tokens = Some(tokens);

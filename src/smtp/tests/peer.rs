@@ -173,7 +173,7 @@ pub(super) fn route(settings: &RouteSettings) -> Arc<Route> {
 
 /// A route with other time-outs.
 pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route> {
-    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default()).unwrap())
+    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default(), Arc::default()).unwrap())
 }
 
 /// A route that waits only this long in every phase.

@@ -267,8 +267,15 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
 async fn a_place_that_is_given_back_tells_those_who_wait() {
     let freed = Arc::new(tokio::sync::Notify::new());
     let route = Arc::new(
-        crate::smtp::Route::new(&settings(1), Tuning::default(), None, Arc::clone(&freed), Arc::default())
-            .unwrap(),
+        crate::smtp::Route::new(
+            &settings(1),
+            Tuning::default(),
+            None,
+            Arc::clone(&freed),
+            Arc::default(),
+            Arc::default(),
+        )
+        .unwrap(),
     );
     drop(route.permits(4));
     assert!(
