@@ -86,7 +86,7 @@ on_both! {
         let listed = commands.run(&["--json", "route", "list"]).expect(0).json();
         assert_eq!((&listed["routes"][0]["name"], &listed["routes"][0]["drained"]), (&json!("first"), &json!(true)));
         eventually("it is drained", async || {
-            shop.get("/metrics").await.body.contains("postroom_route_drained{route=\"first\"} 1")
+            daemon.admin("/metrics").await.body.contains("postroom_route_drained{route=\"first\"} 1")
         }).await;
         shop.wait_until(&shop.send_to("ok@example.net").await, "sent").await;
         assert_eq!((first.count(), second.count()), (1, 1));
@@ -95,7 +95,7 @@ on_both! {
 
         commands.run(&["route", "drain", "second"]).expect(0);
         eventually("both are drained", async || routes_of(&daemon).await["ok"] == false && {
-            shop.get("/metrics").await.body.contains("postroom_route_drained{route=\"second\"} 1")
+            daemon.admin("/metrics").await.body.contains("postroom_route_drained{route=\"second\"} 1")
         }).await;
         let id = shop.send_to("ok@example.net").await;
         eventually("we know why it waits", async || shop.mail(&id).await["waiting"]["reason"] == "no_route").await;
