@@ -15,7 +15,7 @@
 //! | `replies` | what a reply means, by readable rules |
 //! | `pace` | how fast a domain may be written to after it said that it gets too much |
 //! | `transcript` | what was said, for operators |
-//! | `dialer` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
+//! | `dialer`, `hello_name` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
 //! | `connection`, `open_count` | lines in, lines out, time-outs, and how many are open |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
 //! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
@@ -34,6 +34,7 @@ mod capabilities;
 mod connection;
 mod content;
 mod dialer;
+mod hello_name;
 mod open_count;
 mod pace;
 mod permit;

@@ -108,26 +108,7 @@ mod tests {
     use crate::smtp::settings::TlsMode;
 
     fn settings(name: &str) -> RouteSettings {
-        RouteSettings {
-            name: name.to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: 25,
-            tls: TlsMode::None,
-            username: None,
-            password: None,
-            connections: 1,
-            rate: None,
-            auth: None,
-            ca_file: None,
-            hello_name: None,
-            provider_id: None,
-            priority: 10,
-            weight: 1,
-            merchants: Vec::new(),
-            sender_domains: Vec::new(),
-            lanes: Vec::new(),
-            mails_per_connection: None,
-        }
+        RouteSettings { connections: 1, ..RouteSettings::new(name, "127.0.0.1", 25, TlsMode::None) }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::hello_name::is_hello_name;
 use crate::mail::{Address, MailLane, MerchantId};
 
 /// Whether and how a route is encrypted. There is no default: the operator spells it out.
@@ -220,6 +221,30 @@ pub enum RouteError {
 }
 
 impl RouteSettings {
+    /// A route with the defaults of the configuration.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, port: u16, tls: TlsMode) -> Self {
+        Self {
+            name: name.into(),
+            host: host.into(),
+            port,
+            tls,
+            username: None,
+            password: None,
+            connections: default_connections(),
+            rate: None,
+            auth: None,
+            ca_file: None,
+            hello_name: None,
+            provider_id: None,
+            priority: default_priority(),
+            weight: default_weight(),
+            merchants: Vec::new(),
+            sender_domains: Vec::new(),
+            lanes: Vec::new(),
+            mails_per_connection: None,
+        }
+    }
+
     /// Checks everything that can be checked without a file or a network.
     pub(super) fn check(&self) -> Result<(), RouteError> {
         self.faults().into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
@@ -314,20 +339,6 @@ pub(super) fn domain(text: &str) -> Option<String> {
     let is_plain = !text.is_empty() && !text.contains(['@', '"', '[']);
     let address: Address = is_plain.then(|| format!("a@{text}").parse().ok()).flatten()?;
     Some(address.domain().to_ascii_lowercase())
-}
-
-/// Whether a name can stand after EHLO: a host name, or an address literal in brackets (RFC 5321, section 4.1.3).
-fn is_hello_name(name: &str) -> bool {
-    let is_allowed =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':');
-    (1..=255).contains(&name.len()) && name.bytes().all(is_allowed)
-}
-
-/// This machine's name for EHLO, where it is a full one.
-pub(super) fn machine_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let name = name.trim();
-    (name.contains('.') && is_hello_name(name)).then(|| name.to_owned())
 }
 
 #[cfg(test)]

@@ -136,24 +136,9 @@ async fn read_message(socket: &mut BufReader<TcpStream>) -> String {
 /// The settings of a plain route to this machine.
 pub(super) fn settings(port: u16) -> RouteSettings {
     RouteSettings {
-        name: "main".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port,
-        tls: TlsMode::None,
-        username: None,
-        password: None,
         connections: 4,
-        rate: None,
-        auth: None,
-        ca_file: None,
         hello_name: Some("me.example.net".to_owned()),
-        provider_id: None,
-        priority: 10,
-        weight: 1,
-        merchants: Vec::new(),
-        sender_domains: Vec::new(),
-        lanes: Vec::new(),
-        mails_per_connection: None,
+        ..RouteSettings::new("main", "127.0.0.1", port, TlsMode::None)
     }
 }
 
