@@ -33,7 +33,7 @@ pub struct DueMail {
     pub again_at: Timestamp,
 }
 
-static DUE: LazyLock<Due> = LazyLock::new(|| {
+pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
     Due::new(&DueOf {
         table: "mails",
         has_lanes: true,
