@@ -46,6 +46,11 @@ impl Address {
         format!("{}@{}", self.local.to_lowercase(), self.domain)
     }
 
+    /// The address as mails are found by it: in lower case, the domain first, so that a domain's addresses are together.
+    pub fn search_key(&self) -> String {
+        format!("{}@{}", self.domain, self.local.to_lowercase())
+    }
+
     /// Whether the local part has characters that only SMTPUTF8 (RFC 6531) can carry.
     pub fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()

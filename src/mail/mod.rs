@@ -11,7 +11,9 @@ mod id;
 mod lane;
 mod new_mail;
 mod reply;
+mod reply_class;
 mod retry;
+pub mod search;
 mod state;
 mod timestamp;
 
@@ -21,6 +23,7 @@ pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, Worke
 pub use lane::Lane;
 pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
+pub use reply_class::ReplyClass;
 pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};

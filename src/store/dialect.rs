@@ -141,6 +141,16 @@ impl Dialect {
         }
     }
 
+    /// A statement with its marks replaced.
+    pub(super) fn written(self, text: &str) -> String {
+        let text = text.replace("{skip_locked}", self.skip_locked());
+        let text = text.replace("{as_json}", self.as_json());
+        let Some((before, rest)) = text.split_once("{rows:") else { return text };
+        let Some((columns, after)) = rest.split_once('}') else { return text };
+        let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{before}{}{after}", self.rows(&columns))
+    }
+
     const fn as_json(self) -> &'static str {
         match self {
             Self::Sqlite => "",
@@ -168,17 +178,8 @@ impl Sql {
     }
 
     pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
-        let text = self.written[dialect as usize].get_or_init(|| self.write(dialect).into());
+        let text = self.written[dialect as usize].get_or_init(|| dialect.written(self.text).into());
         AssertSqlSafe(Arc::clone(text))
-    }
-
-    fn write(&self, dialect: Dialect) -> String {
-        let text = self.text.replace("{skip_locked}", dialect.skip_locked());
-        let text = text.replace("{as_json}", dialect.as_json());
-        let Some((before, rest)) = text.split_once("{rows:") else { return text };
-        let Some((columns, after)) = rest.split_once('}') else { return text };
-        let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{before}{}{after}", dialect.rows(&columns))
     }
 }
 

@@ -52,8 +52,8 @@ pub use batches::{
 pub use carts::{CartsPage, ReminderRecord};
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, DueMail, GivenBack, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording,
-    Replacement, Settled, Settlement,
+    Attempt, Claim, DueMail, FoundMails, GivenBack, MailCount, MailFilter, MailRecord, MailSearch, Moved,
+    Precondition, Recorded, Recording, Replacement, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use orders::{

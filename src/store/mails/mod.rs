@@ -8,6 +8,7 @@ mod look_up;
 mod lost;
 mod precondition;
 mod record;
+mod search;
 mod settle;
 
 pub use claim::Claim;
@@ -16,6 +17,7 @@ pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
+pub use search::{FoundMails, MailCount, MailSearch};
 pub use settle::{Settled, Settlement};
 
 pub(super) use claim::ClaimRequest;
