@@ -81,9 +81,6 @@ struct Prepared {
     oldest_first: bool,
     /// Ids as text: later than the first, earlier than the second.
     bounds: (String, String),
-    /// Whether a driver of one term alone answers everything.
-    has_one_term: bool,
-    has_no_term: bool,
 }
 
 /// Where the mails of an answer are read from.
@@ -145,14 +142,18 @@ impl Store {
     pub async fn plans_of_search(&self, search: &MailSearch) -> Result<Vec<String>, StoreError> {
         let prepared = self.prepare(search).await?;
         let mut statements = Vec::new();
-        for source in prepared.sources().into_iter().flatten() {
-            match source {
-                Source::Id(_) => {}
-                Source::Listing(listing) => statements.push(listing.statement(WINDOW + 1)),
-                Source::Range(range) => {
-                    statements.push(range.window(&prepared.bounds, prepared.oldest_first, WINDOW));
-                    statements.push(prepared.page(&range, &prepared.bounds, i64::from(search.limit)));
-                    statements.push(prepared.counting(&range, &prepared.bounds));
+        for sources in prepared.sources() {
+            let has_filters = prepared.has_filters(&sources);
+            for source in sources {
+                match source {
+                    Source::Id(_) => {}
+                    Source::Listing(listing) => statements.push(listing.statement(WINDOW + 1)),
+                    Source::Range(range) => {
+                        let bounds = &prepared.bounds;
+                        statements.push(range.window(bounds, prepared.oldest_first, WINDOW));
+                        statements.push(prepared.page(&range, bounds, has_filters, i64::from(search.limit)));
+                        statements.push(prepared.counting(&range, bounds, has_filters));
+                    }
                 }
             }
         }
@@ -191,9 +192,8 @@ impl Store {
         if let Some(after) = search.after.map(|id| id.to_string()) {
             if search.oldest_first { low = low.max(after) } else { high = high.min(after) }
         }
-        let (has_one_term, has_no_term) = (filter.terms().len() == 1, filter.terms().is_empty());
         let oldest_first = search.oldest_first;
-        Ok(Prepared { filter, merchant, oldest_first, bounds: (low, high), has_one_term, has_no_term })
+        Ok(Prepared { filter, merchant, oldest_first, bounds: (low, high) })
     }
 
     /// The versions of templates whose subjects have these words, in any case.
@@ -251,10 +251,7 @@ impl Store {
         prepared: &Prepared,
         sources: Vec<Source>,
     ) -> Result<Option<Driver>, StoreError> {
-        let answers_alone = sources.iter().all(|source| source.is_exact(prepared.merchant.is_some()));
-        let is_timeline = matches!(sources.as_slice(), [Source::Range(range)] if range.is_timeline());
-        let is_all = if is_timeline { prepared.has_no_term } else { prepared.has_one_term };
-        let has_filters = !(answers_alone && is_all);
+        let has_filters = prepared.has_filters(&sources);
         let mut driver = Driver { legs: Vec::new(), horizon: None, has_filters };
         for source in sources {
             match source {
@@ -300,7 +297,7 @@ impl Store {
     ) -> Result<Vec<MailRecord>, StoreError> {
         let ids = match leg {
             Leg::Range(range) => {
-                let page = prepared.page(range, bounds, most as i64);
+                let page = prepared.page(range, bounds, has_filters, most as i64);
                 return self.read_all(&page).await;
             }
             Leg::Listed(ids) => within(ids, bounds),
@@ -349,7 +346,7 @@ impl Store {
         for leg in &driver.legs {
             let Leg::Range(range) = leg else { continue };
             if is_one_range {
-                total += self.counted(&prepared.counting(range, bounds)).await?;
+                total += self.counted(&prepared.counting(range, bounds, driver.has_filters)).await?;
             } else {
                 let entries = range.entries(bounds, prepared.oldest_first, MOST_COUNTED + 1);
                 let row = entries.query(self.dialect).fetch_one(&self.readers).await.doing("list mails")?;
@@ -403,27 +400,55 @@ impl Prepared {
         drivers.into_iter().map(|(_, sources)| sources).chain([vec![timeline]]).collect()
     }
 
-    fn page(&self, range: &Range, bounds: &(String, String), most: i64) -> Statement {
+    /// Whether entries of this driver may not fit.
+    fn has_filters(&self, sources: &[Source]) -> bool {
+        let answers_alone = sources.iter().all(|source| source.is_exact(self.merchant.is_some()));
+        let is_timeline = matches!(sources, [Source::Range(range)] if range.is_timeline());
+        let terms = self.filter.terms().len();
+        !(answers_alone && terms == usize::from(!is_timeline))
+    }
+
+    fn page(&self, range: &Range, bounds: &(String, String), has_filters: bool, most: i64) -> Statement {
         let mut statement = Statement::default();
-        statement.push(&format!("SELECT {COLUMNS} FROM mails WHERE "));
-        range.write(&mut statement, bounds);
-        statement.push(" AND ");
-        self.filter.write(&mut statement);
-        statement.push(&range.order(self.oldest_first));
+        statement.push(&format!("SELECT {COLUMNS} FROM "));
+        self.entries(&mut statement, range, bounds, has_filters, if has_filters { WINDOW } else { most });
         statement.limit(most);
         statement
     }
 
-    fn counting(&self, range: &Range, bounds: &(String, String)) -> Statement {
+    fn counting(&self, range: &Range, bounds: &(String, String), has_filters: bool) -> Statement {
         let mut statement = Statement::default();
-        statement.push("SELECT COUNT(*) AS mails FROM (SELECT 1 FROM mails WHERE ");
-        range.write(&mut statement, bounds);
-        statement.push(" AND ");
-        self.filter.write(&mut statement);
-        statement.push(&range.order(self.oldest_first));
-        statement.limit(MOST_COUNTED + 1);
-        statement.push(") AS counted");
+        statement.push("SELECT COUNT(*) AS mails FROM ");
+        self.entries(
+            &mut statement,
+            range,
+            bounds,
+            has_filters,
+            if has_filters { WINDOW } else { MOST_COUNTED + 1 },
+        );
         statement
+    }
+
+    /// The first entries between the bounds that fit, in the order of the answer. The subquery keeps the filters away from
+    /// the choice of the index: however few mails a database expects to fit, it reads these entries in their order.
+    fn entries(
+        &self,
+        statement: &mut Statement,
+        range: &Range,
+        bounds: &(String, String),
+        has_filters: bool,
+        most: i64,
+    ) {
+        statement
+            .push(&format!("(SELECT {COLUMNS}, recipient_key, class, template_version FROM mails WHERE "));
+        range.write(statement, bounds);
+        statement.push(&range.order(self.oldest_first));
+        statement.limit(most);
+        statement.push(") AS mails");
+        if has_filters {
+            statement.push(" WHERE ");
+            self.filter.write(statement);
+        }
     }
 
     fn in_order(&self, mut ids: Vec<String>) -> Vec<String> {
