@@ -93,6 +93,12 @@ impl Filter {
         self.versions.insert(words, versions);
     }
 
+    /// Whether words are asked for that no subject has.
+    pub(super) fn fits_nothing(&self) -> bool {
+        let is_nowhere = |condition: &Condition| matches!(condition, Condition::Subject(words) if self.versions.get(words).is_none_or(Vec::is_empty));
+        self.terms.iter().any(|term| !term.is_negated && term.any_of.iter().all(is_nowhere))
+    }
+
     pub(super) fn write(&self, statement: &mut Statement) {
         // Whatever drives, nobody sees another merchant's mails.
         let mut parts = Vec::with_capacity(self.terms.len() + 1);
@@ -112,28 +118,35 @@ impl Filter {
         statement.push(&parts.join(" AND "));
     }
 
+    /// The columns that it asks for, with the id.
+    pub(super) fn columns(&self) -> String {
+        let asked = self.terms.iter().flat_map(|term| &term.any_of).map(column_of);
+        let columns: std::collections::BTreeSet<_> = asked.chain(["id", "merchant_id"]).collect();
+        columns.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
     /// Never NULL, so that it can be negated; and never the bare column, so that no index is tempted.
     fn condition(&self, condition: &Condition, statement: &mut Statement) -> String {
-        let mut is =
-            |column: &str, value: &str| format!("COALESCE(mails.{column}, '') = {}", statement.bind(value));
+        let column = column_of(condition);
+        let mut is = |value: &str| format!("COALESCE(mails.{column}, '') = {}", statement.bind(value));
         match condition {
-            Condition::Order(value) => is("order_id", value),
-            Condition::Cart(value) => is("cart_id", value),
-            Condition::Subscription(value) => is("subscription_id", value),
-            Condition::Member(value) => is("member_id", value),
-            Condition::ProviderId(value) => is("provider_id", value),
-            Condition::Route(value) => is("route", value),
-            Condition::Class(class) => is("class", class.as_str()),
-            Condition::Batch(id) => is("batch_id", &id.to_string()),
-            Condition::Template(value) => is("template", value),
-            Condition::State(state) => is("state", state.as_str()),
-            Condition::Lane(lane) => is("lane", lane.as_str()),
-            Condition::Recipient(key) => is("recipient_key", key),
-            Condition::Merchant(id) => is("merchant_id", id.as_str()),
-            Condition::Id(id) => is("id", &id.to_string()),
+            Condition::Order(value)
+            | Condition::Cart(value)
+            | Condition::Subscription(value)
+            | Condition::Member(value)
+            | Condition::ProviderId(value)
+            | Condition::Route(value)
+            | Condition::Template(value)
+            | Condition::Recipient(value) => is(value),
+            Condition::Class(class) => is(class.as_str()),
+            Condition::State(state) => is(state.as_str()),
+            Condition::Lane(lane) => is(lane.as_str()),
+            Condition::Merchant(id) => is(id.as_str()),
+            Condition::Batch(id) => is(&id.to_string()),
+            Condition::Id(id) => is(&id.to_string()),
             Condition::Domain(domain) => {
                 let mark = statement.bind(&format!("{domain}@"));
-                format!("substr(mails.recipient_key, 1, length({mark})) = {mark}")
+                format!("substr(mails.{column}, 1, length({mark})) = {mark}")
             }
             Condition::Subject(words) => {
                 let versions = self.versions.get(words).map(Vec::as_slice).unwrap_or_default();
@@ -141,8 +154,28 @@ impl Filter {
                     return "1 = 0".to_owned();
                 }
                 let marks: Vec<_> = versions.iter().map(|version| statement.bind(version)).collect();
-                format!("mails.template_version IN ({})", marks.join(", "))
+                format!("mails.{column} IN ({})", marks.join(", "))
             }
         }
+    }
+}
+
+const fn column_of(condition: &Condition) -> &'static str {
+    match condition {
+        Condition::Order(_) => "order_id",
+        Condition::Cart(_) => "cart_id",
+        Condition::Subscription(_) => "subscription_id",
+        Condition::Member(_) => "member_id",
+        Condition::ProviderId(_) => "provider_id",
+        Condition::Route(_) => "route",
+        Condition::Class(_) => "class",
+        Condition::Batch(_) => "batch_id",
+        Condition::Template(_) => "template",
+        Condition::State(_) => "state",
+        Condition::Lane(_) => "lane",
+        Condition::Recipient(_) | Condition::Domain(_) => "recipient_key",
+        Condition::Merchant(_) => "merchant_id",
+        Condition::Id(_) => "id",
+        Condition::Subject(_) => "template_version",
     }
 }

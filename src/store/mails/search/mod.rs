@@ -25,7 +25,7 @@ use filter::{Filter, Statement};
 use source::{Range, Source};
 
 /// The most entries of an index that one page looks at.
-const WINDOW: i64 = 10_000;
+const WINDOW: i64 = 5_000;
 /// The most mails that are counted.
 const MOST_COUNTED: i64 = 10_000;
 /// The versions of templates, newest first, among whose subjects words are looked for.
@@ -104,6 +104,10 @@ impl Store {
     /// When the database does not answer.
     pub async fn search_mails(&self, search: &MailSearch) -> Result<FoundMails, StoreError> {
         let prepared = self.prepare(search).await?;
+        if prepared.filter.fits_nothing() {
+            let count = search.count.then_some(MailCount { count: 0, more: false });
+            return Ok(FoundMails { count, ..FoundMails::default() });
+        }
         let driver = self.choose(&prepared).await?;
         let bounds = prepared.within(driver.horizon);
         let most = search.limit as usize + 1;
@@ -410,22 +414,25 @@ impl Prepared {
 
     fn page(&self, range: &Range, bounds: &(String, String), has_filters: bool, most: i64) -> Statement {
         let mut statement = Statement::default();
-        statement.push(&format!("SELECT {COLUMNS} FROM "));
-        self.entries(&mut statement, range, bounds, has_filters, if has_filters { WINDOW } else { most });
-        statement.limit(most);
+        statement.push(&format!("SELECT {COLUMNS} FROM mails WHERE "));
+        if has_filters {
+            statement.push("id IN (SELECT id FROM ");
+            self.entries(&mut statement, range, bounds, true, WINDOW);
+            statement.limit(most);
+            statement.push(")");
+        } else {
+            range.write(&mut statement, bounds);
+            statement.push(&range.order(self.oldest_first));
+            statement.limit(most);
+        }
         statement
     }
 
     fn counting(&self, range: &Range, bounds: &(String, String), has_filters: bool) -> Statement {
         let mut statement = Statement::default();
         statement.push("SELECT COUNT(*) AS mails FROM ");
-        self.entries(
-            &mut statement,
-            range,
-            bounds,
-            has_filters,
-            if has_filters { WINDOW } else { MOST_COUNTED + 1 },
-        );
+        let most = if has_filters { WINDOW } else { MOST_COUNTED + 1 };
+        self.entries(&mut statement, range, bounds, has_filters, most);
         statement
     }
 
@@ -439,8 +446,8 @@ impl Prepared {
         has_filters: bool,
         most: i64,
     ) {
-        statement
-            .push(&format!("(SELECT {COLUMNS}, recipient_key, class, template_version FROM mails WHERE "));
+        let columns = if has_filters { self.filter.columns() } else { "id".to_owned() };
+        statement.push(&format!("(SELECT {columns} FROM mails WHERE "));
         range.write(statement, bounds);
         statement.push(&range.order(self.oldest_first));
         statement.limit(most);
