@@ -21,7 +21,7 @@ pub(super) enum Command {
         id: MailId,
     },
     /// List mails, newest first.
-    List(List),
+    List(Box<List>),
     /// Try a mail again now.
     Retry {
         /// The id of the mail.

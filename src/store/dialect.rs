@@ -1,8 +1,9 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for three things, written as marks in the text: `{rows: id text, at bigint}`,
+//! Both understand the same statements but for four things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
-//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need.
+//! that `->>` can be asked of; `{index: name}`, which says by which index SQLite reads a table; and `{skip_locked}`,
+//! which SQLite, with its one writer, does not need.
 
 use std::{
     os::unix::fs::OpenOptionsExt,
@@ -145,10 +146,24 @@ impl Dialect {
     pub(super) fn written(self, text: &str) -> String {
         let text = text.replace("{skip_locked}", self.skip_locked());
         let text = text.replace("{as_json}", self.as_json());
+        let text =
+            match text.split_once("{index:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+            {
+                Some((before, (index, after))) => format!("{before}{}{after}", self.by_index(index.trim())),
+                None => text,
+            };
         let Some((before, rest)) = text.split_once("{rows:") else { return text };
         let Some((columns, after)) = rest.split_once('}') else { return text };
         let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
         format!("{before}{}{after}", self.rows(&columns))
+    }
+
+    /// After a table: SQLite must read this index. Postgres takes no such word; the order that is asked for decides.
+    fn by_index(self, index: &str) -> String {
+        match self {
+            Self::Sqlite => format!("INDEXED BY {index}"),
+            Self::Postgres => String::new(),
+        }
     }
 
     const fn as_json(self) -> &'static str {

@@ -414,7 +414,8 @@ impl Prepared {
 
     fn page(&self, range: &Range, bounds: &(String, String), has_filters: bool, most: i64) -> Statement {
         let mut statement = Statement::default();
-        statement.push(&format!("SELECT {COLUMNS} FROM mails WHERE "));
+        let table = if has_filters { "mails".to_owned() } else { range.table() };
+        statement.push(&format!("SELECT {COLUMNS} FROM {table} WHERE "));
         if has_filters {
             statement.push("id IN (SELECT id FROM ");
             self.entries(&mut statement, range, bounds, true, WINDOW);
@@ -447,7 +448,7 @@ impl Prepared {
         most: i64,
     ) {
         let columns = if has_filters { self.filter.columns() } else { "id".to_owned() };
-        statement.push(&format!("(SELECT {columns} FROM mails WHERE "));
+        statement.push(&format!("(SELECT {columns} FROM {} WHERE ", range.table()));
         range.write(statement, bounds);
         statement.push(&range.order(self.oldest_first));
         statement.limit(most);

@@ -18,6 +18,7 @@ pub(super) enum Source {
 /// Entries of an index that begins with these columns and goes on with the id.
 #[derive(Clone, Debug)]
 pub(super) struct Range {
+    index: &'static str,
     keys: Vec<(&'static str, String)>,
     /// The condition of a partial index.
     predicate: Option<&'static str>,
@@ -68,6 +69,7 @@ impl Source {
                 is_exact: true,
             })),
             Condition::Batch(id) => Some(Self::Range(Range {
+                index: "mails_by_batch",
                 keys: vec![("batch_id", id.to_string())],
                 predicate: Some("batch_id IS NOT NULL"),
                 is_exact: true,
@@ -77,7 +79,9 @@ impl Source {
             Condition::Class(class) => {
                 let mut keys = vec![("class", class.as_str().to_owned())];
                 keys.extend(merchant.map(|id| ("merchant_id", id.as_str().to_owned())));
-                Some(Self::Range(Range { keys, predicate: Some("class <> 'accepted'"), is_exact: true }))
+                let index = if merchant.is_some() { "mails_by_class" } else { "mails_by_class_of_all" };
+                let predicate = Some("class <> 'accepted'");
+                Some(Self::Range(Range { index, keys, predicate, is_exact: true }))
             }
             Condition::Route(_)
             | Condition::Template(_)
@@ -95,6 +99,7 @@ impl Source {
     ) -> Self {
         match merchant {
             Some(merchant) => Self::Range(Range {
+                index: index_on(column),
                 keys: vec![(column, value.to_owned()), ("merchant_id", merchant.as_str().to_owned())],
                 predicate,
                 is_exact: true,
@@ -115,6 +120,7 @@ impl Source {
         match (is_under_way, merchant) {
             // A claim touches no index: what waits is found among all that is under way.
             (true, Some(merchant)) => Self::Range(Range {
+                index: "mails_under_way",
                 keys: vec![("merchant_id", merchant.as_str().to_owned())],
                 predicate: Some("wake_at IS NOT NULL"),
                 is_exact: false,
@@ -128,6 +134,7 @@ impl Source {
                 is_exact: false,
             }),
             (false, None) if !matches!(state, MailState::Sent | MailState::Deferred) => Self::Range(Range {
+                index: "mails_failing",
                 keys: vec![("state_after", state.as_str().to_owned())],
                 predicate: Some("state_after <> 'sent' AND state_after <> 'deferred'"),
                 is_exact: true,
@@ -173,8 +180,14 @@ impl Source {
 impl Range {
     /// All mails, by time.
     pub(super) fn timeline(merchant: Option<&MerchantId>) -> Self {
-        let keys = merchant.map(|id| ("merchant_id", id.as_str().to_owned())).into_iter().collect();
-        Self { keys, predicate: None, is_exact: true }
+        let keys: Vec<_> = merchant.map(|id| ("merchant_id", id.as_str().to_owned())).into_iter().collect();
+        let index = if keys.is_empty() { "" } else { "mails_by_merchant" };
+        Self { index, keys, predicate: None, is_exact: true }
+    }
+
+    /// `mails`, to be read by this index. The primary key's has no name; it is the only one for `id` alone.
+    pub(super) fn table(&self) -> String {
+        if self.index.is_empty() { "mails".to_owned() } else { format!("mails {{index: {}}}", self.index) }
     }
 
     pub(super) fn is_timeline(&self) -> bool {
@@ -207,7 +220,7 @@ impl Range {
     /// The first entry after this many.
     pub(super) fn window(&self, bounds: &(String, String), oldest_first: bool, entries: i64) -> Statement {
         let mut statement = Statement::default();
-        statement.push("SELECT id FROM mails WHERE ");
+        statement.push(&format!("SELECT id FROM {} WHERE ", self.table()));
         self.write(&mut statement, bounds);
         statement.push(&self.order(oldest_first));
         statement.push(&format!(" LIMIT 1 OFFSET {entries}"));
@@ -217,7 +230,8 @@ impl Range {
     /// The ids of the first entries, joined by commas.
     pub(super) fn entries(&self, bounds: &(String, String), oldest_first: bool, most: i64) -> Statement {
         let mut statement = Statement::default();
-        statement.push("SELECT string_agg(id, ',') AS ids FROM (SELECT id FROM mails WHERE ");
+        let table = self.table();
+        statement.push(&format!("SELECT string_agg(id, ',') AS ids FROM (SELECT id FROM {table} WHERE "));
         self.write(&mut statement, bounds);
         statement.push(&self.order(oldest_first));
         statement.limit(most);
@@ -246,5 +260,17 @@ impl Listing {
         statement.limit(most);
         statement.push(") AS entries");
         statement
+    }
+}
+
+/// The index on a column, the merchant and the id.
+fn index_on(column: &str) -> &'static str {
+    match column {
+        "order_id" => "mails_by_order",
+        "cart_id" => "mails_by_cart",
+        "subscription_id" => "mails_by_subscription",
+        "provider_id" => "mails_by_provider_id",
+        "recipient_key" => "mails_by_recipient",
+        _ => "mails_by_state",
     }
 }
