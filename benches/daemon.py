@@ -1,6 +1,7 @@
 """Postroom as it is measured: its configuration, its stores, its merchants and its processes."""
 
 import json
+import sqlite3
 
 from servers import answers, free_port, run, start_postgres, start_redis
 from shop import Shop
@@ -15,14 +16,15 @@ url = "{queue}"
 listen = "127.0.0.1:{port}"
 rate = "1000000/s"
 timeout = "10m"
-[dashboard]
-listen = "127.0.0.1:{dashboard_port}"
+[admin]
+listen = "127.0.0.1:{admin_port}"
 [[smtp.routes]]
 name = "sink"
 host = "127.0.0.1"
 port = {smtp_port}
 tls = "none"
 connections = {connections}
+{route}
 [log]
 filter = "warn"
 """
@@ -30,19 +32,24 @@ SMTP_CONNECTIONS = 20
 
 
 class Postroom:
-    """An installation on `stores`, as in `postgres+redis` or `sqlite+memory`, whose schema is there."""
+    """An installation on `stores`, as in `postgres+redis` or `sqlite+memory`, whose schema is there.
 
-    def __init__(self, bench, binary, stores, smtp_port, more=""):
+    `more` is appended to its configuration, `route` are further settings of its route.
+    """
+
+    def __init__(self, bench, binary, stores, smtp_port, more="", route=""):
         database, queue = stores.split("+")
         self.bench, self.more, self.port, self.config = bench, more, free_port(), bench.path("config.toml")
-        self.redis, redis_port = start_redis(bench) if queue == "redis" else (None, None)
+        self.admin_port = free_port()
+        self.redis, self.redis_port = start_redis(bench) if queue == "redis" else (None, None)
         self.database = start_postgres(bench) if database == "postgres" else f"sqlite:{bench.path('postroom.db')}"
         self.settings = {
             "database": self.database,
-            "queue": f"redis://127.0.0.1:{redis_port}" if self.redis else "memory:",
+            "queue": f"redis://127.0.0.1:{self.redis_port}" if self.redis else "memory:",
             "port": self.port,
-            "dashboard_port": free_port(),
+            "admin_port": self.admin_port,
             "connections": SMTP_CONNECTIONS,
+            "route": route,
         }
         self.command = [binary, "--config", self.config]
         self.deliver_to(smtp_port)
@@ -70,3 +77,19 @@ class Postroom:
 
     def listens(self):
         return answers(self.port)
+
+
+def reader(database):
+    """Asks the database itself, beside the daemons."""
+
+    def ask(question):
+        if database.startswith("sqlite:"):
+            connection = sqlite3.connect(f"file:{database.removeprefix('sqlite:')}?mode=ro", uri=True)
+            try:
+                return connection.execute(question).fetchall()
+            finally:
+                connection.close()
+        lines = run(["psql", "--no-psqlrc", "-AtF", "\t", "-c", question, database]).splitlines()
+        return [tuple(int(word) if word.isdecimal() else word for word in line.split("\t")) for line in lines]
+
+    return ask

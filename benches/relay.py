@@ -4,13 +4,15 @@ import asyncio
 import collections
 import re
 import threading
+import time
 
 
 class Relay:
-    """An SMTP server that keeps who got which mail and answers each; it knows PIPELINING."""
+    """An SMTP server that keeps who got which mail, and when, and answers each; it knows PIPELINING."""
 
     def __init__(self, bench):
-        self.mails, self.loop = collections.defaultdict(list), asyncio.new_event_loop()
+        self.mails, self.arrivals = collections.defaultdict(list), []
+        self.loop = asyncio.new_event_loop()
         server = self.loop.run_until_complete(self.loop.create_server(lambda: Dialogue(self.take), "127.0.0.1", 0))
         self.port, self.count = server.sockets[0].getsockname()[1], 0
         thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -19,9 +21,23 @@ class Relay:
         bench.undo.callback(self.loop.call_soon_threadsafe, self.loop.stop)
 
     def take(self, recipient, message):
+        self.arrivals.append((time.monotonic(), recipient))
         head = message.partition(b"\r\n\r\n")[0]
         self.mails[recipient].append(re.search(rb"(?im)^message-id:\s*(\S+)", head)[1].decode())
         self.count += 1
+
+
+class Lateness:
+    """How late a relay's own loop is at most: by so much an arrival may be noted too late."""
+
+    def __init__(self, relay):
+        self.loop, self.most = relay.loop, 0
+        self.loop.call_soon_threadsafe(self.tick, time.monotonic())
+
+    def tick(self, due):
+        now = time.monotonic()
+        self.most = max(self.most, now - due)
+        self.loop.call_later(0.01, self.tick, now + 0.01)
 
 
 class Dialogue(asyncio.Protocol):

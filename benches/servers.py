@@ -140,6 +140,14 @@ def cpu_seconds(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def redis_memory(port):
+    """What Redis takes for its data, in MB, as it counts itself."""
+    with socket.create_connection(("127.0.0.1", port), 5) as redis, redis.makefile("rb") as answer:
+        redis.sendall(b"INFO memory\r\n")
+        text = answer.read(int(answer.readline()[1:])).decode()
+    return int(re.search(r"(?m)^used_memory:(\d+)", text)[1]) / 1024**2
+
+
 def start_redis(bench):
     """Returns the process and its port."""
     port = free_port()

@@ -11,11 +11,14 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Job, Outcome, fan_out_batch_job, send_mail_job};
+use super::{
+    job::{Job, Outcome},
+    send_mail::send_mail_job,
+};
 use crate::{
     app::App,
     cpu_pool::Share,
-    mail::{Address, BatchId, Lane, MailDraft, Mailbox, NewMail, Origin},
+    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
@@ -41,6 +44,11 @@ const GONE: &str = "member-gone@postroom.invalid";
 pub struct FanOutBatch {
     /// Which.
     pub batch: BatchId,
+}
+
+/// The job that makes the next mails of a batch, or takes them back.
+pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
+    QueuedJob::new(format!("{}:{batch}", FanOutBatch::NAME), Lane::Batch, merchant)
 }
 
 #[async_trait]
@@ -110,8 +118,11 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let lanes = app.queue.status().await?.lanes;
-    let in_lane: u64 =
-        lanes.iter().filter(|status| status.lane == Lane::Bulk).map(|status| status.waiting).sum();
+    let in_lane: u64 = lanes
+        .iter()
+        .filter(|status| status.lane == Lane::Bulk)
+        .map(|status| status.waiting - status.set_aside)
+        .sum();
     Ok(waiting + CHUNK <= window && in_lane + CHUNK <= window * WINDOWS)
 }
 
@@ -171,9 +182,7 @@ impl<'a> BatchContext<'a> {
             }
         }
         let sendable = made.iter().filter(|made| made.error.is_none());
-        let mut jobs: Vec<QueuedJob> = sendable
-            .map(|made| send_mail_job(made.mail.id, Lane::Bulk, self.batch.merchant.clone()))
-            .collect();
+        let mut jobs: Vec<QueuedJob> = sendable.map(|made| send_mail_job(&made.mail)).collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
             return Ok(Outcome::NothingToDo);
@@ -238,7 +247,7 @@ impl<'a> BatchContext<'a> {
             Origin { member: Some(member.to_owned()), batch: Some(self.batch.id), ..Origin::default() };
         NewMail::new(MailDraft {
             merchant: self.batch.merchant.clone(),
-            lane: Lane::Bulk,
+            lane: MailLane::Bulk,
             template: self.version.pinned(),
             sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
             reply_to: self.brand.reply_to.clone().map(|email| Mailbox { name: None, email }),

@@ -4,98 +4,34 @@
 //! claim the row leaves it alone.
 
 mod fan_out_batch;
+mod job;
 mod notify_disabled_endpoints;
 mod prune_history;
 mod send_callback;
 mod send_mail;
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use uuid::Uuid;
 
-pub use fan_out_batch::FanOutBatch;
+pub use fan_out_batch::{FanOutBatch, fan_out_batch_job};
+pub use job::{Job, Outcome};
 pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
-pub use send_callback::SendCallback;
-pub use send_mail::SendMail;
+pub use send_callback::{SendCallback, send_callback_job};
+pub use send_mail::{SendMail, send_mail_id, send_mail_job};
 
 use crate::{
     admission::Permit,
     app::App,
-    mail::{BatchId, DeliveryId, Lane, MailId, MerchantId},
+    mail::{BatchId, DeliveryId, MailId},
     queue::{Ended, QueuedJob},
-    store::{DueBatch, DueDelivery, DueMail, StoreError},
+    store::{DueBatch, DueDelivery, DueMail},
     telemetry::{METRICS, metrics::JobLabels},
 };
-
-/// Between two tries to record the outcome of an attempt.
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
-
-/// One kind of work.
-#[async_trait]
-pub trait Job: Send + Sync {
-    /// The name in the queue, metrics and logs. It never changes.
-    const NAME: &'static str;
-
-    /// Does the work once.
-    ///
-    /// # Errors
-    /// What nobody expected, such as a database that is away. The row stays as it is and is due again later.
-    async fn run(&self, app: &App) -> anyhow::Result<Outcome>;
-}
-
-/// The outcome of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The work is done and on record.
-    Done,
-    /// Somebody else has the row, or it needs nothing.
-    NothingToDo,
-    /// Not now; the row says when it is due again.
-    Postponed,
-    /// Not now; the job goes back to the queue at once.
-    Waits,
-}
-
-impl Outcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::NothingToDo => "nothing_to_do",
-            Self::Postponed => "postponed",
-            Self::Waits => "waits",
-        }
-    }
-}
-
-impl From<Outcome> for Ended {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Waits => Self::NotNow,
-            Outcome::Done | Outcome::NothingToDo | Outcome::Postponed => Self::Done,
-        }
-    }
-}
-
-/// The job that sends a mail.
-pub fn send_mail_job(mail: MailId, lane: Lane, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{mail}", SendMail::NAME), lane, merchant }
-}
-
-/// The job that sends a callback.
-pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{delivery}", SendCallback::NAME), lane: Lane::Callback, merchant }
-}
-
-/// The job that makes the next mails of a batch, or takes them back.
-pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob { id: format!("{}:{batch}", FanOutBatch::NAME), lane: Lane::Batch, merchant }
-}
 
 impl From<DueBatch> for QueuedJob {
     fn from(due: DueBatch) -> Self {
@@ -111,24 +47,8 @@ impl From<DueDelivery> for QueuedJob {
 
 impl From<DueMail> for QueuedJob {
     fn from(due: DueMail) -> Self {
-        send_mail_job(due.mail, due.lane, due.merchant)
-    }
-}
-
-/// Records the outcome of an attempt as soon as the database takes it: the other side's reply must not be lost.
-/// `failed` is called for each failure.
-async fn until_recorded<T, F>(record: impl Fn() -> F, failed: impl Fn(&str)) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    loop {
-        match record().await {
-            Err(error) if !matches!(error, StoreError::Closed) => {
-                failed(&format!("{:#}", anyhow::Error::from(error)));
-                tokio::time::sleep(RECORD_AGAIN).await;
-            }
-            recorded => return recorded,
-        }
+        Self::new(send_mail_id(due.mail), due.lane.into(), due.merchant)
+            .with_domains(&due.sender_domain, &due.recipient_domain)
     }
 }
 

@@ -7,10 +7,13 @@
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::{Job, Outcome, send_mail_job};
+use super::{
+    job::{Job, Outcome},
+    send_mail::send_mail_job,
+};
 use crate::{
     app::App,
-    mail::{Lane, MailDraft, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
     shop::{builtin_mails::BuiltinMail, format::format_date, language::Language},
     store::{DisabledEndpoint, Merchant, StoreError},
 };
@@ -34,7 +37,7 @@ impl Job for NotifyDisabledEndpoints {
                 (Some(merchant), Some(sender)) => Some(mail(app, merchant, sender, &endpoint).await?),
                 _ => None,
             };
-            let job = mail.as_ref().map(|mail| send_mail_job(mail.id, mail.lane, mail.merchant.clone()));
+            let job = mail.as_ref().map(send_mail_job);
             if app.store.record_notified(endpoint.id, mail).await? {
                 tracing::warn!(
                     endpoint = %endpoint.id,
@@ -70,7 +73,7 @@ async fn mail(
     }
     Ok(NewMail::new(MailDraft {
         merchant: merchant.id.clone(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: version.pinned(),
         recipient: sender.clone(),
         sender,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Job, Outcome};
+use super::job::{Job, Outcome};
 use crate::app::App;
 
 /// No clock of another machine is so far behind.

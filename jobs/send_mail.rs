@@ -14,13 +14,14 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Job, Outcome, until_recorded};
+use super::job::{Job, Outcome, until_recorded};
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{self, Mail, MailId, Phase, Reply},
+    mail::{self, Mail, MailId, NewMail, Phase, Reply},
+    queue::QueuedJob,
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
@@ -33,6 +34,8 @@ use crate::{
 
 /// How long a claimed mail waits for the connection that it was admitted ahead of; then its claim is given back.
 const AHEAD: Duration = Duration::from_secs(1);
+/// How long a claimed mail that was held up waits for its rates to let it go; then its claim is given back.
+const LATE: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,18 @@ pub struct SendMail {
     pub mail: MailId,
     /// Leave to send it. It was taken before the mail was fetched; without it the mail waits.
     pub permit: Mutex<Option<Permit>>,
+}
+
+/// The job that sends a mail.
+pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
+    let (sender, recipient) = (mail.sender.email.domain(), mail.recipient.email.domain());
+    let job = QueuedJob::new(send_mail_id(mail.id), mail.lane.into(), mail.merchant.clone());
+    job.with_domains(sender, recipient)
+}
+
+/// The id of the job that sends a mail.
+pub fn send_mail_id(mail: MailId) -> String {
+    format!("{}:{mail}", SendMail::NAME)
 }
 
 #[async_trait]
@@ -55,11 +70,12 @@ impl Job for SendMail {
             return Ok(Outcome::NothingToDo);
         };
         let turn = match permit.is_ahead() {
-            true => Turn::Ahead(permit),
+            true => Ok(Turn::Ahead(permit)),
             // Nobody has claimed the mail, so there is nothing to give back.
             false => match unless_stopping(app, permit.connect()).await {
-                Some(Ok(offer)) => Turn::Now(Box::new(offer)),
-                Some(Err(NotAdmitted::Failed(reply))) => Turn::Failed(reply),
+                Some(Ok(offer)) => Ok(Turn::Now(Box::new(offer))),
+                // The relay could not be reached: an attempt, as soon as the mail is claimed.
+                Some(Err(NotAdmitted::Failed(reply))) => Err(reply),
                 Some(Err(NotAdmitted::Later)) | None => return Ok(Outcome::Waits),
             },
         };
@@ -68,18 +84,21 @@ impl Job for SendMail {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {
                 at_work.is_over();
-                turn.leave();
+                turn.into_iter().for_each(Turn::leave);
                 return Ok(Outcome::NothingToDo);
             }
         };
         at_work.has_claimed();
         let started_at = clock::now();
-        let offered = offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
-            if error.downcast_ref().is_some_and(StoreError::may_pass) {
-                at_work.puts_off(AGAIN);
-            }
-        });
-        let Some(reply) = offered? else {
+        let offered = match turn {
+            Ok(turn) => offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
+                if error.downcast_ref().is_some_and(StoreError::may_pass) {
+                    at_work.puts_off(AGAIN);
+                }
+            })?,
+            Err(unreachable) => Some(unreachable),
+        };
+        let Some(reply) = offered else {
             return Ok(Outcome::Postponed); // the claim is given back
         };
         let verdict = app.config.retry.judge(
@@ -109,8 +128,6 @@ enum Turn {
     Now(Box<Offer>),
     /// It waits for one with its message ready.
     Ahead(Permit),
-    /// The relay could not be reached.
-    Failed(Reply),
 }
 
 impl Turn {
@@ -124,10 +141,6 @@ impl Turn {
 
 /// Renders a claimed mail and offers it to the relay. `None`: it was not offered, and nothing is broken.
 async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyhow::Result<Option<Reply>> {
-    let turn = match turn {
-        Turn::Failed(reply) => return Ok(Some(reply)),
-        turn => turn,
-    };
     let message = match message_of(app, mail).await? {
         Rendered::Message(message) => message,
         Rendered::Refused(reply) => {
@@ -142,7 +155,6 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
     };
     let offer = match turn {
         Turn::Now(offer) => *offer,
-        Turn::Failed(reply) => return Ok(Some(reply)),
         Turn::Ahead(mut permit) => {
             let connected = async {
                 timeout(AHEAD, permit.arrive()).await.map_err(|_| NotAdmitted::Later)?;
@@ -158,10 +170,18 @@ async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyh
             }
         }
     };
+    let Some(offer) = offer.in_rate(LATE).await else {
+        at_work.puts_off(Duration::ZERO);
+        return Ok(None);
+    };
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     Ok(match offer.send(&envelope, &message, at_work).await {
         Sent::Answered(reply) => Some(reply),
         Sent::Withheld => None,
+        Sent::SenderWaits(pause) => {
+            at_work.puts_off(pause);
+            None
+        }
     })
 }
 
@@ -206,13 +226,15 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {
             outcome: mail::AttemptOutcome::Permanent,
+            judgement: mail::Judgement::MESSAGE_FAULT,
             ..Reply::silent("", Phase::Render, error.to_string(), Duration::ZERO)
         }),
     })
 }
 
 fn note_attempt(mail: &Mail, reply: &Reply) {
-    let labels = RouteLabels { route: reply.route.clone(), outcome: reply.outcome.as_str() };
+    let class = reply.judgement.class.as_str();
+    let labels = RouteLabels { route: reply.route.clone(), outcome: reply.outcome.as_str(), class };
     METRICS.attempts.get_or_create(&labels).inc();
     METRICS.attempt_seconds.observe(reply.took.as_secs_f64());
     tracing::info!(
@@ -222,6 +244,7 @@ fn note_attempt(mail: &Mail, reply: &Reply) {
         route = reply.route,
         phase = %reply.phase,
         outcome = %reply.outcome,
+        class,
         code = reply.code,
         millis = reply.took.as_millis(),
         "attempt"

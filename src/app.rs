@@ -6,13 +6,14 @@ use anyhow::Context;
 
 use crate::{
     admission::{self, Admission},
+    auth::Auth,
     callback::Callbacks,
     config::Config,
     cpu_pool::CpuPool,
-    limits::{InFlight, Limits},
+    limits::{InFlight, Limiter, MailLimits, RequestLimits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
-    smtp::Routes,
+    smtp::{Routes, Tuning},
     store::Store,
     templates::Templates,
     worker::{UnofferedClaims, Worker},
@@ -46,8 +47,10 @@ pub struct App {
     pub routes: Routes,
     /// Callbacks to merchants.
     pub callbacks: Callbacks,
-    /// How much of something may happen in a while.
-    pub limits: Limits,
+    /// Whose a credential is.
+    pub auth: Auth,
+    /// How many requests each merchant may send.
+    pub requests: RequestLimits,
     /// All that can make mails wait.
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
@@ -62,6 +65,19 @@ pub struct App {
     pub unoffered: Mutex<Option<UnofferedClaims>>,
 }
 
+/// Sets up the routes that the settings describe. Nothing is connected yet.
+///
+/// # Errors
+/// The first setting that cannot work, such as a file of certificates that cannot be read.
+pub fn routes_of(config: &Config) -> anyhow::Result<Routes> {
+    let hello_name = Some(&config.smtp.hello_name).filter(|name| !name.is_empty());
+    let mut routes = config.smtp.routes.clone();
+    for route in &mut routes {
+        route.hello_name = route.hello_name.take().or_else(|| hello_name.cloned());
+    }
+    Ok(Routes::tuned(&routes, Tuning::default(), config.smtp.reply_rules()?)?)
+}
+
 impl App {
     /// Opens the database, the queue and the routes. The schema is left alone.
     ///
@@ -70,16 +86,16 @@ impl App {
     pub async fn open(config: Config) -> anyhow::Result<Arc<Self>> {
         let store = Store::open(&config.database).await?;
         let queue = queue::connect(&config.queue).await.context("the queue cannot be used")?;
-        let hello_name = Some(config.smtp.hello_name.clone()).filter(|name| !name.is_empty());
-        let mut routes = config.smtp.routes.clone();
-        for route in &mut routes {
-            route.hello_name = route.hello_name.take().or_else(|| hello_name.clone());
-        }
-        let (limits, rates) = (Limits::default(), admission::rates_of(&routes)?);
-        let routes = Routes::new(&routes)?;
+        let rates = admission::rates_of(&config.smtp.routes)?;
+        let routes = routes_of(&config)?;
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
-        let admission = Admission::new(routes.clone(), rates, &limits, Arc::clone(&worker));
+        let live_workers = Arc::clone(&worker.live_workers);
+        let limiter = Limiter::connect(&config.queue.url, &config.queue.prefix, live_workers)
+            .context("rates cannot be counted")?;
+        // The configuration was checked: there are no faults.
+        let limits = MailLimits::new(&config.limits).unwrap_or_default();
+        let admission = Admission::new(routes.clone(), rates, limits, limiter, Arc::clone(&worker));
         let cpu = Arc::new(CpuPool::start().context("no thread could be started")?);
         let renderer = Arc::new(Renderer::new(config.render.clone()));
         let templates =
@@ -88,10 +104,11 @@ impl App {
             dispatcher: Dispatcher::start(&queue, config.queue.enqueue_timeout),
             queue,
             templates,
+            auth: Auth::new(store.clone()),
             store,
             routes,
             callbacks: Callbacks::new(&config.callbacks)?,
-            limits,
+            requests: RequestLimits::new(config.http.rate),
             admission: Arc::new(admission),
             worker,
             unoffered: Mutex::new(Some(unoffered)),

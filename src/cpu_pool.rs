@@ -1,8 +1,8 @@
 //! Threads for what takes longer than a moment: rendering hostile or large templates, checking and inlining them.
 //!
-//! The async threads answer requests, renew leases and deliver; whatever holds one of them holds everybody. So that
-//! work is done here, on fewer threads than the machine has cores. Merchants take turns, and each has a line of bounded
-//! length: one that sends much work waits for itself.
+//! The async threads answer requests and deliver; whatever holds one of them holds everybody. So that work is done here,
+//! on fewer threads than the machine has cores. Merchants take turns, and each has a line of bounded length: one that
+//! sends much work waits for itself.
 
 use std::{
     any::Any,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     http, jobs,
     queue::{self, Leases, Places, Work},
     rescuer, scheduler,
+    smtp::ReplyRules,
 };
 
 /// Between two runs of the maintenance jobs.
@@ -28,6 +29,9 @@ const BATCHES: usize = 8;
 /// How long a stop waits until the claims that were offered to no relay are given back, and for the last heartbeat.
 const LAST_CLAIMS: Duration = Duration::from_secs(3);
 
+/// How long the admin listener waits before it tries a port again that was taken.
+const ADMIN_AGAIN: Duration = Duration::from_secs(2);
+
 /// How long a stop waits for the database to let its connections go.
 const CLOSED: Duration = Duration::from_secs(3);
 
@@ -35,6 +39,7 @@ const CLOSED: Duration = Duration::from_secs(3);
 pub struct Daemon {
     app: Arc<App>,
     listening_on: Option<SocketAddr>,
+    admin: watch::Receiver<Option<SocketAddr>>,
     requests: CancellationToken,
     work: CancellationToken,
     tasks: JoinSet<anyhow::Result<&'static str>>,
@@ -47,6 +52,9 @@ impl Daemon {
     /// When the database cannot be opened, its schema is wrong, or an address cannot be listened on.
     pub async fn start(config: Config, role: Role) -> anyhow::Result<Self> {
         config.check_role(role)?;
+        if role != Role::Ingress {
+            drop(tokio::task::spawn_blocking(ReplyRules::prepare));
+        }
         let app = App::open(config).await?;
         if app.config.database.migrate {
             app.store.migrate().await?;
@@ -55,10 +63,12 @@ impl Daemon {
         let mut daemon = Self {
             app: Arc::clone(&app),
             listening_on: None,
+            admin: watch::channel(None).1,
             requests: CancellationToken::new(),
             work: app.worker.stopping.clone(),
             tasks: JoinSet::new(),
         };
+        daemon.start_admin().await;
         if role != Role::Ingress {
             daemon.start_worker().await?;
         }
@@ -117,6 +127,11 @@ impl Daemon {
             }
         });
         let gives_back = AbortOnDropHandle::new(gives_back);
+        let (limited, stop) = (Arc::clone(&app), self.work.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(limited.admission.watch(&limited.store, &*limited.queue)).await;
+            Ok("rates")
+        });
         let stop = self.work.clone();
         self.tasks.spawn(async move {
             let settings = &app.config.worker;
@@ -164,6 +179,29 @@ impl Daemon {
             Ok("ingress")
         });
         Ok(())
+    }
+
+    /// Serves operators. A port that is taken keeps no mail back: it is tried again until it is free.
+    async fn start_admin(&mut self) {
+        let (app, stop) = (Arc::clone(&self.app), self.requests.clone());
+        let (listening, admin) = watch::channel(None);
+        let first = TcpListener::bind(app.config.admin.listen).await;
+        if let Ok(address) = first.as_ref().map_err(drop).and_then(|first| first.local_addr().map_err(drop)) {
+            listening.send_replace(Some(address));
+        }
+        self.admin = admin;
+        self.tasks.spawn(async move {
+            if let Some(listener) = stop.run_until_cancelled(admin_listener(first, &app, &listening)).await {
+                http::serve_operators(listener, http::admin_router(Arc::clone(&app)), &app.config, stop)
+                    .await;
+            }
+            Ok("admin listener")
+        });
+    }
+
+    /// Where operators look, as soon as the port is free.
+    pub fn admin_on(&self) -> Option<SocketAddr> {
+        *self.admin.borrow()
     }
 
     /// Where requests are taken.
@@ -230,6 +268,32 @@ impl Daemon {
     }
 }
 
+/// Listens where operators look, as soon as that is possible.
+async fn admin_listener(
+    mut tried: std::io::Result<TcpListener>,
+    app: &App,
+    listening: &watch::Sender<Option<SocketAddr>>,
+) -> TcpListener {
+    let wanted = app.config.admin.listen;
+    let mut is_news = true;
+    loop {
+        match tried.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((address, listener)) => {
+                tracing::info!(%address, "operators can look");
+                listening.send_replace(Some(address));
+                return listener;
+            }
+            Err(error) if is_news => {
+                tracing::warn!(%error, address = %wanted, "admin.listen: cannot listen there, trying again until it is free");
+                is_news = false;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(ADMIN_AGAIN).await;
+        tried = TcpListener::bind(wanted).await;
+    }
+}
+
 /// Completes when the process is asked to stop: SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -259,6 +323,7 @@ mod tests {
         let environment = [
             ("POSTROOM_DATABASE__URL", database.as_str()),
             ("POSTROOM_HTTP__LISTEN", "127.0.0.1:0"),
+            ("POSTROOM_ADMIN__LISTEN", "127.0.0.1:0"),
             ("POSTROOM_SMTP__ROUTES__0__NAME", "main"),
             ("POSTROOM_SMTP__ROUTES__0__HOST", "127.0.0.1"),
             ("POSTROOM_SMTP__ROUTES__0__PORT", port.as_str()),
@@ -276,7 +341,8 @@ mod tests {
         let mail = NewMail { recipient, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
         let id = mail.id;
         app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
-        app.enqueue(jobs::send_mail_job(id, crate::mail::Lane::Transactional, fixture::tea()));
+        let (lane, merchant) = (crate::mail::Lane::Transactional, fixture::tea());
+        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id), lane, merchant));
         while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

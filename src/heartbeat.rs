@@ -4,7 +4,11 @@
 //! Both go on in a thread with a runtime and connections of its own. Whatever keeps the threads of the jobs busy, be it a
 //! template or a bug, does not make the others believe that this worker is dead.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::{sync::mpsc, time::Instant};
@@ -101,6 +105,8 @@ impl Heartbeat {
         let (at, began) = (clock::now(), Instant::now());
         store.beat(self.worker.id, host, std::process::id()).await?;
         self.worker.was_heard(at, began);
+        let live = store.live_workers(self.silence).await?;
+        self.worker.live_workers.store(live, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -119,6 +125,10 @@ impl Beating {
 mod tests {
     use super::*;
     use crate::mail::Timestamp;
+
+    fn beat(workers: &[crate::store::WorkerRecord], of: &Worker) -> Timestamp {
+        workers.iter().find(|worker| worker.id == of.id).unwrap().heartbeat_at
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "blocked threads are what this is about")]
@@ -142,13 +152,9 @@ mod tests {
             let queue = queue::connect(&queue_settings).await.unwrap();
             let worker = Arc::new(Worker::new(silence, Arc::default()).0);
             let leases = Leases::new(Arc::clone(&queue), "test");
-            let job = queue::QueuedJob {
-                id: "held".to_owned(),
-                lane: crate::mail::Lane::Bulk,
-                merchant: "tea-co".parse().unwrap(),
-            };
+            let job = queue::QueuedJob::new("held", crate::mail::Lane::Bulk, "tea-co".parse().unwrap());
             queue.enqueue(&[job]).await.unwrap();
-            for held in queue.fetch(queue::Room::for_any(1)).await.unwrap() {
+            for held in queue.fetch(queue::Room::for_any(1)).await.unwrap().leases {
                 leases.hold(&held);
             }
             let heartbeat = Heartbeat {
@@ -160,10 +166,15 @@ mod tests {
                 silence,
                 heard_again: mpsc::unbounded_channel().0,
             };
+            let other = crate::mail::WorkerId::new();
+            store.beat(other, "", 1).await.unwrap();
             heartbeat.start(CancellationToken::new()).await.unwrap();
+            assert_eq!(worker.live_workers.load(Ordering::Relaxed), 2);
+            store.sign_off(other).await.unwrap();
+            assert_eq!(store.live_workers(silence).await.unwrap(), 1);
             (worker, queue, store)
         });
-        let first: Timestamp = runtime.block_on(store.workers()).unwrap()[0].heartbeat_at;
+        let first: Timestamp = beat(&runtime.block_on(store.workers()).unwrap(), &worker);
         for _ in 0..2 {
             runtime.spawn(async move { thread::sleep(2 * silence) });
         }
@@ -173,11 +184,11 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
         }
         // This thread drives it, not those of the runtime.
-        let left = runtime.block_on(async { queue.fetch(queue::Room::for_any(1)).await.unwrap() });
+        let left = runtime.block_on(async { queue.fetch(queue::Room::for_any(1)).await.unwrap().leases });
         assert!(left.is_empty(), "the lease did not expire");
         runtime.shutdown_background();
         let other = tokio::runtime::Runtime::new().unwrap();
         let store = other.block_on(Store::open(&database)).unwrap();
-        assert!(other.block_on(store.workers()).unwrap()[0].heartbeat_at > first);
+        assert!(beat(&other.block_on(store.workers()).unwrap(), &worker) > first);
     }
 }

@@ -11,19 +11,22 @@
 //! | request | [`http`] | we know who asks, and the body is well-formed |
 //! | validated | [`shop`], [`mail`] | the rules of the family allow it; a [`mail::NewMail`] exists and cannot hold a bad address |
 //! | recorded | [`store`] | the rows are committed: mail, idempotency answer |
-//! | enqueued | [`queue`] | a worker is woken within a millisecond |
-//! | admitted | [`admission`] | a route, its connection and its rate allow this mail now; else it waits in the queue |
+//! | enqueued | [`queue`] | a worker is awake |
+//! | admitted | [`admission`] | a route works, a connection is free or soon will be, and the route's rate allows one more; until then the mail waits in the queue |
+//! | claimed | [`store`] | this worker alone has the mail |
 //! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
+//! | deferred | [`mail`], [`scheduler`] | if the relay said "not now", the row says when the next attempt is due, and the scheduler enqueues it then |
 //! | callback | [`jobs`] → [`callback`] | the merchant's receiver took it, or we know why not |
 //!
-//! The [`scheduler`] enqueues rows that are due (retries, scheduled mails, callbacks, batches) and rows whose job was
-//! lost; the [`rescuer`] takes rows from workers that died.
+//! The [`scheduler`] enqueues rows that are due (retries, callbacks, batches) and rows whose job was lost; the
+//! [`rescuer`] takes rows from workers that died.
 
 pub mod http;
 
 pub mod mail;
 pub mod shop;
+pub mod webhook;
 
 pub mod store;
 
@@ -46,12 +49,14 @@ pub mod dashboard;
 
 pub mod admission;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod heartbeat;
+pub mod html;
 pub mod rescuer;
 pub mod scheduler;
 pub mod telemetry;

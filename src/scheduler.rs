@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    mail::Lane,
-    queue::{QueueStatus, QueuedJob},
-    store::StoreError,
+    mail::{Lane, MailLane},
+    queue::{QueueStatus, QueuedJob, Whereabouts},
+    store::{DueMail, StoreError},
     telemetry::METRICS,
 };
 
@@ -25,8 +25,13 @@ const FULL_ROUND: usize = 1_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// The longest round.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile.
+/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile. Those that
+/// are set aside hold nobody up and are counted apart.
 const ENOUGH_WAITING: u64 = 20_000;
+/// The same for those that are set aside: what they cost is memory.
+const ENOUGH_SET_ASIDE: u64 = 250_000;
+/// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
+const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Enqueues what is due until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
@@ -65,13 +70,13 @@ pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
 /// back.
 async fn enqueue_due_mails(app: &App) -> anyhow::Result<usize> {
     let mut enqueued = 0;
-    let mut lanes = vec![Lane::Transactional, Lane::Bulk];
+    let mut lanes = MailLane::ALL.to_vec();
     while !lanes.is_empty() {
         let status = app.queue.status().await?;
-        lanes.retain(|&lane| has_room(&status, lane));
+        lanes.retain(|&lane| has_room(&status, lane.into()));
         let mut to_go_on = Vec::with_capacity(lanes.len());
         for lane in lanes {
-            let count = enqueue(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
+            let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
             enqueued += count;
             if count >= FULL_ROUND {
                 to_go_on.push(lane);
@@ -80,6 +85,30 @@ async fn enqueue_due_mails(app: &App) -> anyhow::Result<usize> {
         lanes = to_go_on;
     }
     Ok(enqueued)
+}
+
+async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {
+    let jobs: Vec<QueuedJob> = due.iter().cloned().map(Into::into).collect();
+    if jobs.is_empty() {
+        return Ok(0);
+    }
+    let (count, new) = (jobs.len(), app.queue.enqueue(&jobs).await?);
+    METRICS.enqueued_by_scheduler.inc_by(count as u64);
+    if new < count {
+        postpone_set_aside(app, due, jobs).await?;
+    }
+    Ok(count)
+}
+
+/// Leaves mails alone that the queue has set aside: a hundred thousand that wait for a rate would else be written each
+/// minute.
+async fn postpone_set_aside(app: &App, due: Vec<DueMail>, jobs: Vec<QueuedJob>) -> anyhow::Result<()> {
+    let ids: Vec<String> = jobs.into_iter().map(|job| job.id).collect();
+    let places = app.queue.where_are(&ids).await?;
+    let is_aside = |place: &Whereabouts| matches!(place, Whereabouts::InLine { .. });
+    let aside = due.into_iter().zip(places).filter(|(_, place)| is_aside(place)).map(|(mail, _)| mail);
+    app.store.postpone_mails(&aside.collect::<Vec<_>>(), SET_ASIDE_AGAIN).await?;
+    Ok(())
 }
 
 /// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
@@ -105,7 +134,9 @@ async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<u
 }
 
 fn has_room(status: &QueueStatus, lane: Lane) -> bool {
-    status.lanes.iter().filter(|each| each.lane == lane).all(|each| each.waiting <= ENOUGH_WAITING)
+    status.lanes.iter().filter(|each| each.lane == lane).all(|each| {
+        each.waiting.saturating_sub(each.set_aside) <= ENOUGH_WAITING && each.set_aside <= ENOUGH_SET_ASIDE
+    })
 }
 
 /// Notices a queue that lost its jobs: its generation changes.

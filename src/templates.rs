@@ -179,7 +179,7 @@ fn check_builtin(
         content.update(part);
     }
     Ok(NewTemplateVersion {
-        id: content.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+        id: base16ct::lower::encode_string(&content.finalize()),
         template: mail.as_str().to_owned(),
         source,
         tags: checked.tags,

@@ -9,21 +9,27 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Job, Outcome, send_callback_job, until_recorded};
+use super::job::{Job, Outcome, until_recorded};
 use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
     clock,
-    mail::DeliveryId,
-    shop::{CallbackOutcome, CallbackReply},
+    mail::{DeliveryId, Lane, MerchantId},
+    queue::QueuedJob,
     store::{Callback, CallbackClaim, CallbackSettled, CallbackSettlement},
     telemetry::{METRICS, metrics::CallbackLabels},
+    webhook::{self, CallbackOutcome, CallbackReply},
 };
 
 /// Sends one callback, once.
 pub struct SendCallback {
     /// Which.
     pub delivery: DeliveryId,
+}
+
+/// The job that sends a callback.
+pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
+    QueuedJob::new(format!("{}:{delivery}", SendCallback::NAME), Lane::Callback, merchant)
 }
 
 #[async_trait]
@@ -68,7 +74,7 @@ impl SendCallback {
             _ => permit.used(reply.is_away(), Instant::now()),
         };
         ring_for(app, next);
-        let verdict = callback::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
+        let verdict = webhook::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
         note_attempt(&callback, &reply);
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
         let settled = until_recorded(

@@ -22,11 +22,11 @@ use crate::{
     daemon::Daemon,
     jobs::{Job, NotifyDisabledEndpoints},
     mail::{AttemptOutcome, Lane, MailState, Origin, WorkerId},
-    shop::DeliveryState,
     store::{
         CallbackClaim, DeliveryRecord, Endpoint, MailFilter, NewCallback, Store,
         webhooks_fixture::{SECRET, fill, register, settle_mail, tea},
     },
+    webhook::DeliveryState,
 };
 
 /// A daemon with one merchant and no route: mails are settled by the tests.

@@ -8,6 +8,7 @@ CREATE TABLE merchants (
     sender_name  TEXT,
     sender_email TEXT,
     secret       TEXT NOT NULL,     -- signs batch webhooks and recovery links
+    mails_rate   TEXT,              -- its own rate of mails, as in '3000/h burst 100'
     suspended_at BIGINT,
     created_at   BIGINT NOT NULL
 );
@@ -124,6 +125,8 @@ CREATE TABLE attempts (
     enhanced TEXT,
     reply    TEXT NOT NULL,
     millis   BIGINT NOT NULL,
+    class    TEXT NOT NULL,         -- what the reply means, see src/mail/reply_class.rs
+    transcript TEXT,                -- of an attempt that failed: at most 8 KB, no credentials, no content
     PRIMARY KEY (mail_id, number)
 );
 

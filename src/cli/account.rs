@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
-    http::{hash_password, new_secret},
+    auth::{hash_password, new_secret},
     mail::MerchantId,
 };
 

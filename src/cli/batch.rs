@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
     http::BatchView,
     mail::{BatchId, MerchantId},

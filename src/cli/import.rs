@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::PathBuf};
 
 use serde_json::json;
 
-use super::{Context, print};
+use super::context::{Context, print};
 use crate::http::Import;
 
 /// How many bytes are read at once.

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
+    app::App,
     clock,
-    http::{MailStory, MailView},
+    http::{MailStory, MailView, Waiting},
     mail::{
         MailEvent, MailId,
         search::{Key, Query},
@@ -19,6 +20,9 @@ pub(super) enum Command {
     Show {
         /// The id of the mail.
         id: MailId,
+        /// Show what was said on the wire in attempts that failed.
+        #[arg(long)]
+        transcript: bool,
     },
     /// List mails, newest first.
     List(Box<List>),
@@ -113,7 +117,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store;
     match command {
-        Command::Show { id } => show(store, id, json_wanted).await?,
+        Command::Show { id, transcript } => show(&app, id, transcript, json_wanted).await?,
         Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
         Command::Retry { id } => move_mail(store, id, MailEvent::Retried, json_wanted).await?,
         Command::Cancel { id } => move_mail(store, id, MailEvent::Cancelled, json_wanted).await?,
@@ -122,10 +126,12 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     Ok(())
 }
 
-async fn show(store: &Store, id: MailId, json: bool) -> anyhow::Result<()> {
+async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Result<()> {
+    let store = &app.store;
     let mail = store.mail(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
     let merchant = mail.merchant.clone();
-    let story = MailStory::of(mail, store.attempts(id).await?);
+    let waiting = Waiting::of(app, &mail).await;
+    let mut story = MailStory::of(mail, waiting, store.attempts(id).await?);
     let mut people = format!(
         "{}  {}  {}\nmerchant   {merchant}\ntemplate   {}\nrecorded   {}\n",
         story.mail.id, story.mail.lane, story.mail.state, story.mail.template, story.mail.recorded_at
@@ -133,19 +139,36 @@ async fn show(store: &Store, id: MailId, json: bool) -> anyhow::Result<()> {
     if let Some(due_at) = story.mail.due_at {
         writeln!(people, "due        {due_at}")?;
     }
+    if let Some(waiting) = &story.waiting {
+        writeln!(people, "waiting    {}", in_words(waiting))?;
+    }
     if let Some(provider_id) = &story.mail.provider_id {
         writeln!(people, "provider   {provider_id}")?;
     }
-    for attempt in &story.attempts {
+    for attempt in &mut story.attempts {
+        attempt.transcript = attempt.transcript.take().filter(|_| transcript);
         let code = attempt.code.map(|code| format!("{code} ")).unwrap_or_default();
         let phase = attempt.phase.as_deref().unwrap_or("?");
         writeln!(
             people,
-            "attempt {}  {}  {}  {} at {phase}  {code}{}",
-            attempt.number, attempt.at, attempt.route, attempt.outcome, attempt.reply
+            "attempt {}  {}  {}  {} at {phase}  {}  {code}{}",
+            attempt.number, attempt.at, attempt.route, attempt.outcome, attempt.class, attempt.reply
         )?;
+        for line in attempt.transcript.iter().flat_map(|transcript| transcript.lines()) {
+            writeln!(people, "    {line}")?;
+        }
     }
     print(json, people.trim_end(), &story)
+}
+
+fn in_words(waiting: &Waiting) -> String {
+    let Waiting { reason, scope, name, until } = waiting;
+    let mut words = reason.to_string();
+    for word in [scope, name].into_iter().flatten() {
+        words.push(' ');
+        words.push_str(word);
+    }
+    until.map_or_else(|| words.clone(), |until| format!("{words}  until {until}"))
 }
 
 async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<()> {

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
     callback::Secret,
+    limits::Rate,
     mail::{Address, Mailbox, MerchantId},
     shop::SingleLine,
     store::NewMerchant,
@@ -28,11 +29,14 @@ pub(super) enum Command {
         /// The sender of mails for which no brand and no store has one.
         #[arg(long)]
         sender: Option<Address>,
+        /// How many of its mails may go in a while, as in "3000/h burst 100", instead of `limits.per_merchant`.
+        #[arg(long)]
+        rate: Option<Rate>,
     },
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
-    let Command::Create { id, name, country, language, sender } = command;
+    let Command::Create { id, name, country, language, sender, rate } = command;
     let name = SingleLine::<255>::new(name).map_err(|why| WrongUsage(format!("--name {why}")))?;
     let country = country.to_ascii_uppercase();
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
@@ -51,6 +55,9 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let json_wanted = context.json;
     let app = context.app().await?;
     app.store.create_merchant(&merchant).await?;
+    if let Some(rate) = rate {
+        app.store.set_mails_rate(&merchant.id, Some(&rate.to_string())).await?;
+    }
     app.store.close().await;
     let people = format!(
         "created merchant {}\nsecret: {}\nIt signs recovery links and batch webhooks; the shop checks them with it.",

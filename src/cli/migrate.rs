@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Context, print};
+use super::context::{Context, print};
 use crate::store::Store;
 
 pub(super) async fn run(context: Context) -> anyhow::Result<()> {

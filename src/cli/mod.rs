@@ -3,23 +3,26 @@
 mod account;
 mod batch;
 mod check;
+mod context;
 mod import;
 mod mail;
 mod merchant;
 mod migrate;
+mod reply;
 mod serve;
 mod token;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use serde::Serialize;
 
 use crate::{
-    app::App,
     config::{Config, ConfigFaults},
-    demo, telemetry,
+    demo,
+    smtp::RouteError,
+    telemetry,
 };
+use context::{Context, WrongUsage};
 
 /// Durable e-mail job daemon for merchants.
 #[derive(Parser)]
@@ -41,8 +44,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Show mails from request to delivery, without installing anything.
     Demo(demo::Arguments),
-    /// Check the configuration, and test the connections to the database and the queue.
-    Check,
+    /// Check the configuration, and test the connections to the database, the queue and each relay.
+    Check(check::Arguments),
     /// Create the database schema or bring it up to date.
     Migrate,
     /// Manage merchants.
@@ -59,21 +62,12 @@ enum Command {
     /// List, show, retry and cancel mails.
     #[command(subcommand)]
     Mail(mail::Command),
+    /// Find out what relays' replies mean.
+    #[command(subcommand)]
+    Reply(reply::Command),
     /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
-}
-
-/// What every command needs to run.
-struct Context {
-    config: Config,
-    json: bool,
-}
-
-impl Context {
-    async fn app(self) -> anyhow::Result<Arc<App>> {
-        App::open(self.config).await
-    }
 }
 
 /// Runs the command that the process was started with.
@@ -90,7 +84,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("postroom: {error:#}");
-            let is_wrong_usage = error.is::<ConfigFaults>() || error.is::<WrongUsage>();
+            let is_wrong_usage =
+                error.is::<ConfigFaults>() || error.is::<WrongUsage>() || error.is::<RouteError>();
             ExitCode::from(if is_wrong_usage { 2 } else { 1 })
         }
     }
@@ -105,29 +100,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(arguments) => serve::run(context, arguments).await,
         Command::Demo(arguments) => demo::run(context.config, arguments).await,
-        Command::Check => check::run(context).await,
+        Command::Check(arguments) => check::run(context, arguments).await,
         Command::Migrate => migrate::run(context).await,
         Command::Merchant(command) => merchant::run(context, command).await,
         Command::Account(command) => account::run(context, command).await,
         Command::Token(command) => token::run(context, command).await,
         Command::Import(arguments) => import::run(context, arguments).await,
         Command::Mail(command) => mail::run(context, command).await,
+        Command::Reply(command) => reply::run(&context, &command),
         Command::Batch(command) => batch::run(context, command).await,
     }
-}
-
-/// The command line is valid, but asks for something impossible.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct WrongUsage(String);
-
-/// Prints a line for people or an object for programs.
-#[expect(clippy::print_stdout, reason = "this is the command's answer")]
-fn print(json: bool, people: impl std::fmt::Display, programs: &impl Serialize) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(programs)?);
-    } else {
-        println!("{people}");
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `postroom serve`: accepts requests and sends mails until SIGTERM.
 
-use super::Context;
+use super::context::Context;
 use crate::{
     config::Role,
     daemon::{self, Daemon},

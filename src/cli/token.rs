@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Context, WrongUsage, print};
+use super::context::{Context, WrongUsage, print};
 use crate::{
+    auth::{hash_token, new_secret},
     clock,
-    http::{hash_token, new_secret},
     mail::{MerchantId, duration},
     shop::Abilities,
 };

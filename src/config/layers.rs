@@ -5,37 +5,65 @@ use std::{collections::HashMap, path::Path};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{ConfigFaults, Fault};
+use super::{
+    faults::{self, ConfigFaults, Fault},
+    lines::Lines,
+};
 
 const PREFIX: &str = "POSTROOM_";
 /// Keys whose value may live in a file named by `<key>_file`.
 const SECRETS: [&str; 2] = ["password", "url"];
 /// Variables of this prefix that are not settings.
 const NOT_SETTINGS: [&str; 3] = ["POSTROOM_CONFIG", "POSTROOM_TEST_TOOLS", "POSTROOM_LOG"];
+/// The most faults that are reported; what follows is most often a consequence.
+const MOST_FAULTS: usize = 100;
 
 pub(super) struct Layers {
     defaults: Value,
     values: Value,
-    origins: HashMap<String, String>,
+    origins: HashMap<String, Origin>,
+    lines: Lines,
     faults: Vec<Fault>,
+}
+
+/// Where a value came from.
+#[derive(Clone)]
+enum Origin {
+    /// The file, whose lines are known.
+    File(String),
+    /// A variable, or the file of a secret.
+    Other(String),
 }
 
 impl Layers {
     pub(super) fn of_defaults(text: &str) -> Self {
         #[expect(clippy::expect_used, reason = "the defaults are compiled in and a test parses them")]
         let defaults = Value::Table(text.parse::<Table>().expect("config.toml is TOML"));
-        Self { values: defaults.clone(), defaults, origins: HashMap::new(), faults: Vec::new() }
+        Self {
+            values: defaults.clone(),
+            defaults,
+            origins: HashMap::new(),
+            lines: Lines::default(),
+            faults: Vec::new(),
+        }
     }
 
     pub(super) fn add_file(&mut self, file: &Path) -> Result<(), ConfigFaults> {
-        let whole = |message: String| {
-            ConfigFaults(vec![Fault { key: String::new(), from: Some(file.display().to_string()), message }])
-        };
-        let text =
-            std::fs::read_to_string(file).map_err(|error| whole(format!("cannot be read: {error}")))?;
-        let table =
-            text.parse::<Table>().map_err(|error| whole(format!("is not TOML: {}", error.message())))?;
-        self.lay_over("", Value::Table(table), &file.display().to_string());
+        let name = file.display().to_string();
+        let whole = |from: String, message: String| Fault { key: String::new(), from: Some(from), message };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ConfigFaults(vec![whole(name.clone(), format!("cannot be read: {error}"))]))?;
+        let (lines, errors) = Lines::of(&text);
+        let faults: Vec<_> = errors
+            .into_iter()
+            .map(|(line, message)| whole(format!("{name}:{line}"), format!("is not TOML: {message}")))
+            .collect();
+        ConfigFaults::none_of(faults)?;
+        let table = text.parse::<Table>().map_err(|error| {
+            ConfigFaults(vec![whole(name.clone(), format!("is not TOML: {}", error.message()))])
+        })?;
+        self.lines = lines;
+        self.lay_over("", Value::Table(table), &Origin::File(name));
         Ok(())
     }
 
@@ -52,7 +80,7 @@ impl Layers {
             self.lay_over(
                 &key,
                 parsed.unwrap_or(Value::String(text)),
-                &format!("environment variable {name}"),
+                &Origin::Other(format!("environment variable {name}")),
             );
         }
     }
@@ -74,7 +102,7 @@ impl Layers {
                     self.lay_over(
                         &secret_key,
                         Value::String(secret.trim_end_matches(['\r', '\n']).to_owned()),
-                        &file,
+                        &Origin::Other(file),
                     );
                 }
                 Err(error) => self.faults.push(Fault {
@@ -86,54 +114,75 @@ impl Layers {
         }
     }
 
-    /// Reads the values into `T`. A value that does not fit is noted and replaced by its default, until all fit, so
-    /// that every fault is found in one go.
-    pub(super) fn parse<T: DeserializeOwned>(mut self) -> Result<T, ConfigFaults> {
+    /// Reads the values into `T`. A value that does not fit is noted and replaced by its default or a stand-in, until all
+    /// fit, so that every fault is found in one go. `None` when nothing could stand in; then there is a fault.
+    pub(super) fn parse<T: DeserializeOwned>(&mut self) -> Option<T> {
         loop {
-            match serde_path_to_error::deserialize::<_, T>(self.values.clone()) {
-                Ok(config) if self.faults.is_empty() => return Ok(config),
-                Ok(_) => return Err(ConfigFaults(self.faults)),
-                Err(error) => {
-                    let message = error.inner().message().trim().to_owned();
-                    let mut key = error.path().to_string();
-                    if let Some(unknown) =
-                        message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
-                        && key.rsplit('.').next() != Some(unknown)
-                    {
-                        key = if key == "." { unknown.to_owned() } else { format!("{key}.{unknown}") };
-                    }
-                    let key = key.replace('[', ".").replace(']', "");
-                    let mended = self.mend(&key);
-                    self.faults.push(Fault { from: self.origin_of(&key), key, message });
-                    if !mended || self.faults.len() > 100 {
-                        return Err(ConfigFaults(self.faults));
-                    }
-                }
+            let error = match serde_path_to_error::deserialize::<_, T>(self.values.clone()) {
+                Ok(config) => return Some(config),
+                Err(error) => error,
+            };
+            let message = error.inner().message().trim().to_owned();
+            let mut key = match error.path().to_string() {
+                path if path == "." => String::new(),
+                path => path.replace('[', ".").replace(']', ""),
+            };
+            if let Some(name) = named_field(&message)
+                && key.rsplit('.').next() != Some(name)
+            {
+                key = if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+            }
+            let is_missing = message.starts_with("missing field");
+            let mended = self.mend(&key, is_missing);
+            let message = if is_missing { "is missing".to_owned() } else { faults::in_plain_words(&message) };
+            self.note(&key, message);
+            if !mended || self.faults.len() > MOST_FAULTS {
+                return None;
             }
         }
     }
 
-    /// Puts the default in the place of a faulty value, or removes it where there is none.
-    fn mend(&mut self, key: &str) -> bool {
-        match find(&self.defaults, key).cloned() {
-            Some(default) if find(&self.values, key) != Some(&default) => {
+    /// Notes a fault, unless the same value, or one that holds it, has one already.
+    pub(super) fn note(&mut self, key: &str, message: String) {
+        if !self.faults.iter().any(|fault| fault.is_about(key)) {
+            self.faults.push(Fault { from: self.origin_of(key), key: key.to_owned(), message });
+        }
+    }
+
+    /// Notes a fault of a file that a key names.
+    pub(super) fn note_in(&mut self, key: &str, place: String, message: String) {
+        self.faults.push(Fault { from: Some(place), key: key.to_owned(), message });
+    }
+
+    /// Whether somebody has set this very key.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
+    /// Every fault that was found.
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    /// Puts the default or a stand-in in the place of a faulty value, or removes it where there is none.
+    fn mend(&mut self, key: &str, is_missing: bool) -> bool {
+        if let Some(default) = find(&self.defaults, key).cloned() {
+            let differs = find(&self.values, key) != Some(&default);
+            if differs {
                 set(&mut self.values, key, default);
+            }
+            return differs;
+        }
+        match stand_in(key).filter(|stand_in| find(&self.values, key) != Some(stand_in)) {
+            Some(stand_in) if is_missing || find(&self.values, key).is_some() => {
+                set(&mut self.values, key, stand_in);
                 true
             }
-            Some(_) => false,
-            // Half a route cannot be mended: leave the whole list out.
-            None if key.starts_with("smtp.routes") => {
-                let unknown = remove(&mut self.values, key).is_some();
-                if !unknown {
-                    set(&mut self.values, "smtp.routes", Value::Array(Vec::new()));
-                }
-                true
-            }
-            None => remove(&mut self.values, key).is_some(),
+            _ => remove(&mut self.values, key).is_some(),
         }
     }
 
-    fn lay_over(&mut self, key: &str, value: Value, origin: &str) {
+    fn lay_over(&mut self, key: &str, value: Value, origin: &Origin) {
         match value {
             Value::Table(table) => {
                 for (name, value) in table {
@@ -142,29 +191,51 @@ impl Layers {
                 }
             }
             value => {
-                self.origins.insert(key.to_owned(), origin.to_owned());
+                self.origins.insert(key.to_owned(), origin.clone());
                 set(&mut self.values, key, value);
             }
         }
     }
 
     fn origin_of(&self, key: &str) -> Option<String> {
-        let mut key = key;
-        loop {
-            if let Some(origin) = self.origins.get(key) {
-                return Some(origin.clone());
-            }
-            if let Some(origin) = self
-                .origins
-                .iter()
-                .find(|(known, _)| known.starts_with(&format!("{key}.")))
-                .map(|(_, origin)| origin)
-            {
-                return Some(origin.clone());
-            }
-            key = key.rsplit_once('.')?.0;
-        }
+        let above = std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(above, _)| above));
+        let found = above.clone().find_map(|key| {
+            let below = || {
+                let prefix = format!("{key}.");
+                self.origins.iter().find(|(known, _)| known.starts_with(&prefix)).map(|(_, origin)| origin)
+            };
+            self.origins.get(key).or_else(below)
+        });
+        Some(match found? {
+            Origin::Other(origin) => origin.clone(),
+            Origin::File(file) => match self.lines.of_key(key) {
+                Some(line) => format!("{file}:{line}"),
+                None => file.clone(),
+            },
+        })
     }
+}
+
+/// The field that a message of the parser is about, where the path does not hold it.
+fn named_field(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("missing field `"))?;
+    rest.split('`').next()
+}
+
+/// What is read in the place of a faulty or missing value of a table in a list, where there is no default, so that the
+/// faults after it are found too.
+fn stand_in(key: &str) -> Option<Value> {
+    let (table, name) = key.rsplit_once('.')?;
+    let index = table.rsplit('.').next()?.parse::<usize>().ok()?;
+    let text = match name {
+        "port" => return Some(Value::Integer(25)),
+        "name" => format!("stand-in-{index}"),
+        "host" => "localhost".to_owned(),
+        "tls" => "none".to_owned(),
+        "rate" => "1/s".to_owned(),
+        _ => return None,
+    };
+    Some(Value::String(text))
 }
 
 fn parse_inline(text: &str) -> Option<Value> {

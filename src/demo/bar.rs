@@ -2,7 +2,7 @@
 
 use std::{io, time::Instant};
 
-use super::terminal::{Terminal, Tone};
+use super::{step::Tone, terminal::Terminal};
 
 /// Cells of the bar.
 const CELLS: u64 = 24;

@@ -11,7 +11,7 @@ use super::{
     bar::Bar,
     play::{Play, Tally},
     scene::get,
-    terminal::Tone,
+    step::Tone,
     watch::PATIENCE,
 };
 use crate::mail::{BatchState, MailState};

@@ -2,16 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     time::Duration,
 };
 
 use super::{
-    End,
     api::{Api, ListedMail, PAGE},
     catcher::Catcher,
     play,
     stage::Addresses,
-    terminal::{Terminal, Tone},
+    step::Tone,
+    terminal::Terminal,
     watch,
 };
 use crate::{clock, mail::MailState};
@@ -45,7 +46,7 @@ pub(super) async fn show(
     api: &Api,
     catcher: &Catcher,
     addresses: &Addresses,
-) -> anyhow::Result<End> {
+) -> anyhow::Result<Infallible> {
     let mut live = Live::default();
     live.take(&api.mails("").await?);
     live.open.clear();

@@ -15,6 +15,7 @@
 //! | `api.rs` | the public API as the shop's programs see it |
 //! | `watch.rs` | what happened to a mail, step by step |
 //! | `live.rs` | shows the mails that people send themselves afterwards |
+//! | `step.rs` | one stage of a mail, as it is shown |
 //! | `terminal.rs` | how it all looks |
 //! | `bar.rs` | how far many mails are, on one line |
 //! | `catcher/` | the relay at the other end, with a page that shows what it got |
@@ -29,6 +30,7 @@ mod receiver;
 mod scene;
 mod shop;
 mod stage;
+mod step;
 mod terminal;
 mod watch;
 
@@ -109,7 +111,7 @@ async fn tell(
     terminal.heading("Now send one yourself; it is shown here")?;
     show_command(terminal, addresses)?;
     terminal.heading("Ctrl-C ends the demonstration and removes all that it made.")?;
-    live::show(terminal, &api, catcher, addresses).await
+    match live::show(terminal, &api, catcher, addresses).await? {}
 }
 
 fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<()> {

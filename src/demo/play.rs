@@ -8,7 +8,8 @@ use super::{
     receiver::Receiver,
     scene::{Act, Ending, FoundBy, MailEnding, Scene},
     stage::Addresses,
-    terminal::{Terminal, Tone},
+    step::Tone,
+    terminal::Terminal,
     watch,
 };
 use crate::{

@@ -18,10 +18,10 @@ use super::{
     shop,
 };
 use crate::{
+    auth::{hash_password, hash_token, new_secret},
     callback::Secret,
     config::{Config, Role},
     daemon::Daemon,
-    http::{hash_password, hash_token, new_secret},
     mail::{Mailbox, MerchantId, RetryPolicy},
     smtp::{RouteSettings, TlsMode},
     store::NewMerchant,
@@ -172,8 +172,10 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.database.url = format!("sqlite:{}", folder.join("postroom.db").display());
     config.queue.url = "memory:".to_owned();
     config.http.listen = listen;
+    config.admin.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.http.public_url = format!("http://{listen}").parse()?;
     config.smtp.routes = vec![RouteSettings {
+        provider_id: None,
         name: "catcher".to_owned(),
         host: relay.ip().to_string(),
         port: relay.port(),
@@ -191,6 +193,7 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.callbacks.allow_http = true;
     config.worker.drain = Duration::from_secs(2);
     config.retry = RetryPolicy {
+        schedule: Vec::new(),
         first: Duration::from_millis(400),
         longest: Duration::from_secs(10),
         max_age: Duration::from_secs(120),

@@ -7,21 +7,12 @@ use std::{
 
 use reqwest::StatusCode;
 
-use super::watch::Step;
+use super::step::{Step, Tone};
 
 /// Notes are wrapped here; nothing is cut off.
 const WIDTH: usize = 80;
 /// Where the note of a step begins.
 const NOTE: usize = 28;
-
-/// What a line means for whoever looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
-    Plain,
-    Good,
-    Waiting,
-    Bad,
-}
 
 /// Standard output, and what it can show.
 pub(super) struct Terminal {

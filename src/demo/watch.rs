@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     api::{Api, Attempt, Story},
-    terminal::{Terminal, Tone},
+    step::{Step, Tone},
+    terminal::Terminal,
 };
 use crate::mail::{AttemptOutcome, MailState, Timestamp};
 
@@ -12,19 +13,6 @@ use crate::mail::{AttemptOutcome, MailState, Timestamp};
 const LOOK: Duration = Duration::from_millis(10);
 /// A mail of the story that takes longer is missing.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// One stage that a mail went through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
-    /// The stage, as a participle.
-    pub(super) stage: &'static str,
-    /// Whether it is good news.
-    pub(super) tone: Tone,
-    /// How long after the mail was recorded.
-    pub(super) after: Duration,
-    /// More about it.
-    pub(super) note: String,
-}
 
 /// Follows a mail and shows each step when it is known. Ends when the mail is settled, or when it took too long.
 pub(super) async fn follow(terminal: &mut Terminal, api: &Api, id: &str) -> anyhow::Result<Story> {

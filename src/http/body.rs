@@ -55,7 +55,9 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Reads a body up to its limit, and makes room for it and for what is in it.
 ///
 /// # Errors
-/// 413 when it is too large, 429 or 503 when there is no room. The inner error says what of it cannot be taken.
+/// 413 when it is too large and 400 or 408 when it broke off or came too slowly: the request must change. 429 when the
+/// merchant has too many bodies under way and 503 when all have: the same request may be made again after `Retry-After`.
+/// The inner error says which value cannot be taken.
 pub(super) async fn read(request: Request, app: &App) -> Result<(Bytes, Result<Held, FieldError>), Refusal> {
     let longest = longest(app, request.uri().path());
     let merchant = request.extensions().get::<MerchantId>().cloned();

@@ -38,6 +38,11 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// What is wrong with one field.
+pub(super) fn fault(path: &str, message: &str) -> FieldError {
+    FieldError { path: path.to_owned(), message: message.to_owned() }
+}
+
 impl Refusal {
     /// A refusal without field errors.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {

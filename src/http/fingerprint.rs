@@ -10,8 +10,6 @@ use std::{
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest, Sha256};
 
-use super::auth::to_hex;
-
 /// The most memory that the keys of the objects under way take; a body that needs more stands for itself.
 const MOST_OF_KEYS: usize = 8 << 20;
 /// About what a key takes beside its bytes.
@@ -39,7 +37,7 @@ pub(super) fn of_reader(query: &str, body: impl Read) -> Option<String> {
 /// The fingerprint of a body that stands for itself, byte by byte.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the reader fails; what was read until then is of no use.
 pub(super) fn of_raw(query: &str, mut body: impl Read) -> io::Result<String> {
     let (mut digest, mut piece) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {
@@ -100,7 +98,7 @@ fn with_query(query: &str, body: [u8; 32]) -> String {
     let mut digest = Sha256::new();
     digest.update(body);
     digest.update(query);
-    to_hex(&digest.finalize())
+    base16ct::lower::encode_string(&digest.finalize())
 }
 
 /// The digest of one value; equal for equal values.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{
     error::{Family, Refusal},
     import,
+    rate_limit::QuotaNote,
 };
 use crate::{
     app::App,
@@ -64,7 +65,9 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", request_id = %id.0);
+    let quota = QuotaNote::default();
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(quota.clone());
 
     let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
     let answered =
@@ -81,6 +84,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
+    quota.write(response.headers_mut());
     guard(response.headers_mut());
     let status = response.status().as_u16();
     tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");

@@ -1,4 +1,4 @@
-//! For machines that watch: alive, ready, counted.
+//! For machines that watch: alive, ready, counted. Merchants see only that the process is alive.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,6 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::{
     app::App,
@@ -21,8 +20,14 @@ use crate::{
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What everybody may ask.
 pub(super) fn router() -> Router<Arc<App>> {
-    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/metrics", get(metrics))
+    Router::new().route("/healthz", get(alive))
+}
+
+/// What is for operators.
+pub(super) fn admin_router() -> Router<Arc<App>> {
+    router().route("/readyz", get(ready)).route("/metrics", get(metrics))
 }
 
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()),
@@ -32,8 +37,8 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// Whether postroom can work, dependency by dependency.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Readiness {
+#[derive(Serialize)]
+struct Readiness {
     /// `ready` or `not_ready`.
     status: &'static str,
     /// Each dependency by name.
@@ -41,8 +46,8 @@ pub(super) struct Readiness {
 }
 
 /// One thing that postroom needs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Dependency {
+#[derive(Serialize)]
+struct Dependency {
     /// `database`, `queue` or `routes`.
     name: &'static str,
     /// Whether it answers.
@@ -54,9 +59,7 @@ pub(super) struct Dependency {
     detail: Option<String>,
 }
 
-#[utoipa::path(get, path = "/readyz", tag = "health", security(()),
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = within(app.store.check_writable()).await;
     let queue = within(app.queue.generation()).await;
     let routes = if app.routes.is_empty() {
@@ -76,8 +79,17 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     (status, Json(readiness)).into_response()
 }
 
-/// Fails when every route is away; says why each is, without the relays' own words.
+/// Fails when a relay refuses us, because that needs an operator, and when every route is away; says why each is, without
+/// the relays' own words.
 fn routes_state(routes: &[RouteStatus]) -> Result<(), String> {
+    let stops = routes.iter().filter_map(|route| {
+        let fault = route.stopped.as_ref()?;
+        Some(format!("`{}`: {}", route.name, fault.text))
+    });
+    let stops: Vec<_> = stops.collect();
+    if !stops.is_empty() {
+        return Err(format!("a relay refuses us: mails wait until that is mended ({})", stops.join("; ")));
+    }
     if !routes.iter().all(|route| matches!(route.breaker, BreakerState::Open { .. })) {
         return Ok(());
     }
@@ -101,9 +113,7 @@ fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> De
     Dependency { name, ok: state.is_ok(), needed, detail: state.err() }
 }
 
-#[utoipa::path(get, path = "/metrics", tag = "health", security(()),
-    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "OpenMetrics text")))]
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<App>>) -> Response {
     let _ = tokio::time::timeout(PATIENCE, measure_queue(&app)).await;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], METRICS.render()).into_response()

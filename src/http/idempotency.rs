@@ -55,7 +55,9 @@ impl Once {
     /// together with what it does; a refusal by a rule is kept here.
     ///
     /// # Errors
-    /// What `work` refuses, a key used for another body (422), or the same request still under way (409).
+    /// What `work` refuses. 422 when the key was used for another body: the caller must make a new key. 409 when the same
+    /// request is still under way, and 503 when the key could not be reserved: the same request may be made again after
+    /// `Retry-After`.
     pub async fn run(
         self,
         app: &App,

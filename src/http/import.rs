@@ -24,7 +24,7 @@ use super::{
     auth::Caller,
     body,
     documents::{DocumentLimits, check},
-    error::{FieldError, Refusal},
+    error::{FieldError, Refusal, fault},
     json_bounds,
 };
 use crate::{
@@ -157,7 +157,7 @@ impl<'a> Import<'a> {
     /// Takes the next bytes, however they are cut.
     ///
     /// # Errors
-    /// When the database does not take what is sound; what was stored before stays.
+    /// When the database does not take what is sound. What was stored before stays, so the whole import may be made again.
     pub async fn feed(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             self.extend_line(&bytes[..end]);
@@ -171,7 +171,7 @@ impl<'a> Import<'a> {
     /// Takes what is left: a last line need not end.
     ///
     /// # Errors
-    /// When the database does not take what is sound; what was stored before stays.
+    /// When the database does not take what is sound. What was stored before stays, so the whole import may be made again.
     pub async fn finish(&mut self) -> Result<(), StoreError> {
         self.end_line().await?;
         self.store().await
@@ -371,8 +371,4 @@ fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
         vec![fault("kind", &format!("is unknown; expected one of {}", allowed.join(", ")))]
     })?;
     check(kind, &id, given, limits).map(|row| (merchant, row))
-}
-
-fn fault(path: &str, message: &str) -> FieldError {
-    FieldError { path: path.to_owned(), message: message.to_owned() }
 }

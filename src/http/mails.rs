@@ -15,12 +15,13 @@ use super::{
     auth::Caller,
     error::{FieldError, Refusal},
     page::QueryOf,
+    waiting::Waiting,
 };
 use crate::{
     app::App,
-    clock, jobs,
+    clock,
     mail::{
-        MailEvent, MailId, MailState, Timestamp,
+        MailEvent, MailId, MailState, ReplyClass, Timestamp,
         search::{Condition, Query, QueryError},
     },
     shop::Ability,
@@ -90,6 +91,9 @@ pub struct MailStory {
     /// The mail.
     #[serde(flatten)]
     pub mail: MailView,
+    /// Why it waits, while it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Every try to hand it to a route.
     pub attempts: Vec<AttemptView>,
     /// What happened, in order.
@@ -118,6 +122,11 @@ pub struct AttemptView {
     pub reply: String,
     /// How long it took, in milliseconds.
     pub millis: u64,
+    /// What the reply means.
+    pub class: ReplyClass,
+    /// What was said on the wire, with `transcript=true`: of an attempt that a relay refused because of the mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<String>,
 }
 
 /// One thing that happened to a mail.
@@ -168,13 +177,15 @@ impl From<Attempt> for AttemptView {
             enhanced_code: attempt.enhanced,
             reply: attempt.reply,
             millis: attempt.millis,
+            class: attempt.class,
+            transcript: attempt.transcript,
         }
     }
 }
 
 impl MailStory {
     /// Tells a mail's story from its rows.
-    pub fn of(mail: MailRecord, attempts: Vec<Attempt>) -> Self {
+    pub fn of(mail: MailRecord, waiting: Option<Waiting>, attempts: Vec<Attempt>) -> Self {
         let mut timeline = vec![TimelineEntry { at: mail.recorded_at, event: "recorded".to_owned() }];
         for attempt in &attempts {
             let event = format!("attempt {} {}", attempt.number, attempt.outcome);
@@ -186,7 +197,12 @@ impl MailStory {
         if let Some(at) = mail.settled_at {
             timeline.push(TimelineEntry { at, event: mail.state.to_string() });
         }
-        Self { mail: mail.into(), attempts: attempts.into_iter().map(Into::into).collect(), timeline }
+        Self {
+            mail: mail.into(),
+            waiting,
+            attempts: attempts.into_iter().map(Into::into).collect(),
+            timeline,
+        }
     }
 }
 
@@ -314,22 +330,43 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
     given.map(|word| word.parse().map_err(|error| Refusal::field(field, format!("{error}")))).transpose()
 }
 
-#[utoipa::path(get, path = "/api/v1/mails/{id}", tag = "mails", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/mails/{id}", tag = "mails", params(("id" = String, Path), ShowQuery),
     responses((status = 200, body = MailStory)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
+    QueryOf(query): QueryOf<ShowQuery>,
 ) -> Result<Json<MailStory>, Refusal> {
     caller.may(Ability::MailsRead)?;
-    story(&app, &caller, id_of(&id)?).await.map(Json)
+    let mut story = story(&app, &caller, id_of(&id)?).await?;
+    for attempt in &mut story.attempts {
+        attempt.transcript = attempt.transcript.take().filter(|_| query.transcript).and_then(for_merchants);
+    }
+    Ok(Json(story))
+}
+
+/// What a merchant may read of a transcript: from MAIL on. What was said before is between the relay and us.
+fn for_merchants(transcript: String) -> Option<String> {
+    let from = ["C: RSET", "C: MAIL"].iter().filter_map(|command| transcript.find(command)).min()?;
+    Some(transcript[from..].to_owned())
+}
+
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ShowQuery {
+    /// Whether to show what was said on the wire in attempts that failed.
+    #[serde(default)]
+    transcript: bool,
 }
 
 async fn story(app: &App, caller: &Caller, id: MailId) -> Result<MailStory, Refusal> {
     let mail =
         app.store.mail(Some(&caller.merchant.id), id).await?.ok_or_else(|| Refusal::not_found("Mail"))?;
     let attempts = app.store.attempts(id).await?;
-    Ok(MailStory::of(mail, attempts))
+    let waiting = Waiting::of(app, &mail).await;
+    Ok(MailStory::of(mail, waiting, attempts))
 }
 
 fn id_of(text: &str) -> Result<MailId, Refusal> {
@@ -372,9 +409,8 @@ async fn move_mail(
         }
         Moved::Now(_) => {
             let story = story(app, caller, id).await?;
-            if story.mail.state == MailState::Queued {
-                let lane = story.mail.lane.parse().unwrap_or(crate::mail::Lane::Transactional);
-                app.enqueue(jobs::send_mail_job(id, lane, caller.merchant.id.clone()));
+            if let Some(due) = app.store.due_mail(id).await? {
+                app.enqueue(due.into());
             }
             Ok(Json(story))
         }

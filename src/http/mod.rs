@@ -7,11 +7,11 @@
 mod abandoned_carts;
 mod accept_language;
 mod auth;
-mod batches;
 mod body;
 mod cart_link;
 mod documents;
 mod error;
+mod fields;
 mod fingerprint;
 mod frame;
 mod health;
@@ -25,24 +25,26 @@ mod openapi;
 mod orders;
 mod page;
 mod passes;
+mod rate_limit;
 mod resources;
 mod server;
+mod stored;
 #[cfg(test)]
 mod test_app;
-mod throttle;
+mod waiting;
 mod webhooks;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, response::Redirect, routing::get};
 
 use crate::app::App;
 
-pub use auth::{hash_password, hash_token, new_secret};
-pub use batches::BatchView;
 pub use import::{Import, LineError};
+pub use mailing::batches::BatchView;
 pub use mails::{MailStory, MailView};
-pub use server::serve;
+pub use server::{serve, serve_operators};
+pub use waiting::Waiting;
 
 /// Everything that merchants' systems reach.
 pub fn router(app: Arc<App>) -> Router {
@@ -52,7 +54,6 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(cart_link::router())
         .merge(abandoned_carts::router())
         .merge(mailing::router())
-        .merge(batches::router())
         .merge(orders::router())
         .merge(passes::router())
         .merge(resources::router())
@@ -61,10 +62,20 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())
+        .route("/", get(async || Redirect::temporary("/docs")))
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .with_state(Arc::clone(&app));
     routes
         .layer(axum::extract::DefaultBodyLimit::max(max_body))
+        .layer(axum::middleware::from_fn_with_state(app, frame::frame))
+}
+
+/// Everything that operators and their monitoring reach, in every role.
+pub fn admin_router(app: Arc<App>) -> Router {
+    health::admin_router()
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::wrong_method)
+        .with_state(Arc::clone(&app))
         .layer(axum::middleware::from_fn_with_state(app, frame::frame))
 }

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     cpu_pool::Share,
     jobs,
-    mail::{Lane, MailDraft, Mailbox, MerchantId, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
     render::{RenderError, Values},
     shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
     store::{Merchant, Recorded, Recording},
@@ -29,14 +29,16 @@ impl BuiltinMailDraft {
     /// The mail, from the merchant's own template where it has one for this built-in mail.
     ///
     /// # Errors
-    /// 422 when that template needs a value that this built-in mail does not have.
+    /// 422 when that template cannot be rendered, or needs a value that this built-in mail does not have: the merchant must
+    /// change the template. 429 when too many of the merchant's requests wait for a thread, 503 when the database does not
+    /// answer: the same request may be made again after `Retry-After`.
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
         let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
         let values = Values::from(self.values);
         check_tags(app, merchant, &version, &values).await?;
         Ok(NewMail::new(MailDraft {
             merchant: merchant.id.clone(),
-            lane: Lane::Transactional,
+            lane: MailLane::Transactional,
             template: version.pinned(),
             sender: version
                 .sender
@@ -96,13 +98,10 @@ pub(super) async fn missing(
 /// Records mails with all that belongs to them, then wakes workers for them.
 ///
 /// # Errors
-/// 503 when the database cannot commit it, 409 when its idempotency key is another request's by now.
+/// 503 when the database cannot commit it: `outcome_unknown` when nobody knows whether it did, which the same request
+/// with the same key finds out. 409 when its idempotency key is another request's by now; then nothing was recorded.
 pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
-    let jobs: Vec<_> = recording
-        .mails
-        .iter()
-        .map(|mail| jobs::send_mail_job(mail.id, mail.lane, mail.merchant.clone()))
-        .collect();
+    let jobs: Vec<_> = recording.mails.iter().map(jobs::send_mail_job).collect();
     let recorded = app.store.record(recording).await?;
     match recorded {
         Recorded::Committed => {

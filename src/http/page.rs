@@ -29,7 +29,7 @@ impl PageQuery {
     /// Checks the limit.
     ///
     /// # Errors
-    /// 422 when it is out of bounds.
+    /// 422 naming `limit` when it is not 1 to 1,000: ask for fewer, and go on with `after`.
     pub fn checked(self) -> Result<Self, Refusal> {
         if (1..=1_000).contains(&self.limit) {
             Ok(self)

@@ -18,9 +18,10 @@ use super::{
     body::JsonBody,
     documents::{self, DocumentLimits},
     error::{Page, Refusal},
-    mailing::{document, read_user},
+    fields::read_user,
     openapi::documents::Document,
     page::{PageQuery, QueryOf},
+    stored::document,
 };
 use crate::{
     app::App,

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     app::App,
+    auth,
     config::Config,
     http,
     mail::Mail,
@@ -69,7 +70,7 @@ impl TestApp {
         let test = Self { app, address, server, _folder: folder };
         test.add_merchant("tea", country).await;
         let id = "tea".parse().unwrap();
-        let hash = http::hash_password(&test.password()).unwrap();
+        let hash = auth::hash_password(&test.password()).unwrap();
         test.app.store.create_account(&id, "tea", &hash).await.unwrap();
         test
     }
@@ -90,7 +91,7 @@ impl TestApp {
 
     /// Adds a token with some abilities.
     pub(super) async fn add_token(&self, merchant: &str, token: &str, abilities: &str) {
-        let hash = http::hash_token(&self.token(token));
+        let hash = auth::hash_token(&self.token(token));
         self.app.store.create_token(&merchant.parse().unwrap(), &hash, abilities, None).await.unwrap();
     }
 

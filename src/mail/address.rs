@@ -106,6 +106,14 @@ fn is_quoted_string(local: &str) -> bool {
     !inner.is_empty()
 }
 
+/// Reads a domain name of at least two labels: in lower case and as A-labels (RFC 5891), as an [`Address`] has it.
+///
+/// # Errors
+/// When it is none.
+pub fn domain_name(text: &str) -> Result<String, AddressError> {
+    to_a_labels(text)
+}
+
 fn to_a_labels(domain: &str) -> Result<String, AddressError> {
     let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), idna::AsciiDenyList::STD3)
         .map_err(|_| AddressError::Domain)?

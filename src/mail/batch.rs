@@ -1,4 +1,6 @@
 //! The states of a batch and the only function that knows the moves between them.
+//!
+//! `docs/batch-states.md` draws the same table for people and is tested against it.
 
 use super::state::closed_set;
 
@@ -42,6 +44,11 @@ impl BatchState {
             (Self::Queued | Self::Processing, BatchEvent::Failed) => Some(Self::Failed),
             (Self::Finished | Self::Cancelled | Self::Failed, _) => None,
         }
+    }
+
+    /// The states that `event` may happen in: what an `UPDATE` that writes it starts from.
+    pub fn sources(event: BatchEvent) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |state| state.after(event).is_some())
     }
 
     /// Whether the batch still makes or awaits mails; only then can it be paused, resumed or cancelled.

@@ -16,3 +16,34 @@ closed_set! {
         Bulk = "bulk",
     }
 }
+
+closed_set! {
+    /// The lanes that mails travel in; the others are for jobs that are not mails.
+    MailLane {
+        /// A single mail.
+        Transactional = "transactional",
+        /// A mail of a batch.
+        Bulk = "bulk",
+    }
+}
+
+impl From<MailLane> for Lane {
+    fn from(lane: MailLane) -> Self {
+        match lane {
+            MailLane::Transactional => Self::Transactional,
+            MailLane::Bulk => Self::Bulk,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_of_mails_has_one_spelling() {
+        for &lane in MailLane::ALL {
+            assert_eq!(lane.as_str(), Lane::from(lane).as_str());
+        }
+    }
+}

@@ -16,18 +16,20 @@ mod retry;
 pub mod search;
 mod state;
 mod timestamp;
+mod waiting;
 
-pub use address::{Address, AddressError, Mailbox};
+pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
 pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, WorkerId};
-pub use lane::Lane;
+pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
-pub use reply_class::ReplyClass;
+pub use reply_class::{Consequence, Judgement, ReplyClass, ReplyScope};
 pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
+pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

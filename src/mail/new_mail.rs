@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::{Address, BatchId, Lane, MailId, Mailbox, MerchantId, Timestamp, state::closed_set};
+use super::{Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Timestamp, state::closed_set};
 use crate::clock;
 
 closed_set! {
@@ -50,7 +50,7 @@ pub struct MailDraft<'a> {
     /// Whose mail it is.
     pub merchant: MerchantId,
     /// The lane it travels in.
-    pub lane: Lane,
+    pub lane: MailLane,
     /// The template it is written from.
     pub template: PinnedTemplate,
     /// The `From` mailbox.
@@ -74,7 +74,7 @@ pub struct NewMail {
     /// Whose mail it is.
     pub merchant: MerchantId,
     /// The lane it travels in.
-    pub lane: Lane,
+    pub lane: MailLane,
     /// The version of the template, pinned.
     pub template_version: String,
     /// The name of the template, for people.
@@ -107,7 +107,7 @@ pub struct Mail {
     /// Whose mail it is.
     pub merchant: MerchantId,
     /// The lane it travels in.
-    pub lane: Lane,
+    pub lane: MailLane,
     /// The version of the template, pinned.
     pub template_version: String,
     /// The `From` mailbox.

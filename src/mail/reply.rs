@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::state::closed_set;
+use super::{reply_class::Judgement, state::closed_set};
 
 closed_set! {
     /// How far an attempt came. Where it ended decides what its failure means.
@@ -104,6 +104,10 @@ pub struct Reply {
     pub provider_id: Option<String>,
     /// From the choice of the route to the last word.
     pub took: Duration,
+    /// What it means.
+    pub judgement: Judgement,
+    /// What was said on the wire, for operators, where the attempt failed: no credentials, no content, at most 8 KB.
+    pub transcript: Option<String>,
 }
 
 impl Reply {
@@ -120,7 +124,14 @@ impl Reply {
             text,
             provider_id: None,
             took,
+            judgement: Judgement::CONNECTION,
+            transcript: None,
         }
+    }
+
+    /// Whether a relay itself said no to this mail, and not to us.
+    pub fn is_a_refusal(&self) -> bool {
+        self.code.is_some_and(|code| code >= 400) && !self.judgement.stops_the_route()
     }
 }
 

@@ -1,4 +1,6 @@
-//! What a reply means: its class.
+//! What a reply means: its class, what it is about, and what follows.
+
+use std::time::Duration;
 
 use super::state::closed_set;
 
@@ -35,5 +37,76 @@ closed_set! {
         Connection = "connection",
         /// A refusal that no rule knows, or a worker that died.
         Unknown = "unknown",
+    }
+}
+
+closed_set! {
+    /// What follows from a reply.
+    Consequence {
+        /// The mail is delivered.
+        Done = "done",
+        /// Another attempt, later.
+        Retry = "retry",
+        /// Another attempt, and the scope is slowed down.
+        Slow = "slow",
+        /// The scope stops and the operator is told. The mail waits.
+        Stop = "stop+alarm",
+        /// The mail has failed.
+        Fail = "fail",
+        /// The mail has failed, and its address counts towards suppression.
+        Suppress = "fail+suppress",
+    }
+}
+
+closed_set! {
+    /// What a reply is about.
+    ReplyScope {
+        /// This mail.
+        Message = "message",
+        /// The recipient.
+        Recipient = "recipient",
+        /// Everybody at the recipient's domain.
+        RecipientDomain = "recipient_domain",
+        /// Everything that the sender's domain sends over this route.
+        SenderDomain = "sender_domain",
+        /// Everything that goes over this route.
+        Route = "route",
+    }
+}
+
+/// What is made of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why.
+    pub class: ReplyClass,
+    /// What follows.
+    pub then: Consequence,
+    /// What it is about.
+    pub scope: ReplyScope,
+    /// How long the reply asks us to wait: 1 second to 24 hours.
+    pub wait: Option<Duration>,
+}
+
+impl Judgement {
+    /// A relay took the mail.
+    pub const ACCEPTED: Self = Self::of(ReplyClass::Accepted, Consequence::Done, ReplyScope::Message);
+    /// No relay said anything.
+    pub const CONNECTION: Self = Self::of(ReplyClass::Connection, Consequence::Retry, ReplyScope::Route);
+    /// The message itself can never be sent.
+    pub const MESSAGE_FAULT: Self =
+        Self::of(ReplyClass::MessageFault, Consequence::Fail, ReplyScope::Message);
+
+    const fn of(class: ReplyClass, then: Consequence, scope: ReplyScope) -> Self {
+        Self { class, then, scope, wait: None }
+    }
+
+    /// Whether the mail has failed for good.
+    pub const fn fails_the_mail(&self) -> bool {
+        matches!(self.then, Consequence::Fail | Consequence::Suppress)
+    }
+
+    /// Whether it says something about us that an operator must mend, so that nothing else goes over this route.
+    pub const fn stops_the_route(&self) -> bool {
+        matches!((self.then, self.scope), (Consequence::Stop, ReplyScope::Route))
     }
 }

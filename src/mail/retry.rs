@@ -16,7 +16,10 @@ pub struct RetryPolicy {
     /// The longest wait.
     #[serde(with = "super::duration")]
     pub longest: Duration,
-    /// How long after it was recorded a mail is given up as `failed`.
+    /// The waits after the first, second, … failed attempt, in place of `first` and `longest`; the last one repeats.
+    #[serde(with = "super::duration::list")]
+    pub schedule: Vec<Duration>,
+    /// How long after it was recorded a mail is given up: `failed` where a relay refused it, else `expired`.
     #[serde(with = "super::duration")]
     pub max_age: Duration,
     /// How often a mail is queued again, or a chunk of a batch tried again, after its worker died or its job panicked.
@@ -43,8 +46,10 @@ pub enum Verdict {
     Sent,
     /// Another attempt, not before this time.
     Retry(Timestamp),
-    /// Refused for good, or too old for another attempt.
+    /// Refused for good, or refused for now and too old for another attempt.
     Failed,
+    /// Too old for another attempt, and no relay has refused it: it waited for one that was away, or that refused us.
+    Expired,
     /// The outcome is unknown and a person shall decide.
     Held,
 }
@@ -67,7 +72,13 @@ impl RetryPolicy {
             (AttemptOutcome::Unknown, CrashPolicy::Hold) => Verdict::Held,
             (AttemptOutcome::Transient, _) | (AttemptOutcome::Unknown, CrashPolicy::Resend) => {
                 let due = now + self.wait(attempt, jitter);
-                if due.since(recorded_at) > self.max_age { Verdict::Failed } else { Verdict::Retry(due) }
+                if due.since(recorded_at) > self.max_age {
+                    return if reply.is_a_refusal() { Verdict::Failed } else { Verdict::Expired };
+                }
+                let asked =
+                    reply.judgement.wait.map(|wait| now + wait.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0)));
+                // A relay that asks for more time than the mail has left gets one more chance at its end.
+                Verdict::Retry(asked.map_or(due, |asked| asked.min(recorded_at + self.max_age)))
             }
         }
     }
@@ -89,8 +100,12 @@ impl RetryPolicy {
     }
 
     fn wait(&self, attempt: u32, jitter: f64) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(20);
-        let nominal = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let failed_before = attempt.saturating_sub(1);
+        let listed = usize::try_from(failed_before).ok().and_then(|index| self.schedule.get(index));
+        let nominal = match listed.or(self.schedule.last()) {
+            Some(wait) => *wait,
+            None => self.first.saturating_mul(1 << failed_before.min(20)).min(self.longest),
+        };
         nominal.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
     }
 }
@@ -98,11 +113,12 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::Phase;
+    use crate::mail::{Consequence, Judgement, Phase, ReplyClass, ReplyScope};
 
     const POLICY: RetryPolicy = RetryPolicy {
         first: Duration::from_secs(10),
         longest: Duration::from_secs(3600),
+        schedule: Vec::new(),
         max_age: Duration::from_secs(86_400),
         rescues: 5,
     };
@@ -130,8 +146,54 @@ mod tests {
         assert_eq!(judge(AttemptOutcome::Accepted, 1, CrashPolicy::Hold, young), Verdict::Sent);
         assert_eq!(
             judge(AttemptOutcome::Transient, 1, CrashPolicy::Resend, Duration::from_secs(86_395)),
-            Verdict::Failed
+            Verdict::Expired
         );
+    }
+
+    fn refused(then: Consequence, wait: Option<u64>) -> Reply {
+        let wait = wait.map(Duration::from_secs);
+        let judgement = Judgement { class: ReplyClass::Config, then, scope: ReplyScope::Route, wait };
+        Reply { code: Some(450), judgement, ..Reply::silent("main", Phase::RcptTo, "", Duration::ZERO) }
+    }
+
+    #[test]
+    fn an_old_mail_is_failed_where_it_was_refused_and_expired_where_it_waited() {
+        let now = Timestamp(1_000_000_000);
+        let judge = |reply: &Reply| {
+            POLICY.judge(reply, 1, CrashPolicy::Resend, now - Duration::from_secs(86_395), now, 0.5)
+        };
+        assert_eq!(judge(&refused(Consequence::Retry, None)), Verdict::Failed);
+        assert_eq!(judge(&refused(Consequence::Stop, None)), Verdict::Expired);
+        assert_eq!(judge(&Reply::silent("main", Phase::Connect, "", Duration::ZERO)), Verdict::Expired);
+    }
+
+    #[test]
+    fn a_schedule_is_followed_and_its_last_wait_repeats() {
+        let schedule = [5, 60, 600].map(Duration::from_secs).to_vec();
+        let policy = RetryPolicy { schedule, ..POLICY };
+        let (reply, now) = (refused(Consequence::Retry, None), Timestamp(1_000_000_000));
+        let wait =
+            |attempt, jitter| match policy.judge(&reply, attempt, CrashPolicy::Resend, now, now, jitter) {
+                Verdict::Retry(at) => at.since(now).as_secs(),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!([1, 2, 3, 4, 1000].map(|attempt| wait(attempt, 0.5)), [5, 60, 600, 600, 600]);
+        assert_eq!([0.0, 1.0].map(|jitter| wait(2, jitter)), [48, 72]);
+    }
+
+    #[test]
+    fn the_time_that_a_reply_names_is_waited_for_and_not_beyond_the_mails_age() {
+        let now = Timestamp(1_000_000_000);
+        let wait = |seconds, age, jitter| {
+            let recorded_at = now - Duration::from_secs(age);
+            let reply = refused(Consequence::Retry, Some(seconds));
+            match POLICY.judge(&reply, 1, CrashPolicy::Resend, recorded_at, now, jitter) {
+                Verdict::Retry(at) => at.since(now).as_secs(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((wait(300, 0, 0.0), wait(300, 0, 1.0)), (300, 360));
+        assert_eq!(wait(86_400, 86_300, 0.0), 100);
     }
 
     #[test]

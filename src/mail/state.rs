@@ -148,6 +148,11 @@ impl MailState {
         })
     }
 
+    /// The states that `event` may happen in: what an `UPDATE` that writes it starts from.
+    pub fn sources(event: MailEvent) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |state| state.after(event).is_some())
+    }
+
     /// Whether postroom itself does nothing more with the mail.
     pub const fn is_settled(self) -> bool {
         !matches!(self, Self::Queued | Self::Sending | Self::Deferred)

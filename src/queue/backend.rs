@@ -70,6 +70,5 @@ impl<P: Send + 'static> BackendConfig for QueueBackend<P> {
 }
 
 fn task<P>(fetched: FetchedJob<P>) -> Task<FetchedJob<P>> {
-    let id = TaskId::from_string(fetched.job.id.as_str());
-    TaskBuilder::new(fetched).task_id(id).build()
+    TaskBuilder::new(fetched).build()
 }

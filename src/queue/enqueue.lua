@@ -1,15 +1,15 @@
--- Adds jobs that are not known yet. ARGV: (id, lane, merchant)*. Returns how many were new.
+-- Adds jobs that are not known yet. ARGV: (id, job)*. Returns how many were new.
 local new, to_wake = 0, {}
-for i = 1, #ARGV, 3 do
-  local id, lane, merchant = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local entry = redis.call('HGET', jobs, id)
+for i = 1, #ARGV, 2 do
+  local id, entry = ARGV[i], redis.call('HGET', jobs, ARGV[i])
   if not entry then
-    wait_at_the_end(id, lane, merchant)
+    local job, lane, merchant = parse(ARGV[i + 1])
+    wait_at_the_end(id, job, lane, merchant)
     new = new + 1
     to_wake[groups[lane]] = true
   else
-    local _, _, token, again = parse(entry)
-    if token ~= '' and again == '' then redis.call('HSET', jobs, id, entry .. ' again') end
+    local _, _, _, token, again = parse(entry)
+    if token ~= '' and token ~= '@' and again == '' then redis.call('HSET', jobs, id, entry .. ' again') end
   end
 end
 wake_workers(to_wake)

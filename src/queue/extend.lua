@@ -3,7 +3,7 @@ local extended, expiry = 0, now() + tonumber(ARGV[1])
 for i = 2, #ARGV, 2 do
   local entry = redis.call('HGET', jobs, ARGV[i])
   if entry then
-    local _, _, token = parse(entry)
+    local _, _, _, token = parse(entry)
     if token == ARGV[i + 1] then
       extended = extended + 1
       redis.call('ZADD', leases, expiry, ARGV[i])

@@ -1,4 +1,5 @@
-//! Fetches as many jobs as a worker has free places and, for mails, permits, and no more, until it is told to stop.
+//! Fetches as many jobs as a worker has free places and, for mails, room for them on their way out, and no more, until it is
+//! told to stop. Mails that may not go yet are set aside.
 
 use std::{
     future::poll_fn,
@@ -8,16 +9,23 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Group, Lease, QueueError, Room,
+    Admit, Decision, Group, Lease, Line, Pause, QueueError, Room, SetAside,
     lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
+use crate::mail::WaitReason;
 
 /// How long an idle worker waits before it fetches without being woken: nobody is woken when a lease expires.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// The most mails that are to be fetched from one line at a time.
+const MOST_OF_A_LINE: usize = 500;
 
 /// Fetches jobs from the queue and hands them to apalis.
 pub(super) struct Fetcher<A: Admit> {
@@ -31,20 +39,34 @@ pub(super) struct Fetcher<A: Admit> {
 }
 
 /// What is free now.
-struct Free<P> {
+struct Free<R> {
     places: [Option<OwnedSemaphorePermit>; Group::ALL.len()],
-    permits: P,
-    /// There are places for more mails, but no permits.
-    lacks_permits: bool,
+    /// How many mails may leave, and what is kept for them.
+    mails: usize,
+    mail_room: R,
+    /// There are places for more mails, but they may not leave.
+    lacks_mail_room: bool,
 }
 
-impl<P: ExactSizeIterator> Free<P> {
+impl<R> Free<R> {
     fn room(&self) -> Room {
         Group::ALL.iter().fold(Room::default(), |room, group| {
             let places = number(&self.places[*group as usize]);
-            room.with(*group, if *group == Group::Mails { places.min(self.permits.len()) } else { places })
+            room.with(*group, if *group == Group::Mails { places.min(self.mails) } else { places })
         })
     }
+}
+
+/// The lines that mails came from, and how many from each.
+fn lines_of(mails: &[Lease]) -> Vec<(String, usize)> {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for name in mails.iter().filter_map(Lease::line) {
+        match lines.iter_mut().find(|(each, _)| each == name) {
+            Some((_, taken)) => *taken += 1,
+            None => lines.push((name.to_owned(), 1)),
+        }
+    }
+    lines
 }
 
 fn number(places: &Option<OwnedSemaphorePermit>) -> usize {
@@ -55,7 +77,11 @@ fn number(places: &Option<OwnedSemaphorePermit>) -> usize {
 struct Next {
     /// The groups of which nothing was left; the others had no more room.
     is_empty: [bool; Group::ALL.len()],
-    lacks_permits: bool,
+    lacks_mail_room: bool,
+    /// When mails that are set aside may go.
+    due: Option<Instant>,
+    /// As many mails were fetched as there was room for, and some were set aside: there is room for others.
+    has_room_again: bool,
 }
 
 /// The calls that wait on the queue, one for each group. They are kept from one fetch to the next: to give one up may cost
@@ -81,9 +107,9 @@ impl Waits {
 impl<A: Admit> Fetcher<A> {
     /// Fetches until stopped. Never fails: an outage of the queue is waited for.
     pub(super) async fn run(self) {
-        let (mut backoff, mut waits) = (Backoff::default(), Waits::default());
+        let (mut backoff, mut waits, mut asides) = (Backoff::default(), Waits::default(), Vec::new());
         while !self.stop.is_cancelled() {
-            let result = match self.fetch().await {
+            let result = match self.fetch(&mut asides).await {
                 Ok(next) => self.wait(&mut waits, &next).await,
                 Err(error) => Err(error),
             };
@@ -100,42 +126,122 @@ impl<A: Admit> Fetcher<A> {
         }
     }
 
-    fn free(&self) -> Free<A::Permits> {
+    fn free(&self) -> Free<A::Room> {
         let places = self.places.each_ref().map(|places| {
             let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
             // Nobody else takes any, so there are still as many.
             Arc::clone(places).try_acquire_many_owned(free).ok()
         });
         let wanted = number(&places[Group::Mails as usize]);
-        let permits = self.admission.admit(wanted);
-        let lacks_permits = permits.len() < wanted;
-        Free { places, permits, lacks_permits }
+        let (mails, mail_room) = self.admission.room(wanted);
+        Free { places, mails, mail_room, lacks_mail_room: mails < wanted }
     }
 
     /// Fetches what there is room for, even if that is nothing: then the queue wakes other workers for what waits.
-    async fn fetch(&self) -> Result<Next, QueueError> {
+    /// `asides` are mails that an outage of the queue kept from being set aside, then and now.
+    async fn fetch(&self, asides: &mut Vec<SetAside>) -> Result<Next, QueueError> {
+        self.set_aside(asides).await?;
         let mut free = self.free();
         let room = free.room();
         // Not cut short when stopped: the leases of what was fetched meanwhile would have to expire. It is released.
-        let leases = self.table.queue.fetch(room).await?;
+        let fetched = self.table.queue.fetch(room).await?;
+        let mut due = fetched.due_in.map(|due_in| Instant::now() + due_in);
         let mut left = room;
-        for lease in &leases {
+        let mut mails = Vec::new();
+        for lease in fetched.leases {
             left.take(lease.job.lane);
+            if !self.table.hold(&lease) {
+                continue; // it runs
+            }
+            match Group::of(lease.job.lane) {
+                Group::Mails => mails.push(lease),
+                Group::Callbacks | Group::Batches => self.start(lease, None, &mut free.places).await,
+            }
         }
-        for lease in leases {
-            self.start(lease, &mut free).await;
-        }
+        let Free { mut places, mail_room, lacks_mail_room, .. } = free;
         let is_empty = Group::ALL.map(|group| left.of(group) > 0);
-        Ok(Next { is_empty, lacks_permits: free.lacks_permits })
+        let mut has_room_again = false;
+        if !mails.is_empty() {
+            *asides = self.admit(mail_room, mails, &fetched.pauses, &mut places).await;
+            let are_aside = asides.iter().any(|aside| !aside.leases.is_empty());
+            has_room_again = are_aside && !is_empty[Group::Mails as usize];
+            let first = self.set_aside(asides).await?;
+            due = [due, first].into_iter().flatten().min();
+        }
+        Ok(Next { is_empty, lacks_mail_room, due, has_room_again })
     }
 
-    async fn start(&self, lease: Lease, free: &mut Free<A::Permits>) {
-        let group = Group::of(lease.job.lane);
-        if self.table.hold(&lease)
-            && let Some(place) = free.places[group as usize].as_mut().and_then(|places| places.split(1))
-        {
-            let permit = if group == Group::Mails { free.permits.next() } else { None };
-            let slot = JobSlot::new(lease.job.id.clone(), place, self.ends.clone());
+    /// Starts the mails that may go, releases those of a worker that may not send, and returns the others.
+    async fn admit(
+        &self,
+        room: A::Room,
+        mails: Vec<Lease>,
+        pauses: &[Pause],
+        places: &mut [Option<OwnedSemaphorePermit>; Group::ALL.len()],
+    ) -> Vec<SetAside> {
+        let mut asides: Vec<SetAside> = Vec::new();
+        let came_from = lines_of(&mails);
+        let decisions = self.admission.decide(room, &mails, pauses).await;
+        let decided_at = Instant::now();
+        for (lease, decision) in mails.into_iter().zip(decisions) {
+            match decision {
+                Decision::Now(permit) => self.start(lease, Some(permit), places).await,
+                Decision::Later(line) => {
+                    let line = line.cut();
+                    match asides.iter_mut().find(|aside| aside.line.name == line.name) {
+                        Some(aside) => aside.leases.push(lease),
+                        None => asides.push(SetAside { line, leases: vec![lease] }),
+                    }
+                }
+                Decision::NotHere => drop(self.slot(&lease, places)),
+            }
+        }
+        // A line of which all may go goes on at once, with more.
+        for (name, taken) in came_from {
+            if !asides.iter().any(|aside| aside.line.name == name) {
+                let (reason, after) = (WaitReason::Queued, Some(Duration::ZERO));
+                let line = Line { name, reason, after, at_most: (2 * taken).min(MOST_OF_A_LINE) };
+                asides.push(SetAside { line, leases: Vec::new() });
+            }
+        }
+        let took = decided_at.elapsed();
+        for after in asides.iter_mut().filter_map(|aside| aside.line.after.as_mut()) {
+            *after = after.saturating_sub(took);
+        }
+        asides
+    }
+
+    /// Sets mails aside, and returns when the first of them may go.
+    async fn set_aside(&self, asides: &mut Vec<SetAside>) -> Result<Option<Instant>, QueueError> {
+        if asides.is_empty() {
+            return Ok(None);
+        }
+        // A little later than the queue's own time, never earlier: then what is due is fetched at once.
+        let told_at = Instant::now();
+        self.table.queue.set_aside(asides).await?;
+        let first = asides.iter().filter_map(|aside| aside.line.after).min();
+        for aside in asides.drain(..) {
+            self.table.let_go(&aside.leases);
+        }
+        Ok(first.map(|after| told_at + told_at.elapsed() / 2 + after + Duration::from_millis(1)))
+    }
+
+    fn slot(
+        &self,
+        lease: &Lease,
+        places: &mut [Option<OwnedSemaphorePermit>; Group::ALL.len()],
+    ) -> Option<JobSlot> {
+        let place = places[Group::of(lease.job.lane) as usize].as_mut().and_then(|places| places.split(1))?;
+        Some(JobSlot::new(lease.job.id.clone(), place, self.ends.clone()))
+    }
+
+    async fn start(
+        &self,
+        lease: Lease,
+        permit: Option<A::Permit>,
+        places: &mut [Option<OwnedSemaphorePermit>; Group::ALL.len()],
+    ) {
+        if let Some(slot) = self.slot(&lease, places) {
             // When nobody takes it any more, its slot releases it.
             let _ = self.jobs.send(FetchedJob { job: lease.job, permit, slot }).await;
         }
@@ -143,6 +249,9 @@ impl<A: Admit> Fetcher<A> {
 
     /// Waits until there may be something to fetch and room for it.
     async fn wait(&self, waits: &mut Waits, next: &Next) -> Result<(), QueueError> {
+        if next.has_room_again {
+            return Ok(());
+        }
         for group in Group::ALL.iter().filter(|group| next.is_empty[**group as usize]) {
             waits.0[*group as usize].get_or_insert_with(|| {
                 let (queue, group) = (Arc::clone(&self.table.queue), *group);
@@ -150,12 +259,14 @@ impl<A: Admit> Fetcher<A> {
             });
         }
         let is_full = |group: Group| !next.is_empty[group as usize];
-        let lacks_permits = is_full(Group::Mails) && next.lacks_permits;
-        let lacks_place = is_full(Group::Mails) && !next.lacks_permits;
+        let lacks_mail_room = is_full(Group::Mails) && next.lacks_mail_room;
+        let lacks_place = is_full(Group::Mails) && !next.lacks_mail_room;
+        let due = next.due.filter(|_| !is_full(Group::Mails));
         tokio::select! {
             () = self.stop.cancelled() => Ok(()),
             heard = poll_fn(|context| waits.poll(context)) => heard,
-            () = self.admission.changed(), if lacks_permits => Ok(()),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
+            () = self.admission.changed(), if lacks_mail_room => Ok(()),
             _ = self.places[Group::Mails as usize].acquire(), if lacks_place => Ok(()),
             _ = self.places[Group::Callbacks as usize].acquire(), if is_full(Group::Callbacks) => Ok(()),
             _ = self.places[Group::Batches as usize].acquire(), if is_full(Group::Batches) => Ok(()),

@@ -4,7 +4,7 @@ for i = 1, #ARGV, 2 do
   local id = ARGV[i]
   local entry = redis.call('HGET', jobs, id)
   if entry then
-    local lane, merchant, token, again = parse(entry)
+    local job, lane, merchant, token, again = parse(entry)
     if token == ARGV[i + 1] then
       finished = finished + 1
       redis.call('ZREM', leases, id)
@@ -12,7 +12,7 @@ for i = 1, #ARGV, 2 do
       if again == '' then
         redis.call('HDEL', jobs, id)
       else
-        wait_at_the_end(id, lane, merchant)
+        wait_at_the_end(id, job, lane, merchant)
         to_wake[groups[lane]] = true
       end
     end

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,13 @@ use super::{Lease, Queue, QueueError, QueuedJob};
 /// The most jobs finished in one call.
 const BATCH: usize = 500;
 
+static PANICKED: AtomicU64 = AtomicU64::new(0);
+
+/// How many jobs of this process panicked. Each is a bug: the log names the job.
+pub fn panicked_jobs() -> u64 {
+    PANICKED.load(Ordering::Relaxed)
+}
+
 /// A job on its way to the handler, with the permit that was taken for it, where it needs one.
 pub(super) struct FetchedJob<P> {
     pub(super) job: QueuedJob,
@@ -30,6 +37,8 @@ pub(super) struct FetchedJob<P> {
 }
 
 /// A worker's place for one job, taken until the queue knows what became of it.
+///
+/// Dropped, it releases the job; dropped by a panic, it finishes the job, which would panic again.
 pub(super) struct JobSlot {
     end: Option<JobEnd>,
     ends: mpsc::UnboundedSender<JobEnd>,
@@ -47,7 +56,7 @@ impl JobSlot {
         Self { end: Some(JobEnd { id, done: false, _place: place }), ends }
     }
 
-    /// Finishes the job. A slot that is dropped otherwise releases it.
+    /// Finishes the job.
     pub(super) fn done(mut self) {
         if let Some(end) = &mut self.end {
             end.done = true;
@@ -57,7 +66,12 @@ impl JobSlot {
 
 impl Drop for JobSlot {
     fn drop(&mut self) {
-        if let Some(end) = self.end.take() {
+        if let Some(mut end) = self.end.take() {
+            if std::thread::panicking() {
+                end.done = true;
+                PANICKED.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(job = end.id, "a job panicked and is finished, its row is due again later");
+            }
             // Nobody receives it any more when the worker was dropped; then the lease expires.
             let _ = self.ends.send(end);
         }
@@ -144,7 +158,8 @@ impl LeaseTable {
         ids.filter_map(end).collect()
     }
 
-    fn let_go(&self, leases: &[Lease]) {
+    /// Forgets leases that the queue has ended.
+    pub(super) fn let_go(&self, leases: &[Lease]) {
         let mut held = self.held();
         for lease in leases {
             // Another lease in its place belongs to a job that was started since.

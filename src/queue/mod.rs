@@ -6,7 +6,7 @@
 //! enqueues them again (it watches [`Queue::generation`]).
 //!
 //! A job's way through a queue: **enqueue**, **fetch** (a worker gets a lease), **extend** the lease while the job runs,
-//! then **finish** it, or **release** it unfinished.
+//! then **finish** it, **release** it unfinished, or **set it aside** until what it waits for lets it go.
 //!
 //! What every [`Queue`] promises:
 //!
@@ -16,76 +16,73 @@
 //!   the job to another worker and can no longer finish it.
 //! * Lanes are served in the order of [`Lane::ALL`], but of 16 jobs each lower lane gets at least one while it has any and
 //!   there is [`Room`] for it. Within a lane merchants take turns, so a long queue of one does not hold back another.
-//! * A job waits in the queue until a worker has room for its [`Group`] of lanes and, for a mail, a permit of [`Admit`]. A
+//! * A job waits in the queue until a worker has room for its [`Group`] of lanes and, for a mail, room of [`Admit`]. A
 //!   job that waits there costs nothing, and jobs of other groups pass it by.
+//! * A job that is set aside waits in the [`Line`] of what it waits for, and all others pass it by. Nobody asks for it
+//!   before the line's time, then only for as many as may go. Lanes and turns hold within a line, and what a line gives
+//!   comes before the rest of its lane.
+//! * Of a worker that dies between fetching a job and setting it aside, the lease expires.
 //!
 //! | file | is |
 //! |---|---|
-//! | `memory_queue.rs` | the queue of a single process |
-//! | `redis_queue.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
-//! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
+//! | `connect.rs` | opens the queue that the settings name |
+//! | `memory_queue.rs`, `memory_state.rs`, `waiting_jobs.rs` | the queue of a single process |
+//! | `redis_queue.rs`, `redis_status.rs`, `redis_text.rs`, `redis_connection.rs`, `*.lua` | the queue of many processes; `keys.lua` says what is in Redis |
+//! | `lines.rs` | what waits for something other than a worker |
+//! | `job.rs` | a job that is queued, and the lease of one that was fetched |
 //! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
 //! | `work.rs` | runs a handler for each job, with apalis as the harness |
 //! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
+//! | `admit.rs` | how many mails may start now |
 //! | `fetcher.rs`, `backend.rs`, `lease_table.rs` | between `work` and a queue: who fetches jobs, how apalis gets them, and the leases that are held |
 //! | `conformance.rs` | what is promised above, as tests that both queues pass; `work_tests.rs` and `outage_tests.rs` are the like for workers and for a Redis that fails |
 
+mod admit;
 mod backend;
+mod connect;
 mod dispatch;
 mod fetcher;
+mod job;
 mod lease_table;
+mod lines;
 mod memory_queue;
+mod memory_state;
 mod redis_connection;
 mod redis_queue;
+mod redis_status;
+mod redis_text;
 mod room;
+mod waiting_jobs;
 mod work;
 
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod conformance_of_lines;
+#[cfg(test)]
 mod outage_tests;
 #[cfg(test)]
-mod redis_server;
+pub(crate) mod redis_server;
 #[cfg(test)]
 mod work_tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::mail::{Lane, MerchantId};
+use crate::mail::Lane;
 
+pub use admit::{Admit, Decision};
+pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
-pub use lease_table::Leases;
+pub use job::{Domains, LONGEST_ID, Lease, QueuedJob};
+pub use lease_table::{Leases, panicked_jobs};
+pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
-pub use work::{Admit, Ended, Work, panicked_jobs, work};
-
-/// The most bytes in a job's id.
-pub const LONGEST_ID: usize = 200;
-
-/// A job that a worker is to run: its kind and the row that it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueuedJob {
-    /// Names the job and the row, as in `send_mail:0192…`. Any text of at most [`LONGEST_ID`] bytes; a queue does
-    /// not look into it.
-    pub id: String,
-    /// Decides who goes first. A job that is known already keeps the lane that it was first enqueued in.
-    pub lane: Lane,
-    /// Whose turn it is within the lane.
-    pub merchant: MerchantId,
-}
-
-/// A job that was fetched, and the right to finish it until the lease expires.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// What to do.
-    pub job: QueuedJob,
-    /// Tells this lease from every other one of the same job.
-    token: u64,
-}
+pub use work::{Ended, Work, work};
 
 /// Carries jobs from those who record rows to the workers.
 #[async_trait]
@@ -99,12 +96,15 @@ pub trait Queue: Send + Sync + 'static {
     async fn enqueue(&self, jobs: &[QueuedJob]) -> Result<usize, QueueError>;
 
     /// Leases as many jobs as there is room for, in the order in which they should be started. Jobs whose leases expired
-    /// come first. When jobs are left, other workers that wait are told.
+    /// come first in their lane, then those of lines whose time has come. When jobs are left, other workers that wait are told.
+    ///
+    /// Whoever gets jobs of a line must say with [`set_aside`](Queue::set_aside) when the next of that line may go; other
+    /// workers leave the line alone for a quarter of a second.
     ///
     /// # Errors
     /// When the queue cannot be asked. Jobs whose leases were granted, but whose answer was lost, are fetched again when
     /// the leases expire.
-    async fn fetch(&self, room: Room) -> Result<Vec<Lease>, QueueError>;
+    async fn fetch(&self, room: Room) -> Result<Fetched, QueueError>;
 
     /// Returns when there may be something to fetch in a group of lanes, at the latest after `longest`. The caller must
     /// then fetch: perhaps no other worker was told.
@@ -125,6 +125,49 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     /// When the queue cannot be told; trying again is harmless.
     async fn release(&self, back: &[Lease]) -> Result<usize, QueueError>;
+
+    /// Moves leased mails to the lines of what they wait for, and sets the times of these lines. Tells how many were still
+    /// leased to the caller.
+    ///
+    /// # Errors
+    /// When a name is too long, or the queue cannot be told; trying again is harmless.
+    async fn set_aside(&self, asides: &[SetAside]) -> Result<usize, QueueError>;
+
+    /// Makes the time of these lines now: what their jobs wait for may have changed.
+    ///
+    /// # Errors
+    /// When the queue cannot be told.
+    async fn wake(&self, lines: &[String]) -> Result<(), QueueError>;
+
+    /// The same for all lines.
+    ///
+    /// # Errors
+    /// When the queue cannot be told.
+    async fn wake_all(&self) -> Result<(), QueueError>;
+
+    /// Tells where the jobs with these ids are, in their order.
+    ///
+    /// # Errors
+    /// When the queue cannot be asked.
+    async fn where_are(&self, jobs: &[String]) -> Result<Vec<Whereabouts>, QueueError>;
+
+    /// Notes that nothing of a scope, such as `merchant:tea-co`, is to be sent, for a while or until it is resumed. Each
+    /// fetch tells of it; who fetches sets such mails aside.
+    ///
+    /// # Errors
+    /// When the scope or the reason is too long, [`MOST_PAUSES`] are paused already, or the queue cannot be told.
+    async fn pause_scope(
+        &self,
+        scope: &str,
+        length: Option<Duration>,
+        reason: &str,
+    ) -> Result<(), QueueError>;
+
+    /// Lets a scope that is paused go on, at once.
+    ///
+    /// # Errors
+    /// When the queue cannot be told.
+    async fn resume_scope(&self, scope: &str) -> Result<(), QueueError>;
 
     /// Extends leases to their full length and tells how many were still the caller's.
     ///
@@ -165,6 +208,10 @@ pub trait Queue: Send + Sync + 'static {
 pub struct QueueStatus {
     /// One for each of [`Lane::ALL`], in that order.
     pub lanes: Vec<LaneStatus>,
+    /// The hundred longest lines, the longest first.
+    pub lines: Vec<LineStatus>,
+    /// The scopes that are paused.
+    pub pauses: Vec<Pause>,
 }
 
 /// What is in a lane.
@@ -172,8 +219,10 @@ pub struct QueueStatus {
 pub struct LaneStatus {
     /// The lane.
     pub lane: Lane,
-    /// Jobs that no worker has.
+    /// Jobs that no worker has, with those that are set aside.
     pub waiting: u64,
+    /// Jobs that are set aside.
+    pub set_aside: u64,
     /// Jobs that a worker has leased.
     pub leased: u64,
     /// Whether nothing is fetched from the lane until it is resumed.
@@ -221,6 +270,14 @@ pub enum QueueError {
     /// A job's id is too long.
     #[error("a job's id has {0} bytes, at most {LONGEST_ID} are allowed")]
     LongId(usize),
+    /// The name of a line or a scope, or the reason of a pause, is too long.
+    #[error("what is waited for, and the reason of a pause, have at most {LONGEST_NAME} bytes each, not {0}")]
+    LongName(usize),
+    /// Too much is paused.
+    #[error(
+        "{MOST_PAUSES} merchants, routes and domains are paused already; resume some of them, or pause a lane"
+    )]
+    TooManyPauses,
     /// Redis is away, or answered with an error.
     #[error("redis did not carry out {call}")]
     Redis {
@@ -239,33 +296,7 @@ pub enum QueueError {
     },
     /// The apalis worker ended although nobody asked it to.
     #[error("the worker `{0}` ended by itself")]
-    Ended(String, #[source] Option<apalis_core::error::WorkerError>),
-}
-
-/// Opens the queue that the settings name. A Redis server need not be there yet: until it is, calls fail.
-///
-/// # Errors
-/// When the URL names no queue.
-pub async fn connect(settings: &QueueSettings) -> Result<Arc<dyn Queue>, QueueError> {
-    Ok(match settings.url.as_str() {
-        "memory:" => Arc::new(MemoryQueue::new(settings.lease)),
-        _ => Arc::new(RedisQueue::new(settings)?),
-    })
-}
-
-/// Reaches the same queue over a connection of its own, for a runtime of its own: a connection does nothing while the
-/// runtime in which it was opened is busy.
-///
-/// # Errors
-/// When the URL names no queue.
-pub async fn connect_again(
-    queue: &Arc<dyn Queue>,
-    settings: &QueueSettings,
-) -> Result<Arc<dyn Queue>, QueueError> {
-    match settings.url.as_str() {
-        "memory:" => Ok(Arc::clone(queue)),
-        _ => connect(settings).await,
-    }
+    WorkerEnded(String, #[source] Option<apalis_core::error::WorkerError>),
 }
 
 fn check_ids(jobs: &[QueuedJob]) -> Result<(), QueueError> {
@@ -273,4 +304,17 @@ fn check_ids(jobs: &[QueuedJob]) -> Result<(), QueueError> {
         Some(bytes) => Err(QueueError::LongId(bytes)),
         None => Ok(()),
     }
+}
+
+fn check_names(asides: &[SetAside]) -> Result<(), QueueError> {
+    asides.iter().try_for_each(|aside| check_length(&aside.line.name))
+}
+
+fn check_pause(scope: &str, reason: &str) -> Result<(), QueueError> {
+    check_length(scope)?;
+    check_length(reason)
+}
+
+fn check_length(text: &str) -> Result<(), QueueError> {
+    if text.len() > LONGEST_NAME { Err(QueueError::LongName(text.len())) } else { Ok(()) }
 }

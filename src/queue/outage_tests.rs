@@ -164,10 +164,10 @@ async fn finished_jobs_leave_nothing_in_redis() {
     let server = RedisServer::start(false).await;
     let queue = in_redis(&server, LONG).await;
     queue.enqueue(&jobs(1_000)).await.unwrap();
-    let fetched = queue.fetch(Room::for_any(1_000)).await.unwrap();
+    let fetched = queue.fetch(Room::for_any(1_000)).await.unwrap().leases;
     queue.enqueue(&jobs(10)).await.unwrap();
     queue.finish(&fetched).await.unwrap();
-    let again = queue.fetch(Room::for_any(1_000)).await.unwrap();
+    let again = queue.fetch(Room::for_any(1_000)).await.unwrap().leases;
     assert_eq!(again.len(), 10);
     queue.finish(&again).await.unwrap();
     queue.wait(Group::Mails, JOB).await.unwrap();
@@ -182,9 +182,9 @@ async fn installations_with_different_prefixes_share_a_server() {
     let other = QueueSettings { prefix: "other".to_owned(), ..settings(&server.url(), LONG) };
     let theirs = connect(&other).await.unwrap();
     ours.enqueue(&jobs(2)).await.unwrap();
-    assert!(theirs.fetch(Room::for_any(10)).await.unwrap().is_empty());
+    assert!(theirs.fetch(Room::for_any(10)).await.unwrap().leases.is_empty());
     assert_eq!(theirs.enqueue(&jobs(2)).await.unwrap(), 2);
-    assert_eq!(ours.fetch(Room::for_any(10)).await.unwrap().len(), 2);
+    assert_eq!(ours.fetch(Room::for_any(10)).await.unwrap().leases.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

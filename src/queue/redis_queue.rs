@@ -1,10 +1,10 @@
 //! The queue of many processes, in Redis. What it holds there and how it changes is in `keys.lua` and the scripts
 //! beside it; each runs as a whole or not at all, and moves at most [`CHUNK`] jobs.
 //!
-//! Redis knows a job's id, lane and merchant, and forgets them when the job is finished.
+//! Redis knows a job's id, lane, merchant and domains, and forgets them when the job is finished.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,8 +14,12 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Group, LaneStatus, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room, check_ids,
+    Fetched, Group, Lease, MOST_PAUSES, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room,
+    SetAside, Whereabouts, check_ids, check_names, check_pause,
+    lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN},
     redis_connection::Connection,
+    redis_status,
+    redis_text::{job_of, pause_of, text_of, whereabouts_of},
     room::{MAIL_TURNS, TURNS},
 };
 use crate::mail::Lane;
@@ -26,6 +30,9 @@ const CHUNK: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How much longer than asked Redis may block before we think it gone.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Instead of a line, of what was at the front of the main line; `fetch.lua` has the same.
+const AT_THE_FRONT: &str = "^";
 
 /// A queue in Redis.
 pub struct RedisQueue {
@@ -44,6 +51,11 @@ struct Scripts {
     finish: Script,
     release: Script,
     extend: Script,
+    set_aside: Script,
+    wake: Script,
+    where_are: Script,
+    pause_scope: Script,
+    status: Script,
 }
 
 macro_rules! script {
@@ -70,6 +82,11 @@ impl RedisQueue {
                 finish: script!("finish.lua"),
                 release: script!("release.lua"),
                 extend: script!("extend.lua"),
+                set_aside: script!("set_aside.lua"),
+                wake: script!("wake.lua"),
+                where_are: script!("where_are.lua"),
+                pause_scope: script!("pause_scope.lua"),
+                status: redis_status::script(),
             },
         })
     }
@@ -84,7 +101,7 @@ impl RedisQueue {
     }
 
     fn lease_millis(&self) -> u64 {
-        u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX)
+        millis(self.lease)
     }
 
     /// Runs a script that takes ids with their tokens.
@@ -100,23 +117,44 @@ impl RedisQueue {
         self.connection.run(call, PATIENCE, &script).await
     }
 
-    async fn fetch_chunk(&self, room: Room) -> Result<Vec<Lease>, QueueError> {
+    async fn fetch_chunk(&self, room: Room) -> Result<Fetched, QueueError> {
         let token: u64 = rand::random();
         let mut script = self.scripts.fetch.key(&self.prefix);
         script.arg(room.in_all()).arg(self.lease_millis()).arg(token);
         script.arg(spelled(Lane::ALL.iter().map(|lane| lane.as_str())));
         script.arg(spelled(TURNS.iter().map(|group| group.as_str())));
         script.arg(spelled(MAIL_TURNS.iter().map(|lane| lane.as_str())));
+        script.arg(millis(ASKING)).arg(millis(LOOK_AGAIN)).arg(LINES_AT_ONCE);
         for group in Group::ALL {
             script.arg(group.as_str()).arg(room.of(group));
         }
-        let fetched: Vec<(String, String, String)> = self.connection.run("fetch", PATIENCE, &script).await?;
-        let lease = |(id, lane, merchant): (String, String, String)| {
-            // Both are ours; what is not, was put there by somebody else and is left to its lease.
-            let job = QueuedJob { id, lane: lane.parse().ok()?, merchant: merchant.parse().ok()? };
-            Some(Lease { job, token })
+        let (due_in, pauses, fetched): FetchReply = self.connection.run("fetch", PATIENCE, &script).await?;
+        let lease = |(id, job, line): (String, String, String)| {
+            let was_at_the_front = line == AT_THE_FRONT;
+            let line = (!line.is_empty() && !was_at_the_front).then(|| Arc::from(line));
+            // What is not ours was put there by somebody else and is left to its lease.
+            Some(Lease { job: job_of(id, &job)?, token, line, was_at_the_front })
         };
-        Ok(fetched.into_iter().filter_map(lease).collect())
+        Ok(Fetched {
+            leases: fetched.into_iter().filter_map(lease).collect(),
+            due_in: u64::try_from(due_in).ok().map(Duration::from_millis),
+            pauses: pauses.into_iter().map(pause_of).collect(),
+        })
+    }
+
+    async fn wake_lines(&self, lines: &[String]) -> Result<usize, QueueError> {
+        let mut script = self.scripts.wake.key(&self.prefix);
+        for line in lines {
+            script.arg(line);
+        }
+        self.connection.run("wake", PATIENCE, &script).await
+    }
+
+    /// Moves up to [`CHUNK`] jobs to one line; without any it sets the line's time.
+    async fn set_aside_chunk(&self, aside: &SetAside, jobs: &[(&Lease, bool)]) -> Result<usize, QueueError> {
+        let mut script = self.scripts.set_aside.key(&self.prefix);
+        push_aside(&mut script, aside, jobs);
+        self.connection.run("set_aside", PATIENCE, &script).await
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
@@ -132,23 +170,24 @@ impl Queue for RedisQueue {
         for chunk in jobs.chunks(CHUNK) {
             let mut script = self.scripts.enqueue.key(&self.prefix);
             for job in chunk {
-                script.arg(&job.id).arg(job.lane.as_str()).arg(job.merchant.as_str());
+                script.arg(&job.id).arg(text_of(job));
             }
             new += self.connection.run::<usize>("enqueue", self.enqueue_timeout, &script).await?;
         }
         Ok(new)
     }
 
-    async fn fetch(&self, mut room: Room) -> Result<Vec<Lease>, QueueError> {
+    async fn fetch(&self, mut room: Room) -> Result<Fetched, QueueError> {
         let mut fetched = self.fetch_chunk(room.at_most(CHUNK)).await?;
-        let mut last = fetched.len();
-        fetched.iter().for_each(|lease| room.take(lease.job.lane));
+        let mut last = fetched.leases.len();
+        fetched.leases.iter().for_each(|lease| room.take(lease.job.lane));
         while last == CHUNK && room.in_all() > 0 {
             // What was fetched before is kept, whatever becomes of the next chunk.
             let Ok(more) = self.fetch_chunk(room.at_most(CHUNK)).await else { break };
-            last = more.len();
-            more.iter().for_each(|lease| room.take(lease.job.lane));
-            fetched.extend(more);
+            last = more.leases.len();
+            more.leases.iter().for_each(|lease| room.take(lease.job.lane));
+            fetched.leases.extend(more.leases);
+            (fetched.due_in, fetched.pauses) = (more.due_in, more.pauses);
         }
         Ok(fetched)
     }
@@ -189,6 +228,77 @@ impl Queue for RedisQueue {
         Ok(released)
     }
 
+    async fn set_aside(&self, asides: &[SetAside]) -> Result<usize, QueueError> {
+        check_names(asides)?;
+        let mut moved = 0;
+        let in_all: usize = asides.iter().map(|aside| aside.leases.len()).sum();
+        if asides.len() <= LINES_AT_ONCE && in_all <= CHUNK {
+            let mut script = self.scripts.set_aside.key(&self.prefix);
+            for aside in asides {
+                push_aside(&mut script, aside, &aside.in_order().collect::<Vec<_>>());
+            }
+            return self.connection.run("set_aside", PATIENCE, &script).await;
+        }
+        for aside in asides {
+            let jobs: Vec<(&Lease, bool)> = aside.in_order().collect();
+            if jobs.is_empty() {
+                self.set_aside_chunk(aside, &[]).await?;
+            }
+            for chunk in jobs.chunks(CHUNK) {
+                moved += self.set_aside_chunk(aside, chunk).await?;
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn wake(&self, lines: &[String]) -> Result<(), QueueError> {
+        for chunk in lines.chunks(CHUNK) {
+            self.wake_lines(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn wake_all(&self) -> Result<(), QueueError> {
+        while self.wake_lines(&[]).await? == CHUNK {}
+        Ok(())
+    }
+
+    async fn where_are(&self, jobs: &[String]) -> Result<Vec<Whereabouts>, QueueError> {
+        let mut places = Vec::with_capacity(jobs.len());
+        for chunk in jobs.chunks(CHUNK) {
+            let mut script = self.scripts.where_are.key(&self.prefix);
+            for id in chunk {
+                script.arg(id);
+            }
+            let told: Vec<(String, String, i64, String)> =
+                self.connection.run("where_are", self.enqueue_timeout, &script).await?;
+            places.extend(told.into_iter().map(whereabouts_of));
+        }
+        Ok(places)
+    }
+
+    async fn pause_scope(
+        &self,
+        scope: &str,
+        length: Option<Duration>,
+        reason: &str,
+    ) -> Result<(), QueueError> {
+        check_pause(scope, reason)?;
+        let mut script = self.scripts.pause_scope.key(&self.prefix);
+        script.arg(scope).arg(signed_millis(length)).arg(reason).arg(MOST_PAUSES);
+        match self.connection.run::<bool>("pause_scope", PATIENCE, &script).await? {
+            true => Ok(()),
+            false => Err(QueueError::TooManyPauses),
+        }
+    }
+
+    async fn resume_scope(&self, scope: &str) -> Result<(), QueueError> {
+        let mut pipeline = redis::pipe();
+        pipeline.hdel(self.key("pauses"), scope).ignore();
+        self.connection.pipe::<()>("resume_scope", &pipeline).await?;
+        self.wake(&[scope.to_owned()]).await
+    }
+
     async fn extend(&self, held: &[Lease]) -> Result<usize, QueueError> {
         let mut extended = 0;
         for chunk in held.chunks(CHUNK) {
@@ -213,23 +323,7 @@ impl Queue for RedisQueue {
     }
 
     async fn status(&self) -> Result<QueueStatus, QueueError> {
-        let mut pipeline = redis::pipe();
-        for lane in Lane::ALL {
-            let [waiting, leased] = ["waiting", "leased"].map(|what| format!("{what} {lane}"));
-            pipeline.cmd("HMGET").arg(self.key("counts")).arg(waiting).arg(leased);
-            pipeline.sismember(self.key("paused"), lane.as_str());
-        }
-        let answers: Vec<redis::Value> = self.connection.pipe("status", &pipeline).await?;
-        let counted: Vec<Counted> = redis::from_redis_value(redis::Value::Array(answers))
-            .map_err(|error| QueueError::Redis { call: "status", source: error.into() })?;
-        let lanes = Lane::ALL.iter().zip(counted);
-        let status = |(lane, ((waiting, leased), paused)): (&Lane, Counted)| LaneStatus {
-            lane: *lane,
-            waiting: waiting.unwrap_or(0),
-            leased: leased.unwrap_or(0),
-            paused,
-        };
-        Ok(QueueStatus { lanes: lanes.map(status).collect() })
+        redis_status::read(&self.connection, &self.scripts.status, &self.prefix).await
     }
 
     async fn generation(&self) -> Result<String, QueueError> {
@@ -247,8 +341,29 @@ impl Queue for RedisQueue {
     }
 }
 
-/// Waiting and leased, and whether the lane is paused.
-type Counted = ((Option<u64>, Option<u64>), bool);
+/// Milliseconds until the next line's time, what is paused, and jobs with the lines that they came from.
+type FetchReply = (i64, Vec<(String, i64, String)>, Vec<(String, String, String)>);
+
+fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, bool)]) {
+    let line = &aside.line;
+    script.arg(&line.name).arg(signed_millis(line.after)).arg(line.at_most.max(1)).arg(line.reason.as_str());
+    script.arg(u8::from(aside.is_answer())).arg(jobs.len());
+    for (lease, to_the_front) in jobs {
+        script.arg(&lease.job.id).arg(lease.token).arg(u8::from(*to_the_front));
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Rounded up, so that nobody comes too early; -1 for none. A century is as good as more.
+fn signed_millis(duration: Option<Duration>) -> i64 {
+    const CENTURY: i64 = 100 * 365 * 86_400 * 1_000;
+    duration.map_or(-1, |duration| {
+        i64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(CENTURY).min(CENTURY)
+    })
+}
 
 fn spelled<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.collect::<Vec<_>>().join(" ")

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 /// A `redis-server` on a port of 127.0.0.1 and on a socket in its directory.
-pub(super) struct RedisServer {
+pub(crate) struct RedisServer {
     directory: TempDir,
     port: u16,
     keeps_data: bool,
@@ -18,19 +18,19 @@ pub(super) struct RedisServer {
 
 impl RedisServer {
     /// Starts a server that writes an append-only file if it `keeps_data`.
-    pub(super) async fn start(keeps_data: bool) -> Self {
+    pub(crate) async fn start(keeps_data: bool) -> Self {
         let mut server = Self::absent(keeps_data);
         server.run().await;
         server
     }
 
     /// Reserves a place where no server listens yet.
-    pub(super) fn absent(keeps_data: bool) -> Self {
+    pub(crate) fn absent(keeps_data: bool) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), port: free_port(), keeps_data, process: None }
     }
 
     /// Starts the server, with the data it kept if it did, and waits until it answers.
-    pub(super) async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let process = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", if self.keeps_data { "yes" } else { "no" }, "--appendfsync", "always"])
@@ -58,16 +58,16 @@ impl RedisServer {
         asked.await.is_ok_and(|server| server.contains(&own) && server.contains("\nloading:0\r"))
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn socket(&self) -> std::path::PathBuf {
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
         self.directory.path().join("redis.sock")
     }
 
     /// Kills the process at once, as a crash would.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
@@ -75,12 +75,12 @@ impl RedisServer {
     }
 
     /// Stops the process without ending it: connections stay open, nothing answers.
-    pub(super) fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
 
     /// Lets a frozen process go on.
-    pub(super) fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal("-CONT");
     }
 
@@ -90,7 +90,7 @@ impl RedisServer {
     }
 
     /// Sends one command past the queue.
-    pub(super) async fn ask(&self, words: &[&str]) -> redis::Value {
+    pub(crate) async fn ask(&self, words: &[&str]) -> redis::Value {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd(words[0]).arg(&words[1..]).query_async(&mut connection).await.unwrap()
@@ -111,7 +111,7 @@ fn free_port() -> u16 {
 }
 
 /// Waits until the condition holds; fails the test when it does not within 20 seconds.
-pub(super) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
     let waited = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;

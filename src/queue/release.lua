@@ -5,12 +5,12 @@ for i = 1, #ARGV, 2 do
   local id = ARGV[i]
   local entry = redis.call('HGET', jobs, id)
   if entry then
-    local lane, merchant, token = parse(entry)
+    local job, lane, _, token = parse(entry)
     if token == ARGV[i + 1] then
       released = released + 1
       redis.call('ZREM', leases, id)
       count('leased', lane, -1)
-      wait_at_the_front(id, lane, merchant)
+      wait_at_the_front(id, job, lane)
       to_wake[groups[lane]] = true
     end
   end

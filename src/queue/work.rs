@@ -9,18 +9,13 @@
 //!   └── finish, release ◀── settle_ends ◀── slot ◀─┘
 //! ```
 
-use std::{
-    future::Future,
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use apalis::prelude::{ParallelizeExt, WorkerBuilder, WorkerBuilderExt};
-use apalis_core::error::WorkerError;
+use apalis::layers::WorkerBuilderExt;
+use apalis_core::{
+    error::WorkerError,
+    worker::{builder::WorkerBuilder, ext::parallelize::ParallelizeExt},
+};
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -29,7 +24,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Group, Leases, Places, QueueError, QueuedJob,
+    Admit, Group, Leases, Places, QueueError, QueuedJob,
     backend::QueueBackend,
     fetcher::Fetcher,
     lease_table::{FetchedJob, settle_ends},
@@ -37,27 +32,6 @@ use super::{
 
 /// How long a worker that stops tries to finish and release its jobs in the queue. After that the leases expire.
 const SETTLING: Duration = Duration::from_secs(2);
-
-static PANICKED: AtomicU64 = AtomicU64::new(0);
-
-/// How many jobs of this process panicked. Each is a bug: the log names the job.
-pub fn panicked_jobs() -> u64 {
-    PANICKED.load(Ordering::Relaxed)
-}
-
-/// Says how many mails may start now, before any is fetched.
-pub trait Admit: Send + Sync + 'static {
-    /// Leave for one mail, which its job takes along. Dropped, it makes room for another.
-    type Permit: Send + 'static;
-    /// Permits that were taken together. Dropped, those that are left make room again.
-    type Permits: ExactSizeIterator<Item = Self::Permit> + Send;
-
-    /// Takes up to `most` permits, without waiting.
-    fn admit(&self, most: usize) -> Self::Permits;
-
-    /// Returns when there may be more permits than the last call got; sometimes there are not.
-    fn changed(&self) -> impl Future<Output = ()> + Send;
-}
 
 /// What became of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +108,7 @@ where
     .await;
     match outcome {
         Ok(()) if stop.is_cancelled() => Ok(()),
-        outcome => Err(QueueError::Ended(work.name, outcome.err())),
+        outcome => Err(QueueError::WorkerEnded(work.name, outcome.err())),
     }
 }
 
@@ -152,7 +126,7 @@ where
 {
     WorkerBuilder::new(work.name.as_str())
         .backend(QueueBackend::new(fetched))
-        .concurrency(work.places.in_all())
+        .catch_panic()
         .parallelize(spawn_owned)
         .build(move |fetched| run_job(fetched, handler.clone()))
         .run_until(stop.cancelled_owned().map(Ok::<(), WorkerError>))
@@ -172,14 +146,7 @@ where
     H: Fn(QueuedJob, Option<P>) -> F,
     F: Future<Output: Into<Ended>>,
 {
-    let (id, lane) = (job.id.clone(), job.lane);
-    let running = AssertUnwindSafe(async { handler(job, permit).await });
-    let ended = running.catch_unwind().await.map(Into::into).unwrap_or_else(|_| {
-        PANICKED.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(job = id, %lane, "a job panicked and is finished, its row is due again later");
-        Ended::Done
-    });
-    if ended == Ended::Done {
+    if handler(job, permit).await.into() == Ended::Done {
         slot.done();
     }
 }

@@ -13,7 +13,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Ended, Leases, Places, Queue, QueueError, QueuedJob, Work,
+    Admit, Decision, Ended, Lease, Leases, Pause, Places, Queue, QueueError, QueuedJob, Work,
     conformance::{Kind, LONG, Opened, counts, job, jobs, odd_ids, on_both_queues},
     panicked_jobs,
     redis_server::eventually,
@@ -59,10 +59,14 @@ pub(super) struct Unlimited;
 
 impl Admit for Unlimited {
     type Permit = ();
-    type Permits = std::iter::RepeatN<()>;
+    type Room = ();
 
-    fn admit(&self, most: usize) -> Self::Permits {
-        std::iter::repeat_n((), most)
+    fn room(&self, most: usize) -> (usize, ()) {
+        (most, ())
+    }
+
+    async fn decide(&self, (): (), mails: &[Lease], _: &[Pause]) -> Vec<Decision<()>> {
+        mails.iter().map(|_| Decision::Now(())).collect()
     }
 
     async fn changed(&self) {}
@@ -305,14 +309,19 @@ impl Drop for OneOfFew {
 
 impl Admit for Few {
     type Permit = OneOfFew;
-    type Permits = std::vec::IntoIter<OneOfFew>;
+    type Room = Vec<OneOfFew>;
 
-    fn admit(&self, most: usize) -> Self::Permits {
+    fn room(&self, most: usize) -> (usize, Vec<OneOfFew>) {
         let permits = (0..most).map_while(|_| {
             let permit = self.left.clone().try_acquire_owned().ok()?;
             Some(OneOfFew { permit: Some(permit), changed: self.changed.clone() })
         });
-        permits.collect::<Vec<_>>().into_iter()
+        let permits: Vec<_> = permits.collect();
+        (permits.len(), permits)
+    }
+
+    async fn decide(&self, room: Vec<OneOfFew>, _: &[Lease], _: &[Pause]) -> Vec<Decision<OneOfFew>> {
+        room.into_iter().map(Decision::Now).collect()
     }
 
     async fn changed(&self) {

@@ -4,9 +4,10 @@ use handlebars::{Template, TemplateErrorReason};
 
 use crate::shop::TemplateSource;
 
-use super::engine::{Engine, charge_for};
+use super::engine::Engine;
 use super::requirements::Requirements;
 use super::tags::Age;
+use super::work::charge_for;
 use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
 
 /// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).

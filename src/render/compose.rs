@@ -101,10 +101,7 @@ fn is_link(link: &str) -> bool {
 /// What separates the parts. `=_` occurs neither in quoted-printable nor in base64.
 fn boundary(message_id: &str) -> String {
     let digest = Sha256::digest(message_id);
-    digest.iter().take(16).fold("=_".to_owned(), |mut boundary, byte| {
-        let _ = write!(boundary, "{byte:02x}");
-        boundary
-    })
+    format!("=_{}", base16ct::lower::encode_string(&digest[..16]))
 }
 
 fn mailboxes(mailbox: &Mailbox) -> Mailboxes {

@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+/// Stands for each byte of a mustache that prints nothing.
+pub(super) const SILENT: u8 = 0x01;
+
 /// One piece of a document; ranges are bytes in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
@@ -178,9 +181,9 @@ fn count(text: &str, is_counted: impl Fn(u8) -> bool) -> usize {
     text.bytes().take_while(|&byte| is_counted(byte)).count()
 }
 
-/// White space in a tag; a mustache that prints nothing is masked as [`super::inline_css::SILENT`] and separates too.
+/// White space in a tag; a mustache that prints nothing is masked as [`SILENT`] and separates too.
 fn is_space(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == super::inline_css::SILENT
+    byte.is_ascii_whitespace() || byte == SILENT
 }
 
 #[cfg(test)]

@@ -16,13 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use css_inline::CSSInliner;
 
-use super::html_tokenizer::{Piece, Tag, pieces};
+use super::html_tokenizer::{Piece, SILENT, Tag, pieces};
 use super::stylesheet::{self, Sheet};
 use super::syntax::{self, Mustache, Role};
 use super::{Part, TemplateFault};
 
-/// Stands for each byte of a mustache that prints nothing.
-pub(super) const SILENT: u8 = 0x01;
 /// Stands for each byte of a mustache that prints something.
 const PRINTED: u8 = 0x02;
 

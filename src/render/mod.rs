@@ -1,8 +1,8 @@
 //! Templates → message: checks a template when it is stored, fills it in when a mail is sent, builds the bytes.
 //!
 //! The ingress calls [`check`] and [`Renderer::missing`], the preview [`Renderer::preview`], and the job that sends a
-//! mail [`Renderer::render`] and [`compose`]; `app` sees to it that what takes more than a moment is done away from the
-//! async threads. The same inputs give the same bytes; no input, however odd, takes more than bounded time and memory,
+//! mail [`Renderer::render`] and [`compose`]; `templates.rs` sees to it that what takes more than a moment is done away
+//! from the async threads. The same inputs give the same bytes; no input, however odd, takes more than bounded time and memory,
 //! panics, or adds a header.
 //!
 //! # What a template may do
@@ -17,6 +17,7 @@
 //! `{{#if name}}Dear {{name}}{{/if}}` the name may be absent. `null` counts as given and prints nothing.
 
 mod check;
+mod comparison;
 mod compiled_template;
 mod compose;
 mod engine;
@@ -28,6 +29,8 @@ mod requirements;
 mod stylesheet;
 mod syntax;
 mod tags;
+mod values;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +41,8 @@ use serde::Deserialize;
 
 pub use check::{Checked, check};
 pub use compose::{Headers, compose};
-pub use renderer::{Renderer, Values};
+pub use renderer::Renderer;
+pub use values::Values;
 
 /// How large a template and what comes out of it may be.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -5,45 +5,16 @@
 
 use std::sync::Arc;
 
-use handlebars::Context;
 use moka::sync::Cache;
-use serde_json::{Map, Value};
 
 use crate::shop::{TemplateSource, TemplateVersion};
 
 use super::compiled_template::CompiledTemplate;
 use super::engine::Engine;
-use super::{Content, RenderError, RenderLimits};
+use super::{Content, RenderError, RenderLimits, Values};
 
 /// The work that may be done at once on an async thread: about a millisecond.
 const MOMENT: u64 = 1_000_000;
-
-/// The values that fill a mail. Read once, then shared: a clone is another handle.
-#[derive(Clone, Debug)]
-pub struct Values(Arc<Context>);
-
-impl Values {
-    /// The values by tag.
-    pub fn as_json(&self) -> &Value {
-        self.0.data()
-    }
-
-    pub(super) fn context(&self) -> &Context {
-        &self.0
-    }
-}
-
-impl From<Value> for Values {
-    fn from(values: Value) -> Self {
-        Self(Arc::new(Context::from(values)))
-    }
-}
-
-impl From<Map<String, Value>> for Values {
-    fn from(values: Map<String, Value>) -> Self {
-        Value::Object(values).into()
-    }
-}
 
 /// Fills templates in; shared by all workers.
 pub struct Renderer {

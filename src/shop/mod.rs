@@ -3,8 +3,6 @@
 mod ability;
 pub mod builtin_mails;
 pub mod cart;
-mod delivery;
-pub mod event;
 pub mod format;
 pub mod language;
 mod link;
@@ -19,8 +17,6 @@ mod template;
 mod text;
 
 pub use ability::{Abilities, Ability};
-pub use delivery::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState};
-pub use event::EventKind;
 pub use link::Link;
 pub use money::{Amount, Currency};
 pub use resource::ResourceKind;

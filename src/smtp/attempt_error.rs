@@ -2,8 +2,13 @@
 
 use std::{io, time::Duration};
 
-use super::wire::{Garbage, ServerReply, printable};
-use crate::mail::{AttemptOutcome, EnhancedCode, Phase, Reply};
+use super::{
+    replies::{ReplyRules, Said},
+    wire::{Garbage, ServerReply, printable},
+};
+use crate::mail::{
+    AttemptOutcome, Consequence, EnhancedCode, Judgement, Phase, Reply, ReplyClass, ReplyScope,
+};
 
 /// The connection can no longer be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,10 @@ impl From<io::Error> for ConnectionError {
 #[derive(Debug)]
 pub(super) struct AttemptError {
     pub(super) phase: Phase,
+    /// What it means; by the shipped rules until the route [judges](Self::judge) it.
+    pub(super) judgement: Judgement,
+    /// What was said before it, where that is known.
+    pub(super) transcript: Option<String>,
     why: Why,
 }
 
@@ -49,16 +58,16 @@ enum Why {
 impl AttemptError {
     /// The server refused: a 4xx or 5xx reply.
     pub(super) fn said(phase: Phase, reply: ServerReply) -> Self {
-        Self { phase, why: Why::Said(reply) }
+        Self::new(phase, Why::Said(reply))
     }
 
     pub(super) fn lost(phase: Phase, lost: impl Into<ConnectionError>) -> Self {
-        Self { phase, why: Why::ConnectionLost(lost.into()) }
+        Self::new(phase, Why::ConnectionLost(lost.into()))
     }
 
     /// The mail may not be offered any more; nothing of the message was sent.
     pub(super) fn withheld(phase: Phase) -> Self {
-        Self { phase, why: Why::Withheld }
+        Self::new(phase, Why::Withheld)
     }
 
     /// Whether it ended because the mail may not be offered any more.
@@ -68,17 +77,40 @@ impl AttemptError {
 
     /// We cannot send the mail now.
     pub(super) fn not_now(phase: Phase, text: impl Into<String>) -> Self {
-        Self {
-            phase,
-            why: Why::Ours { outcome: AttemptOutcome::Transient, enhanced: None, text: text.into() },
-        }
+        Self::new(phase, Why::Ours { outcome: AttemptOutcome::Transient, enhanced: None, text: text.into() })
     }
 
     /// We can never send this mail to this server.
     pub(super) fn never(phase: Phase, enhanced: (u16, u16), text: impl Into<String>) -> Self {
         let (subject, detail) = enhanced;
         let enhanced = Some(EnhancedCode { class: 5, subject, detail });
-        Self { phase, why: Why::Ours { outcome: AttemptOutcome::Permanent, enhanced, text: text.into() } }
+        Self::new(phase, Why::Ours { outcome: AttemptOutcome::Permanent, enhanced, text: text.into() })
+    }
+
+    fn new(phase: Phase, why: Why) -> Self {
+        let mut error = Self { phase, judgement: Judgement::CONNECTION, transcript: None, why };
+        error.judge(&ReplyRules::shipped(), "");
+        error
+    }
+
+    /// Says what it means by these rules.
+    pub(super) fn judge(&mut self, rules: &ReplyRules, route: &str) {
+        self.judgement = match &self.why {
+            Why::Said(reply) => {
+                let (code, enhanced, text) = (reply.code, reply.enhanced(), reply.text());
+                rules.judge(&Said { code, enhanced, text: &text, phase: self.phase, route })
+            }
+            Why::ConnectionLost(_) | Why::Withheld => Judgement::CONNECTION,
+            Why::Ours { outcome: AttemptOutcome::Permanent, .. } => Judgement::MESSAGE_FAULT,
+            // What we want and the relay does not offer: encryption, a way to sign in.
+            Why::Ours { .. } if matches!(self.phase, Phase::Tls | Phase::Auth) => Judgement {
+                class: ReplyClass::Config,
+                then: Consequence::Stop,
+                scope: ReplyScope::Route,
+                wait: None,
+            },
+            Why::Ours { .. } => Judgement::CONNECTION,
+        };
     }
 
     /// Whether the server had hung up, or was about to, before it saw anything of the message. On a connection that
@@ -93,10 +125,10 @@ impl AttemptError {
         before_content && hung_up
     }
 
-    /// Whether the refusal is about us and not about the mail, although it is a 5xx: we are not signed in, may not sign
-    /// in so, or need TLS (RFC 4954, section 6; RFC 3207, section 4), or the two sides have lost each other (503).
+    /// Whether it is about us and not about the mail, whatever its code: we are not signed in, may not relay, need TLS, are
+    /// beyond our quota, or the two sides have lost each other.
     pub(super) fn is_about_us(&self) -> bool {
-        matches!(&self.why, Why::Said(reply) if matches!(reply.code, 503 | 530 | 534 | 535 | 538))
+        self.judgement.stops_the_route()
     }
 
     /// The relay's own words, where it refused. They may repeat who tried to sign in, and with what.
@@ -135,10 +167,7 @@ impl AttemptError {
     /// What this means for the mail.
     fn outcome(&self) -> AttemptOutcome {
         match &self.why {
-            Why::Said(_) if self.is_about_us() => AttemptOutcome::Transient,
-            Why::Said(reply) if reply.code >= 500 && is_about_the_mail(self.phase) => {
-                AttemptOutcome::Permanent
-            }
+            Why::Said(_) if self.judgement.fails_the_mail() => AttemptOutcome::Permanent,
             Why::Said(_) => AttemptOutcome::Transient,
             Why::ConnectionLost(_) if self.phase == Phase::Final => AttemptOutcome::Unknown,
             Why::ConnectionLost(_) | Why::Withheld => AttemptOutcome::Transient,
@@ -162,6 +191,8 @@ impl AttemptError {
             text: self.text(),
             provider_id: None,
             took,
+            judgement: self.judgement,
+            transcript: self.transcript,
         }
     }
 }

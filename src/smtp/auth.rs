@@ -44,8 +44,14 @@ impl Credentials {
             let text = format!("the server does not offer AUTH {}", names.join(" or "));
             return Err(AttemptError::not_now(Phase::Auth, text));
         };
+        connection.transcript.note("C: ", &format!("AUTH {mechanism} [credentials]"));
+        connection.transcript.hide(true);
         let answered = self.converse(mechanism, connection).await;
+        connection.transcript.hide(false);
         connection.wipe();
+        if let Ok(said) = &answered {
+            connection.transcript.note("S: ", &format!("{} {}", said.code, self.redact(&said.text())));
+        }
         let lost = |lost: ConnectionError| AttemptError::lost(Phase::Auth, lost);
         let said = answered.map_err(lost)?;
         if said.is_positive() {
@@ -89,6 +95,18 @@ impl Credentials {
         } else {
             text
         }
+    }
+
+    /// A transcript without what the relay repeats of our credentials. With `is_about_us` none of its words are trusted.
+    pub(super) fn redact_transcript(&self, text: &str, is_about_us: bool) -> String {
+        let password = self.password.expose_secret().to_lowercase();
+        let redacted = |line: &str| match line.strip_prefix("S: ") {
+            Some(said) if is_about_us || said.to_lowercase().contains(&password) => {
+                format!("S: {}\n", self.redact(said))
+            }
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(redacted).collect()
     }
 
     /// Goes on as long as the server asks (334) and we have something to say.
@@ -185,7 +203,7 @@ mod tests {
     #[test]
     fn no_credentials_in_any_encoding_are_kept() {
         let base64 = |text: &str| STANDARD.encode(text);
-        let hex: String = "hunter two2".bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = base16ct::lower::encode_string(b"hunter two2");
         for secret in [
             "hunter two2".to_owned(),
             "HUNTER".to_owned(),

@@ -1,5 +1,8 @@
 //! Keeps mails from queueing up at a relay that is away: after a failure to open a connection one mail at a time may try
 //! again, and each failure doubles the pause before the next try. Connections that are open go on meanwhile.
+//!
+//! A relay that refuses us (no sign-in, no relaying, a quota used up) stops the whole route, open connections too: one mail
+//! at a time tries again after a pause that doubles, until the relay answers one of them as a mail.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -57,6 +60,7 @@ pub(super) struct Breaker {
 #[derive(Debug, Default)]
 struct Inner {
     away: Option<Away>,
+    stop: Option<Stop>,
     last_fault: Option<RouteFault>,
 }
 
@@ -66,6 +70,30 @@ struct Away {
     failures: u32,
     is_being_tried: bool,
 }
+
+/// The relay refuses us.
+#[derive(Clone, Debug)]
+struct Stop {
+    until: Instant,
+    times: u32,
+    is_being_tried: bool,
+    fault: RouteFault,
+}
+
+/// Whether a mail may be sent over the route as far as stops go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopTrial {
+    /// The route is not stopped.
+    NotStopped,
+    /// The route is stopped.
+    NotNow,
+    /// The mail tries whether the relay still refuses us. Its end must be [told](Breaker::trial_ended).
+    One,
+}
+
+/// The pauses of a route whose relay refuses us.
+const FIRST_STOP: Duration = Duration::from_secs(2);
+const LONGEST_STOP: Duration = Duration::from_secs(600);
 
 /// Leave to open a connection. Dropped without a word, it lets the next mail try.
 #[derive(Debug)]
@@ -93,35 +121,78 @@ impl Breaker {
         Err((until, inner.last_fault.as_ref().map_or_else(String::new, |fault| fault.text.clone())))
     }
 
-    /// How long from now until a connection may be tried: zero when the breaker is closed or a trial is due. A trial that runs
-    /// counts as the first pause, so that other routes are preferred.
+    /// How long from now until the route may be tried: zero when a trial is due, `None` when nothing is wrong. A trial that
+    /// runs counts as the first pause, so that other routes are preferred.
     pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
         let inner = self.lock();
-        let away = inner.away.as_ref()?;
-        let left = away.until.saturating_duration_since(now);
-        Some(if away.is_being_tried { left.max(self.first_pause) } else { left })
+        let left = |until: Instant, is_being_tried: bool| {
+            let left = until.saturating_duration_since(now);
+            if is_being_tried { left.max(self.first_pause) } else { left }
+        };
+        let away = inner.away.as_ref().map(|away| left(away.until, away.is_being_tried));
+        let stop = inner.stop.as_ref().map(|stop| left(stop.until, stop.is_being_tried));
+        away.max(stop)
     }
 
     pub(super) fn state(&self, now: Instant) -> BreakerState {
-        match self.lock().away {
+        let inner = self.lock();
+        let away = inner.away.map(|away| away.until);
+        match away.max(inner.stop.as_ref().map(|stop| stop.until)) {
             None => BreakerState::Closed,
-            Some(away) if now < away.until => BreakerState::Open { until: wall_clock(away.until, now) },
+            Some(until) if now < until => BreakerState::Open { until: wall_clock(until, now) },
             Some(_) => BreakerState::HalfOpen,
         }
+    }
+
+    /// Why the relay refuses us, while it does.
+    pub(super) fn stopped(&self) -> Option<RouteFault> {
+        self.lock().stop.as_ref().map(|stop| stop.fault.clone())
+    }
+
+    /// Whether a mail may be sent as far as stops go.
+    pub(super) fn begin_trial(&self, now: Instant) -> StopTrial {
+        match &mut self.lock().stop {
+            None => StopTrial::NotStopped,
+            Some(stop) if now < stop.until || stop.is_being_tried => StopTrial::NotNow,
+            Some(stop) => {
+                stop.is_being_tried = true;
+                StopTrial::One
+            }
+        }
+    }
+
+    /// The mail that tried is done, or was not sent.
+    pub(super) fn trial_ended(&self) {
+        if let Some(stop) = &mut self.lock().stop {
+            stop.is_being_tried = false;
+        }
+    }
+
+    /// The relay answered a mail as a mail: it takes us again. Returns whether it had refused us.
+    pub(super) fn takes_us(&self) -> bool {
+        self.lock().stop.take().is_some()
     }
 
     pub(super) fn last_fault(&self) -> Option<RouteFault> {
         self.lock().last_fault.clone()
     }
 
-    /// The relay refuses us on a connection that is open: no more are opened for the first pause. Returns whether that
-    /// is news.
+    /// The relay refuses us: nothing goes over the route for a pause that doubles, or for as long as the reply asks for. Mails
+    /// that are refused together count once. Returns whether that is news.
     pub(super) fn refused(&self, error: &AttemptError, now: Instant) -> bool {
         let mut inner = self.lock();
-        inner.last_fault = Some(RouteFault::of(error));
-        let is_news = inner.away.is_none();
-        inner.away.get_or_insert(Away { until: now + self.first_pause, failures: 1, is_being_tried: false });
-        is_news
+        let fault = RouteFault::of(error);
+        inner.last_fault = Some(fault.clone());
+        let times = match &inner.stop {
+            None => 1,
+            Some(stop) if now >= stop.until => stop.times.saturating_add(1),
+            Some(_) => return false,
+        };
+        let pause = FIRST_STOP.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_STOP);
+        let until = now + pause.max(error.judgement.wait.unwrap_or_default());
+        let is_being_tried = inner.stop.as_ref().is_some_and(|stop| stop.is_being_tried);
+        inner.stop = Some(Stop { until, times, is_being_tried, fault });
+        times == 1
     }
 
     fn pause_after(&self, failures: u32) -> Duration {
@@ -196,6 +267,28 @@ mod tests {
         assert_eq!(breaker.state(now), BreakerState::Closed);
         breaker.ask(now).unwrap().failed(&fault(), now);
         assert_eq!(breaker.pause(now), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_relay_that_refuses_us_is_tried_by_one_mail_after_pauses_that_double() {
+        let (breaker, mut now) = (breaker(), Instant::now());
+        for seconds in [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600] {
+            assert_eq!(breaker.refused(&fault(), now), seconds == 2);
+            assert!(!breaker.refused(&fault(), now), "mails refused together count once");
+            breaker.trial_ended();
+            assert_eq!(breaker.pause(now), Some(Duration::from_secs(seconds)));
+            assert_eq!(breaker.begin_trial(now), StopTrial::NotNow);
+            assert!(breaker.stopped().is_some());
+            now += Duration::from_secs(seconds);
+            assert_eq!(breaker.begin_trial(now), StopTrial::One);
+            assert_eq!(breaker.begin_trial(now), StopTrial::NotNow, "one at a time");
+        }
+        assert!(breaker.takes_us());
+        assert_eq!(
+            (breaker.begin_trial(now), breaker.state(now)),
+            (StopTrial::NotStopped, BreakerState::Closed)
+        );
+        assert!(breaker.stopped().is_none());
     }
 
     #[test]

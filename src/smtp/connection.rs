@@ -18,8 +18,9 @@ use tokio::{
 use super::{
     attempt_error::ConnectionError,
     capabilities::Capabilities,
-    pool::OpenCount,
+    open_count::OpenCount,
     stream::Stream,
+    transcript::Transcript,
     tuning::Timeouts,
     wire::{Garbage, LONGEST_LINE, ReplyLines, ServerReply},
 };
@@ -39,12 +40,14 @@ pub(super) struct Connection {
     pub(super) needs_reset: bool,
     /// How many transactions were tried on it.
     pub(super) mails: u32,
+    /// What was said for the mail at hand.
+    pub(super) transcript: Transcript,
     is_broken: bool,
     _count: OpenCount,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, timeouts: Timeouts, count: OpenCount) -> Self {
+    pub(super) fn new(stream: Stream, timeouts: Timeouts, count: OpenCount, transcript: Transcript) -> Self {
         Self {
             stream,
             incoming: Vec::with_capacity(1_024),
@@ -54,6 +57,7 @@ impl Connection {
             timeouts,
             needs_reset: false,
             mails: 0,
+            transcript,
             is_broken: false,
             _count: count,
         }
@@ -86,6 +90,7 @@ impl Connection {
             self.outgoing.clear();
             return Err(Garbage::Early.into());
         }
+        self.transcript.sent(&self.outgoing);
         let (stream, outgoing) = (&mut self.stream, &self.outgoing);
         let written = timeout(within, async {
             stream.write_all(outgoing).await?;
@@ -127,6 +132,10 @@ impl Connection {
             Err(_) => Err(ConnectionError::TimedOut(within)),
         };
         self.is_broken |= reply.as_ref().map_or(true, ServerReply::is_farewell);
+        match &reply {
+            Ok(said) => self.transcript.said(said.code, said.lines()),
+            Err(lost) => self.transcript.note("   ", &format!("[{lost}]")),
+        }
         reply
     }
 

@@ -12,10 +12,11 @@ use super::{
     auth::Credentials,
     capabilities::Capabilities,
     connection::Connection,
-    pool::{OpenCount, Opened},
+    open_count::{OpenCount, Opened},
     settings::{RouteError, RouteSettings, TlsMode, machine_name},
     stream::Stream,
     tls::Encryption,
+    transcript::Transcript,
     tuning::Timeouts,
     wire::ServerReply,
 };
@@ -59,14 +60,26 @@ impl Dialer {
 
     /// Opens a connection up to the point where MAIL may follow.
     pub(super) async fn dial(&self) -> Result<Connection, AttemptError> {
-        let dialled = self.dial_as(self.mode).await;
-        match dialled {
-            // A handshake that failed leaves the connection useless; the next one stays plain (RFC 7435).
-            Err(error) if self.mode == TlsMode::Opportunistic && error.phase == Phase::Tls => {
-                self.dial_as(TlsMode::None).await
-            }
-            other => other,
+        let transcript = Transcript::default();
+        let mut dialled = self.dial_as(self.mode, &transcript).await;
+        // A handshake that failed leaves the connection useless; the next one stays plain (RFC 7435).
+        if self.mode == TlsMode::Opportunistic
+            && dialled.as_ref().is_err_and(|error| error.phase == Phase::Tls)
+        {
+            dialled = self.dial_as(TlsMode::None, &transcript).await;
         }
+        dialled.map_err(|error| self.with_transcript(error, &transcript))
+    }
+
+    /// Keeps what was said with the error, without our credentials.
+    pub(super) fn with_transcript(&self, mut error: AttemptError, transcript: &Transcript) -> AttemptError {
+        let text = transcript.text();
+        let is_about_us = error.is_about_us();
+        error.transcript = (!text.is_empty()).then(|| match &self.credentials {
+            Some(credentials) => credentials.redact_transcript(&text, is_about_us),
+            None => text,
+        });
+        error
     }
 
     /// What the relay said when it refused, fit for the operators' log; ours where it said nothing.
@@ -78,7 +91,7 @@ impl Dialer {
         }
     }
 
-    async fn dial_as(&self, mode: TlsMode) -> Result<Connection, AttemptError> {
+    async fn dial_as(&self, mode: TlsMode, transcript: &Transcript) -> Result<Connection, AttemptError> {
         let socket = self.connect().await.map_err(|lost| AttemptError::lost(Phase::Connect, lost))?;
         let address = |found: io::Result<std::net::SocketAddr>| {
             found.map(|address| address.ip()).map_err(|error| AttemptError::lost(Phase::Connect, error))
@@ -90,8 +103,8 @@ impl Dialer {
         };
         let count = self.opened.count();
         let mut connection = match mode {
-            TlsMode::Tls => self.encrypt(socket, count).await?,
-            _ => Connection::new(Stream::Plain(socket), self.timeouts, count),
+            TlsMode::Tls => self.encrypt(socket, count, transcript).await?,
+            _ => Connection::new(Stream::Plain(socket), self.timeouts, count, transcript.clone()),
         };
         greeting(&mut connection).await?;
         hello(&mut connection, &hello_name).await?;
@@ -157,19 +170,28 @@ impl Dialer {
         if !said.is_positive() {
             return Err(lost(connection.protocol_error()));
         }
+        let transcript = connection.transcript.clone();
         let (socket, count) = connection.into_plain_socket().map_err(lost)?;
-        let mut connection = self.encrypt(socket, count).await?;
+        let mut connection = self.encrypt(socket, count, &transcript).await?;
         hello(&mut connection, hello_name).await?;
         Ok(connection)
     }
 
-    async fn encrypt(&self, socket: TcpStream, count: OpenCount) -> Result<Connection, AttemptError> {
+    async fn encrypt(
+        &self,
+        socket: TcpStream,
+        count: OpenCount,
+        transcript: &Transcript,
+    ) -> Result<Connection, AttemptError> {
         let within = self.timeouts.hello;
         let Some(encryption) = &self.encryption else {
             return Err(AttemptError::not_now(Phase::Tls, "this route has no TLS"));
         };
         match timeout(within, encryption.handshake(socket)).await {
-            Ok(Ok(stream)) => Ok(Connection::new(stream, self.timeouts, count)),
+            Ok(Ok(stream)) => {
+                transcript.note("   ", "[encrypted from here]");
+                Ok(Connection::new(stream, self.timeouts, count, transcript.clone()))
+            }
             Ok(Err(error)) => {
                 Err(AttemptError::not_now(Phase::Tls, format!("TLS handshake failed: {error}")))
             }

@@ -10,12 +10,16 @@
 //! | `routes`, `route` | which route, and what it is doing |
 //! | `permit` | a place, then a connection, then one attempt |
 //! | `pool` | which connections are open, who may use one, when they are closed |
-//! | `breaker` | whether a relay that was away may be tried again |
+//! | `breaker` | whether a relay that was away, or refused us, may be tried again |
+//! | `replies` | what a reply means, by readable rules |
+//! | `pace` | how fast a domain may be written to after it said that it gets too much |
+//! | `transcript` | what was said, for operators |
 //! | `dialer` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
-//! | `connection` | lines in, lines out, time-outs |
+//! | `connection`, `open_count` | lines in, lines out, time-outs, and how many are open |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
 //! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
 //! | `attempt_error` | why an attempt or its connection failed, and the reply that this makes |
+//! | `tuning` | time-outs and limits that no setting changes |
 //! | `stream`, `tls`, `auth` | plain or encrypted bytes, whom we trust, how we sign in |
 //!
 //! Promises: a message is never accepted twice by our doing (a lost connection is tried anew only before the first byte
@@ -29,15 +33,19 @@ mod capabilities;
 mod connection;
 mod content;
 mod dialer;
+mod open_count;
+mod pace;
 mod permit;
 mod pool;
 mod provider;
+mod replies;
 mod route;
 mod routes;
 mod settings;
 mod stream;
 mod tls;
 mod transaction;
+mod transcript;
 mod tuning;
 mod wire;
 
@@ -45,8 +53,11 @@ mod wire;
 mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
-pub use permit::{Fence, NotReady, Permit, Permits, Ready, Sent};
-pub use route::{Envelope, Route};
-pub use routes::{RouteStatus, Routes};
+pub use pace::DomainPace;
+pub use permit::{NotReady, Permit, Permits, Ready, Sent};
+pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};
+pub use route::{Route, RouteStatus};
+pub use routes::Routes;
 pub use settings::{AuthMechanism, RouteError, RouteSettings, TlsMode};
+pub use transaction::{Envelope, Fence};
 pub use tuning::{Timeouts, Tuning};

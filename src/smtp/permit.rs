@@ -13,35 +13,45 @@ use tokio::time::Instant;
 
 use super::{
     attempt_error::AttemptError,
+    breaker::StopTrial,
     connection::Connection,
     pool::{Place, Places},
-    provider::provider_id,
-    route::{Envelope, Route},
-    transaction,
+    route::Route,
+    transaction::{self, Envelope, Fence},
     wire::ServerReply,
 };
-use crate::mail::{AttemptOutcome, Phase, Reply, Timestamp};
-
-/// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
-/// been suspended.
-pub trait Fence: Sync {
-    /// Asked right before MAIL.
-    fn may_begin(&self) -> bool;
-
-    /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
-    fn may_offer(&self) -> bool;
-}
+use crate::{
+    mail::{AttemptOutcome, Consequence, Judgement, Phase, Reply, ReplyScope, Timestamp},
+    telemetry::{METRICS, metrics::RouteStopLabels},
+};
 
 /// Places for mails, taken together.
 pub struct Permits {
     route: Arc<Route>,
     places: Places,
+    trial: Option<Trial>,
+}
+
+/// A mail that tries whether the relay still refuses us; the next one may when this is dropped.
+pub(super) struct Trial(Arc<Route>);
+
+impl Trial {
+    pub(super) fn new(route: Arc<Route>) -> Self {
+        Self(route)
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        self.0.breaker().trial_ended();
+    }
 }
 
 /// A place for one mail.
 pub struct Permit {
     route: Arc<Route>,
     place: Place,
+    trial: Option<Trial>,
 }
 
 /// An open connection for one mail.
@@ -70,11 +80,13 @@ pub enum Sent {
     Answered(Reply),
     /// Nothing of the message was sent and nothing is known about it: the fence said no, or the route went away.
     Withheld,
+    /// The relay refuses the sender's domain; for this long it is not asked again. Nothing of the message was sent.
+    SenderWaits(Duration),
 }
 
 impl Permits {
-    pub(super) fn new(route: Arc<Route>, places: Places) -> Self {
-        Self { route, places }
+    pub(super) fn new(route: Arc<Route>, places: Places, trial: Option<Trial>) -> Self {
+        Self { route, places, trial }
     }
 
     /// Gives up all but so many.
@@ -88,7 +100,7 @@ impl Iterator for Permits {
 
     fn next(&mut self) -> Option<Permit> {
         let place = self.places.split()?;
-        Some(Permit { route: Arc::clone(&self.route), place })
+        Some(Permit { route: Arc::clone(&self.route), place, trial: self.trial.take() })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -131,8 +143,14 @@ impl Ready {
     /// The message has CRLF line ends; dots are doubled here. The future may be dropped: the connection is then closed, and the
     /// relay may have the mail if the fence was asked whether it may be offered.
     pub async fn send(self, envelope: &Envelope<'_>, message: &[u8], fence: &dyn Fence) -> Sent {
-        let Self { mut connection, is_reused, opening, permit: Permit { route, place } } = self;
+        let Self { mut connection, is_reused, opening, permit: Permit { route, place, trial: _trial } } =
+            self;
         let started = Instant::now();
+        let sender = envelope.sender.map_or("", |sender| sender.domain());
+        if let Err(until) = route.with_senders(|senders| senders.take_turn(sender, started)) {
+            place.keep(connection);
+            return Sent::SenderWaits(until.saturating_duration_since(started));
+        }
         let mut said = transaction::deliver(&mut connection, envelope, message, fence).await;
         if is_reused && said.as_ref().is_err_and(AttemptError::is_about_an_old_connection) {
             // The old one closes before the new one opens, so that the relay never sees one too many.
@@ -144,12 +162,15 @@ impl Ready {
             };
             said = transaction::deliver(&mut connection, envelope, message, fence).await;
         }
-        if let Err(error) = &said
-            && error.is_about_us()
-        {
+        let said = said.map_err(|error| {
+            let mut error = route.dialer.with_transcript(error, &connection.transcript);
+            error.judge(&route.rules, route.name());
+            error
+        });
+        if said.as_ref().is_err_and(AttemptError::is_about_us) {
             connection.abandon(); // another connection signs in anew
-            route.was_refused(error);
         }
+        route.note_answer(sender, &said);
         place.keep(connection);
         let took = opening + started.elapsed();
         match said {
@@ -166,19 +187,93 @@ impl Ready {
 }
 
 impl Route {
-    fn was_refused(&self, error: &AttemptError) {
-        if self.breaker().refused(error, Instant::now()) {
-            self.note(error, None);
+    /// Takes places for up to `most` mails that may be sent now, or soon: a connection of each is idle or may be opened, or
+    /// comes free within milliseconds ([`Permit::is_ahead`]).
+    /// Never waits. Where there are fewer than asked for, more may be had when a place is given back, or when
+    /// [`Route::pause`] is over.
+    pub fn permits(self: &Arc<Self>, most: usize) -> Permits {
+        let now = Instant::now();
+        let pause = self.breaker().pause(now);
+        let (may_open, trial) = match pause {
+            None => (most, None),
+            Some(pause) => match self.breaker().begin_trial(now) {
+                StopTrial::NotStopped => (self.pool.idle() + usize::from(pause.is_zero()), None),
+                StopTrial::NotNow => (0, None),
+                StopTrial::One => (1, Some(Trial::new(Arc::clone(self)))),
+            },
+        };
+        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()), trial)
+    }
+
+    /// Stops what a refusal says must stop, and lets go on what was taken.
+    fn note_answer(&self, sender: &str, said: &Result<ServerReply, AttemptError>) {
+        let now = Instant::now();
+        let judgement = said.as_ref().map_or_else(|error| error.judgement, |_| Judgement::ACCEPTED);
+        match said {
+            Err(error) if error.is_about_us() => {
+                if self.breaker().refused(error, now) {
+                    self.note_stop(error);
+                }
+                return;
+            }
+            // The relay has heard of the mail and said something about it.
+            Ok(_) => self.takes_us_again(),
+            Err(error) if error.code().is_some() => self.takes_us_again(),
+            Err(_) => return,
+        }
+        let is_news = self.with_senders(|senders| {
+            let is_about_sender = judgement.scope == ReplyScope::SenderDomain && !sender.is_empty();
+            let is_news = is_about_sender
+                && judgement.then == Consequence::Stop
+                && senders.not_before(sender, now).is_none();
+            if is_about_sender || judgement.then == Consequence::Done {
+                senders.note(sender, &judgement, now);
+            }
+            is_news
+        });
+        if let (true, Err(error)) = (is_news, said) {
+            self.note_stop(error);
         }
     }
 
-    /// Tells operators of a relay that refuses us, in its own words less our credentials.
-    fn note(&self, error: &AttemptError, failures: Option<u32>) {
+    fn takes_us_again(&self) {
+        if self.breaker().takes_us() {
+            tracing::info!(route = self.name(), "the relay takes us again");
+        }
+    }
+
+    /// Tells operators that something must be mended before mails go on.
+    fn note_stop(&self, error: &AttemptError) {
+        let Judgement { class, scope, .. } = error.judgement;
+        let labels =
+            RouteStopLabels { route: self.name().to_owned(), class: class.as_str(), scope: scope.as_str() };
+        METRICS.route_stops.get_or_create(&labels).inc();
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
         let words = self.dialer.words_without_credentials(error);
-        match failures {
-            Some(_) => tracing::warn!(route, phase, code, words, failures, "no connection to the relay"),
-            None => tracing::warn!(route, phase, code, words, "the relay refuses us"),
+        tracing::error!(route, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
+    }
+
+    /// Tells operators that there is no connection, in the relay's own words less our credentials.
+    fn note_failure(&self, error: &AttemptError, failures: u32) {
+        let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
+        let words = self.dialer.words_without_credentials(error);
+        tracing::warn!(route, phase, code, words, failures, "no connection to the relay");
+    }
+
+    /// Opens a connection up to the point where MAIL may follow, and says goodbye: for `postroom check`.
+    ///
+    /// # Errors
+    /// How far it came and why no further, for operators: the relay's own words less our credentials.
+    pub async fn try_out(&self) -> Result<(), String> {
+        match self.dialer.dial().await {
+            Ok(connection) => {
+                connection.quit().await;
+                Ok(())
+            }
+            Err(error) => {
+                let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
+                Err(format!("{}: {code}{}", error.phase, self.dialer.words_without_credentials(&error)))
+            }
         }
     }
 
@@ -191,9 +286,14 @@ impl Route {
                 }
                 Ok(connection)
             }
-            Err(error) => {
-                if let Some(failures) = leave.failed(&error, Instant::now()) {
-                    self.note(&error, Some(failures));
+            Err(mut error) => {
+                error.judge(&self.rules, self.name());
+                let now = Instant::now();
+                if error.is_about_us() && self.breaker().refused(&error, now) {
+                    self.note_stop(&error);
+                }
+                if let Some(failures) = leave.failed(&error, now) {
+                    self.note_failure(&error, failures);
                 }
                 Err(NotReady::Failed(error.into_reply(self.name(), started.elapsed())))
             }
@@ -209,8 +309,10 @@ fn accepted(route: &Route, said: &ServerReply, took: Duration) -> Reply {
         outcome: AttemptOutcome::Accepted,
         code: Some(said.code),
         enhanced: said.enhanced(),
-        provider_id: provider_id(&text),
+        provider_id: route.provider_ids.find_in(&text),
         text,
         took,
+        judgement: Judgement::ACCEPTED,
+        transcript: None,
     }
 }

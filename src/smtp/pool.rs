@@ -10,10 +10,7 @@
 //! has none ahead.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -30,31 +27,6 @@ const QUICK: Duration = Duration::from_millis(250);
 /// The most mails ahead of each place, and of all places.
 const AHEAD_OF_EACH: usize = 5;
 const MOST_AHEAD: usize = 128;
-
-/// How many connections are open. Counts what exists, not what somebody meant to open or close.
-#[derive(Debug, Default)]
-pub(super) struct Opened(AtomicUsize);
-
-/// Counts one connection for as long as it lives.
-#[derive(Debug)]
-pub(super) struct OpenCount(Arc<Opened>);
-
-impl Opened {
-    pub(super) fn count(self: &Arc<Self>) -> OpenCount {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        OpenCount(Arc::clone(self))
-    }
-
-    pub(super) fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for OpenCount {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The places and the idle connections of one route.
 pub(super) struct Pool {

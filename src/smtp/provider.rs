@@ -1,17 +1,62 @@
 //! The id that a relay gives a mail in its answer to the final dot. No standard says where it stands, so this knows the
 //! relays one by one; what it does not know has no id.
 
+use regex::{Regex, RegexBuilder};
+
+use super::settings::{RouteError, RouteSettings};
+
 /// The longest id we keep.
 const LONGEST: usize = 255;
+/// The longest pattern of a route, in bytes, and the most memory that it may take.
+const LONGEST_PATTERN: usize = 1_000;
+const LARGEST_PATTERN: usize = 256 * 1_024;
 
-/// Finds the relay's id in the text of a 2xx answer to the final dot.
-pub(super) fn provider_id(text: &str) -> Option<String> {
+/// Finds a route's ids: by its own pattern where it has one, else in the known ways.
+#[derive(Debug, Default)]
+pub(super) struct ProviderIds(Option<Regex>);
+
+impl ProviderIds {
+    pub(super) fn new(settings: &RouteSettings) -> Result<Self, RouteError> {
+        let Some(pattern) = &settings.provider_id else { return Ok(Self::default()) };
+        let fault = |why: String| RouteError::ProviderId { route: settings.name.clone(), why };
+        if pattern.len() > LONGEST_PATTERN {
+            return Err(fault(format!("it has {} bytes", pattern.len())));
+        }
+        let regex = RegexBuilder::new(pattern)
+            .size_limit(LARGEST_PATTERN)
+            .dfa_size_limit(LARGEST_PATTERN)
+            .nest_limit(50)
+            .build()
+            .map_err(|error| fault(error.to_string().lines().last().unwrap_or_default().to_owned()))?;
+        match regex.captures_len() {
+            2 => Ok(Self(Some(regex))),
+            groups => Err(fault(format!("it has {} groups", groups - 1))),
+        }
+    }
+
+    /// The relay's id in the text of a 2xx answer to the final dot.
+    pub(super) fn find_in(&self, text: &str) -> Option<String> {
+        match &self.0 {
+            None => provider_id(text),
+            Some(pattern) => sane(pattern.captures(text)?.get(1)?.as_str()),
+        }
+    }
+}
+
+/// Finds the relay's id in the known ways.
+fn provider_id(text: &str) -> Option<String> {
     let id = queued_as(text)
         .or_else(|| exim(text))
         .or_else(|| exchange(text))
         .or_else(|| gmail(text))
         .or_else(|| qmail(text))
+        .or_else(|| haraka(text))
+        .or_else(|| sendmail(text))
         .or_else(|| amazon(text))?;
+    sane(id)
+}
+
+fn sane(id: &str) -> Option<String> {
     let is_sane =
         !id.is_empty() && id.len() <= LONGEST && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     is_sane.then(|| id.to_owned())
@@ -52,6 +97,20 @@ fn qmail(text: &str) -> Option<&str> {
     }
 }
 
+/// Haraka: `Message Queued (5E1A0A0C-….1)`.
+fn haraka(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("Message Queued (")?;
+    rest.split_once(')').map(|(id, _)| id)
+}
+
+/// sendmail: `2.0.0 30AB12cd004567 Message accepted for delivery`.
+fn sendmail(text: &str) -> Option<&str> {
+    let before = text.strip_suffix("Message accepted for delivery")?.trim_end();
+    let id = before.rsplit(' ').next()?;
+    let is_id = id.len() >= 8 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_id.then_some(id)
+}
+
 /// Amazon SES: `Ok 0102018f…-000000`.
 fn amazon(text: &str) -> Option<&str> {
     let id = text.strip_prefix("Ok ")?;
@@ -86,6 +145,15 @@ mod tests {
             ("2.0.0 OK  1700000000 abc123 - gsmtp", Some("abc123")),
             ("2.0.0 OK 1700 abc123 - gsmtp", Some("abc123")),
             ("ok 1700 qp 123", Some("1700 qp 123")),
+            (
+                "2.0.0 OK  1747740000 ffacd0b85a97d-3a35ca8b3f2si123.45 - gsmtp",
+                Some("ffacd0b85a97d-3a35ca8b3f2si123.45"),
+            ),
+            ("Message Queued (5E1A0A0C-1A2B.1)", Some("5E1A0A0C-1A2B.1")),
+            ("2.0.0 30AB12cd004567 Message accepted for delivery", Some("30AB12cd004567")),
+            ("30AB12cd004567 Message accepted for delivery", Some("30AB12cd004567")),
+            ("2.0.0 Message accepted for delivery", None),
+            ("Message Queued (", None),
             ("2.0.0 Ok", None),
             ("OK", None),
             ("", None),
@@ -96,6 +164,27 @@ mod tests {
             ("2.0.0 Ok: queued as \u{fc}", None),
         ] {
             assert_eq!(provider_id(text).as_deref(), id, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_may_have_a_pattern_of_its_own() {
+        let ids = |pattern: &str| {
+            let settings = "name = \"main\"\nhost = \"mx.example.net\"\nport = 25\ntls = \"none\"";
+            let settings: RouteSettings = toml::from_str(settings).unwrap();
+            ProviderIds::new(&RouteSettings { provider_id: Some(pattern.to_owned()), ..settings })
+        };
+        let own = ids(r"ref=(\w+)").unwrap();
+        assert_eq!(own.find_in("2.0.0 taken, ref=X9 queued as 4F2A1").as_deref(), Some("X9"));
+        assert_eq!(own.find_in("2.0.0 Ok: queued as 4F2A1"), None);
+        for (pattern, said) in [
+            ("ref=", "0 groups"),
+            ("(a)(b)", "2 groups"),
+            ("(", "unclosed"),
+            (&"x".repeat(1_001), "1001 bytes"),
+        ] {
+            let fault = ids(pattern).unwrap_err().to_string();
+            assert!(fault.contains("route `main`: provider_id") && fault.contains(said), "{fault}");
         }
     }
 }

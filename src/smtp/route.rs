@@ -1,28 +1,24 @@
 //! One relay: takes a message and reports the outcome.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    breaker::Breaker,
+    breaker::{Breaker, BreakerState, RouteFault},
     dialer::Dialer,
-    permit::Permits,
-    pool::{Opened, Pool},
-    routes::RouteStatus,
+    open_count::Opened,
+    pace::DomainPace,
+    pool::Pool,
+    provider::ProviderIds,
+    replies::ReplyRules,
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
 };
-use crate::mail::Address;
-
-/// Who sends and who receives, as the relay is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Envelope<'a> {
-    /// Where bounces go; `None` is the null reverse-path (RFC 5321, section 4.5.5).
-    pub sender: Option<&'a Address>,
-    /// The one recipient.
-    pub recipient: &'a Address,
-}
 
 /// One relay with its connections.
 pub struct Route {
@@ -30,8 +26,33 @@ pub struct Route {
     connections: usize,
     pub(super) dialer: Dialer,
     breaker: Breaker,
-    pool: Pool,
+    pub(super) pool: Pool,
     opened: Arc<Opened>,
+    pub(super) rules: Arc<ReplyRules>,
+    pub(super) provider_ids: ProviderIds,
+    /// The senders' domains that the relay refuses.
+    senders: Mutex<DomainPace>,
+}
+
+/// What a route is doing.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteStatus {
+    /// Its name.
+    pub name: String,
+    /// The most connections it may have.
+    pub connections: usize,
+    /// Connections that are open: idle, in use, or being closed.
+    pub open: usize,
+    /// Open connections that wait for a mail.
+    pub idle: usize,
+    /// Places that are taken by a mail: sending, or opening a connection.
+    pub busy: usize,
+    /// Whether it may open connections.
+    pub breaker: BreakerState,
+    /// Why its relay refuses us, while it does: nothing goes over it.
+    pub stopped: Option<RouteFault>,
+    /// The last time it could not open one; stays after it could again.
+    pub last_error: Option<RouteFault>,
 }
 
 impl Route {
@@ -40,6 +61,7 @@ impl Route {
         tuning: Tuning,
         system_file: Option<&Path>,
         freed: Arc<Notify>,
+        rules: Arc<ReplyRules>,
     ) -> Result<Self, RouteError> {
         settings.check()?;
         let opened = Arc::new(Opened::default());
@@ -50,22 +72,15 @@ impl Route {
             breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
             pool: Pool::new(settings.connections, tuning.idle, tuning.mails_per_connection, freed),
             opened,
+            rules,
+            provider_ids: ProviderIds::new(settings)?,
+            senders: Mutex::default(),
         })
     }
 
     /// The route's name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Takes places for up to `most` mails that may be sent now, or soon: a connection of each is idle or may be opened, or
-    /// comes free within milliseconds ([`Permit::is_ahead`](super::Permit::is_ahead)).
-    /// Never waits. Where there are fewer than asked for, more may be had when a place is given back, or when
-    /// [`Route::pause`] is over.
-    pub fn permits(self: &Arc<Self>, most: usize) -> Permits {
-        let pause = self.breaker.pause(Instant::now());
-        let may_open = pause.map_or(most, |pause| self.pool.idle() + usize::from(pause.is_zero()));
-        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()))
     }
 
     /// How long until the route may be tried again, where it is away.
@@ -82,12 +97,18 @@ impl Route {
             idle: self.pool.idle(),
             busy: self.pool.busy(),
             breaker: self.breaker.state(Instant::now()),
+            stopped: self.breaker.stopped(),
             last_error: self.breaker.last_fault(),
         }
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// How fast the senders' domains that the relay refuses may go on.
+    pub(super) fn with_senders<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
+        act(&mut self.senders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn close_idle(&self) {

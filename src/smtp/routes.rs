@@ -2,12 +2,11 @@
 
 use std::{collections::HashSet, env, path::PathBuf, sync::Arc, time::Duration};
 
-use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    breaker::{BreakerState, RouteFault},
-    route::Route,
+    replies::ReplyRules,
+    route::{Route, RouteStatus},
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
 };
@@ -19,25 +18,6 @@ pub struct Routes {
     freed: Arc<Notify>,
 }
 
-/// What a route is doing.
-#[derive(Clone, Debug, Serialize)]
-pub struct RouteStatus {
-    /// Its name.
-    pub name: String,
-    /// The most connections it may have.
-    pub connections: usize,
-    /// Connections that are open: idle, in use, or being closed.
-    pub open: usize,
-    /// Open connections that wait for a mail.
-    pub idle: usize,
-    /// Places that are taken by a mail: sending, or opening a connection.
-    pub busy: usize,
-    /// Whether it may open connections.
-    pub breaker: BreakerState,
-    /// The last time it could not open one; stays after it could again.
-    pub last_error: Option<RouteFault>,
-}
-
 impl Routes {
     /// Sets up every route. Nothing is connected yet. Certificates in the file that `SSL_CERT_FILE` names are trusted
     /// beside the public ones.
@@ -45,14 +25,15 @@ impl Routes {
     /// # Errors
     /// The first setting that cannot work, by the name of its route.
     pub fn new(settings: &[RouteSettings]) -> Result<Self, RouteError> {
-        Self::tuned(settings, Tuning::default())
+        Self::tuned(settings, Tuning::default(), ReplyRules::shipped())
     }
 
-    /// The same with other time-outs and limits.
+    /// The same with other time-outs and limits, and with an operator's rules for replies.
     ///
     /// # Errors
     /// As [`Routes::new`].
-    pub fn tuned(settings: &[RouteSettings], tuning: Tuning) -> Result<Self, RouteError> {
+    pub fn tuned(settings: &[RouteSettings], tuning: Tuning, rules: ReplyRules) -> Result<Self, RouteError> {
+        let rules = Arc::new(rules);
         let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         let freed = Arc::new(Notify::new());
         let mut names = HashSet::new();
@@ -61,7 +42,8 @@ impl Routes {
             if !names.insert(each.name.as_str()) {
                 return Err(RouteError::Duplicate { route: each.name.clone() });
             }
-            let route = Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed))?;
+            let route =
+                Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed), Arc::clone(&rules))?;
             routes.push(Arc::new(route));
         }
         Ok(Self { routes: routes.into(), freed })
@@ -92,6 +74,11 @@ impl Routes {
         self.routes.iter().map(|route| route.status()).collect()
     }
 
+    /// Each route, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
     /// Says goodbye to idle connections. For an orderly end, after the last mail; dropping the routes closes them as well.
     pub async fn close(&self) {
         futures_util::future::join_all(self.routes.iter().map(|route| route.close_idle())).await;
@@ -116,6 +103,7 @@ mod tests {
             auth: None,
             ca_file: None,
             hello_name: None,
+            provider_id: None,
         }
     }
 

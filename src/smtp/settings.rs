@@ -75,6 +75,9 @@ pub struct RouteSettings {
     /// The name we give in EHLO; by default this machine's full name, else its address.
     #[serde(default)]
     pub hello_name: Option<String>,
+    /// A regular expression whose group finds the relay's id in its last answer, where no known way does.
+    #[serde(default)]
+    pub provider_id: Option<String>,
 }
 
 fn default_connections() -> usize {
@@ -136,6 +139,16 @@ pub enum RouteError {
         /// What was given.
         name: String,
     },
+    /// The pattern for the relay's ids cannot be used.
+    #[error(
+        "route `{route}`: provider_id must be a regular expression with one group, of at most 1000 bytes: {why}"
+    )]
+    ProviderId {
+        /// The route.
+        route: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file of certificates cannot be read.
     #[error("route `{route}`: cannot read certificates from `{}`", path.display())]
     Certificates {
@@ -159,27 +172,33 @@ pub enum RouteError {
 impl RouteSettings {
     /// Checks everything that can be checked without a file or a network.
     pub(super) fn check(&self) -> Result<(), RouteError> {
+        self.faults().into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+
+    /// Every fault that can be found without a file or a network, with its field.
+    pub fn faults(&self) -> Vec<(&'static str, RouteError)> {
         let route = || self.name.clone();
+        let mut faults = Vec::new();
         let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if !(1..=64).contains(&self.name.len()) || !self.name.bytes().all(is_name_byte) {
-            return Err(RouteError::Name { route: route() });
+            faults.push(("name", RouteError::Name { route: route() }));
         }
         if self.server_name().is_none() {
-            return Err(RouteError::Host { route: route(), host: self.host.clone() });
+            faults.push(("host", RouteError::Host { route: route(), host: self.host.clone() }));
         }
         if self.port == 0 {
-            return Err(RouteError::Port { route: route() });
+            faults.push(("port", RouteError::Port { route: route() }));
         }
         if !(1..=10_000).contains(&self.connections) {
-            return Err(RouteError::Connections { route: route() });
+            faults.push(("connections", RouteError::Connections { route: route() }));
         }
-        self.check_credentials()?;
-        match &self.hello_name {
-            Some(name) if !is_hello_name(name) => {
-                Err(RouteError::HelloName { route: route(), name: name.clone() })
-            }
-            _ => Ok(()),
+        if let Err(fault) = self.check_credentials() {
+            faults.push((if self.username.is_some() { "username" } else { "password" }, fault));
         }
+        if let Some(name) = self.hello_name.as_ref().filter(|name| !is_hello_name(name)) {
+            faults.push(("hello_name", RouteError::HelloName { route: route(), name: name.clone() }));
+        }
+        faults
     }
 
     fn check_credentials(&self) -> Result<(), RouteError> {

@@ -8,11 +8,28 @@ use super::{
     attempt_error::{AttemptError, ConnectionError},
     connection::Connection,
     content::Content,
-    permit::Fence,
-    route::Envelope,
     wire::ServerReply,
 };
 use crate::mail::{Address, Phase};
+
+/// Who sends and who receives, as the relay is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// Where bounces go; `None` is the null reverse-path (RFC 5321, section 4.5.5).
+    pub sender: Option<&'a Address>,
+    /// The one recipient.
+    pub recipient: &'a Address,
+}
+
+/// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
+/// been suspended.
+pub trait Fence: Sync {
+    /// Asked right before MAIL.
+    fn may_begin(&self) -> bool;
+
+    /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
+    fn may_offer(&self) -> bool;
+}
 
 /// Hands over the message, if the fence allows. The answer is the server's 2xx to the final dot.
 pub(super) async fn deliver(
@@ -24,6 +41,9 @@ pub(super) async fn deliver(
     let demands = Demands::of(connection, envelope, message)?;
     if !fence.may_begin() {
         return Err(AttemptError::withheld(Phase::MailFrom));
+    }
+    if connection.mails > 0 {
+        connection.transcript.clear();
     }
     connection.mails += 1;
     let agreed = if connection.capabilities.pipelining {
@@ -216,12 +236,16 @@ async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(),
 
 /// Sends the message and its final dot, and reads what the server made of it.
 async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, AttemptError> {
+    connection.transcript.note("C: ", &format!("[message of {} bytes]", message.len()));
     let mut content = Content::new(message);
     let mut is_first = true;
     loop {
         let is_last = content.append_block(&mut connection.outgoing);
         // A write that fails has not sent all its bytes, so the final dot, which comes last, was not sent either.
-        match connection.write(connection.timeouts.block).await {
+        connection.transcript.hide(true);
+        let written = connection.write(connection.timeouts.block).await;
+        connection.transcript.hide(false);
+        match written {
             Ok(()) => {}
             // What came ahead of the first byte is no answer to the message.
             Err(lost @ ConnectionError::Garbage(_)) if is_first => {

@@ -4,8 +4,10 @@ use crate::mail::EnhancedCode;
 
 /// The longest line we take. The RFC says 512 bytes; servers that paste URLs into refusals go beyond it.
 pub(super) const LONGEST_LINE: usize = 4_096;
-/// The most lines of one reply that we take.
-const MOST_LINES: usize = 100;
+/// The most lines of one reply that we read. A relay that sends more has lost its mind.
+const MOST_LINES: usize = 20_000;
+/// The lines that are kept: so many from the first on, and the last, in which some relays say what counts.
+const KEPT_LINES: usize = 100;
 /// The most bytes of text that a [`Reply`](crate::mail::Reply) carries.
 const LONGEST_TEXT: usize = 1_024;
 
@@ -25,7 +27,7 @@ pub(super) enum Garbage {
     MixedCodes,
     #[error("a line of more than 4096 bytes")]
     LongLine,
-    #[error("a reply of more than 100 lines")]
+    #[error("a reply of more than 20000 lines")]
     ManyLines,
     #[error("a reply that fits no command")]
     OutOfSequence,
@@ -56,10 +58,12 @@ impl ReplyLines {
         if self.count > MOST_LINES {
             return Err(Garbage::ManyLines);
         }
-        if self.count > 1 {
-            self.lines.push('\n');
+        if self.count <= KEPT_LINES || is_last {
+            if self.count > 1 {
+                self.lines.push('\n');
+            }
+            self.lines.push_str(&String::from_utf8_lossy(text));
         }
-        self.lines.push_str(&String::from_utf8_lossy(text));
         if !is_last {
             return Ok(None);
         }
@@ -175,8 +179,20 @@ mod tests {
         assert_eq!(lines.push(b"251 b"), Err(Garbage::MixedCodes));
         assert_eq!(ReplyLines::default().push(&[b'2'; LONGEST_LINE + 1]), Err(Garbage::LongLine));
         let mut lines = ReplyLines::default();
-        assert!((0..100).all(|_| lines.push(b"250-x") == Ok(None)));
+        assert!((0..20_000).all(|_| lines.push(b"250-x") == Ok(None)));
         assert_eq!(lines.push(b"250 x"), Err(Garbage::ManyLines));
+    }
+
+    #[test]
+    fn of_a_reply_of_ten_thousand_lines_the_first_and_the_last_are_kept() {
+        let mut lines = ReplyLines::default();
+        for number in 1..10_000 {
+            assert_eq!(lines.push(format!("550-line {number}").as_bytes()), Ok(None));
+        }
+        let said = lines.push(b"550 5.1.1 the end \0 \xfc").unwrap().unwrap();
+        let kept: Vec<_> = said.lines().collect();
+        assert_eq!((kept.len(), kept[0], kept[100]), (101, "line 1", "5.1.1 the end \0 \u{fffd}"));
+        assert!(said.text().len() <= LONGEST_TEXT);
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::{
-    Doing, Store, StoreError, Stored,
+    database::Store,
     dialect::Sql,
-    resources::{self, COLUMNS},
+    documents::{self, COLUMNS, Stored},
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{
@@ -56,7 +57,7 @@ impl Store {
     /// Lists carts, the most recently stored first; only those of a status when one is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn carts(
         &self,
         merchant: &MerchantId,
@@ -83,14 +84,14 @@ impl Store {
         }
         let total: i64 = count.fetch_one(&self.readers).await.doing("count carts")?;
         let rows = page.fetch_all(&self.readers).await.doing("list carts")?;
-        let carts = rows.iter().map(|row| resources::read(&Columns { table: "resources", row }));
+        let carts = rows.iter().map(|row| documents::read(&Columns { table: "resources", row }));
         Ok(CartsPage { carts: carts.collect::<Result<_, _>>()?, total: u64::try_from(total).unwrap_or(0) })
     }
 
     /// The latest reminders of carts, at most 100 of each, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn reminders(
         &self,
         merchant: &MerchantId,

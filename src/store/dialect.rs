@@ -3,9 +3,11 @@
 //! Both understand the same statements but for four things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
 //! that `->>` can be asked of; `{index: name}`, which says by which index SQLite reads a table; and `{skip_locked}`,
-//! which SQLite, with its one writer, does not need.
+//! which SQLite, with its one writer, does not need. A statement may also name the states that an event may happen in:
+//! see `states`.
 
 use std::{
+    borrow::Cow,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, OnceLock},
@@ -13,7 +15,7 @@ use std::{
 
 use sqlx::AssertSqlSafe;
 
-use super::StoreError;
+use super::{error::StoreError, states};
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +35,17 @@ impl Dialect {
         }
     }
 
+    /// SQLite: the file that a URL names.
+    pub(super) fn file_of(self, url: &str) -> Option<std::path::PathBuf> {
+        let Self::Sqlite = self else { return None };
+        let (path, _) = path_and_query(url);
+        (path != ":memory:").then(|| path.into())
+    }
+
     /// SQLite: makes the folder and the file.
     pub(super) fn prepare_url(self, url: &str) -> Result<String, StoreError> {
         let Self::Sqlite = self else { return Ok(url.to_owned()) };
-        let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let path = path.trim_start_matches("sqlite:").trim_start_matches("//");
+        let (path, query) = path_and_query(url);
         if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
@@ -144,7 +152,7 @@ impl Dialect {
 
     /// A statement with its marks replaced.
     pub(super) fn written(self, text: &str) -> String {
-        let text = text.replace("{skip_locked}", self.skip_locked());
+        let text = states::written(text).replace("{skip_locked}", self.skip_locked());
         let text = text.replace("{as_json}", self.as_json());
         let text =
             match text.split_once("{index:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
@@ -183,19 +191,30 @@ impl Dialect {
 
 /// A statement with marks, written out once for each dialect.
 pub(super) struct Sql {
-    text: &'static str,
+    text: Cow<'static, str>,
     written: [OnceLock<Arc<str>>; 2],
 }
 
 impl Sql {
     pub(super) const fn new(text: &'static str) -> Self {
-        Self { text, written: [OnceLock::new(), OnceLock::new()] }
+        Self { text: Cow::Borrowed(text), written: [OnceLock::new(), OnceLock::new()] }
+    }
+
+    /// A statement that is made once, for a table.
+    pub(super) const fn made(text: String) -> Self {
+        Self { text: Cow::Owned(text), written: [OnceLock::new(), OnceLock::new()] }
     }
 
     pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
-        let text = self.written[dialect as usize].get_or_init(|| dialect.written(self.text).into());
+        let text = self.written[dialect as usize].get_or_init(|| dialect.written(&self.text).into());
         AssertSqlSafe(Arc::clone(text))
     }
+}
+
+/// The parts of `sqlite:<path>?<query>`.
+fn path_and_query(url: &str) -> (&str, &str) {
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    (path.trim_start_matches("sqlite:").trim_start_matches("//"), query)
 }
 
 #[cfg(test)]

@@ -10,16 +10,16 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    Doing, StoreError,
     dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, EventId, MailId, MailState, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, MailSubject, Topics},
+    webhook::{
+        EventKind, Topics,
+        event::{self, MailSubject},
     },
 };
 
@@ -43,6 +43,7 @@ pub(in crate::store) struct MovedMail {
     pub(in crate::store) code: Option<u16>,
     pub(in crate::store) enhanced_code: Option<String>,
     pub(in crate::store) reply: Option<String>,
+    pub(in crate::store) class: Option<&'static str>,
 }
 
 /// Records what mails that have just moved are events of. To be called after their rows are written.
@@ -188,6 +189,7 @@ async fn subjects(
             subject.code = mail.code;
             subject.enhanced_code.clone_from(&mail.enhanced_code);
             subject.reply.clone_from(&mail.reply);
+            subject.class = mail.class;
         }
     }
     Ok(subjects)
@@ -206,6 +208,7 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
         code: None,
         enhanced_code: None,
         reply: None,
+        class: None,
         member: columns.optional_text("member_id")?,
         order: columns.optional_text("order_id")?,
         cart: columns.optional_text("cart_id")?,

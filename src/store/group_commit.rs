@@ -5,19 +5,17 @@
 //! When a group fails, its members are tried one by one, so one bad row spoils only itself. A caller that gives up before
 //! the commit takes its change out of the group.
 
-use std::sync::Mutex;
+use std::{any::Any, collections::BTreeMap, sync::Mutex};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use sqlx::{AnyConnection, Executor};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Doing, StoreError, batches,
     dialect::Dialect,
-    gather,
-    idempotency::ReservationRequest,
-    mails::{ClaimRequest, Recording, Settled, Settlement},
+    error::{Doing, StoreError},
+    gather::gather,
     stake::{self, Caller},
-    webhooks::{CallbackClaimRequest, CallbackSettlement},
     writer::{Progress, Writer, within_limits},
 };
 
@@ -26,16 +24,27 @@ const GROUP: usize = 512;
 /// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
 const LOCKED_OUT: usize = 3;
 
+/// When the changes of a kind are written, among those of their group. Each kind has a turn of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Turn {
+    SettleMails,
+    ReserveKeys,
+    RecordMails,
+    ClaimMails,
+    SettleCallbacks,
+    ClaimCallbacks,
+}
+
 /// A kind of change that goes through the group commit.
 pub(super) trait Grouped: Sized + Send + Sync + 'static {
     /// What its caller gets.
     type Answer: Send + Sync + 'static;
 
+    /// When it is written.
+    const TURN: Turn;
+
     /// Whether a request answers for it: see [`stake::write`].
     const IS_PROMISE: bool = true;
-
-    /// Its place in a group.
-    fn members(group: &mut Group) -> &mut Members<Self>;
 
     /// Writes all of a group's changes of this kind; gives an answer for each.
     fn write(
@@ -43,28 +52,22 @@ pub(super) trait Grouped: Sized + Send + Sync + 'static {
         on: &mut AnyConnection,
         requests: &[Self],
     ) -> impl Future<Output = Result<Vec<Self::Answer>, StoreError>> + Send;
+
+    /// Writes what must come last in the transaction, after the changes of all kinds.
+    fn write_last(
+        _dialect: Dialect,
+        _on: &mut AnyConnection,
+        _requests: &[Self],
+        _answers: &[Self::Answer],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// The members of one transaction, by kind.
 #[derive(Default)]
-pub(super) struct Group {
-    pub(super) settles: Members<Settlement>,
-    pub(super) reserves: Members<ReservationRequest>,
-    pub(super) records: Members<Recording>,
-    pub(super) claims: Members<ClaimRequest>,
-    pub(super) callback_settles: Members<CallbackSettlement>,
-    pub(super) callback_claims: Members<CallbackClaimRequest>,
-}
-
-/// Does the same to the members of each kind, in the order in which they are written.
-macro_rules! each_kind {
-    ($group:ident, $members:ident => $do:expr) => {{
-        each_kind!(@ $group, $members => $do;
-            settles, reserves, records, claims, callback_settles, callback_claims);
-    }};
-    (@ $group:ident, $members:ident => $do:expr; $($kind:ident),+) => {
-        $({ let $members = &mut $group.$kind; $do; })+
-    };
+struct Group {
+    kinds: BTreeMap<Turn, Box<dyn Kind>>,
 }
 
 /// A change on its way to its group.
@@ -87,7 +90,7 @@ impl GroupCommit {
     pub(super) async fn commit<K: Grouped>(&self, request: K) -> Result<K::Answer, StoreError> {
         let sender = lock(&self.waiting).clone().ok_or(StoreError::Closed)?;
         let (caller, answer) = stake::write(K::IS_PROMISE);
-        let joining: Joining = Box::new(move |group| K::members(group).add(request, caller));
+        let joining: Joining = Box::new(move |group| group.add(request, caller));
         sender.send(joining).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
         answer.await
@@ -125,6 +128,13 @@ enum Patience {
 }
 
 impl Group {
+    fn add<K: Grouped>(&mut self, request: K, caller: Caller<K::Answer>) {
+        let kind = self.kinds.entry(K::TURN).or_insert_with(|| Box::new(Members::<K>::default()));
+        let kind: &mut dyn Any = &mut **kind;
+        #[expect(clippy::expect_used, reason = "a turn is of one kind: see `Turn`")]
+        kind.downcast_mut::<Members<K>>().expect("members of this kind").add(request, caller);
+    }
+
     /// Writes the group and answers its members.
     async fn commit(mut self, dialect: Dialect, writer: &Writer) {
         match self.write(dialect, writer, Patience::Usual).await {
@@ -191,37 +201,38 @@ impl Group {
         if patience == Patience::Short && dialect == Dialect::Postgres {
             on.execute("SET LOCAL lock_timeout = '200ms'").await.doing("limit the wait for locks")?;
         }
-        each_kind!(self, members => members.write(dialect, on).await?);
-        let settled = self.settles.requests.iter().zip(&self.settles.answers);
-        let moves: Vec<_> = settled
-            .filter(|(_, answer)| matches!(answer, Settled::Now(_)))
-            .filter_map(|(settlement, _)| settlement.batch_move())
-            .collect();
-        batches::follow(dialect, on, &moves).await // last: see its module
+        for kind in self.kinds.values_mut() {
+            kind.write(dialect, on).await?;
+        }
+        for kind in self.kinds.values() {
+            kind.write_last(dialect, on).await?;
+        }
+        Ok(())
     }
 
-    fn len(&mut self) -> usize {
-        let mut len = 0;
-        each_kind!(self, members => len += members.requests.len());
-        len
+    fn len(&self) -> usize {
+        self.kinds.values().map(|kind| kind.len()).sum()
     }
 
     fn drop_withdrawn(&mut self) {
-        each_kind!(self, members => members.drop_withdrawn());
+        self.kinds.values_mut().for_each(|kind| kind.drop_withdrawn());
     }
 
     /// Begins the commit of all, or of none where one has left.
-    fn begin_commit(&mut self) -> bool {
-        let mut all = true;
-        each_kind!(self, members => all = all && members.callers.iter().all(|caller| caller.stake.begin_commit()));
+    fn begin_commit(&self) -> bool {
+        let all = self.kinds.values().all(|kind| kind.begin_commit());
         if !all {
-            each_kind!(self, members => members.put_off_commit());
+            self.put_off_commit();
         }
         all
     }
 
+    fn put_off_commit(&self) {
+        self.kinds.values().for_each(|kind| kind.put_off_commit());
+    }
+
     fn answer(mut self) {
-        each_kind!(self, members => members.answer());
+        self.kinds.values_mut().for_each(|kind| kind.answer());
     }
 
     /// Passes a failure on: the first caller gets it whole, the others its words.
@@ -233,20 +244,20 @@ impl Group {
             false => error.take().unwrap_or(StoreError::Group),
         };
         if !is_unknown {
-            each_kind!(self, members => members.put_off_commit());
+            self.put_off_commit();
         }
-        each_kind!(self, members => members.refuse(&mut next));
+        self.kinds.values_mut().for_each(|kind| kind.refuse(&mut next));
     }
 
     fn split(mut self) -> Vec<Self> {
         let mut alone = Vec::with_capacity(self.len());
-        each_kind!(self, members => members.split_into(&mut alone));
+        self.kinds.values_mut().for_each(|kind| kind.split_into(&mut alone));
         alone
     }
 }
 
 /// The changes of one kind in a group, with who waits for each and, once they are written, what each is told.
-pub(super) struct Members<K: Grouped> {
+struct Members<K: Grouped> {
     requests: Vec<K>,
     callers: Vec<Caller<K::Answer>>,
     answers: Vec<K::Answer>,
@@ -267,6 +278,34 @@ impl<K: Grouped> Members<K> {
     fn take(&mut self) -> impl Iterator<Item = (K, Caller<K::Answer>)> {
         std::mem::take(&mut self.requests).into_iter().zip(std::mem::take(&mut self.callers))
     }
+}
+
+/// The members of one kind, whatever the kind.
+trait Kind: Any + Send + Sync {
+    fn len(&self) -> usize;
+    fn drop_withdrawn(&mut self);
+    fn begin_commit(&self) -> bool;
+    /// Those who left while their commit seemed to be under way cannot be asked any more: they are withdrawn now.
+    fn put_off_commit(&self);
+    fn write<'a>(
+        &'a mut self,
+        dialect: Dialect,
+        on: &'a mut AnyConnection,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn write_last<'a>(
+        &'a self,
+        dialect: Dialect,
+        on: &'a mut AnyConnection,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn answer(&mut self);
+    fn refuse(&mut self, error: &mut dyn FnMut() -> StoreError);
+    fn split_into(&mut self, groups: &mut Vec<Group>);
+}
+
+impl<K: Grouped> Kind for Members<K> {
+    fn len(&self) -> usize {
+        self.requests.len()
+    }
 
     fn drop_withdrawn(&mut self) {
         self.answers.clear();
@@ -276,16 +315,34 @@ impl<K: Grouped> Members<K> {
         }
     }
 
-    /// Those who left while their commit seemed to be under way cannot be asked any more: they are withdrawn now.
-    fn put_off_commit(&mut self) {
+    fn begin_commit(&self) -> bool {
+        self.callers.iter().all(|caller| caller.stake.begin_commit())
+    }
+
+    fn put_off_commit(&self) {
         self.callers.iter().for_each(|caller| caller.stake.put_off_commit());
     }
 
-    async fn write(&mut self, dialect: Dialect, on: &mut AnyConnection) -> Result<(), StoreError> {
-        if !self.requests.is_empty() {
-            self.answers = K::write(dialect, on, &self.requests).await?;
+    fn write<'a>(
+        &'a mut self,
+        dialect: Dialect,
+        on: &'a mut AnyConnection,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            if !self.requests.is_empty() {
+                self.answers = K::write(dialect, on, &self.requests).await?;
+            }
+            Ok(())
         }
-        Ok(())
+        .boxed()
+    }
+
+    fn write_last<'a>(
+        &'a self,
+        dialect: Dialect,
+        on: &'a mut AnyConnection,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        K::write_last(dialect, on, &self.requests, &self.answers).boxed()
     }
 
     fn answer(&mut self) {
@@ -296,14 +353,14 @@ impl<K: Grouped> Members<K> {
         }
     }
 
-    fn refuse(&mut self, error: &mut impl FnMut() -> StoreError) {
+    fn refuse(&mut self, error: &mut dyn FnMut() -> StoreError) {
         self.take().for_each(|(_, caller)| caller.answer(Err(error())));
     }
 
     fn split_into(&mut self, groups: &mut Vec<Group>) {
         for (request, caller) in self.take() {
             let mut alone = Group::default();
-            K::members(&mut alone).add(request, caller);
+            alone.add(request, caller);
             groups.push(alone);
         }
     }

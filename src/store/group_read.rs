@@ -16,7 +16,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{StoreError, dialect::Dialect, gather, on_a_live_connection, writer::LONGEST};
+use super::{
+    connections::on_a_live_connection, dialect::Dialect, error::StoreError, gather::gather, writer::LONGEST,
+};
 
 /// The most look-ups in one group.
 const GROUP: usize = 256;

@@ -8,9 +8,10 @@ use sqlx::AnyConnection;
 use uuid::Uuid;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
-    group_commit::{Group, Grouped, Members},
+    error::{Doing, StoreError},
+    group_commit::{Grouped, Turn},
     row::{Columns, to_json},
     steps::{STEP, in_steps},
 };
@@ -64,7 +65,7 @@ pub enum Reservation {
     Running(Duration),
 }
 
-pub(super) struct ReservationRequest {
+struct ReservationRequest {
     holder: KeyHolder,
     fingerprint: String,
 }
@@ -73,7 +74,7 @@ impl Store {
     /// Reserves a key for a request whose body has this fingerprint.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn reserve_key(
         &self,
         holder: KeyHolder,
@@ -85,18 +86,19 @@ impl Store {
     /// Keeps an answer that recorded nothing, such as a refusal.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn keep_answer(&self, holder: &KeyHolder, answer: &Answer) -> Result<(), StoreError> {
         let (dialect, kept) = (self.dialect, (holder.clone(), answer.clone()));
         self.writer
-            .run_aside(move |on| async move { keep(dialect, on, &[&kept]).await.map(drop) }.boxed())
+            .aside()
+            .run(move |on| async move { keep(dialect, on, &[&kept]).await.map(drop) }.boxed())
             .await
     }
 
     /// Gives a key back, so that the request can be made again; tells whether it was held.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn release_key(&self, holder: &KeyHolder) -> Result<bool, StoreError> {
         let release = sqlx::query(
             "DELETE FROM idempotency
@@ -106,7 +108,7 @@ impl Store {
         .bind(&holder.path)
         .bind(&holder.key)
         .bind(holder.request.to_string());
-        self.writer.execute_aside(release, "release an idempotency key").await.map(|rows| rows > 0)
+        self.writer.aside().execute(release, "release an idempotency key").await.map(|rows| rows > 0)
     }
 
     /// Gives a key back without keeping anybody waiting, again and again until the database takes it or others may take
@@ -133,12 +135,12 @@ impl Store {
     /// Forgets answers older than 24 hours; returns how many.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - KEPT).millis();
         in_steps(STEP, || async {
             let delete = sqlx::query(FORGET.on(self.dialect)).bind(long_ago).bind(STEP);
-            self.writer.execute_aside(delete, "forget old answers").await
+            self.writer.aside().execute(delete, "forget old answers").await
         })
         .await
     }
@@ -181,12 +183,10 @@ struct ReserveRow<'a> {
 impl Grouped for ReservationRequest {
     type Answer = Reservation;
 
+    const TURN: Turn = Turn::ReserveKeys;
+
     // Nothing is promised yet.
     const IS_PROMISE: bool = false;
-
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.reserves
-    }
 
     async fn write(
         dialect: Dialect,

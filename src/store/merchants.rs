@@ -1,6 +1,10 @@
 //! Merchants and their credentials.
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{
     clock,
     mail::{Address, Mailbox, MerchantId, Timestamp},
@@ -21,6 +25,8 @@ pub struct Merchant {
     pub sender: Option<Mailbox>,
     /// Signs batch webhooks and recovery links.
     pub secret: String,
+    /// Its own rate of mails, as it was written; without one it has that of each merchant.
+    pub mails_rate: Option<String>,
     /// Since when nothing is taken from it.
     pub suspended_at: Option<Timestamp>,
 }
@@ -76,13 +82,13 @@ pub struct TokenRecord {
 
 const MERCHANT: &str =
     "merchants.id, merchants.name, merchants.country, merchants.language, merchants.sender_name,
-    merchants.sender_email, merchants.secret, merchants.suspended_at";
+    merchants.sender_email, merchants.secret, merchants.mails_rate, merchants.suspended_at";
 
 impl Store {
     /// Creates a merchant.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the id is taken.
+    /// [`StoreError::Exists`] when the id is taken; else those of a write: see [`StoreError`].
     pub async fn create_merchant(&self, merchant: &NewMerchant) -> Result<(), StoreError> {
         let done = self.writer.execute(sqlx::query(
             "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at)
@@ -102,7 +108,7 @@ impl Store {
     /// Finds a merchant.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn merchant(&self, id: &MerchantId) -> Result<Option<Merchant>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {MERCHANT} FROM merchants WHERE id = $1")))
             .bind(id.as_str())
@@ -112,10 +118,42 @@ impl Store {
         row.map(|row| read(&Columns { table: "merchants", row: &row })).transpose()
     }
 
+    /// Gives a merchant a rate of mails of its own, or takes it away; returns whether there is such a merchant.
+    ///
+    /// # Errors
+    /// When the database cannot commit it.
+    pub async fn set_mails_rate(
+        &self,
+        merchant: &MerchantId,
+        rate: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let update = sqlx::query("UPDATE merchants SET mails_rate = $2 WHERE id = $1")
+            .bind(merchant.as_str())
+            .bind(rate);
+        self.writer.execute(update, "set a merchant's rate").await.map(|rows| rows > 0)
+    }
+
+    /// The merchants that have a rate of mails of their own, with it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn mails_rates(&self) -> Result<Vec<(MerchantId, String)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, mails_rate FROM merchants WHERE mails_rate IS NOT NULL ORDER BY id")
+                .fetch_all(&self.readers)
+                .await
+                .doing("read the rates of merchants")?;
+        let read = |row| {
+            let columns = Columns { table: "merchants", row };
+            Ok((columns.parsed("id")?, columns.text("mails_rate")?))
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// Creates an account.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the user name is taken.
+    /// [`StoreError::Exists`] when the user name is taken; else those of a write: see [`StoreError`].
     pub async fn create_account(
         &self,
         merchant: &MerchantId,
@@ -136,7 +174,7 @@ impl Store {
     /// Finds an account by its user name.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT accounts.password_hash, {MERCHANT} FROM accounts
@@ -156,7 +194,7 @@ impl Store {
     /// Stores a token by its hash.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn create_token(
         &self,
         merchant: &MerchantId,
@@ -177,7 +215,7 @@ impl Store {
     /// Finds a token by its hash.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn token(&self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT tokens.abilities, tokens.expires_at, tokens.revoked_at, {MERCHANT} FROM tokens
@@ -202,7 +240,7 @@ impl Store {
     /// Revokes a token; returns whether there was such a token.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn revoke_token(&self, hash: &str) -> Result<bool, StoreError> {
         self.writer
             .execute(
@@ -230,6 +268,7 @@ fn read(columns: &Columns<'_>) -> Result<Merchant, StoreError> {
         language: columns.optional_text("language")?,
         sender: sender.map(|email| Mailbox { name, email }),
         secret: columns.text("secret")?,
+        mails_rate: columns.optional_text("mails_rate")?,
         suspended_at: columns.optional_time("suspended_at")?,
     })
 }

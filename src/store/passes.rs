@@ -6,8 +6,9 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{clock, mail::MerchantId, shop::pass::PassSubject};
@@ -89,7 +90,7 @@ impl Store {
     /// Finds a pass by its secret id.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn pass(&self, id: &str) -> Result<Option<Pass>, StoreError> {
         let row = sqlx::query(
             "SELECT merchant_id, coupon_id, storecard_id, member_id, identifier FROM passes WHERE id = $1",

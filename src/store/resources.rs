@@ -5,21 +5,18 @@ use std::collections::{HashMap, HashSet};
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::AnyConnection;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
-    group_read::Lookup,
+    documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
+    error::{Doing, StoreError},
     orders,
     row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
-use crate::{
-    clock,
-    mail::{MerchantId, Timestamp},
-    shop::ResourceKind,
-};
+use crate::{clock, mail::MerchantId, shop::ResourceKind};
 
 /// One document to store.
 #[derive(Debug)]
@@ -38,83 +35,16 @@ pub struct ResourceRow {
     pub body: Box<RawValue>,
 }
 
-/// One document as it is stored.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// The merchant's id for it.
-    pub id: String,
-    /// The brand it belongs to.
-    pub brand_id: Option<String>,
-    /// For a template: its newest version.
-    pub version: Option<String>,
-    /// The document, JSON.
-    pub body: String,
-    /// When it was first stored.
-    pub created_at: Timestamp,
-    /// When it was last stored.
-    pub updated_at: Timestamp,
-}
-
-/// Names one document.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Key {
-    pub(super) merchant: MerchantId,
-    pub(super) kind: ResourceKind,
-    pub(super) id: String,
-}
-
-impl Key {
-    pub(super) fn new(merchant: &MerchantId, kind: ResourceKind, id: &str) -> Self {
-        Self { merchant: merchant.clone(), kind, id: id.to_owned() }
-    }
-}
-
-// A template's document is large and its version holds all that a mail needs: it stays in the database.
-static FIND: Sql = Sql::new(
-    "SELECT resources.merchant_id, resources.kind, resources.id, brand_id, version,
-        CASE resources.kind WHEN 'templates' THEN '' ELSE body END AS body, created_at, updated_at
-     FROM {rows: merchant text, kind text, id text}
-     JOIN resources ON resources.merchant_id = rows.merchant AND resources.kind = rows.kind
-        AND resources.id = rows.id",
-);
-
-/// A template comes without its document.
-impl Lookup for Stored {
-    type Key = Key;
-
-    async fn find(
-        dialect: Dialect,
-        readers: &AnyPool,
-        keys: &[&Key],
-    ) -> Result<HashMap<Key, Self>, StoreError> {
-        let rows = sqlx::query(FIND.on(dialect))
-            .bind(to_json(keys))
-            .fetch_all(readers)
-            .await
-            .doing("find resources")?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "resources", row };
-                let stored = read(&columns)?;
-                let (merchant, kind) = (columns.parsed("merchant_id")?, columns.parsed("kind")?);
-                Ok((Key { merchant, kind, id: stored.id.clone() }, stored))
-            })
-            .collect()
-    }
-}
-
 /// What a request for a templated mail names.
 #[derive(Debug, Default)]
 pub struct MailingSubjects {
     /// The brand.
     pub brand: Option<Stored>,
     /// The template.
-    pub template: Option<Stored>,
+    pub template: Option<TemplateHead>,
     /// The member.
     pub member: Option<Stored>,
 }
-
-pub(super) const COLUMNS: &str = "id, brand_id, version, body, created_at, updated_at";
 
 static UPSERT: Sql = Sql::new(
     "INSERT INTO resources (merchant_id, kind, id, brand_id, status, version, body, created_at, updated_at)
@@ -138,7 +68,7 @@ impl Store {
     /// Stores one document; returns whether it is new.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_resource(
         &self,
         merchant: &MerchantId,
@@ -168,7 +98,7 @@ impl Store {
     /// Stores many documents, all or none. Of two with one id the later stands.
     ///
     /// # Errors
-    /// When the database cannot commit them.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_resources(
         &self,
         merchant: &MerchantId,
@@ -183,7 +113,7 @@ impl Store {
     /// Finds one document.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn resource(
         &self,
         merchant: &MerchantId,
@@ -194,7 +124,7 @@ impl Store {
             return self.template(merchant, id).await;
         }
         let key = Key::new(merchant, kind, id);
-        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).cloned())
+        Ok(self.documents.find(vec![key.clone()]).await?.get(&key).and_then(AnyDocument::document).cloned())
     }
 
     /// Finds a template with its document, which may be large.
@@ -213,7 +143,7 @@ impl Store {
     /// Lists documents of a kind by id, those after `after`, at most `limit`; only those of `brand` when it is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn resources(
         &self,
         merchant: &MerchantId,
@@ -240,7 +170,7 @@ impl Store {
     /// Deletes one document; returns whether there was one. Mails already recorded keep their template's version.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn delete_resource(
         &self,
         merchant: &MerchantId,
@@ -259,11 +189,10 @@ impl Store {
             .map(|rows| rows > 0)
     }
 
-    /// Finds what a request for a templated mail names, in a round trip that it shares with others. The template comes
-    /// without its document.
+    /// Finds what a request for a templated mail names, in a round trip that it shares with others.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn mailing_subjects(
         &self,
         merchant: &MerchantId,
@@ -278,9 +207,9 @@ impl Store {
         );
         let found = self.documents.find(vec![brand.clone(), template.clone(), member.clone()]).await?;
         Ok(MailingSubjects {
-            brand: found.get(&brand).cloned(),
-            template: found.get(&template).cloned(),
-            member: found.get(&member).cloned(),
+            brand: found.get(&brand).and_then(AnyDocument::document).cloned(),
+            template: found.get(&template).and_then(AnyDocument::template).cloned(),
+            member: found.get(&member).and_then(AnyDocument::document).cloned(),
         })
     }
 }
@@ -306,7 +235,9 @@ async fn upsert(
         .filter_map(|index| resources[index].version.as_ref())
         .collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
-    orders::forget_settled(dialect, on, merchant, resources).await?;
+    let of_orders = resources.iter().filter(|resource| resource.kind == ResourceKind::Orders);
+    let of_orders = of_orders.map(|order| (order.id.as_str(), &*order.body));
+    orders::forget_settled(dialect, on, merchant, of_orders).await?;
     // One statement may not write a row twice: the last document of an id stands.
     let mut last = HashMap::with_capacity(resources.len());
     for (index, resource) in resources.iter().enumerate() {
@@ -360,15 +291,4 @@ async fn is_unchanged(
     .await
     .map(|row| row.is_some())
     .doing("compare a template with its newest version")
-}
-
-pub(super) fn read(columns: &Columns<'_>) -> Result<Stored, StoreError> {
-    Ok(Stored {
-        id: columns.text("id")?,
-        brand_id: columns.optional_text("brand_id")?,
-        version: columns.optional_text("version")?,
-        body: columns.text("body")?,
-        created_at: columns.time("created_at")?,
-        updated_at: columns.time("updated_at")?,
-    })
 }

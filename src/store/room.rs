@@ -13,7 +13,11 @@ use moka::{ops::compute::Op, sync::Cache};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{mail::MerchantId, shop::ResourceKind};
 
 /// A count is believed for so long.
@@ -80,7 +84,7 @@ impl Store {
     /// anew takes room as well; that is put right when the things are counted again.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn take_room(
         &self,
         merchant: &MerchantId,

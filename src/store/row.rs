@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, any::AnyRow};
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::mail::Timestamp;
 
 /// Columns of a row as the crate's types. An error names the table and the column, never the content.

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// The caller waits, and the commit has not begun.
 const WAITING: u8 = 0;

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// The most rows that one statement changes.
 pub(super) const STEP: i64 = 1_000;

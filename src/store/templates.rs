@@ -5,9 +5,10 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    Doing, Store, StoreError,
+    database::Store,
     dialect::{Dialect, Sql},
-    resources::Key,
+    documents::Key,
+    error::{Doing, StoreError},
     row::{Columns, to_json},
 };
 use crate::{
@@ -106,18 +107,19 @@ impl Store {
     /// Stores a built-in template's version unless it is there.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
         let (dialect, version) = (self.dialect, version.clone());
         self.writer
-            .run_aside(move |on| async move { insert(dialect, on, None, &[&version]).await }.boxed())
+            .aside()
+            .run(move |on| async move { insert(dialect, on, None, &[&version]).await }.boxed())
             .await
     }
 
     /// The newest version of the first of two templates that the merchant has.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn newest_version_of(
         &self,
         merchant: &MerchantId,
@@ -126,13 +128,13 @@ impl Store {
     ) -> Result<Option<String>, StoreError> {
         let keys = [first, second].map(|id| Key::new(merchant, ResourceKind::Templates, id));
         let found = self.documents.find(keys.to_vec()).await?;
-        Ok(keys.iter().find_map(|key| found.get(key)?.version.clone()))
+        Ok(keys.iter().find_map(|key| found.get(key)?.template()?.version.clone()))
     }
 
     /// Reads a version.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn template_version(&self, id: &str) -> Result<Option<TemplateVersion>, StoreError> {
         let row = sqlx::query(
             "SELECT id, template_id, subject, html, text, tags, sender, class, on_crash, language

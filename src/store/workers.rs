@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Doing, Store, StoreError, row::Columns};
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+    row::Columns,
+};
 use crate::{
     clock,
     mail::{Timestamp, WorkerId},
@@ -27,7 +31,7 @@ impl Store {
     /// Records a worker process, or that it still lives.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn beat(&self, worker: WorkerId, host: &str, pid: u32) -> Result<(), StoreError> {
         self.writer.execute(sqlx::query(
             "INSERT INTO workers (id, host, pid, started_at, heartbeat_at) VALUES ($1, $2, $3, $4, $4)
@@ -42,7 +46,7 @@ impl Store {
     /// Notes that a worker has stopped: what it may still hold is given away at once.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn sign_off(&self, worker: WorkerId) -> Result<(), StoreError> {
         self.writer
             .execute(
@@ -53,10 +57,23 @@ impl Store {
             .map(drop)
     }
 
-    /// Whether a worker has been silent for `silence`.
+    /// How many workers were heard within `silence`.
     ///
     /// # Errors
     /// When the database does not answer.
+    pub async fn live_workers(&self, silence: Duration) -> Result<usize, StoreError> {
+        sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM workers WHERE heartbeat_at > $1")
+            .bind((clock::now() - silence).millis())
+            .fetch_one(&self.readers)
+            .await
+            .map(|live| usize::try_from(live).unwrap_or(usize::MAX))
+            .doing("count the live workers")
+    }
+
+    /// Whether a worker has been silent for `silence`.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
     pub async fn has_dead_workers(&self, silence: Duration) -> Result<bool, StoreError> {
         sqlx::query("SELECT 1 FROM workers WHERE heartbeat_at <= $1 LIMIT 1")
             .bind((clock::now() - silence).millis())
@@ -69,7 +86,7 @@ impl Store {
     /// Forgets workers that have been silent for `silence`, once their mails are taken from them.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn forget_dead_workers(&self, silence: Duration) -> Result<u64, StoreError> {
         let delete = sqlx::query("DELETE FROM workers WHERE heartbeat_at <= $1")
             .bind((clock::now() - silence).millis());
@@ -79,7 +96,7 @@ impl Store {
     /// Records a queued job of no known kind, which was dropped.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn record_dropped_job(&self, id: &str, reason: &str) -> Result<(), StoreError> {
         self.writer
             .execute(
@@ -96,7 +113,7 @@ impl Store {
     /// The workers that are known.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
         let rows =
             sqlx::query("SELECT id, host, pid, started_at, heartbeat_at FROM workers ORDER BY started_at")

@@ -23,9 +23,9 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    Deaths, Doing, StoreError,
+    connections::Deaths,
     dialect::Dialect,
-    has_died, is_refusal,
+    error::{Doing, StoreError, has_died, is_refusal},
     stake::{self, Stake},
 };
 
@@ -42,11 +42,17 @@ pub(super) struct Writer {
     dialect: Dialect,
     pool: AnyPool,
     deaths: Arc<Deaths>,
+    is_promise: bool,
 }
 
 impl Writer {
     pub(super) fn new(dialect: Dialect, pool: AnyPool, deaths: Arc<Deaths>) -> Self {
-        Self { dialect, pool, deaths }
+        Self { dialect, pool, deaths, is_promise: true }
+    }
+
+    /// The same connections for what no request answers for: see [`stake::write`].
+    pub(super) fn aside(&self) -> Self {
+        Self { is_promise: false, ..self.clone() }
     }
 
     /// Runs one transaction in a task of its own. `work` takes it back by failing with [`StoreError::RolledBack`].
@@ -58,24 +64,7 @@ impl Writer {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        self.run_as(true, work).await
-    }
-
-    /// The same for what no request answers for.
-    pub(super) async fn run_aside<T, W>(&self, work: W) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
-    {
-        self.run_as(false, work).await
-    }
-
-    async fn run_as<T, W>(&self, is_promise: bool, work: W) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
-    {
-        let (caller, answer) = stake::write(is_promise);
+        let (caller, answer) = stake::write(self.is_promise);
         let writer = self.clone();
         tokio::spawn(async move {
             let result = within_limits(async |progress: &Progress| {
@@ -112,17 +101,6 @@ impl Writer {
     /// Runs one statement in a transaction of its own; returns how many rows it changed.
     pub(super) async fn execute(&self, statement: Statement, doing: &'static str) -> Result<u64, StoreError> {
         self.run(move |on| async move { statement.execute(on).await.doing(doing) }.boxed())
-            .await
-            .map(|done| done.rows_affected())
-    }
-
-    /// The same for what no request answers for.
-    pub(super) async fn execute_aside(
-        &self,
-        statement: Statement,
-        doing: &'static str,
-    ) -> Result<u64, StoreError> {
-        self.run_aside(move |on| async move { statement.execute(on).await.doing(doing) }.boxed())
             .await
             .map(|done| done.rows_affected())
     }

@@ -50,6 +50,8 @@ pub struct RouteLabels {
     pub route: String,
     /// What an attempt came to.
     pub outcome: &'static str,
+    /// What the reply means, one of the fixed classes.
+    pub class: &'static str,
 }
 
 /// Labels of a job.
@@ -59,6 +61,17 @@ pub struct JobLabels {
     pub job: &'static str,
     /// What happened to it.
     pub outcome: &'static str,
+}
+
+/// Labels of a stop: what a relay said made an operator necessary.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteStopLabels {
+    /// The route.
+    pub route: String,
+    /// What the reply means.
+    pub class: &'static str,
+    /// What stops: the route, or one sender's domain on it.
+    pub scope: &'static str,
 }
 
 /// Labels of a callback.
@@ -81,6 +94,8 @@ pub struct Metrics {
     pub settled: Family<MailLabels, Counter>,
     /// Attempts by route and outcome.
     pub attempts: Family<RouteLabels, Counter>,
+    /// How often a relay's refusal stopped a route, or a sender's domain on it.
+    pub route_stops: Family<RouteStopLabels, Counter>,
     /// Seconds of an attempt.
     pub attempt_seconds: Histogram,
     /// Seconds from recorded to sent.
@@ -115,6 +130,7 @@ impl Metrics {
             recorded: Family::default(),
             settled: Family::default(),
             attempts: Family::default(),
+            route_stops: Family::default(),
             attempt_seconds: seconds(),
             delivery_seconds: seconds(),
             callbacks: Family::default(),
@@ -152,8 +168,13 @@ impl Metrics {
         );
         r.register(
             "attempts",
-            "Attempts by route and outcome. Act when `transient` grows: the relay puts mails off",
+            "Attempts by route, outcome and class of the reply. Act when `transient` grows: the relay puts mails off",
             self.attempts.clone(),
+        );
+        r.register(
+            "route_stops",
+            "How often a relay refused us, so that a route, or a sender's domain on it, stopped. Act on each: mails wait",
+            self.route_stops.clone(),
         );
         r.register_with_unit(
             "attempt",

@@ -4,6 +4,7 @@ pub mod metrics;
 
 use std::io::IsTerminal;
 
+use anyhow::Context;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -17,6 +18,25 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`.
     pub filter: String,
+}
+
+impl LogSettings {
+    /// Checks the filter.
+    ///
+    /// # Errors
+    /// When it cannot be read: what is wrong, and what is allowed.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.read_filter().map(drop)
+    }
+
+    fn read_filter(&self) -> anyhow::Result<EnvFilter> {
+        EnvFilter::try_new(&self.filter).map_err(|error| {
+            anyhow::anyhow!(
+                "`{}`: {error}; it is a level such as `info`, or `info,postroom::smtp=debug`",
+                self.filter
+            )
+        })
+    }
 }
 
 /// The form of a log line.
@@ -36,8 +56,7 @@ pub enum LogFormat {
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.filter)
-        .map_err(|error| anyhow::anyhow!("log.filter `{}`: {error}", settings.filter))?;
+    let filter = settings.read_filter().context("log.filter")?;
     let human = match settings.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,

@@ -201,7 +201,7 @@ async fn record_batch(app: &App, shop: &Shop, users: &[String]) -> BatchId {
 
 /// Takes all jobs out of the queue, as a worker does that dies with them.
 async fn lose_jobs(app: &App) -> Vec<QueuedJob> {
-    let leases = app.queue.fetch(Room::for_any(10_000)).await.unwrap();
+    let leases = app.queue.fetch(Room::for_any(10_000)).await.unwrap().leases;
     app.queue.finish(&leases).await.unwrap();
     leases.into_iter().map(|lease| lease.job).collect()
 }

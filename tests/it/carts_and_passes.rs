@@ -1,7 +1,7 @@
 //! Carts in pages, their reminders, and passes: the same on both databases.
 
 use postroom::{
-    mail::{CrashPolicy, Lane, MailDraft, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate},
+    mail::{CrashPolicy, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate},
     shop::{ResourceKind, TemplateClass, TemplateSource, cart::CartStatus, pass::PassSubject},
     store::{NewMerchant, NewPass, NewTemplateVersion, Recording, ResourceRow, Store},
 };
@@ -51,7 +51,7 @@ fn reminder(cart: &str, subject: &str) -> NewMail {
     let mailbox = || Mailbox { name: None, email: "ann@example.net".parse().unwrap() };
     NewMail::new(MailDraft {
         merchant: merchant(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: PinnedTemplate {
             version: "v1".to_owned(),
             name: "abandoned_cart_reminder".to_owned(),

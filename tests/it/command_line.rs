@@ -2,7 +2,12 @@
 
 use std::{path::Path, process::Stdio};
 
-use postroom::config::Config;
+use postroom::{
+    config::Config,
+    demo::catcher::{Catcher, CatcherOptions},
+    mail::MerchantId,
+    store::Store,
+};
 use serde_json::{Value, json};
 
 use super::support::{Backends, CommandLine, Daemon, Ended, Scene, postroom};
@@ -32,6 +37,7 @@ fn wrong_usage_ends_with_status_2() {
         &["merchant", "create", "tea", "--name", "Tea", "--country", "Germany"],
         &["merchant", "create", "tea", "--name", "Tea\nCo", "--country", "DE"],
         &["merchant", "create", "tea", "--name", "Tea", "--country", "DE", "--language", "xx"],
+        &["merchant", "create", "tea", "--name", "Tea", "--country", "DE", "--rate", "5/fortnight"],
         &["account", "create", "--merchant", "tea", "--username", "a:b"],
         &["token", "create", "--merchant", "tea", "--abilities", "fly"],
         &["token", "create", "--merchant", "tea", "--abilities", "*", "--expires-in", "soon"],
@@ -97,6 +103,47 @@ fn the_environment_goes_over_the_file() {
 }
 
 #[test]
+fn a_check_leaves_an_empty_folder_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |more: &[&str]| {
+        let mut command = postroom();
+        command.current_dir(folder.path()).env_remove("POSTROOM_CONFIG").arg("check").args(more);
+        let output = command.output().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, said) = check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("`postroom.db` does not exist; `postroom migrate`"), "{said}");
+    assert_eq!(check(&["--offline"]), (Some(0), String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_reaches_for_each_relay() {
+    let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let route = |name: &str, port: u16, tls: &str| {
+        let mut route = toml::toml! { host = "127.0.0.1" };
+        route.insert("name".to_owned(), name.into());
+        route.insert("port".to_owned(), i64::from(port).into());
+        route.insert("tls".to_owned(), tls.into());
+        route
+    };
+    let relay = sink.smtp_addr().port();
+    let routes =
+        vec![route("main", relay, "none"), route("away", nobody, "none"), route("plain", relay, "starttls")];
+    let backends = Backends::sqlite_memory().with("smtp.routes", routes);
+    backends.command_line().run(&["migrate"]).expect(0);
+    let checked = backends.command_line().run(&["check", "--json"]).expect(1);
+    let relays = &checked.json()["relays"];
+    assert_eq!(relays["main"], "ok");
+    assert!(relays["away"].as_str().unwrap().starts_with("connect: "), "{relays}");
+    assert!(relays["plain"].as_str().unwrap().starts_with("tls: "), "{relays}");
+    assert!(checked.err.contains("away: connect: "), "{}", checked.err);
+    backends.command_line().run(&["check", "--offline"]).expect(0);
+}
+
+#[test]
 fn an_embedded_queue_cannot_serve_a_role_alone() {
     let backends = Backends::sqlite_memory();
     for role in ["worker", "ingress"] {
@@ -129,6 +176,15 @@ on_both! {
         assert_eq!(made, json!({"id": "tea", "name": "Tea", "country": "DE"}));
         assert!(commands.run(&create).expect(1).err.contains("exists already"));
 
+        let quick = ["merchant", "create", "quick", "--name", "Q", "--country", "DE", "--rate", "3000/h  burst 100"];
+        commands.run(&quick).expect(0);
+        let store = Store::open(&backends.database()).await.unwrap();
+        let quick: MerchantId = "quick".parse().unwrap();
+        let rate = Some("3000/h burst 100".to_owned());
+        assert_eq!(store.mails_rates().await.unwrap(), [(quick.clone(), "3000/h burst 100".to_owned())]);
+        assert_eq!(store.merchant(&quick).await.unwrap().unwrap().mails_rate, rate);
+        assert!(store.set_mails_rate(&quick, None).await.unwrap());
+        assert_eq!(store.mails_rates().await.unwrap(), []);
         let account = ["account", "create", "--merchant", "tea", "--username", "ann", "--json"];
         let made = commands.run(&account).expect(0).json();
         assert_eq!(made["username"], "ann");

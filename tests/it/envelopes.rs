@@ -153,11 +153,16 @@ on_both! {
             for answer in refused {
                 let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
                 assert!((1..=60).contains(&wait));
+                assert_eq!(answer.header("ratelimit-policy"), Some("\"default\";q=5;w=1"));
+                assert_eq!(answer.header("ratelimit"), Some(format!("\"default\";r=0;t={wait}").as_str()));
                 is_in_envelope(answer, path);
             }
         }
-        calm.get("/api/v1/mails").await.expect(200);
-        eager.with(Credential::Nobody).get("/healthz").await.expect(200);
+        let answer = calm.get("/api/v1/mails").await.expect(200);
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"default\";q=5;w=1"));
+        assert_eq!(answer.header("ratelimit"), Some("\"default\";r=4;t=1"));
+        let answer = eager.with(Credential::Nobody).get("/healthz").await.expect(200);
+        assert_eq!(answer.header("ratelimit"), None, "nobody is limited here");
     }
 
     async fn refusals_of_who_asks_are_in_the_envelope_too(backends: Backends) {

@@ -31,7 +31,7 @@ on_both! {
         let id = scene.shop.send_to("ok@example.net").await;
         scene.shop.wait_until(&id, "sent").await;
 
-        let metrics = scene.shop.get("/metrics").await.expect(200).body;
+        let metrics = scene.daemon.admin("/metrics").await.expect(200).body;
         for line in [
             r#"postroom_mails_recorded_total{lane="transactional"} 1"#,
             r#"postroom_mails_settled_total{lane="transactional",state="sent"} 1"#,

@@ -208,13 +208,13 @@ async fn a_full_disk_is_over_when_there_is_room_again() {
     // The write-ahead log may still have room that it was given before.
     eventually("writes fail, and readiness says so", async || {
         let written = scene.shop.put("/api/v1/brands/b", &brand).await.status;
-        written == 503 && scene.shop.get("/readyz").await.status == 503
+        written == 503 && scene.daemon.admin("/readyz").await.status == 503
     })
     .await;
     assert!(scene.sink.wait_for(1, Duration::from_secs(10)).await, "the attempt goes on");
 
     disk.make_room();
-    eventually("it is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    eventually("it is ready again", async || scene.daemon.admin("/readyz").await.status == 200).await;
     scene.shop.put("/api/v1/brands/b", &brand).await.expect(201);
     let story = scene.shop.wait_until(&slow, "sent").await;
     assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story}");

@@ -14,6 +14,7 @@
 #[macro_use]
 mod support;
 
+mod admin;
 mod admission;
 mod architecture;
 mod auth;
@@ -36,15 +37,17 @@ mod hostile_templates;
 mod hung_store;
 mod idempotency;
 mod import;
+mod limits;
 mod look_ups;
-mod mail_states;
 mod mailing;
 mod messages;
 mod openapi;
 mod orders;
 mod outages;
 mod relays;
+mod replies;
 mod rescue;
 mod resources;
 mod retries;
+mod states;
 mod store;

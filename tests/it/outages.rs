@@ -25,7 +25,7 @@ async fn redis_goes_and_comes_back(loses_its_data: bool) {
     for number in 0..3 {
         ids.push(scene.shop.send_to(&format!("ok-{number}@example.net")).await);
     }
-    let readiness = scene.shop.get("/readyz").await.expect(200);
+    let readiness = scene.daemon.admin("/readyz").await.expect(200);
     assert!(!dependency(&readiness, "queue") && dependency(&readiness, "database"));
 
     if loses_its_data {
@@ -78,10 +78,10 @@ async fn what_postgres_could_not_commit_is_answered_503_and_never_sent() {
     let answer = scene.shop.post("/mail", &welcome("ok@example.net")).await.expect(503);
     assert!(answer.header("retry-after").is_some());
     assert!(answer.json()["message"].is_string());
-    assert!(!dependency(&scene.shop.get("/readyz").await.expect(503), "database"));
+    assert!(!dependency(&scene.daemon.admin("/readyz").await.expect(503), "database"));
 
     cluster.start_server();
-    eventually("the daemon is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    eventually("the daemon is ready again", async || scene.daemon.admin("/readyz").await.status == 200).await;
     let last = scene.shop.send_to("ok-last@example.net").await;
     scene.shop.wait_until(&last, "sent").await;
     assert_eq!(scene.caught("ok@example.net"), 0);
@@ -120,7 +120,7 @@ async fn what_a_relay_said_while_postgres_was_away_is_not_forgotten() {
     .await;
 
     cluster.start_server();
-    eventually("the daemon is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    eventually("the daemon is ready again", async || scene.daemon.admin("/readyz").await.status == 200).await;
     let story = scene.shop.wait_until(&id, "sent").await;
     assert_eq!(story["attempts"].as_array().unwrap().len(), 1);
     assert_eq!(scene.sink.count(), 1);
@@ -144,7 +144,7 @@ async fn what_a_receiver_said_while_postgres_was_away_is_not_forgotten() {
     .await;
 
     cluster.start_server();
-    eventually("the daemon is ready again", async || scene.shop.get("/readyz").await.status == 200).await;
+    eventually("the daemon is ready again", async || scene.daemon.admin("/readyz").await.status == 200).await;
     let mut delivery = Value::Null;
     eventually("the webhook is on record as delivered", async || {
         let deliveries = scene.shop.get(&format!("/webhooks/{id}/deliveries")).await.expect(200).json();
@@ -164,14 +164,14 @@ on_both! {
         let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");
         shop.fill_shelves().await;
         let id = shop.send_to("ok@example.net").await;
-        let readiness = shop.get("/readyz").await.expect(200);
+        let readiness = daemon.admin("/readyz").await.expect(200);
         assert!(!dependency(&readiness, "routes") && readiness.body.contains("no route"));
 
         daemon.stop().await;
         let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
         backends = backends.with_route_to(&sink);
         daemon.start_again().await;
-        assert!(dependency(&shop.get("/readyz").await.expect(200), "routes"));
+        assert!(dependency(&daemon.admin("/readyz").await.expect(200), "routes"));
         let story = shop.wait_until(&id, "sent").await;
         assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "waiting was no attempt");
         drop(backends);
@@ -189,7 +189,7 @@ on_both! {
         let story = shop.wait_until(&id, "deferred").await;
         assert_eq!(story["attempts"][0]["outcome"], "transient");
         assert_eq!(story["attempts"][0]["phase"], "connect");
-        assert!(!dependency(&shop.get("/readyz").await.expect(200), "routes"));
+        assert!(!dependency(&daemon.admin("/readyz").await.expect(200), "routes"));
 
         let back = Catcher::start(CatcherOptions { smtp: address, ..CatcherOptions::default() }).await.unwrap();
         within(Duration::from_secs(30), "it is sent", async || shop.mail(&id).await["state"] == "sent").await;

@@ -4,7 +4,7 @@ use postroom::{
     app::App,
     clock,
     config::Config,
-    mail::{Lane, MailId, NewMail},
+    mail::{Lane, MailId, MailLane, NewMail},
     queue::{LaneStatus, QueuedJob},
     scheduler,
 };
@@ -16,9 +16,8 @@ use super::{
 
 /// Jobs of a lane that nobody takes.
 async fn fill(app: &App, lane: Lane, jobs: usize) {
-    let jobs: Vec<_> = (0..jobs)
-        .map(|_| QueuedJob { id: format!("send_mail:{}", MailId::new()), lane, merchant: merchant() })
-        .collect();
+    let jobs: Vec<_> =
+        (0..jobs).map(|_| QueuedJob::new(format!("send_mail:{}", MailId::new()), lane, merchant())).collect();
     for jobs in jobs.chunks(500) {
         app.queue.enqueue(jobs).await.unwrap();
     }
@@ -40,8 +39,8 @@ on_both! {
             NewMail { lane, due_at: a_minute_ago, ..new_mail() }
         };
         // What a mail looks like that was greylisted a while ago.
-        record(&store, due(Lane::Transactional)).await;
-        record(&store, due(Lane::Bulk)).await;
+        record(&store, due(MailLane::Transactional)).await;
+        record(&store, due(MailLane::Bulk)).await;
         assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 1);
         assert_eq!((waiting(&app, Lane::Transactional).await, waiting(&app, Lane::Bulk).await), (1, 29_000));
     }

@@ -4,7 +4,6 @@ use std::{
     error::Error,
     io,
     net::SocketAddr,
-    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,11 +16,11 @@ use reqwest::{
 };
 use rustls::ClientConfig;
 
-use super::{AddressPolicy, CallbackSettings, EndpointLimiter, Secret, Signed, trust};
+use super::{AddressPolicy, CallbackError, CallbackSettings, EndpointLimiter, Secret, Signed, trust};
 use crate::{
     clock,
     mail::Timestamp,
-    shop::{CallbackOutcome, CallbackReply},
+    webhook::{CallbackOutcome, CallbackReply},
 };
 
 /// The most of an answer that is read and kept, in bytes.
@@ -30,25 +29,6 @@ const KEPT: usize = 4_096;
 const IDLE: Duration = Duration::from_secs(30);
 /// The longest reason in our own words, in characters.
 const LONGEST_REASON: usize = 300;
-
-/// Why callbacks cannot be sent at all.
-#[derive(Debug, thiserror::Error)]
-pub enum CallbackError {
-    /// The file of certificate authorities cannot be used.
-    #[error("the certificates in {} (SSL_CERT_FILE) cannot be used", path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// TLS cannot be set up.
-    #[error("TLS for callbacks cannot be set up")]
-    Tls(#[source] rustls::Error),
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client for callbacks cannot be set up")]
-    Client(#[source] reqwest::Error),
-}
 
 /// One callback to post.
 #[derive(Debug)]

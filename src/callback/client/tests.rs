@@ -24,7 +24,7 @@ use crate::{
     },
     clock,
     mail::Timestamp,
-    shop::{CallbackOutcome, CallbackReply},
+    webhook::{CallbackOutcome, CallbackReply},
 };
 
 fn impatient() -> CallbackSettings {

@@ -17,8 +17,9 @@ use tokio::{
 };
 
 use super::{
-    CaughtMail, Conduct, House,
+    CaughtMail, Conduct,
     command::Command,
+    house::House,
     wire::{Content, Line, Wire},
 };
 

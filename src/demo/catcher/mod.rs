@@ -29,6 +29,7 @@ mod auth;
 mod caught;
 mod command;
 mod dialogue;
+mod house;
 mod inbox;
 mod list;
 mod pages;
@@ -41,7 +42,7 @@ mod tests;
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -54,49 +55,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use caught::{Attachment, CaughtMail};
+pub use house::CatcherOptions;
 pub use steering::{Conduct, TABLE};
+
+use house::House;
 
 /// How long [`Catcher::stop`] waits for a page that is just being sent.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How a catcher listens and what it keeps.
-#[derive(Clone)]
-pub struct CatcherOptions {
-    /// Where SMTP is spoken; port 0 takes a free one.
-    pub smtp: SocketAddr,
-    /// Where the page is served, if at all; port 0 takes a free one.
-    pub http: Option<SocketAddr>,
-    /// The certificate with which STARTTLS is offered.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Speaks TLS from the first byte (RFC 8314) instead of offering STARTTLS; needs `tls`.
-    pub implicit_tls: bool,
-    /// The one user name and password; when set, MAIL needs AUTH, and with `tls` AUTH needs TLS.
-    pub credentials: Option<(String, String)>,
-    /// The most mails kept in memory. The oldest make room; all are counted.
-    pub keep: usize,
-    /// The most bytes of mail kept in memory. The oldest make room; the newest mail is always kept.
-    pub keep_bytes: usize,
-    /// The largest message taken, in bytes (RFC 1870).
-    pub largest: usize,
-    /// Offers PIPELINING (RFC 2920). When not, a client that sends ahead is refused and its connection closed.
-    pub pipelining: bool,
-}
-
-impl Default for CatcherOptions {
-    fn default() -> Self {
-        Self {
-            smtp: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            http: None,
-            tls: None,
-            implicit_tls: false,
-            credentials: None,
-            keep: 10_000,
-            keep_bytes: 256 * 1024 * 1024,
-            largest: 25 * 1024 * 1024,
-            pipelining: true,
-        }
-    }
-}
 
 /// A running mail catcher. Dropping it ends it.
 pub struct Catcher {
@@ -104,17 +69,6 @@ pub struct Catcher {
     smtp: SocketAddr,
     http: Option<SocketAddr>,
     tasks: TaskTracker,
-    stop: CancellationToken,
-}
-
-/// What all connections of a catcher share.
-struct House {
-    inbox: inbox::Inbox,
-    options: CatcherOptions,
-    smtp: SocketAddr,
-    acceptor: Option<TlsAcceptor>,
-    connections: AtomicU64,
-    messages: AtomicU64,
     stop: CancellationToken,
 }
 

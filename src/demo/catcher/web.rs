@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, time::Instant};
 
 use super::{
-    Attachment, CaughtMail, House,
+    Attachment, CaughtMail,
+    house::House,
     inbox::Tally,
     list::List,
     pages::{self, View},

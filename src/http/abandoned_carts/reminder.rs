@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{fault, find, invalid};
+use super::carts::{find, invalid};
 use crate::{
     app::App,
     clock,
@@ -19,10 +19,10 @@ use crate::{
         accept_language::Preferred,
         auth::Caller,
         body::JsonBody,
-        error::{FieldError, Refusal, json_answer},
+        error::{FieldError, Refusal, fault, json_answer},
         idempotency::Once,
-        mailing::document,
         new_mail::{self, BuiltinMailDraft},
+        stored::document,
     },
     mail::Origin,
     shop::{

@@ -17,8 +17,8 @@ use super::{
     body,
     error::{Refusal, json_answer},
     idempotency::Once,
-    mailing::document,
     new_mail::{self, BuiltinMailDraft, IsRecorded},
+    stored::document,
 };
 use crate::{
     app::App,

@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 
-use super::{accept_language::Preferred, error::Refusal, mailing::document};
+use super::{accept_language::Preferred, error::Refusal, stored::document};
 use crate::{
     app::App,
     clock,
@@ -45,7 +45,7 @@ impl PassRequest {
     /// The pass for a member of a brand; none where it asks for neither a coupon nor a store card.
     ///
     /// # Errors
-    /// 422 naming the field whose coupon or store card the brand does not have.
+    /// 422 naming the field whose coupon or store card the brand does not have; 503 when the database does not answer.
     pub(super) async fn judge(
         &self,
         app: &App,

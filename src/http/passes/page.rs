@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 
+use askama::Template;
 use axum::{
     http::{HeaderName, StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    html::written,
     mail::Timestamp,
     shop::{format::format_date, language::Language, pass::Voucher},
 };
@@ -68,124 +70,109 @@ impl Words {
     }
 }
 
-/// Markup: text gets in only escaped.
-struct Markup(String);
+/// The page of a pass.
+#[derive(Template)]
+#[template(path = "passes/pass.html")]
+struct PassTemplate<'a> {
+    language: &'a str,
+    title: &'a str,
+    style: &'a str,
+    words: &'a Words,
+    brand: &'a str,
+    vouchers: Vec<VoucherLines<'a>>,
+    /// Whether nothing on it is valid any more.
+    is_over: bool,
+    qr: Option<QrImage>,
+}
 
-impl Markup {
-    fn text(text: &str) -> Self {
-        let mut escaped = String::with_capacity(text.len());
-        for c in text.chars() {
-            match c {
-                '&' => escaped.push_str("&amp;"),
-                '<' => escaped.push_str("&lt;"),
-                '>' => escaped.push_str("&gt;"),
-                '"' => escaped.push_str("&quot;"),
-                '\'' => escaped.push_str("&#39;"),
-                c => escaped.push(c),
-            }
-        }
-        Self(escaped)
-    }
+/// What a voucher says, line by line.
+struct VoucherLines<'a> {
+    kind: &'a str,
+    title: &'a str,
+    facts: Vec<Fact<'a>>,
+    /// That it is over.
+    late: Option<String>,
+}
 
-    /// Replaces each `[[mark]]` of a template; what replaces one is not looked at again.
-    fn fill(template: &str, values: &[(&str, Self)]) -> Self {
-        let mut parts = template.trim_end().split("[[");
-        let mut filled = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let (mark, rest) = part.split_once("]]").unwrap_or((part, ""));
-            if let Some((_, value)) = values.iter().find(|(name, _)| *name == mark) {
-                filled.push_str(&value.0);
-            }
-            filled.push_str(rest);
-        }
-        Self(filled)
-    }
+/// A name and a value, and how they look.
+struct Fact<'a> {
+    name: &'a str,
+    class: &'a str,
+    value: String,
+}
+
+/// The page for a link that leads to no pass.
+#[derive(Template)]
+#[template(path = "passes/missing.html")]
+struct MissingTemplate<'a> {
+    language: &'a str,
+    title: &'a str,
+    style: &'a str,
+    text: &'a str,
 }
 
 impl PassPage {
     /// The page as an answer.
     pub(super) fn answer(&self) -> Response {
         let words = Words::of(self.language);
-        let vouchers: Vec<_> = self.vouchers.iter().map(|shown| self.voucher(shown, &words).0).collect();
-        let all_over = self.vouchers.iter().all(|shown| self.is_over(shown));
-        let content = Markup::fill(
-            include_str!("../../../templates/passes/pass.html"),
-            &[
-                ("brand", Markup::text(&self.brand)),
-                ("vouchers", Markup(vouchers.join("\n"))),
-                ("validity", Markup::text(if all_over { "over" } else { "valid" })),
-                ("qr", qr(&self.code, &words.qr)),
-                ("hint", Markup::text(&words.hint)),
-            ],
-        );
-        let title = self.vouchers.first().map_or("", |shown| shown.voucher.title.as_str());
-        answer(StatusCode::OK, self.language, title, content)
+        let page = PassTemplate {
+            language: self.language.as_str(),
+            title: self.vouchers.first().map_or("", |shown| shown.voucher.title.as_str()),
+            style: STYLE,
+            words: &words,
+            brand: &self.brand,
+            vouchers: self.vouchers.iter().map(|shown| self.lines(shown, &words)).collect(),
+            is_over: self.vouchers.iter().all(|shown| self.is_over(shown)),
+            qr: QrImage::of(&self.code),
+        };
+        answer(StatusCode::OK, self.language, written(&page))
     }
 
     fn is_over(&self, shown: &ShownVoucher) -> bool {
         shown.voucher.expires_at.is_some_and(|at| at <= self.now)
     }
 
-    fn voucher(&self, shown: &ShownVoucher, words: &Words) -> Markup {
+    fn lines<'a>(&self, shown: &'a ShownVoucher, words: &'a Words) -> VoucherLines<'a> {
         let voucher = &shown.voucher;
-        let mut facts = String::new();
-        let mut fact = |name: &str, class: &str, value: &str| {
-            let (name, value) = (Markup::text(name).0, Markup::text(value).0);
-            let _ = write!(facts, "<div><dt>{name}</dt><dd class=\"{class}\">{value}</dd></div>");
-        };
-        if let Some(code) = &voucher.code {
-            fact(&words.code, "code", code.as_str());
-        }
+        let code = voucher.code.as_ref().map(|code| code.as_str().to_owned());
+        let code = code.map(|value| Fact { name: &words.code, class: "code", value });
         let day = voucher.expires_at.map(|at| format_date(self.language, at));
-        if let Some(day) = day.as_ref().filter(|_| !self.is_over(shown)) {
-            fact(&words.valid_until, "day", day);
-        }
-        let mut facts = if facts.is_empty() { facts } else { format!("<dl>{facts}</dl>") };
-        if let Some(day) = day.filter(|_| self.is_over(shown)) {
-            let over = Markup::text(&words.expired_on.replace("[[date]]", &day)).0;
-            let _ = write!(facts, "<p class=\"late\">{over}</p>");
-        }
-        let kind = match shown.kind {
-            Kind::Coupon => &words.coupon,
-            Kind::Storecard => &words.storecard,
+        let (valid, late) = if self.is_over(shown) {
+            (None, day.map(|day| words.expired_on.replace("[[date]]", &day)))
+        } else {
+            (day.map(|value| Fact { name: &words.valid_until, class: "day", value }), None)
         };
-        Markup::fill(
-            include_str!("../../../templates/passes/voucher.html"),
-            &[
-                ("kind", Markup::text(kind)),
-                ("title", Markup::text(voucher.title.as_str())),
-                ("facts", Markup(facts)),
-            ],
-        )
+        VoucherLines {
+            kind: match shown.kind {
+                Kind::Coupon => &words.coupon,
+                Kind::Storecard => &words.storecard,
+            },
+            title: voucher.title.as_str(),
+            facts: code.into_iter().chain(valid).collect(),
+            late,
+        }
     }
 }
 
 /// The page for a link that leads to no pass.
 pub(super) fn missing(language: Language) -> Response {
     let words = Words::of(language);
-    let content = Markup::fill(
-        include_str!("../../../templates/passes/missing.html"),
-        &[("title", Markup::text(&words.missing_title)), ("text", Markup::text(&words.missing_text))],
-    );
-    answer(StatusCode::NOT_FOUND, language, &words.missing_title, content)
+    let page = MissingTemplate {
+        language: language.as_str(),
+        title: &words.missing_title,
+        style: STYLE,
+        text: &words.missing_text,
+    };
+    answer(StatusCode::NOT_FOUND, language, written(&page))
 }
 
-fn answer(status: StatusCode, language: Language, title: &str, content: Markup) -> Response {
+fn answer(status: StatusCode, language: Language, page: String) -> Response {
     static POLICY: LazyLock<String> = LazyLock::new(|| {
         let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
         format!(
             "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
     });
-    let page = Markup::fill(
-        include_str!("../../../templates/passes/page.html"),
-        &[
-            ("language", Markup::text(language.as_str())),
-            ("title", Markup::text(title)),
-            ("style", Markup(STYLE.to_owned())),
-            ("content", content),
-        ],
-    );
     let headers = [
         (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
         // The link is the key: it must reach neither other sites nor caches nor search engines.
@@ -195,33 +182,37 @@ fn answer(status: StatusCode, language: Language, title: &str, content: Markup) 
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_LANGUAGE, language.as_str()),
     ];
-    (status, headers, Html(page.0)).into_response()
+    (status, headers, Html(page)).into_response()
 }
 
-/// A QR code as inline SVG, each row's runs of dark modules as one rectangle. What is too long for one gets none.
-fn qr(content: &str, label: &str) -> Markup {
-    let levels = [EcLevel::M, EcLevel::L].into_iter();
-    let code = levels.map(|level| QrCode::with_error_correction_level(content, level)).find_map(Result::ok);
-    let Some(code) = code else { return Markup(String::new()) };
-    let width = code.width();
-    let mut path = String::new();
-    for y in 0..width {
-        let mut x = 0;
-        while x < width {
-            let color = code[(x, y)];
-            let run = (x..width).take_while(|&x| code[(x, y)] == color).count();
-            if color == Color::Dark {
-                let _ = write!(path, "M{} {}h{run}v1h-{run}z", x + QUIET, y + QUIET);
+/// A QR code as the path of an SVG, each row's runs of dark modules as one rectangle.
+struct QrImage {
+    /// How many modules each side has, with the border.
+    side: usize,
+    path: String,
+}
+
+impl QrImage {
+    /// The image; none for what is too long for one.
+    fn of(content: &str) -> Option<Self> {
+        let levels = [EcLevel::M, EcLevel::L].into_iter();
+        let code =
+            levels.map(|level| QrCode::with_error_correction_level(content, level)).find_map(Result::ok)?;
+        let width = code.width();
+        let mut path = String::new();
+        for y in 0..width {
+            let mut x = 0;
+            while x < width {
+                let color = code[(x, y)];
+                let run = (x..width).take_while(|&x| code[(x, y)] == color).count();
+                if color == Color::Dark {
+                    let _ = write!(path, "M{} {}h{run}v1h-{run}z", x + QUIET, y + QUIET);
+                }
+                x += run;
             }
-            x += run;
         }
+        Some(Self { side: width + 2 * QUIET, path })
     }
-    let side = width + 2 * QUIET;
-    let label = Markup::text(label).0;
-    Markup(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {side} {side}\" role=\"img\" aria-label=\"{label}\" \
-         shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{side}v{side}H0z\"/><path d=\"{path}\"/></svg>"
-    ))
 }
 
 #[cfg(test)]
@@ -276,17 +267,38 @@ mod tests {
         for content in
             ["A", "https://mail.shop.example/passes/fJ3-_x", "Ünïcode ☂ 0123456789", &"x".repeat(1020)]
         {
-            assert_eq!(read_qr(&qr(content, "QR").0), content);
+            assert_eq!(read_qr(&page_with(content)), content);
         }
-        assert_eq!(qr(&"x".repeat(4000), "QR").0, "");
+        assert!(!page_with(&"x".repeat(4000)).contains("<svg"));
+    }
+
+    fn page_with(code: &str) -> String {
+        written(&PassTemplate {
+            language: "en",
+            title: "</title><script>",
+            style: "p > b { color: red }",
+            words: &Words { qr: "\"><script>".to_owned(), hint: "<script>".to_owned(), ..Words::default() },
+            brand: "<script>",
+            vouchers: vec![VoucherLines {
+                kind: "<script>",
+                title: "<script>",
+                facts: vec![Fact {
+                    name: "<script>",
+                    class: "code",
+                    value: "[[title]] {{ title }} <script>".to_owned(),
+                }],
+                late: Some("<script>".to_owned()),
+            }],
+            is_over: false,
+            qr: QrImage::of(code),
+        })
     }
 
     #[test]
-    fn text_cannot_become_markup_nor_a_mark() {
-        let filled = Markup::fill(
-            "<p>[[a]] [[b]] [[none]]</p>",
-            &[("a", Markup::text("<b>\"'&")), ("b", Markup::text("[[a]]"))],
-        );
-        assert_eq!(filled.0, "<p>&lt;b&gt;&quot;&#39;&amp; [[a]] </p>");
+    fn text_cannot_become_markup_nor_a_placeholder() {
+        let page = page_with("A");
+        assert!(!page.contains("<script>") && page.contains("p > b { color: red }"), "{page}");
+        assert_eq!(page.matches("&lt;script&gt;").count(), 9, "{page}");
+        assert!(page.contains("[[title]] {{ title }} &lt;script&gt;"), "{page}");
     }
 }

@@ -37,7 +37,7 @@ use tower::Service;
 
 use crate::config::Config;
 use places::{Place, Places};
-use stream::{Activity, Pace, Stream};
+use stream::{Activity, Pace, Patience, Stream};
 
 pub(super) use places::network_of;
 
@@ -59,18 +59,28 @@ pub(super) struct Peer(pub(super) IpAddr);
 #[error("the body came slower than {} bytes a second", stream::SLOWEST)]
 pub(super) struct TooSlow;
 
-/// How connections are treated.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// For a head, and for a peer that is slower than it must be.
-    head: Duration,
-    /// For a connection on which nothing happens.
-    idle: Duration,
+/// Serves merchants on `listener` until `stop`; then answers what is under way and closes the rest.
+pub async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
+    serve_within(Places::new(config), listener, router, config, stop).await;
 }
 
-/// Serves `router` on `listener` until `stop`; then answers what is under way and closes the rest.
-pub async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
-    let places = Places::new(config);
+/// Serves operators likewise, on a few connections of their own: merchants cannot take those.
+pub async fn serve_operators(
+    listener: TcpListener,
+    router: Router,
+    config: &Config,
+    stop: CancellationToken,
+) {
+    serve_within(Places::for_operators(), listener, router, config, stop).await;
+}
+
+async fn serve_within(
+    places: Places,
+    listener: TcpListener,
+    router: Router,
+    config: &Config,
+    stop: CancellationToken,
+) {
     let patience = Patience { head: config.http.header_timeout, idle: config.http.idle_timeout };
     let mut http = http1::Builder::new();
     // The time-outs are the stream's: hyper's would count an idle connection's time as a head's.

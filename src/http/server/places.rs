@@ -16,9 +16,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{clock, config::Config, mail::Timestamp};
 
 /// Descriptors for what a process has open anyway: its log, its queue, its listeners, files of batches under way.
-const FOR_THE_PROCESS: u64 = 64;
+const FOR_THE_PROCESS: u64 = 64 + FOR_OPERATORS as u64;
 /// SQLite opens the database, its log and its index of that log for each connection.
 const FOR_A_DATABASE_CONNECTION: u64 = 3;
+/// Connections to the admin listener.
+const FOR_OPERATORS: usize = 64;
 /// So many connections are taken even where the descriptors hardly suffice.
 const FEWEST: u64 = 16;
 /// After somebody was refused, connections on which nothing happens make room for so long.
@@ -72,6 +74,11 @@ impl Places {
             tracing::info!(most, "so many connections are taken at once");
         }
         Self::of(most, config.http.connections_per_address)
+    }
+
+    /// A few: operators and their monitoring.
+    pub(super) fn for_operators() -> Self {
+        Self::of(FOR_OPERATORS, FOR_OPERATORS)
     }
 
     fn of(most: usize, most_each: usize) -> Self {

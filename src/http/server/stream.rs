@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{Patience, places::Place};
+use super::places::Place;
 
 /// The fewest bytes a second that a peer must send of a body, or take of an answer.
 pub(super) const SLOWEST: u64 = 1024;
@@ -26,6 +26,15 @@ pub(super) const SLOWEST: u64 = 1024;
 const LONGEST_PAUSE: u32 = 3;
 /// How often a connection that waits is looked at, at least.
 const LONGEST_TICK: Duration = Duration::from_secs(5);
+
+/// How connections are treated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a head, and for a peer that is slower than it must be.
+    pub(super) head: Duration,
+    /// For a connection on which nothing happens.
+    pub(super) idle: Duration,
+}
 
 /// What is under way on a connection.
 #[derive(Debug, Default)]

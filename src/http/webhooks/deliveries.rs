@@ -11,7 +11,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    endpoint_id, no_webhook,
+    endpoints::{endpoint_id, no_webhook},
     view::{DeliveryStory, DeliveryView, PageOf, Pagination, ReplayedView, Success},
 };
 use crate::{

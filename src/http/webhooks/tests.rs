@@ -12,10 +12,11 @@ use tower::ServiceExt;
 
 use crate::{
     app::App,
+    auth::{hash_token, new_secret},
     callback::{Secret, Signed},
     clock,
     config::Config,
-    http::{hash_token, new_secret, router},
+    http::router,
     mail::MerchantId,
     store::webhooks_fixture::{SECRET, fill, tea},
 };

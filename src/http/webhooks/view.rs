@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::{
     mail::Timestamp,
-    shop::EventKind,
     store::{DeliveryAttempt, DeliveryRecord, Endpoint},
+    webhook::EventKind,
 };
 
 /// A success with its content.

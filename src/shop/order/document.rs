@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Workflow, WorkflowState};
+use super::workflow::{Workflow, WorkflowState};
 use crate::{
     mail::{Address, Timestamp, closed_set},
     shop::{Amount, Currency, SingleLine, full_name},

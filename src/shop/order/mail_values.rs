@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Order, Payment};
+use super::document::{Order, Payment};
 use crate::shop::{
     Amount, SingleLine,
     format::{format_date, format_money},

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Order, OrderTemplate};
+use super::{document::Order, template::OrderTemplate};
 use crate::shop::{SingleLine, mailing::Sender};
 
 /// The settings of a store.
@@ -65,6 +65,15 @@ pub struct Binding {
 }
 
 impl StoreSettings {
+    /// Whether the store has asked not to have this mail sent.
+    pub const fn switches_off(&self, template: OrderTemplate) -> bool {
+        let is_alternative = matches!(
+            template,
+            OrderTemplate::NonRecurringPaymentAttempt | OrderTemplate::NonRecurringPaymentSubscriptionExpired
+        );
+        is_alternative && !self.alternative_non_recurring_communications
+    }
+
     /// The name of the definition to take: that of the binding with the most conditions, all met; of several the one
     /// written first. `language` is the tag of the mail's language.
     pub fn definition(&self, template: OrderTemplate, order: &Order, language: &str) -> &str {

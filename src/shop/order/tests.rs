@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::shop::language::Language;
+use crate::{
+    mail::{MailState, Timestamp},
+    shop::language::Language,
+};
 
 const NOW: &str = "2026-11-21T12:00:00Z";
 
@@ -132,11 +135,11 @@ fn a_store_switches_off_the_alternative_mails_and_no_others() {
         serde_json::from_value(json!({"alternativeNonRecurringCommunications": false})).unwrap();
     let switched_off: Vec<_> = OrderTemplate::ALL
         .iter()
-        .filter(|template| template.is_switched_off(&off))
+        .filter(|template| off.switches_off(**template))
         .map(|t| t.as_str())
         .collect();
     assert_eq!(switched_off, ["NON_RECURRING_PAYMENT_ATTEMPT", "NON_RECURRING_PAYMENT_SUBSCRIPTION_EXPIRED"]);
-    assert!(OrderTemplate::ALL.iter().all(|template| !template.is_switched_off(&StoreSettings::default())));
+    assert!(OrderTemplate::ALL.iter().all(|template| !StoreSettings::default().switches_off(*template)));
     let silent: StoreSettings = serde_json::from_value(json!({})).unwrap();
     assert_eq!(silent, StoreSettings::default());
 }

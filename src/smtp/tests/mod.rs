@@ -1,7 +1,9 @@
 //! Dialogues over real sockets: with a peer that follows a script, and with servers that others wrote.
 
 mod dialogue;
+mod meaning;
 mod peer;
 mod pool;
 mod real;
+mod sign_in;
 mod tls;

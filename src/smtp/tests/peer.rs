@@ -24,11 +24,32 @@ use tokio::{
     time::timeout,
 };
 
-use crate::mail::{Address, Reply};
+use crate::mail::{Address, AttemptOutcome, Phase, Reply};
 use crate::smtp::{Envelope, Fence, NotReady, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning};
+
+/// A connection up to the answer to EHLO.
+pub(super) const GREETING: &str = "S: 220 hi\nC: EHLO me.example.net\n";
+/// The answer of a server that takes several commands in one write.
+pub(super) const PIPELINING: &str = "S: 250-hi\nS: 250 PIPELINING\n";
+/// The commands of a mail from ann to bob, in one write.
+pub(super) const MAIL: &str = "C: MAIL FROM:<ann@example.net>\nC: RCPT TO:<bob@example.net>\nC: DATA\n";
+/// The first of them.
+pub(super) const FROM: &str = "C: MAIL FROM:<ann@example.net>\n";
+/// The commands one after the other, up to the leave to send the message.
+pub(super) const STEPS: &str = "C: MAIL FROM:<ann@example.net>\nS: 250 ok\nC: RCPT TO:<bob@example.net>\nS: 250 ok\nC: DATA\nS: 354 go on\n";
 
 /// Nothing in these tests takes long; what does is stuck.
 const STUCK: Duration = Duration::from_secs(20);
+
+/// A script of these parts.
+pub(super) fn script(parts: &[&str]) -> &'static str {
+    Box::leak(parts.concat().into_boxed_str())
+}
+
+/// The phase, outcome and code of a reply: what decides about the mail.
+pub(super) fn verdict(reply: &Reply) -> (Phase, AttemptOutcome, Option<u16>) {
+    (reply.phase, reply.outcome, reply.code)
+}
 
 pub(super) struct Peer {
     pub(super) port: u16,
@@ -126,6 +147,7 @@ pub(super) fn settings(port: u16) -> RouteSettings {
         auth: None,
         ca_file: None,
         hello_name: Some("me.example.net".to_owned()),
+        provider_id: None,
     }
 }
 
@@ -145,7 +167,7 @@ pub(super) fn route(settings: &RouteSettings) -> Arc<Route> {
 
 /// A route with other time-outs.
 pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route> {
-    Arc::new(Route::new(settings, tuning, None, Arc::default()).unwrap())
+    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default()).unwrap())
 }
 
 /// A route that waits only this long in every phase.

@@ -2,23 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::peer::{Peer, route, send, send_through, settings, tuned_route};
+use super::peer::{
+    GREETING, MAIL, PIPELINING, Peer, route, script, send, send_through, settings, tuned_route,
+};
 use crate::mail::{AttemptOutcome, Phase};
 use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning};
 
-const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250-hi\nS: 250 PIPELINING\n";
-const MAIL: &str = "C: MAIL FROM:<ann@example.net>\nC: RCPT TO:<bob@example.net>\nC: DATA\n";
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
-
-fn script(parts: &[&str]) -> &'static str {
-    Box::leak(parts.concat().into_boxed_str())
-}
 
 #[tokio::test]
 async fn an_idle_connection_that_died_is_replaced_within_the_attempt() {
     for last_words in ["", "X: reset\n", "S: 421 4.4.2 timeout\n"] {
-        let first = script(&[HELLO, MAIL, TAKEN, last_words]);
-        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let first = script(&[GREETING, PIPELINING, MAIL, TAKEN, last_words]);
+        let peer = Peer::play([first, script(&[GREETING, PIPELINING, MAIL, TAKEN])]).await;
         let route = route(&settings(peer.port));
         assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
         assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{last_words}");
@@ -29,8 +25,8 @@ async fn an_idle_connection_that_died_is_replaced_within_the_attempt() {
 #[tokio::test]
 async fn a_421_to_an_idle_connection_is_not_held_against_the_mail() {
     for refusal in ["S: 421 bye\n", "S: 250 ok\nS: 421 bye\n", "S: 250 ok\nS: 250 ok\nS: 421 bye\n"] {
-        let first = script(&[HELLO, MAIL, TAKEN, MAIL, refusal]);
-        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let first = script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, refusal]);
+        let peer = Peer::play([first, script(&[GREETING, PIPELINING, MAIL, TAKEN])]).await;
         let route = route(&settings(peer.port));
         assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
         assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{refusal}");
@@ -40,7 +36,8 @@ async fn a_421_to_an_idle_connection_is_not_held_against_the_mail() {
 
 #[tokio::test]
 async fn a_message_that_may_have_arrived_is_not_sent_again() {
-    let first = script(&[HELLO, MAIL, TAKEN, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\n"]);
+    let first =
+        script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\n"]);
     let peer = Peer::play([first]).await;
     let route = route(&settings(peer.port));
     assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
@@ -51,7 +48,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_fresh_connection_that_dies_is_not_tried_twice() {
-    let peer = Peer::play([script(&[HELLO, MAIL])]).await;
+    let peer = Peer::play([script(&[GREETING, PIPELINING, MAIL])]).await;
     let reply = send(&route(&settings(peer.port)), "one").await;
     assert_eq!((reply.phase, reply.outcome), (Phase::MailFrom, AttemptOutcome::Transient));
     peer.finish().await;
@@ -60,7 +57,8 @@ async fn a_fresh_connection_that_dies_is_not_tried_twice() {
 #[tokio::test]
 async fn a_server_that_talks_out_of_turn_is_not_spoken_to_again() {
     let first = script(&[
-        HELLO,
+        GREETING,
+        PIPELINING,
         MAIL,
         "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\\r\\n250 ok again\nX: wait\n",
     ]);
@@ -74,8 +72,16 @@ async fn a_server_that_talks_out_of_turn_is_not_spoken_to_again() {
 #[tokio::test]
 async fn an_idle_connection_that_says_something_unasked_is_replaced_within_the_attempt() {
     for early in ["250 ok", "250 ok\\r\\n250 ok\\r\\n354 go on\\r\\n250 taken", "550 no", "nonsense"] {
-        let first = script(&[HELLO, MAIL, TAKEN, "X: pause\nS: ", early, "\nX: pause\nX: signal\nX: wait\n"]);
-        let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+        let first = script(&[
+            GREETING,
+            PIPELINING,
+            MAIL,
+            TAKEN,
+            "X: pause\nS: ",
+            early,
+            "\nX: pause\nX: signal\nX: wait\n",
+        ]);
+        let peer = Peer::play([first, script(&[GREETING, PIPELINING, MAIL, TAKEN])]).await;
         let route = route(&settings(peer.port));
         assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
         peer.signal().await;
@@ -86,8 +92,11 @@ async fn an_idle_connection_that_says_something_unasked_is_replaced_within_the_a
 
 #[tokio::test]
 async fn an_abandoned_dialogue_takes_its_connection_along() {
-    let peer =
-        Peer::play([script(&[HELLO, MAIL, "X: signal\nX: wait\n"]), script(&[HELLO, MAIL, TAKEN])]).await;
+    let peer = Peer::play([
+        script(&[GREETING, PIPELINING, MAIL, "X: signal\nX: wait\n"]),
+        script(&[GREETING, PIPELINING, MAIL, TAKEN]),
+    ])
+    .await;
     let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     let sending = tokio::spawn({
         let route = Arc::clone(&route);
@@ -104,8 +113,18 @@ async fn an_abandoned_dialogue_takes_its_connection_along() {
 
 #[tokio::test]
 async fn mails_wait_for_the_connections_that_there_are() {
-    let peer =
-        Peer::play([script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\n"])]).await;
+    let peer = Peer::play([script(&[
+        GREETING,
+        PIPELINING,
+        MAIL,
+        TAKEN,
+        MAIL,
+        TAKEN,
+        MAIL,
+        TAKEN,
+        "C: QUIT\nS: 221 bye\n",
+    ])])
+    .await;
     let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     let replies = tokio::join!(send(&route, "1"), send(&route, "2"), send(&route, "3"));
     assert!([replies.0, replies.1, replies.2].iter().all(|reply| reply.outcome == AttemptOutcome::Accepted));
@@ -120,7 +139,7 @@ async fn mails_wait_for_the_connections_that_there_are() {
 
 #[tokio::test]
 async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_places_and_wait_for_them() {
-    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN])]).await;
+    let peer = Peer::play([script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, TAKEN])]).await;
     let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     assert_eq!(route.permits(9).len(), 1, "nobody knows yet that it is quick");
     assert_eq!(send(&route, "1").await.outcome, AttemptOutcome::Accepted);
@@ -143,7 +162,8 @@ async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_places_and_wait_for_the
 
 #[tokio::test]
 async fn a_connection_says_goodbye_when_it_was_idle_too_long() {
-    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"])]).await;
+    let peer =
+        Peer::play([script(&[GREETING, PIPELINING, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"])]).await;
     let tuning = Tuning { idle: Duration::from_millis(50), ..Tuning::default() };
     let route = tuned_route(&settings(peer.port), tuning);
     assert_eq!(send(&route, "one").await.outcome, AttemptOutcome::Accepted);
@@ -156,8 +176,8 @@ async fn a_connection_says_goodbye_when_it_was_idle_too_long() {
 
 #[tokio::test]
 async fn a_connection_is_replaced_after_its_share_of_mails() {
-    let first = script(&[HELLO, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"]);
-    let peer = Peer::play([first, script(&[HELLO, MAIL, TAKEN])]).await;
+    let first = script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\nX: wait\n"]);
+    let peer = Peer::play([first, script(&[GREETING, PIPELINING, MAIL, TAKEN])]).await;
     let tuning = Tuning { mails_per_connection: 2, ..Tuning::default() };
     let route = tuned_route(&settings(peer.port), tuning);
     for message in ["one", "two", "three"] {
@@ -168,7 +188,7 @@ async fn a_connection_is_replaced_after_its_share_of_mails() {
 
 #[tokio::test]
 async fn a_relay_that_comes_back_is_used_again() {
-    let peer = Peer::play(["S: 421 not yet", script(&[HELLO, MAIL, TAKEN])]).await;
+    let peer = Peer::play(["S: 421 not yet", script(&[GREETING, PIPELINING, MAIL, TAKEN])]).await;
     let tuning = Tuning { first_pause: Duration::from_millis(20), ..Tuning::default() };
     let route = tuned_route(&settings(peer.port), tuning);
     assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
@@ -216,7 +236,7 @@ async fn send_past(route: &Arc<crate::smtp::Route>, fence: &Shut) -> Result<Sent
 
 #[tokio::test]
 async fn a_mail_that_may_not_be_offered_any_more_leaves_the_connection_to_another() {
-    let peer = Peer::play([script(&[HELLO, MAIL, TAKEN])]).await;
+    let peer = Peer::play([script(&[GREETING, PIPELINING, MAIL, TAKEN])]).await;
     let route = route(&settings(peer.port));
     assert!(matches!(send_past(&route, &Shut { before_mail: true }).await, Ok(Sent::Withheld)));
     assert_eq!(send(&route, "yes").await.outcome, AttemptOutcome::Accepted);
@@ -225,7 +245,8 @@ async fn a_mail_that_may_not_be_offered_any_more_leaves_the_connection_to_anothe
 
 #[tokio::test]
 async fn a_mail_that_may_not_be_offered_after_data_ends_with_its_connection_and_without_a_byte() {
-    let first = script(&[HELLO, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nX: silence\nX: wait\n"]);
+    let first =
+        script(&[GREETING, PIPELINING, MAIL, "S: 250 ok\nS: 250 ok\nS: 354 go on\nX: silence\nX: wait\n"]);
     let peer = Peer::play([first]).await;
     let route = route(&settings(peer.port));
     assert!(matches!(send_past(&route, &Shut { before_mail: false }).await, Ok(Sent::Withheld)));
@@ -257,8 +278,10 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
 #[tokio::test]
 async fn a_place_that_is_given_back_tells_those_who_wait() {
     let freed = Arc::new(tokio::sync::Notify::new());
-    let route =
-        Arc::new(crate::smtp::Route::new(&settings(1), Tuning::default(), None, Arc::clone(&freed)).unwrap());
+    let route = Arc::new(
+        crate::smtp::Route::new(&settings(1), Tuning::default(), None, Arc::clone(&freed), Arc::default())
+            .unwrap(),
+    );
     drop(route.permits(4));
     assert!(
         tokio::time::timeout(Duration::from_millis(20), freed.notified()).await.is_err(),

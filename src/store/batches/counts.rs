@@ -5,12 +5,19 @@ use std::collections::BTreeMap;
 
 use sqlx::AnyConnection;
 
-use super::{SPAN, moves::close};
+use super::close::close;
 use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MailState},
-    store::{Doing, StoreError, dialect::Dialect, row::Columns},
+    store::{
+        dialect::Dialect,
+        error::{Doing, StoreError},
+        row::Columns,
+    },
 };
+
+/// So many seconds are one span of the rate.
+pub(super) const SPAN: i64 = 10;
 
 /// A mail of a batch that has moved.
 #[derive(Clone, Copy, Debug)]

@@ -1,15 +1,17 @@
 //! What the scheduler asks of batches: which are due, so that a job is to be enqueued for them.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use crate::{
     clock,
     mail::{BatchId, MerchantId},
-    store::{Doing, Store, StoreError, dialect::Sql, row::Columns},
+    store::{
+        claimable::{Due, DueOf},
+        database::Store,
+        error::StoreError,
+        row::Columns,
+    },
 };
-
-/// The most rows in one round.
-const ROUND: i64 = 1_000;
 
 /// A batch that a worker has to be woken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,35 +22,24 @@ pub struct DueBatch {
     pub merchant: MerchantId,
 }
 
-static DUE: Sql = Sql::new(
-    "UPDATE batches SET wake_at = $2 WHERE id IN (
-        SELECT id FROM batches WHERE wake_at <= $1 ORDER BY wake_at LIMIT $3 {skip_locked})
-     RETURNING id, merchant_id",
-);
+static DUE: LazyLock<Due> = LazyLock::new(|| {
+    Due::new(&DueOf {
+        table: "batches",
+        has_lanes: false,
+        waits: "",
+        job: "id, merchant_id",
+        since: "requested_at", // a batch is worked on at once
+        postpones: false,
+    })
+});
 
 impl Store {
     /// Marks the batches that are due and returns them. Those that nobody works on are due again after `again`.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a write: see [`StoreError`].
     pub async fn mark_due_batches(&self, again: Duration) -> Result<Vec<DueBatch>, StoreError> {
-        let now = clock::now();
-        // Most rounds find nothing; those must not wait for the one writer of SQLite.
-        let first = sqlx::query("SELECT 1 FROM batches WHERE wake_at <= $1 LIMIT 1")
-            .bind(now.millis())
-            .fetch_optional(&self.readers)
-            .await
-            .doing("look for batches that are due")?;
-        if first.is_none() {
-            return Ok(Vec::new());
-        }
-        let rows = self
-            .writer
-            .fetch_all(
-                sqlx::query(DUE.on(self.dialect)).bind(now.millis()).bind((now + again).millis()).bind(ROUND),
-                "find batches that are due",
-            )
-            .await?;
+        let rows = DUE.mark(self, None, again).await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "batches", row };
@@ -60,21 +51,15 @@ impl Store {
     /// Makes every batch that has something to do due in the next round: the queue lost its jobs.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a write: see [`StoreError`].
     pub async fn make_all_batches_due(&self) -> Result<u64, StoreError> {
-        let now = clock::now().millis();
-        self.writer
-            .execute(
-                sqlx::query("UPDATE batches SET wake_at = $1 WHERE wake_at > $1").bind(now),
-                "make all batches due",
-            )
-            .await
+        DUE.make_all(self).await
     }
 
     /// Puts a batch off for a while.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn put_off_batch(&self, id: BatchId, pause: Duration) -> Result<(), StoreError> {
         self.writer
             .execute(

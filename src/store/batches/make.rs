@@ -12,11 +12,12 @@ use crate::{
     clock,
     mail::{BatchId, MailState, NewMail},
     store::{
-        Doing, NewPass, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         events::{self, MovedMail},
-        mails::Row,
-        passes,
+        mail_row::MailRow,
+        passes::{self, NewPass},
         row::{Columns, to_json},
     },
 };
@@ -63,10 +64,22 @@ static INSERT: Sql = Sql::new(
      ON CONFLICT DO NOTHING RETURNING id",
 );
 
+static START: Sql = Sql::new(
+    "UPDATE batches SET state = 'processing', started_at = COALESCE(started_at, $2),
+        wake_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
+     WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL",
+);
+
+static ALL_MADE: Sql = Sql::new(
+    "UPDATE batches SET wake_at = NULL, mails = made, state = 'processing', started_at = COALESCE(started_at, $2)
+     WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
+);
+
 #[derive(Serialize)]
 struct MadeRow<'a> {
     #[serde(flatten)]
-    mail: Row<'a>,
+    mail: MailRow<'a>,
     state: MailState,
     error: Option<&'a str>,
 }
@@ -75,7 +88,7 @@ impl Store {
     /// Users of a batch whose mails are not made, if they still are not.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn chunk(&self, batch: BatchId, number: i64) -> Result<Option<Chunk>, StoreError> {
         let row = sqlx::query("SELECT number, users FROM batch_chunks WHERE batch_id = $1 AND number = $2")
             .bind(batch.to_string())
@@ -94,7 +107,7 @@ impl Store {
     /// which and how often that was noted of it. `None`: there is none.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn begin_chunk(&self, batch: BatchId) -> Result<Option<(i64, u32)>, StoreError> {
         let begin = sqlx::query(
             "UPDATE batches SET chunk = next.number,
@@ -116,7 +129,7 @@ impl Store {
     /// Takes the last [`Store::begin_chunk`] back: what ended it was no fault of the chunk's.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn forgive_chunk(&self, batch: BatchId) -> Result<(), StoreError> {
         let forgive = "UPDATE batches SET chunk_tries = chunk_tries - 1 WHERE id = $1 AND chunk_tries > 0";
         let forgive = sqlx::query(forgive).bind(batch.to_string());
@@ -126,7 +139,7 @@ impl Store {
     /// Records the mails that a chunk became, and that the chunk is done.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn make_mails(
         &self,
         batch: BatchId,
@@ -150,7 +163,7 @@ impl Store {
                     }
                     passes::insert(dialect, &mut *on, passes.iter()).await?;
                     let change = insert(dialect, &mut *on, &made).await?;
-                    if !starts(&mut *on, batch, change.made).await? {
+                    if !starts(dialect, &mut *on, batch, change.made).await? {
                         return Err(StoreError::RolledBack);
                     }
                     counts::add(dialect, on, batch, &change).await
@@ -168,23 +181,18 @@ impl Store {
     /// Notes that a batch has no users left: all the mails that it is of are made.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn all_made(&self, batch: BatchId) -> Result<(), StoreError> {
         let dialect = self.dialect;
         self.writer
             .run(move |on| {
                 async move {
-                    let noted = sqlx::query(
-                        "UPDATE batches SET wake_at = NULL, mails = made, state = 'processing',
-                started_at = COALESCE(started_at, $2)
-             WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL
-                AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
-                    )
-                    .bind(batch.to_string())
-                    .bind(clock::now().millis())
-                    .execute(&mut *on)
-                    .await
-                    .doing("note that all mails of a batch are made")?;
+                    let noted = sqlx::query(ALL_MADE.on(dialect))
+                        .bind(batch.to_string())
+                        .bind(clock::now().millis())
+                        .execute(&mut *on)
+                        .await
+                        .doing("note that all mails of a batch are made")?;
                     if noted.rows_affected() == 1 {
                         counts::add(dialect, on, batch, &Change::default()).await?;
                     }
@@ -201,7 +209,11 @@ async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> 
     let state = |made: &MadeMail| if made.error.is_some() { MailState::Failed } else { MailState::Queued };
     let rows: Vec<_> = made
         .iter()
-        .map(|made| MadeRow { mail: Row::of(&made.mail), state: state(made), error: made.error.as_deref() })
+        .map(|made| MadeRow {
+            mail: MailRow::of(&made.mail),
+            state: state(made),
+            error: made.error.as_deref(),
+        })
         .collect();
     let inserted = sqlx::query(INSERT.on(dialect))
         .bind(to_json(&rows))
@@ -224,6 +236,7 @@ async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> 
             code: None,
             enhanced_code: None,
             reply: made.error.clone(),
+            class: None,
         })
         .collect();
     for _ in &refused {
@@ -235,19 +248,20 @@ async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> 
 }
 
 /// Notes that the batch is being worked on, unless it was stopped.
-async fn starts(on: &mut AnyConnection, batch: BatchId, made: i64) -> Result<bool, StoreError> {
+async fn starts(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    batch: BatchId,
+    made: i64,
+) -> Result<bool, StoreError> {
     let now = clock::now();
-    sqlx::query(
-        "UPDATE batches SET state = 'processing', started_at = COALESCE(started_at, $2),
-            wake_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
-         WHERE id = $1 AND state IN ('queued', 'processing') AND stopped_at IS NULL",
-    )
-    .bind(batch.to_string())
-    .bind(now.millis())
-    .bind((now + AGAIN).millis())
-    .bind(made)
-    .execute(on)
-    .await
-    .map(|done| done.rows_affected() == 1)
-    .doing("start a batch")
+    sqlx::query(START.on(dialect))
+        .bind(batch.to_string())
+        .bind(now.millis())
+        .bind((now + AGAIN).millis())
+        .bind(made)
+        .execute(on)
+        .await
+        .map(|done| done.rows_affected() == 1)
+        .doing("start a batch")
 }

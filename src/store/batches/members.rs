@@ -13,8 +13,9 @@ use crate::{
     mail::MerchantId,
     shop::ResourceKind,
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
 };
@@ -41,7 +42,7 @@ impl Store {
     /// Which of these are members of a brand.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn members_among(
         &self,
         merchant: &MerchantId,
@@ -60,7 +61,7 @@ impl Store {
     /// The documents of members, by their ids.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn members(
         &self,
         merchant: &MerchantId,

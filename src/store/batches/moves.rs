@@ -1,23 +1,20 @@
-//! Stopping batches: pause and resume, cancel, fail; and the end of each, whose webhook is recorded once.
+//! Stopping batches: pause and resume, cancel, fail.
 
 use futures_util::FutureExt;
-use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::counts::{BatchMove, follow};
+use super::{
+    close::close,
+    counts::{BatchMove, follow},
+};
 use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MailState, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, BatchSubject},
-    },
     store::{
-        Doing, NewCallback, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
-        events::{self, NewEvent},
+        error::{Doing, StoreError},
         row::Columns,
-        webhooks,
     },
 };
 
@@ -48,11 +45,26 @@ pub enum TakenBack {
     Done,
 }
 
+// Only an open batch; the same as those that can be cancelled.
+static PAUSE: Sql = Sql::new(
+    "UPDATE batches SET stopped_at = COALESCE(stopped_at, $2), wake_at = NULL
+     WHERE id = $1 AND state IN {batch states before cancelled}",
+);
+static RESUME: Sql = Sql::new(
+    "UPDATE batches SET stopped_at = NULL, wake_at = $2 WHERE id = $1 AND state IN {batch states before cancelled}",
+);
+
+// While it was paused their jobs did nothing.
+static MAKE_MAILS_DUE: Sql = Sql::new(
+    "UPDATE mails SET wake_at = due_at
+     WHERE batch_id = $1 AND wake_at > due_at AND state IN {mail states before claimed}",
+);
+
 impl Store {
     /// Stops a batch, or lets it go on: while it is paused none of its mails is made or claimed.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn pause_batch(
         &self,
         merchant: Option<&MerchantId>,
@@ -60,33 +72,25 @@ impl Store {
         paused: bool,
     ) -> Result<BatchMoved, StoreError> {
         let Some(batch) = self.batch(merchant, id).await? else { return Ok(BatchMoved::Unknown) };
-        let now = clock::now().millis();
+        let (dialect, now) = (self.dialect, clock::now().millis());
         let done = self
             .writer
             .run(move |on| {
                 async move {
                     if !paused {
-                        // While it was paused their jobs did nothing.
-                        sqlx::query(
-                            "UPDATE mails SET wake_at = due_at WHERE batch_id = $1 AND wake_at > due_at
-                    AND state IN ('queued', 'deferred')",
-                        )
+                        sqlx::query(MAKE_MAILS_DUE.on(dialect))
+                            .bind(id.to_string())
+                            .execute(&mut *on)
+                            .await
+                            .doing("make the mails of a batch due")?;
+                    }
+                    let statement = if paused { &PAUSE } else { &RESUME };
+                    let done = sqlx::query(statement.on(dialect))
                         .bind(id.to_string())
+                        .bind(now)
                         .execute(&mut *on)
                         .await
-                        .doing("make the mails of a batch due")?;
-                    }
-                    let stop = if paused { "COALESCE(stopped_at, $2)" } else { "NULL" };
-                    let wake = if paused { "NULL" } else { "$2" };
-                    let done = sqlx::query(sqlx::AssertSqlSafe(format!(
-                        "UPDATE batches SET stopped_at = {stop}, wake_at = {wake}
-             WHERE id = $1 AND $2 > 0 AND state IN ('queued', 'processing')"
-                    )))
-                    .bind(id.to_string())
-                    .bind(now)
-                    .execute(&mut *on)
-                    .await
-                    .doing("pause or resume a batch")?;
+                        .doing("pause or resume a batch")?;
                     Ok(done.rows_affected() == 1)
                 }
                 .boxed()
@@ -98,7 +102,7 @@ impl Store {
     /// Cancels a batch: nothing more of it is sent, and its webhook reports it as failed.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn cancel_batch(
         &self,
         merchant: Option<&MerchantId>,
@@ -112,7 +116,7 @@ impl Store {
     /// Gives a batch up that cannot be run. What was made of it goes on.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn fail_batch(&self, id: BatchId, error: &str) -> Result<bool, StoreError> {
         self.close_batch(id, BatchEvent::Failed, error).await
     }
@@ -136,7 +140,7 @@ impl Store {
     /// never made.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn take_back(&self, id: BatchId, state: BatchState) -> Result<TakenBack, StoreError> {
         let dialect = self.dialect;
         self.writer
@@ -187,7 +191,7 @@ impl Store {
 
 static CANCEL_MAILS: Sql = Sql::new(
     "UPDATE mails SET state = 'cancelled', wake_at = NULL, settled_at = $2 WHERE id IN (
-        SELECT id FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL AND state IN ('queued', 'deferred')
+        SELECT id FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL AND state IN {mail states before cancelled}
         LIMIT $3 {skip_locked})
      RETURNING attempt",
 );
@@ -209,68 +213,4 @@ async fn cancel_mails(dialect: Dialect, on: &mut AnyConnection, batch: BatchId) 
         .collect::<Result<Vec<_>, StoreError>>()?;
     follow(dialect, on, &moves).await?;
     Ok(rows.len() as u64)
-}
-
-const CLOSE: &str = "UPDATE batches SET state = $2, error = $3, finished_at = $4,
-        wake_at = CASE $2 WHEN 'finished' THEN NULL ELSE $4 END,
-        stopped_at = CASE $2 WHEN 'cancelled' THEN $4 ELSE NULL END,
-        cancelled = cancelled + CASE $2 WHEN 'cancelled' THEN mails - made ELSE 0 END,
-        failed = failed + CASE $2 WHEN 'failed' THEN mails - made ELSE 0 END
-     WHERE id = $1 AND state IN ('queued', 'processing')
-     RETURNING merchant_id, webhook_url, link, mails, sent";
-
-/// The body of a batch's webhook, as the source document has it.
-#[derive(Serialize)]
-#[serde(tag = "status", rename_all = "lowercase")]
-enum BatchWebhook<'a> {
-    Success { batch_id: BatchId, link: &'a str },
-    Failed { batch_id: BatchId, error: &'a str },
-}
-
-/// Closes an open batch and records its webhook and events; returns whether it was open. What was never made counts as
-/// cancelled or failed.
-pub(super) async fn close(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    batch: BatchId,
-    event: BatchEvent,
-    error: Option<&str>,
-) -> Result<bool, StoreError> {
-    let Some(state) = BatchState::Processing.after(event) else { return Ok(false) };
-    let row = sqlx::query(CLOSE)
-        .bind(batch.to_string())
-        .bind(state.as_str())
-        .bind(error)
-        .bind(clock::now().millis())
-        .fetch_optional(&mut *on)
-        .await
-        .doing("close a batch")?;
-    let Some(row) = row else { return Ok(false) };
-    let columns = Columns { table: "batches", row: &row };
-    let merchant: MerchantId = columns.parsed("merchant_id")?;
-    let link = columns.text("link")?;
-    let webhook = match error {
-        None => BatchWebhook::Success { batch_id: batch, link: &link },
-        Some(error) => BatchWebhook::Failed { batch_id: batch, error },
-    };
-    if let Some(url) = columns.optional_text("webhook_url")? {
-        let body = serde_json::to_string(&webhook).unwrap_or_default();
-        let unique_key = format!("batch:{batch}");
-        let callback = NewCallback { merchant: merchant.clone(), url, body, unique_key };
-        webhooks::record_callbacks(dialect, on, &[callback]).await?;
-    }
-    let (mails, sent) = (columns.count("mails")?, columns.count("sent")?);
-    let kind = if error.is_none() { EventKind::BatchFinished } else { EventKind::BatchFailed };
-    let subject = BatchSubject {
-        id: batch.to_string(),
-        status: if error.is_none() { "finished" } else { "failed" },
-        mails,
-        sent,
-        failed: mails.saturating_sub(sent),
-        link: error.is_none().then_some(link),
-        error: error.map(str::to_owned),
-    };
-    let body = event::body(kind, clock::now(), &subject);
-    events::record(dialect, on, &[NewEvent { merchant, kind, body }]).await?;
-    Ok(true)
 }

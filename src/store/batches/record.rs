@@ -12,7 +12,12 @@ use crate::{
     clock,
     mail::{BatchId, MerchantId},
     store::{
-        Answer, Doing, KeyHolder, Store, StoreError, dialect::Sql, idempotency, row::to_json, steps::in_steps,
+        database::Store,
+        dialect::Sql,
+        error::{Doing, StoreError},
+        idempotency::{self, Answer, KeyHolder},
+        row::to_json,
+        steps::in_steps,
     },
 };
 
@@ -78,10 +83,11 @@ impl Store {
     /// Writes users of a batch that is not recorded yet.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
         self.writer
-            .execute_aside(
+            .aside()
+            .execute(
                 sqlx::query(STAGE.on(self.dialect)).bind(to_json(chunks)).bind(batch.to_string()),
                 "stage users of a batch",
             )
@@ -92,7 +98,7 @@ impl Store {
     /// Throws the staged users of a batch away that is not recorded.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn discard_chunks(&self, batch: BatchId) -> Result<(), StoreError> {
         in_steps(CHUNKS, || async {
             let delete = sqlx::query(
@@ -100,7 +106,7 @@ impl Store {
                     AND number IN (SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
             );
             let delete = delete.bind(batch.to_string()).bind(CHUNKS);
-            self.writer.execute_aside(delete, "discard users of a batch").await
+            self.writer.aside().execute(delete, "discard users of a batch").await
         })
         .await
         .map(drop)
@@ -110,7 +116,7 @@ impl Store {
     /// how many chunks.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn discard_forgotten_chunks(&self, age: Duration) -> Result<u64, StoreError> {
         // Ids are UUIDv7: they sort by when they were made.
         let at = u64::try_from((clock::now() - age).millis()).unwrap_or(0) / 1_000;
@@ -122,7 +128,7 @@ impl Store {
                     WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches) LIMIT $2)",
             );
             let delete = delete.bind(oldest.to_string()).bind(CHUNKS);
-            self.writer.execute_aside(delete, "discard forgotten users of batches").await
+            self.writer.aside().execute(delete, "discard forgotten users of batches").await
         })
         .await
     }
@@ -130,7 +136,8 @@ impl Store {
     /// Records a batch whose users are staged, together with the answer that its request gets.
     ///
     /// # Errors
-    /// When the database cannot commit it; then nothing of it is sent later.
+    /// Those of a write: see [`StoreError`]. Nothing of it is sent later unless [`StoreError::OutcomeUnknown`] says
+    /// otherwise.
     pub async fn record_batch(
         &self,
         batch: &NewBatch,

@@ -1,5 +1,7 @@
 //! Claims: a mail moves to `sending` with the worker's id, in the statement that reads it.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -7,9 +9,11 @@ use crate::{
     clock,
     mail::{Mail, MailId, MailState, Mailbox, WorkerId},
     store::{
-        Doing, Store, StoreError,
+        claimable::{Claims, ClaimsOf},
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
         row::{Columns, to_json},
     },
 };
@@ -23,7 +27,7 @@ pub enum Claim {
     NotYours(Option<MailState>),
 }
 
-pub(in crate::store) struct ClaimRequest {
+struct ClaimRequest {
     mail: MailId,
     worker: WorkerId,
 }
@@ -32,38 +36,37 @@ impl Store {
     /// Claims a mail that is due.
     ///
     /// # Errors
-    /// When the database cannot commit the claim.
+    /// Those of a write: see [`StoreError`].
     pub async fn claim_mail(&self, mail: MailId, worker: WorkerId) -> Result<Claim, StoreError> {
         self.group.commit(ClaimRequest { mail, worker }).await
     }
 }
 
-// `wake_at`, and with it the only index that a claim could touch, stays as it is. Mails of a batch that is paused or
-// cancelled stay where they are; correlated, for Postgres would pay for a list of those batches once per mail.
-// A group may name a mail twice (its job was enqueued twice): the first asker gets it.
-static CLAIM: Sql = Sql::new(
-    "UPDATE mails SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1
-     FROM {rows: id text, worker text}
-     WHERE mails.id = rows.id AND mails.state IN ('queued', 'deferred') AND mails.due_at <= $2
-        AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)
-     RETURNING mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-        tags, on_crash, order_id, batch_id, recorded_at, attempt",
-);
+static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
+    Claims::new(&ClaimsOf {
+        table: "mails",
+        machine: "mail",
+        // `wake_at`, and with it the only index that a claim could touch, stays as it is.
+        sets: "",
+        // Mails of a batch that is paused or cancelled stay where they are; correlated, for Postgres would pay for a
+        // list of those batches once per mail.
+        only: " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)",
+        returns: "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
+            tags, on_crash, order_id, batch_id, recorded_at, attempt",
+    })
+});
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
 #[derive(Serialize)]
-struct Asked {
+struct Refused {
     id: String,
-    worker: String,
 }
 
 impl Grouped for ClaimRequest {
     type Answer = Claim;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.claims
-    }
+    const TURN: Turn = Turn::ClaimMails;
 
     async fn write(
         dialect: Dialect,
@@ -74,18 +77,9 @@ impl Grouped for ClaimRequest {
             return Ok(Vec::new());
         }
         let now = clock::now();
-        let mut asked: Vec<Asked> = Vec::with_capacity(requests.len());
-        let mut first = std::collections::HashSet::with_capacity(requests.len());
-        for request in requests.iter().filter(|request| first.insert(request.mail)) {
-            asked.push(Asked { id: request.mail.to_string(), worker: request.worker.to_string() });
-        }
-        let rows = sqlx::query(CLAIM.on(dialect))
-            .bind(to_json(&asked))
-            .bind(now.millis())
-            .fetch_all(&mut *on)
-            .await
-            .doing("claim mails")?;
-        let mut granted = std::collections::HashMap::with_capacity(rows.len());
+        let asked = requests.iter().map(|request| (request.mail, request.worker));
+        let rows = CLAIMS.take(dialect, &mut *on, asked, now).await?;
+        let mut granted = HashMap::with_capacity(rows.len());
         for row in &rows {
             let mail = read(&Columns { table: "mails", row })?;
             granted.insert(mail.id, mail);
@@ -105,15 +99,15 @@ async fn states_of(
     dialect: Dialect,
     on: &mut AnyConnection,
     requests: &[ClaimRequest],
-    granted: &std::collections::HashMap<MailId, Mail>,
-) -> Result<std::collections::HashMap<MailId, MailState>, StoreError> {
-    let refused: Vec<Asked> = requests
+    granted: &HashMap<MailId, Mail>,
+) -> Result<HashMap<MailId, MailState>, StoreError> {
+    let refused: Vec<Refused> = requests
         .iter()
         .filter(|request| !granted.contains_key(&request.mail))
-        .map(|request| Asked { id: request.mail.to_string(), worker: String::new() })
+        .map(|request| Refused { id: request.mail.to_string() })
         .collect();
     if refused.is_empty() {
-        return Ok(std::collections::HashMap::new());
+        return Ok(HashMap::new());
     }
     let rows = sqlx::query(STATES.on(dialect))
         .bind(to_json(&refused))

@@ -11,9 +11,10 @@ use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},
     store::{
-        Doing, Store, StoreError,
         batches::{self, BatchMove},
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         row::Columns,
     },
 };
@@ -56,7 +57,7 @@ impl Store {
     /// more than `rescues` times is held. Returns how many were still the worker's.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn give_back_mails(
         &self,
         worker: WorkerId,

@@ -2,10 +2,13 @@
 
 use crate::{
     clock,
-    mail::{Address, Lane, MailEvent, MailId, MailState, MerchantId, Origin, Timestamp},
+    mail::{
+        Address, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass, Timestamp,
+    },
     store::{
-        Doing, Store, StoreError,
         batches::{self, BatchMove},
+        database::Store,
+        error::{Doing, StoreError},
         orders,
         row::Columns,
     },
@@ -20,7 +23,7 @@ pub struct MailRecord {
     /// Whose mail it is.
     pub merchant: MerchantId,
     /// The lane it travels in.
-    pub lane: Lane,
+    pub lane: MailLane,
     /// Where it is on its way.
     pub state: MailState,
     /// The name of its template.
@@ -70,6 +73,10 @@ pub struct Attempt {
     pub reply: String,
     /// How long it took.
     pub millis: u64,
+    /// What the reply means.
+    pub class: ReplyClass,
+    /// What was said on the wire, where it failed.
+    pub transcript: Option<String>,
 }
 
 /// Which mails to list; what is `None` does not matter.
@@ -161,7 +168,7 @@ impl Store {
     /// Finds a mail; of this merchant, when one is given.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn mail(
         &self,
         merchant: Option<&MerchantId>,
@@ -181,7 +188,7 @@ impl Store {
     /// Lists mails, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn mails(&self, filter: &MailFilter) -> Result<Vec<MailRecord>, StoreError> {
         let (statement, values) = filter.statement();
         let rows = bound(&statement, filter, values).fetch_all(&self.readers).await.doing("list mails")?;
@@ -191,7 +198,7 @@ impl Store {
     /// How the database would list mails: the lines of its plan. For those who check that it reads no more than it shows.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn plan_of_mails(&self, filter: &MailFilter) -> Result<Vec<String>, StoreError> {
         let (statement, values) = filter.statement();
         let statement = format!("{} {statement}", self.dialect.explain());
@@ -206,10 +213,10 @@ impl Store {
     /// The attempts of a mail, in order.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn attempts(&self, mail: MailId) -> Result<Vec<Attempt>, StoreError> {
         let rows = sqlx::query(
-            "SELECT number, at, route, phase, outcome, code, enhanced, reply, millis FROM attempts
+            "SELECT number, at, route, phase, outcome, code, enhanced, reply, millis, class, transcript FROM attempts
              WHERE mail_id = $1 ORDER BY number",
         )
         .bind(mail.to_string())
@@ -222,7 +229,7 @@ impl Store {
     /// Takes a mail back before it is sent, or asks for another try, as `event` says.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn move_mail(
         &self,
         merchant: Option<&MerchantId>,
@@ -273,7 +280,7 @@ impl Store {
     /// How many mails are in each state that is not settled, and how long the oldest waits.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
         let rows = sqlx::query(
             "SELECT state, COUNT(*) AS mails FROM mails WHERE wake_at IS NOT NULL GROUP BY state",
@@ -328,5 +335,7 @@ fn read_attempt(columns: &Columns<'_>) -> Result<Attempt, StoreError> {
         enhanced: columns.optional_text("enhanced")?,
         reply: columns.text("reply")?,
         millis: u64::try_from(columns.integer("millis")?).unwrap_or(0),
+        class: columns.parsed("class")?,
+        transcript: columns.optional_text("transcript")?,
     })
 }

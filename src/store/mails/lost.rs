@@ -1,6 +1,6 @@
 //! What the rescuer asks of mails: taking those from their workers that nobody works on any more.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -10,23 +10,23 @@ use crate::{
     clock,
     mail::{AttemptOutcome, BatchId, MailEvent, MailId, MailState, Rescue, RetryPolicy, Timestamp, WorkerId},
     store::{
-        Doing, Store, StoreError,
         batches::{self, BatchMove},
+        claimable::{Lost, LostOf, LostRow},
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
 };
 
-/// The most rows in one round, so that any number of processes may take rounds at once.
-const ROUND: i64 = 1_000;
-
-// Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
-static LOST: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, worker, attempt, on_crash, claimed_at, batch_id, rescues, recorded_at FROM mails
-     WHERE wake_at IS NOT NULL AND state = 'sending'
-        AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
-     ORDER BY worker = $3 LIMIT $2 {skip_locked}",
-);
+static LOST: LazyLock<Lost> = LazyLock::new(|| {
+    Lost::new(&LostOf {
+        table: "mails",
+        // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
+        at_work: "wake_at IS NOT NULL AND state = 'sending'",
+        reads: ", lane, merchant_id, sender, recipient, wake_at, attempt, on_crash, claimed_at, batch_id, rescues, recorded_at",
+    })
+});
 
 static FREE: Sql = Sql::new(
     "UPDATE mails SET state = rows.state, worker = NULL, wake_at = rows.wake_at, settled_at = rows.settled_at,
@@ -38,8 +38,8 @@ static FREE: Sql = Sql::new(
 );
 
 static LOST_ATTEMPTS: Sql = Sql::new(
-    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis)
-     SELECT id, number, worker, at, '', NULL, outcome, error, millis
+    "INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, reply, millis, class)
+     SELECT id, number, worker, at, '', NULL, outcome, error, millis, 'unknown'
      FROM {rows: id text, number bigint, worker text, at bigint, outcome text, error text, millis bigint} WHERE true
      ON CONFLICT (mail_id, number) DO NOTHING",
 );
@@ -69,7 +69,7 @@ impl Store {
     /// or held, as its template and `policy` say. Returns those that are due again.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn take_lost_mails(
         &self,
         silence: Duration,
@@ -81,22 +81,13 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let rows = sqlx::query(LOST.on(dialect))
-                        .bind((now - silence).millis())
-                        .bind(ROUND)
-                        .bind(own.to_string())
-                        .fetch_all(&mut *on)
-                        .await
-                        .doing("find lost mails")?;
-                    let mut lost = Vec::new();
-                    for row in &rows {
-                        let columns = Columns { table: "mails", row };
-                        // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
-                        let is_own = columns.parsed::<WorkerId>("worker")? == own;
-                        if !is_own || !is_at_work_on(columns.parsed("id")?) {
-                            lost.push(read_lost(&columns, &policy, is_own, now)?);
-                        }
-                    }
+                    let found = LOST.find(dialect, &mut *on, (now, silence), own, is_at_work_on).await?;
+                    let mut lost = found
+                        .iter()
+                        .map(|LostRow { row, is_own }| {
+                            read_lost(&Columns { table: "mails", row }, &policy, *is_own, now)
+                        })
+                        .collect::<Result<Vec<_>, StoreError>>()?;
                     if !lost.is_empty() {
                         let json = to_json(&lost);
                         for statement in [&FREE, &LOST_ATTEMPTS] {

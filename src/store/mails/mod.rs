@@ -10,6 +10,7 @@ mod precondition;
 mod record;
 mod search;
 mod settle;
+mod withdraw;
 
 pub use claim::Claim;
 pub use due::DueMail;
@@ -19,6 +20,3 @@ pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
 pub use search::{FoundMails, MailCount, MailSearch};
 pub use settle::{Settled, Settlement};
-
-pub(super) use claim::ClaimRequest;
-pub(super) use record::Row;

@@ -10,8 +10,8 @@ use crate::{
     mail::MerchantId,
     shop::ResourceKind,
     store::{
-        Doing, StoreError,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         orders::{self, OrderStep},
         rounds,
         row::{Columns, to_json},

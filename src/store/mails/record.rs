@@ -1,27 +1,22 @@
 //! Records mails with the answer that their request gets.
 
-use std::time::Duration;
-
-use serde::Serialize;
-use serde_json::value::RawValue;
 use sqlx::AnyConnection;
 
 use super::precondition::{self, Precondition};
 use crate::{
-    mail::{BatchId, Mailbox, NewMail},
+    mail::NewMail,
     store::{
-        Doing, KeyHolder, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
-        idempotency::{self, Answer},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
+        idempotency::{self, Answer, KeyHolder},
+        mail_row::MailRow,
         orders::{self, NewAuditEntry},
         passes::{self, NewPass},
         row::to_json,
     },
 };
-
-/// How long the scheduler leaves a fresh mail to the job that its ingress enqueues.
-const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
 
 /// What one request records: all of it or nothing.
 #[derive(Debug, Default)]
@@ -53,9 +48,18 @@ impl Store {
     /// Records what a request asked for, together with its answer.
     ///
     /// # Errors
-    /// When the database cannot commit it; then nothing of it is sent later.
+    /// Those of a write: see [`StoreError`]. Nothing of it is sent later unless [`StoreError::OutcomeUnknown`] says
+    /// otherwise.
     pub async fn record(&self, recording: Recording) -> Result<Recorded, StoreError> {
         self.group.commit(recording).await
+    }
+
+    /// Records that somebody asked for a mail of an order, where nothing else is recorded.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn audit_order(&self, entry: NewAuditEntry) -> Result<(), StoreError> {
+        self.record(Recording { audit: Some(entry), ..Recording::default() }).await.map(drop)
     }
 }
 
@@ -72,66 +76,10 @@ static INSERT: Sql = Sql::new(
         due_at bigint, wake_at bigint}",
 );
 
-/// A mail as its INSERT reads it.
-#[derive(Serialize)]
-pub(in crate::store) struct Row<'a> {
-    id: String,
-    merchant_id: &'a str,
-    lane: &'static str,
-    template: &'a str,
-    template_version: &'a str,
-    sender: &'a Mailbox,
-    reply_to: Option<&'a Mailbox>,
-    recipient_name: Option<&'a str>,
-    recipient: String,
-    recipient_key: String,
-    message_id: &'a str,
-    tags: &'a RawValue,
-    member_id: Option<&'a str>,
-    order_id: Option<&'a str>,
-    cart_id: Option<&'a str>,
-    subscription_id: Option<&'a str>,
-    batch_id: Option<BatchId>,
-    on_crash: &'static str,
-    recorded_at: i64,
-    due_at: i64,
-    wake_at: i64,
-}
-
-impl<'a> Row<'a> {
-    pub(in crate::store) fn of(mail: &'a NewMail) -> Self {
-        Self {
-            id: mail.id.to_string(),
-            merchant_id: mail.merchant.as_str(),
-            lane: mail.lane.as_str(),
-            template: &mail.template,
-            template_version: &mail.template_version,
-            sender: &mail.sender,
-            reply_to: mail.reply_to.as_ref(),
-            recipient_name: mail.recipient.name.as_deref(),
-            recipient: mail.recipient.email.to_string(),
-            recipient_key: mail.recipient.email.search_key(),
-            message_id: &mail.message_id,
-            tags: &mail.values,
-            member_id: mail.origin.member.as_deref(),
-            order_id: mail.origin.order.as_deref(),
-            cart_id: mail.origin.cart.as_deref(),
-            subscription_id: mail.origin.subscription.as_deref(),
-            batch_id: mail.origin.batch,
-            on_crash: mail.on_crash.as_str(),
-            recorded_at: mail.recorded_at.millis(),
-            due_at: mail.due_at.millis(),
-            wake_at: (mail.due_at + ENQUEUED_BY_INGRESS).millis(),
-        }
-    }
-}
-
 impl Grouped for Recording {
     type Answer = Recorded;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.records
-    }
+    const TURN: Turn = Turn::RecordMails;
 
     async fn write(
         dialect: Dialect,
@@ -160,7 +108,7 @@ impl Grouped for Recording {
             with_outcome.filter(move |(_, outcome)| **outcome == wanted).map(|(recording, _)| recording)
         };
         let standing = || that_are(Recorded::Committed);
-        let rows: Vec<_> = standing().flat_map(|recording| &recording.mails).map(Row::of).collect();
+        let rows: Vec<_> = standing().flat_map(|recording| &recording.mails).map(MailRow::of).collect();
         if !rows.is_empty() {
             sqlx::query(INSERT.on(dialect))
                 .bind(to_json(&rows))

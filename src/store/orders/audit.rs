@@ -7,8 +7,9 @@ use uuid::Uuid;
 use crate::{
     mail::{MerchantId, Timestamp},
     store::{
-        Doing, Recording, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
 };
@@ -85,18 +86,10 @@ pub(in crate::store) async fn audit<'a>(
 }
 
 impl Store {
-    /// Records that somebody asked for a mail of an order, where nothing else is recorded.
-    ///
-    /// # Errors
-    /// When the database cannot commit it.
-    pub async fn audit_order(&self, entry: NewAuditEntry) -> Result<(), StoreError> {
-        self.record(Recording { audit: Some(entry), ..Recording::default() }).await.map(drop)
-    }
-
     /// Lists who asked for mails of an order, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn order_audit(
         &self,
         merchant: &MerchantId,

@@ -3,19 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, de::IgnoredAny};
+use serde_json::value::RawValue;
 use sqlx::{AnyConnection, any::AnyRow};
 
-use super::{OrderStep, WorkflowStep};
+use super::step::{OrderStep, WorkflowStep};
 use crate::{
     clock,
     mail::{MailId, MailState, MerchantId},
-    shop::{
-        ResourceKind,
-        order::{Workflow, WorkflowState},
-    },
+    shop::order::{Workflow, WorkflowState},
     store::{
-        Doing, ResourceRow, StoreError,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         rounds,
         row::{Columns, to_json},
     },
@@ -279,14 +277,14 @@ pub(in crate::store) async fn forget_settled(
     dialect: Dialect,
     on: &mut AnyConnection,
     merchant: &MerchantId,
-    documents: &[ResourceRow],
+    orders: impl Iterator<Item = (&str, &RawValue)>,
 ) -> Result<(), StoreError> {
     let mut rows = Vec::new();
-    for order in documents.iter().filter(|resource| resource.kind == ResourceKind::Orders) {
-        let fields: BTreeMap<&str, IgnoredAny> = serde_json::from_str(order.body.get()).unwrap_or_default();
+    for (id, document) in orders {
+        let fields: BTreeMap<&str, IgnoredAny> = serde_json::from_str(document.get()).unwrap_or_default();
         let named =
             Workflow::ALL.iter().map(|workflow| workflow.as_str()).filter(|it| fields.contains_key(it));
-        rows.extend(named.map(|field| NamedField { id: &order.id, field }));
+        rows.extend(named.map(|field| NamedField { id, field }));
     }
     if rows.is_empty() {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Claims of deliveries: as for mails, the row moves to `sending` with the worker's id in the statement that takes it.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, sync::LazyLock};
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -10,9 +10,11 @@ use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp, WorkerId},
     store::{
-        Doing, Store, StoreError,
+        claimable::{Claims, ClaimsOf},
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
         row::{Columns, to_json},
     },
 };
@@ -64,26 +66,28 @@ pub enum CallbackClaim {
     NotYours,
 }
 
-pub(in crate::store) struct CallbackClaimRequest {
+struct CallbackClaimRequest {
     delivery: DeliveryId,
     worker: WorkerId,
 }
+
+static DUE_DESTINATION: Sql = Sql::new(
+    "SELECT merchant_id, endpoint_id, url FROM deliveries
+     WHERE id = $1 AND state IN {delivery states before claimed} AND due_at <= $2",
+);
 
 impl Store {
     /// Says where a delivery goes that is due; `None`: it is not due, or settled, or gone.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn due_destination(&self, delivery: DeliveryId) -> Result<Option<Destination>, StoreError> {
-        let row = sqlx::query(
-            "SELECT merchant_id, endpoint_id, url FROM deliveries
-             WHERE id = $1 AND state IN ('queued', 'deferred') AND due_at <= $2",
-        )
-        .bind(delivery.to_string())
-        .bind(clock::now().millis())
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find where a callback goes")?;
+        let row = sqlx::query(DUE_DESTINATION.on(self.dialect))
+            .bind(delivery.to_string())
+            .bind(clock::now().millis())
+            .fetch_optional(&self.readers)
+            .await
+            .doing("find where a callback goes")?;
         let Some(row) = row else { return Ok(None) };
         let columns = Columns { table: "deliveries", row: &row };
         let merchant: MerchantId = columns.parsed("merchant_id")?;
@@ -98,7 +102,7 @@ impl Store {
     /// Claims a delivery that is due.
     ///
     /// # Errors
-    /// When the database cannot commit the claim.
+    /// Those of a write: see [`StoreError`].
     pub async fn claim_callback(
         &self,
         delivery: DeliveryId,
@@ -114,14 +118,15 @@ fn host_of(url: &str) -> String {
     parsed.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
-// A group may name a delivery twice (its job was enqueued twice): the first asker gets it.
-static CLAIM: Sql = Sql::new(
-    "UPDATE deliveries SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1,
-        wake_at = NULL
-     FROM {rows: id text, worker text}
-     WHERE deliveries.id = rows.id AND deliveries.state IN ('queued', 'deferred') AND deliveries.due_at <= $2
-     RETURNING deliveries.id",
-);
+static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
+    Claims::new(&ClaimsOf {
+        table: "deliveries",
+        machine: "delivery",
+        sets: ", wake_at = NULL",
+        only: "",
+        returns: "deliveries.id",
+    })
+});
 
 static READ: Sql = Sql::new(
     "SELECT deliveries.id, deliveries.merchant_id, deliveries.endpoint_id, deliveries.attempt,
@@ -137,17 +142,14 @@ static READ: Sql = Sql::new(
 );
 
 #[derive(Serialize)]
-struct Asked {
+struct Taken {
     id: String,
-    worker: String,
 }
 
 impl Grouped for CallbackClaimRequest {
     type Answer = CallbackClaim;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.callback_claims
-    }
+    const TURN: Turn = Turn::ClaimCallbacks;
 
     async fn write(
         dialect: Dialect,
@@ -157,28 +159,15 @@ impl Grouped for CallbackClaimRequest {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let mut first = HashSet::with_capacity(requests.len());
-        let mut asked: Vec<_> = requests
-            .iter()
-            .filter(|request| first.insert(request.delivery))
-            .map(|request| Asked { id: request.delivery.to_string(), worker: request.worker.to_string() })
-            .collect();
         let now = clock::now();
-        let rows = sqlx::query(CLAIM.on(dialect))
-            .bind(to_json(&asked))
-            .bind(now.millis())
-            .fetch_all(&mut *on)
-            .await
-            .doing("claim callbacks")?;
-        let taken: HashSet<String> = rows
-            .iter()
-            .map(|row| Columns { table: "deliveries", row }.text("id"))
-            .collect::<Result<_, _>>()?;
-        asked.retain(|asked| taken.contains(&asked.id));
-        let mut granted = HashMap::with_capacity(asked.len());
-        if !asked.is_empty() {
+        let asked = requests.iter().map(|request| (request.delivery, request.worker));
+        let rows = CLAIMS.take(dialect, &mut *on, asked, now).await?;
+        let id = |row| Ok(Taken { id: Columns { table: "deliveries", row }.text("id")? });
+        let taken = rows.iter().map(id).collect::<Result<Vec<_>, StoreError>>()?;
+        let mut granted = HashMap::with_capacity(taken.len());
+        if !taken.is_empty() {
             let rows = sqlx::query(READ.on(dialect))
-                .bind(to_json(&asked))
+                .bind(to_json(&taken))
                 .fetch_all(on)
                 .await
                 .doing("read claimed callbacks")?;

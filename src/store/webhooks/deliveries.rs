@@ -5,12 +5,14 @@ use std::time::Duration;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
-    shop::DeliveryState,
     store::{
-        Doing, Store, StoreError,
+        database::Store,
+        dialect::Sql,
+        error::{Doing, StoreError},
         row::Columns,
         steps::{STEP, in_steps},
     },
+    webhook::DeliveryState,
 };
 
 /// How long the scheduler leaves a replayed delivery to the job that its request enqueues.
@@ -81,11 +83,16 @@ const RECORD: &str =
      FROM deliveries LEFT JOIN events ON events.id = deliveries.event_id
      WHERE deliveries.merchant_id = $1 AND endpoint_id = $2";
 
+static REPLAY: Sql = Sql::new(
+    "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $5, settled_at = NULL
+     WHERE merchant_id = $1 AND endpoint_id = $2 AND id = $3 AND state IN {delivery states before replayed}",
+);
+
 impl Store {
     /// Lists an endpoint's deliveries, newest first, and how many there are in all.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn deliveries(
         &self,
         merchant: &MerchantId,
@@ -118,7 +125,7 @@ impl Store {
     /// Finds one of an endpoint's deliveries.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn delivery(
         &self,
         merchant: &MerchantId,
@@ -138,7 +145,7 @@ impl Store {
     /// The attempts of a delivery, in order.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn delivery_attempts(&self, id: DeliveryId) -> Result<Vec<DeliveryAttempt>, StoreError> {
         let rows = sqlx::query(
             "SELECT number, at, outcome, status, millis, answer FROM delivery_attempts
@@ -155,7 +162,7 @@ impl Store {
     /// attempt does not wait any more.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn replay_delivery(
         &self,
         merchant: &MerchantId,
@@ -168,16 +175,13 @@ impl Store {
             None => return Ok(Replayed::Unknown),
         }
         let now = clock::now();
-        let done = self.writer.execute(sqlx::query(
-            "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $5,
-                settled_at = NULL
-             WHERE merchant_id = $1 AND endpoint_id = $2 AND id = $3 AND state IN ('deferred', 'delivered', 'failed')",
-        )
-        .bind(merchant.as_str())
-        .bind(endpoint.to_string())
-        .bind(id.to_string())
-        .bind(now.millis())
-        .bind((now + ENQUEUED_BY_REQUEST).millis()), "replay a delivery").await?;
+        let replay = sqlx::query(REPLAY.on(self.dialect))
+            .bind(merchant.as_str())
+            .bind(endpoint.to_string())
+            .bind(id.to_string())
+            .bind(now.millis())
+            .bind((now + ENQUEUED_BY_REQUEST).millis());
+        let done = self.writer.execute(replay, "replay a delivery").await?;
         if done == 1 {
             return Ok(Replayed::Now);
         }
@@ -189,7 +193,7 @@ impl Store {
     /// scheduler enqueues it.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn replay_failed(
         &self,
         merchant: &MerchantId,
@@ -211,7 +215,7 @@ impl Store {
     /// how many rows that were.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn forget_old_deliveries(&self, keep: Duration) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - keep).millis();
         let deliveries = "DELETE FROM deliveries WHERE id IN (
@@ -223,7 +227,7 @@ impl Store {
         for statement in [deliveries, events] {
             forgotten += in_steps(STEP, || async {
                 let delete = sqlx::query(statement).bind(long_ago).bind(STEP);
-                self.writer.execute_aside(delete, "forget old deliveries").await
+                self.writer.aside().execute(delete, "forget old deliveries").await
             })
             .await?;
         }

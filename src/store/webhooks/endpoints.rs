@@ -7,12 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     clock,
     mail::{EndpointId, MerchantId, Timestamp},
-    shop::event::Topics,
     store::{
-        Doing, Store, StoreError, events,
+        database::Store,
+        error::{Doing, StoreError},
+        events,
         row::Columns,
         steps::{STEP, in_steps},
     },
+    webhook::Topics,
 };
 
 /// The most endpoints of one merchant.
@@ -89,7 +91,7 @@ impl Store {
     /// Registers an endpoint.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn register_endpoint(
         &self,
         merchant: &MerchantId,
@@ -120,7 +122,7 @@ impl Store {
     /// The endpoints of a merchant, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn endpoints(&self, merchant: &MerchantId) -> Result<Vec<Endpoint>, StoreError> {
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM endpoints WHERE merchant_id = $1 ORDER BY id"
@@ -135,7 +137,7 @@ impl Store {
     /// Finds an endpoint.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// Those of a read: see [`StoreError`].
     pub async fn endpoint(
         &self,
         merchant: &MerchantId,
@@ -155,7 +157,7 @@ impl Store {
     /// Changes an endpoint; `None`: there is no such endpoint.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn change_endpoint(
         &self,
         merchant: &MerchantId,
@@ -189,7 +191,7 @@ impl Store {
     /// Forgets an endpoint with all its deliveries; returns whether there was one.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn delete_endpoint(&self, merchant: &MerchantId, id: EndpointId) -> Result<bool, StoreError> {
         let execute = |statement: &'static str, doing| {
             let query = sqlx::query(statement).bind(merchant.as_str()).bind(id.to_string());
@@ -215,7 +217,7 @@ impl Store {
     /// Gives an endpoint another secret; the one before signs too for a day. `None`: there is no such endpoint.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn refresh_secret(
         &self,
         merchant: &MerchantId,

@@ -8,11 +8,12 @@ use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
     clock,
     mail::{
-        AttemptOutcome, CrashPolicy, EndpointId, Lane, MailDraft, MailId, Mailbox, MerchantId, NewMail,
+        AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
         Origin, Phase, PinnedTemplate, Reply, Verdict, WorkerId,
     },
-    shop::{TemplateClass, TemplateSource, event::Topics},
+    shop::{TemplateClass, TemplateSource},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
+    webhook::Topics,
 };
 
 pub(crate) const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -50,7 +51,7 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
 pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
     NewMail::new(MailDraft {
         merchant: merchant.clone(),
-        lane: Lane::Transactional,
+        lane: MailLane::Transactional,
         template: PinnedTemplate {
             version: "v1".to_owned(),
             name: "welcome".to_owned(),

@@ -1,6 +1,6 @@
 //! What the rescuer asks of deliveries: taking those from their workers that nobody works on any more.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::json;
@@ -8,22 +8,18 @@ use serde_json::json;
 use crate::{
     clock,
     mail::{DeliveryId, WorkerId},
-    shop::CallbackOutcome,
     store::{
-        Doing, Store, StoreError,
+        claimable::{Lost, LostOf, LostRow},
+        database::Store,
         dialect::Sql,
+        error::{Doing, StoreError},
         row::{Columns, to_json},
     },
+    webhook::CallbackOutcome,
 };
 
-/// The most rows in one round, so that any number of processes may take rounds at once.
-const ROUND: i64 = 1_000;
-
-static LOST: Sql = Sql::new(
-    "SELECT id, worker FROM deliveries
-     WHERE worker IS NOT NULL AND (worker = $3 OR worker NOT IN (SELECT id FROM workers WHERE heartbeat_at > $1))
-     ORDER BY worker = $3 LIMIT $2 {skip_locked}",
-);
+static LOST: LazyLock<Lost> =
+    LazyLock::new(|| Lost::new(&LostOf { table: "deliveries", at_work: "worker IS NOT NULL", reads: "" }));
 
 static LOST_ATTEMPTS: Sql = Sql::new(
     "INSERT INTO delivery_attempts (delivery_id, number, worker, at, outcome, millis, answer)
@@ -44,7 +40,7 @@ impl Store {
     /// same `webhook-id`. Returns how many.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn take_lost_deliveries(
         &self,
         silence: Duration,
@@ -56,22 +52,12 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let rows = sqlx::query(LOST.on(dialect))
-                        .bind((now - silence).millis())
-                        .bind(ROUND)
-                        .bind(own.to_string())
-                        .fetch_all(&mut *on)
-                        .await
-                        .doing("find lost callbacks")?;
-                    let mut lost = Vec::new();
-                    for row in &rows {
-                        let columns = Columns { table: "deliveries", row };
-                        let id: DeliveryId = columns.parsed("id")?;
-                        // Asked only now: these rows cannot be claimed or settled until the end of this transaction.
-                        if columns.parsed::<WorkerId>("worker")? != own || !is_at_work_on(id) {
-                            lost.push(json!({ "id": id }));
-                        }
-                    }
+                    let found = LOST.find(dialect, &mut *on, (now, silence), own, is_at_work_on).await?;
+                    let id = |lost: &LostRow| {
+                        let id = Columns { table: "deliveries", row: &lost.row }.text("id")?;
+                        Ok(json!({ "id": id }))
+                    };
+                    let lost = found.iter().map(id).collect::<Result<Vec<_>, StoreError>>()?;
                     if lost.is_empty() {
                         return Ok(0);
                     }

@@ -2,7 +2,6 @@
 
 mod claim;
 mod deliveries;
-mod disabled;
 mod due;
 mod endpoints;
 mod lost;
@@ -16,11 +15,9 @@ mod tests;
 
 pub use claim::{Callback, CallbackClaim, Destination};
 pub use deliveries::{DeliveryAttempt, DeliveryRecord, Replayed};
-pub use disabled::DisabledEndpoint;
 pub use due::DueDelivery;
 pub use endpoints::{Endpoint, EndpointChange, MOST_ENDPOINTS, NewEndpoint, Registered};
 pub use record::{NewCallback, Tested};
 pub use settle::{CallbackSettled, CallbackSettlement};
 
-pub(super) use claim::CallbackClaimRequest;
 pub(super) use record::record_callbacks;

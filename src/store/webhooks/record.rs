@@ -7,15 +7,16 @@ use sqlx::AnyConnection;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId},
-    shop::{
-        EventKind,
-        event::{self, TestSubject},
-    },
     store::{
-        Doing, Store, StoreError,
+        database::Store,
         dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
         events::{self, NewEvent},
         row::to_json,
+    },
+    webhook::{
+        EventKind,
+        event::{self, TestSubject},
     },
 };
 
@@ -78,7 +79,7 @@ impl Store {
     /// Records a callback in a transaction of its own; returns whether it is the first with its key.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn record_callback(&self, callback: &NewCallback) -> Result<bool, StoreError> {
         let (dialect, callback) = (self.dialect, callback.clone());
         self.writer
@@ -90,7 +91,7 @@ impl Store {
     /// Records a `webhook.test` for one endpoint, whatever it listens to.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn record_test(&self, merchant: &MerchantId, id: EndpointId) -> Result<Tested, StoreError> {
         match self.endpoint(merchant, id).await? {
             Some(endpoint) if endpoint.enabled => {}

@@ -1,6 +1,6 @@
 //! Settles deliveries, fenced by worker and attempt number, and keeps watch over endpoints that fail.
 
-use std::{collections::HashSet, time::Duration};
+use std::{sync::LazyLock, time::Duration};
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -9,13 +9,15 @@ use super::Callback;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
-    shop::{CallbackReply, CallbackVerdict, DeliveryState},
     store::{
-        Doing, Store, StoreError,
+        claimable::{Attempted, Settling, SettlingOf},
+        database::Store,
         dialect::{Dialect, Sql},
-        group_commit::{Group, Grouped, Members},
-        row::{Columns, to_json},
+        error::{Doing, StoreError},
+        group_commit::{Grouped, Turn},
+        row::to_json,
     },
+    webhook::{CallbackReply, CallbackVerdict, DeliveryState},
 };
 
 /// An endpoint that has taken nothing for this long is disabled.
@@ -70,7 +72,7 @@ impl Store {
     /// disabled in the same transaction.
     ///
     /// # Errors
-    /// When the database cannot commit it.
+    /// Those of a write: see [`StoreError`].
     pub async fn settle_callback(
         &self,
         settlement: CallbackSettlement,
@@ -79,23 +81,11 @@ impl Store {
     }
 }
 
-static SETTLE: Sql = Sql::new(
-    "UPDATE deliveries SET state = rows.state, worker = NULL, wake_at = rows.due_at,
-        due_at = COALESCE(rows.due_at, deliveries.due_at), settled_at = rows.settled_at, outcome = rows.outcome,
-        status = rows.status, millis = rows.millis, answer = rows.answer
-     FROM {rows: id text, worker text, number bigint, state text, due_at bigint, settled_at bigint, outcome text,
-        status bigint, millis bigint, answer text}
-     WHERE deliveries.id = rows.id AND deliveries.state = 'sending' AND deliveries.worker = rows.worker
-        AND deliveries.attempt = rows.number
-     RETURNING deliveries.id",
-);
-
-static INSERT_ATTEMPTS: Sql = Sql::new(
-    "INSERT INTO delivery_attempts (delivery_id, number, worker, at, outcome, status, millis, answer)
-     SELECT id, number, worker, at, outcome, status, millis, answer
-     FROM {rows: id text, number bigint, worker text, at bigint, outcome text, status bigint, millis bigint,
-        answer text}",
-);
+static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
+    let keeps = "outcome text, status bigint, millis bigint, answer text";
+    let attempts = "delivery_attempts";
+    Settling::new(&SettlingOf { table: "deliveries", keeps, attempts, of: "delivery_id", records: keeps })
+});
 
 // Each names endpoints in $1 and the time now in $2; those that need no change are not written.
 static WORKS: Sql = Sql::new(
@@ -116,50 +106,39 @@ static GONE: Sql = Sql::new(
      WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1",
 );
 
+/// What a delivery keeps and records of an attempt.
 #[derive(Serialize)]
 struct Row<'a> {
-    id: String,
-    worker: String,
-    number: u32,
-    state: DeliveryState,
-    due_at: Option<i64>,
-    settled_at: Option<i64>,
-    at: i64,
     outcome: &'static str,
     status: Option<u16>,
     millis: u64,
     answer: &'a str,
 }
 
-impl<'a> Row<'a> {
-    fn of(settlement: &'a CallbackSettlement, now: Timestamp) -> Self {
-        let CallbackSettlement { reply, verdict, .. } = settlement;
-        let state = verdict.state();
-        Self {
-            id: settlement.delivery.to_string(),
-            worker: settlement.worker.to_string(),
-            number: settlement.attempt,
-            state,
-            due_at: match verdict {
-                CallbackVerdict::Retry(at) => Some(at.millis()),
-                _ => None,
-            },
-            settled_at: state.is_settled().then_some(now.millis()),
-            at: settlement.started_at.millis(),
-            outcome: reply.outcome.as_str(),
-            status: reply.status,
-            millis: u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
-            answer: &reply.text,
-        }
-    }
+fn row_of(settlement: &CallbackSettlement, now: Timestamp) -> Attempted<Row<'_>> {
+    let CallbackSettlement { delivery, worker, attempt, started_at, reply, verdict, .. } = settlement;
+    let row = Row {
+        outcome: reply.outcome.as_str(),
+        status: reply.status,
+        millis: u64::try_from(reply.took.as_millis()).unwrap_or(u64::MAX),
+        answer: &reply.text,
+    };
+    let due_at = match verdict {
+        CallbackVerdict::Retry(at) => Some(*at),
+        _ => None,
+    };
+    let state = verdict.state();
+    Attempted::new(delivery.to_string(), *worker, *attempt, *started_at, row).into_state(
+        state.as_str(),
+        due_at,
+        state.is_settled().then_some(now),
+    )
 }
 
 impl Grouped for CallbackSettlement {
     type Answer = CallbackSettled;
 
-    fn members(group: &mut Group) -> &mut Members<Self> {
-        &mut group.callback_settles
-    }
+    const TURN: Turn = Turn::SettleCallbacks;
 
     async fn write(
         dialect: Dialect,
@@ -170,24 +149,8 @@ impl Grouped for CallbackSettlement {
             return Ok(Vec::new());
         }
         let now = clock::now();
-        let mut rows: Vec<_> = requests.iter().map(|settlement| Row::of(settlement, now)).collect();
-        let moved = sqlx::query(SETTLE.on(dialect))
-            .bind(to_json(&rows))
-            .fetch_all(&mut *on)
-            .await
-            .doing("settle callbacks")?;
-        let moved: HashSet<String> = moved
-            .iter()
-            .map(|row| Columns { table: "deliveries", row }.text("id"))
-            .collect::<Result<_, _>>()?;
-        rows.retain(|row| moved.contains(&row.id));
-        if !rows.is_empty() {
-            sqlx::query(INSERT_ATTEMPTS.on(dialect))
-                .bind(to_json(&rows))
-                .execute(&mut *on)
-                .await
-                .doing("record attempts of callbacks")?;
-        }
+        let rows = requests.iter().map(|settlement| row_of(settlement, now)).collect();
+        let moved = SETTLING.settle(dialect, &mut *on, rows).await?;
         let is_ours = |settlement: &&CallbackSettlement| moved.contains(&settlement.delivery.to_string());
         watch_endpoints(dialect, on, requests.iter().filter(is_ours), now).await?;
         Ok(requests

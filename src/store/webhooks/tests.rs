@@ -12,8 +12,8 @@ use super::{
 use crate::{
     clock,
     mail::{AttemptOutcome, DeliveryId, MerchantId, Origin, Timestamp, WorkerId},
-    shop::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState},
     store::{DatabaseSettings, Store},
+    webhook::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState},
 };
 
 async fn open() -> (Store, TempDir) {
@@ -109,7 +109,7 @@ async fn an_event_says_what_its_example_says() {
     );
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     for body in &bodies {
-        let kind: crate::shop::EventKind = body["type"].as_str().unwrap().parse().unwrap();
+        let kind: crate::webhook::EventKind = body["type"].as_str().unwrap().parse().unwrap();
         let example = kind.example();
         assert_eq!((keys(body), keys(&body["data"])), (keys(&example), keys(&example["data"])), "{kind}");
     }

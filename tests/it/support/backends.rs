@@ -43,7 +43,7 @@ impl Backends {
             .with("database.url", database)
             .with("database.connections", 4)
             .with("queue.url", queue)
-            .with("dashboard.listen", "127.0.0.1:0")
+            .with("admin.listen", "127.0.0.1:0")
             .with("log.format", "json")
     }
 

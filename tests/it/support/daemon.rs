@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Backends, command_line::binary, eventually, own_address, place, shop::client, within};
+use super::{Answer, Backends, command_line::binary, eventually, own_address, place, shop::client, within};
 
 /// A daemon that can be stopped, killed and started again on the same data and the same address.
 pub struct Daemon {
@@ -71,6 +71,7 @@ impl Daemon {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("POSTROOM_HTTP__LISTEN", self.address.to_string())
+            .env("POSTROOM_ADMIN__LISTEN", self.admin_address().to_string())
             .arg("--config")
             .arg(&self.config)
             .args(["serve", "--role", self.role])
@@ -79,24 +80,41 @@ impl Daemon {
             .unwrap();
         self.process = Some(process);
         if self.role == "worker" {
-            // It listens nowhere; its scheduler says when it has begun.
+            // Its scheduler says when it has begun.
             eventually("the worker has started", async || {
                 self.log()[lines_before..]
                     .iter()
                     .any(|line| line["message"].as_str().is_some_and(is_of_the_scheduler))
             })
             .await;
-        } else {
-            eventually("the daemon is ready", async || self.is_ready().await).await;
         }
+        eventually("the daemon is ready", async || self.is_ready().await).await;
     }
 
     async fn is_ready(&mut self) -> bool {
         if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
             panic!("the daemon ended with {status}: {}", fs::read_to_string(&self.log).unwrap());
         }
-        let url = format!("{}/readyz", self.url());
-        self.http.get(url).send().await.is_ok_and(|answer| answer.status() == 200)
+        if self.role == "worker" {
+            return self.ask_admin("/readyz").await.is_some_and(|answer| answer.status == 200);
+        }
+        let url = format!("{}/healthz", self.url());
+        let takes_requests = self.http.get(url).send().await.is_ok_and(|answer| answer.status() == 200);
+        takes_requests && self.ask_admin("/readyz").await.is_some_and(|answer| answer.status == 200)
+    }
+
+    fn admin_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), 8026)
+    }
+
+    /// What the admin listener answers.
+    pub async fn admin(&self, path: &str) -> Answer {
+        self.ask_admin(path).await.unwrap()
+    }
+
+    async fn ask_admin(&self, path: &str) -> Option<Answer> {
+        let answer = self.http.get(format!("http://{}{path}", self.admin_address())).send().await.ok()?;
+        Some(Answer::of(answer).await)
     }
 
     /// Where its HTTP is.

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    mail::{AttemptOutcome, Lane, MailEvent, WorkerId},
+    mail::{AttemptOutcome, MailEvent, MailLane, MailState, Timestamp, WorkerId},
     shop::{
         builtin_mails,
         language::Language,
-        order::{OrderTemplate, mail_values},
+        order::{Order, OrderTemplate, mail_values},
     },
     store::{Claim, webhooks_fixture as fixture},
 };
@@ -226,7 +226,8 @@ async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
     assert_eq!(events[1]["data"]["order"], "ord_1");
     assert_eq!(events[1]["data"]["reply"], "the queue did not take the mail in time");
     shop.app.store.make_all_mails_due().await.unwrap();
-    let due = shop.app.store.mark_due_mails(Lane::Transactional, std::time::Duration::from_secs(60)).await;
+    let due =
+        shop.app.store.mark_due_mails(MailLane::Transactional, std::time::Duration::from_secs(60)).await;
     assert_eq!(due.unwrap(), []);
 }
 

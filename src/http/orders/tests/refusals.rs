@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::http::{hash_token, new_secret};
+use crate::auth::{hash_token, new_secret};
 
 #[tokio::test]
 async fn every_refusal_is_answered_as_the_contract_says() {

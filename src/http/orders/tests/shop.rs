@@ -5,8 +5,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::*;
 use crate::{
+    auth::{hash_token, new_secret},
     config::Config,
-    http::{hash_token, new_secret, router},
+    http::router,
     mail::{AttemptOutcome, Mail, MailId, Phase, Reply, Verdict, WorkerId},
     store::{Claim, NewMerchant, Settlement},
 };

@@ -19,7 +19,11 @@ use crate::{
         MailId, MerchantId, Timestamp,
         search::{Condition, Query},
     },
-    store::{Doing, Store, StoreError, row::Columns},
+    store::{
+        database::Store,
+        error::{Doing, StoreError},
+        row::Columns,
+    },
 };
 use filter::{Filter, Statement};
 use source::{Range, Source};

@@ -1,0 +1,174 @@
+use super::*;
+use crate::{
+    limits::LimitSettings,
+    mail::Lane,
+    queue::{MemoryQueue, Queue, Room as QueueRoom},
+};
+
+/// Admission with one route, and a worker that is heard.
+fn admission(rate: &str, connections: usize, limits: &str) -> (Admission, Arc<Worker>) {
+    let text = format!(
+        "name = \"main\"\nhost = \"127.0.0.1\"\nport = 1\ntls = \"none\"\nconnections = {connections}"
+    );
+    let routes = Routes::new(&[toml::from_str(&text).unwrap()]).unwrap();
+    let (worker, _) = Worker::new(Duration::from_secs(10), Arc::clone(routes.freed()));
+    let worker = Arc::new(worker);
+    let rates = rate.parse::<Rate>().ok().map(|rate| ("main".to_owned(), rate));
+    let mut table: toml::Table = "mails = \"\"\nper_merchant = \"\"\ndomains = []".parse().unwrap();
+    table.extend(limits.parse::<toml::Table>().unwrap());
+    let limits = MailLimits::new(&table.try_into::<LimitSettings>().unwrap()).unwrap();
+    (Admission::new(routes, rates, limits, Limiter::local(), Arc::clone(&worker)), worker)
+}
+
+fn heard(rate: &str, connections: usize, limits: &str) -> Admission {
+    let (admission, worker) = admission(rate, connections, limits);
+    worker.was_heard(clock::now(), Instant::now());
+    admission
+}
+
+fn reason(admission: &Admission) -> Option<WaitReason> {
+    admission.wait().map(|wait| wait.reason)
+}
+
+/// Mails of these merchants and domains, as they are fetched.
+async fn leases(mails: &[(&str, &str)]) -> Vec<Lease> {
+    let queue = MemoryQueue::new(Duration::from_secs(10));
+    for (number, (merchant, domain)) in mails.iter().enumerate() {
+        let job = QueuedJob::new(format!("{number:03}"), Lane::Transactional, merchant.parse().unwrap());
+        queue.enqueue(&[job.with_domains("shop.example", domain)]).await.unwrap();
+    }
+    let mut leases = queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases;
+    leases.sort_by_key(|lease| lease.job.id.clone());
+    leases
+}
+
+/// What becomes of these mails: `now`, or the line that each waits in.
+async fn decided(admission: &Admission, mails: &[Lease], pauses: &[Pause]) -> Vec<String> {
+    let (_, room) = admission.room(mails.len());
+    let decisions = admission.decide(room, mails, pauses).await;
+    let told = decisions.into_iter().map(|decision| match decision {
+        Decision::Now(permit) => {
+            permit.spend();
+            "now".to_owned()
+        }
+        Decision::Later(line) => format!("{} {}", line.reason, line.name),
+        Decision::NotHere => "not here".to_owned(),
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn there_is_room_while_the_worker_is_heard_and_a_connection_is_free() {
+    let (admission, worker) = admission("", 2, "");
+    assert_eq!((admission.room(9).0, reason(&admission)), (0, Some(WaitReason::Queued)));
+    worker.was_heard(clock::now(), Instant::now());
+    let (number, held) = admission.room(9);
+    assert_eq!((number, reason(&admission)), (2, Some(WaitReason::NoConnection)));
+    assert_eq!(admission.room(9).0, 0);
+    drop(held);
+    assert_eq!((admission.room(2).0, reason(&admission)), (2, None));
+    let mails = leases(&[("acme", "a.example"); 2]).await;
+    let (_, room) = admission.room(2);
+    worker.stopping.cancel();
+    let decisions = admission.decide(room, &mails, &[]).await;
+    assert!(decisions.iter().all(|decision| matches!(decision, Decision::NotHere)));
+}
+
+#[tokio::test]
+async fn a_mail_waits_for_the_first_of_its_scopes_that_is_used_up_and_we_know_which() {
+    let limits = "mails = \"4/h burst 4\"\nper_merchant = \"2/h burst 2\"
+        [[domains]]\nnames = [\"gmail.com\"]\nrate = \"1/h\"";
+    let admission = heard("", 100, limits);
+    let mails = leases(&[
+        ("acme", "gmail.com"),
+        ("acme", "gmail.com"),
+        ("acme", "a.example"),
+        ("acme", "a.example"),
+        ("b", "b.example"),
+        ("c", "b.example"),
+        ("c", "b.example"),
+    ])
+    .await;
+    let told = decided(&admission, &mails, &[]).await;
+    let expected = ["now", "rate domain:gmail.com", "now", "rate merchant:acme", "now", "now", "rate all"];
+    assert_eq!(told, expected);
+    // Who comes now goes behind those who wait, without asking.
+    assert_eq!(decided(&admission, &mails[..1], &[]).await, ["rate domain:gmail.com"]);
+}
+
+#[tokio::test]
+async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
+    let admission = heard("1/h", 1, "");
+    let mails = leases(&[("acme", "a.example")]).await;
+    for _ in 0..3 {
+        let (_, room) = admission.room(1);
+        let decision = admission.decide(room, &mails, &[]).await.pop().unwrap();
+        assert!(matches!(decision, Decision::Now(_)));
+    }
+    assert_eq!(Vec::from_iter(admission.closed.take_lines_to_wake()), ["route:main"]);
+    assert_eq!(decided(&admission, &mails, &[]).await, ["now"]);
+    assert_eq!(decided(&admission, &mails, &[]).await, ["rate route:main"]);
+    assert!(admission.closed.take_lines_to_wake().is_empty());
+    assert_eq!(admission.room(1).0, 1, "a mail that waits holds no place");
+}
+
+#[tokio::test]
+async fn leave_that_has_become_old_is_renewed_before_the_mail_goes() {
+    let admission = heard("50/s", 10, "");
+    let mails = leases(&[("acme", "a.example"); 2]).await;
+    let (_, room) = admission.room(2);
+    let mut tokens = Vec::new();
+    for decision in admission.decide(room, &mails, &[]).await {
+        let Decision::Now(permit) = decision else { panic!("a burst of two goes at once") };
+        tokens.push(permit.into_token());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Whoever came meanwhile has used the burst up: those that were held up go after it, at the pace of the rate.
+    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "now"]);
+    let started = Instant::now();
+    for token in tokens {
+        token.renewed().await.spend();
+    }
+    assert!(started.elapsed() >= Duration::from_millis(30), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_paused_waits_and_everything_else_goes() {
+    let admission = heard("", 100, "");
+    let mails = leases(&[("tea-co", "a.example"), ("acme", "gmail.com"), ("acme", "a.example")]).await;
+    let pause = |scope: &str| Pause { scope: scope.to_owned(), until: None, reason: String::new() };
+    let pauses = [pause("merchant:tea-co"), pause("domain:gmail.com"), pause("route:other")];
+    let expected = ["paused merchant:tea-co", "paused domain:gmail.com", "now"];
+    assert_eq!(decided(&admission, &mails, &pauses).await, expected);
+    assert_eq!(decided(&admission, &mails[2..], &[pause("route:main")]).await, ["paused route:main"]);
+    assert_eq!(decided(&admission, &mails[2..], &[pause("all")]).await, ["paused all"]);
+}
+
+#[tokio::test]
+async fn a_merchants_own_rate_replaces_that_of_each_and_a_change_names_its_line() {
+    let admission = heard("", 100, "per_merchant = \"1/h\"");
+    let mails = leases(&[("acme", "a.example"), ("acme", "a.example")]).await;
+    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "rate merchant:acme"]);
+    let rates = HashMap::from([("acme".parse().unwrap(), "3600/s".parse().unwrap())]);
+    assert_eq!(admission.set_own_rates(rates.clone()), ["merchant:acme"]);
+    assert!(admission.set_own_rates(rates).is_empty());
+    // It begins with its burst spent, which comes back within 50 ms.
+    decided(&admission, &mails, &[]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "now"]);
+    assert_eq!(admission.set_own_rates(HashMap::new()), ["merchant:acme"]);
+}
+
+#[test]
+fn a_quick_rate_lets_several_go_together_and_a_slow_one_one_at_a_time() {
+    let line = |rate: &str| {
+        let scope = Scope::All;
+        let ask: Ask = [(scope.clone(), rate.parse().unwrap())].into_iter().collect();
+        let line = line_of_rate(&scope, &ask, Duration::from_millis(3));
+        (line.after.unwrap().as_micros() / 1_000, line.at_most)
+    };
+    assert_eq!(line("200/s"), (18, 5));
+    assert_eq!(line("10/s"), (3, 2));
+    assert_eq!(line("10/d"), (3, 2));
+    assert_eq!(line("10000/s"), (22, 201));
+}

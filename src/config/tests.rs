@@ -1,0 +1,203 @@
+//! A configuration is read from all its places, and every fault is named.
+
+use super::{settings::no_reply, *};
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("postroom.toml");
+    std::fs::write(&file, text).unwrap();
+    let environment = environment.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+    Config::load(Some(&file), environment).map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn the_defaults_are_a_configuration() {
+    let config = load("", &[]).unwrap();
+    assert_eq!(config.http.listen.port(), 8025);
+    assert!(config.smtp.routes.is_empty());
+}
+
+#[test]
+fn the_environment_goes_over_the_file_and_the_file_over_the_defaults() {
+    let text = "[database]\nurl = \"sqlite:a.db\"\n[worker]\nconcurrency = 3\n";
+    let config = load(text, &[("POSTROOM_WORKER__CONCURRENCY", "5"), ("OTHER", "x")]).unwrap();
+    assert_eq!((config.database.url.as_str(), config.worker.concurrency), ("sqlite:a.db", 5));
+}
+
+#[test]
+fn a_route_can_be_given_in_the_environment() {
+    let environment = [
+        ("POSTROOM_SMTP__ROUTES__0__NAME", "main"),
+        ("POSTROOM_SMTP__ROUTES__0__HOST", "127.0.0.1"),
+        ("POSTROOM_SMTP__ROUTES__0__PORT", "2525"),
+        ("POSTROOM_SMTP__ROUTES__0__TLS", "none"),
+    ];
+    let config = load("", &environment).unwrap();
+    assert_eq!((config.smtp.routes.len(), config.smtp.routes[0].port), (1, 2525));
+}
+
+#[test]
+fn every_fault_is_named_at_once_with_its_key_and_its_source() {
+    let text = "[database]\nurl = 5\n[http]\nlisten = \"here\"\nmaxbody = 1\n[nonsense]\nx = 1\n";
+    let faults = load(text, &[("POSTROOM_WORKER__CONCURRENCY", "many")]).unwrap_err();
+    for expected in [
+        "database.url",
+        "http.listen",
+        "http.maxbody",
+        "nonsense",
+        "POSTROOM_WORKER__CONCURRENCY",
+        "postroom.toml",
+    ] {
+        assert!(faults.contains(expected), "{expected} is missing in:\n{faults}");
+    }
+}
+
+#[test]
+fn a_secret_can_live_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("relay-password");
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let text = format!(
+        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay.example\"\nport = 587\ntls = \"starttls\"\nusername = \"u\"\npassword_file = {secret:?}\n"
+    );
+    let config = load(&text, &[]).unwrap();
+    let password = config.smtp.routes[0].password.as_ref().unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(password), "s3cret");
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_merchant_without_a_sender_writes_from_where_its_links_lead() {
+    for (public_url, expected) in [
+        ("https://post.example.com/x", "no-reply@post.example.com"),
+        ("http://bücher.example:8025", "no-reply@xn--bcher-kva.example"),
+        ("http://127.0.0.1:8025", "no-reply@postroom.invalid"),
+        ("http://[::1]:8025", "no-reply@postroom.invalid"),
+        ("http://localhost", "no-reply@postroom.invalid"),
+    ] {
+        assert_eq!(no_reply(&public_url.parse().unwrap()).to_string(), expected);
+    }
+}
+
+#[test]
+fn an_embedded_queue_serves_no_separate_role() {
+    let config = load("", &[]).unwrap();
+    assert!(config.check_role(Role::All).is_ok());
+    assert!(config.check_role(Role::Worker).unwrap_err().to_string().contains("queue.url"));
+}
+
+/// A file, and what must be said of it: each a line of its own.
+const WRONG: [(&str, &[&str]); 14] = [
+    ("[http]\nrate = \"fast\"\n", &["postroom.toml:2: http.rate: `fast` is not a rate"]),
+    (
+        "[database]\nurl = \"mysql://db/post\"\n",
+        &["postroom.toml:2: database.url: database.url must begin with `sqlite:` or"],
+    ),
+    (
+        "[queue]\n\nurl = \"amqp://mq\"\n",
+        &["postroom.toml:3: queue.url: `queue.url` is neither `memory:` nor"],
+    ),
+    ("[log]\nfilter = \"postroom=loud\"\n", &["postroom.toml:2: log.filter: `postroom=loud`: "]),
+    (
+        "[retry]\nfirst = \"2h\"\nlongest = \"1h\"\n",
+        &["postroom.toml:2: retry.first: 7200s must not exceed retry.longest, which is 3600s"],
+    ),
+    ("[retry]\nlongest = \"1s\"\n", &["retry.first: 10s must not exceed retry.longest, which is 1s"]),
+    (
+        "[http]\nlisten = \"127.0.0.1:8026\"\n",
+        &["admin.listen: must not be 127.0.0.1:8026, because http.listen has port 8026 already"],
+    ),
+    (
+        "[worker]\nconcurrency = 4\n[callbacks]\nconcurrency = 8\n",
+        &["postroom.toml:4: callbacks.concurrency: 8 must not exceed worker.concurrency, which is 4"],
+    ),
+    (
+        "[worker]\nconcurrency = -1\n",
+        &[
+            "postroom.toml:2: worker.concurrency: invalid value: integer `-1`, expected a whole number, 0 or more",
+        ],
+    ),
+    (
+        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 70000\ntls = \"perhaps\"\n",
+        &[
+            "postroom.toml:4: smtp.routes[0].port: invalid value: integer `70000`, expected a whole number from 0 to 65535",
+            "postroom.toml:5: smtp.routes[0].tls: unknown variant `perhaps`, expected one of `none`, `opportunistic`",
+        ],
+    ),
+    (
+        "[[smtp.routes]]\nname = \"a b\"\nport = 25\ntls = \"none\"\n[[smtp.routes]]\nname = \"x\"\nhost = \"relay\"\nport = 0\ntls = \"none\"\nrate = \"5/fortnight\"\n",
+        &[
+            "postroom.toml:2: smtp.routes[0].name: route name `a b` is not 1 to 64 letters",
+            "postroom.toml:1: smtp.routes[0].host: is missing",
+            "postroom.toml:8: smtp.routes[1].port: route `x`: port must be 1 to 65535",
+            "postroom.toml:10: smtp.routes[1].rate: `fortnight` is not a unit of time",
+        ],
+    ),
+    (
+        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\nport = 26\n[http\n",
+        &["postroom.toml:6: is not TOML: duplicate key", "postroom.toml:7: is not TOML:"],
+    ),
+    (
+        "[http]\nlisten = \"8025\"\npublic_url = \"post.example.com\"\n",
+        &[
+            "postroom.toml:2: http.listen: must be an IP address and a port",
+            "postroom.toml:3: http.public_url: must be a whole URL",
+        ],
+    ),
+    (
+        "[database]\ncolour = \"red\"\n",
+        &["postroom.toml:2: database.colour: unknown field `colour`, expected one of `url`"],
+    ),
+];
+
+#[test]
+fn each_fault_names_the_line_the_key_and_what_is_allowed() {
+    for (text, expected) in WRONG {
+        let said = load(text, &[]).unwrap_err();
+        for fault in expected {
+            assert!(said.contains(fault), "{fault}\nis missing for\n{text}\nin\n{said}");
+        }
+        assert_eq!(said.lines().count(), expected.len() + 1, "{text}\n{said}");
+    }
+}
+
+#[test]
+fn a_file_with_eight_faults_reports_eight() {
+    let text: String = WRONG[..5].iter().map(|(text, _)| *text).chain([WRONG[9].0]).collect();
+    let said = load(&text, &[("POSTROOM_WORKER__DRAIN", "soon")]).unwrap_err();
+    assert_eq!(said.lines().count(), 1 + 8, "{said}");
+}
+
+#[test]
+fn a_merchants_callbacks_may_stay_as_they_are_when_only_the_workers_are_fewer() {
+    assert!(load("[worker]\nconcurrency = 3\n[callbacks]\nallow_http = true\n", &[]).is_ok());
+}
+
+#[test]
+fn a_rate_that_is_none_is_refused_with_its_key_and_what_is_allowed() {
+    let text = "[limits]\nmails = \"fast\"\nper_merchant = \"0/s\"\n[http]\nrate = \"1e30/s\"
+        [[limits.domains]]\nnames = [\"a.example\"]\nrate = \"5/fortnight\"";
+    let faults = load(text, &[]).unwrap_err();
+    for (key, wrong) in [
+        ("limits.mails", "`fast` is not a rate"),
+        ("limits.per_merchant", "`0` is not a count"),
+        ("limits.domains[0].rate", "`fortnight` is not a unit of time"),
+        ("http.rate", "`1e30` is not a count"),
+    ] {
+        assert!(faults.contains(&format!("{key}: {wrong}")), "{key} is missing in:\n{faults}");
+    }
+    assert_eq!(faults.matches("in \"50/s\" or \"3000/h burst 100\"").count(), 4, "{faults}");
+    let text = "[[smtp.routes]]\nname = \"m\"\nhost = \"h\"\nport = 1\ntls = \"none\"\nrate = \"-1/s\"
+        [[limits.domains]]\nnames = [\"a.example\"]\nrate = \"1/s\"
+        [[limits.domains]]\nnames = [\"A.example\"]\nrate = \"2/s\"";
+    let faults = load(text, &[]).unwrap_err();
+    assert!(faults.contains("smtp.routes[0].rate: `-1` is not a count"), "{faults}");
+    assert!(faults.contains("limits.domains[1].names[0]: `a.example` has a limit already"), "{faults}");
+}
+
+#[test]
+fn limits_can_be_given_in_the_environment() {
+    let config = load("", &[("POSTROOM_LIMITS__MAILS", "3000/h burst 100")]).unwrap();
+    assert_eq!(config.limits.mails.map(|rate| rate.to_string()).as_deref(), Some("3000/h burst 100"));
+    assert!(config.limits.per_merchant.is_none() && config.limits.domains.is_empty());
+}

@@ -1,0 +1,199 @@
+//! Postroom's own API for batches: how far each is, and stopping it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    clock,
+    http::{auth::Caller, error::Refusal},
+    jobs,
+    mail::{BatchId, BatchState, MailState, Timestamp},
+    shop::Ability,
+    store::{BatchMoved, BatchRecord},
+};
+
+pub(super) fn router() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/batches/{id}", get(show))
+        .route("/api/v1/batches/{id}/pause", post(pause))
+        .route("/api/v1/batches/{id}/resume", post(resume))
+        .route("/api/v1/batches/{id}/cancel", post(cancel))
+}
+
+/// A batch as its merchant sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchView {
+    /// UUIDv7.
+    pub id: String,
+    /// `queued`, `processing`, `finished`, `cancelled` or `failed`.
+    #[schema(value_type = String)]
+    pub state: BatchState,
+    /// Whether it is paused: nothing of it is made or sent until it is resumed.
+    pub paused: bool,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The name of its template.
+    pub template: String,
+    /// The URL that is notified when it is over.
+    pub webhook_url: Option<String>,
+    /// How many mails it is of.
+    pub mails: u64,
+    /// How many are in each state; those that are not made yet are `queued`.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Mails settled in a second, over the last ten.
+    pub rate: f64,
+    /// When it will be over at this rate.
+    #[schema(value_type = Option<String>)]
+    pub forecast_end: Option<Timestamp>,
+    /// When it was recorded.
+    #[schema(value_type = String)]
+    pub requested_at: Timestamp,
+    /// When its first mails were made.
+    #[schema(value_type = Option<String>)]
+    pub started_at: Option<Timestamp>,
+    /// When it was over.
+    #[schema(value_type = Option<String>)]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl BatchView {
+    /// Shows a batch, of whose mails so many are in each state that is not settled.
+    pub fn of(batch: BatchRecord, under_way: &[(MailState, u64)]) -> Self {
+        let now = clock::now();
+        let is_open = batch.state.is_open();
+        let rate = if is_open { batch.rate(now) } else { 0.0 };
+        let settled = batch.settled_mails();
+        let left = batch.mails.saturating_sub(settled);
+        let paused = batch.paused_at().is_some();
+        let forecast_end = (is_open && !paused && rate > 0.0)
+            .then(|| now + std::time::Duration::from_secs_f64((left as f64 / rate).min(3e9)));
+        let mut counts: BTreeMap<_, _> =
+            batch.settled.iter().map(|(state, mails)| (state.as_str(), *mails)).collect();
+        let of = |state| {
+            under_way.iter().filter(|(other, _)| *other == state).map(|(_, mails)| mails).sum::<u64>()
+        };
+        let (sending, deferred) = (of(MailState::Sending), of(MailState::Deferred));
+        counts.insert(MailState::Sending.as_str(), sending);
+        counts.insert(MailState::Deferred.as_str(), deferred);
+        let queued = if is_open { left.saturating_sub(sending + deferred) } else { of(MailState::Queued) };
+        counts.insert(MailState::Queued.as_str(), queued);
+        Self {
+            id: batch.id.to_string(),
+            state: batch.state,
+            paused,
+            error: batch.error,
+            template: batch.template,
+            webhook_url: batch.webhook_url,
+            mails: batch.mails,
+            counts,
+            rate: (rate * 10.0).round() / 10.0,
+            forecast_end,
+            requested_at: batch.requested_at,
+            started_at: batch.started_at,
+            finished_at: batch.finished_at,
+        }
+    }
+}
+
+#[utoipa::path(get, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = String, Path)),
+    responses((status = 200, body = BatchView)))]
+pub(in crate::http) async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<BatchView>, Refusal> {
+    caller.may(Ability::MailsRead)?;
+    view(&app, &caller, id_of(&id)?).await
+}
+
+async fn view(app: &App, caller: &Caller, id: BatchId) -> Result<Json<BatchView>, Refusal> {
+    let batch = app.store.batch(Some(&caller.merchant.id), id).await?.ok_or_else(missing)?;
+    let under_way = app.store.batch_under_way(id).await?;
+    Ok(Json(BatchView::of(batch, &under_way)))
+}
+
+fn id_of(text: &str) -> Result<BatchId, Refusal> {
+    text.parse().map_err(|_| missing())
+}
+
+fn missing() -> Refusal {
+    Refusal::not_found("Batch")
+}
+
+#[utoipa::path(post, path = "/api/v1/batches/{id}/pause", tag = "batches", params(("id" = String, Path)),
+    responses((status = 200, body = BatchView)))]
+pub(in crate::http) async fn pause(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<BatchView>, Refusal> {
+    move_batch(&app, &caller, &id, Wish::Pause).await
+}
+
+#[utoipa::path(post, path = "/api/v1/batches/{id}/resume", tag = "batches", params(("id" = String, Path)),
+    responses((status = 200, body = BatchView)))]
+pub(in crate::http) async fn resume(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<BatchView>, Refusal> {
+    move_batch(&app, &caller, &id, Wish::Resume).await
+}
+
+#[utoipa::path(post, path = "/api/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
+    responses((status = 200, body = BatchView)))]
+pub(in crate::http) async fn cancel(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<BatchView>, Refusal> {
+    move_batch(&app, &caller, &id, Wish::Cancel).await
+}
+
+/// What a merchant wants of a batch that is not over.
+#[derive(Clone, Copy)]
+enum Wish {
+    Pause,
+    Resume,
+    Cancel,
+}
+
+impl Wish {
+    const fn participle(self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Cancel => "cancelled",
+        }
+    }
+}
+
+async fn move_batch(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<Json<BatchView>, Refusal> {
+    caller.may(Ability::MailsManage)?;
+    let (merchant, id) = (&caller.merchant.id, id_of(id)?);
+    let moved = match wish {
+        Wish::Pause => app.store.pause_batch(Some(merchant), id, true).await?,
+        Wish::Resume => app.store.pause_batch(Some(merchant), id, false).await?,
+        Wish::Cancel => app.store.cancel_batch(Some(merchant), id).await?,
+    };
+    match moved {
+        BatchMoved::Unknown => Err(missing()),
+        BatchMoved::Over(state) => {
+            let message = format!("A batch that is {state} cannot be {}.", wish.participle());
+            Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
+        }
+        BatchMoved::Now => {
+            app.enqueue(jobs::fan_out_batch_job(id, merchant.clone()));
+            view(app, caller, id).await
+        }
+    }
+}

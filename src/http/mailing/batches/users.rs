@@ -1,0 +1,287 @@
+//! The users of a request for a batch: judged all before one is taken, then taken a chunk at a time.
+
+use std::{collections::HashSet, fmt, io::Read};
+
+use serde::{
+    Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+use sha2::{Digest, Sha256};
+
+use super::user_stream::{Limits, Unread, Users, for_each_user};
+use crate::{
+    http::{
+        body,
+        error::{FieldError, Refusal, fault},
+        fields::{LONGEST_IDENTIFIER, optional_text, text},
+        json_bounds,
+    },
+    store::StagedChunk,
+};
+
+/// The most users in one chunk.
+const CHUNK: usize = StagedChunk::USERS;
+/// A chunk with so many bytes of users is full: its mails are made together.
+const CHUNK_BYTES: usize = 1 << 20;
+/// The longest URL, in characters.
+const LONGEST_URL: usize = 2_048;
+/// What a request says beside its users.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) brand_id: String,
+    pub(super) template_id: String,
+    pub(super) webhook_url: Option<String>,
+    pub(super) coupon_id: Option<String>,
+}
+
+/// A user as it came.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) identifier: String,
+    pub(super) json: Box<RawValue>,
+}
+
+/// Judges a body whole. Wrong syntax is the graver fault, wherever it stands.
+pub(super) fn judge(reader: impl Read, limits: Limits) -> Result<Head, Refusal> {
+    let most_users = limits.users;
+    let (mut count, mut first_fault) = (0_u64, None);
+    let fields = for_each_user(reader, limits, |json| {
+        let index = count;
+        count += 1;
+        if index < most_users && first_fault.is_none() {
+            first_fault = judge_user(&json, index, limits.user).err();
+        }
+        true
+    });
+    let fields = fields.map_err(|error| match error {
+        Unread::Json(error) => body::not_json(&error),
+        Unread::User => {
+            Refusal::invalid(vec![first_fault.take().unwrap_or_else(|| too_large(count, limits.user))])
+        }
+        Unread::Field => Refusal::field("", "has a field that is too large"),
+    })?;
+    let Some(fields) = fields else { return Err(Refusal::field("", "must be an object").about_form()) };
+    let mut faults = Vec::new();
+    let head = Head {
+        brand_id: text("brand_id", fields.brand_id, &mut faults),
+        template_id: text("template_id", fields.template_id, &mut faults),
+        webhook_url: optional_text("webhook_url", fields.webhook_url, LONGEST_URL, &mut faults),
+        coupon_id: optional_text("coupon_id", fields.coupon_id, LONGEST_IDENTIFIER, &mut faults),
+    };
+    let texts =
+        [Some(&head.brand_id), Some(&head.template_id), head.webhook_url.as_ref(), head.coupon_id.as_ref()];
+    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+        faults.push(fault("", "must not contain the character U+0000"));
+    }
+    match (fields.users, count) {
+        (Users::Array, 0) | (Users::Missing, _) => {
+            faults.push(fault("users", "The users field is required."));
+        }
+        (Users::Wrong, _) => faults.push(fault("users", "The users field must be an array, given once.")),
+        (Users::Array, count) if count > most_users => {
+            faults.push(fault(
+                "users",
+                &format!("The users field must not have more than {most_users} items."),
+            ));
+        }
+        (Users::Array, _) => faults.extend(first_fault),
+    }
+    if faults.is_empty() { Ok(head) } else { Err(Refusal::invalid(faults).about_form()) }
+}
+
+/// Reads the users of a judged body, a chunk at a time, each identifier once, until `take` wants no more.
+pub(super) fn read(
+    reader: impl Read,
+    limits: Limits,
+    mut take: impl FnMut(Vec<User>) -> bool,
+) -> Result<(), Refusal> {
+    let (mut seen, mut chunk, mut bytes): (HashSet<[u8; 16]>, Vec<User>, usize) = Default::default();
+    let mut fault = None;
+    let mut wanted = true;
+    let passed = for_each_user(reader, limits, |json| {
+        match identifier_of(&json, 0) {
+            Ok(identifier) if seen.insert(hash(&identifier)) => {
+                bytes += json.get().len();
+                chunk.push(User { identifier, json });
+            }
+            Ok(_) => {}
+            Err(error) => fault = Some(error),
+        }
+        if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
+            bytes = 0;
+            wanted = take(std::mem::take(&mut chunk));
+        }
+        wanted
+    });
+    // The receiver of a request that has gone wants no more, and the body was judged whole before.
+    if wanted && let Err(error) = passed {
+        return Err(match error {
+            Unread::Json(error) => body::not_json(&error),
+            Unread::User | Unread::Field => Refusal::unavailable(),
+        });
+    }
+    if let Some(fault) = fault {
+        return Err(Refusal::invalid(vec![fault]).about_form());
+    }
+    if wanted && !chunk.is_empty() {
+        take(chunk);
+    }
+    Ok(())
+}
+
+fn hash(identifier: &str) -> [u8; 16] {
+    let digest = Sha256::digest(identifier.as_bytes());
+    std::array::from_fn(|index| digest[index])
+}
+
+fn too_large(index: u64, max_user: usize) -> FieldError {
+    let path = format!("users.{index}");
+    fault(&path, &format!("The {path} field may be at most {max_user} bytes."))
+}
+
+/// A user whose mail can be made: of a size and a depth that may be, and with values that can be held.
+fn judge_user(json: &RawValue, index: u64, max_user: usize) -> Result<(), FieldError> {
+    identifier_of(json, index)?;
+    if json.get().len() > max_user {
+        return Err(too_large(index, max_user));
+    }
+    let path = || format!("users.{index}");
+    json_bounds::measure(json.get().as_bytes(), json_bounds::DEEPEST)
+        .map(drop)
+        .map_err(|why| fault(&path(), &format!("The {} field {}.", path(), why.message)))
+}
+
+fn identifier_of(json: &RawValue, index: u64) -> Result<String, FieldError> {
+    let path = format!("users.{index}");
+    if !json.get().starts_with('{') {
+        return Err(fault(&path, &format!("The {path} field must be an object.")));
+    }
+    let given = serde_json::Deserializer::from_str(json.get())
+        .deserialize_map(Identifier)
+        .map_err(|_| fault(&path, &format!("The {path} field cannot be read.")))?;
+    if memchr::memmem::find(json.get().as_bytes(), b"\\u0000").is_some()
+        && body::has_nul(json.get().as_bytes())
+    {
+        return Err(fault(&path, "must not contain the character U+0000"));
+    }
+    let mut faults = Vec::new();
+    let identifier = text(&format!("{path}.identifier"), given, &mut faults);
+    faults.pop().map_or(Ok(identifier), Err)
+}
+
+/// The `identifier` of an object; of several the last, as everywhere.
+struct Identifier;
+
+impl<'de> Visitor<'de> for Identifier {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut identifier = None;
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if key == "identifier" {
+                identifier = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(identifier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(body: &str) -> Result<Head, (u16, Vec<String>)> {
+        judge(body.as_bytes(), Limits { users: 3, user: 1_000 }).map_err(|refusal| {
+            (refusal.status.as_u16(), refusal.errors.into_iter().map(|error| error.path).collect())
+        })
+    }
+
+    fn with(users: &str) -> String {
+        format!("{{\"users\":{users},\"brand_id\":\"b\",\"template_id\":\"t\",\"other\":[1,{{}}]}}")
+    }
+
+    #[test]
+    fn the_first_faulty_user_is_named_and_wrong_syntax_is_graver() {
+        let fault = |path: &str| (422, vec![path.to_owned()]);
+        assert!(judged(&with("[{\"identifier\":\"a\",\"x\":{\"y\":[1]}}]")).is_ok());
+        for (users, path) in [
+            ("[]", "users"),
+            ("null", "users"),
+            ("{\"identifier\":\"a\"}", "users"),
+            ("\"all\"", "users"),
+            ("[{\"identifier\":\"a\"},{\"identifier\":\"\"},5]", "users.1.identifier"),
+            ("[{\"identifier\":\"a\"},{\"name\":\"x\"}]", "users.1.identifier"),
+            ("[{\"identifier\":5}]", "users.0.identifier"),
+            ("[5]", "users.0"),
+            ("[{\"identifier\":\"a\\u0000\"}]", "users.0"),
+            (
+                "[{\"identifier\":\"a\"},{\"identifier\":\"b\"},{\"identifier\":\"c\"},{\"identifier\":\"d\"}]",
+                "users",
+            ),
+        ] {
+            assert_eq!(judged(&with(users)).unwrap_err(), fault(path), "{users}");
+        }
+        assert_eq!(judged("[{}]").unwrap_err(), fault(""));
+        assert_eq!(judged("7").unwrap_err(), fault(""));
+        assert_eq!(judged(&with("[5,{\"identifier\":}]")).unwrap_err().0, 400);
+        assert_eq!(judged("{\"users\":[{\"identifier\":\"a\"}]} x").unwrap_err().0, 400);
+    }
+
+    #[test]
+    fn a_user_that_cannot_be_read_is_named() {
+        let second =
+            |user: &str| with(&format!("[{{\"identifier\":\"a\"}},{user},{{\"identifier\":\"c\"}}]"));
+        let user = |value: &str| format!("{{\"identifier\":\"b\",\"x\":{value}}}");
+        assert!(judged(&second(&user(&format!("{}1{}", "[".repeat(31), "]".repeat(31))))).is_ok());
+        for value in [
+            format!("{}1{}", "[".repeat(32), "]".repeat(32)),
+            format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200)),
+            "1e999".to_owned(),
+            "9".repeat(500),
+            "\"\\ud800\"".to_owned(),
+            format!("\"{}\"", "x".repeat(1_000)),
+        ] {
+            assert_eq!(
+                judged(&second(&user(&value))).unwrap_err(),
+                (422, vec!["users.1".to_owned()]),
+                "{value}"
+            );
+        }
+        let long = format!("{{\"identifier\":\"{}\"}}", "b".repeat(256));
+        assert_eq!(judged(&second(&long)).unwrap_err(), (422, vec!["users.1.identifier".to_owned()]));
+    }
+
+    #[test]
+    fn a_value_that_never_ends_is_not_read_to_its_end() {
+        for (start, expected) in [
+            ("{\"users\":[{\"identifier\":\"a\"},{\"identifier\":\"", "users.1"),
+            ("{\"users\":[{\"identifier\":\"a\",\"x\":[\"", "users.0"),
+            ("{\"brand_id\":\"", ""),
+            ("{\"", ""),
+        ] {
+            let endless = start.as_bytes().chain(std::io::repeat(b'x'));
+            let refusal = judge(endless, Limits { users: 3, user: 1_000 }).unwrap_err();
+            assert_eq!((refusal.status.as_u16(), &*refusal.errors[0].path), (422, expected), "{start}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_passes_once_by_its_first_entry() {
+        let body =
+            with("[{\"identifier\":\"a\",\"n\":1},{\"identifier\":\"b\"},{\"n\":2,\"identifier\":\"a\"}]");
+        let mut users = Vec::new();
+        read(body.as_bytes(), Limits { users: 3, user: 1_000 }, |chunk| {
+            users.extend(chunk.into_iter().map(|user| user.json.get().to_owned()));
+            true
+        })
+        .unwrap();
+        assert_eq!(users, ["{\"identifier\":\"a\",\"n\":1}", "{\"identifier\":\"b\"}"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! A mail from one of the merchant's templates to one member of its brand.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, value::RawValue};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{
+        auth::Caller,
+        body::JsonBody,
+        error::{Refusal, fault, json_answer},
+        fields::{LONGEST_IDENTIFIER, optional_text, read_user, selected, text},
+        idempotency::Once,
+        new_mail,
+        passes::{self, PassRequest},
+        stored::{document, pinned},
+    },
+    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
+    render::Values,
+    shop::{
+        Ability, SingleLine, TemplateVersion,
+        mailing::{Brand, Member, UNSUBSCRIBE_LINK, tag_values},
+    },
+    store::{MailingSubjects, NewPass, Recording, Stored},
+};
+
+/// A request for one mail.
+#[derive(Deserialize, ToSchema)]
+pub(in crate::http) struct MailRequest {
+    #[schema(value_type = String)]
+    brand_id: Option<Value>,
+    #[schema(value_type = String)]
+    template_id: Option<Value>,
+    /// The `identifier` and values for placeholders, at most `http.max_user` bytes of JSON.
+    #[schema(value_type = Object)]
+    user: Option<Box<RawValue>>,
+    /// Makes a pass for the member, to which `link_to_pass` leads; with `storecard_id`, one pass of both.
+    #[schema(value_type = Option<String>)]
+    coupon_id: Option<Value>,
+    /// Makes a pass for the member, to which `link_to_pass` leads.
+    #[schema(value_type = Option<String>)]
+    storecard_id: Option<Value>,
+    /// What the QR code of the pass says, 1 to 255 characters; the link to the pass where absent.
+    #[schema(value_type = Option<String>)]
+    pass_identifier: Option<Value>,
+}
+
+/// A success of the mailing family.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct MailAnswer {
+    message: &'static str,
+    /// By the member's identifier.
+    data: BTreeMap<String, QueuedMail>,
+}
+
+/// The outcome of one mail.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct QueuedMail {
+    status: &'static str,
+    transaction_id: MailIdText,
+}
+
+/// A mail's id, UUIDv7.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct MailIdText(String);
+
+#[utoipa::path(post, path = "/mail", tag = "mailing", request_body = MailRequest,
+    responses((status = 200, body = MailAnswer)))]
+pub(in crate::http) async fn send_mail(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    once: Once,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    caller.may(Ability::TemplatesStore)?;
+    once.run(&app, &caller, &body.0, async |holder| {
+        let draft = Draft::of(body.parse()?, app.config.http.max_user.0)?;
+        let identifier = draft.identifier.clone();
+        let (mail, pass) = draft.judge(&app, &caller).await?;
+        let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
+        let answer = json_answer(
+            StatusCode::OK,
+            &MailAnswer { message: "Request successful", data: BTreeMap::from([(identifier, queued)]) },
+        );
+        let answered = holder.map(|holder| (holder, answer.clone()));
+        let passes = pass.into_iter().collect();
+        let recording = Recording { mails: vec![mail], passes, answer: answered, ..Recording::default() };
+        new_mail::record(&app, recording).await?;
+        Ok(answer)
+    })
+    .await
+}
+
+/// A request whose fields are there and of the right type.
+struct Draft {
+    brand_id: String,
+    template_id: String,
+    identifier: String,
+    user: Map<String, Value>,
+    pass: PassRequest,
+}
+
+impl Draft {
+    fn of(request: MailRequest, max_user: usize) -> Result<Self, Refusal> {
+        let mut faults = Vec::new();
+        let brand_id = text("brand_id", request.brand_id, &mut faults);
+        let template_id = text("template_id", request.template_id, &mut faults);
+        let (mut user, is_read) = match request.user.as_deref().map(|user| read_user(user, max_user)) {
+            Some(Ok(user)) => (user, true),
+            unread => {
+                // What is no object has no identifier either; what was not read may have one.
+                let is_object = request.user.as_deref().is_some_and(|user| user.get().starts_with('{'));
+                let message = unread.and_then(Result::err);
+                faults.push(fault("user", message.as_deref().unwrap_or("The user field is required.")));
+                (Map::new(), !is_object)
+            }
+        };
+        let identifier = match user.remove("identifier") {
+            None if !is_read => String::new(),
+            given => text("user.identifier", given, &mut faults),
+        };
+        let pass = PassRequest {
+            coupon: optional_text("coupon_id", request.coupon_id, LONGEST_IDENTIFIER, &mut faults),
+            storecard: optional_text("storecard_id", request.storecard_id, LONGEST_IDENTIFIER, &mut faults),
+            identifier: optional_text(
+                "pass_identifier",
+                request.pass_identifier,
+                LONGEST_IDENTIFIER,
+                &mut faults,
+            )
+            .and_then(|text| {
+                let taken = SingleLine::new(text);
+                taken
+                    .map_err(|why| {
+                        faults.push(fault("pass_identifier", &format!("The pass_identifier field {why}.")))
+                    })
+                    .ok()
+            }),
+        };
+        if faults.is_empty() {
+            Ok(Self { brand_id, template_id, identifier, user, pass })
+        } else {
+            Err(Refusal::invalid(faults).about_form())
+        }
+    }
+
+    /// The rules: all that is named exists and belongs together, and the template gets every value that it needs.
+    async fn judge(mut self, app: &App, caller: &Caller) -> Result<(NewMail, Option<NewPass>), Refusal> {
+        let merchant = &caller.merchant.id;
+        let MailingSubjects { brand, template, member } =
+            app.store.mailing_subjects(merchant, &self.brand_id, &self.template_id, &self.identifier).await?;
+        let of_brand = |stored: &Stored| stored.brand_id.as_deref() == Some(&self.brand_id);
+        let brand = brand.ok_or_else(|| selected("brand_id"))?;
+        let template = template
+            .filter(|template| template.brand_id.as_deref() == Some(&self.brand_id))
+            .ok_or_else(|| selected("template_id"))?;
+        let member = member.filter(of_brand).ok_or_else(|| selected("user.identifier"))?;
+        let pass = self.pass.judge(app, &caller.merchant, &self.brand_id, &self.identifier).await?;
+        let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
+        let version = pinned(app, template.version.as_deref()).await?;
+        let mut values = tag_values(&brand, &member, std::mem::take(&mut self.user));
+        if let Some(pass) = &pass {
+            values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
+        }
+        let values = Values::from(values);
+        let missing = new_mail::missing(app, merchant, &version, &values).await?.map_err(|error| {
+            Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
+        })?;
+        if !missing.is_empty() {
+            let faults = missing.iter().map(|tag| match tag.as_str() {
+                UNSUBSCRIBE_LINK => {
+                    fault("template_id", "The template prints an unsubscribe link; there are none yet.")
+                }
+                tag => fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")),
+            });
+            return Err(Refusal::invalid(faults.collect()));
+        }
+        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json()), pass))
+    }
+}
+
+fn new_mail(
+    caller: &Caller,
+    draft: &Draft,
+    brand: &Brand,
+    member: &Member,
+    version: &TemplateVersion,
+    values: &Value,
+) -> NewMail {
+    NewMail::new(MailDraft {
+        merchant: caller.merchant.id.clone(),
+        lane: MailLane::Transactional,
+        template: version.pinned(),
+        sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
+        reply_to: brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
+        recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
+        values,
+        origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
+    })
+}

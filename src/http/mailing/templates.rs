@@ -1,0 +1,133 @@
+//! The templates of a brand, for looking at.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Request, State},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{
+        auth::Caller,
+        body,
+        error::Refusal,
+        fields::{required, selected},
+        page::QueryOf,
+        stored::{document, pinned},
+    },
+    mail::Mailbox,
+    shop::{
+        Ability, ResourceKind,
+        mailing::{Brand, RESERVED_TAGS, Template, custom_tags},
+    },
+    store::Stored,
+};
+
+/// The most templates in one list.
+const MOST_TEMPLATES: u32 = 1_000;
+
+/// A template in a list.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct TemplateLine {
+    identifier: String,
+    title: String,
+    subject: String,
+    sender: String,
+}
+
+/// A template, inspected.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct TemplateView {
+    #[serde(flatten)]
+    line: TemplateLine,
+    brand_id: String,
+    html: String,
+    /// Placeholders that postroom fills itself.
+    reserved_tags: Vec<String>,
+    /// Placeholders that the template uses and the user object must fill.
+    custom_tags: Vec<String>,
+}
+
+/// A success with its content.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct TemplatesAnswer<T> {
+    success: bool,
+    data: T,
+}
+
+#[derive(Deserialize)]
+pub(in crate::http) struct BrandQuery {
+    brand_id: Option<String>,
+}
+
+#[utoipa::path(get, path = "/templates", tag = "mailing", params(("brand_id" = String, Query)),
+    responses((status = 200, body = TemplatesAnswer<Vec<TemplateLine>>)))]
+pub(in crate::http) async fn list_templates(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    QueryOf(query): QueryOf<BrandQuery>,
+    request: Request,
+) -> Result<Json<TemplatesAnswer<Vec<TemplateLine>>>, Refusal> {
+    caller.may(Ability::TemplatesGet)?;
+    let (body, room) = body::read(request, &app).await?;
+    let in_body = brand_in_body(&body)?;
+    drop((body, room.map_err(|fault| Refusal::invalid(vec![fault]))?));
+    let brand_id = query.brand_id.or(in_body).ok_or_else(|| required("brand_id"))?;
+    let merchant = &caller.merchant.id;
+    let brand = app.store.resource(merchant, ResourceKind::Brands, &brand_id).await?;
+    let brand: Brand = document(&brand.ok_or_else(|| selected("brand_id"))?)?;
+    let templates =
+        app.store.resources(merchant, ResourceKind::Templates, Some(&brand_id), "", MOST_TEMPLATES).await?;
+    let data = templates
+        .iter()
+        .map(|stored| line_of(stored, &document(stored)?, &brand))
+        .collect::<Result<_, Refusal>>()?;
+    Ok(Json(TemplatesAnswer { success: true, data }))
+}
+
+fn brand_in_body(body: &Bytes) -> Result<Option<String>, Refusal> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    body::parse::<BrandQuery>(body).map(|query| query.brand_id)
+}
+
+#[utoipa::path(get, path = "/templates/{id}", tag = "mailing", params(("id" = String, Path)),
+    responses((status = 200, body = TemplatesAnswer<TemplateView>)))]
+pub(in crate::http) async fn inspect_template(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<TemplatesAnswer<TemplateView>>, Refusal> {
+    caller.may(Ability::TemplatesGet)?;
+    let merchant = &caller.merchant.id;
+    let missing = || Refusal::not_found("Template");
+    let stored = app.store.resource(merchant, ResourceKind::Templates, &id).await?.ok_or_else(missing)?;
+    let template: Template = document(&stored)?;
+    let brand_id = template.brand_id.as_str();
+    let brand = app.store.resource(merchant, ResourceKind::Brands, brand_id).await?.ok_or_else(missing)?;
+    let version = pinned(&app, stored.version.as_deref()).await?;
+    let data = TemplateView {
+        line: line_of(&stored, &template, &document(&brand)?)?,
+        brand_id: brand_id.to_owned(),
+        html: template.html,
+        reserved_tags: RESERVED_TAGS.map(str::to_owned).to_vec(),
+        custom_tags: custom_tags(&version).into_iter().map(str::to_owned).collect(),
+    };
+    Ok(Json(TemplatesAnswer { success: true, data }))
+}
+
+fn line_of(stored: &Stored, template: &Template, brand: &Brand) -> Result<TemplateLine, Refusal> {
+    let sender = template.sender.clone().unwrap_or_else(|| brand.sender.clone());
+    Ok(TemplateLine {
+        identifier: stored.id.clone(),
+        title: template.title.as_str().to_owned(),
+        subject: template.subject.clone(),
+        sender: Mailbox::from(sender).to_string(),
+    })
+}

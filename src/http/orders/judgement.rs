@@ -1,0 +1,191 @@
+//! What the rules say about a request to send a mail of an order again, in the source document's order: template,
+//! switched off, state, needless, payment, definition, recipient.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+
+use super::{
+    loaded::LoadedOrder,
+    refusals::refuse,
+    request::Resend,
+    view::{EmailView, OrderView},
+};
+use crate::{
+    clock,
+    http::{
+        error::Refusal,
+        new_mail,
+        stored::{document, version_called},
+    },
+    mail::{MailDraft, MailLane, MailState, Mailbox, NewMail, Origin},
+    render::Values,
+    shop::{
+        ResourceKind, SingleLine, TemplateVersion,
+        language::Language,
+        order::{OrderTemplate, Payment, StoreSettings, WorkflowState, mail_values},
+    },
+    store::{NewOrderEmail, OrderStep, WorkflowRow, WorkflowStep},
+};
+
+/// What a request comes to: the answer, and what must be recorded with it.
+pub(super) struct Decision {
+    pub(super) status: StatusCode,
+    pub(super) view: OrderView,
+    pub(super) step: Option<OrderStep>,
+    pub(super) mail: Option<NewMail>,
+}
+
+impl Resend<'_> {
+    /// Asks the rules.
+    pub(super) async fn judge(&self, found: &LoadedOrder) -> Result<Decision, Refusal> {
+        let (order, now) = (&found.order, clock::now());
+        let template = self.template()?;
+        let settings = self.settings(found).await?;
+        if settings.switches_off(template) {
+            return Ok(Decision { status: StatusCode::OK, view: found.view(), step: None, mail: None });
+        }
+        template.check(order, now)?;
+        if template.is_needless(order, now) {
+            return Ok(self.not_required(found, template));
+        }
+        let payment = template.payment(order, self.asked_payment()?)?;
+
+        let merchant = &self.caller.merchant;
+        let tag = order.language.as_ref().map(SingleLine::as_str);
+        let language = tag
+            .and_then(Language::from_tag)
+            .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country));
+        let definition = settings.definition(template, order, tag.unwrap_or(language.as_str()));
+        let recipient = self.recipient(found)?;
+
+        let version = self.version(definition, template, language).await?;
+        let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
+        let store_name = store_name.map_or(merchant.name.as_str(), SingleLine::as_str);
+        let values = mail_values(self.id, order, payment, store_name, language);
+        let values = Values::from(values);
+        self.check_values(&version, &values).await?;
+        let mail = self.mail(&settings, &version, recipient, values.as_json());
+        Ok(self.send(found, template, definition, payment, mail))
+    }
+
+    async fn settings(&self, found: &LoadedOrder) -> Result<StoreSettings, Refusal> {
+        let Some(id) = &found.order.store_id else { return Ok(StoreSettings::default()) };
+        let merchant = &self.caller.merchant.id;
+        match self.app.store.resource(merchant, ResourceKind::Stores, id.as_str()).await? {
+            Some(stored) => document(&stored),
+            None => Ok(StoreSettings::default()),
+        }
+    }
+
+    /// The version behind a definition: the merchant's template of that name, else its template of the
+    /// built-in mail's name, else the built-in one.
+    async fn version(
+        &self,
+        definition: &str,
+        template: OrderTemplate,
+        language: Language,
+    ) -> Result<Arc<TemplateVersion>, Refusal> {
+        let (merchant, builtin) = (&self.caller.merchant.id, template.builtin_mail());
+        match self.app.store.newest_version_of(merchant, definition, builtin.as_str()).await? {
+            Some(version) => version_called(self.app, &version).await,
+            None => Ok(self.app.templates.builtin(builtin, language).await?),
+        }
+    }
+
+    /// A merchant's own template may ask for what an order does not have.
+    async fn check_values(&self, version: &Arc<TemplateVersion>, values: &Values) -> Result<(), Refusal> {
+        let refuse = |why: String| {
+            refuse(
+                "template_incomplete",
+                format!("The template {} cannot be filled: {why}", version.template),
+            )
+        };
+        match new_mail::missing(self.app, &self.caller.merchant.id, version, values).await? {
+            Ok(missing) if missing.is_empty() => Ok(()),
+            Ok(missing) => Err(refuse(format!("the order gives no value for {}", missing.join(", ")))),
+            Err(error) => Err(refuse(error.to_string())),
+        }
+    }
+
+    fn mail(
+        &self,
+        settings: &StoreSettings,
+        version: &TemplateVersion,
+        recipient: Mailbox,
+        values: &Value,
+    ) -> NewMail {
+        let of_store = || settings.sender.clone().map(Mailbox::from);
+        let sender = version.sender.clone().or_else(of_store);
+        NewMail::new(MailDraft {
+            merchant: self.caller.merchant.id.clone(),
+            lane: MailLane::Transactional,
+            template: version.pinned(),
+            sender: sender
+                .unwrap_or_else(|| self.caller.merchant.sender_or(|| self.app.config.http.no_reply())),
+            reply_to: None,
+            recipient,
+            values,
+            origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },
+        })
+    }
+
+    /// The mail goes out and its workflow waits for it.
+    fn send(
+        &self,
+        found: &LoadedOrder,
+        template: OrderTemplate,
+        definition: &str,
+        payment: Option<&Payment>,
+        mail: NewMail,
+    ) -> Decision {
+        let email = NewOrderEmail {
+            mail: mail.id,
+            template,
+            definition: definition.to_owned(),
+            recipient: mail.recipient.email.clone(),
+            payment: payment.map(|payment| payment.payment_id.as_str().to_owned()),
+            created_at: mail.recorded_at,
+        };
+        let mut view = found.view();
+        view.emails.push(EmailView::new(&email, MailState::Queued, None));
+        let mut step = self.step(found);
+        step.email = Some(email);
+        if let Some(workflow) = template.workflow() {
+            let becomes = WorkflowRow { workflow, state: WorkflowState::Pending, mail: Some(mail.id) };
+            step.workflow = Some(found.moving(becomes));
+            view.order.set_workflow(workflow, becomes.state);
+        }
+        Decision { status: StatusCode::ACCEPTED, view, step: Some(step), mail: Some(mail) }
+    }
+
+    /// No mail is needed any more: the workflow goes on without one.
+    fn not_required(&self, found: &LoadedOrder, template: OrderTemplate) -> Decision {
+        let (mut view, mut step) = (found.view(), self.step(found));
+        if let Some(workflow) = template.workflow() {
+            let becomes = WorkflowRow { workflow, state: WorkflowState::NotRequired, mail: None };
+            step.workflow = Some(found.moving(becomes));
+            view.order.set_workflow(workflow, becomes.state);
+        }
+        Decision { status: StatusCode::OK, view, step: Some(step), mail: None }
+    }
+
+    fn step(&self, found: &LoadedOrder) -> OrderStep {
+        OrderStep {
+            merchant: self.caller.merchant.id.clone(),
+            order: self.id.to_owned(),
+            was: found.record.document.body.clone(),
+            document_updated_at: found.record.document.updated_at,
+            workflow: None,
+            email: None,
+        }
+    }
+}
+
+impl LoadedOrder {
+    fn moving(&self, becomes: WorkflowRow) -> WorkflowStep {
+        let was = self.record.workflows.iter().find(|row| row.workflow == becomes.workflow);
+        WorkflowStep { was: was.copied(), becomes }
+    }
+}

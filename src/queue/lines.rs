@@ -1,0 +1,135 @@
+//! Jobs that wait for something other than a worker: each thing that is waited for has a line.
+//!
+//! A job that was fetched and may not go yet is [set aside](super::Queue::set_aside) in the line of what it waits for, such
+//! as `domain:gmail.com`. There it costs its entry and nothing else. A line has the order of the main line inside: lanes,
+//! then merchants by turns. It has one time, at which as many of its jobs are fetched as may then go; whoever fetched them
+//! asks again and says when the next may.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use super::job::Lease;
+use crate::mail::{Timestamp, WaitReason};
+
+/// While a worker that took jobs from a line asks how it goes on, no other takes more. If that worker dies, the line goes
+/// on after this.
+pub(super) const ASKING: Duration = Duration::from_millis(250);
+/// A line that has only jobs of paused lanes is looked at again after this.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The most lines that one fetch takes jobs from.
+pub(super) const LINES_AT_ONCE: usize = 64;
+/// The most lines in a [status](super::QueueStatus).
+pub(super) const LISTED: usize = 100;
+/// The most bytes in the name of a line; the longest domain fits. What is longer is cut.
+pub const LONGEST_NAME: usize = 300;
+/// The most scopes that are paused at the same time: each fetch returns them.
+pub const MOST_PAUSES: usize = 100;
+
+/// What jobs of one line wait for, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What is waited for, as in `domain:gmail.com`. At most [`LONGEST_NAME`] bytes.
+    pub name: String,
+    /// Why.
+    pub reason: WaitReason,
+    /// When the first of them may go, from now; `None`: when the line is [woken](super::Queue::wake).
+    pub after: Option<Duration>,
+    /// How many of them are to be fetched then.
+    pub at_most: usize,
+}
+
+impl Line {
+    /// The same with a name that is not too long.
+    pub(super) fn cut(mut self) -> Self {
+        let longest = self.name.len().min(LONGEST_NAME);
+        let end = (0..=longest).rev().find(|at| self.name.is_char_boundary(*at)).unwrap_or(0);
+        self.name.truncate(end);
+        self
+    }
+}
+
+/// Jobs that are to wait in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which. Its time counts when some of the jobs came from that line or there are none; what comes from elsewhere
+    /// makes it at most earlier.
+    pub line: Line,
+    /// The jobs, in their order. Those that came from that line go back to its front, and so do those that a worker had
+    /// before and released.
+    pub leases: Vec<Lease>,
+}
+
+impl SetAside {
+    /// Whether its time replaces the one that the line has.
+    pub(super) fn is_answer(&self) -> bool {
+        self.leases.is_empty() || self.leases.iter().any(|lease| self.is_home_of(lease))
+    }
+
+    pub(super) fn is_home_of(&self, lease: &Lease) -> bool {
+        lease.line.as_deref() == Some(self.line.name.as_str())
+    }
+
+    /// The jobs and whether they go to the front, in the order in which they are to be added.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, bool)> {
+        let is_next = |lease: &Lease| lease.was_at_the_front || self.is_home_of(lease);
+        let to_the_end = self.leases.iter().filter(move |lease| !is_next(lease));
+        let to_the_front = self.leases.iter().rev().filter(move |lease| is_next(lease));
+        to_the_end.map(|lease| (lease, false)).chain(to_the_front.map(|lease| (lease, true)))
+    }
+}
+
+/// What was fetched, and what is to be known about the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// The jobs, in the order in which they are to be started.
+    pub leases: Vec<Lease>,
+    /// When jobs that are set aside may go, from now, where any may and there was room for them.
+    pub due_in: Option<Duration>,
+    /// What is paused.
+    pub pauses: Vec<Pause>,
+}
+
+/// A scope of which nothing is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    /// What is paused, as in `merchant:tea-co`.
+    pub scope: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// Where a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// The queue does not know it.
+    Unknown,
+    /// It waits for a worker.
+    Waiting,
+    /// A worker has it.
+    Leased,
+    /// It is set aside.
+    InLine {
+        /// What it waits for.
+        name: Arc<str>,
+        /// Why.
+        reason: WaitReason,
+        /// When the first of that line may go, where that is known.
+        until: Option<Timestamp>,
+    },
+}
+
+/// A line in the [status](super::QueueStatus).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LineStatus {
+    /// What its jobs wait for.
+    pub name: String,
+    /// Why.
+    pub reason: WaitReason,
+    /// How many there are.
+    pub waiting: u64,
+    /// When the first of them may go, where that is known.
+    pub until: Option<Timestamp>,
+}

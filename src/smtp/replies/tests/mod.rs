@@ -1,0 +1,230 @@
+//! What published replies are judged to mean, and what a file of rules may say.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mail::{Phase, ReplyScope};
+
+/// Replies with their sources; see the head of the file.
+const PUBLISHED: &str = include_str!("published.tsv");
+
+fn said<'a>(code: u16, enhanced: &str, text: &'a str, phase: Phase) -> Said<'a> {
+    Said { code, enhanced: enhanced.parse().ok(), text, phase, route: "main" }
+}
+
+fn judge(line: &str) -> Judgement {
+    let (code, text) = line.split_once(' ').unwrap_or((line, ""));
+    ReplyRules::shipped().judge(&said(code.parse().unwrap(), "", text, Phase::RcptTo))
+}
+
+fn own(text: &str) -> Result<ReplyRules, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replies.toml");
+    fs::write(&file, text).unwrap();
+    ReplyRules::load(&file, &["main", "spare"]).map_err(|faults| faults.to_string())
+}
+
+#[test]
+fn every_published_reply_means_what_its_source_says() {
+    // `relaying denied` is `domain_wide` for whoever knows that Yahoo no longer serves the domain. The words say that we may
+    // not relay, and that must never fail a mail.
+    let rules = ReplyRules::shipped();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for line in PUBLISHED.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<_> = line.split('\t').collect();
+        let [code, enhanced, words, phase, class, then, _] = columns[..] else { panic!("{line}") };
+        let words = words.replace("\\n", " ");
+        count += 1;
+        // As the relay says it, and as somebody types it who does not know the phase.
+        for phase in [phase.parse().unwrap(), Phase::RcptTo] {
+            let (judged, by) = rules.judge_and_name(&said(code.parse().unwrap(), enhanced, &words, phase));
+            if (judged.class.as_str(), judged.then.as_str()) != (class.trim_end_matches('?'), then) {
+                wrong.push(format!("{line}\n  judged {judged:?} by {by:?}"));
+            }
+        }
+    }
+    assert_eq!(count, 230);
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_shipped_rules_have_no_fault() {
+    let faults = file::read(SHIPPED, None).err().unwrap_or_default();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn what_is_about_us_never_fails_a_mail_whatever_its_code() {
+    for line in PUBLISHED.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<_> = line.split('\t').collect();
+        if columns[5] != "stop+alarm" {
+            continue;
+        }
+        for code in [421, 450, 451, 550, 553, 554] {
+            for &phase in Phase::ALL {
+                let judged = ReplyRules::shipped().judge(&said(code, columns[1], columns[2], phase));
+                let is_about_us = matches!(judged.class, ReplyClass::Config | ReplyClass::AuthFailure);
+                assert!(!(is_about_us && judged.fails_the_mail()), "{code} in {phase}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_cannot_look_like_a_reason() {
+    for address in
+        ["relaying-denied@example.net", "spamhaus.blocked@spam.example", "\"quota exceeded\"@example.net"]
+    {
+        let judged = judge(&format!("550 5.1.1 <{address}>: User unknown"));
+        assert_eq!((judged.class, judged.then), (ReplyClass::BadAddress, Consequence::Suppress), "{address}");
+    }
+}
+
+#[test]
+fn words_of_other_servers_and_languages_are_understood() {
+    for (line, class) in [
+        ("550 5.1.1 host mx.example.net said: 550 5.1.1 No such user here", "bad_address"),
+        ("554 Mailbox for user is full", "mailbox_full"),
+        ("451 4.7.1 Graylisted, come back in 15 minutes", "greylist"),
+        ("550 5.2.1 The email account that you tried to reach is disabled", "bad_address"),
+        ("550 5.7.1 rejected by DMARC policy for example.com", "auth_failure"),
+        ("554 5.7.1 Spam message rejected", "spam_content"),
+        ("421 4.7.1 Messages deferred due to excessive volume", "rate_limited"),
+        ("550 Mail content denied", "spam_content"),
+        ("552 5.2.3 Your message exceeded our message size limits", "message_fault"),
+        ("551 5.7.1 Loop detected", "config"),
+        ("454 4.7.1 Relay access denied", "config"),
+        ("450 4.2.0 Recipient temporarily unavailable", "temporary"),
+        ("550 what?", "unknown"),
+        ("450 what?", "temporary"),
+        ("250 2.0.0 Ok", "accepted"),
+    ] {
+        assert_eq!(judge(line).class.as_str(), class, "{line}");
+    }
+}
+
+#[test]
+fn a_reply_that_names_a_time_asks_us_to_wait_that_long() {
+    assert_eq!(judge("451 4.7.1 Greylisted, try again in 300 seconds").wait, Some(Duration::from_secs(300)));
+    assert_eq!(judge("550 5.1.1 User unknown, try again in 300 seconds").wait, None, "it has failed");
+}
+
+#[test]
+fn an_operators_rules_come_first_and_are_named() {
+    let rules = own(
+        "[[rules]]\nname = \"ours\"\ncode = \"550\"\ntext = \"user unknown\"\nroute = \"main\"\nclass = \"greylist\"\n\
+         then = \"retry\"\nwait = \"15m\"\nscope = \"recipient\"\n",
+    )
+    .unwrap();
+    let ask =
+        |route| rules.judge_and_name(&Said { route, ..said(550, "5.1.1", "User unknown", Phase::RcptTo) });
+    let (judged, by) = ask("main");
+    assert_eq!(
+        (judged.class, judged.then, judged.wait),
+        (ReplyClass::Greylist, Consequence::Retry, Some(Duration::from_secs(900)))
+    );
+    let by = by.unwrap();
+    assert_eq!((by.name, by.number, by.line, by.file.ends_with("replies.toml")), ("ours", 1, 1, true));
+    let (judged, by) = ask("spare");
+    assert_eq!((judged.class, by.unwrap().file), (ReplyClass::BadAddress, Path::new("replies.toml")));
+}
+
+#[test]
+fn every_fault_of_a_file_is_named_at_once_with_its_line() {
+    let text = r#"
+colour = "red"
+[[rules]]
+class = "temporary"
+[[rules]]
+code = "250"
+class = "temporary"
+[[rules]]
+code = ["450", "7xx"]
+enhanced = "x"
+phase = "connect"
+route = "lost"
+text = "(["
+class = "temporary"
+[[rules]]
+code = "450"
+class = "accepted"
+then = "explode"
+scope = "world"
+wait = "2d"
+shade = 1
+[[rules]]
+code = "4xx"
+class = "greylist"
+[[rules]]
+code = "45x"
+text = "later"
+class = "greylist"
+[[rules]]
+code = []
+class = "greylist"
+[[rules]]
+code = 450
+class = "config"
+then = "fail"
+[[rules]]
+text = "bob@example"
+"#;
+    let faults = own(text).unwrap_err();
+    for expected in [
+        "line 2: `colour` is unknown; only [[rules]] is allowed",
+        "line 3: rule 1: has no condition",
+        "line 6: rule 2: `code`: \"250\" must be a refusal such as \"550\", \"45x\" or \"5xx\"",
+        "line 9: rule 3: `code`: \"7xx\" must be",
+        "line 10: rule 3: `enhanced`: \"x\" must be",
+        "line 11: rule 3: `phase`: \"connect\" must be a phase in which a relay speaks: greeting, hello,",
+        "line 12: rule 3: `route`: \"lost\" must be the name of a route: main, spare",
+        "line 13: rule 3: `text`: the pattern \"([\" is no regular expression",
+        "line 17: rule 4: `class`: \"accepted\" is not one of bad_address,",
+        "line 18: rule 4: `then`: \"explode\" is not one of retry, slow, stop+alarm, fail, fail+suppress",
+        "line 19: rule 4: `scope`: \"world\" is not one of message,",
+        "line 20: rule 4: `wait`: \"2d\" is not one of 1s to 24h",
+        "line 21: rule 4: `shade` is unknown; allowed are name, code,",
+        "line 25: rule 6: can match nothing, because rule 5 (`rule-5`, line 22) takes everything",
+        "line 30: rule 7: `code` is an empty list, so the rule can match nothing",
+        "line 33: rule 8: `code` must be a string or a list of strings",
+        "line 35: rule 8: `then`: what is about us fails no mail",
+        "line 36: rule 9: `class` is missing; allowed are",
+        "line 37: rule 9: `text`: the pattern \"bob@example\" can match no reply",
+    ] {
+        assert!(faults.contains(expected), "{expected} is missing in:\n{faults}");
+    }
+}
+
+#[test]
+fn a_file_that_is_none_is_refused() {
+    assert!(own("[[rules]\n").unwrap_err().contains("line 1: is no TOML"));
+    assert!(own(&"#".repeat(300_000)).unwrap_err().contains("at most 262144"));
+    let many = "[[rules]]\ncode = \"450\"\nclass = \"temporary\"\n".repeat(501);
+    assert!(own(&many).unwrap_err().contains("at most 500 rules"));
+    let lost = ReplyRules::load(Path::new("/nowhere/replies.toml"), &[]).unwrap_err().to_string();
+    assert!(lost.contains("/nowhere/replies.toml") && lost.contains("cannot be read"), "{lost}");
+    assert!(own("").is_ok());
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_relay_says_is_judged_and_waits_are_bounded(
+        code in 200_u16..600, text in any::<String>(), phase in 0..Phase::ALL.len(),
+    ) {
+        let phase = Phase::ALL[phase];
+        let judged = ReplyRules::shipped().judge(&said(code, "", &text, phase));
+        prop_assert_eq!(judged.class == ReplyClass::Accepted, code < 400);
+        prop_assert!(!(judged.fails_the_mail() && (code < 500 || phase < Phase::MailFrom)));
+        prop_assert!(judged.wait.is_none_or(|wait| wait <= Duration::from_secs(86_400)));
+        prop_assert!(!judged.stops_the_route() || judged.scope == ReplyScope::Route);
+    }
+
+    #[test]
+    fn whatever_a_file_says_it_is_read_or_refused(text in any::<String>(), more in "(\\[\\[rules\\]\\]|code|class|text|=| |\n|\"[a-z0-9(|*]{0,6}\"|\\[|\\]){0,40}") {
+        for text in [text, more] {
+            let _ = file::read(&text, None);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The words of a reply as rules read them: one line, no enhanced code in front, no addresses, and of a reply that repeats
+//! another server's only that.
+
+use std::borrow::Cow;
+
+use crate::mail::EnhancedCode;
+
+/// A reply's words, and the enhanced code that stood in front of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) enhanced: Option<EnhancedCode>,
+    pub(super) text: String,
+}
+
+impl Words {
+    pub(super) fn of(text: &str) -> Self {
+        let text = without_quoted_names(text);
+        let mut words = text.split_whitespace().peekable();
+        let enhanced = words.peek().and_then(|word| word.parse().ok());
+        if enhanced.is_some() {
+            words.next();
+        }
+        let mut clean = String::with_capacity(text.len());
+        for word in words {
+            if !clean.is_empty() {
+                clean.push(' ');
+            }
+            push_without_address(&mut clean, word);
+        }
+        match repeated(&clean) {
+            // What the other server said begins with a code of its own.
+            Some(at) => {
+                let inner = Self::of(&clean[at..]);
+                Self { enhanced: enhanced.or(inner.enhanced), text: inner.text }
+            }
+            None => Self { enhanced, text: clean },
+        }
+    }
+}
+
+/// Where the words of another server begin, in `host mx.example.net said: 550 5.1.1 User unknown`.
+fn repeated(text: &str) -> Option<usize> {
+    let is_code = |at: &usize| {
+        let code = text.as_bytes().get(at + 2..at + 6);
+        code.is_some_and(|code| {
+            matches!(code[0], b'4' | b'5')
+                && code[1..3].iter().all(u8::is_ascii_digit)
+                && matches!(code[3], b' ' | b'-')
+        })
+    };
+    let at = text.match_indices(": ").map(|(at, _)| at).filter(is_code).last()?;
+    let before = &text[..at];
+    let repeats = ["said", "remote", "replied", "responded"].iter().any(|word| before.contains(word));
+    repeats.then_some(at + 6)
+}
+
+/// The text with `"quoted name"@` cut down to `@`: such a name may hold blanks (RFC 5321, section 4.1.2).
+fn without_quoted_names(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    while let Some(end) = text.find("\"@") {
+        let start = text[..end].rfind('"').unwrap_or(end);
+        text.to_mut().replace_range(start..=end, "");
+    }
+    text
+}
+
+/// Appends a word; what is an address in it reads `<>`.
+fn push_without_address(clean: &mut String, word: &str) {
+    let Some(at) = word.find('@') else {
+        clean.push_str(word);
+        return;
+    };
+    let is_edge = |letter: char| matches!(letter, '<' | '>' | '(' | ')' | '[' | ']' | ',' | ';' | ':' | '"');
+    let start = word[..at].rfind(is_edge).map_or(0, |edge| edge + 1);
+    let end = word[at..].find(is_edge).map_or(word.len(), |edge| at + edge);
+    let before = word[..start].strip_suffix('<').unwrap_or(&word[..start]);
+    let after = word[end..].strip_prefix('>').unwrap_or(&word[end..]);
+    clean.push_str(before);
+    clean.push_str("<>");
+    // There may be more of them in what is left.
+    push_without_address(clean, after);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn addresses_and_codes_are_cut_out() {
+        for (text, enhanced, words) in [
+            ("5.1.1 <relaying.denied@example.net>:  User unknown", Some("5.1.1"), "<>: User unknown"),
+            ("for bob@example.net (ann@example.net:blocked)", None, "for <> (<>:blocked)"),
+            ("<a@b>,<c@d>", None, "<>,<>"),
+            (
+                "5.1.1 undeliverable: host mx.example.com[192.0.2.9] said: 550 5.1.1 User unknown (in reply to RCPT TO)",
+                Some("5.1.1"),
+                "User unknown (in reply to RCPT TO)",
+            ),
+            ("<\"relaying denied\"@example.net> unknown", None, "<> unknown"),
+            ("host a said: 452 4.2.2 full", Some("4.2.2"), "full"),
+            ("SPF-check failed: 550 not allowed", None, "SPF-check failed: 550 not allowed"),
+            ("", None, ""),
+        ] {
+            let found = Words::of(text);
+            assert_eq!(found.text, words);
+            assert_eq!(found.enhanced.map(|code| code.to_string()).as_deref(), enhanced, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_is_left_in_any_text(text in any::<String>(), more in "[a-z@<>:, ]{0,60}") {
+            for text in [text, more] {
+                prop_assert!(!Words::of(&text).text.contains(['@', '\n']));
+            }
+        }
+    }
+}

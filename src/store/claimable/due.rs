@@ -1,0 +1,111 @@
+//! Rows that are due: the scheduler marks them, so that no two processes enqueue a job for one row.
+
+use std::time::Duration;
+
+use sqlx::any::AnyRow;
+
+use crate::{
+    clock,
+    mail::Lane,
+    store::{
+        database::Store,
+        dialect::Sql,
+        error::{Doing, StoreError},
+        steps::{ENQUEUED_AGAIN, STEP, in_steps},
+    },
+};
+
+/// The most rows in one round, so that any number of processes may take rounds at once.
+const ROUND: i64 = 1_000;
+
+/// What is particular to one table.
+pub(in crate::store) struct DueOf {
+    /// The table.
+    pub(in crate::store) table: &'static str,
+    /// Whether its rows have a lane, and each lane is asked for by itself.
+    pub(in crate::store) has_lanes: bool,
+    /// What else tells a row that waits, where a row may be at work and have a `wake_at`.
+    pub(in crate::store) waits: &'static str,
+    /// The columns that a job is made of.
+    pub(in crate::store) job: &'static str,
+    /// Since when a row could be worked on: a column.
+    pub(in crate::store) since: &'static str,
+    /// Whether rows that a job is known for may be put off for longer than [`ENQUEUED_AGAIN`].
+    pub(in crate::store) postpones: bool,
+}
+
+/// The statements about the due rows of one table.
+pub(in crate::store) struct Due {
+    is_any: Sql,
+    mark: Sql,
+    make_all: Sql,
+    postpones: bool,
+}
+
+impl Due {
+    pub(in crate::store) fn new(of: &DueOf) -> Self {
+        let DueOf { table, waits, job, since, .. } = of;
+        let lane = |place: &str| if of.has_lanes { format!("lane = {place} AND ") } else { String::new() };
+        Self {
+            is_any: Sql::made(format!(
+                "SELECT 1 FROM {table} WHERE {}wake_at <= $1{waits} LIMIT 1",
+                lane("$2")
+            )),
+            mark: Sql::made(format!(
+                "UPDATE {table} SET wake_at = $2 WHERE id IN (
+                    SELECT id FROM {table} WHERE {}wake_at <= $1{waits}
+                    ORDER BY wake_at LIMIT $3 {{skip_locked}})
+                 RETURNING {job}",
+                lane("$4")
+            )),
+            make_all: Sql::made(format!(
+                "UPDATE {table} SET wake_at = {since} WHERE id IN (
+                    SELECT id FROM {table} WHERE wake_at > {since} AND (wake_at <= $1{}){waits}
+                    LIMIT $2 {{skip_locked}})",
+                if of.postpones { " OR wake_at > $3" } else { "" }
+            )),
+            postpones: of.postpones,
+        }
+    }
+
+    /// Marks the rows that are due, of a lane where the table has lanes, and returns what jobs are made of. Those that
+    /// nobody takes are due again after `again`.
+    pub(in crate::store) async fn mark(
+        &self,
+        store: &Store,
+        lane: Option<Lane>,
+        again: Duration,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let now = clock::now();
+        let mut look = sqlx::query(self.is_any.on(store.dialect)).bind(now.millis());
+        let mut mark = sqlx::query(self.mark.on(store.dialect))
+            .bind(now.millis())
+            .bind((now + again).millis())
+            .bind(ROUND);
+        if let Some(lane) = lane {
+            look = look.bind(lane.as_str());
+            mark = mark.bind(lane.as_str());
+        }
+        // Most rounds find nothing; those must not wait for the one writer of SQLite.
+        let first = look.fetch_optional(&store.readers).await.doing("look for what is due")?;
+        if first.is_none() {
+            return Ok(Vec::new());
+        }
+        store.writer.fetch_all(mark, "mark what is due").await
+    }
+
+    /// Makes every row that waits due in the next round, because the queue lost its jobs; returns how many. What is
+    /// enqueued from now on is not due again.
+    pub(in crate::store) async fn make_all(&self, store: &Store) -> Result<u64, StoreError> {
+        let before = clock::now() + ENQUEUED_AGAIN;
+        in_steps(STEP, || {
+            let mut update = sqlx::query(self.make_all.on(store.dialect)).bind(before.millis()).bind(STEP);
+            if self.postpones {
+                // What is enqueued while this runs is due again within a minute of that; what was postponed, later.
+                update = update.bind((before + ENQUEUED_AGAIN).millis());
+            }
+            store.writer.execute(update, "make all that waits due")
+        })
+        .await
+    }
+}

@@ -1,0 +1,96 @@
+//! Pools of connections, and telling the living from the dead: when Postgres restarts, all that are idle have died.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use sqlx::{
+    AnyPool, Connection, Executor,
+    any::{AnyConnectOptions, AnyPoolOptions},
+};
+use tokio::time::Instant;
+
+use super::{
+    dialect::Dialect,
+    error::{Doing, StoreError, has_died},
+};
+
+/// How long after its last answer a connection is taken to live.
+const TRUSTED: Duration = Duration::from_millis(500);
+
+pub(super) async fn pool(
+    dialect: Dialect,
+    options: &AnyConnectOptions,
+    connections: u32,
+    deaths: &Arc<Deaths>,
+) -> Result<AnyPool, StoreError> {
+    let deaths = Arc::clone(deaths);
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
+        })
+        // One that answered a moment ago is not asked whether it lives.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, metadata| {
+            let deaths = Arc::clone(&deaths);
+            Box::pin(async move {
+                if metadata.idle_for > TRUSTED || deaths.have_come_within(metadata.idle_for) {
+                    connection.ping().await.inspect_err(|_| deaths.notice())?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(options.clone())
+        .await
+        .doing("be reached")
+}
+
+/// Remembers when a connection was last found dead: those that are older have probably died with it.
+pub(super) struct Deaths {
+    since: Instant,
+    last: AtomicU64,
+}
+
+impl Default for Deaths {
+    fn default() -> Self {
+        Self { since: Instant::now(), last: AtomicU64::new(0) }
+    }
+}
+
+impl Deaths {
+    pub(super) fn notice(&self) {
+        self.last.store(self.millis().max(1), Ordering::Relaxed);
+    }
+
+    fn have_come_within(&self, idle_for: Duration) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last > 0 && u128::from(self.millis() - last.min(self.millis())) <= idle_for.as_millis()
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Asks again when the pool gave a connection that had died since its last answer. For what changes nothing until more
+/// is said.
+pub(super) async fn on_a_live_connection<'a, T>(
+    pool: &AnyPool,
+    ask: impl Fn() -> BoxFuture<'a, Result<T, StoreError>> + Send,
+) -> Result<T, StoreError> {
+    // When Postgres restarts, all of them have died.
+    for _ in 0..pool.size() {
+        match ask().await {
+            Err(StoreError::Database { source, .. }) if has_died(&source) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}

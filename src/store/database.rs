@@ -1,0 +1,174 @@
+//! The [`Store`] itself: opening it, its schema, whether it takes writes, and closing it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use sqlx::{
+    AnyPool, Connection, Executor,
+    any::AnyConnectOptions,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use tokio::time::Instant;
+
+use super::{
+    connections::{Deaths, pool},
+    dialect::Dialect,
+    documents::AnyDocument,
+    error::{Doing, StoreError},
+    group_commit::GroupCommit,
+    group_read::GroupRead,
+    order_traces::OrderTraces,
+    writer::Writer,
+};
+use crate::clock;
+
+/// The bytes of a write that finds out whether the database takes writes.
+const PROBE: usize = 16 * 1024;
+/// How long a successful write says that the database takes writes.
+const PROBED: Duration = Duration::from_millis(200);
+
+/// Where the rows are.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// `sqlite:<path>` or `postgres://…`.
+    pub url: String,
+    /// Whether `serve` creates a missing database and brings an old schema up to date.
+    pub migrate: bool,
+    /// The most connections to Postgres, and the readers beside SQLite's one writer.
+    pub connections: u32,
+}
+
+impl DatabaseSettings {
+    /// Checks the URL as far as that is possible without the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] when it names no database that postroom speaks to.
+    pub fn check(&self) -> Result<(), StoreError> {
+        Dialect::of(&self.url).map(drop).ok_or(StoreError::Url)
+    }
+
+    /// The embedded database's file, where it is one and not there yet: connecting would create it.
+    pub fn absent_file(&self) -> Option<PathBuf> {
+        Dialect::of(&self.url)?.file_of(&self.url).filter(|file| !file.exists())
+    }
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    /// Leaves out the URL: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseSettings")
+            .field("migrate", &self.migrate)
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rows, and the connections to them. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) dialect: Dialect,
+    pub(super) readers: AnyPool,
+    pub(super) writer: Writer,
+    probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
+    pub(super) group: Arc<GroupCommit>,
+    pub(super) documents: GroupRead<AnyDocument>,
+    pub(super) order_traces: GroupRead<OrderTraces>,
+}
+
+impl Store {
+    /// Connects; creates a missing SQLite file. The schema is left alone: see [`Store::migrate`].
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] when the URL is neither SQLite nor Postgres, [`StoreError::Folder`] when the folder of the
+    /// file cannot be made, [`StoreError::Database`] when the database cannot be reached within 10 s.
+    pub async fn open(settings: &DatabaseSettings) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of(&settings.url).ok_or(StoreError::Url)?;
+        let url = dialect.prepare_url(&settings.url)?;
+        let options: AnyConnectOptions = url
+            .parse::<AnyConnectOptions>()
+            .map_err(|source| StoreError::Database { doing: "understand database.url", source })?;
+        let options = sqlx::ConnectOptions::disable_statement_logging(options);
+        let deaths = Arc::<Deaths>::default();
+        let writers = pool(dialect, &options, dialect.writers(settings.connections), &deaths).await?;
+        let readers = pool(dialect, &options, settings.connections.max(1), &deaths).await?;
+        let writer = Writer::new(dialect, writers, deaths);
+        let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
+        let documents = GroupRead::start(dialect, readers.clone());
+        let order_traces = GroupRead::start(dialect, readers.clone());
+        Ok(Self { dialect, readers, writer, probed: Arc::default(), group, documents, order_traces })
+    }
+
+    /// Creates the schema or brings it up to date. Safe to run from several processes at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Migrate`] when a migration fails or an applied one differs from this version's, and
+    /// [`StoreError::Database`] when the database cannot be reached. A schema that SQLite could not bring up to date is
+    /// left as it was; of Postgres, each migration that was applied stands.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let mut own = self.writer.own_connection().await?;
+        if self.dialect == Dialect::Postgres {
+            // Building an index takes as long as it takes.
+            own.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.doing("lift time limits")?;
+            return self.migrator().run(&mut own).await.map_err(StoreError::Migrate); // takes an advisory lock
+        }
+        let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
+        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+        transaction.commit().await.doing("commit")
+    }
+
+    /// Checks that every migration of this version is applied.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when one is missing or the database cannot be asked: run `postroom migrate`.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
+        let applied: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|_| StoreError::Outdated)?;
+        if applied.unwrap_or(0) >= newest { Ok(()) } else { Err(StoreError::Outdated) }
+    }
+
+    /// Tries to write: a database that only reads, such as one whose disk is full, is not ready. Many who ask at once
+    /// share one try.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let mut last = self.probed.lock().await;
+        if last.is_some_and(|at| at.elapsed() < PROBED) {
+            return Ok(());
+        }
+        // As large as what a request records: a full disk may have room for a few bytes.
+        let probe = sqlx::query(
+            "INSERT INTO write_probe (id, at, filler) VALUES (1, $1, $2)
+             ON CONFLICT (id) DO UPDATE SET at = excluded.at, filler = excluded.filler",
+        );
+        let probe = probe.bind(clock::now().millis()).bind("x".repeat(PROBE));
+        self.writer.aside().execute(probe, "take a write").await?;
+        *last = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Writes what is waiting and closes the connections.
+    pub async fn close(&self) {
+        self.group.close().await;
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    fn migrator(&self) -> Migrator {
+        let migrations = self.dialect.migrations().iter().map(|&(version, name, sql)| {
+            Migration::new(
+                version,
+                name.into(),
+                MigrationType::Simple,
+                sqlx::SqlSafeStr::into_sql_str(sql),
+                false,
+            )
+        });
+        Migrator::with_migrations(migrations.collect())
+    }
+}

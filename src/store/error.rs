@@ -1,0 +1,160 @@
+//! What can go wrong between postroom and its database, and what the databases' own codes mean for the caller.
+
+use std::path::PathBuf;
+
+/// What Postgres says on a connection that it ended (its manual, appendix A).
+const ADMIN_SHUTDOWN: &str = "57P01";
+/// What Postgres says when a lock was waited for too long (its manual, appendix A).
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// What Postgres says when a statement took too long (its manual, appendix A).
+const QUERY_CANCELED: &str = "57014";
+/// SQLite's primary result codes for a locked file, an error of the disk, and a full one (its "Result and Error Codes").
+const SQLITE_BUSY: i64 = 5;
+const SQLITE_IOERR: i64 = 10;
+const SQLITE_FULL: i64 = 13;
+
+/// What went wrong between postroom and its database.
+///
+/// # Errors of a read
+/// [`Database`](Self::Database), [`TimedOut`](Self::TimedOut) and [`Group`](Self::Group) when the database is away, in
+/// trouble or slow; [`Closed`](Self::Closed) when the process is stopping; [`Corrupt`](Self::Corrupt) when a row cannot
+/// be read. Nothing has changed: where [`may_pass`](Self::may_pass) says so, ask again.
+///
+/// # Errors of a write
+/// After [`OutcomeUnknown`](Self::OutcomeUnknown) the rows may be there or not: look before you write again, or write
+/// only what does no harm twice. After any other error nothing is written, now or later. That is
+/// [`Database`](Self::Database), [`Group`](Self::Group) or [`TimedOut`](Self::TimedOut) when the database is away, in
+/// trouble or slow, [`Closed`](Self::Closed) when the process is stopping, and [`RolledBack`](Self::RolledBack) when
+/// the write was withdrawn; try again later. [`Corrupt`](Self::Corrupt), for a row that the write has to read, does not
+/// pass. A change that is made in steps keeps the steps before the one that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database is away, or refused a statement that ought to work.
+    #[error("the database could not {doing}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row holds what postroom never writes.
+    #[error("a row of `{table}` cannot be read: {why}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The thing exists already.
+    #[error("{0} exists already")]
+    Exists(&'static str),
+    /// The URL names no database that postroom speaks to.
+    #[error("database.url must begin with `sqlite:` or `postgres://`")]
+    Url,
+    /// The file of the embedded database cannot be made.
+    #[error("the folder of the database, {}, cannot be made", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The schema does not fit this version.
+    #[error("the schema could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The schema is older than this version and `database.migrate` is off.
+    #[error("the schema is not up to date; run `postroom migrate`")]
+    Outdated,
+    /// The group that this call was part of failed; another of its members has the cause.
+    #[error("the database could not serve a group of calls")]
+    Group,
+    /// A write took too long; it was rolled back and is not committed later.
+    #[error("the database did not carry out a write in time; it was rolled back")]
+    TimedOut,
+    /// The commit was sent and its answer did not come: the rows may be there or not.
+    #[error("the database did not say whether a write is committed")]
+    OutcomeUnknown {
+        /// What the driver said; `None` when it said nothing in time.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// The write was taken back before its commit, such as by a caller that gave up; nothing was written.
+    #[error("a write was taken back before it was committed")]
+    RolledBack,
+    /// The group commit has ended: the process is stopping.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later: nothing is wrong with what was asked.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Corrupt { .. } | Self::Exists(_))
+    }
+
+    /// Whether the database is out of reach or in trouble as a whole, so that trying the members of a group one by one
+    /// would only take longer.
+    pub(super) fn is_about_the_database(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => is_away(source) || is_out_of_resources(source),
+            Self::TimedOut | Self::OutcomeUnknown { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a lock or a statement took longer than the server allows.
+    pub(super) fn is_about_a_lock(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if has_code(source, &[LOCK_NOT_AVAILABLE, QUERY_CANCELED]))
+    }
+}
+
+pub(super) fn has_died(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) || has_code(error, &[ADMIN_SHUTDOWN])
+}
+
+fn is_away(error: &sqlx::Error) -> bool {
+    let is_away = matches!(
+        error,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)
+    );
+    is_away || has_died(error)
+}
+
+/// Whether the disk is full, failing, or another process holds the file.
+fn is_out_of_resources(error: &sqlx::Error) -> bool {
+    matches!(sqlite_code(error), Some(SQLITE_BUSY | SQLITE_IOERR | SQLITE_FULL))
+        || postgres_code(error).is_some_and(|code| code.starts_with("53")) // insufficient resources
+}
+
+/// Whether the database itself said that it did not do what it was asked. One whose disk failed cannot know.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some() && !has_died(error) && sqlite_code(error) != Some(SQLITE_IOERR)
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    postgres_code(error).is_some_and(|code| codes.contains(&&*code))
+}
+
+/// An SQLSTATE, which has five characters.
+fn postgres_code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().filter(|code| code.len() == 5).map(Into::into)
+}
+
+/// A primary result code; the driver gives the extended one, a number of up to four digits.
+fn sqlite_code(error: &sqlx::Error) -> Option<i64> {
+    let code: i64 = error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// Names what was tried when a statement fails.
+pub(super) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database { doing, source })
+    }
+}

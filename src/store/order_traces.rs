@@ -1,0 +1,155 @@
+//! What postroom knows of orders besides their documents: the workflows that it moved and the e-mail entries.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::{AnyPool, any::AnyRow};
+
+use super::{
+    dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
+    group_read::Lookup,
+    row::{Columns, to_json},
+};
+use crate::{
+    mail::{Address, MailId, MailState, MerchantId, Timestamp},
+    shop::order::{OrderTemplate, Workflow, WorkflowState},
+};
+
+/// A workflow that postroom moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkflowRow {
+    /// Which.
+    pub workflow: Workflow,
+    /// Where it is.
+    pub state: WorkflowState,
+    /// The mail that it follows; `None` when none was needed.
+    pub mail: Option<MailId>,
+}
+
+/// An e-mail entry of an order.
+#[derive(Clone, Debug)]
+pub struct OrderEmail {
+    /// What was asked for and chosen.
+    pub entry: NewOrderEmail,
+    /// Where the mail is.
+    pub state: MailState,
+    /// The id that the relay gave the mail, else its `Message-ID`; `None` until a relay took it.
+    pub email_id: Option<String>,
+}
+
+/// An e-mail entry to record with its mail.
+#[derive(Clone, Debug)]
+pub struct NewOrderEmail {
+    /// The mail.
+    pub mail: MailId,
+    /// What was asked for.
+    pub template: OrderTemplate,
+    /// The name of the definition that was chosen.
+    pub definition: String,
+    /// Whom it is for.
+    pub recipient: Address,
+    /// The payment it is about.
+    pub payment: Option<String>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+}
+
+/// The traces that requests left on one order; an order without any has none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OrderTraces {
+    pub(super) workflows: Vec<WorkflowRow>,
+    /// Oldest first.
+    pub(super) emails: Vec<OrderEmail>,
+}
+
+/// Names one order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(super) struct OrderKey {
+    pub(super) merchant: MerchantId,
+    #[serde(rename = "document")]
+    pub(super) order: String,
+}
+
+// $2 is how many are asked for: Postgres takes an unfolded array for 100 rows, and would rather read a whole table of
+// some thousands than look so many up; it takes a number that it does not see for a tenth of that. SQLite would make its
+// plan anew for each number that it sees.
+static WORKFLOWS: Sql = Sql::new(
+    "SELECT merchant_id, order_id, field, state, mail_id
+     FROM (SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
+     JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.document",
+);
+
+static EMAILS: Sql = Sql::new(
+    "SELECT order_emails.merchant_id, order_emails.order_id, mail_id, template_name, template_definition_name,
+        order_emails.recipient, payment_id, created_at, state, provider_id, message_id
+     FROM (SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
+     JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.document
+     JOIN mails ON mails.id = order_emails.mail_id ORDER BY mail_id",
+);
+
+impl Lookup for OrderTraces {
+    type Key = OrderKey;
+
+    async fn find(
+        dialect: Dialect,
+        readers: &AnyPool,
+        keys: &[&OrderKey],
+    ) -> Result<HashMap<OrderKey, Self>, StoreError> {
+        let (orders, count) = (to_json(keys), i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        let ask = |statement: &'static Sql, doing| {
+            let query = sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count);
+            async move { query.fetch_all(readers).await.doing(doing) }
+        };
+        let (workflows, emails) = tokio::try_join!(
+            ask(&WORKFLOWS, "read the workflows of orders"),
+            ask(&EMAILS, "read the e-mails of orders")
+        )?;
+        let mut traces: HashMap<OrderKey, Self> = HashMap::new();
+        for columns in columns("order_workflows", &workflows) {
+            traces.entry(key_of(&columns)?).or_default().workflows.push(read_workflow(&columns)?);
+        }
+        for columns in columns("order_emails", &emails) {
+            traces.entry(key_of(&columns)?).or_default().emails.push(read_email(&columns)?);
+        }
+        Ok(traces)
+    }
+}
+
+fn columns<'a>(table: &'static str, rows: &'a [AnyRow]) -> impl Iterator<Item = Columns<'a>> {
+    rows.iter().map(move |row| Columns { table, row })
+}
+
+fn key_of(columns: &Columns<'_>) -> Result<OrderKey, StoreError> {
+    Ok(OrderKey { merchant: columns.parsed("merchant_id")?, order: columns.text("order_id")? })
+}
+
+fn read_workflow(columns: &Columns<'_>) -> Result<WorkflowRow, StoreError> {
+    Ok(WorkflowRow {
+        workflow: columns.parsed("field")?,
+        state: columns.parsed("state")?,
+        mail: columns.optional_parsed("mail_id")?,
+    })
+}
+
+fn read_email(columns: &Columns<'_>) -> Result<OrderEmail, StoreError> {
+    let state = columns.parsed("state")?;
+    let email_id = match state {
+        MailState::Sent | MailState::Bounced => {
+            Some(columns.optional_text("provider_id")?.map_or_else(|| columns.text("message_id"), Ok)?)
+        }
+        _ => None,
+    };
+    Ok(OrderEmail {
+        entry: NewOrderEmail {
+            mail: columns.parsed("mail_id")?,
+            template: columns.parsed("template_name")?,
+            definition: columns.text("template_definition_name")?,
+            recipient: columns.parsed("recipient")?,
+            payment: columns.optional_text("payment_id")?,
+            created_at: columns.time("created_at")?,
+        },
+        state,
+        email_id,
+    })
+}

@@ -1,0 +1,39 @@
+//! Finding an order with what postroom knows of it.
+
+use crate::{
+    mail::MerchantId,
+    shop::ResourceKind,
+    store::{
+        database::Store,
+        documents::Stored,
+        error::StoreError,
+        order_traces::{OrderEmail, OrderKey, OrderTraces, WorkflowRow},
+    },
+};
+
+/// An order with all that postroom knows of it.
+#[derive(Clone, Debug)]
+pub struct OrderRecord {
+    /// The order as its merchant sent it.
+    pub document: Stored,
+    /// The workflows that postroom moved.
+    pub workflows: Vec<WorkflowRow>,
+    /// Its e-mail entries, oldest first.
+    pub emails: Vec<OrderEmail>,
+}
+
+impl Store {
+    /// Finds an order.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn order(&self, merchant: &MerchantId, id: &str) -> Result<Option<OrderRecord>, StoreError> {
+        let key = OrderKey { merchant: merchant.clone(), order: id.to_owned() };
+        let (document, traces) = tokio::try_join!(
+            self.resource(merchant, ResourceKind::Orders, id),
+            self.order_traces.find(vec![key.clone()])
+        )?;
+        let OrderTraces { workflows, emails } = traces.get(&key).cloned().unwrap_or_default();
+        Ok(document.map(|document| OrderRecord { document, workflows, emails }))
+    }
+}

@@ -1,0 +1,79 @@
+//! Claims that were offered to nobody are given back, whatever ended their jobs.
+
+use super::*;
+
+fn worker(silence: Duration) -> (Worker, UnofferedClaims) {
+    Worker::new(silence, Arc::default())
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "nothing else moves the monotonic clock")]
+fn a_worker_is_heard_only_while_both_clocks_say_so() {
+    let silence = Duration::from_secs(10);
+    let (worker, _claims) = worker(silence);
+    assert!(!worker.is_heard(), "never heard");
+    let (wall, monotonic) = (clock::now(), Instant::now());
+    worker.was_heard(wall, monotonic);
+    assert!(worker.is_heard());
+    worker.was_heard(wall - silence, monotonic);
+    assert!(!worker.is_heard(), "the wall clock is late");
+    worker.was_heard(wall + silence, worker.started);
+    assert!(worker.is_heard(), "a clock that is set back does not silence");
+    std::thread::sleep(Duration::from_millis(30));
+    let (hasty, _claims) = Worker::new(Duration::from_millis(30), Arc::default());
+    hasty.was_heard(clock::now(), hasty.started);
+    std::thread::sleep(Duration::from_millis(30));
+    hasty.was_heard(clock::now() + silence, hasty.started);
+    assert!(!hasty.is_heard(), "a clock that is set back does not keep a worker alive");
+}
+
+#[test]
+fn only_what_was_claimed_and_not_offered_is_given_back() {
+    let (worker, mut claims) = worker(Duration::from_secs(10));
+    worker.was_heard(clock::now(), Instant::now());
+    let row = Uuid::now_v7();
+    let end = |claims: &mut UnofferedClaims, act: &dyn Fn(&AtWork<'_>)| {
+        let at_work = worker.begin(row).unwrap();
+        assert!(worker.begin(row).is_none());
+        act(&at_work);
+        drop(at_work);
+        let unoffered = claims.0.try_recv().ok();
+        assert_eq!(worker.is_at_work_on(row), unoffered.is_some(), "it stays at work until it is given back");
+        if unoffered.is_some() {
+            worker.gave_back(&[MailId(row)]);
+        }
+        unoffered.map(|unoffered| (unoffered.is_unanswered, unoffered.pause))
+    };
+    assert_eq!(end(&mut claims, &|_| {}), None);
+    assert_eq!(end(&mut claims, &|at_work| at_work.claims()), Some((true, AGAIN)));
+    assert_eq!(end(&mut claims, &|at_work| at_work.has_claimed()), Some((false, BROKEN)));
+    let offered = |at_work: &AtWork<'_>| {
+        at_work.has_claimed();
+        assert!(at_work.may_begin() && at_work.may_offer());
+    };
+    assert_eq!(end(&mut claims, &offered), None);
+    worker.stopping.cancel();
+    let stopped = |at_work: &AtWork<'_>| {
+        at_work.has_claimed();
+        assert!(!at_work.may_begin() && !at_work.is_in(Stage::Offered));
+    };
+    assert_eq!(end(&mut claims, &stopped), Some((false, Duration::ZERO)));
+}
+
+#[tokio::test]
+async fn a_panic_between_claim_and_offer_gives_the_claim_back() {
+    let (worker, mut claims) = worker(Duration::from_secs(10));
+    let row = Uuid::now_v7();
+    let job = std::panic::AssertUnwindSafe(async {
+        let at_work = worker.begin(row);
+        at_work.iter().for_each(AtWork::has_claimed);
+        panic!("a job breaks");
+    });
+    assert!(futures_util::FutureExt::catch_unwind(job).await.is_err());
+    assert_eq!(claims.0.try_recv().unwrap().mail, MailId(row));
+    let waiting = tokio::time::timeout(Duration::from_millis(20), worker.all_given_back()).await;
+    assert!(waiting.is_err() && worker.is_at_work_on(row));
+    worker.gave_back(&[MailId(row)]);
+    worker.all_given_back().await;
+    assert!(!worker.is_at_work_on(row));
+}

@@ -1,0 +1,125 @@
+//! A mail is claimed by one worker, settled by it alone, and taken from it when it died.
+
+use super::*;
+
+on_both! {
+    async fn a_mail_is_recorded_claimed_and_settled(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+
+        let mail = claim(&store, id, worker).await;
+        assert_eq!((mail.attempt, state(&store, id).await), (1, MailState::Sending));
+        let settled = store.settle_mail(accepted(&mail, worker)).await.unwrap();
+        assert_eq!(settled, Settled::Now(MailState::Sent));
+        let attempts = store.attempts(id).await.unwrap();
+        assert_eq!((attempts.len(), attempts[0].code, attempts[0].number), (1, Some(250), 1));
+        assert!(store.mails_under_way().await.unwrap().is_empty());
+    }
+
+    async fn a_job_that_comes_twice_sends_once(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        for _ in 0..20 {
+            let id = record(&store, new_mail()).await;
+            let claims = join_all((0..4).map(|_| store.claim_mail(id, worker))).await;
+            let granted = claims.into_iter().filter(|claim| matches!(claim, Ok(Claim::Granted(_)))).count();
+            assert_eq!(granted, 1);
+        }
+    }
+
+    async fn a_mail_that_is_not_due_is_nobodys(backends: Backends) {
+        let store = open(&backends).await;
+        let later = NewMail { due_at: clock::now() + Duration::from_secs(60), ..new_mail() };
+        let id = record(&store, later).await;
+        let answer = store.claim_mail(id, worker(&store).await).await.unwrap();
+        assert!(matches!(answer, Claim::NotYours(Some(MailState::Queued))), "{answer:?}");
+        let unknown = store.claim_mail(MailId::new(), WorkerId::new()).await.unwrap();
+        assert!(matches!(unknown, Claim::NotYours(None)), "{unknown:?}");
+    }
+
+    async fn a_late_worker_cannot_settle(backends: Backends) {
+        let store = open(&backends).await;
+        for (policy, then) in [(CrashPolicy::Resend, MailState::Queued), (CrashPolicy::Hold, MailState::Held)] {
+            let id = record(&store, NewMail { on_crash: policy, ..new_mail() }).await;
+            let worker = worker(&store).await;
+            let mail = claim(&store, id, worker).await;
+            assert!(take_from_dead_workers(&store, SILENCE).await.is_empty(), "it is alive");
+
+            // Silent for no time at all is silent for too long.
+            let rescued = take_from_dead_workers(&store, Duration::ZERO).await;
+            assert_eq!(rescued.len(), usize::from(policy == CrashPolicy::Resend));
+            assert_eq!(state(&store, id).await, then);
+            assert_eq!(store.settle_mail(accepted(&mail, worker)).await.unwrap(), Settled::TooLate);
+            assert_eq!(state(&store, id).await, then);
+            let attempts = store.attempts(id).await.unwrap();
+            assert_eq!((attempts.len(), attempts[0].outcome.as_str()), (1, "unknown"));
+            assert_eq!(attempts[0].phase, None);
+        }
+    }
+
+    async fn a_late_worker_cannot_settle_the_attempt_of_another(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, slow) = (record(&store, new_mail()).await, worker(&store).await);
+        let first = claim(&store, id, slow).await;
+        take_from_dead_workers(&store, Duration::ZERO).await;
+        let second = claim(&store, id, slow).await;
+        assert_eq!(second.attempt, 2);
+        assert_eq!(store.settle_mail(accepted(&first, slow)).await.unwrap(), Settled::TooLate);
+        assert_eq!(store.settle_mail(accepted(&second, slow)).await.unwrap(), Settled::Now(MailState::Sent));
+    }
+
+    async fn a_worker_that_signed_off_holds_nothing(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+        claim(&store, id, worker).await;
+        store.sign_off(worker).await.unwrap();
+        assert_eq!(take_from_dead_workers(&store, SILENCE).await.len(), 1);
+    }
+
+    async fn a_mail_that_its_living_worker_forgot_is_freed(backends: Backends) {
+        let store = open(&backends).await;
+        let (forgetful, other) = (worker(&store).await, worker(&store).await);
+        let (at_work, forgotten) = (record(&store, new_mail()).await, record(&store, new_mail()).await);
+        for mail in [at_work, forgotten] {
+            claim(&store, mail, forgetful).await;
+        }
+        let taken = async |by| store.take_lost_mails(SILENCE, by, &POLICY, move |mail| mail == at_work).await.unwrap();
+        assert!(taken(other).await.is_empty(), "only the worker itself knows what it works on");
+        let freed: Vec<_> = taken(forgetful).await.into_iter().map(|due| due.mail).collect();
+        assert_eq!(freed, [forgotten]);
+        assert_eq!(state(&store, at_work).await, MailState::Sending);
+        assert_eq!(claim(&store, forgotten, other).await.attempt, 2);
+    }
+
+    async fn a_mail_is_rescued_so_many_times_and_then_held_with_the_reason(backends: Backends) {
+        let store = open(&backends).await;
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+        for attempt in 1..=2 {
+            assert_eq!(claim(&store, id, worker).await.attempt, attempt);
+            assert_eq!(take_from_dead_workers(&store, Duration::ZERO).await.len(), 1);
+        }
+        claim(&store, id, worker).await;
+        assert!(take_from_dead_workers(&store, Duration::ZERO).await.is_empty());
+        let mail = store.mail(None, id).await.unwrap().unwrap();
+        assert_eq!(mail.state, MailState::Held);
+        let why = mail.error.unwrap();
+        assert!(why.contains("queued again 2 times already, the most that `retry.rescues` allows"), "{why}");
+        assert_eq!(store.attempts(id).await.unwrap().len(), 3);
+
+        // A person who asks for another try gets all of it.
+        store.move_mail(None, id, MailEvent::Retried).await.unwrap();
+        claim(&store, id, worker).await;
+        assert_eq!(take_from_dead_workers(&store, Duration::ZERO).await.len(), 1);
+    }
+
+    async fn a_mail_that_is_too_old_is_not_rescued(backends: Backends) {
+        let store = open(&backends).await;
+        let old = NewMail { recorded_at: clock::now() - Duration::from_secs(86_401), ..new_mail() };
+        let (id, worker) = (record(&store, old).await, worker(&store).await);
+        claim(&store, id, worker).await;
+        assert!(take_from_dead_workers(&store, Duration::ZERO).await.is_empty());
+        let mail = store.mail(None, id).await.unwrap().unwrap();
+        assert_eq!(mail.state, MailState::Held);
+        assert!(mail.error.unwrap().ends_with("it is older than `retry.max_age`"));
+    }
+}

@@ -1,0 +1,64 @@
+//! Writes that share a transaction.
+
+use super::*;
+
+on_both! {
+    async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {
+        let store = open(&backends).await;
+        let mut of_a_batch = new_mail();
+        of_a_batch.origin.batch = Some(BatchId::new());
+        of_a_batch.origin.member = Some("ann".to_owned());
+        let mut recordings: Vec<_> = (0..30).map(|_| new_mail()).collect();
+        // Neither the mail's id nor the batch's member may be there twice.
+        recordings[7].id = of_a_batch.id;
+        recordings[11].origin = of_a_batch.origin.clone();
+        record(&store, of_a_batch).await;
+        let ids: Vec<_> = recordings.iter().map(|mail| mail.id).collect();
+
+        let outcomes = join_all(
+            recordings.into_iter().map(|mail| store.record(Recording { mails: vec![mail], ..Recording::default() })),
+        );
+        for (index, outcome) in outcomes.await.into_iter().enumerate() {
+            let is_bad = [7, 11].contains(&index);
+            assert_eq!(outcome.is_err(), is_bad, "{index}: {outcome:?}");
+            let is_there = store.mail(None, ids[index]).await.unwrap().is_some();
+            assert_eq!(is_there, index != 11, "{index}");
+        }
+    }
+
+    async fn a_document_that_changed_since_the_rules_were_asked_records_nothing(backends: Backends) {
+        let store = open(&backends).await;
+        let was = r#"{"state":"draft"}"#.to_owned();
+        store.put_resource(&merchant(), subscription("sub_1", &was)).await.unwrap();
+
+        let recording = || replacing("sub_1", &was, r#"{"state":"sent"}"#);
+        let outcomes = join_all((0..10).map(|_| store.record(recording()))).await;
+        let committed = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::Committed))).count();
+        assert_eq!(committed, 1, "ten at once");
+        assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 1)]);
+        let stored = store.resource(&merchant(), ResourceKind::Subscriptions, "sub_1").await.unwrap().unwrap();
+        assert_eq!(stored.body, r#"{"state":"sent"}"#);
+    }
+
+    async fn a_group_replaces_documents_as_if_one_came_after_the_other(backends: Backends) {
+        let store = open(&backends).await;
+        let [draft, sent, active] = ["draft", "sent", "active"].map(|state| format!(r#"{{"state":"{state}"}}"#));
+        let ids: Vec<_> = (0..20).map(|number| format!("sub_{number}")).collect();
+        let rows: Vec<_> = ids.iter().map(|id| subscription(id, &draft)).collect();
+        store.put_resources(&merchant(), rows).await.unwrap();
+
+        let recordings = ids.iter().flat_map(|id| {
+            [(&draft, &sent), (&draft, &active), (&sent, &active)].map(|(was, becomes)| replacing(id, was, becomes))
+        });
+        let outcomes = join_all(recordings.map(|recording| store.record(recording))).await;
+        for outcomes in outcomes.chunks(3) {
+            let outcomes: Vec<_> = outcomes.iter().map(|outcome| *outcome.as_ref().unwrap()).collect();
+            assert_eq!(outcomes, [Recorded::Committed, Recorded::Outdated, Recorded::Committed]);
+        }
+        assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 40)]);
+        for id in &ids {
+            let stored = store.resource(&merchant(), ResourceKind::Subscriptions, id).await.unwrap().unwrap();
+            assert_eq!(stored.body, active);
+        }
+    }
+}
