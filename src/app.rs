@@ -88,6 +88,9 @@ impl App {
         let queue = queue::connect(&config.queue).await.context("the queue cannot be used")?;
         let rates = admission::rates_of(&config.smtp.routes)?;
         let routes = routes_of(&config)?;
+        for lane in routes.lanes_with_gaps().iter().filter(|_| !routes.is_empty()) {
+            tracing::warn!(%lane, "no route takes all mails of this lane: those that none takes wait");
+        }
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
         let live_workers = Arc::clone(&worker.live_workers);

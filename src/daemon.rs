@@ -109,6 +109,7 @@ impl Daemon {
             silence: app.config.worker.silence,
             heard_again,
         };
+        app.admission.read_drains(&app.store).await?;
         let beats_until = CancellationToken::new();
         // The first heartbeat comes before the first claim.
         let beating = heartbeat.start(beats_until.clone()).await?;

@@ -153,6 +153,12 @@ CREATE TABLE workers (
     heartbeat_at BIGINT NOT NULL
 );
 
+-- Routes over which nothing new goes until an operator says so.
+CREATE TABLE drained_routes (
+    name TEXT PRIMARY KEY,
+    at   BIGINT NOT NULL
+);
+
 -- Queued jobs of no known kind: every drop has a record.
 CREATE TABLE dropped_jobs (
     id     TEXT NOT NULL,

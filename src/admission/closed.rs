@@ -15,8 +15,9 @@ use crate::{
     queue::Line,
 };
 
-/// The mails of a line have this long to go first.
-const FIRST: Duration = Duration::from_millis(30);
+/// For so long after a scope's time who has just come does not ask, but joins its line: if one waits there, it goes first.
+/// If nobody does, that costs two calls of the queue.
+const FIRST: Duration = Duration::from_secs(1);
 /// How many scopes are kept before those whose time is over are looked for.
 const FEW: usize = 1_024;
 
@@ -70,9 +71,18 @@ impl Closed {
         scopes.insert(scope, Closure { until: now + after, at_most: line.at_most });
     }
 
-    /// Forgets what is known of a scope.
+    /// Notes that something of a scope may go now. Its line still comes first.
     pub(super) fn open(&self, scope: &Scope) {
-        self.scopes().remove(scope);
+        if let Some(closure) = self.scopes().get_mut(scope) {
+            closure.until = closure.until.min(Instant::now());
+        }
+    }
+
+    /// Whether nothing of a scope may go now, except for mails that come from its line.
+    pub(super) fn is_closed(&self, scope: &Scope, from: Option<&str>) -> bool {
+        let is_closed =
+            self.scopes().get(scope).is_some_and(|closure| Instant::now() < closure.until + FIRST);
+        is_closed && from != Some(scope.to_string().as_str())
     }
 
     /// The line in which a mail waits that asks for something closed. Mails that come from that line may ask.
@@ -89,7 +99,7 @@ impl Closed {
         (from != Some(name.as_str())).then(|| Line {
             name,
             reason: WaitReason::Rate,
-            after: Some((closure.until + FIRST).saturating_duration_since(now)),
+            after: Some(closure.until.saturating_duration_since(now)),
             at_most: closure.at_most,
         })
     }

@@ -3,12 +3,18 @@
 //!
 //! A worker asks twice ([`Admit`]): before it fetches mails, how many may leave at all, and when it has them, which. A mail
 //! that must wait goes to the line of what it waits for, without a claim, an attempt, a place of a worker or a timer. What
-//! is asked, in this order: whether this worker may send, a route, its breaker, a free connection of it; then for each
-//! mail what is paused, and its rates. Each is a [`WaitReason`]; a further one is to be asked here too.
+//! is asked, in this order: whether this worker may send, and a free connection of any route; then for each mail what is
+//! paused, whether its recipient's domain gets too much, a route (`choice`), and its rates. Each is
+//! a [`WaitReason`]; a further one is to be asked here too.
 
+mod choice;
 mod closed;
+mod drains;
+mod lines;
 mod permit;
+mod token;
 mod watch;
+mod way;
 
 use std::{
     collections::HashMap,
@@ -24,23 +30,19 @@ use tokio::{
 
 pub use permit::{NotAdmitted, Offer, Permit};
 
-use closed::Closed;
-use permit::Token;
+use choice::{Choice, Chooser, Standing};
+use lines::{is_about, line_of_domain, line_of_pause, line_of_rate, line_without_a_route, pause_of};
+use permit::Others;
+use token::{Desk, Token};
+use way::Way;
 
 use crate::{
-    clock,
-    limits::{Answer, Ask, Limiter, MailLimits, Rate, Scope},
+    limits::{Answer, Ask, Limiter, MailLimits, Rate, Scope, Tokens},
     mail::{MerchantId, WaitReason},
     queue::{Admit, Decision, Lease, Line, Pause, QueuedJob},
     smtp::{Permits, RouteSettings, Routes},
     worker::Worker,
 };
-
-/// Mails that wait for a quick rate are fetched several at a time, in intervals of about this. Well below the time in which
-/// a rate's burst fills up, so that nothing of the rate is lost.
-const TOGETHER: Duration = Duration::from_millis(20);
-/// How many mails are fetched first when a pause ends.
-const AFTER_A_PAUSE: usize = 100;
 
 /// Why there was room for fewer mails than were asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,34 +58,42 @@ pub struct Wait {
 /// All that can make mails wait.
 pub struct Admission {
     routes: Routes,
-    /// The names of the routes, and their rates.
-    rates: HashMap<String, (Arc<str>, Option<Rate>)>,
+    /// The routes, in the order of the configuration.
+    ways: Vec<Arc<Way>>,
+    chooser: Chooser,
     limits: MailLimits,
     own_rates: RwLock<HashMap<MerchantId, Rate>>,
-    limiter: Limiter,
-    closed: Arc<Closed>,
+    desk: Arc<Desk>,
     worker: Arc<Worker>,
     changed: Arc<Notify>,
     wait: Mutex<Option<Wait>>,
 }
 
-/// Places for connections, taken before the mails are known.
-pub struct Room {
-    route: Arc<str>,
-    rate: Option<Rate>,
+/// Places for connections, taken before the mails are known: those of each route.
+pub struct Room(Vec<Held>);
+
+struct Held {
     connections: Permits,
     /// How many are promised to mails.
     promised: usize,
+    /// For how long its relay is away.
+    away: Option<Duration>,
 }
 
-/// What becomes of a mail before its rates are asked.
+impl Held {
+    fn has_place(&self) -> bool {
+        self.promised < self.connections.len()
+    }
+}
+
+/// What becomes of a mail.
 enum Plan {
-    /// This is asked.
-    Ask(Ask),
+    /// This is asked, for this route.
+    Ask { ask: Ask, way: usize },
+    /// It goes.
+    Go { ask: Ask, way: usize, tokens: Tokens },
     /// It waits.
     Later(Line),
-    /// There is no connection for it after all.
-    NotHere,
 }
 
 impl Admission {
@@ -96,16 +106,17 @@ impl Admission {
         worker: Arc<Worker>,
     ) -> Self {
         let mut rates: HashMap<String, Rate> = rates.into_iter().collect();
-        let named = |route: crate::smtp::RouteStatus| {
-            let rate = rates.remove(&route.name);
-            (route.name.clone(), (Arc::from(route.name), rate))
-        };
+        let ways: Vec<_> = routes
+            .iter()
+            .map(|route| Arc::new(Way::new(Arc::clone(route), rates.remove(route.name()))))
+            .collect();
+        let preferences = routes.iter().map(|route| route.preference());
         Self {
-            rates: routes.status().into_iter().map(named).collect(),
+            chooser: Chooser::new(preferences.map(|each| (each.priority, each.weight))),
+            ways,
             limits,
             own_rates: RwLock::default(),
-            limiter,
-            closed: Arc::default(),
+            desk: Arc::new(Desk { limiter, closed: Arc::default() }),
             changed: Arc::clone(routes.freed()),
             routes,
             worker,
@@ -128,63 +139,185 @@ impl Admission {
             .collect();
         *own = rates;
         drop(own);
-        changed.iter().for_each(|scope| self.closed.open(scope));
+        changed.iter().for_each(|scope| self.desk.closed.open(scope));
         changed.iter().map(Scope::to_string).collect()
     }
 
-    /// Takes up to `most` places for connections and says, where there are fewer, why.
-    fn ask_for_room(&self, most: usize) -> (Option<Room>, Option<Wait>) {
-        let none = |reason| (None, Some(Wait { reason, route: None, until: None }));
+    /// Takes up to `most` places for connections of each route and says, where there are fewer in all, why.
+    fn ask_for_room(&self, most: usize) -> (usize, Option<Room>, Option<Wait>) {
         if !self.worker.may_begin() {
-            return none(WaitReason::Queued);
+            return (0, None, Some(Wait { reason: WaitReason::Queued, route: None, until: None }));
         }
-        let Some(route) = self.routes.pick() else { return none(WaitReason::NoRoute) };
-        let connections = route.permits(most);
-        let wait = (connections.len() < most).then(|| {
-            let pause = route.pause();
-            let reason = if pause.is_some() { WaitReason::RouteAway } else { WaitReason::NoConnection };
-            let until = pause.filter(|pause| !pause.is_zero()).map(|pause| Instant::now() + pause);
-            Wait { reason, route: Some(route.name().to_owned()), until }
+        let held = self.ways.iter().map(|way| {
+            let is_drained = way.is_drained();
+            let connections = way.route.permits(if is_drained { 0 } else { most });
+            Held { connections, promised: 0, away: way.route.pause() }
         });
-        let (name, rate) = match self.rates.get(route.name()) {
-            Some((name, rate)) => (Arc::clone(name), *rate),
-            None => (Arc::from(route.name()), None),
-        };
-        (Some(Room { route: name, rate, connections, promised: 0 }), wait)
+        let room = Room(held.collect());
+        let number = room.0.iter().map(|held| held.connections.len()).sum::<usize>().min(most);
+        let wait = (number < most).then(|| self.reason_for_less(&room));
+        (number, Some(room), wait)
     }
 
-    /// Chooses a route for a mail among those with a free connection, and says what is asked for it.
-    fn plan(&self, lease: &Lease, room: &mut Room, pauses: &[Pause]) -> Plan {
-        if let Some(pause) = pauses.iter().find(|pause| is_about(&pause.scope, &lease.job, &room.route)) {
+    /// Why there is no room for more mails, whatever they are.
+    fn reason_for_less(&self, room: &Room) -> Wait {
+        let choice = self.chooser.choose(|way| match room.0[way].away {
+            _ if self.ways[way].is_drained() => Standing::Drained,
+            Some(pause) => Standing::Away(pause),
+            None => Standing::Full,
+        });
+        let (reason, way) = match choice {
+            Choice::NoRoute(way) => (WaitReason::NoRoute, way),
+            Choice::Away(way, _) => (WaitReason::RouteAway, Some(way)),
+            Choice::Take(way) | Choice::Paused(way) | Choice::NoConnection(way) | Choice::Rate(way) => {
+                (WaitReason::NoConnection, Some(way))
+            }
+        };
+        // A relay that is away is tried when its time comes, even while others are busy.
+        let is_in_use = |way: &usize| !self.ways[*way].is_drained();
+        let pauses = (0..self.ways.len()).filter(is_in_use).filter_map(|way| room.0[way].away);
+        let first = pauses.filter(|pause| !pause.is_zero()).min();
+        Wait {
+            reason,
+            route: way.map(|way| self.ways[way].name.to_string()),
+            until: first.map(|pause| Instant::now() + pause),
+        }
+    }
+
+    /// How a route stands to a mail.
+    fn standing(
+        &self,
+        way: usize,
+        mail: &QueuedJob,
+        from: Option<&str>,
+        held: &Held,
+        pauses: &[Pause],
+    ) -> Standing {
+        let way = &self.ways[way];
+        if !way.takes(mail) {
+            return Standing::NotForIt;
+        }
+        match held.away {
+            _ if way.is_drained() => Standing::Drained,
+            _ if pause_of(pauses, way).is_some() => Standing::Paused,
+            Some(pause) if !held.has_place() => Standing::Away(pause),
+            None if !held.has_place() => Standing::Full,
+            _ if way.rate.is_some() && self.desk.closed.is_closed(&way.scope, from) => Standing::NoRate,
+            _ => Standing::Free,
+        }
+    }
+
+    /// Chooses a route for a mail among those with a free connection, and says what is asked for it. A mail that its route's
+    /// rate refused `again` does not ask for that once more.
+    fn plan(&self, lease: &Lease, room: &mut Room, pauses: &[Pause], again: bool) -> Plan {
+        let mail = &lease.job;
+        if let Some(pause) = pauses.iter().find(|pause| is_about(&pause.scope, mail)) {
             return Plan::Later(line_of_pause(pause));
         }
-        if room.promised == room.connections.len() {
-            return Plan::NotHere;
+        let domain = mail.domains.as_ref().map_or("", |domains| &domains.recipient);
+        let now = Instant::now();
+        if let Some(until) = self.routes.with_recipients(|recipients| recipients.not_before(domain, now)) {
+            return Plan::Later(line_of_domain(domain, until - now));
         }
-        let ask = self.ask_of(&lease.job, room);
-        if let Some(line) = self.closed.line_for(&ask, lease.line()) {
+        let from = lease.line().filter(|_| !again);
+        let choice = self.chooser.choose(|way| self.standing(way, mail, from, &room.0[way], pauses));
+        let way = match choice {
+            Choice::Take(way) | Choice::Rate(way) => way,
+            Choice::NoRoute(way) => {
+                return Plan::Later(line_without_a_route(way.map(|way| &*self.ways[way])));
+            }
+            Choice::Away(way, pause) => return Plan::Later(self.ways[way].line_while_away(pause)),
+            Choice::NoConnection(way) => return Plan::Later(self.ways[way].line_for_a_connection()),
+            Choice::Paused(way) => {
+                let way = &self.ways[way];
+                let line = pause_of(pauses, way).map(line_of_pause);
+                return Plan::Later(line.unwrap_or_else(|| way.line_for_a_connection()));
+            }
+        };
+        let ask = self.ask_of(mail, &self.ways[way]);
+        if let Some(line) = self.desk.closed.line_for(&ask, from) {
             return Plan::Later(line);
         }
-        room.promised += 1;
-        Plan::Ask(ask)
+        if !room.0[way].has_place() {
+            return Plan::Later(self.ways[way].line_for_a_connection()); // its rate came back this moment
+        }
+        room.0[way].promised += 1;
+        Plan::Ask { ask, way }
     }
 
-    fn ask_of(&self, job: &QueuedJob, room: &Room) -> Ask {
+    fn ask_of(&self, job: &QueuedJob, way: &Way) -> Ask {
         let own = self.own_rates.read().unwrap_or_else(PoisonError::into_inner).get(&job.merchant).copied();
         let domain = job.domains.as_ref().map_or("", |domains| &domains.recipient);
-        self.limits.scopes_of(&job.merchant, own, domain, &room.route, room.rate)
+        self.limits.scopes_of(&job.merchant, own, domain, &way.name, way.rate)
     }
 
-    /// Asks for all mails at once.
-    async fn take(&self, plans: &[Plan]) -> Vec<Answer> {
-        let asks: Vec<Ask> = plans
-            .iter()
-            .filter_map(|plan| match plan {
-                Plan::Ask(ask) => Some(ask.clone()),
-                Plan::Later(_) | Plan::NotHere => None,
-            })
-            .collect();
-        self.limiter.take(&asks).await
+    /// Asks for all mails at once, and for those that a route's rate refuses, once more by other routes.
+    async fn ask_all(&self, plans: &mut [Plan], mails: &[Lease], room: &mut Room, pauses: &[Pause]) {
+        for _ in 0..self.ways.len() {
+            let asked = |plan: &Plan| matches!(plan, Plan::Ask { .. });
+            let asks: Vec<Ask> = plans
+                .iter()
+                .filter_map(|plan| match plan {
+                    Plan::Ask { ask, .. } => Some(ask.clone()),
+                    Plan::Go { .. } | Plan::Later(_) => None,
+                })
+                .collect();
+            if asks.is_empty() {
+                return;
+            }
+            let answers = self.desk.limiter.take(&asks).await;
+            let asked = plans.iter_mut().zip(mails).filter(|(plan, _)| asked(plan));
+            for ((plan, lease), answer) in asked.zip(answers) {
+                let Plan::Ask { ask, way } = plan else { continue };
+                let (ask, way) = (std::mem::take(ask), *way);
+                *plan = match answer {
+                    Answer::Granted(tokens) => Plan::Go { ask, way, tokens },
+                    Answer::Denied { scope, wait } => {
+                        room.0[way].promised -= 1;
+                        let line = line_of_rate(&scope, &ask, wait);
+                        let may_go_elsewhere = self.ways.len() > 1 && scope == self.ways[way].scope;
+                        self.desk.closed.close(scope, &line);
+                        match may_go_elsewhere.then(|| self.plan(lease, room, pauses, true)) {
+                            Some(ask @ Plan::Ask { .. }) => ask,
+                            _ => Plan::Later(line),
+                        }
+                    }
+                };
+            }
+        }
+    }
+
+    /// The other routes that may take a mail, by priority, should this one fail to before it is offered.
+    fn others(&self, chosen: usize, mail: &QueuedJob, pauses: &[Pause]) -> Others {
+        let mut others = Others::new(&self.desk);
+        if self.ways.len() > 1 {
+            let mut ways: Vec<_> = (0..self.ways.len()).filter(|way| *way != chosen).collect();
+            ways.sort_by_key(|way| self.ways[*way].route.preference().priority);
+            for way in ways.into_iter().map(|way| &self.ways[way]) {
+                if way.takes(mail) && !way.is_drained() && pause_of(pauses, way).is_none() {
+                    others.add(Arc::clone(way), self.ask_of(mail, way));
+                }
+            }
+        }
+        others
+    }
+
+    /// Lets a mail go that has all it needs.
+    fn go(
+        &self,
+        (ask, way, tokens): (Ask, usize, Tokens),
+        lease: &Lease,
+        room: &mut Room,
+        pauses: &[Pause],
+    ) -> Decision<Permit> {
+        let domain = lease.job.domains.as_ref().map_or("", |domains| &domains.recipient);
+        let now = Instant::now();
+        if let Err(until) = self.routes.with_recipients(|recipients| recipients.take_turn(domain, now)) {
+            return Decision::Later(line_of_domain(domain, until.saturating_duration_since(now)));
+        }
+        let Some(connection) = room.0[way].connections.next() else { return Decision::NotHere };
+        let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.desk));
+        Decision::Now(Permit::new(token, connection, self.others(way, &lease.job, pauses)))
     }
 }
 
@@ -196,38 +329,25 @@ impl Admit for Admission {
         if most == 0 {
             return (0, None);
         }
-        let (room, wait) = self.ask_for_room(most);
+        let (number, room, wait) = self.ask_for_room(most);
         *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
-        (room.as_ref().map_or(0, |room| room.connections.len()), room)
+        (number, room)
     }
 
     async fn decide(&self, room: Option<Room>, mails: &[Lease], pauses: &[Pause]) -> Vec<Decision<Permit>> {
         let Some(mut room) = room.filter(|_| self.worker.may_begin()) else {
             return mails.iter().map(|_| Decision::NotHere).collect();
         };
-        let plans: Vec<Plan> = mails.iter().map(|lease| self.plan(lease, &mut room, pauses)).collect();
-        let mut answers = self.take(&plans).await.into_iter();
-        let mut decide = |plan| match plan {
+        let mut plans: Vec<Plan> =
+            mails.iter().map(|lease| self.plan(lease, &mut room, pauses, false)).collect();
+        self.ask_all(&mut plans, mails, &mut room, pauses).await;
+        let decide = |(plan, lease)| match plan {
             Plan::Later(line) => Decision::Later(line),
-            Plan::NotHere => Decision::NotHere,
-            Plan::Ask(ask) => match answers.next() {
-                Some(Answer::Denied { scope, wait }) => {
-                    let line = line_of_rate(&scope, &ask, wait);
-                    self.closed.close(scope, &line);
-                    Decision::Later(line)
-                }
-                Some(Answer::Granted(tokens)) => match room.connections.next() {
-                    Some(connection) => {
-                        let token =
-                            (!ask.is_empty()).then(|| Token::new(tokens, &self.limiter, &self.closed));
-                        Decision::Now(Permit::new(token, connection))
-                    }
-                    None => Decision::NotHere,
-                },
-                None => Decision::NotHere, // not reached: each ask is answered
-            },
+            Plan::Go { ask, way, tokens } => self.go((ask, way, tokens), lease, &mut room, pauses),
+            // Not reached: each is answered before as many routes are asked as there are.
+            Plan::Ask { .. } => Decision::NotHere,
         };
-        plans.into_iter().map(&mut decide).collect()
+        plans.into_iter().zip(mails).map(decide).collect()
     }
 
     async fn changed(&self) {
@@ -238,41 +358,6 @@ impl Admit for Admission {
                 () = sleep_until(until) => {}
             },
         }
-    }
-}
-
-/// Whether a scope that is paused is one of a mail's.
-fn is_about(scope: &str, job: &QueuedJob, route: &str) -> bool {
-    match scope.split_once(':') {
-        None => scope == "all",
-        Some(("merchant", merchant)) => job.merchant.as_str() == merchant,
-        Some(("domain", domain)) => job.domains.as_ref().is_some_and(|domains| *domains.recipient == *domain),
-        Some(("route", name)) => name == route,
-        Some(_) => false,
-    }
-}
-
-fn line_of_pause(pause: &Pause) -> Line {
-    Line {
-        name: pause.scope.clone(),
-        reason: WaitReason::Paused,
-        after: pause.until.map(|until| until.since(clock::now())),
-        at_most: AFTER_A_PAUSE,
-    }
-}
-
-/// The line of a rate. Of a quick one several mails may go at its time; one more is fetched, to learn when the next may.
-fn line_of_rate(scope: &Scope, ask: &Ask, wait: Duration) -> Line {
-    let rate = ask.limits().iter().find(|(limited, _)| limited == scope).map(|(_, rate)| *rate);
-    let more = rate.map_or(0, |rate| {
-        let in_time = TOGETHER.as_micros() / rate.each().as_micros().max(1);
-        u32::try_from(in_time).unwrap_or(u32::MAX).min(rate.burst() / 2).saturating_sub(1)
-    });
-    Line {
-        name: scope.to_string(),
-        reason: WaitReason::Rate,
-        after: Some(wait + rate.map_or(Duration::ZERO, |rate| rate.each() * more)),
-        at_most: more as usize + 2,
     }
 }
 

@@ -1,13 +1,17 @@
-//! Leave for one mail: a connection and one of each of its rates, from the decision until the relay has the message.
+//! Leave for one mail: a connection and one of each of its rates, from the decision until the relay has the message. And the
+//! routes that are tried after the chosen one, within the same attempt, while nobody has anything of the message.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::closed::Closed;
+use super::{
+    token::{Desk, Token},
+    way::Way,
+};
 use crate::{
-    limits::{Answer, Limiter, Tokens},
-    mail::Reply,
+    limits::{Answer, Ask},
+    mail::{Consequence, Phase, Reply},
     smtp::{self, Envelope, Fence, NotReady, Ready, Sent},
 };
 
@@ -16,6 +20,7 @@ pub struct Permit {
     // The order matters: what was not used of the rates is given back before somebody is told that there is a place.
     token: Option<Token>,
     connection: smtp::Permit,
+    others: Others,
 }
 
 /// An open connection and one of each rate, for one mail.
@@ -23,6 +28,8 @@ pub struct Offer {
     // The order matters, as above.
     token: Option<Token>,
     ready: Ready,
+    /// Where it goes when this relay refuses us.
+    others: Others,
 }
 
 /// Why a permit led to no connection.
@@ -34,75 +41,9 @@ pub enum NotAdmitted {
     Failed(Reply),
 }
 
-/// One of each of a mail's rates, given back unless it is used.
-pub(super) struct Token {
-    tokens: Option<Tokens>,
-    limiter: Limiter,
-    closed: Arc<Closed>,
-}
-
-impl Token {
-    pub(super) fn new(tokens: Tokens, limiter: &Limiter, closed: &Arc<Closed>) -> Self {
-        Self { tokens: Some(tokens), limiter: limiter.clone(), closed: Arc::clone(closed) }
-    }
-
-    /// Takes another one where this was taken so long ago that it is no longer good; false when there is none.
-    async fn renew(&mut self) -> bool {
-        let Some(tokens) = self.tokens.take() else { return false };
-        if tokens.are_good() {
-            self.tokens = Some(tokens);
-            return true;
-        }
-        match self.limiter.renew(tokens).await {
-            Answer::Granted(tokens) => {
-                self.tokens = Some(tokens);
-                true
-            }
-            Answer::Denied { .. } => false,
-        }
-    }
-
-    /// The same, or another one for which it waits where this is no longer good.
-    pub(super) async fn renewed(mut self) -> Self {
-        let Some(tokens) = self.tokens.take() else { return self };
-        if tokens.are_good() {
-            self.tokens = Some(tokens);
-            return self;
-        }
-        let ask = tokens.ask();
-        drop(tokens);
-        loop {
-            match self.limiter.take(std::slice::from_ref(&ask)).await.pop() {
-                Some(Answer::Granted(tokens)) => {
-                    self.tokens = Some(tokens);
-                    return self;
-                }
-                Some(Answer::Denied { wait, .. }) => sleep(wait).await,
-                None => return self, // not reached: each ask is answered
-            }
-        }
-    }
-
-    pub(super) fn spend(mut self) {
-        if let Some(tokens) = self.tokens.take() {
-            tokens.spend();
-        }
-    }
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        if let Some(tokens) = self.tokens.take() {
-            let ask = tokens.ask();
-            drop(tokens);
-            self.closed.gave_back(&ask);
-        }
-    }
-}
-
 impl Permit {
-    pub(super) fn new(token: Option<Token>, connection: smtp::Permit) -> Self {
-        Self { token, connection }
+    pub(super) fn new(token: Option<Token>, connection: smtp::Permit, others: Others) -> Self {
+        Self { token, connection, others }
     }
 
     #[cfg(test)]
@@ -129,38 +70,46 @@ impl Permit {
         self.connection.arrive().await;
     }
 
-    /// Gets the connection. Where one has to be opened that may take long; then the rates are asked once more.
+    /// Gets the connection. Where one has to be opened that may take long; then the rates are asked once more. Where it cannot be
+    /// opened, the other routes that may take the mail are tried.
     ///
     /// # Errors
     /// When there is no connection, or it came too late for one of the rates.
     pub async fn connect(self) -> Result<Offer, NotAdmitted> {
-        let Self { mut token, connection } = self;
-        let ready = match connection.connect().await {
-            Ok(ready) => ready,
-            Err(NotReady::Away(_)) => return Err(NotAdmitted::Later),
-            Err(NotReady::Failed(reply)) => return Err(NotAdmitted::Failed(reply)),
+        let Self { token, connection, others } = self;
+        let why = match connection.connect().await {
+            Ok(ready) => return Offer::new(token, ready, others).await,
+            Err(NotReady::Away(_)) => NotAdmitted::Later,
+            Err(NotReady::Failed(reply)) => NotAdmitted::Failed(reply),
         };
-        let is_good = match &mut token {
-            None => true,
-            Some(token) => token.renew().await,
-        };
-        if is_good {
-            return Ok(Offer { token, ready });
-        }
-        ready.keep();
-        Err(NotAdmitted::Later)
+        drop(token);
+        others.connect(why).await
     }
 }
 
 impl Offer {
+    /// What a mail goes with, where its rates still let it go.
+    pub(super) async fn new(token: Option<Token>, ready: Ready, others: Others) -> Result<Self, NotAdmitted> {
+        let mut offer = Self { token, ready, others };
+        let is_good = match &mut offer.token {
+            None => true,
+            Some(token) => token.renew().await,
+        };
+        if is_good {
+            return Ok(offer);
+        }
+        offer.keep();
+        Err(NotAdmitted::Later)
+    }
+
     /// Waits until the mail may go by its rates where its leave has become old, as after a claim for which the database took
     /// long: many that were held up together must not go together. `None` when that would take longer than `longest`; then the
     /// connection is left to another mail.
     pub async fn in_rate(self, longest: Duration) -> Option<Self> {
-        let Self { token, ready } = self;
-        let Some(token) = token else { return Some(Self { token: None, ready }) };
+        let Self { token, ready, others } = self;
+        let Some(token) = token else { return Some(Self { token: None, ready, others }) };
         match timeout(longest, token.renewed()).await {
-            Ok(token) => Some(Self { token: Some(token), ready }),
+            Ok(token) => Some(Self { token: Some(token), ready, others }),
             Err(_) => {
                 ready.keep();
                 None
@@ -168,18 +117,90 @@ impl Offer {
         }
     }
 
-    /// Hands a finished message to the relay, if the fence allows; see [`Ready::send`].
+    /// Hands a finished message to the relay, if the fence allows; see [`Ready::send`]. Where the relay refuses us, or the sender's
+    /// domain, before it has anything of the message, the other routes that may take the mail are tried.
     pub async fn send(self, envelope: &Envelope<'_>, message: &[u8], fence: &dyn Fence) -> Sent {
-        let Self { token, ready } = self;
-        if let Some(token) = token {
-            token.spend();
+        let mut offer = self;
+        loop {
+            let Self { token, ready, others } = offer;
+            if let Some(token) = token {
+                token.spend();
+            }
+            let sent = ready.send(envelope, message, fence).await;
+            if !may_go_elsewhere(&sent) {
+                return sent;
+            }
+            match others.connect(NotAdmitted::Later).await {
+                Ok(next) => offer = next,
+                Err(NotAdmitted::Failed(reply)) => return Sent::Answered(reply),
+                Err(NotAdmitted::Later) => return sent,
+            }
         }
-        ready.send(envelope, message, fence).await
     }
 
     /// Leaves connection and rates to another mail.
     pub fn keep(self) {
         drop(self.token);
         self.ready.keep();
+    }
+}
+
+/// Whether nothing of the message was sent, and it was not the mail that was refused.
+fn may_go_elsewhere(sent: &Sent) -> bool {
+    match sent {
+        Sent::Answered(reply) => {
+            reply.judgement.then == Consequence::Stop
+                && matches!(reply.phase, Phase::MailFrom | Phase::RcptTo)
+        }
+        Sent::SenderWaits(_) => true,
+        Sent::Withheld => false,
+    }
+}
+
+/// Routes that may take a mail in place of the one that was chosen, in their order.
+pub(super) struct Others {
+    desk: Arc<Desk>,
+    /// The last of them is the next.
+    ways: Vec<(Arc<Way>, Ask)>,
+}
+
+impl Others {
+    pub(super) fn new(desk: &Arc<Desk>) -> Self {
+        Self { desk: Arc::clone(desk), ways: Vec::new() }
+    }
+
+    /// Adds a route behind those that are there, and what is asked for it.
+    pub(super) fn add(&mut self, way: Arc<Way>, ask: Ask) {
+        self.ways.insert(0, (way, ask));
+    }
+
+    /// Gets a connection of the next of them that has one, and one of each of its rates.
+    ///
+    /// # Errors
+    /// When there is none: what the last relay said that was tried, or that the mail is to wait because one of them is
+    /// only busy.
+    pub(super) async fn connect(mut self, mut why: NotAdmitted) -> Result<Offer, NotAdmitted> {
+        let mut is_one_busy = false;
+        while let Some((way, ask)) = self.ways.pop() {
+            if way.is_drained() {
+                continue;
+            }
+            let Some(connection) = way.route.permits(1).next() else {
+                is_one_busy |= way.route.pause().is_none();
+                continue;
+            };
+            let answer = self.desk.limiter.take(std::slice::from_ref(&ask)).await.pop();
+            let Some(Answer::Granted(tokens)) = answer.filter(|_| !connection.is_ahead()) else {
+                is_one_busy = true;
+                continue;
+            };
+            let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.desk));
+            match connection.connect().await {
+                Ok(ready) => return Offer::new(token, ready, self).await,
+                Err(NotReady::Away(_)) => {}
+                Err(NotReady::Failed(reply)) => why = NotAdmitted::Failed(reply),
+            }
+        }
+        Err(if is_one_busy { NotAdmitted::Later } else { why })
     }
 }

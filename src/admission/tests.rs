@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
+    clock,
     limits::LimitSettings,
     mail::Lane,
-    queue::{MemoryQueue, Queue, Room as QueueRoom},
+    queue::{MemoryQueue, Queue, Room as QueueRoom, SetAside},
 };
 
 /// Admission with one route, and a worker that is heard.
@@ -40,6 +41,20 @@ async fn leases(mails: &[(&str, &str)]) -> Vec<Lease> {
     let mut leases = queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases;
     leases.sort_by_key(|lease| lease.job.id.clone());
     leases
+}
+
+/// The same, as they come from a line.
+async fn in_line(name: &str, mails: &[(&str, &str)]) -> Vec<Lease> {
+    let queue = MemoryQueue::new(Duration::from_secs(10));
+    for (number, (merchant, domain)) in mails.iter().enumerate() {
+        let job = QueuedJob::new(format!("{number:03}"), Lane::Transactional, merchant.parse().unwrap());
+        queue.enqueue(&[job.with_domains("shop.example", domain)]).await.unwrap();
+    }
+    let leases = queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases;
+    let (name, reason, after) = (name.to_owned(), WaitReason::Rate, Some(Duration::ZERO));
+    let line = Line { name, reason, after, at_most: 100 };
+    queue.set_aside(&[SetAside { line, leases }]).await.unwrap();
+    queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases
 }
 
 /// What becomes of these mails: `now`, or the line that each waits in.
@@ -105,10 +120,10 @@ async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
         let decision = admission.decide(room, &mails, &[]).await.pop().unwrap();
         assert!(matches!(decision, Decision::Now(_)));
     }
-    assert_eq!(Vec::from_iter(admission.closed.take_lines_to_wake()), ["route:main"]);
+    assert_eq!(Vec::from_iter(admission.desk.closed.take_lines_to_wake()), ["route:main"]);
     assert_eq!(decided(&admission, &mails, &[]).await, ["now"]);
     assert_eq!(decided(&admission, &mails, &[]).await, ["rate route:main"]);
-    assert!(admission.closed.take_lines_to_wake().is_empty());
+    assert!(admission.desk.closed.take_lines_to_wake().is_empty());
     assert_eq!(admission.room(1).0, 1, "a mail that waits holds no place");
 }
 
@@ -152,10 +167,13 @@ async fn a_merchants_own_rate_replaces_that_of_each_and_a_change_names_its_line(
     let rates = HashMap::from([("acme".parse().unwrap(), "3600/s".parse().unwrap())]);
     assert_eq!(admission.set_own_rates(rates.clone()), ["merchant:acme"]);
     assert!(admission.set_own_rates(rates).is_empty());
+    let waiting = in_line("merchant:acme", &[("acme", "a.example"); 2]).await;
     // It begins with its burst spent, which comes back within 50 ms.
-    decided(&admission, &mails, &[]).await;
+    decided(&admission, &waiting, &[]).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "now"]);
+    // Who has just come goes behind those that wait.
+    assert_eq!(decided(&admission, &mails[..1], &[]).await, ["rate merchant:acme"]);
+    assert_eq!(decided(&admission, &waiting, &[]).await, ["now", "now"]);
     assert_eq!(admission.set_own_rates(HashMap::new()), ["merchant:acme"]);
 }
 

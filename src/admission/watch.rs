@@ -22,6 +22,10 @@ impl Admission {
     /// Watches for ever. What waits asks again once at the beginning, for the limits may have been changed meanwhile, and
     /// then whenever its merchant's rate changed, or something of a slow rate was given back. A database or a queue that is away is asked again.
     pub async fn watch(&self, store: &Store, queue: &dyn Queue) {
+        tokio::join!(self.watch_rates(store, queue), self.watch_drains(store, queue));
+    }
+
+    async fn watch_rates(&self, store: &Store, queue: &dyn Queue) {
         let (mut has_begun, mut to_wake) = (false, Vec::new());
         loop {
             match tokio::time::timeout(PATIENCE, store.mails_rates()).await {
@@ -29,7 +33,7 @@ impl Admission {
                 Ok(Err(error)) => tracing::debug!(%error, "the rates of merchants could not be read"),
                 Err(_) => tracing::debug!("the rates of merchants could not be read in time"),
             }
-            to_wake.extend(self.closed.take_lines_to_wake());
+            to_wake.extend(self.desk.closed.take_lines_to_wake());
             match wake(queue, has_begun, &to_wake).await {
                 Ok(()) => {
                     has_begun = true;

@@ -22,7 +22,7 @@ use tokens::Tokens;
 pub use caller::Caller;
 pub use error::AuthError;
 pub use passwords::hash_password;
-pub use secret::{hash_token, new_secret, to_hex};
+pub use secret::{hash_token, new_secret};
 
 /// What this process knows of credentials.
 pub struct Auth {

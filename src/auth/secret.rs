@@ -5,15 +5,10 @@ use sha2::{Digest, Sha256};
 
 /// The SHA-256 of a token, hexadecimal: what is stored.
 pub fn hash_token(token: &str) -> String {
-    to_hex(&Sha256::digest(token.as_bytes()))
+    base16ct::lower::encode_string(&Sha256::digest(token.as_bytes()))
 }
 
 /// 256 random bits, URL-safe.
 pub fn new_secret() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
-}
-
-/// Lower-case hexadecimal.
-pub fn to_hex(bytes: &[u8]) -> String {
-    base16ct::lower::encode_string(bytes)
 }

@@ -14,12 +14,15 @@ use crate::{
     store::{FoundMails, MailRecord, MailSearch, Moved, Store},
 };
 
+/// The most characters of a wrong value that are repeated.
+const MOST_REPEATED: usize = 200;
+
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Show a mail with its attempts.
     Show {
         /// The id of the mail.
-        id: MailId,
+        id: String,
         /// Show what was said on the wire in attempts that failed.
         #[arg(long)]
         transcript: bool,
@@ -29,12 +32,12 @@ pub(super) enum Command {
     /// Try a mail again now.
     Retry {
         /// The id of the mail.
-        id: MailId,
+        id: String,
     },
     /// Cancel a mail that is not sent yet.
     Cancel {
         /// The id of the mail.
-        id: MailId,
+        id: String,
     },
 }
 
@@ -105,11 +108,25 @@ impl List {
         ];
         let flags = flags.iter().filter_map(|(key, value)| Some(key.spell(value.as_deref()?)));
         let text = self.query.iter().cloned().chain(flags).collect::<Vec<_>>().join(" ");
-        let query =
-            Query::parse(&text, clock::now()).map_err(|error| WrongUsage(format!("{error}: {text}")))?;
+        let query = Query::parse(&text, clock::now())
+            .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
         let Self { after, limit, oldest_first, .. } = *self;
         Ok(MailSearch { query, merchant: None, after, limit, oldest_first, count: true })
     }
+}
+
+/// Reads an id. What people paste may be anything, and is not repeated at length.
+fn id_of(text: &str) -> anyhow::Result<MailId> {
+    let wrong = || WrongUsage(format!("`{}` is not the id of a mail: a UUID", beginning(text)));
+    Ok(text.parse().map_err(|_| wrong())?)
+}
+
+fn beginning(text: &str) -> String {
+    let mut beginning: String = text.chars().take(MOST_REPEATED).collect();
+    if beginning.len() < text.len() {
+        beginning.push('…');
+    }
+    beginning
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
@@ -117,10 +134,10 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store;
     match command {
-        Command::Show { id, transcript } => show(&app, id, transcript, json_wanted).await?,
+        Command::Show { id, transcript } => show(&app, id_of(&id)?, transcript, json_wanted).await?,
         Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
-        Command::Retry { id } => move_mail(store, id, MailEvent::Retried, json_wanted).await?,
-        Command::Cancel { id } => move_mail(store, id, MailEvent::Cancelled, json_wanted).await?,
+        Command::Retry { id } => move_mail(store, id_of(&id)?, MailEvent::Retried, json_wanted).await?,
+        Command::Cancel { id } => move_mail(store, id_of(&id)?, MailEvent::Cancelled, json_wanted).await?,
     }
     store.close().await;
     Ok(())

@@ -9,6 +9,7 @@ mod mail;
 mod merchant;
 mod migrate;
 mod reply;
+mod route;
 mod serve;
 mod token;
 
@@ -65,6 +66,9 @@ enum Command {
     /// Find out what relays' replies mean.
     #[command(subcommand)]
     Reply(reply::Command),
+    /// List routes, and drain them.
+    #[command(subcommand)]
+    Route(route::Command),
     /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
@@ -108,6 +112,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Import(arguments) => import::run(context, arguments).await,
         Command::Mail(command) => mail::run(context, command).await,
         Command::Reply(command) => reply::run(&context, &command),
+        Command::Route(command) => route::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,
     }
 }

@@ -39,7 +39,7 @@ fn places(config: &Config, layers: &mut Layers) {
     if let Err(error) = queue::check(&config.queue) {
         layers.note("queue.url", in_one_line(&error));
     }
-    if let Err(error) = config.log.check() {
+    if let Err(error) = config.log.read_filter() {
         layers.note("log.filter", in_one_line(&*error));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Layers {
     origins: HashMap<String, Origin>,
     lines: Lines,
     faults: Vec<Fault>,
+    /// How many of the faults are about types, once all types are known to be right or mended.
+    of_types: Option<usize>,
 }
 
 /// Where a value came from.
@@ -45,6 +47,7 @@ impl Layers {
             origins: HashMap::new(),
             lines: Lines::default(),
             faults: Vec::new(),
+            of_types: None,
         }
     }
 
@@ -119,7 +122,10 @@ impl Layers {
     pub(super) fn parse<T: DeserializeOwned>(&mut self) -> Option<T> {
         loop {
             let error = match serde_path_to_error::deserialize::<_, T>(self.values.clone()) {
-                Ok(config) => return Some(config),
+                Ok(config) => {
+                    self.of_types = Some(self.faults.len());
+                    return Some(config);
+                }
                 Err(error) => error,
             };
             let message = error.inner().message().trim().to_owned();
@@ -142,9 +148,10 @@ impl Layers {
         }
     }
 
-    /// Notes a fault, unless the same value, or one that holds it, has one already.
+    /// Notes a fault, unless the value, or one that holds it, was not read at all: what stands in for it has no faults.
     pub(super) fn note(&mut self, key: &str, message: String) {
-        if !self.faults.iter().any(|fault| fault.is_about(key)) {
+        let of_types = self.of_types.unwrap_or(self.faults.len());
+        if !self.faults[..of_types].iter().any(|fault| fault.is_about(key)) {
             self.faults.push(Fault { from: self.origin_of(key), key: key.to_owned(), message });
         }
     }

@@ -87,7 +87,7 @@ fn an_embedded_queue_serves_no_separate_role() {
 }
 
 /// A file, and what must be said of it: each a line of its own.
-const WRONG: [(&str, &[&str]); 14] = [
+const WRONG: [(&str, &[&str]); 16] = [
     ("[http]\nrate = \"fast\"\n", &["postroom.toml:2: http.rate: `fast` is not a rate"]),
     (
         "[database]\nurl = \"mysql://db/post\"\n",
@@ -142,6 +142,23 @@ const WRONG: [(&str, &[&str]); 14] = [
         &[
             "postroom.toml:2: http.listen: must be an IP address and a port",
             "postroom.toml:3: http.public_url: must be a whole URL",
+        ],
+    ),
+    (
+        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\nweight = 0\nlanes = [\"bulk\", \"bulk\"]\nmails_per_connection = 0\nsender_domains = [\"A.example\", \"a.example\", \"\"]\nmerchants = [\"acme\", \"acme\"]\n",
+        &[
+            "postroom.toml:6: smtp.routes[0].weight: route `main`: weight must be 1 to 1000",
+            "postroom.toml:7: smtp.routes[0].lanes: route `main`: `bulk` is there twice",
+            "postroom.toml:8: smtp.routes[0].mails_per_connection: route `main`: mails_per_connection must be at least 1",
+            "postroom.toml:9: smtp.routes[0].sender_domains: route `main`: `a.example` is there twice",
+            "postroom.toml:9: smtp.routes[0].sender_domains: route `main`: `` is not a domain name",
+            "postroom.toml:10: smtp.routes[0].merchants: route `main`: `acme` is there twice",
+        ],
+    ),
+    (
+        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\nlanes = [\"slow\"]\n",
+        &[
+            "postroom.toml:6: smtp.routes[0].lanes[0]: unknown variant `slow`, expected `transactional` or `bulk`",
         ],
     ),
     (

@@ -123,8 +123,7 @@ impl Drop for Folder {
 
 /// Lets the daemon log into a file, so that the terminal shows only the story.
 fn start_log(settings: &LogSettings, file: &Path) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.filter)
-        .map_err(|error| anyhow::anyhow!("log.filter `{}`: {error}", settings.filter))?;
+    let filter = settings.read_filter().context("log.filter")?;
     let file = File::create(file).context("cannot create the log")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
     // Where logging was started before, as in a test, it goes on as it was.
@@ -174,20 +173,8 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
     config.http.listen = listen;
     config.admin.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.http.public_url = format!("http://{listen}").parse()?;
-    config.smtp.routes = vec![RouteSettings {
-        provider_id: None,
-        name: "catcher".to_owned(),
-        host: relay.ip().to_string(),
-        port: relay.port(),
-        tls: TlsMode::None,
-        username: None,
-        password: None,
-        connections: 4,
-        rate: None,
-        auth: None,
-        ca_file: None,
-        hello_name: None,
-    }];
+    let catcher = RouteSettings::new("catcher", relay.ip().to_string(), relay.port(), TlsMode::None);
+    config.smtp.routes = vec![RouteSettings { connections: 4, ..catcher }];
     // The sample shop's receiver is on this machine and has no certificate.
     config.callbacks.allow_networks = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
     config.callbacks.allow_http = true;

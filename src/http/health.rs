@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     app::App,
-    smtp::{BreakerState, RouteStatus},
+    smtp::{BreakerState, RouteStatus, Routes},
     telemetry::{METRICS, metrics::LaneLabels},
 };
 
@@ -54,7 +54,7 @@ struct Dependency {
     ok: bool,
     /// Whether requests cannot be taken without it.
     needed: bool,
-    /// What is wrong.
+    /// What is wrong, or to be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
@@ -62,26 +62,60 @@ struct Dependency {
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = within(app.store.check_writable()).await;
     let queue = within(app.queue.generation()).await;
-    let routes = if app.routes.is_empty() {
-        Err("no route is configured: mails wait in the queue".to_owned())
-    } else {
-        routes_state(&app.routes.status())
-    };
+    let drained = tokio::time::timeout(PATIENCE, app.store.drained_routes()).await;
+    let drained = drained.ok().and_then(Result::ok).unwrap_or_default();
+    let routes = routes_state(&app, &drained);
     // Without the queue or a route, what is recorded waits; without the database nothing can be recorded.
-    let dependencies = vec![
-        dependency("database", true, database),
-        dependency("queue", false, queue),
-        dependency("routes", false, routes),
-    ];
+    let dependencies =
+        vec![dependency("database", true, database), dependency("queue", false, queue), routes];
     let is_ready = dependencies.iter().all(|dependency| dependency.ok || !dependency.needed);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let readiness = Readiness { status: if is_ready { "ready" } else { "not_ready" }, dependencies };
     (status, Json(readiness)).into_response()
 }
 
+/// What there is to say about the routes.
+fn routes_state(app: &App, drained: &[String]) -> Dependency {
+    if app.routes.is_empty() {
+        return dependency(
+            "routes",
+            false,
+            Err("no route is configured: mails wait in the queue".to_owned()),
+        );
+    }
+    let all = app.routes.status();
+    let used: Vec<_> = all.iter().filter(|route| !drained.contains(&route.name)).cloned().collect();
+    let names: Vec<_> =
+        all.iter().filter(|route| drained.contains(&route.name)).map(|r| r.name.as_str()).collect();
+    let mut notes = Vec::new();
+    if !names.is_empty() {
+        notes.push(format!("drained: `{}`", names.join("`, `")));
+    }
+    notes.extend(gaps(&app.routes));
+    let notes = (!notes.is_empty()).then(|| notes.join("; "));
+    let state = if used.is_empty() {
+        Err("every route is drained: mails wait".to_owned())
+    } else {
+        relays_state(&used)
+    };
+    let mut routes = dependency("routes", false, state);
+    routes.detail = match (routes.detail, notes) {
+        (Some(fault), Some(notes)) => Some(format!("{fault}; {notes}")),
+        (fault, notes) => fault.or(notes),
+    };
+    routes
+}
+
+/// Says which mails may have no route, because of what the routes are for.
+fn gaps(routes: &Routes) -> Option<String> {
+    let lanes: Vec<_> = routes.lanes_with_gaps().iter().map(|lane| lane.as_str()).collect();
+    (!lanes.is_empty())
+        .then(|| format!("no route takes all {} mails: those that none takes wait", lanes.join(" and ")))
+}
+
 /// Fails when a relay refuses us, because that needs an operator, and when every route is away; says why each is, without
 /// the relays' own words.
-fn routes_state(routes: &[RouteStatus]) -> Result<(), String> {
+fn relays_state(routes: &[RouteStatus]) -> Result<(), String> {
     let stops = routes.iter().filter_map(|route| {
         let fault = route.stopped.as_ref()?;
         Some(format!("`{}`: {}", route.name, fault.text))

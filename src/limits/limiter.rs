@@ -59,12 +59,12 @@ impl Clock {
 }
 
 impl Limiter {
-    /// Recorder in this process alone.
+    /// Counts in this process alone.
     pub fn local() -> Self {
         Self::new(None, Arc::default(), None)
     }
 
-    /// Recorder where the jobs are: for `memory:` in this process, else in that Redis server, below `prefix`. It need not be
+    /// Counts where the jobs are: for `memory:` in this process, else in that Redis server, below `prefix`. It need not be
     /// there yet. `live_workers` is how many processes share the rates while it is away; 0 counts as 1.
     ///
     /// # Errors

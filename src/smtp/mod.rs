@@ -1,20 +1,21 @@
 //! Hands a finished message to a relay over SMTP (RFC 5321) and reports what the relay said.
 //!
-//! [`Routes`] is made once from the configuration. A caller that has mails takes [`Routes::pick`] and
+//! [`Routes`] is made once from the configuration. A caller that has mails chooses one of [`Routes::iter`] and
 //! asks it for [`Route::permits`]; each leads over an open connection to one attempt. A refusal, a lost connection and a
 //! time-out are all a [`Reply`](crate::mail::Reply) whose phase and outcome say what they mean for the mail.
 //!
 //! | file | what it knows |
 //! |---|---|
 //! | `settings` | what an operator writes about a route, and whether it makes sense |
-//! | `routes`, `route` | which route, and what it is doing |
+//! | `routes`, `route` | the routes, and what each is doing |
+//! | `preference` | which mails a route takes, and how much it is preferred |
 //! | `permit` | a place, then a connection, then one attempt |
 //! | `pool` | which connections are open, who may use one, when they are closed |
 //! | `breaker` | whether a relay that was away, or refused us, may be tried again |
 //! | `replies` | what a reply means, by readable rules |
 //! | `pace` | how fast a domain may be written to after it said that it gets too much |
 //! | `transcript` | what was said, for operators |
-//! | `dialer` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
+//! | `dialer`, `hello_name` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
 //! | `connection`, `open_count` | lines in, lines out, time-outs, and how many are open |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
 //! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
@@ -33,10 +34,12 @@ mod capabilities;
 mod connection;
 mod content;
 mod dialer;
+mod hello_name;
 mod open_count;
 mod pace;
 mod permit;
 mod pool;
+mod preference;
 mod provider;
 mod replies;
 mod route;
@@ -55,6 +58,7 @@ mod tests;
 pub use breaker::{BreakerState, RouteFault};
 pub use pace::DomainPace;
 pub use permit::{NotReady, Permit, Permits, Ready, Sent};
+pub use preference::Preference;
 pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};
 pub use route::{Route, RouteStatus};
 pub use routes::Routes;

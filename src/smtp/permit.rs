@@ -170,7 +170,7 @@ impl Ready {
         if said.as_ref().is_err_and(AttemptError::is_about_us) {
             connection.abandon(); // another connection signs in anew
         }
-        route.note_answer(sender, &said);
+        route.note_answer(sender, envelope.recipient.domain(), &said);
         place.keep(connection);
         let took = opening + started.elapsed();
         match said {
@@ -206,7 +206,7 @@ impl Route {
     }
 
     /// Stops what a refusal says must stop, and lets go on what was taken.
-    fn note_answer(&self, sender: &str, said: &Result<ServerReply, AttemptError>) {
+    fn note_answer(&self, sender: &str, recipient: &str, said: &Result<ServerReply, AttemptError>) {
         let now = Instant::now();
         let judgement = said.as_ref().map_or_else(|error| error.judgement, |_| Judgement::ACCEPTED);
         match said {
@@ -220,6 +220,10 @@ impl Route {
             Ok(_) => self.takes_us_again(),
             Err(error) if error.code().is_some() => self.takes_us_again(),
             Err(_) => return,
+        }
+        let slows = matches!(judgement.then, Consequence::Slow | Consequence::Stop);
+        if judgement.then == Consequence::Done || slows && judgement.scope == ReplyScope::RecipientDomain {
+            self.with_recipients(|recipients| recipients.note(recipient, &judgement, now));
         }
         let is_news = self.with_senders(|senders| {
             let is_about_sender = judgement.scope == ReplyScope::SenderDomain && !sender.is_empty();

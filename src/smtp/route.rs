@@ -14,6 +14,7 @@ use super::{
     open_count::Opened,
     pace::DomainPace,
     pool::Pool,
+    preference::Preference,
     provider::ProviderIds,
     replies::ReplyRules,
     settings::{RouteError, RouteSettings},
@@ -32,6 +33,9 @@ pub struct Route {
     pub(super) provider_ids: ProviderIds,
     /// The senders' domains that the relay refuses.
     senders: Mutex<DomainPace>,
+    /// The recipients' domains that get too much; all routes share them.
+    recipients: Arc<Mutex<DomainPace>>,
+    preference: Preference,
 }
 
 /// What a route is doing.
@@ -62,25 +66,34 @@ impl Route {
         system_file: Option<&Path>,
         freed: Arc<Notify>,
         rules: Arc<ReplyRules>,
+        recipients: Arc<Mutex<DomainPace>>,
     ) -> Result<Self, RouteError> {
         settings.check()?;
         let opened = Arc::new(Opened::default());
+        let mails_per_connection = settings.mails_per_connection.unwrap_or(tuning.mails_per_connection);
         Ok(Self {
             name: settings.name.clone(),
             connections: settings.connections,
             dialer: Dialer::new(settings, tuning.timeouts, system_file, Arc::clone(&opened))?,
             breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
-            pool: Pool::new(settings.connections, tuning.idle, tuning.mails_per_connection, freed),
+            pool: Pool::new(settings.connections, tuning.idle, mails_per_connection, freed),
             opened,
             rules,
             provider_ids: ProviderIds::new(settings)?,
             senders: Mutex::default(),
+            recipients,
+            preference: Preference::of(settings),
         })
     }
 
     /// The route's name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Which mails it takes, and how much it is preferred.
+    pub fn preference(&self) -> &Preference {
+        &self.preference
     }
 
     /// How long until the route may be tried again, where it is away.
@@ -109,6 +122,11 @@ impl Route {
     /// How fast the senders' domains that the relay refuses may go on.
     pub(super) fn with_senders<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
         act(&mut self.senders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How fast the recipients' domains that get too much may go on.
+    pub(super) fn with_recipients<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
+        act(&mut self.recipients.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn close_idle(&self) {

@@ -1,21 +1,29 @@
-//! All relays that the configuration names, in its order: the first one that works is used.
+//! All relays that the configuration names. Which of them takes a mail is decided elsewhere.
 
-use std::{collections::HashSet, env, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    env,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 use super::{
+    pace::DomainPace,
     replies::ReplyRules,
     route::{Route, RouteStatus},
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
 };
+use crate::mail::MailLane;
 
 /// The relays.
 #[derive(Clone)]
 pub struct Routes {
     routes: Arc<[Arc<Route>]>,
     freed: Arc<Notify>,
+    recipients: Arc<Mutex<DomainPace>>,
 }
 
 impl Routes {
@@ -36,17 +44,24 @@ impl Routes {
         let rules = Arc::new(rules);
         let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         let freed = Arc::new(Notify::new());
+        let recipients = Arc::<Mutex<DomainPace>>::default();
         let mut names = HashSet::new();
         let mut routes = Vec::with_capacity(settings.len());
         for each in settings {
             if !names.insert(each.name.as_str()) {
                 return Err(RouteError::Duplicate { route: each.name.clone() });
             }
-            let route =
-                Route::new(each, tuning, system_file.as_deref(), Arc::clone(&freed), Arc::clone(&rules))?;
+            let route = Route::new(
+                each,
+                tuning,
+                system_file.as_deref(),
+                Arc::clone(&freed),
+                Arc::clone(&rules),
+                Arc::clone(&recipients),
+            )?;
             routes.push(Arc::new(route));
         }
-        Ok(Self { routes: routes.into(), freed })
+        Ok(Self { routes: routes.into(), freed, recipients })
     }
 
     /// Whether there is no route at all.
@@ -54,14 +69,16 @@ impl Routes {
         self.routes.is_empty()
     }
 
-    /// The first route that works, else the one that may be tried soonest; `None` without routes.
-    pub fn pick(&self) -> Option<Arc<Route>> {
-        let now = Instant::now();
-        // `min_by_key` takes the first of equals, and a route that works is before one that may be tried at once.
-        let pause = |route: &&Arc<Route>| {
-            route.breaker().pause(now).map_or((false, Duration::ZERO), |pause| (true, pause))
-        };
-        self.routes.iter().min_by_key(pause).cloned()
+    /// How fast the recipients' domains that get too much may go on, over whichever route.
+    pub fn with_recipients<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
+        act(&mut self.recipients.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The lanes of which some mails may have no route, because every route takes only those of some merchants or senders, or
+    /// of the other lane.
+    pub fn lanes_with_gaps(&self) -> Vec<MailLane> {
+        let is_covered = |lane| self.routes.iter().any(|route| route.preference().takes_all_of(lane));
+        MailLane::ALL.iter().copied().filter(|lane| !is_covered(*lane)).collect()
     }
 
     /// Notified when a connection of any route comes free.
@@ -91,28 +108,42 @@ mod tests {
     use crate::smtp::settings::TlsMode;
 
     fn settings(name: &str) -> RouteSettings {
-        RouteSettings {
-            name: name.to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: 25,
-            tls: TlsMode::None,
-            username: None,
-            password: None,
-            connections: 1,
-            rate: None,
-            auth: None,
-            ca_file: None,
-            hello_name: None,
-            provider_id: None,
-        }
+        RouteSettings { connections: 1, ..RouteSettings::new(name, "127.0.0.1", 25, TlsMode::None) }
     }
 
     #[test]
     fn no_two_routes_have_one_name_and_no_route_is_no_fault() {
         assert!(Routes::new(&[]).unwrap().is_empty());
-        assert!(Routes::new(&[]).unwrap().pick().is_none());
         let fault = Routes::new(&[settings("a"), settings("b"), settings("a")]).err().unwrap();
         assert_eq!(fault.to_string(), "route `a` is configured twice");
+    }
+
+    #[test]
+    fn selectors_that_leave_mails_without_a_route_are_known() {
+        let gaps = |routes: &[RouteSettings]| {
+            Routes::new(routes)
+                .unwrap()
+                .lanes_with_gaps()
+                .iter()
+                .map(|lane| lane.as_str())
+                .collect::<Vec<_>>()
+        };
+        let of = |lanes: &[MailLane]| RouteSettings { lanes: lanes.to_vec(), ..settings("lanes") };
+        let some = RouteSettings { merchants: vec!["acme".parse().unwrap()], ..settings("acme") };
+        let senders =
+            RouteSettings { sender_domains: vec!["Bücher.example".to_owned()], ..settings("books") };
+        assert_eq!(gaps(&[settings("a"), some.clone()]), [""; 0]);
+        assert_eq!(gaps(&[some.clone(), senders.clone()]), ["transactional", "bulk"]);
+        assert_eq!(gaps(&[some, of(&[MailLane::Bulk])]), ["transactional"]);
+        let routes = Routes::new(&[senders]).unwrap();
+        let takes = |sender| {
+            let merchant = "acme".parse().unwrap();
+            routes.iter().next().unwrap().preference().takes(&merchant, sender, crate::mail::Lane::Bulk)
+        };
+        assert_eq!(
+            [takes(Some("xn--bcher-kva.example")), takes(Some("a.example")), takes(None)],
+            [true, false, false]
+        );
     }
 
     #[test]

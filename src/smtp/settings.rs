@@ -1,10 +1,13 @@
 //! What an operator writes about a route (`[[smtp.routes]]`), and whether it makes sense.
 
-use std::{fmt, io, path::PathBuf};
+use std::{collections::HashSet, fmt, io, path::PathBuf};
 
 use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 use serde::Deserialize;
+
+use super::hello_name::is_hello_name;
+use crate::mail::{Address, MailLane, MerchantId};
 
 /// Whether and how a route is encrypted. There is no default: the operator spells it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -78,6 +81,32 @@ pub struct RouteSettings {
     /// A regular expression whose group finds the relay's id in its last answer, where no known way does.
     #[serde(default)]
     pub provider_id: Option<String>,
+    /// Routes with the lowest number go first.
+    #[serde(default = "default_priority")]
+    pub priority: u32,
+    /// Its share of the mails among routes of the same priority.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+    /// Only mails of these merchants; empty: of all.
+    #[serde(default)]
+    pub merchants: Vec<MerchantId>,
+    /// Only mails from these senders' domains; empty: from all.
+    #[serde(default)]
+    pub sender_domains: Vec<String>,
+    /// Only mails of these lanes; empty: of all.
+    #[serde(default)]
+    pub lanes: Vec<MailLane>,
+    /// A connection is replaced after so many mails.
+    #[serde(default)]
+    pub mails_per_connection: Option<u32>,
+}
+
+fn default_priority() -> u32 {
+    10
+}
+
+fn default_weight() -> u32 {
+    1
 }
 
 fn default_connections() -> usize {
@@ -149,6 +178,28 @@ pub enum RouteError {
         /// What is wrong with it.
         why: String,
     },
+    /// The weight gives no share, or one beyond reason.
+    #[error("route `{route}`: weight must be 1 to 1000")]
+    Weight {
+        /// The route.
+        route: String,
+    },
+    /// A connection would carry no mail.
+    #[error("route `{route}`: mails_per_connection must be at least 1")]
+    MailsPerConnection {
+        /// The route.
+        route: String,
+    },
+    /// An entry of a list is no name, or is there twice.
+    #[error("route `{route}`: `{entry}` {what}")]
+    Entry {
+        /// The route.
+        route: String,
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A file of certificates cannot be read.
     #[error("route `{route}`: cannot read certificates from `{}`", path.display())]
     Certificates {
@@ -170,6 +221,30 @@ pub enum RouteError {
 }
 
 impl RouteSettings {
+    /// A route with the defaults of the configuration.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, port: u16, tls: TlsMode) -> Self {
+        Self {
+            name: name.into(),
+            host: host.into(),
+            port,
+            tls,
+            username: None,
+            password: None,
+            connections: default_connections(),
+            rate: None,
+            auth: None,
+            ca_file: None,
+            hello_name: None,
+            provider_id: None,
+            priority: default_priority(),
+            weight: default_weight(),
+            merchants: Vec::new(),
+            sender_domains: Vec::new(),
+            lanes: Vec::new(),
+            mails_per_connection: None,
+        }
+    }
+
     /// Checks everything that can be checked without a file or a network.
     pub(super) fn check(&self) -> Result<(), RouteError> {
         self.faults().into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
@@ -198,7 +273,39 @@ impl RouteSettings {
         if let Some(name) = self.hello_name.as_ref().filter(|name| !is_hello_name(name)) {
             faults.push(("hello_name", RouteError::HelloName { route: route(), name: name.clone() }));
         }
+        if !(1..=1_000).contains(&self.weight) {
+            faults.push(("weight", RouteError::Weight { route: route() }));
+        }
+        if self.mails_per_connection == Some(0) {
+            faults.push(("mails_per_connection", RouteError::MailsPerConnection { route: route() }));
+        }
+        self.find_faults_of_lists(&mut faults);
         faults
+    }
+
+    /// Notes entries of the selectors that are no names, or are there twice.
+    fn find_faults_of_lists(&self, faults: &mut Vec<(&'static str, RouteError)>) {
+        let mut fault = |field, entry: &str, what| {
+            let (route, entry) = (self.name.clone(), entry.to_owned());
+            faults.push((field, RouteError::Entry { route, entry, what }));
+        };
+        const TWICE: &str = "is there twice";
+        let mut seen = HashSet::new();
+        for merchant in self.merchants.iter().filter(|merchant| !seen.insert(merchant.as_str())) {
+            fault("merchants", merchant.as_str(), TWICE);
+        }
+        let mut seen = HashSet::new();
+        for lane in self.lanes.iter().filter(|lane| !seen.insert(**lane)) {
+            fault("lanes", lane.as_str(), TWICE);
+        }
+        let mut seen = HashSet::new();
+        for entry in &self.sender_domains {
+            match domain(entry) {
+                None => fault("sender_domains", entry, "is not a domain name"),
+                Some(domain) if !seen.insert(domain.clone()) => fault("sender_domains", entry, TWICE),
+                Some(_) => {}
+            }
+        }
     }
 
     fn check_credentials(&self) -> Result<(), RouteError> {
@@ -227,18 +334,11 @@ impl RouteSettings {
     }
 }
 
-/// Whether a name can stand after EHLO: a host name, or an address literal in brackets (RFC 5321, section 4.1.3).
-fn is_hello_name(name: &str) -> bool {
-    let is_allowed =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':');
-    (1..=255).contains(&name.len()) && name.bytes().all(is_allowed)
-}
-
-/// This machine's name for EHLO, where it is a full one.
-pub(super) fn machine_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    let name = name.trim();
-    (name.contains('.') && is_hello_name(name)).then(|| name.to_owned())
+/// A domain as it stands in the jobs of mails: in lower case, as A-labels.
+pub(super) fn domain(text: &str) -> Option<String> {
+    let is_plain = !text.is_empty() && !text.contains(['@', '"', '[']);
+    let address: Address = is_plain.then(|| format!("a@{text}").parse().ok()).flatten()?;
+    Some(address.domain().to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod database;
 mod dialect;
 mod disabled_endpoints;
 mod documents;
+mod drained_routes;
 mod error;
 mod events;
 mod gather;

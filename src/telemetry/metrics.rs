@@ -74,6 +74,13 @@ pub struct RouteStopLabels {
     pub scope: &'static str,
 }
 
+/// Labels of a route that may be drained.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DrainedLabels {
+    /// The route.
+    pub route: String,
+}
+
 /// Labels of a callback.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CallbackLabels {
@@ -96,6 +103,8 @@ pub struct Metrics {
     pub attempts: Family<RouteLabels, Counter>,
     /// How often a relay's refusal stopped a route, or a sender's domain on it.
     pub route_stops: Family<RouteStopLabels, Counter>,
+    /// Whether a route is drained: 1 or 0.
+    pub route_drained: Family<DrainedLabels, Gauge>,
     /// Seconds of an attempt.
     pub attempt_seconds: Histogram,
     /// Seconds from recorded to sent.
@@ -131,6 +140,7 @@ impl Metrics {
             settled: Family::default(),
             attempts: Family::default(),
             route_stops: Family::default(),
+            route_drained: Family::default(),
             attempt_seconds: seconds(),
             delivery_seconds: seconds(),
             callbacks: Family::default(),
@@ -175,6 +185,11 @@ impl Metrics {
             "route_stops",
             "How often a relay refused us, so that a route, or a sender's domain on it, stopped. Act on each: mails wait",
             self.route_stops.clone(),
+        );
+        r.register(
+            "route_drained",
+            "1 while an operator has drained the route. Act when it is forgotten: nothing goes over it",
+            self.route_drained.clone(),
         );
         r.register_with_unit(
             "attempt",

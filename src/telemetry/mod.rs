@@ -21,15 +21,11 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// Checks the filter.
+    /// Reads the filter.
     ///
     /// # Errors
     /// When it cannot be read: what is wrong, and what is allowed.
-    pub fn check(&self) -> anyhow::Result<()> {
-        self.read_filter().map(drop)
-    }
-
-    fn read_filter(&self) -> anyhow::Result<EnvFilter> {
+    pub fn read_filter(&self) -> anyhow::Result<EnvFilter> {
         EnvFilter::try_new(&self.filter).map_err(|error| {
             anyhow::anyhow!(
                 "`{}`: {error}; it is a level such as `info`, or `info,postroom::smtp=debug`",

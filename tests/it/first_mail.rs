@@ -35,7 +35,7 @@ on_both! {
         for line in [
             r#"postroom_mails_recorded_total{lane="transactional"} 1"#,
             r#"postroom_mails_settled_total{lane="transactional",state="sent"} 1"#,
-            r#"postroom_attempts_total{route="main",outcome="accepted"} 1"#,
+            r#"postroom_attempts_total{route="main",outcome="accepted",class="accepted"} 1"#,
             r#"postroom_http_requests_total{method="POST",route="/mail",status="200"} 1"#,
         ] {
             assert!(metrics.lines().any(|found| found == line), "{line} is missing in:\n{metrics}");

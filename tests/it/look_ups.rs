@@ -1,7 +1,10 @@
 //! Looking mails up: each filter finds what it should, and reads no more than it shows.
 
 use postroom::{
-    mail::{MailState, Timestamp, search::Query},
+    mail::{
+        MailState, Timestamp,
+        search::{Key, Query},
+    },
     store::{MailFilter, MailSearch, Store},
 };
 use serde_json::json;
@@ -75,6 +78,13 @@ fn searches() -> Vec<(&'static str, Option<&'static str>, &'static str, u64)> {
         ("class:mailbox_full", tea, "mails_by_class", 200),
         ("class:mailbox_full", None, "mails_by_class_of_all", 200),
         ("class:mailbox_full -order:o100002", None, "mails_by_class_of_all", 199),
+        ("id:01900000-0000-7000-8000-000000119000", tea, "", 1),
+        ("id:01900000-0000-7000-8000-000000119000", Some("oak"), "", 0),
+        ("message_id:<01900000-0000-7000-8000-000000119000@tea.example>", None, "", 1),
+        ("01900000-0000-7000-8000-000000119000", tea, "", 1),
+        ("class:accepted since:1d", tea, "mails_by_merchant", 0),
+        ("template:welcome since:1d", None, "", 0),
+        ("merchant:tea until:2020-01-01", None, "mails_by_merchant", 0),
         ("route:main since:1d", tea, "mails_by_merchant", 0),
         ("lane:bulk state:failed", tea, "mails_by_state", 0),
         ("-state:sent order:o100002", tea, "mails_by_order", 1),
@@ -116,6 +126,10 @@ on_both! {
         store.migrate().await.unwrap();
         backends.execute(MANY).await;
         backends.execute("ANALYZE").await;
+        for key in Key::ALL.iter().filter(|key| **key != Key::Tag) {
+            let is_asked = |(query, ..): &(_, _, _, _)| format!(" {query}").contains(&format!(" {key}:"));
+            assert!(searches().iter().any(is_asked), "no search for {key}:");
+        }
         for (query, merchant, index, fits) in searches() {
             let search = searched(query, merchant);
             let plans = store.plans_of_search(&search).await.unwrap();
@@ -224,6 +238,35 @@ on_both! {
         assert!(newest.err.contains("1 mails of 2") && newest.err.contains(&format!("--after {other}")), "{}", newest.err);
         let oldest = commands.run(&["mail", "list", "--json", "--recipient", "@example.com", "--oldest-first"]).expect(0);
         assert_eq!(oldest.json()[0]["id"], json!(other));
+    }
+
+    async fn what_is_no_query_and_no_id_is_refused_and_says_why(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        let (many, long) = ("a ".repeat(10_000), "a".repeat(10_240));
+        for (query, says) in [
+            ("ordr:1", "`ordr` is not a key"), ("\"open", "does not end"), (many.as_str(), "at most 1000 bytes"),
+            ("since:yesterday-ish", "a duration such as 2h"), ("tag:vip", "mails have no tags"), (long.as_str(), "at most 1000 bytes"),
+        ] {
+            let ended = commands.run(&["mail", "list", query]).expect(2);
+            assert!(ended.err.contains(says) && ended.err.len() < 1_500, "{}", ended.err);
+            let encoded: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", query).finish();
+            let answer = scene.shop.get(&format!("/api/v1/mails?{encoded}")).await.expect(400).json();
+            assert_eq!((&answer["code"], &answer["errors"][0]["path"]), (&json!("invalid_query"), &json!("q")));
+            assert!(answer["detail"].as_str().unwrap().contains(says), "{answer}");
+        }
+        // What looks like a pattern is a word like any other.
+        for query in ["^10.*1$|x", ".*", "%25", "order:'OR1=1--"] {
+            let page = scene.shop.get(&format!("/api/v1/mails?q={query}")).await.expect(200).json();
+            assert_eq!(page["data"], json!([]), "{query}");
+        }
+        for id in ["../../etc/passwd", "--help-me", long.as_str()] {
+            let ended = commands.run(&["mail", "show", id]).expect(2);
+            assert!(ended.err.len() < 1_500, "{}", ended.err);
+            let encoded = id.replace('/', "%2F");
+            let answer = scene.shop.get(&format!("/api/v1/mails/{encoded}")).await.expect(404).json();
+            assert_eq!(answer["code"], "not_found");
+        }
     }
 
     async fn a_recipient_is_found_however_the_address_is_written(backends: Backends) {

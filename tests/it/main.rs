@@ -49,5 +49,6 @@ mod replies;
 mod rescue;
 mod resources;
 mod retries;
+mod routes;
 mod states;
 mod store;

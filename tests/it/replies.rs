@@ -133,16 +133,16 @@ async fn serve(socket: TcpStream, oddity: Oddity, number: usize, switch: Arc<Ato
 on_both! {
     async fn a_relay_that_wants_a_sign_in_stops_the_route_until_it_takes_us_again(backends: Backends) {
         let relay = OddRelay::start(Oddity::WantsSignIn).await;
-        let (_daemon, shop, backends) = relay.scene(backends).await;
+        let (daemon, shop, backends) = relay.scene(backends).await;
         let id = shop.send_to("ok@example.net").await;
         let story = shop.wait_until(&id, "deferred").await;
         let attempt = &story["attempts"][0];
         assert_eq!((&attempt["class"], &attempt["code"], &attempt["phase"]), (&json!("config"), &json!(530), &json!("mail_from")));
-        let ready = shop.get("/readyz").await.expect(200).json();
+        let ready = daemon.admin("/readyz").await.expect(200).json();
         let routes = ready["dependencies"].as_array().unwrap().iter().find(|each| each["name"] == "routes").unwrap().clone();
         assert_eq!(routes["ok"], false);
         assert!(routes["detail"].as_str().unwrap().contains("a relay refuses us"), "{routes}");
-        let metrics = shop.get("/metrics").await.expect(200).body;
+        let metrics = daemon.admin("/metrics").await.expect(200).body;
         assert!(metrics.contains("postroom_route_stops_total{route=\"main\",class=\"config\",scope=\"route\"} 1"), "{metrics}");
         let shown = backends.command_line().run(&["mail", "show", &id, "--transcript"]).expect(0).out;
         assert!(shown.contains("C: MAIL FROM:<hello@tea.example>"), "{shown}");

@@ -213,7 +213,9 @@ fn condition(key: Key, value: String) -> Result<Condition, String> {
             let id = id_in(&value).ok_or("must be a Message-ID that postroom made, such as <id@domain>")?;
             Condition::Id(id)
         }
-        Key::Tag => return Err("no mail has tags yet".to_owned()),
+        Key::Tag => {
+            return Err("mails have no tags; search by order, cart, subscription, batch or member".to_owned());
+        }
         Key::Since | Key::Until => return Err("is no condition".to_owned()),
     })
 }

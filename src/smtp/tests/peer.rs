@@ -136,18 +136,9 @@ async fn read_message(socket: &mut BufReader<TcpStream>) -> String {
 /// The settings of a plain route to this machine.
 pub(super) fn settings(port: u16) -> RouteSettings {
     RouteSettings {
-        name: "main".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port,
-        tls: TlsMode::None,
-        username: None,
-        password: None,
         connections: 4,
-        rate: None,
-        auth: None,
-        ca_file: None,
         hello_name: Some("me.example.net".to_owned()),
-        provider_id: None,
+        ..RouteSettings::new("main", "127.0.0.1", port, TlsMode::None)
     }
 }
 
@@ -167,7 +158,7 @@ pub(super) fn route(settings: &RouteSettings) -> Arc<Route> {
 
 /// A route with other time-outs.
 pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route> {
-    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default()).unwrap())
+    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default(), Arc::default()).unwrap())
 }
 
 /// A route that waits only this long in every phase.

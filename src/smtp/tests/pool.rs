@@ -201,18 +201,6 @@ async fn a_relay_that_comes_back_is_used_again() {
     peer.finish().await;
 }
 
-#[tokio::test]
-async fn the_first_route_that_works_is_picked() {
-    let peer = Peer::play(["S: 421 away"]).await;
-    let named = |name: &str| RouteSettings { name: name.to_owned(), ..settings(peer.port) };
-    let routes = crate::smtp::Routes::new(&[named("first"), named("second")]).unwrap();
-    assert_eq!(routes.pick().unwrap().name(), "first");
-    send(&routes.pick().unwrap(), "hi").await;
-    assert_eq!(routes.pick().unwrap().name(), "second");
-    assert_eq!(routes.status().len(), 2);
-    peer.finish().await;
-}
-
 /// A fence that closes before MAIL, or before the message.
 struct Shut {
     before_mail: bool,
@@ -279,8 +267,15 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
 async fn a_place_that_is_given_back_tells_those_who_wait() {
     let freed = Arc::new(tokio::sync::Notify::new());
     let route = Arc::new(
-        crate::smtp::Route::new(&settings(1), Tuning::default(), None, Arc::clone(&freed), Arc::default())
-            .unwrap(),
+        crate::smtp::Route::new(
+            &settings(1),
+            Tuning::default(),
+            None,
+            Arc::clone(&freed),
+            Arc::default(),
+            Arc::default(),
+        )
+        .unwrap(),
     );
     drop(route.permits(4));
     assert!(

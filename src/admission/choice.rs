@@ -1,0 +1,219 @@
+//! Chooses a route for a mail: of those that may take it now, one with the lowest priority, by weight among equals. And where
+//! none may, what the mail waits for.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How a route stands to a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It does not take such mails.
+    NotForIt,
+    /// An operator drained it.
+    Drained,
+    /// An operator paused it.
+    Paused,
+    /// Its relay is away, or refuses us, for this long.
+    Away(Duration),
+    /// It has no free connection.
+    Full,
+    /// Its rate is used up.
+    NoRate,
+    /// It may take it now.
+    Free,
+}
+
+/// What comes of it. Routes are named by their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// The mail goes over this route.
+    Take(usize),
+    /// No route may take it, now or later; this one would, if it were not drained.
+    NoRoute(Option<usize>),
+    /// It waits for the end of a pause of this route.
+    Paused(usize),
+    /// It waits for this relay, for this long.
+    Away(usize, Duration),
+    /// It waits for a connection of this route.
+    NoConnection(usize),
+    /// It waits for the rate of this route.
+    Rate(usize),
+}
+
+/// The order of preference among routes, and whose turn it is among equals.
+pub(super) struct Chooser {
+    routes: Vec<Share>,
+    /// How far each is behind its share (smooth weighted round robin).
+    behind: Mutex<Vec<i64>>,
+}
+
+#[derive(Clone, Copy)]
+struct Share {
+    priority: u32,
+    weight: u32,
+}
+
+impl Chooser {
+    /// For routes with these priorities and weights.
+    pub(super) fn new(routes: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let routes: Vec<_> =
+            routes.into_iter().map(|(priority, weight)| Share { priority, weight }).collect();
+        Self { behind: Mutex::new(vec![0; routes.len()]), routes }
+    }
+
+    /// Chooses a route by how each stands to the mail.
+    pub(super) fn choose(&self, standing: impl Fn(usize) -> Standing) -> Choice {
+        let mut tally = Tally::default();
+        let mut best: Option<usize> = None;
+        let mut are_equal = false;
+        for route in 0..self.routes.len() {
+            let stands = standing(route);
+            tally.note(self, route, stands);
+            if stands != Standing::Free {
+                continue;
+            }
+            match best.map(|best| self.routes[route].priority.cmp(&self.routes[best].priority)) {
+                None | Some(std::cmp::Ordering::Less) => (best, are_equal) = (Some(route), false),
+                Some(std::cmp::Ordering::Equal) => are_equal = true,
+                Some(std::cmp::Ordering::Greater) => {}
+            }
+        }
+        match best {
+            Some(best) if are_equal => Choice::Take(self.by_turns(best, standing)),
+            Some(best) => Choice::Take(best),
+            None => tally.verdict(),
+        }
+    }
+
+    /// Whose turn it is among the routes of the priority of `first` that are free; `first` is one of them.
+    fn by_turns(&self, first: usize, standing: impl Fn(usize) -> Standing) -> usize {
+        let priority = self.routes[first].priority;
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut chosen, mut total) = (first, 0);
+        for route in first..self.routes.len() {
+            let share = self.routes[route];
+            if share.priority != priority || standing(route) != Standing::Free {
+                continue;
+            }
+            behind[route] += i64::from(share.weight);
+            total += i64::from(share.weight);
+            if behind[route] > behind[chosen] {
+                chosen = route;
+            }
+        }
+        behind[chosen] -= total;
+        chosen
+    }
+}
+
+/// Of the routes that take such mails, the first of each kind, by priority.
+#[derive(Default)]
+struct Tally {
+    drained: Option<usize>,
+    paused: Option<usize>,
+    away: Option<(usize, Duration)>,
+    full: Option<usize>,
+    no_rate: Option<usize>,
+}
+
+impl Tally {
+    fn note(&mut self, chooser: &Chooser, route: usize, stands: Standing) {
+        let first = |known: &mut Option<usize>| {
+            let is_first =
+                known.is_none_or(|known| chooser.routes[route].priority < chooser.routes[known].priority);
+            if is_first {
+                *known = Some(route);
+            }
+        };
+        match stands {
+            Standing::NotForIt | Standing::Free => {}
+            Standing::Drained => first(&mut self.drained),
+            Standing::Paused => first(&mut self.paused),
+            Standing::Full => first(&mut self.full),
+            Standing::NoRate => first(&mut self.no_rate),
+            Standing::Away(pause) => {
+                if self.away.is_none_or(|(_, known)| pause < known) {
+                    self.away = Some((route, pause));
+                }
+            }
+        }
+    }
+
+    /// What is over soonest is waited for: a connection comes free before a rate, and that before a relay is back.
+    fn verdict(self) -> Choice {
+        match self {
+            Self { full: Some(route), .. } => Choice::NoConnection(route),
+            Self { no_rate: Some(route), .. } => Choice::Rate(route),
+            Self { away: Some((route, pause)), .. } => Choice::Away(route, pause),
+            Self { paused: Some(route), .. } => Choice::Paused(route),
+            Self { drained, .. } => Choice::NoRoute(drained),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Choice::{NoConnection, NoRoute, Rate, Take},
+        Standing::{Away, Drained, Free, Full, NoRate, NotForIt, Paused},
+        *,
+    };
+
+    #[test]
+    fn the_first_that_may_take_a_mail_takes_it_and_else_we_know_what_it_waits_for() {
+        const S: Duration = Duration::from_secs(1);
+        const M: Duration = Duration::from_secs(60);
+        // The second is preferred to the first and the third.
+        let chooser = Chooser::new([(10, 1), (5, 1), (20, 1)]);
+        for (standings, expected) in [
+            ([Free, Free, Free], Take(1)),
+            ([Free, Full, Free], Take(0)),
+            ([Free, Away(S), Free], Take(0)),
+            ([Free, Drained, Free], Take(0)),
+            ([Free, Paused, Free], Take(0)),
+            ([Free, NoRate, Free], Take(0)),
+            ([NotForIt, NotForIt, Free], Take(2)),
+            ([NotForIt, NotForIt, NotForIt], NoRoute(None)),
+            ([NotForIt, Drained, NotForIt], NoRoute(Some(1))),
+            ([Drained, Drained, NotForIt], NoRoute(Some(1))),
+            ([Drained, Away(M), Away(S)], away(2, S)),
+            ([Away(S), Away(M), NotForIt], away(0, S)),
+            ([Full, Full, Away(S)], NoConnection(1)),
+            ([Full, NoRate, Away(S)], NoConnection(0)),
+            ([NoRate, NoRate, Away(S)], Rate(1)),
+            ([Paused, Paused, Drained], paused(1)),
+            ([Paused, Away(S), Drained], away(1, S)),
+        ] {
+            assert_eq!(chooser.choose(|route| standings[route]), expected, "{standings:?}");
+        }
+    }
+
+    fn away(route: usize, pause: Duration) -> Choice {
+        Choice::Away(route, pause)
+    }
+
+    fn paused(route: usize) -> Choice {
+        Choice::Paused(route)
+    }
+
+    #[test]
+    fn equals_share_by_weight_and_take_turns() {
+        let chooser = Chooser::new([(10, 1), (10, 3), (10, 4)]);
+        let turns = |standings: [Standing; 3], number: usize| {
+            let mut times = [0; 3];
+            for _ in 0..number {
+                let Take(route) = chooser.choose(|route| standings[route]) else { panic!("all are free") };
+                times[route] += 1;
+            }
+            times
+        };
+        assert_eq!(turns([Free, Free, NotForIt], 40), [10, 30, 0]);
+        assert_eq!(turns([Free, Free, Free], 80), [10, 30, 40]);
+        assert_eq!(turns([Free, Full, NotForIt], 5), [5, 0, 0]);
+        assert!(turns([Free, Free, NotForIt], 4)[0] <= 2, "nothing is made up for later");
+        let once: Vec<_> = (0..4).map(|_| turns([Free, Free, NotForIt], 1)[1]).collect();
+        assert_eq!(once.iter().sum::<i32>(), 3, "{once:?}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Keeps admission up to date with the routes that operators drained. They are in the database, because another process cannot
+//! reach the embedded queue.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use super::{Admission, lines::WITHOUT_ROUTE};
+use crate::{
+    queue::Queue,
+    store::{Store, StoreError},
+    telemetry::{METRICS, metrics::DrainedLabels},
+};
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long the database may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Admission {
+    /// Reads which routes are drained, and returns whether that changed. Before the first mail, so that none goes over one.
+    ///
+    /// # Errors
+    /// When the database does not tell.
+    pub async fn read_drains(&self, store: &Store) -> Result<bool, StoreError> {
+        let drained: HashSet<String> = store.drained_routes().await?.into_iter().collect();
+        let mut is_news = false;
+        for way in &self.ways {
+            let is_drained = drained.contains(&*way.name);
+            METRICS
+                .route_drained
+                .get_or_create(&DrainedLabels { route: way.name.to_string() })
+                .set(i64::from(is_drained));
+            if way.set_drained(is_drained) {
+                tracing::info!(route = &*way.name, is_drained, "a route was drained, or may be used again");
+                is_news = true;
+            }
+        }
+        Ok(is_news)
+    }
+
+    /// Watches for ever. After a change the mails that wait for routes ask again. A database or a queue that is away is asked again;
+    /// meanwhile what was known holds.
+    pub(super) async fn watch_drains(&self, store: &Store, queue: &dyn Queue) {
+        let mut must_wake = false;
+        loop {
+            sleep(PAUSE).await;
+            match timeout(PATIENCE, self.read_drains(store)).await {
+                Ok(Ok(is_news)) => must_wake |= is_news,
+                Ok(Err(error)) => tracing::debug!(%error, "the drained routes could not be read"),
+                Err(_) => tracing::debug!("the drained routes could not be read in time"),
+            }
+            if must_wake {
+                self.changed.notify_one();
+                let mut lines: Vec<_> = self.ways.iter().map(|way| way.scope.to_string()).collect();
+                lines.push(WITHOUT_ROUTE.to_owned());
+                match queue.wake(&lines).await {
+                    Ok(()) => must_wake = false,
+                    Err(error) => tracing::debug!(%error, "the queue could not be told that routes changed"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The lines in which mails wait, each for one thing.
+
+use std::time::Duration;
+
+use super::way::Way;
+use crate::{
+    clock,
+    limits::{Ask, Scope},
+    mail::WaitReason,
+    queue::{Line, Pause, QueuedJob},
+};
+
+/// Mails that wait for a quick rate are fetched several at a time, in intervals of about this. Well below the time in which
+/// a rate's burst fills up, so that nothing of the rate is lost.
+const TOGETHER: Duration = Duration::from_millis(20);
+/// The line of mails that no route takes, and how long it is left alone unless it is woken.
+pub(super) const WITHOUT_ROUTE: &str = "route";
+const WITHOUT_ROUTE_AGAIN: Duration = Duration::from_secs(600);
+/// How many mails are fetched first when a pause ends.
+const AFTER_A_PAUSE: usize = 100;
+
+/// Whether a scope that is paused is one of a mail's, whatever its route is.
+pub(super) fn is_about(scope: &str, job: &QueuedJob) -> bool {
+    match scope.split_once(':') {
+        None => scope == "all",
+        Some(("merchant", merchant)) => job.merchant.as_str() == merchant,
+        Some(("domain", domain)) => job.domains.as_ref().is_some_and(|domains| *domains.recipient == *domain),
+        Some(_) => false,
+    }
+}
+
+pub(super) fn pause_of<'a>(pauses: &'a [Pause], way: &Way) -> Option<&'a Pause> {
+    pauses.iter().find(|pause| pause.scope.strip_prefix("route:") == Some(&*way.name))
+}
+
+pub(super) fn line_of_pause(pause: &Pause) -> Line {
+    Line {
+        name: pause.scope.clone(),
+        reason: WaitReason::Paused,
+        after: pause.until.map(|until| until.since(clock::now())),
+        at_most: AFTER_A_PAUSE,
+    }
+}
+
+/// The line of a domain that said that it gets too much: one goes, and what comes of it decides.
+pub(super) fn line_of_domain(domain: &str, wait: Duration) -> Line {
+    Line { name: format!("domain:{domain}"), reason: WaitReason::Rate, after: Some(wait), at_most: 2 }
+}
+
+/// The line of mails that no route takes, or only this one that is drained. It is woken when that changes.
+pub(super) fn line_without_a_route(way: Option<&Way>) -> Line {
+    Line {
+        name: way.map_or_else(|| WITHOUT_ROUTE.to_owned(), |way| way.scope.to_string()),
+        reason: WaitReason::NoRoute,
+        after: Some(WITHOUT_ROUTE_AGAIN),
+        at_most: 1,
+    }
+}
+
+/// The line of a rate. Of a quick one several mails may go at its time; one more is fetched, to learn when the next may.
+pub(super) fn line_of_rate(scope: &Scope, ask: &Ask, wait: Duration) -> Line {
+    let rate = ask.limits().iter().find(|(limited, _)| limited == scope).map(|(_, rate)| *rate);
+    let more = rate.map_or(0, |rate| {
+        let in_time = TOGETHER.as_micros() / rate.each().as_micros().max(1);
+        u32::try_from(in_time).unwrap_or(u32::MAX).min(rate.burst() / 2).saturating_sub(1)
+    });
+    Line {
+        name: scope.to_string(),
+        reason: WaitReason::Rate,
+        after: Some(wait + rate.map_or(Duration::ZERO, |rate| rate.each() * more)),
+        at_most: more as usize + 2,
+    }
+}

@@ -1,0 +1,79 @@
+//! One of each of a mail's rates, from the decision until it is used or given back.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use super::closed::Closed;
+use crate::limits::{Answer, Limiter, Tokens};
+
+/// What rates are asked at.
+pub(super) struct Desk {
+    pub(super) limiter: Limiter,
+    pub(super) closed: Arc<Closed>,
+}
+
+/// One of each of a mail's rates, given back unless it is used.
+pub(super) struct Token {
+    tokens: Option<Tokens>,
+    desk: Arc<Desk>,
+}
+
+impl Token {
+    pub(super) fn new(tokens: Tokens, desk: &Arc<Desk>) -> Self {
+        Self { tokens: Some(tokens), desk: Arc::clone(desk) }
+    }
+
+    /// Takes another one where this was taken so long ago that it is no longer good; false when there is none.
+    pub(super) async fn renew(&mut self) -> bool {
+        let Some(tokens) = self.tokens.take() else { return false };
+        if tokens.are_good() {
+            self.tokens = Some(tokens);
+            return true;
+        }
+        match self.desk.limiter.renew(tokens).await {
+            Answer::Granted(tokens) => {
+                self.tokens = Some(tokens);
+                true
+            }
+            Answer::Denied { .. } => false,
+        }
+    }
+
+    /// The same, or another one for which it waits where this is no longer good.
+    pub(super) async fn renewed(mut self) -> Self {
+        let Some(tokens) = self.tokens.take() else { return self };
+        if tokens.are_good() {
+            self.tokens = Some(tokens);
+            return self;
+        }
+        let ask = tokens.ask();
+        drop(tokens);
+        loop {
+            match self.desk.limiter.take(std::slice::from_ref(&ask)).await.pop() {
+                Some(Answer::Granted(tokens)) => {
+                    self.tokens = Some(tokens);
+                    return self;
+                }
+                Some(Answer::Denied { wait, .. }) => sleep(wait).await,
+                None => return self, // not reached: each ask is answered
+            }
+        }
+    }
+
+    pub(super) fn spend(mut self) {
+        if let Some(tokens) = self.tokens.take() {
+            tokens.spend();
+        }
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if let Some(tokens) = self.tokens.take() {
+            let ask = tokens.ask();
+            drop(tokens);
+            self.desk.closed.gave_back(&ask);
+        }
+    }
+}

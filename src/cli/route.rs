@@ -1,0 +1,91 @@
+//! `postroom route list|drain|undrain`: shows the routes, and keeps mails from one of them in all processes.
+
+use serde_json::{Value, json};
+
+use super::context::{Context, print};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// List the routes in the order in which they are preferred.
+    List,
+    /// Send no more mails over a route. What is in progress is finished, within a second in all processes.
+    Drain {
+        /// The route's name in the configuration.
+        name: String,
+    },
+    /// Use a drained route again.
+    Undrain {
+        /// The route's name.
+        name: String,
+    },
+}
+
+pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::List => list(context).await,
+        Command::Drain { name } => drain(context, &name).await,
+        Command::Undrain { name } => undrain(context, &name).await,
+    }
+}
+
+async fn list(context: Context) -> anyhow::Result<()> {
+    let json_wanted = context.json;
+    let mut routes = context.config.smtp.routes.clone();
+    routes.sort_by_key(|route| route.priority);
+    let app = context.app().await?;
+    let drained = app.store.drained_routes().await?;
+    app.store.close().await;
+    let rows: Vec<Value> = routes
+        .iter()
+        .map(|route| {
+            json!({
+                "name": route.name,
+                "host": route.host,
+                "port": route.port,
+                "priority": route.priority,
+                "weight": route.weight,
+                "connections": route.connections,
+                "rate": route.rate,
+                "merchants": route.merchants,
+                "sender_domains": route.sender_domains,
+                "lanes": route.lanes,
+                "drained": drained.contains(&route.name),
+            })
+        })
+        .collect();
+    let lines = routes.iter().map(|route| {
+        let is_drained = if drained.contains(&route.name) { "  drained" } else { "" };
+        format!(
+            "{}  {}:{}  priority {}  weight {}{is_drained}",
+            route.name, route.host, route.port, route.priority, route.weight
+        )
+    });
+    let people: Vec<_> = lines.collect();
+    let people = if people.is_empty() { "there is no route".to_owned() } else { people.join("\n") };
+    print(json_wanted, people, &json!({"routes": rows}))
+}
+
+async fn drain(context: Context, name: &str) -> anyhow::Result<()> {
+    let json_wanted = context.json;
+    if !context.config.smtp.routes.iter().any(|route| route.name == name) {
+        anyhow::bail!("there is no route `{name}`");
+    }
+    let app = context.app().await?;
+    let is_changed = app.store.drain_route(name).await?;
+    app.store.close().await;
+    if !is_changed {
+        anyhow::bail!("the route `{name}` is drained already");
+    }
+    print(json_wanted, format!("the route `{name}` is drained"), &json!({"name": name, "drained": true}))
+}
+
+async fn undrain(context: Context, name: &str) -> anyhow::Result<()> {
+    let json_wanted = context.json;
+    let app = context.app().await?;
+    let is_changed = app.store.undrain_route(name).await?;
+    app.store.close().await;
+    if !is_changed {
+        anyhow::bail!("the route `{name}` is not drained");
+    }
+    print(json_wanted, format!("the route `{name}` is used again"), &json!({"name": name, "drained": false}))
+}

@@ -1,0 +1,42 @@
+//! Routes that operators drained: nothing new goes over them, in any process.
+
+use super::{
+    database::Store,
+    error::{Doing, StoreError},
+};
+use crate::clock;
+
+impl Store {
+    /// The names of the drained routes.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn drained_routes(&self) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar("SELECT name FROM drained_routes ORDER BY name")
+            .fetch_all(&self.readers)
+            .await
+            .doing("list drained routes")
+    }
+
+    /// Drains a route; returns false when it is drained already.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn drain_route(&self, name: &str) -> Result<bool, StoreError> {
+        let insert = sqlx::query(
+            "INSERT INTO drained_routes (name, at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(clock::now().millis());
+        Ok(self.writer.execute(insert, "drain a route").await? > 0)
+    }
+
+    /// Lets mails go over a drained route again; returns false when it is not drained.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn undrain_route(&self, name: &str) -> Result<bool, StoreError> {
+        let delete = sqlx::query("DELETE FROM drained_routes WHERE name = $1").bind(name);
+        Ok(self.writer.execute(delete, "undrain a route").await? > 0)
+    }
+}
