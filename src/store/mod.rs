@@ -54,8 +54,8 @@ pub use documents::{Stored, TemplateHead};
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, DueMail, FoundMails, GivenBack, MailCount, MailFilter, MailRecord, MailSearch, Moved,
-    Precondition, Recorded, Recording, Replacement, Settled, Settlement,
+    Attempt, Claim, DueMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
+    Recorded, Recording, Replacement, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};

@@ -17,10 +17,10 @@ use crate::{
     },
     mail::{
         Timestamp,
-        search::{Condition, Query, QueryError},
+        search::{Condition, MailCount, Query, QueryError},
     },
     shop::Ability,
-    store::{FoundMails, MailCount, MailSearch},
+    store::{FoundMails, MailSearch},
 };
 
 /// A page of mails.

@@ -1,9 +1,7 @@
 //! From text to terms: words, quotes and keys, each with its place.
 
-use super::{
-    super::{Address, Timestamp, UnknownWord, duration},
-    Condition, Key, MOST_BYTES, MOST_TERMS, Query, QueryError, Term,
-};
+use super::query::{Condition, Key, MOST_BYTES, MOST_TERMS, Query, QueryError, Term};
+use crate::mail::{Address, MailId, Timestamp, UnknownWord, duration};
 
 const TIMES: &str =
     "must be a duration such as 2h or 7d, a date such as 2026-11-01, or a time such as 2026-11-01T10:00:00Z";
@@ -20,7 +18,18 @@ struct Written {
     is_quoted: bool,
 }
 
-pub(super) fn query(text: &str, now: Timestamp) -> Result<Query, QueryError> {
+impl Query {
+    /// Reads a query; durations such as `since:2h` count back from `now`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, and where: an unknown key, a value that its key does not take, an open quote, more
+    /// than [`MOST_TERMS`] terms or [`MOST_BYTES`] bytes.
+    pub fn parse(text: &str, now: Timestamp) -> Result<Self, QueryError> {
+        query(text, now)
+    }
+}
+
+fn query(text: &str, now: Timestamp) -> Result<Query, QueryError> {
     if text.len() > MOST_BYTES {
         let at = text.char_indices().take_while(|(byte, _)| *byte < MOST_BYTES).count();
         return Err(wrong(
@@ -232,7 +241,7 @@ fn to(value: &str) -> Result<Condition, String> {
 }
 
 /// The id of the mail whose `Message-ID` this is: it stands before the `@`.
-fn id_in(message_id: &str) -> Option<super::super::MailId> {
+fn id_in(message_id: &str) -> Option<MailId> {
     let bare = message_id.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(message_id);
     bare.split_once('@').and_then(|(id, _)| id.parse().ok())
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mail::{Lane, MailState, ReplyClass, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);
 const ID: &str = "01a2006a-176b-736f-a781-651b646d822c";

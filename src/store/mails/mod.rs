@@ -18,5 +18,5 @@ pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
-pub use search::{FoundMails, MailCount, MailSearch};
+pub use search::{FoundMails, MailSearch};
 pub use settle::{Settled, Settlement};

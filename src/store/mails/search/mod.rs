@@ -14,15 +14,18 @@ mod source;
 use std::collections::HashSet;
 
 use super::look_up::{COLUMNS, MailRecord, read};
-use crate::store::{
-    database::Store,
-    error::{Doing, StoreError},
-    row::Columns,
+use crate::{
+    mail::search::MailCount,
+    store::{
+        database::Store,
+        error::{Doing, StoreError},
+        row::Columns,
+    },
 };
 use driver::{Driver, Leg};
 use filter::Statement;
 use prepared::{MOST_COUNTED, Prepared, WINDOW, recorded_at, within};
-pub use question::{FoundMails, MailCount, MailSearch};
+pub use question::{FoundMails, MailSearch};
 use source::Source;
 
 /// How many listed mails are read first, and how many more at most at a time.

@@ -1,9 +1,10 @@
 //! What is asked of a search, and what it answers.
 
-use serde::Serialize;
-
 use crate::{
-    mail::{MailId, MerchantId, Timestamp, search::Query},
+    mail::{
+        MailId, MerchantId, Timestamp,
+        search::{MailCount, Query},
+    },
     store::mails::look_up::MailRecord,
 };
 
@@ -22,15 +23,6 @@ pub struct MailSearch {
     pub oldest_first: bool,
     /// Whether to count all mails that fit; only with the first page.
     pub count: bool,
-}
-
-/// How many mails fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct MailCount {
-    /// So many at least.
-    pub count: u64,
-    /// Whether there may be more; else it is exact.
-    pub more: bool,
 }
 
 /// A page of mails.
