@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use super::context::{Context, WrongUsage, print};
+use super::{
+    context::{Context, author, check_merchant, print},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
+};
 use crate::{
     http::BatchView,
     mail::{BatchId, MerchantId},
@@ -45,7 +49,7 @@ pub(super) enum Command {
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json = context.json;
     let app = context.app().await?;
-    let store = &app.store;
+    let store = &app.store.acting_for(author());
     match command {
         Command::List { merchant, limit } => list(store, merchant.as_ref(), limit, json).await?,
         Command::Show { id } => show(store, id, json).await?,
@@ -64,18 +68,31 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
 }
 
 async fn list(store: &Store, merchant: Option<&MerchantId>, limit: u32, json: bool) -> anyhow::Result<()> {
+    check_merchant(store, merchant).await?;
     let mut views = Vec::new();
     for batch in store.batches(merchant, limit).await? {
         let under_way = store.batch_under_way(batch.id).await?;
         views.push(BatchView::of(batch, &under_way));
     }
-    let people: Vec<_> = views.iter().map(line).collect();
-    print(json, people.join("\n"), &views)
+    let mut table = Table::new(&["ID", "STATE", "SENT", "OF", "TEMPLATE", "REQUESTED"]);
+    for view in &views {
+        let tone = if view.paused { Tone::Warning } else { Tone::Plain };
+        let state = Cell::of(state(view), tone);
+        table.add(row![&view.id, state, sent(view), view.mails, &view.template, view.requested_at]);
+    }
+    print_list(json, &table, "there are no batches", &views)
+}
+
+fn state(batch: &BatchView) -> &'static str {
+    if batch.paused { "paused" } else { batch.state.as_str() }
+}
+
+fn sent(batch: &BatchView) -> u64 {
+    batch.counts.get("sent").copied().unwrap_or(0)
 }
 
 fn line(batch: &BatchView) -> String {
-    let state = if batch.paused { "paused" } else { batch.state.as_str() };
-    let sent = batch.counts.get("sent").copied().unwrap_or(0);
+    let (state, sent) = (state(batch), sent(batch));
     format!(
         "{}  {state:<10}  {sent:>9} of {:<9} sent  {:<20}  {}",
         batch.id, batch.mails, batch.template, batch.requested_at
@@ -103,7 +120,7 @@ async fn answer(store: &Store, id: BatchId, moved: BatchMoved, wish: &str, json:
     match moved {
         BatchMoved::Now => show(store, id, json).await,
         BatchMoved::Over(state) => {
-            Err(WrongUsage(format!("a batch that is {state} cannot be {wish}")).into())
+            anyhow::bail!("a batch that is {state} cannot be {wish}")
         }
         BatchMoved::Unknown => anyhow::bail!("there is no batch {id}"),
     }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::context::{Context, WrongUsage, print};
+use super::{
+    context::{Context, WrongUsage, author, print},
+    mail_tail,
+};
 use crate::{
     app::App,
     http::{MailStory, MailView, Waiting},
@@ -41,6 +44,8 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
+    /// Show mails as they come and change, until stopped.
+    Tail(mail_tail::Arguments),
     /// Try a mail again now.
     Retry {
         /// The id of the mail.
@@ -55,8 +60,11 @@ pub(super) enum Command {
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json_wanted = context.json;
+    if let Command::Tail(arguments) = command {
+        return mail_tail::run(context, arguments).await;
+    }
     let app = context.app().await?;
-    let store = &app.store;
+    let store = &app.store.acting_for(author());
     match command {
         Command::Show { id, transcript } => show(&app, id, transcript, json_wanted).await?,
         Command::List { merchant, state, lane, recipient, after, limit } => {
@@ -66,6 +74,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
         }
         Command::Retry { id } => move_mail(store, id, MailEvent::Retried, json_wanted).await?,
         Command::Cancel { id } => move_mail(store, id, MailEvent::Cancelled, json_wanted).await?,
+        Command::Tail(_) => {} // above
     }
     store.close().await;
     Ok(())

@@ -1,8 +1,8 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for three things, written as marks in the text: `{rows: id text, at bigint}`,
+//! Both understand the same statements but for four things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
-//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also
+//! that `->>` can be asked of; `{domain_of recipient_key}`; and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also
 //! name the states that an event may happen in: see `states`.
 
 use std::{
@@ -156,6 +156,13 @@ impl Dialect {
         }
     }
 
+    const fn domain_of_recipient(self) -> &'static str {
+        match self {
+            Self::Sqlite => "substr(recipient_key, instr(recipient_key, '@') + 1)",
+            Self::Postgres => "split_part(recipient_key, '@', 2)",
+        }
+    }
+
     const fn skip_locked(self) -> &'static str {
         match self {
             Self::Sqlite => "",
@@ -188,6 +195,7 @@ impl Sql {
     fn write(&self, dialect: Dialect) -> String {
         let text = states::written(&self.text).replace("{skip_locked}", dialect.skip_locked());
         let text = text.replace("{as_json}", dialect.as_json());
+        let text = text.replace("{domain_of recipient_key}", dialect.domain_of_recipient());
         let Some((before, rest)) = text.split_once("{rows:") else { return text };
         let Some((columns, after)) = rest.split_once('}') else { return text };
         let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
