@@ -58,14 +58,17 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
 /// # Errors
 /// When the database or the queue is away. What was marked meanwhile is due again within a minute.
 pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
-    Ok(enqueue_due_mails(app).await? + enqueue_due_deliveries(app).await? + enqueue_due_batches(app).await?)
+    let due = app.store.due_lanes().await?;
+    let mails = enqueue_due_mails(app, due.of_mails()).await?;
+    let callbacks = if due.has(Lane::Callback) { enqueue_due_deliveries(app).await? } else { 0 };
+    let batches = if due.has(Lane::Batch) { enqueue_due_batches(app).await? } else { 0 };
+    Ok(mails + callbacks + batches)
 }
 
 /// Each lane for itself, and one round of each at a time: neither a full lane nor a long one keeps another's retries
 /// back.
-async fn enqueue_due_mails(app: &App) -> anyhow::Result<usize> {
+async fn enqueue_due_mails(app: &App, mut lanes: Vec<MailLane>) -> anyhow::Result<usize> {
     let mut enqueued = 0;
-    let mut lanes = MailLane::ALL.to_vec();
     while !lanes.is_empty() {
         let status = app.queue.status().await?;
         lanes.retain(|&lane| status.has_room(lane.into()));

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     clock, jobs,
     mail::{BatchId, MailState, PauseScope, Timestamp, WaitReason, domain_name},
-    queue::{QueueError, Whereabouts},
+    queue::{self, QueueError, Whereabouts},
     store::MailRecord,
 };
 
@@ -98,7 +98,11 @@ async fn paused(app: &App, mail: &MailRecord) -> Option<Waiting> {
 async fn in_queue(app: &App, mail: &MailRecord) -> Result<Option<Waiting>, QueueError> {
     let places = app.queue.where_are(&[jobs::send_mail_id(mail.id)]).await?;
     match places.into_iter().next() {
-        Some(Whereabouts::InLine { name, reason, until }) => Ok(Some(Waiting::at(reason, &name, until))),
+        Some(Whereabouts::InLine { name, reason, until }) => {
+            // Of several things that it waits for at once, the first.
+            let scope = queue::parts(&name).next().unwrap_or(&name);
+            Ok(Some(Waiting::at(reason, scope, until)))
+        }
         // The scheduler leaves it in the database as long as there are enough others in the queue.
         Some(Whereabouts::Unknown) => match mail.origin.batch {
             Some(batch) if !app.queue.status().await?.has_room(mail.lane.into()) => {

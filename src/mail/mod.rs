@@ -14,6 +14,7 @@ mod pause;
 mod reply;
 mod reply_class;
 mod retry;
+pub mod search;
 mod state;
 mod timestamp;
 mod waiting;

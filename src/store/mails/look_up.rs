@@ -119,7 +119,7 @@ pub enum Moved {
     Unknown,
 }
 
-pub(super) const COLUMNS: &str = "id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
+pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
     subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error";
 
 impl MailFilter {
@@ -152,7 +152,7 @@ impl MailFilter {
 
 /// An address as somebody wrote it, in the form that is compared.
 fn folded(recipient: &str) -> String {
-    recipient.parse::<Address>().map_or_else(|_| recipient.to_lowercase(), |address| address.folded())
+    recipient.parse::<Address>().map_or_else(|_| recipient.to_lowercase(), |address| address.search_key())
 }
 
 fn bound<'q>(
