@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     mail::{Lane, MailLane},
-    queue::{QueueStatus, QueuedJob, Whereabouts},
+    queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     telemetry::METRICS,
 };
@@ -25,11 +25,6 @@ const FULL_ROUND: usize = 1_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// The longest round.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile. Those that
-/// are set aside hold nobody up and are counted apart.
-const ENOUGH_WAITING: u64 = 20_000;
-/// The same for those that are set aside: what they cost is memory.
-const ENOUGH_SET_ASIDE: u64 = 250_000;
 /// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
 const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
 
@@ -76,7 +71,7 @@ async fn enqueue_due_mails(app: &App, mut lanes: Vec<MailLane>) -> anyhow::Resul
     let mut enqueued = 0;
     while !lanes.is_empty() {
         let status = app.queue.status().await?;
-        lanes.retain(|&lane| has_room(&status, lane.into()));
+        lanes.retain(|&lane| status.has_room(lane.into()));
         let mut to_go_on = Vec::with_capacity(lanes.len());
         for lane in lanes {
             let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
@@ -116,7 +111,7 @@ async fn postpone_set_aside(app: &App, due: Vec<DueMail>, jobs: Vec<QueuedJob>) 
 
 /// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
 async fn enqueue_due_deliveries(app: &App) -> anyhow::Result<usize> {
-    if !has_room(&app.queue.status().await?, Lane::Callback) {
+    if !app.queue.status().await?.has_room(Lane::Callback) {
         return Ok(0);
     }
     enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
@@ -134,12 +129,6 @@ async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<u
         METRICS.enqueued_by_scheduler.inc_by(jobs.len() as u64);
     }
     Ok(jobs.len())
-}
-
-fn has_room(status: &QueueStatus, lane: Lane) -> bool {
-    status.lanes.iter().filter(|each| each.lane == lane).all(|each| {
-        each.waiting.saturating_sub(each.set_aside) <= ENOUGH_WAITING && each.set_aside <= ENOUGH_SET_ASIDE
-    })
 }
 
 /// Notices a queue that lost its jobs: its generation changes.

@@ -1,8 +1,13 @@
-//! `postroom mail show|list|retry|cancel`: shows the state of mails and the reasons, and changes it.
+//! `postroom mail show|list|tail|retry|cancel`: shows the state of mails and the reasons, and changes it.
 
 use std::fmt::Write;
 
-use super::context::{Context, WrongUsage, print};
+use super::{
+    context::{Context, WrongUsage, author, print},
+    mail_tail,
+    output::print_list,
+    table::{Cell, Table, row},
+};
 use crate::{
     app::App,
     clock,
@@ -11,7 +16,7 @@ use crate::{
         MailEvent, MailId,
         search::{Key, Query},
     },
-    store::{FoundMails, MailRecord, MailSearch, Moved, Store},
+    store::{FoundMails, MailSearch, Moved, Store},
 };
 
 /// The most characters of a wrong value that are repeated.
@@ -29,6 +34,8 @@ pub(super) enum Command {
     },
     /// List mails, newest first.
     List(Box<List>),
+    /// Show mails as they come and change, until stopped.
+    Tail(mail_tail::Arguments),
     /// Try a mail again now.
     Retry {
         /// The id of the mail.
@@ -131,13 +138,17 @@ fn beginning(text: &str) -> String {
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json_wanted = context.json;
+    if let Command::Tail(arguments) = command {
+        return mail_tail::run(context, arguments).await;
+    }
     let app = context.app().await?;
-    let store = &app.store;
+    let store = &app.store.acting_for(author());
     match command {
         Command::Show { id, transcript } => show(&app, id_of(&id)?, transcript, json_wanted).await?,
         Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
         Command::Retry { id } => move_mail(store, id_of(&id)?, MailEvent::Retried, json_wanted).await?,
         Command::Cancel { id } => move_mail(store, id_of(&id)?, MailEvent::Cancelled, json_wanted).await?,
+        Command::Tail(_) => {} // above
     }
     store.close().await;
     Ok(())
@@ -197,17 +208,20 @@ async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<
     }
     let found = store.search_mails(search).await?;
     say_what_is_left(search, &found);
-    let people: Vec<_> = found.mails.iter().map(line).collect();
-    let is_empty = people.is_empty() && !json;
+    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "ERROR"]);
+    for mail in &found.mails {
+        let state = Cell::of(mail.state, mail_tail::tone(mail.state));
+        let error = mail.error.as_deref().unwrap_or_default();
+        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, error]);
+    }
     let views: Vec<MailView> = found.mails.into_iter().map(Into::into).collect();
-    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+    print_list(json, &table, "No mail fits.", &views)
 }
 
 /// Beside the list, so that programs read the list alone: how many there are, and how to go on.
 fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     let shown = found.mails.len();
     match found.count {
-        _ if shown == 0 && found.next.is_none() => eprintln!("No mail fits."),
         Some(count) if count.more => eprintln!("{shown} mails of at least {}.", count.count),
         Some(count) if count.count > shown as u64 => eprintln!("{shown} mails of {}.", count.count),
         _ => {}
@@ -221,20 +235,12 @@ fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     }
 }
 
-fn line(mail: &MailRecord) -> String {
-    let error = mail.error.as_deref().unwrap_or_default();
-    format!(
-        "{}  {:<9}  {:<13}  {:<20}  {}  {error}",
-        mail.id, mail.state, mail.lane, mail.template, mail.recorded_at
-    )
-}
-
 async fn move_mail(store: &Store, id: MailId, event: MailEvent, json: bool) -> anyhow::Result<()> {
     match store.move_mail(None, id, event).await? {
         Moved::Now(state) => {
             print(json, format!("{id} is {state}"), &serde_json::json!({"id": id, "state": state}))
         }
-        Moved::Refused(state) => Err(WrongUsage(format!("a mail that is {state} cannot be {event}")).into()),
+        Moved::Refused(state) => anyhow::bail!("a mail that is {state} cannot be {event}"),
         Moved::Unknown => anyhow::bail!("there is no mail {id}"),
     }
 }
