@@ -13,6 +13,9 @@ use crate::app::App;
 /// No clock of another machine is so far behind.
 const CLOCKS: Duration = Duration::from_secs(15 * 60);
 
+/// How long the dashboard's charts reach back.
+const ACTIVITY: Duration = Duration::from_secs(48 * 60 * 60);
+
 /// Forgets old answers and callbacks.
 pub struct PruneHistory;
 
@@ -26,8 +29,11 @@ impl Job for PruneHistory {
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
-        tracing::debug!(answers, callbacks, chunks, audit, pauses, "history pruned");
-        Ok(if answers + callbacks + chunks + audit + pauses == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        let sessions = app.store.forget_ended_sessions().await?;
+        app.store.forget_old_activity(ACTIVITY).await?;
+        tracing::debug!(answers, callbacks, chunks, audit, pauses, sessions, "history pruned");
+        let forgotten = answers + callbacks + chunks + audit + pauses + sessions;
+        Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }
 

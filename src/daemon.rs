@@ -14,6 +14,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     app::App,
     config::{Config, Role},
+    dashboard,
     heartbeat::Heartbeat,
     http, jobs,
     queue::{self, Leases, Places, Work},
@@ -87,6 +88,11 @@ impl Daemon {
         daemon.tasks.spawn(async move {
             rescuer::run(rescuing, stop).await;
             Ok("rescuer")
+        });
+        let (counted, stop) = (Arc::clone(&app), daemon.work.clone());
+        daemon.tasks.spawn(async move {
+            stop.run_until_cancelled(dashboard::keep_activity(counted)).await;
+            Ok("activity")
         });
         let (maintained, stop) = (app, daemon.work.clone());
         daemon.tasks.spawn(async move {
@@ -194,8 +200,9 @@ impl Daemon {
         self.admin = admin;
         self.tasks.spawn(async move {
             if let Some(listener) = stop.run_until_cancelled(admin_listener(first, &app, &listening)).await {
-                http::serve_operators(listener, http::admin_router(Arc::clone(&app)), &app.config, stop)
-                    .await;
+                let pages = dashboard::router(Arc::clone(&app));
+                let router = http::admin_router(Arc::clone(&app), pages);
+                http::serve_operators(listener, router, &app.config, stop).await;
             }
             Ok("admin listener")
         });

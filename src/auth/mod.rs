@@ -8,6 +8,7 @@
 
 mod caller;
 mod error;
+mod operators;
 mod passwords;
 mod secret;
 mod throttle;
@@ -15,7 +16,8 @@ mod tokens;
 
 use std::net::IpAddr;
 
-use crate::store::Store;
+use crate::store::{OperatorRecord, Store};
+use operators::Operators;
 use passwords::Passwords;
 use tokens::Tokens;
 
@@ -29,12 +31,13 @@ pub struct Auth {
     store: Store,
     tokens: Tokens,
     passwords: Passwords,
+    operators: Operators,
 }
 
 impl Auth {
     /// Knows none yet.
     pub fn new(store: Store) -> Self {
-        Self { store, tokens: Tokens::new(), passwords: Passwords::new() }
+        Self { store, tokens: Tokens::new(), passwords: Passwords::new(), operators: Operators::new() }
     }
 
     /// Who has this token; none when nobody has, or it has expired or was revoked.
@@ -57,5 +60,18 @@ impl Auth {
         network: Option<IpAddr>,
     ) -> Result<Option<Caller>, AuthError> {
         self.passwords.caller(&self.store, username, password, network).await
+    }
+    /// Which operator has this name and password, asked from `address`; none when nobody has.
+    ///
+    /// # Errors
+    /// [`AuthError::TooMany`] when too many passwords were wrong or wait to be verified, [`AuthError::Store`] when the row
+    /// of the operator cannot be read.
+    pub async fn operator(
+        &self,
+        name: &str,
+        password: String,
+        address: IpAddr,
+    ) -> Result<Option<OperatorRecord>, AuthError> {
+        self.operators.operator(&self.store, &self.passwords, name, password, address).await
     }
 }

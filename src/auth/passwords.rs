@@ -180,6 +180,29 @@ impl Passwords {
         Ok(Some(self.remember(fingerprint, &username, &account)))
     }
 
+    /// Whether this is the password of a hash; without a hash it is not, and that takes as long. How often may be asked is
+    /// for the caller to say.
+    ///
+    /// # Errors
+    /// [`AuthError::TooMany`] when too many passwords wait to be verified.
+    pub(super) async fn is_right(
+        &self,
+        whose: &str,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, AuthError> {
+        let has_one = hash.is_some();
+        let fingerprint = self.fingerprint(whose, &password);
+        let verdict = match self.under_way(&fingerprint) {
+            Some(verdict) => verdict,
+            None => {
+                let hash = hash.unwrap_or_else(|| self.nobody.clone());
+                self.in_line(fingerprint, password, hash).ok_or(AuthError::TooMany(Duration::ZERO))?
+            }
+        };
+        Ok(verdict.await.ok_or(AuthError::Unverified)? && has_one)
+    }
+
     fn fingerprint(&self, username: &str, password: &str) -> Fingerprint {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key will do");

@@ -1,1 +1,67 @@
-//! (under construction)
+//! DASHBOARD: the same rows, for people. Served where operators look (`admin.listen`), in every role, beside the metrics.
+//!
+//! Each page is a query, a view struct and a template; a view is shaped for who looks ([`Viewer`](viewer::Viewer)): an
+//! operator of one merchant sees that merchant alone, and whoever may only look sees no bodies and no whole address. What is changed goes through the
+//! store's methods of the API and the command line, and is in the audit with the operator's name.
+//!
+//! Everything works without JavaScript: links to look, forms to act. A script adds live fragments, keys and local times.
+//! Nothing is loaded from another host, nothing is written inline, and no page waits longer for the database than
+//! [`guard`] allows.
+//!
+//! | file | is |
+//! |---|---|
+//! | `guard.rs` | what surrounds each request: headers, where a form comes from, time limit, log line |
+//! | `session.rs`, `sign_in.rs` | the cookie and its row; signing in and out |
+//! | `viewer.rs`, `form.rs` | who looks, and what was filled in |
+//! | `layout.rs`, `trouble.rs`, `words.rs`, `parts.rs` | what pages have in common; what is said when something does not work |
+//! | `live.rs`, `charts.rs`, `activity.rs` | fragments that are sent while a page is open; charts, and what they are made of |
+//! | `pages/` | a file for each page |
+
+mod activity;
+mod alarms;
+mod assets;
+mod charts;
+mod form;
+mod glance;
+mod guard;
+mod layout;
+mod live;
+mod pages;
+mod parts;
+mod session;
+mod sign_in;
+mod trouble;
+mod viewer;
+mod words;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+
+use crate::app::App;
+
+pub use activity::keep_activity;
+pub use sign_in::sign_in_link;
+
+/// What the pages work with.
+struct Board {
+    app: Arc<App>,
+    hub: live::Hub,
+}
+
+/// Everything that operators see in a browser.
+pub fn router(app: Arc<App>) -> Router {
+    let hub = live::Hub::new(Arc::clone(&app));
+    let board = Arc::new(Board { app, hub });
+    Router::new()
+        .merge(sign_in::router())
+        .merge(session::router())
+        .merge(live::router())
+        .merge(pages::router())
+        .merge(assets::router())
+        .fallback(trouble::unknown_page)
+        .method_not_allowed_fallback(trouble::wrong_method)
+        .with_state(Arc::clone(&board))
+        .layer(axum::extract::DefaultBodyLimit::max(form::LARGEST))
+        .layer(middleware::from_fn(guard::guard))
+}

@@ -38,7 +38,8 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestId(pub Arc<str>);
 
 impl RequestId {
-    fn of(request: &Request) -> Self {
+    /// The id of a request that has just come.
+    pub fn of(request: &Request) -> Self {
         let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes).filter(|id| is_sane(id));
         match given.and_then(|id| std::str::from_utf8(id).ok()) {
             Some(id) => Self(id.into()),

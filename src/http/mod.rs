@@ -41,11 +41,12 @@ use axum::{Router, response::Redirect, routing::get};
 
 use crate::app::App;
 
+pub use frame::RequestId;
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
 pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
 pub use mails::{MailStory, MailView};
-pub use server::{serve, serve_operators};
+pub use server::{Peer, serve, serve_operators};
 pub use waiting::Waiting;
 
 /// Everything that merchants' systems reach.
@@ -73,12 +74,12 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(axum::middleware::from_fn_with_state(app, frame::frame))
 }
 
-/// Everything that operators and their monitoring reach, in every role.
-pub fn admin_router(app: Arc<App>) -> Router {
+/// Everything that operators and their monitoring reach, in every role: health, metrics, and these pages.
+pub fn admin_router(app: Arc<App>, pages: Router) -> Router {
     health::admin_router()
         .merge(queue_status::admin_router())
-        .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .with_state(Arc::clone(&app))
         .layer(axum::middleware::from_fn_with_state(app, frame::frame))
+        .merge(pages)
 }

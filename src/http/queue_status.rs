@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The path on the admin listener.
-pub const PATH: &str = "/queue";
+pub const PATH: &str = "/queue.json";
 
 pub(super) fn admin_router() -> Router<Arc<App>> {
     Router::new().route(PATH, get(show))

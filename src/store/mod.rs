@@ -10,6 +10,7 @@
 //! Among these mails stand above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
+mod activity;
 mod audit;
 mod backlog;
 mod batches;
@@ -41,6 +42,7 @@ mod resources;
 mod room;
 mod rounds;
 mod row;
+mod sessions;
 mod stake;
 mod states;
 mod steps;
@@ -49,6 +51,7 @@ mod webhooks;
 mod workers;
 mod writer;
 
+pub use activity::{Activity, ActivitySpan};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};
 pub use batches::{
@@ -64,7 +67,7 @@ pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, DueMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
+    Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
     Recorded, Recording, Replacement, Settled, Settlement,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
@@ -75,10 +78,11 @@ pub use passes::{NewPass, Pass};
 pub use pauses::PauseRecord;
 pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
+pub use sessions::{NewSession, SessionRecord, SignedIn};
 pub use stake::{WriteProgress, WriteWatch};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
-    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAttempt, DeliveryRecord,
+    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAbout, DeliveryAttempt, DeliveryRecord,
     Destination, DueDelivery, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint, Registered,
     Replayed, Tested,
 };

@@ -15,7 +15,7 @@ use super::support::{mortal, tools};
 
 /// Opens each page of a folder in one browser, at two widths and in two colour schemes, keeps a picture of each, and
 /// prints what is wider than its page.
-const BROWSER: &str = include_str!("builtin_mails.py");
+const BROWSER: &str = concat!(include_str!("support/chromium.py"), include_str!("builtin_mails.py"));
 
 /// What every mail may ask for, with words and links that find no room on a line.
 fn values() -> Value {

@@ -52,7 +52,7 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Who sent a request: the peer of the TCP connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub struct Peer(pub IpAddr);
 
 /// A peer that sends slower than it must.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ const FOR_THE_PROCESS: u64 = 64 + FOR_OPERATORS as u64;
 /// SQLite opens the database, its log and its index of that log for each connection.
 const FOR_A_DATABASE_CONNECTION: u64 = 3;
 /// Connections to the admin listener.
-const FOR_OPERATORS: usize = 64;
+const FOR_OPERATORS: usize = 160;
 /// So many connections are taken even where the descriptors hardly suffice.
 const FEWEST: u64 = 16;
 /// After somebody was refused, connections on which nothing happens make room for so long.

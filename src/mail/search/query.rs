@@ -154,7 +154,7 @@ impl Key {
 }
 
 /// How many mails fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MailCount {
     /// So many at least.
     pub count: u64,

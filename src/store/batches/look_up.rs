@@ -123,6 +123,29 @@ impl Store {
         rows.iter().map(|row| read(&Columns { table: "batches", row })).collect()
     }
 
+    /// Lists batches, newest first, those before `before`; of this merchant, when one is given.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn batches_before(
+        &self,
+        merchant: Option<&MerchantId>,
+        before: Option<BatchId>,
+        limit: u32,
+    ) -> Result<Vec<BatchRecord>, StoreError> {
+        let only = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM batches WHERE {only} AND id < $2 ORDER BY id DESC LIMIT $3"
+        )))
+        .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
+        .bind(before.map_or_else(|| "~".to_owned(), |id| id.to_string()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .doing("list batches")?;
+        rows.iter().map(|row| read(&Columns { table: "batches", row })).collect()
+    }
+
     /// How many mails of a batch are in each state that is not settled. It reads those mails.
     ///
     /// # Errors

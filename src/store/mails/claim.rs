@@ -122,7 +122,7 @@ async fn states_of(
         .collect()
 }
 
-fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
+pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
     Ok(Mail {
         id: columns.parsed("id")?,
         merchant: columns.parsed("merchant_id")?,

@@ -2,11 +2,13 @@
 //! which are due (for the scheduler) and which lost their worker (for the rescuer).
 
 mod claim;
+mod content;
 mod due;
 mod follow;
 mod give_back;
 mod look_up;
 mod lost;
+mod overview;
 mod precondition;
 mod record;
 mod search;
@@ -17,6 +19,7 @@ pub use claim::Claim;
 pub(super) use due::DUE;
 pub use due::DueMail;
 pub use give_back::GivenBack;
+pub use overview::FailedMail;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};

@@ -78,11 +78,14 @@ pub enum Replayed {
     Unknown,
 }
 
-const RECORD: &str =
+/// Deliveries as people see them; the conditions follow.
+pub(super) const RECORD_COLUMNS: &str =
     "SELECT deliveries.id, COALESCE(event_id, deliveries.id) AS webhook_id, events.type AS kind, state,
-        attempt, deliveries.created_at, due_at, settled_at, outcome, status, millis, answer
-     FROM deliveries LEFT JOIN events ON events.id = deliveries.event_id
-     WHERE deliveries.merchant_id = $1 AND endpoint_id = $2";
+        attempt, deliveries.created_at, due_at, settled_at, outcome, status, millis, answer, endpoint_id
+     FROM deliveries LEFT JOIN events ON events.id = deliveries.event_id";
+
+/// Those to an endpoint of a merchant.
+const OF_ENDPOINT: &str = "WHERE deliveries.merchant_id = $1 AND endpoint_id = $2";
 
 static REPLAY: Sql = Sql::new(
     "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $5, settled_at = NULL
@@ -109,7 +112,7 @@ impl Store {
                 .await
                 .doing("count deliveries")?;
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{RECORD} ORDER BY deliveries.id DESC LIMIT $3 OFFSET $4"
+            "{RECORD_COLUMNS} {OF_ENDPOINT} ORDER BY deliveries.id DESC LIMIT $3 OFFSET $4"
         )))
         .bind(merchant.as_str())
         .bind(endpoint.to_string())
@@ -133,7 +136,7 @@ impl Store {
         endpoint: EndpointId,
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{RECORD} AND deliveries.id = $3")))
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{RECORD_COLUMNS} {OF_ENDPOINT} AND deliveries.id = $3")))
             .bind(merchant.as_str())
             .bind(endpoint.to_string())
             .bind(id.to_string())
@@ -239,7 +242,7 @@ impl Store {
     }
 }
 
-fn read(columns: &Columns<'_>) -> Result<DeliveryRecord, StoreError> {
+pub(super) fn read(columns: &Columns<'_>) -> Result<DeliveryRecord, StoreError> {
     Ok(DeliveryRecord {
         id: columns.parsed("id")?,
         webhook_id: columns.text("webhook_id")?,

@@ -5,6 +5,7 @@ mod deliveries;
 mod due;
 mod endpoints;
 mod lost;
+mod overview;
 mod record;
 mod settle;
 
@@ -17,6 +18,7 @@ pub use claim::{Callback, CallbackClaim, Destination};
 pub use deliveries::{DeliveryAttempt, DeliveryRecord, Replayed};
 pub use due::DueDelivery;
 pub use endpoints::{Endpoint, EndpointChange, MOST_ENDPOINTS, NewEndpoint, Registered};
+pub use overview::DeliveryAbout;
 pub use record::{NewCallback, Tested};
 pub use settle::{CallbackSettled, CallbackSettlement};
 

@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 10] = [
 const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 
 /// Modules of one line of which the first may use the second.
-const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
+const NEIGHBOURS: [(&str, &str); 4] = [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
 const STORE_LAYERS: [&[&str]; 12] = [
@@ -35,6 +35,7 @@ const STORE_LAYERS: [&[&str]; 12] = [
     &["mails"],
     &["batches", "credentials", "resources"],
     &[
+        "activity",
         "backlog",
         "carts",
         "drained_routes",
@@ -45,6 +46,7 @@ const STORE_LAYERS: [&[&str]; 12] = [
         "passes",
         "pauses",
         "room",
+        "sessions",
         "templates",
         "webhooks",
         "workers",
@@ -67,8 +69,8 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("argon2", &["auth", "http"]),
     ("async_trait", &["queue", "jobs"]),
     ("axum", &["http", "dashboard", "demo"]),
-    ("base16ct", &["auth", "http", "render", "templates"]),
-    ("base64", &["auth", "callback", "demo", "http", "render", "shop", "smtp", "webhook"]),
+    ("base16ct", &["auth", "dashboard", "http", "render", "templates"]),
+    ("base64", &["auth", "callback", "dashboard", "demo", "http", "render", "shop", "smtp", "webhook"]),
     ("bytes", &["demo", "http"]),
     ("clap", &["cli", "config", "demo"]),
     ("clap_complete", &["cli"]),
@@ -87,7 +89,7 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("mail_parser", &["demo", "render"]),
     ("memchr", &["http", "smtp"]),
     ("mimalloc", &["main"]),
-    ("moka", &["auth", "http", "render", "store", "templates"]),
+    ("moka", &["auth", "dashboard", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
     ("rand", &["auth", "callback", "demo", "http", "jobs", "queue"]),
@@ -99,14 +101,14 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("rustls", &["callback", "demo", "smtp"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
-    ("sha2", &["auth", "callback", "http", "render", "shop", "templates", "webhook"]),
+    ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "templates", "webhook"]),
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
     ("tokio_rustls", &["demo", "smtp"]),
     ("toml", &["config", "http", "shop", "smtp"]),
     ("tower", &["http", "queue"]),
     ("tracing_subscriber", &["demo", "telemetry"]),
-    ("url", &["callback", "config", "http", "shop", "store", "webhook"]),
+    ("url", &["callback", "config", "dashboard", "http", "shop", "store", "webhook"]),
     ("utoipa", &["http", "mail", "shop", "webhook"]),
     ("webpki_roots", &["callback", "smtp"]),
     // For what has no error type of its own.

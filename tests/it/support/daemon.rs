@@ -107,6 +107,11 @@ impl Daemon {
         SocketAddr::new(self.address.ip(), 8026)
     }
 
+    /// Where operators look.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin_address())
+    }
+
     /// What the admin listener answers.
     pub async fn admin(&self, path: &str) -> Answer {
         self.ask_admin(path).await.unwrap()

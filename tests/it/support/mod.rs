@@ -10,6 +10,7 @@
 //! | `hook.rs` | a receiver of webhooks |
 //! | `command_line.rs` | one `postroom` command, run to its end |
 //! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
+//! | `operator.rs` | somebody who looks at the dashboard |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python and Postfix's smtp-sink, as `tests/install` left them |
 
@@ -19,6 +20,7 @@ mod batch;
 mod command_line;
 mod daemon;
 mod hook;
+mod operator;
 mod place;
 mod postgres;
 mod proxy;
@@ -35,6 +37,7 @@ pub use batch::{addresses, times_caught, welcome_all};
 pub use command_line::{CommandLine, Ended, postroom};
 pub use daemon::Daemon;
 pub use hook::Hook;
+pub use operator::Operator;
 pub use place::{mortal, own_address};
 pub use postgres::Cluster;
 pub use proxy::CommitProxy;

@@ -1,0 +1,141 @@
+//! What there is to know at a glance, asked for all at once. A part that does not answer in time is left out, and said.
+
+use std::{fmt::Display, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{Board, alarms::Facts};
+use crate::{
+    clock,
+    mail::{Lane, MailLane, MailState, MerchantId, PauseScope, search::MailCount},
+    queue::{LaneStatus, QueueStatus},
+    store::{ActivitySpan, PauseRecord, WorkerRecord},
+};
+
+/// How long each part may take.
+const LONGEST: Duration = Duration::from_secs(2);
+/// The charts' spans.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The minutes of one bar of the day.
+const QUARTER: i64 = 15;
+
+/// All of it.
+pub(super) struct Glance {
+    pub(super) facts: Facts,
+    pub(super) lanes: Vec<LaneAtAGlance>,
+    pub(super) queue: Option<QueueStatus>,
+    pub(super) workers: Vec<WorkerRecord>,
+    pub(super) failed: Option<MailCount>,
+    /// Minute by minute; none for an operator of one merchant, for it is about all of them.
+    pub(super) hour: Vec<ActivitySpan>,
+    /// Quarter by quarter.
+    pub(super) day: Vec<ActivitySpan>,
+}
+
+/// A lane: what waits in the database and in the queue.
+pub(super) struct LaneAtAGlance {
+    pub(super) lane: Lane,
+    pub(super) mails: Option<MailCount>,
+    pub(super) queued: Option<LaneStatus>,
+    pub(super) pause: Option<PauseRecord>,
+}
+
+/// An answer, or why there is none.
+async fn within<T, E: Display>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match timeout(LONGEST, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("it does not answer within {} s", LONGEST.as_secs())),
+    }
+}
+
+impl Glance {
+    pub(super) async fn of(board: &Board, merchant: Option<&MerchantId>) -> Self {
+        let (app, store, now) = (&board.app, &board.app.store, clock::now());
+        let for_all = merchant.is_none();
+        let waiting = async {
+            match merchant {
+                Some(merchant) => {
+                    within(store.waiting_of(merchant)).await.map(|count| vec![(None, count)])
+                }
+                None => {
+                    let lane = |lane: MailLane| async move {
+                        within(store.waiting_in_lane(lane)).await.map(|count| (Some(lane), count))
+                    };
+                    let lanes = MailLane::ALL.iter().map(|each| lane(*each));
+                    futures_util::future::try_join_all(lanes).await
+                }
+            }
+        };
+        let activity = |since: Duration, minutes: i64| async move {
+            if for_all { within(store.activity(now - since, minutes)).await } else { Ok(Vec::new()) }
+        };
+        let (database, queue, pauses, drained, workers, waiting, oldest) = tokio::join!(
+            within(store.check_writable()),
+            within(app.queue.status()),
+            within(store.pauses()),
+            within(store.drained_routes()),
+            within(store.workers()),
+            waiting,
+            within(store.oldest_waiting(merchant)),
+        );
+        let (held, failed, hour, day) = tokio::join!(
+            within(store.failing(merchant, MailState::Held)),
+            within(store.failing(merchant, MailState::Failed)),
+            activity(HOUR, 1),
+            activity(DAY, QUARTER),
+        );
+        let hour = hour.unwrap_or_default();
+        let live = |worker: &&WorkerRecord| now.since(worker.heartbeat_at) < app.config.worker.silence;
+        let waiting = waiting.unwrap_or_default();
+        let pauses = pauses.unwrap_or_default();
+        let facts = Facts {
+            database: database.err(),
+            queue: queue.as_ref().err().cloned(),
+            routes: app.routes.status(),
+            works: app.worker.may_begin(),
+            drained: drained.unwrap_or_default(),
+            workers: workers.as_ref().ok().map(|workers| workers.iter().filter(live).count()),
+            waiting: sum(waiting.iter().map(|(_, count)| *count)),
+            oldest: oldest.ok().flatten().map(|oldest| now.since(oldest)),
+            held: held.unwrap_or_default(),
+            last_hour: for_all.then(|| (settled(&hour, MailState::Sent), settled(&hour, MailState::Failed))),
+            pauses: pauses.clone(),
+        };
+        let lanes = Lane::ALL.iter().map(|&lane| LaneAtAGlance {
+            lane,
+            mails: waiting.iter().find(|(own, _)| own.map(Lane::from) == Some(lane)).map(|(_, count)| *count),
+            queued: queue.as_ref().ok().and_then(|queue| {
+                queue.lanes.iter().find(|status| status.lane == lane).cloned()
+            }),
+            pause: pauses.iter().find(|pause| is_of_lane(pause, lane)).cloned(),
+        });
+        Self {
+            lanes: lanes.collect(),
+            facts,
+            queue: queue.ok(),
+            workers: workers.unwrap_or_default(),
+            failed: failed.ok(),
+            hour,
+            day: day.unwrap_or_default(),
+        }
+    }
+}
+
+fn is_of_lane(pause: &PauseRecord, lane: Lane) -> bool {
+    matches!(pause.scope, PauseScope::Lane(paused) if paused == lane)
+}
+
+fn sum(counts: impl Iterator<Item = MailCount>) -> MailCount {
+    counts.fold(MailCount::default(), |all, each| MailCount {
+        count: all.count + each.count,
+        more: all.more || each.more,
+    })
+}
+
+/// How many mails came to a state.
+fn settled(spans: &[ActivitySpan], state: MailState) -> u64 {
+    let of_state = spans.iter().filter(|span| span.what == "settled" && span.detail == state.as_str());
+    of_state.map(|span| span.number).sum()
+}

@@ -1,0 +1,193 @@
+//! Fragments that are sent while a page is open, as server-sent events.
+//!
+//! What a page shows is drawn once for all who look at it with the same rights, every two seconds, and only while somebody
+//! looks. A viewer's stream ends with the session, and with this process.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response, Sse, sse},
+    routing::get,
+};
+use futures_util::{Stream, stream};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{Board, form::Asked, pages, session, trouble::Trouble, viewer::Viewer};
+use crate::{app::App, mail::MerchantId, shop::OperatorRole};
+
+/// Between two drawings of a page.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How long a drawing may take.
+const LONGEST: Duration = Duration::from_millis(2_800);
+/// How often a stream looks whether its session goes on.
+const CHECK: Duration = Duration::from_secs(5);
+/// Stands for the token of a session in what is drawn for many.
+const TOKEN: &str = "each-session-has-its-own";
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new().route("/live", get(follow))
+}
+
+/// What is drawn once: a page, for those with the same rights.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    page: String,
+    merchant: Option<MerchantId>,
+    role: OperatorRole,
+}
+
+/// What a page shows now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Drawn {
+    NotYet,
+    Html(Arc<str>),
+    Slow,
+}
+
+type Channel = Arc<watch::Sender<Drawn>>;
+
+/// Who looks at what.
+pub(super) struct Hub {
+    app: Arc<App>,
+    channels: Mutex<HashMap<Key, Channel>>,
+}
+
+impl Hub {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app, channels: Mutex::default() }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<Key, Channel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a page shows from now on. The first who looks has it drawn.
+    fn look(board: &Arc<Board>, key: Key, viewer: &Viewer) -> watch::Receiver<Drawn> {
+        let mut channels = board.hub.channels();
+        if let Some(channel) = channels.get(&key) {
+            let mut receiver = channel.subscribe();
+            receiver.mark_changed();
+            return receiver;
+        }
+        let (sender, receiver) = watch::channel(Drawn::NotYet);
+        let sender = Arc::new(sender);
+        channels.insert(key.clone(), Arc::clone(&sender));
+        tokio::spawn(draw(Arc::clone(board), key, viewer.for_many(TOKEN), sender));
+        receiver
+    }
+}
+
+/// Draws a page while somebody looks.
+async fn draw(board: Arc<Board>, key: Key, viewer: Viewer, sender: Channel) {
+    let stopping = &board.app.worker.stopping;
+    loop {
+        let drawn = match timeout(LONGEST, pages::fragments(&board, &viewer, &key.page)).await {
+            Ok(Ok(html)) => Drawn::Html(html.into()),
+            Ok(Err(_)) | Err(_) => Drawn::Slow,
+        };
+        sender.send_if_modified(|shown| {
+            let is_news = *shown != drawn;
+            *shown = drawn;
+            is_news
+        });
+        let goes_on = stopping.run_until_cancelled(sleep(INTERVAL)).await.is_some();
+        let mut channels = board.hub.channels();
+        if !goes_on || sender.receiver_count() == 0 {
+            channels.remove(&key);
+            return;
+        }
+    }
+}
+
+async fn follow(
+    State(board): State<Arc<Board>>,
+    headers: HeaderMap,
+    Asked(fields): Asked,
+    viewer: Result<Viewer, Trouble>,
+) -> Result<Response, Trouble> {
+    let viewer = timeout(LONGEST, async { viewer }).await.map_err(|_| Trouble::slow())?;
+    // A stream does not follow to the form.
+    let viewer = viewer.map_err(Trouble::stays)?;
+    let page = fields.need("page")?.to_owned();
+    if !pages::is_live(&viewer, &page) {
+        return Err(Trouble::not_found("page"));
+    }
+    let hash = session::secret(&headers).map(session::hash).unwrap_or_default();
+    let key = Key { page, merchant: viewer.merchant.clone(), role: viewer.role };
+    let receiver = Hub::look(&board, key, &viewer);
+    let check = Instant::now() + CHECK;
+    let following = Following { board, viewer, hash, receiver, check, is_over: false };
+    Ok(Sse::new(events(following)).keep_alive(sse::KeepAlive::default()).into_response())
+}
+
+struct Following {
+    board: Arc<Board>,
+    viewer: Viewer,
+    hash: String,
+    receiver: watch::Receiver<Drawn>,
+    /// When it is to be looked whether the session goes on.
+    check: Instant,
+    is_over: bool,
+}
+
+fn events(following: Following) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    stream::unfold(following, async |mut following| {
+        if following.is_over {
+            return None;
+        }
+        let event = following.next().await?;
+        Some((Ok(event), following))
+    })
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<sse::Event> {
+        let stopping = self.board.hub.app.worker.stopping.clone();
+        loop {
+            tokio::select! {
+                changed = self.receiver.changed() => {
+                    changed.ok()?;
+                    let drawn = self.receiver.borrow_and_update().clone();
+                    match drawn {
+                        Drawn::NotYet => {}
+                        Drawn::Html(html) => {
+                            let html = html.replace(TOKEN, &self.viewer.csrf);
+                            return Some(sse::Event::default().event("swap").data(html));
+                        }
+                        Drawn::Slow => return Some(sse::Event::default().event("slow").data("slow")),
+                    }
+                }
+                () = sleep_until(self.check) => {
+                    self.check = Instant::now() + CHECK;
+                    if self.has_ended().await {
+                        self.is_over = true;
+                        return Some(sse::Event::default().event("end").data("end"));
+                    }
+                }
+                () = stopping.cancelled() => return None,
+            }
+        }
+    }
+
+    /// Whether the session has ended, or its operator may something else now. A database that does not answer ends nothing.
+    async fn has_ended(&self) -> bool {
+        match timeout(LONGEST, self.board.app.store.session(&self.hash)).await {
+            Ok(Ok(Some(signed_in))) => {
+                signed_in.role != self.viewer.role || signed_in.merchant != self.viewer.merchant
+            }
+            Ok(Ok(None)) => true,
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}

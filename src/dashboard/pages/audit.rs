@@ -1,0 +1,117 @@
+//! `/audit`: who changed what, and from where.
+
+use std::{str::FromStr, sync::Arc};
+
+use askama::Template;
+use axum::{Router, extract::State, response::Response, routing::get};
+
+use crate::{
+    audit::Action,
+    dashboard::{
+        Board,
+        form::Asked,
+        layout,
+        parts::{More, Time},
+        trouble::{Trouble, encoded},
+        viewer::Viewer,
+        words,
+    },
+    mail::{MerchantId, Timestamp},
+    store::{AuditFilter, AuditRecord},
+};
+
+/// Entries on a page.
+const LISTED: u32 = 100;
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new().route("/audit", get(show))
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/audit.html")]
+struct Page {
+    actor: String,
+    action: String,
+    merchant: String,
+    actions: Vec<&'static str>,
+    for_all: bool,
+    entries: Vec<Row>,
+    more: More,
+}
+
+struct Row {
+    at: Time,
+    actor: String,
+    action: String,
+    target: String,
+    number: String,
+    origin: String,
+    details: String,
+}
+
+async fn show(
+    State(board): State<Arc<Board>>,
+    viewer: Viewer,
+    Asked(fields): Asked,
+) -> Result<Response, Trouble> {
+    let text = |name: &str| fields.get(name).map(|text| text.map(str::to_owned));
+    let (actor, action, merchant) = (text("actor")?, text("action")?, text("merchant")?);
+    let until = text("until")?.map(|until| until.parse().map(Timestamp)).transpose();
+    let filter = AuditFilter {
+        merchant: match &viewer.merchant {
+            Some(own) => Some(own.clone()),
+            None => parsed::<MerchantId>("merchant", merchant.as_deref())?,
+        },
+        actor: actor.clone(),
+        action: parsed::<Action>("kind", action.as_deref())?,
+        since: None,
+        until: until.map_err(|_| Trouble::bad("`until` must be a time in milliseconds."))?,
+        limit: LISTED + 1,
+    };
+    let mut entries = board.app.store.audit(&filter).await?;
+    let has_more = entries.len() > LISTED as usize;
+    entries.truncate(LISTED as usize);
+    let (actor, action) = (actor.unwrap_or_default(), action.unwrap_or_default());
+    let merchant = merchant.unwrap_or_default();
+    let next = entries.last().filter(|_| has_more).map(|last| {
+        let (actor, action, merchant) = (encoded(&actor), encoded(&action), encoded(&merchant));
+        format!("/audit?actor={actor}&action={action}&merchant={merchant}&until={}", last.at.millis())
+    });
+    let page = Page {
+        actor,
+        action,
+        merchant,
+        actions: Action::ALL.iter().map(|action| action.as_str()).collect(),
+        for_all: viewer.merchant.is_none(),
+        entries: entries.into_iter().map(|entry| Row::of(entry, &viewer)).collect(),
+        more: More { href: next, label: "Older entries" },
+    };
+    Ok(layout::page(&viewer, "Audit", &page))
+}
+
+fn parsed<T: FromStr>(what: &str, text: Option<&str>) -> Result<Option<T>, Trouble> {
+    let unread = |_| Trouble::bad(format!("There is no such {what}."));
+    text.map(|text| text.parse().map_err(unread)).transpose()
+}
+
+impl Row {
+    fn of(entry: AuditRecord, viewer: &Viewer) -> Self {
+        let details = entry.details.as_object().map(|details| {
+            let parts = details.iter().filter(|(_, value)| !value.is_null());
+            let parts = parts.map(|(name, value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("{name}: {value}")
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        });
+        Self {
+            at: Time(entry.at),
+            actor: entry.actor,
+            action: entry.action.to_string(),
+            target: viewer.seen(&entry.target),
+            number: words::number(entry.number),
+            origin: entry.origin.unwrap_or_default(),
+            details: viewer.seen(&words::beginning(&details.unwrap_or_default(), 300)),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `/dead-letters`: mails that failed for good, grouped by what went wrong, each group with what to do.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use askama::Template;
+use axum::{Router, extract::State, response::Response, routing::get};
+
+use super::mail::meaning_of;
+use crate::{
+    dashboard::{Board, layout, parts::Ago, trouble::{Trouble, encoded}, viewer::Viewer, words},
+    mail::{ReplyClass, Timestamp},
+    store::FailedMail,
+};
+
+/// The most groups that are shown.
+const MOST_GROUPS: usize = 60;
+/// The domains that a group names.
+const NAMED: usize = 3;
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new().route("/dead-letters", get(show))
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/dead_letters.html")]
+struct Page<'a> {
+    viewer: &'a Viewer,
+    seen: String,
+    groups: Vec<Group>,
+    left_out: usize,
+}
+
+struct Group {
+    class: &'static str,
+    meaning: &'static str,
+    reply: String,
+    routes: String,
+    domains: String,
+    mails: String,
+    newest: Ago,
+    example: String,
+    /// The mails of this class.
+    query: String,
+    href: String,
+}
+
+async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+    let failed = board.app.store.newest_failed(viewer.merchant.as_ref()).await?;
+    let seen = words::several(failed.len() as u64, "mail", "mails");
+    let mut groups = grouped(&failed);
+    let left_out = groups.len().saturating_sub(MOST_GROUPS);
+    groups.truncate(MOST_GROUPS);
+    let groups = groups.into_iter().map(|sum| Group::of(sum, &viewer)).collect();
+    Ok(layout::page(&viewer, "Dead letters", &Page { viewer: &viewer, seen, groups, left_out }))
+}
+
+/// Mails that failed in the same way.
+struct Sum {
+    class: ReplyClass,
+    reply: String,
+    mails: u64,
+    newest: Timestamp,
+    example: String,
+    routes: BTreeMap<String, u64>,
+    domains: HashMap<String, u64>,
+}
+
+/// Groups by class and words, the largest first.
+fn grouped(failed: &[FailedMail]) -> Vec<Sum> {
+    let mut groups: HashMap<(ReplyClass, String), Sum> = HashMap::new();
+    for mail in failed {
+        let class = mail.class.unwrap_or(ReplyClass::Unknown);
+        let reply = alike(mail.error.as_deref().unwrap_or_default());
+        let sum = groups.entry((class, reply.clone())).or_insert_with(|| Sum {
+            class,
+            reply,
+            mails: 0,
+            newest: Timestamp(0),
+            example: mail.id.to_string(),
+            routes: BTreeMap::new(),
+            domains: HashMap::new(),
+        });
+        sum.mails += 1;
+        sum.newest = sum.newest.max(mail.settled_at.unwrap_or_default());
+        *sum.routes.entry(mail.route.clone().unwrap_or_default()).or_default() += 1;
+        let domain = mail.recipient.rsplit('@').next().unwrap_or_default().to_lowercase();
+        *sum.domains.entry(domain).or_default() += 1;
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by(|a, b| b.mails.cmp(&a.mails).then_with(|| a.reply.cmp(&b.reply)));
+    groups
+}
+
+/// A reply without what differs from mail to mail: addresses, numbers, ids.
+fn alike(reply: &str) -> String {
+    let is_edge = |letter: char| !letter.is_alphanumeric();
+    let word = |(place, word): (usize, &str)| {
+        let core = word.trim_matches(is_edge);
+        let digits = core.chars().filter(char::is_ascii_digit).count();
+        let is_code = place < 2 && core.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
+        if core.contains('@') {
+            word.replacen(core, "…", 1)
+        } else if !is_code && !core.is_empty() && (digits > 3 || core.chars().count() > 24) {
+            word.replacen(core, "…", 1)
+        } else {
+            word.to_owned()
+        }
+    };
+    let words: Vec<_> = reply.split_whitespace().take(40).enumerate().map(word).collect();
+    words::beginning(&words.join(" "), 240)
+}
+
+impl Group {
+    fn of(sum: Sum, viewer: &Viewer) -> Self {
+        let mut domains: Vec<_> = sum.domains.into_iter().collect();
+        domains.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let others = domains.len().saturating_sub(NAMED);
+        let named = domains.iter().take(NAMED).map(|(domain, mails)| format!("{domain} ({})", words::number(*mails)));
+        let mut named: Vec<_> = named.collect();
+        if others > 0 {
+            named.push(format!("{} more", words::number(others as u64)));
+        }
+        let routes = sum.routes.keys().map(|route| if route.is_empty() { "none" } else { route });
+        let class = sum.class.as_str();
+        let query = format!("state:failed class:{class}");
+        Self {
+            class,
+            meaning: meaning_of(sum.class),
+            reply: viewer.seen(&sum.reply),
+            routes: routes.collect::<Vec<_>>().join(", "),
+            domains: named.join(", "),
+            mails: words::number(sum.mails),
+            newest: Ago(sum.newest),
+            example: sum.example,
+            href: format!("/mails?q={}", encoded(&query)),
+            query,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::MailId;
+
+    #[test]
+    fn replies_that_differ_in_an_address_or_an_id_are_one_group() {
+        for (reply, expected) in [
+            ("550 5.1.1 <ann@example.net>: no such user", "550 5.1.1 <…>: no such user"),
+            ("451 4.7.1 try again in 300 s (id 4f3a99c2b81)", "451 4.7.1 try again in 300 s (id …)"),
+            ("", ""),
+        ] {
+            assert_eq!(alike(reply), expected);
+        }
+        let failed = |recipient: &str, error: &str| FailedMail {
+            id: MailId::new(),
+            merchant: "tea".parse().unwrap(),
+            recipient: recipient.to_owned(),
+            class: Some(ReplyClass::BadAddress),
+            route: Some("main".to_owned()),
+            error: Some(error.to_owned()),
+            settled_at: Some(Timestamp(5)),
+        };
+        let groups = grouped(&[
+            failed("a@one.example", "550 5.1.1 <a@one.example>: no such user"),
+            failed("b@two.example", "550 5.1.1 <b@two.example>: no such user"),
+            failed("c@two.example", "552 mailbox full"),
+        ]);
+        assert_eq!(groups.iter().map(|group| group.mails).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(groups[0].domains.len(), 2);
+    }
+}

@@ -1,0 +1,299 @@
+//! `/mails/{id}`: one mail from request to callback, and what may be done with it.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::Response,
+    routing::{get, post},
+};
+
+use crate::{
+    app::App,
+    clock,
+    dashboard::{
+        Board,
+        form::Act,
+        layout,
+        parts::{Badge, Button, Time},
+        trouble::Trouble,
+        viewer::{Flash, Viewer, back_to},
+        words,
+    },
+    http::Waiting,
+    mail::{MailEvent, MailId, MailState, MerchantId, ReplyClass, Timestamp, WaitReason},
+    store::{Attempt, MailRecord, Moved},
+};
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new()
+        .route("/mails/{id}", get(show))
+        .route("/mails/{id}/retry", post(retry))
+        .route("/mails/{id}/cancel", post(cancel))
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/mail.html")]
+struct Page<'a> {
+    viewer: &'a Viewer,
+    id: String,
+    state: Badge,
+    recipient: String,
+    waits: Option<String>,
+    buttons: Vec<Button>,
+    facts: Vec<Fact>,
+    timeline: Vec<Event>,
+    attempts: Vec<Tried>,
+}
+
+/// Something about a mail, perhaps with a page of its own.
+struct Fact {
+    name: &'static str,
+    value: String,
+    href: Option<String>,
+}
+
+struct Event {
+    at: Time,
+    tone: &'static str,
+    text: String,
+    note: String,
+}
+
+struct Tried {
+    number: u32,
+    at: Time,
+    state: Badge,
+    route: String,
+    phase: String,
+    took: String,
+    class: ReplyClass,
+    meaning: &'static str,
+    reply: String,
+    transcript: Option<String>,
+}
+
+pub(super) fn id_of(text: &str) -> Result<MailId, Trouble> {
+    text.parse().map_err(|_| Trouble::not_found("mail"))
+}
+
+async fn show(
+    State(board): State<Arc<Board>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Trouble> {
+    let (app, id) = (&board.app, id_of(&id)?);
+    let mail = app.store.mail(viewer.merchant.as_ref(), id).await?;
+    let mail = mail.ok_or_else(|| Trouble::not_found("mail"))?;
+    let attempts = app.store.attempts(id).await?;
+    let waiting = Waiting::of(app, &mail).await;
+    let page = Page {
+        viewer: &viewer,
+        id: id.to_string(),
+        state: Badge::of(mail.state),
+        recipient: viewer.seen(&mail.recipient),
+        waits: waiting.map(|waiting| in_words(&waiting)),
+        buttons: buttons(&viewer, &mail),
+        facts: facts(&viewer, &mail),
+        timeline: timeline(&viewer, &mail, &attempts),
+        attempts: attempts.into_iter().map(|attempt| Tried::of(attempt, &viewer)).collect(),
+    };
+    Ok(layout::page(&viewer, &format!("Mail to {}", page.recipient), &page))
+}
+
+/// What a class means, and what one does about it.
+pub(super) const fn meaning_of(class: ReplyClass) -> &'static str {
+    match class {
+        ReplyClass::Accepted => "The relay took the mail.",
+        ReplyClass::BadAddress => "There is no such mailbox. The merchant should correct the address.",
+        ReplyClass::MailboxFull => "The mailbox has no room. It is tried again until it is too old.",
+        ReplyClass::PolicyBlock => "The receiver's rules forbid this mail. Ask the receiver, or change the content.",
+        ReplyClass::SpamContent => "The content looks like spam. The merchant should change the template.",
+        ReplyClass::Reputation => "Our machine or the sender's domain has a bad name. Look at blocklists; slow down.",
+        ReplyClass::RateLimited => "Too much in too short a time. It slows down by itself; a lower rate avoids it.",
+        ReplyClass::Greylist => "Strangers have to come back later. It is tried again by itself.",
+        ReplyClass::AuthFailure => "SPF, DKIM, DMARC or the reverse name of our side. Correct the DNS records.",
+        ReplyClass::Config => "We are set up wrongly: credentials, relaying, TLS or names. An operator has to act.",
+        ReplyClass::DomainWide => "The recipient's whole domain takes no mail.",
+        ReplyClass::Temporary => "A fault of the relay that passes. It is tried again by itself.",
+        ReplyClass::MessageFault => "The message is too large or malformed, or cannot be rendered.",
+        ReplyClass::Connection => "No relay said anything: no connection, a time-out, or a broken dialogue.",
+        ReplyClass::Unknown => "No rule knows this reply; add one to your replies file.",
+    }
+}
+
+/// Why a mail waits, as a sentence.
+fn in_words(waiting: &Waiting) -> String {
+    let about = match (&waiting.scope, &waiting.name) {
+        (Some(scope), Some(name)) => format!(" of {scope} {name}"),
+        (Some(scope), None) => format!(" of {scope}"),
+        _ => String::new(),
+    };
+    let text = match waiting.reason {
+        WaitReason::Rate => format!("It waits for the rate{about}"),
+        WaitReason::Paused => format!("Somebody paused it{}", about.replacen(" of ", ": ", 1)),
+        WaitReason::RouteAway => format!("The relay{about} is away"),
+        WaitReason::NoConnection => format!("All connections{about} are in use"),
+        WaitReason::Backoff => "The pause after the last attempt lasts".to_owned(),
+        WaitReason::Scheduled => "It is not to be sent before its time".to_owned(),
+        WaitReason::NoRoute => "No route takes it".to_owned(),
+        WaitReason::BatchWindow => "Its batch is sent at certain times".to_owned(),
+        WaitReason::Queued => "It waits for a worker; nothing keeps it back".to_owned(),
+    };
+    match waiting.until {
+        Some(until) => {
+            format!("{text}, until {} ({}).", words::time(until), words::distance(until, clock::now()))
+        }
+        None => format!("{text}."),
+    }
+}
+
+fn buttons(viewer: &Viewer, mail: &MailRecord) -> Vec<Button> {
+    let can = |event| mail.state.after(event).is_some() && viewer.acts();
+    let to = |what: &str| format!("/mails/{}/{what}", mail.id);
+    let mut buttons = Vec::new();
+    if can(MailEvent::Retried) {
+        let label = if mail.state == MailState::Held { "Release: send it" } else { "Try again now" };
+        buttons.push(Button::new(viewer, to("retry"), label).primary());
+    }
+    if can(MailEvent::Cancelled) {
+        let ask = "Cancel this mail? It is not sent.";
+        buttons.push(Button::new(viewer, to("cancel"), "Cancel it").danger(ask));
+    }
+    buttons
+}
+
+fn facts(viewer: &Viewer, mail: &MailRecord) -> Vec<Fact> {
+    let plain = |name, value: String| Some(Fact { name, value, href: None });
+    let page = |name, value: &Option<String>, kind: &str| {
+        let value = value.clone()?;
+        let href = Some(format!("/{kind}/{}", segment(&value)));
+        Some(Fact { name, value, href })
+    };
+    let of_merchant = format!("/merchants/{}", mail.merchant);
+    let origin = &mail.origin;
+    [
+        Some(Fact { name: "Merchant", value: mail.merchant.to_string(), href: Some(of_merchant) }),
+        plain("Lane", mail.lane.to_string()),
+        plain("Template", mail.template.clone()),
+        page("Order", &origin.order, "orders"),
+        page("Cart", &origin.cart, "carts"),
+        page("Subscription", &origin.subscription, "subscriptions"),
+        page("Batch", &origin.batch.map(|batch| batch.to_string()), "batches"),
+        origin.member.as_ref().and_then(|member| plain("Member", viewer.seen(member))),
+        plain("Mail", mail.id.to_string()),
+        plain("Message-ID", mail.message_id.clone()),
+        mail.route.clone().filter(|route| !route.is_empty()).and_then(|route| plain("Route", route)),
+        mail.provider_id.clone().and_then(|id| plain("Relay's id", id)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// An id as a part of a path.
+pub(super) fn segment(id: &str) -> String {
+    crate::dashboard::trouble::encoded(id).replace('+', "%20")
+}
+
+fn timeline(viewer: &Viewer, mail: &MailRecord, attempts: &[Attempt]) -> Vec<Event> {
+    let event = |at: Timestamp, tone, text: String, note: String| (at, Event { at: Time(at), tone, text, note });
+    let mut events = vec![event(mail.recorded_at, "good", "Recorded".to_owned(), String::new())];
+    if mail.due_at > mail.recorded_at && attempts.is_empty() {
+        events.push(event(mail.due_at, "", "Due".to_owned(), String::new()));
+    }
+    for attempt in attempts {
+        let tone = match attempt.outcome.as_str() {
+            "accepted" => "good",
+            "transient" => "warn",
+            _ => "bad",
+        };
+        let text = format!("Attempt {} over {}: {}", attempt.number, route_of(attempt), attempt.outcome);
+        let note = format!("{} – {}", attempt.class, viewer.seen(&words::beginning(&attempt.reply, 300)));
+        events.push(event(attempt.at, tone, text, note));
+    }
+    if let (MailState::Sending, Some(at)) = (mail.state, mail.claimed_at) {
+        events.push(event(at, "", format!("Attempt {} begun", mail.attempt), String::new()));
+    }
+    if let Some(at) = mail.settled_at {
+        let tone = match mail.state {
+            MailState::Sent => "good",
+            MailState::Failed | MailState::Bounced => "bad",
+            _ => "warn",
+        };
+        events.push(event(at, tone, format!("Settled: {}", mail.state), String::new()));
+    }
+    events.sort_by_key(|(at, _)| *at);
+    events.into_iter().map(|(_, event)| event).collect()
+}
+
+fn route_of(attempt: &Attempt) -> &str {
+    Some(attempt.route.as_str()).filter(|route| !route.is_empty()).unwrap_or("no route")
+}
+
+impl Tried {
+    fn of(attempt: Attempt, viewer: &Viewer) -> Self {
+        let state = match attempt.outcome.as_str() {
+            "accepted" => Badge::good("accepted"),
+            "transient" => Badge::warns("not now"),
+            "permanent" => Badge::bad("refused"),
+            other => Badge::warns(other),
+        };
+        let code = attempt.code.map(|code| format!("{code} ")).unwrap_or_default();
+        let enhanced = attempt.enhanced.as_deref().filter(|code| !attempt.reply.starts_with(*code));
+        let enhanced = enhanced.map(|code| format!("{code} ")).unwrap_or_default();
+        Self {
+            number: attempt.number,
+            at: Time(attempt.at),
+            state,
+            route: route_of(&attempt).to_owned(),
+            phase: attempt.phase.clone().unwrap_or_else(|| "nobody knows".to_owned()),
+            took: words::length(Duration::from_millis(attempt.millis)),
+            class: attempt.class,
+            meaning: meaning_of(attempt.class),
+            reply: viewer.seen(&format!("{code}{enhanced}{}", attempt.reply)),
+            transcript: attempt.transcript.map(|transcript| viewer.seen(&transcript)),
+        }
+    }
+}
+
+async fn retry(
+    State(board): State<Arc<Board>>,
+    Path(id): Path<String>,
+    Act { viewer, .. }: Act,
+) -> Result<Response, Trouble> {
+    move_mail(&board.app, &viewer, &id, MailEvent::Retried, "It is in the queue again.").await
+}
+
+async fn cancel(
+    State(board): State<Arc<Board>>,
+    Path(id): Path<String>,
+    Act { viewer, .. }: Act,
+) -> Result<Response, Trouble> {
+    move_mail(&board.app, &viewer, &id, MailEvent::Cancelled, "It is cancelled.").await
+}
+
+async fn move_mail(
+    app: &App,
+    viewer: &Viewer,
+    id: &str,
+    event: MailEvent,
+    done: &'static str,
+) -> Result<Response, Trouble> {
+    viewer.may_act()?;
+    let id = id_of(id)?;
+    let merchant: Option<&MerchantId> = viewer.merchant.as_ref();
+    let said = match viewer.store(app).move_mail(merchant, id, event).await? {
+        Moved::Unknown => return Err(Trouble::not_found("mail")),
+        Moved::Refused(state) => Flash::not(format!("Nothing was done: the mail is {state} meanwhile.")),
+        Moved::Now(_) => {
+            if let Some(due) = app.store.due_mail(id).await? {
+                app.enqueue(due.into());
+            }
+            Flash::done(done)
+        }
+    };
+    Ok(back_to(&format!("/mails/{id}"), said))
+}

@@ -1,0 +1,234 @@
+//! `/merchants` and `/merchants/{id}`: settings, limits and credentials without their secrets; suspending one.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::Response,
+    routing::{get, post},
+};
+
+use crate::{
+    dashboard::{
+        Board,
+        form::{Act, Asked},
+        layout,
+        parts::{Badge, Button, More, Time},
+        trouble::Trouble,
+        viewer::{Flash, Viewer, back_to},
+        words,
+    },
+    mail::{MerchantId, Timestamp},
+    store::{Merchant, MerchantChange},
+};
+
+/// Merchants on a page.
+const LISTED: u32 = 100;
+/// Credentials that are shown of each kind.
+const CREDENTIALS: usize = 100;
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new()
+        .route("/merchants", get(list))
+        .route("/merchants/{id}", get(show))
+        .route("/merchants/{id}/suspend", post(suspend))
+        .route("/merchants/{id}/resume", post(resume))
+        .route("/merchants/{id}/rate", post(set_rate))
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/merchants.html")]
+struct ListPage {
+    merchants: Vec<Row>,
+    more: More,
+}
+
+struct Row {
+    id: String,
+    name: String,
+    country: String,
+    rate: String,
+    state: Badge,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/merchant.html")]
+struct Page<'a> {
+    viewer: &'a Viewer,
+    id: String,
+    name: String,
+    country: String,
+    language: String,
+    sender: String,
+    rate: String,
+    state: Badge,
+    suspended: Option<Time>,
+    waiting: String,
+    buttons: Vec<Button>,
+    may_administer: bool,
+    accounts: Vec<(String, Time)>,
+    tokens: Vec<TokenRow>,
+    operators: Vec<(String, String)>,
+}
+
+struct TokenRow {
+    id: String,
+    abilities: String,
+    created: Time,
+    expires: Option<Time>,
+    state: Badge,
+}
+
+fn state_of(merchant: &Merchant) -> Badge {
+    if merchant.suspended_at.is_some() { Badge::warns("suspended") } else { Badge::good("active") }
+}
+
+async fn list(
+    State(board): State<Arc<Board>>,
+    viewer: Viewer,
+    Asked(fields): Asked,
+) -> Result<Response, Trouble> {
+    let after = fields.get("after")?.unwrap_or_default();
+    let mut merchants = match &viewer.merchant {
+        Some(own) => board.app.store.merchant(own).await?.into_iter().collect(),
+        None => board.app.store.merchants(after, LISTED + 1).await?,
+    };
+    let has_more = merchants.len() > LISTED as usize;
+    merchants.truncate(LISTED as usize);
+    let next = merchants.last().filter(|_| has_more).map(|last| format!("/merchants?after={}", last.id));
+    let rows = merchants.into_iter().map(|merchant| Row {
+        state: state_of(&merchant),
+        id: merchant.id.to_string(),
+        name: merchant.name,
+        country: merchant.country,
+        rate: merchant.mails_rate.unwrap_or_default(),
+    });
+    let page = ListPage { merchants: rows.collect(), more: More { href: next, label: "Next page" } };
+    Ok(layout::page(&viewer, "Merchants", &page))
+}
+
+/// The merchant that a path names, where this operator may see it.
+fn id_of(viewer: &Viewer, text: &str) -> Result<MerchantId, Trouble> {
+    let id: MerchantId = text.parse().map_err(|_| Trouble::not_found("merchant"))?;
+    let is_seen = viewer.merchant.as_ref().is_none_or(|own| *own == id);
+    is_seen.then_some(id).ok_or_else(|| Trouble::not_found("merchant"))
+}
+
+async fn show(
+    State(board): State<Arc<Board>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Trouble> {
+    let (store, id) = (&board.app.store, id_of(&viewer, &id)?);
+    let merchant = store.merchant(&id).await?.ok_or_else(|| Trouble::not_found("merchant"))?;
+    let (accounts, tokens, operators) =
+        tokio::try_join!(store.accounts(Some(&id)), store.tokens(Some(&id)), store.operators(Some(&id)))?;
+    let waiting = store.waiting_of(&id).await?;
+    let now = crate::clock::now();
+    let tokens = tokens.into_iter().rev().take(CREDENTIALS).map(|token| TokenRow {
+        id: token.id.to_string(),
+        abilities: token.abilities,
+        created: Time(token.created_at),
+        expires: token.expires_at.map(Time),
+        state: state_of_token(token.revoked_at, token.expires_at, now),
+    });
+    let sender = merchant.sender.as_ref().map(|sender| sender.email.to_string()).unwrap_or_default();
+    let page = Page {
+        state: state_of(&merchant),
+        suspended: merchant.suspended_at.map(Time),
+        waiting: words::counted(waiting),
+        buttons: buttons(&viewer, &merchant),
+        may_administer: viewer.may_administer().is_ok(),
+        accounts: accounts.into_iter().take(CREDENTIALS).map(|each| (each.username, Time(each.created_at))).collect(),
+        tokens: tokens.collect(),
+        operators: operators.into_iter().map(|each| (each.name, each.role.to_string())).collect(),
+        id: id.to_string(),
+        name: merchant.name,
+        country: merchant.country,
+        language: merchant.language.unwrap_or_default(),
+        sender: viewer.seen(&sender),
+        rate: merchant.mails_rate.unwrap_or_default(),
+        viewer: &viewer,
+    };
+    Ok(layout::page(&viewer, &page.name, &page))
+}
+
+fn state_of_token(revoked: Option<Timestamp>, expires: Option<Timestamp>, now: Timestamp) -> Badge {
+    match (revoked, expires) {
+        (Some(_), _) => Badge::over("revoked"),
+        (None, Some(expires)) if expires <= now => Badge::over("expired"),
+        _ => Badge::good("works"),
+    }
+}
+
+fn buttons(viewer: &Viewer, merchant: &Merchant) -> Vec<Button> {
+    if viewer.may_administer().is_err() {
+        return Vec::new();
+    }
+    let to = |what: &str| format!("/merchants/{}/{what}", merchant.id);
+    vec![match merchant.suspended_at {
+        Some(_) => Button::new(viewer, to("resume"), "Resume").primary(),
+        None => Button::new(viewer, to("suspend"), "Suspend").danger(format!(
+            "Suspend {}? Nothing is taken from it any more, and its mails wait.",
+            merchant.name
+        )),
+    }]
+}
+
+async fn suspend(
+    State(board): State<Arc<Board>>,
+    Path(id): Path<String>,
+    Act { viewer, .. }: Act,
+) -> Result<Response, Trouble> {
+    set_suspended(&board, &viewer, &id, true).await
+}
+
+async fn resume(
+    State(board): State<Arc<Board>>,
+    Path(id): Path<String>,
+    Act { viewer, .. }: Act,
+) -> Result<Response, Trouble> {
+    set_suspended(&board, &viewer, &id, false).await
+}
+
+async fn set_suspended(
+    board: &Board,
+    viewer: &Viewer,
+    id: &str,
+    is_suspended: bool,
+) -> Result<Response, Trouble> {
+    viewer.may_administer()?;
+    let id = id_of(viewer, id)?;
+    let changed = viewer.store(&board.app).suspend_merchant(&id, is_suspended).await?;
+    let said = match (changed, is_suspended) {
+        (true, true) => Flash::done("The merchant is suspended: its mails wait, its requests are refused."),
+        (true, false) => Flash::done("The merchant goes on."),
+        (false, _) => Flash::not("Nothing was done: it is so already."),
+    };
+    Ok(back_to(&format!("/merchants/{id}"), said))
+}
+
+async fn set_rate(
+    State(board): State<Arc<Board>>,
+    Path(id): Path<String>,
+    Act { viewer, fields }: Act,
+) -> Result<Response, Trouble> {
+    viewer.may_administer()?;
+    let id = id_of(&viewer, &id)?;
+    let rate = fields.get("rate")?.map(str::to_owned);
+    if let Some(rate) = &rate
+        && let Err(error) = rate.parse::<crate::limits::Rate>()
+    {
+        return Err(Trouble::bad(format!("`{rate}`: {error}.")));
+    }
+    let change = MerchantChange { mails_rate: Some(rate.clone()), ..MerchantChange::default() };
+    let changed = viewer.store(&board.app).change_merchant(&id, change).await?;
+    changed.ok_or_else(|| Trouble::not_found("merchant"))?;
+    let said = rate.map_or_else(
+        || "It has the rate of each merchant.".to_owned(),
+        |rate| format!("Its own rate is {rate}."),
+    );
+    Ok(back_to(&format!("/merchants/{id}"), Flash::done(said)))
+}

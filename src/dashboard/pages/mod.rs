@@ -1,0 +1,68 @@
+//! The pages, a file for each: what is asked of the store, what is shown of it, and what may be done there.
+
+mod audit;
+mod batches;
+mod callbacks;
+mod content;
+mod dead_letters;
+mod mail;
+mod mails;
+mod merchants;
+mod objects;
+mod overview;
+mod queue;
+mod routes;
+mod workers;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::{Board, trouble::Trouble, viewer::Viewer};
+use crate::mail::BatchId;
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new()
+        .merge(overview::router())
+        .merge(mails::router())
+        .merge(mail::router())
+        .merge(content::router())
+        .merge(objects::router())
+        .merge(batches::router())
+        .merge(dead_letters::router())
+        .merge(callbacks::router())
+        .merge(queue::router())
+        .merge(routes::router())
+        .merge(workers::router())
+        .merge(merchants::router())
+        .merge(audit::router())
+}
+
+/// Whether a page has fragments that are sent while it is open, for this operator.
+pub(super) fn is_live(viewer: &Viewer, page: &str) -> bool {
+    match page {
+        "overview" | "queue" | "batches" => true,
+        "routes" | "workers" => viewer.merchant.is_none(),
+        _ => batch_of(page).is_some(),
+    }
+}
+
+/// The fragments of a page as they are now.
+pub(super) async fn fragments(board: &Board, viewer: &Viewer, page: &str) -> Result<String, Trouble> {
+    match page {
+        "overview" => overview::fragments(board, viewer).await,
+        "queue" => queue::fragments(board, viewer).await,
+        "routes" => routes::fragments(board, viewer).await,
+        "workers" => workers::fragments(board, viewer).await,
+        "batches" => batches::fragments_of_list(board, viewer).await,
+        _ => match batch_of(page) {
+            Some(id) => batches::fragments(board, viewer, id).await,
+            None => Err(Trouble::not_found("page")),
+        },
+    }
+}
+
+/// The batch that a page is about.
+fn batch_of(page: &str) -> Option<BatchId> {
+    page.strip_prefix("batch:")?.parse().ok()
+}

@@ -1,0 +1,216 @@
+//! `/queue`: what waits and for what; pausing and resuming lanes, merchants, routes and domains.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{Router, extract::State, response::Response, routing::{get, post}};
+
+use crate::{
+    clock,
+    dashboard::{
+        Board,
+        form::Act,
+        glance::{Glance, LaneAtAGlance},
+        layout,
+        parts::{Ago, Badge, Button, Time},
+        trouble::Trouble,
+        viewer::{Flash, Viewer, back_to},
+        words,
+    },
+    html::written,
+    mail::{Lane, PauseScope, Timestamp, duration},
+    queue::{self, LineStatus},
+    store::PauseRecord,
+};
+
+/// The longest reason of a pause, in characters.
+const LONGEST_REASON: usize = 200;
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new()
+        .route("/queue", get(show))
+        .route("/queue/pause", post(pause))
+        .route("/queue/resume", post(resume))
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/queue.html")]
+struct Page<'a> {
+    viewer: &'a Viewer,
+    fragments: String,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/queue_parts.html")]
+struct Parts<'a> {
+    viewer: &'a Viewer,
+    fault: Option<String>,
+    lanes: Vec<LaneRow>,
+    pauses: Vec<PauseRow>,
+    lines: Vec<LineRow>,
+    oldest: String,
+}
+
+struct LaneRow {
+    name: &'static str,
+    about: &'static str,
+    state: Badge,
+    mails: String,
+    waiting: String,
+    aside: String,
+    leased: String,
+    button: Option<Button>,
+}
+
+struct PauseRow {
+    kind: &'static str,
+    name: String,
+    reason: String,
+    by: String,
+    since: Ago,
+    until: Option<Time>,
+    is_suspension: bool,
+}
+
+struct LineRow {
+    name: String,
+    reason: String,
+    waiting: String,
+    until: Option<Time>,
+}
+
+async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+    let fragments = fragments(&board, &viewer).await?;
+    Ok(layout::live(&viewer, "Queue", "queue", &Page { viewer: &viewer, fragments }))
+}
+
+pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
+    let glance = Glance::of(board, viewer.merchant.as_ref()).await;
+    let lines = glance.queue.as_ref().map(|queue| queue.lines.as_slice()).unwrap_or_default();
+    let own = |scope: &str| is_seen(viewer, scope);
+    let pauses = glance.facts.pauses.iter().filter(|pause| own(&pause.scope.to_string()));
+    let lines = lines.iter().filter(|line| queue::parts(&line.name).all(own));
+    let facts = &glance.facts;
+    let lanes = glance.lanes.iter().filter(|_| viewer.merchant.is_none());
+    let parts = Parts {
+        viewer,
+        fault: facts.queue.clone(),
+        oldest: match facts.oldest {
+            Some(oldest) => {
+                let mails = words::counted(facts.waiting);
+                format!("{mails} on their way, the oldest for {}.", words::length(oldest))
+            }
+            None => "Nothing waits.".to_owned(),
+        },
+        lanes: lanes.map(|lane| LaneRow::of(lane, viewer)).collect(),
+        pauses: pauses.map(PauseRow::of).collect(),
+        lines: lines.map(LineRow::of).collect(),
+    };
+    Ok(written(&parts))
+}
+
+/// Whether an operator may know what this scope waits for: `lane:bulk`, or the own merchant.
+fn is_seen(viewer: &Viewer, scope: &str) -> bool {
+    let Some(own) = &viewer.merchant else { return true };
+    scope.starts_with("lane:") || scope.strip_prefix("merchant:") == Some(own.as_str())
+}
+
+impl LaneRow {
+    fn of(lane: &LaneAtAGlance, viewer: &Viewer) -> Self {
+        let count = |read: fn(&queue::LaneStatus) -> u64| {
+            lane.queued.as_ref().map_or_else(|| "?".to_owned(), |queued| words::number(read(queued)))
+        };
+        let is_paused = lane.pause.is_some() || lane.queued.as_ref().is_some_and(|queued| queued.paused);
+        let name = lane.lane.as_str();
+        let about = match lane.lane {
+            Lane::Transactional => "single mails",
+            Lane::Bulk => "mails of batches",
+            Lane::Callback => "callbacks to merchants",
+            Lane::Batch => "batches that are made into mails",
+        };
+        let button = viewer.acts_on_everything().then(|| {
+            let button = match is_paused {
+                true => Button::new(viewer, "/queue/resume", "Resume").primary(),
+                false => Button::new(viewer, "/queue/pause", "Pause")
+                    .danger(format!("Pause the lane {name}? Nothing of it is sent until it is resumed.")),
+            };
+            button.with("kind", "lane").with("name", name)
+        });
+        Self {
+            name,
+            about,
+            state: if is_paused { Badge::warns("paused") } else { Badge::good("flows") },
+            mails: lane.mails.map_or_else(|| "–".to_owned(), words::counted),
+            waiting: count(|queued| queued.waiting),
+            aside: count(|queued| queued.set_aside),
+            leased: count(|queued| queued.leased),
+            button,
+        }
+    }
+}
+
+impl PauseRow {
+    fn of(pause: &PauseRecord) -> Self {
+        Self {
+            kind: pause.scope.kind(),
+            name: pause.scope.name().to_owned(),
+            reason: pause.reason.clone(),
+            by: pause.actor.clone(),
+            since: Ago(pause.at),
+            until: pause.ends_at.map(Time),
+            is_suspension: pause.is_suspension,
+        }
+    }
+}
+
+impl LineRow {
+    fn of(line: &LineStatus) -> Self {
+        Self {
+            name: queue::parts(&line.name).map(|part| part.replacen(':', " ", 1)).collect::<Vec<_>>().join(" and "),
+            reason: line.reason.to_string().replace('_', " "),
+            waiting: words::number(line.waiting),
+            until: line.until.map(Time),
+        }
+    }
+}
+
+/// What a form is about, where this operator may act on it.
+fn scope_of(act: &Act) -> Result<PauseScope, Trouble> {
+    act.viewer.may_act()?;
+    let fields = &act.fields;
+    let scope = PauseScope::parse(fields.need("kind")?, fields.need("name")?);
+    let scope = scope.map_err(|error| Trouble::bad(format!("{error}.")))?;
+    match (&scope, &act.viewer.merchant) {
+        (_, None) => Ok(scope),
+        (PauseScope::Merchant(merchant), Some(own)) if merchant == own => Ok(scope),
+        _ => Err(Trouble::forbidden("You may pause your own merchant alone.")),
+    }
+}
+
+async fn pause(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+    let scope = scope_of(&act)?;
+    let reason = act.fields.get("reason")?.unwrap_or_default();
+    if reason.chars().count() > LONGEST_REASON || reason.contains(char::is_control) {
+        return Err(Trouble::bad(format!("A reason is one line of at most {LONGEST_REASON} characters.")));
+    }
+    let until = act.fields.get("for")?.map(length).transpose()?;
+    act.viewer.store(&board.app).pause(&scope, reason, until).await?;
+    let name = scope.name();
+    Ok(back_to("/queue", Flash::done(format!("The {} {name} is paused.", scope.kind()))))
+}
+
+/// When a pause ends that lasts so long.
+fn length(text: &str) -> Result<Timestamp, Trouble> {
+    let unread = || Trouble::bad("How long is a duration such as 30m, 2h or 1d.");
+    let length = duration::parse(text).ok_or_else(unread)?;
+    Ok(clock::now() + length)
+}
+
+async fn resume(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+    let scope = scope_of(&act)?;
+    let said = match act.viewer.store(&board.app).resume(&scope).await? {
+        true => Flash::done(format!("The {} {} goes on.", scope.kind(), scope.name())),
+        false => Flash::not(format!("The {} {} was not paused.", scope.kind(), scope.name())),
+    };
+    Ok(back_to("/queue", said))
+}

@@ -1,0 +1,172 @@
+//! `/routes`: the relays, how each is, and the limits; draining one.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::State,
+    response::Response,
+    routing::{get, post},
+};
+
+use super::overview::state_of_route;
+use crate::{
+    dashboard::{
+        Board,
+        form::Act,
+        layout,
+        parts::{Badge, Button, Time},
+        trouble::Trouble,
+        viewer::{Flash, Viewer, back_to},
+        words,
+    },
+    html::written,
+    smtp::{RouteSettings, RouteStatus},
+};
+
+pub(super) fn router() -> Router<Arc<Board>> {
+    Router::new()
+        .route("/routes", get(show))
+        .route("/routes/drain", post(drain))
+        .route("/routes/undrain", post(undrain))
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/routes.html")]
+struct Page {
+    fragments: String,
+    limits: Vec<Limit>,
+}
+
+#[derive(Template)]
+#[template(path = "dashboard/routes_parts.html")]
+struct Parts {
+    routes: Vec<RouteRow>,
+}
+
+struct RouteRow {
+    name: String,
+    host: String,
+    state: Badge,
+    fault: Option<(Time, String)>,
+    connections: String,
+    rate: String,
+    preference: String,
+    takes: String,
+    button: Option<Button>,
+}
+
+struct Limit {
+    what: String,
+    rate: String,
+}
+
+async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+    viewer.sees_everything()?;
+    let fragments = fragments(&board, &viewer).await?;
+    Ok(layout::live(&viewer, "Routes", "routes", &Page { fragments, limits: limits(&board) }))
+}
+
+pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
+    viewer.sees_everything()?;
+    let drained = board.app.store.drained_routes().await?;
+    let all = board.app.routes.status();
+    let routes = board.app.config.smtp.routes.iter().map(|settings| {
+        let status = all.iter().find(|status| status.name == settings.name);
+        RouteRow::of(settings, status, drained.contains(&settings.name), viewer)
+    });
+    Ok(written(&Parts { routes: routes.collect() }))
+}
+
+impl RouteRow {
+    fn of(
+        settings: &RouteSettings,
+        status: Option<&RouteStatus>,
+        is_drained: bool,
+        viewer: &Viewer,
+    ) -> Self {
+        let name = settings.name.clone();
+        let fault = status.and_then(|status| status.stopped.as_ref().or(status.last_error.as_ref()));
+        let button = viewer.acts_on_everything().then(|| {
+            let button = match is_drained {
+                true => Button::new(viewer, "/routes/undrain", "Use it again").primary(),
+                false => Button::new(viewer, "/routes/drain", "Drain")
+                    .danger(format!("Drain the route {name}? Nothing new goes over it; other routes take over.")),
+            };
+            button.with("name", name.as_str())
+        });
+        Self {
+            host: format!("{}:{}", settings.host, settings.port),
+            state: status.map_or(Badge::over("not here"), |status| state_of_route(status, is_drained)),
+            fault: fault.map(|fault| (Time(fault.at), format!("{}: {}", fault.phase, fault.text))),
+            connections: status.map_or_else(String::new, |status| {
+                format!("{} busy, {} idle, at most {}", status.busy, status.idle, status.connections)
+            }),
+            rate: settings.rate.clone().unwrap_or_else(|| "no limit".to_owned()),
+            preference: format!("priority {}, weight {}", settings.priority, settings.weight),
+            takes: takes(settings),
+            button,
+            name,
+        }
+    }
+}
+
+/// Which mails a route is for.
+fn takes(settings: &RouteSettings) -> String {
+    let list = |words: Vec<String>| words.join(", ");
+    let mut parts = Vec::new();
+    if !settings.lanes.is_empty() {
+        let lanes = settings.lanes.iter().map(|lane| lane.as_str().to_owned());
+        parts.push(format!("lanes {}", list(lanes.collect())));
+    }
+    if !settings.merchants.is_empty() {
+        let merchants = settings.merchants.iter().map(ToString::to_string);
+        parts.push(format!("merchants {}", list(merchants.collect())));
+    }
+    if !settings.sender_domains.is_empty() {
+        parts.push(format!("senders at {}", list(settings.sender_domains.clone())));
+    }
+    if parts.is_empty() { "all mails".to_owned() } else { parts.join("; ") }
+}
+
+fn limits(board: &Board) -> Vec<Limit> {
+    let settings = &board.app.config.limits;
+    let whole = settings.mails.map(|rate| Limit { what: "The whole installation".to_owned(), rate: rate.to_string() });
+    let each = settings.per_merchant.map(|rate| Limit {
+        what: "Each merchant, unless it has a rate of its own".to_owned(),
+        rate: rate.to_string(),
+    });
+    let domains = settings.domains.iter().map(|domain| Limit {
+        what: format!("Recipients at {}", words::beginning(&domain.names.join(", "), 300)),
+        rate: domain.rate.to_string(),
+    });
+    whole.into_iter().chain(each).chain(domains).collect()
+}
+
+/// The route that a form names, where this operator may act on it.
+fn name_of<'a>(board: &Board, act: &'a Act) -> Result<&'a str, Trouble> {
+    act.viewer.may_act()?;
+    act.viewer.sees_everything()?;
+    let name = act.fields.need("name")?;
+    let is_known = board.app.config.smtp.routes.iter().any(|route| route.name == name);
+    if is_known { Ok(name) } else { Err(Trouble::not_found("route")) }
+}
+
+async fn drain(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+    let name = name_of(&board, &act)?;
+    let said = match act.viewer.store(&board.app).drain_route(name).await? {
+        true => Flash::done(format!("The route {name} is drained: nothing new goes over it.")),
+        false => Flash::not(format!("The route {name} was drained already.")),
+    };
+    Ok(back_to("/routes", said))
+}
+
+async fn undrain(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+    let name = name_of(&board, &act)?;
+    let said = match act.viewer.store(&board.app).undrain_route(name).await? {
+        true => Flash::done(format!("The route {name} is used again.")),
+        false => Flash::not(format!("The route {name} was not drained.")),
+    };
+    Ok(back_to("/routes", said))
+}
