@@ -16,7 +16,7 @@ use super::{error::AuthError, passwords::Passwords, throttle::Throttle};
 use crate::store::{OperatorRecord, Store};
 
 /// Failures of one name from one address at once; then one more after each pause.
-const BY_BOTH: (u32, Duration) = (10, Duration::from_secs(10));
+const BY_BOTH: (u32, Duration) = (10, Duration::from_secs(30));
 /// Failures from one address.
 const BY_ADDRESS: (u32, Duration) = (30, Duration::from_secs(3));
 /// Failures of one name from anywhere.

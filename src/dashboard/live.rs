@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use super::{Board, form::Asked, pages, session, trouble::Trouble, viewer::Viewer};
-use crate::{app::App, mail::MerchantId, shop::OperatorRole};
+use crate::{app::App, auth::new_secret, mail::MerchantId, shop::OperatorRole};
 
 /// Between two drawings of a page.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -32,8 +32,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_millis(2_800);
 /// How often a stream looks whether its session goes on.
 const CHECK: Duration = Duration::from_secs(5);
-/// Stands for the token of a session in what is drawn for many.
-const TOKEN: &str = "each-session-has-its-own";
+/// Stands for the token of a session in what is drawn for many. Nobody can write it into what is drawn.
+static TOKEN: LazyLock<String> = LazyLock::new(new_secret);
 
 pub(super) fn router() -> Router<Arc<Board>> {
     Router::new().route("/live", get(follow))
@@ -83,7 +83,7 @@ impl Hub {
         let (sender, receiver) = watch::channel(Drawn::NotYet);
         let sender = Arc::new(sender);
         channels.insert(key.clone(), Arc::clone(&sender));
-        tokio::spawn(draw(Arc::clone(board), key, viewer.for_many(TOKEN), sender));
+        tokio::spawn(draw(Arc::clone(board), key, viewer.for_many(&TOKEN), sender));
         receiver
     }
 }
@@ -162,7 +162,8 @@ impl Following {
                     match drawn {
                         Drawn::NotYet => {}
                         Drawn::Html(html) => {
-                            let html = html.replace(TOKEN, &self.viewer.csrf);
+                            // An event's lines end with a line feed.
+                            let html = html.replace(&*TOKEN, &self.viewer.csrf).replace('\r', "");
                             return Some(sse::Event::default().event("swap").data(html));
                         }
                         Drawn::Slow => return Some(sse::Event::default().event("slow").data("slow")),

@@ -79,6 +79,11 @@ impl Viewer {
         self.may_act().is_ok()
     }
 
+    /// Whether forms that change merchants are drawn.
+    pub(super) fn administers_everything(&self) -> bool {
+        self.may_administer().is_ok() && self.merchant.is_none()
+    }
+
     /// Whether forms for the whole installation are drawn.
     pub(super) fn acts_on_everything(&self) -> bool {
         self.acts() && self.merchant.is_none()

@@ -129,6 +129,8 @@ fn introduce(terminal: &mut Terminal, addresses: &Addresses) -> anyhow::Result<(
     terminal.entry("Token", &addresses.token, "")?;
     terminal.entry("Account", shop::USERNAME, "")?;
     terminal.entry("Password", &addresses.password, "")?;
+    terminal.heading("The dashboard; this link signs you in, once")?;
+    terminal.command(&addresses.dashboard)?;
     terminal.heading("A mail of your own, while this runs")?;
     show_command(terminal, addresses)
 }

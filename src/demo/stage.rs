@@ -22,7 +22,9 @@ use crate::{
     callback::Secret,
     config::{Config, Role},
     daemon::Daemon,
+    dashboard,
     mail::{Mailbox, MerchantId, RetryPolicy},
+    shop::OperatorRole,
     smtp::{RouteSettings, TlsMode},
     store::NewMerchant,
     telemetry::LogSettings,
@@ -34,6 +36,8 @@ const API_PORT: u16 = 8025;
 const PAGE_PORT: u16 = 8027;
 /// Where the catcher speaks SMTP when nobody else listens there or on [`PAGE_PORT`].
 const SMTP_PORT: u16 = 8028;
+/// How long the link to the dashboard works.
+const LINK: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a port that was free a moment ago may turn out to be taken.
 const TRIES: u32 = 5;
 
@@ -56,6 +60,8 @@ pub(super) struct Addresses {
     pub(super) catcher_page: String,
     /// Where the catcher speaks SMTP.
     pub(super) catcher: SocketAddr,
+    /// Signs whoever opens it in to the dashboard, once.
+    pub(super) dashboard: String,
     /// The merchant's bearer token.
     pub(super) token: String,
     /// The password of the merchant's account [`shop::USERNAME`].
@@ -78,12 +84,14 @@ impl Stage {
         let daemon = start_daemon(&folder.path, catcher.smtp_addr(), &mut taken).await?;
         let secret = Secret::generate();
         let (token, password) = create_merchant(&daemon, &secret).await?;
+        let dashboard = sign_in_link(&daemon).await?;
         let api = daemon.listening_on().context("the daemon takes no requests")?;
         let page = catcher.http_addr().context("the catcher has no page")?;
         let addresses = Addresses {
             api: format!("http://{api}"),
             catcher_page: format!("http://{page}"),
             catcher: catcher.smtp_addr(),
+            dashboard,
             token,
             password,
             secret,
@@ -201,6 +209,16 @@ fn settings(folder: &Path, port: u16, relay: SocketAddr) -> anyhow::Result<Confi
         rescues: 5,
     };
     Ok(config)
+}
+
+/// Creates an operator for the newcomer, and a link that signs in once.
+async fn sign_in_link(daemon: &Daemon) -> anyhow::Result<String> {
+    const NAME: &str = "you";
+    let store = &daemon.app().store;
+    store.create_operator(NAME, OperatorRole::Admin, None, &hash_password(&new_secret())?).await?;
+    let link = dashboard::sign_in_link(store, NAME, LINK).await?;
+    let admin = daemon.admin_on().context("the dashboard cannot listen")?;
+    Ok(format!("http://{admin}{link}"))
 }
 
 /// Creates the sample shop's merchant as `postroom merchant create`, `token create` and `account create` do; returns

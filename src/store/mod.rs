@@ -46,6 +46,7 @@ mod sessions;
 mod stake;
 mod states;
 mod steps;
+mod template_lists;
 mod templates;
 mod webhooks;
 mod workers;
@@ -80,6 +81,7 @@ pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
 pub use sessions::{NewSession, SessionRecord, SignedIn};
 pub use stake::{WriteProgress, WriteWatch};
+pub use template_lists::TemplateVersionRecord;
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
     Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAbout, DeliveryAttempt, DeliveryRecord,

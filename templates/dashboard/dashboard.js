@@ -197,6 +197,7 @@
     });
   }
 
+  for (const part of document.querySelectorAll("[data-part]")) drawn.set(part.id, part.outerHTML);
   localTimes(document);
   copyButtons(document);
   listen();

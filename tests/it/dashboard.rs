@@ -120,7 +120,7 @@ on_both! {
         }
         for path in PAGES.into_iter().chain(["/mails?q=merchant%3Aink-co", "/audit?merchant=ink-co", "/callbacks?merchant=ink-co"]) {
             let page = tom.page(path).await.replace("merchant:ink-co", "").replace("merchant%3Aink-co", "");
-            let page = page.replace("value=\"ink-co\"", "");
+            let page = page.replace("merchant=ink-co", "");
             assert!(!page.contains("ink-co") && !page.contains("other@"), "{path}: {page}");
         }
     }
@@ -160,15 +160,14 @@ async fn passwords_cannot_be_tried_for_long_and_a_name_that_nobody_has_looks_lik
     let wrong = ann.try_password("ann", "wrong").await.expect(401).body;
     let nobody = ann.try_password("bob", "wrong").await.expect(401).body;
     assert_eq!(wrong.replace("\"ann\"", "\"bob\""), nobody);
-    let mut statuses = Vec::new();
-    for _ in 0..12 {
-        let answer = ann.try_password("ann", "wrong").await;
-        assert_eq!(answer.status == 429, answer.header("retry-after").is_some());
-        statuses.push(answer.status);
+    let mut tried = 0;
+    while ann.try_password("ann", "wrong").await.status == 401 {
+        tried += 1;
     }
-    assert!(statuses.contains(&401) && statuses.ends_with(&[429]), "{statuses:?}");
+    assert!((5..15).contains(&tried), "{tried}");
     // Also the right password waits now; a session that began before goes on.
-    ann.try_password("ann", &ann.password).await.expect(429);
+    let refused = ann.try_password("ann", &ann.password).await.expect(429);
+    assert!(refused.header("retry-after").is_some());
     ann.get("/").await.expect(200);
     ann.try_password("", "").await.expect(422);
     assert!(!scene.daemon.log_text().contains(&ann.password));

@@ -124,6 +124,7 @@ fn the_whole_way_of_a_mail_is_told_once_and_nothing_is_left_behind() {
             "506 mails delivered, 1 refused, 3 callbacks, 5 bad requests: all as announced.",
         ],
     );
+    assert!(told.lines().any(|line| line.contains("/login/once/")), "the newcomer is signed in:\n{told}");
     let is_plain = told.is_ascii() && told.chars().all(|c| c == '\n' || !c.is_control());
     assert!(is_plain, "a pipe gets plain text:\n{told}");
     let bars = told.lines().filter(|line| line.contains("/500 ")).count();

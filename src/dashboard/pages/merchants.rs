@@ -140,7 +140,7 @@ async fn show(
         suspended: merchant.suspended_at.map(Time),
         waiting: words::counted(waiting),
         buttons: buttons(&viewer, &merchant),
-        may_administer: viewer.may_administer().is_ok(),
+        may_administer: viewer.administers_everything(),
         accounts: accounts.into_iter().take(CREDENTIALS).map(|each| (each.username, Time(each.created_at))).collect(),
         tokens: tokens.collect(),
         operators: operators.into_iter().map(|each| (each.name, each.role.to_string())).collect(),
@@ -164,7 +164,7 @@ fn state_of_token(revoked: Option<Timestamp>, expires: Option<Timestamp>, now: T
 }
 
 fn buttons(viewer: &Viewer, merchant: &Merchant) -> Vec<Button> {
-    if viewer.may_administer().is_err() {
+    if !viewer.administers_everything() {
         return Vec::new();
     }
     let to = |what: &str| format!("/merchants/{}/{what}", merchant.id);
@@ -201,6 +201,7 @@ async fn set_suspended(
 ) -> Result<Response, Trouble> {
     viewer.may_administer()?;
     let id = id_of(viewer, id)?;
+    viewer.sees_everything()?;
     let changed = viewer.store(&board.app).suspend_merchant(&id, is_suspended).await?;
     let said = match (changed, is_suspended) {
         (true, true) => Flash::done("The merchant is suspended: its mails wait, its requests are refused."),
@@ -217,6 +218,7 @@ async fn set_rate(
 ) -> Result<Response, Trouble> {
     viewer.may_administer()?;
     let id = id_of(&viewer, &id)?;
+    viewer.sees_everything()?;
     let rate = fields.get("rate")?.map(str::to_owned);
     if let Some(rate) = &rate
         && let Err(error) = rate.parse::<crate::limits::Rate>()

@@ -12,6 +12,7 @@ mod objects;
 mod overview;
 mod queue;
 mod routes;
+mod templates;
 mod workers;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
         .merge(routes::router())
         .merge(workers::router())
         .merge(merchants::router())
+        .merge(templates::router())
         .merge(audit::router())
 }
 

@@ -138,7 +138,7 @@ impl Store {
             "SELECT {COLUMNS} FROM batches WHERE {only} AND id < $2 ORDER BY id DESC LIMIT $3"
         )))
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
-        .bind(before.map_or_else(|| "~".to_owned(), |id| id.to_string()))
+        .bind(before.map_or_else(|| "g".to_owned(), |id| id.to_string()))
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await

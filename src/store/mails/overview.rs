@@ -43,7 +43,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn waiting_in_lane(&self, lane: MailLane) -> Result<MailCount, StoreError> {
         let count = sqlx::query_scalar::<_, i64>(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE lane = $1 AND wake_at IS NOT NULL LIMIT $2) AS some",
+            "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE lane = $1 AND wake_at IS NOT NULL LIMIT $2) AS counted",
         )
         .bind(lane.as_str())
         .bind(MOST_COUNTED + 1);
@@ -56,7 +56,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn waiting_of(&self, merchant: &MerchantId) -> Result<MailCount, StoreError> {
         let count = sqlx::query_scalar::<_, i64>(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE merchant_id = $1 AND wake_at IS NOT NULL LIMIT $2) AS some",
+            "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE merchant_id = $1 AND wake_at IS NOT NULL LIMIT $2) AS counted",
         )
         .bind(merchant.as_str())
         .bind(MOST_COUNTED + 1);
@@ -74,11 +74,11 @@ impl Store {
     ) -> Result<MailCount, StoreError> {
         let text = match merchant {
             Some(_) => {
-                "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE state_after = $1 AND merchant_id = $3 LIMIT $2) AS some"
+                "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE state_after = $1 AND merchant_id = $3 LIMIT $2) AS counted"
             }
             None => {
                 "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE state_after = $1 AND state_after <> 'sent'
-                    AND state_after <> 'deferred' AND $3 = '' LIMIT $2) AS some"
+                    AND state_after <> 'deferred' AND $3 = '' LIMIT $2) AS counted"
             }
         };
         let count = sqlx::query_scalar::<_, i64>(text)
@@ -125,12 +125,12 @@ impl Store {
         let range = match merchant {
             Some(_) => {
                 "state_after IS NOT NULL AND (state_after, merchant_id, id) > ('failed', $1, '')
-                 AND (state_after, merchant_id, id) < ('failed', $1, '~')
+                 AND (state_after, merchant_id, id) < ('failed', $1, 'g')
                  ORDER BY state_after DESC, merchant_id DESC, id DESC"
             }
             None => {
                 "state_after <> 'sent' AND state_after <> 'deferred' AND $1 = ''
-                 AND (state_after, id) > ('failed', '') AND (state_after, id) < ('failed', '~')
+                 AND (state_after, id) > ('failed', '') AND (state_after, id) < ('failed', 'g')
                  ORDER BY state_after DESC, id DESC"
             }
         };

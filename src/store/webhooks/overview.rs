@@ -69,7 +69,7 @@ impl Store {
              ORDER BY endpoint_id DESC, deliveries.id DESC LIMIT $3"
         )))
         .bind(endpoint.to_string())
-        .bind(before.map_or_else(|| "~".to_owned(), |id| id.to_string()))
+        .bind(before.map_or_else(|| "g".to_owned(), |id| id.to_string()))
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await

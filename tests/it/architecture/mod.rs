@@ -47,6 +47,7 @@ const STORE_LAYERS: [&[&str]; 12] = [
         "pauses",
         "room",
         "sessions",
+        "template_lists",
         "templates",
         "webhooks",
         "workers",

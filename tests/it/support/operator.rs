@@ -26,7 +26,7 @@ impl Operator {
         merchant: Option<&str>,
     ) -> Self {
         let mut words = vec!["operator", "create", "--name", name, "--role", role, "--json"];
-        words.extend(merchant.iter().flat_map(|merchant| ["--merchant", merchant]));
+        words.extend(merchant.into_iter().flat_map(|merchant| ["--merchant", merchant]));
         let made = commands.run(&words).expect(0).json();
         let password = made["password"].as_str().unwrap().to_owned();
         let mut operator = Self::nobody(daemon);
