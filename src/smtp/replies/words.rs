@@ -16,13 +16,12 @@ impl Words {
     pub(super) fn of(text: &str) -> Self {
         let text = without_quoted_names(text);
         let mut words = text.split_whitespace().peekable();
-        let first = words.peek().and_then(|word| word.trim_start_matches('#').parse().ok());
-        if first.is_some() {
-            words.next();
-        }
+        let first = words.peek().and_then(|word| without_marks(word).parse().ok());
+        // Every line of a reply may begin with the code.
+        let code = first.and_then(|_| words.next());
         let enhanced = first.or_else(|| marked_code(words.clone()));
         let mut clean = String::with_capacity(text.len());
-        for word in words {
+        for word in words.filter(|word| Some(*word) != code) {
             if !clean.is_empty() {
                 clean.push(' ');
             }
@@ -42,7 +41,12 @@ impl Words {
 /// The enhanced code that some servers put elsewhere: `cuda_nsu 5.1.1 User unknown`, `sorry, no mailbox here (#5.1.1)`.
 fn marked_code<'a>(mut words: impl Iterator<Item = &'a str> + Clone) -> Option<EnhancedCode> {
     let second = words.clone().nth(1).and_then(|word| word.parse().ok());
-    second.or_else(|| words.find_map(|word| word.strip_prefix("(#")?.trim_end_matches([')', '.', ',']).parse().ok()))
+    second.or_else(|| words.find_map(|word| without_marks(word.strip_prefix("(#")?).parse().ok()))
+}
+
+/// A code without what some servers put around it: `#5.1.1`, `(5.1.1)`, `5.1.1:`.
+fn without_marks(word: &str) -> &str {
+    word.trim_matches(|letter: char| !letter.is_ascii_digit())
 }
 
 /// Where the words of another server begin, in `host mx.example.net said: 550 5.1.1 User unknown`. Not where they are about
@@ -111,6 +115,8 @@ mod tests {
             ("<\"relaying denied\"@example.net> unknown", None, "<> unknown"),
             ("host a said: 452 4.2.2 full", Some("4.2.2"), "full"),
             ("#5.1.0 Address rejected.", Some("5.1.0"), "Address rejected."),
+            ("(5.1.1) User unknown", Some("5.1.1"), "User unknown"),
+            ("5.2.1 too much at a 5.2.1 rate", Some("5.2.1"), "too much at a rate"),
             ("cuda_nsu 4.4.3 Temporary server error", Some("4.4.3"), "cuda_nsu 4.4.3 Temporary server error"),
             ("no mailbox here (#5.1.1 - chkuser)", Some("5.1.1"), "no mailbox here (#5.1.1 - chkuser)"),
             ("sorry (#5.7.1).", Some("5.7.1"), "sorry (#5.7.1)."),
