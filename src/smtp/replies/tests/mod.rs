@@ -57,7 +57,8 @@ fn judge_all(table: &str) -> usize {
         let words = words.replace("\\n", " ");
         count += 1;
         let known = phase.trim_end_matches('*');
-        let phases = [known.parse().unwrap(), if known == phase { Phase::RcptTo } else { known.parse().unwrap() }];
+        let phases =
+            [known.parse().unwrap(), if known == phase { Phase::RcptTo } else { known.parse().unwrap() }];
         for phase in phases {
             let (judged, by) = rules.judge_and_name(&said(code.parse().unwrap(), enhanced, &words, phase));
             if (judged.class.as_str(), judged.then.as_str()) != (class.trim_end_matches('?'), then) {
