@@ -56,8 +56,8 @@ pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, DueMail, GivenBack, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording,
-    Replacement, Settled, Settlement,
+    Attempt, Claim, DueMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
+    Recorded, Recording, Replacement, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};

@@ -8,6 +8,7 @@ mod look_up;
 mod lost;
 mod precondition;
 mod record;
+mod search;
 mod settle;
 mod withdraw;
 
@@ -18,4 +19,5 @@ pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
+pub use search::{FoundMails, MailSearch};
 pub use settle::{Settled, Settlement};
