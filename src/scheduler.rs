@@ -1,4 +1,4 @@
-//! Enqueues what is due: retries, scheduled mails, callbacks, batches, and rows whose job the queue lost. It marks rows
+//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost. It marks rows
 //! in the database, so any number of processes may run it.
 
 use std::{sync::Arc, time::Duration};
@@ -58,12 +58,14 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
     tokio::time::timeout(LONGEST, round).await.context("the round took too long")?.map_err(Into::into)
 }
 
-/// Enqueues a job for each mail, callback and batch that is due now; returns how many.
+/// Enqueues a job for each mail, callback, batch and bulk action that is due now; returns how many.
 ///
 /// # Errors
 /// When the database or the queue is away. What was marked meanwhile is due again within a minute.
 pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
-    Ok(enqueue_due_mails(app).await? + enqueue_due_deliveries(app).await? + enqueue_due_batches(app).await?)
+    let few =
+        enqueue_due_batches(app).await? + enqueue(app, app.store.mark_due_actions(AGAIN).await?).await?;
+    Ok(enqueue_due_mails(app).await? + enqueue_due_deliveries(app).await? + few)
 }
 
 /// Each lane for itself, and one round of each at a time: neither a full lane nor a long one keeps another's retries
@@ -169,6 +171,7 @@ impl GenerationWatch {
 
 async fn make_all_due(app: &App) -> Result<(u64, u64), StoreError> {
     app.store.make_all_batches_due().await?;
+    app.store.make_all_actions_due().await?;
     Ok((app.store.make_all_mails_due().await?, app.store.make_all_deliveries_due().await?))
 }
 

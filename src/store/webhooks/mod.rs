@@ -6,6 +6,7 @@ mod due;
 mod endpoints;
 mod lost;
 mod record;
+mod replay;
 mod settle;
 
 #[cfg(test)]
@@ -21,3 +22,4 @@ pub use record::{NewCallback, Tested};
 pub use settle::{CallbackSettled, CallbackSettlement};
 
 pub(super) use record::record_callbacks;
+pub(super) use replay::replay_for_mails;

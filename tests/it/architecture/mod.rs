@@ -30,7 +30,8 @@ const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
-const STORE_LAYERS: [&[&str]; 12] = [
+const STORE_LAYERS: [&[&str]; 13] = [
+    &["actions"],
     &["disabled_endpoints"],
     &["mails"],
     &["batches", "resources"],
