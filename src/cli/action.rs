@@ -91,7 +91,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
 
 /// Drafts an action, shows what it would do, asks, and confirms it.
 pub(super) async fn draft(store: &Store, kind: ActionKind, draft: &Draft, json: bool) -> anyhow::Result<()> {
-    let text = draft.filter.text()?;
+    let text = draft.filter.text();
     let new = NewAction::new(None, kind, &text, &caller())
         .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
     for id in new.merchants() {

@@ -1,6 +1,7 @@
 //! Which mails a command is about: a query, and flags that stand for its terms. `--order 1001` is `order:1001`.
 
-use super::context::WrongUsage;
+use std::ffi::OsString;
+
 use crate::mail::{MailId, search::Key};
 
 /// The most characters of a wrong value that are repeated.
@@ -9,7 +10,6 @@ const MOST_REPEATED: usize = 200;
 #[derive(clap::Args)]
 pub(super) struct Filter {
     /// Which mails, such as order:1001 or state:failed; a hyphen before a term negates it.
-    #[arg(allow_hyphen_values = true)]
     query: Vec<String>,
     /// Only mails of this merchant.
     #[arg(long)]
@@ -48,17 +48,11 @@ pub(super) struct Filter {
 
 impl Filter {
     /// The query that the words and the flags make.
-    pub(super) fn text(&self) -> anyhow::Result<String> {
-        // A negated term begins with one hyphen: two are a flag that does not exist.
-        if let Some(flag) = self.query.iter().find(|word| word.starts_with("--")) {
-            let flag = beginning(flag);
-            return Err(
-                WrongUsage(format!("unknown flag `{flag}`; quotes search for the text itself")).into()
-            );
-        }
+    pub(super) fn text(&self) -> String {
         let flags = self.flags();
         let flags = flags.iter().filter_map(|(key, value)| Some(key.spell(value.as_deref()?)));
-        Ok(self.query.iter().cloned().chain(flags).collect::<Vec<_>>().join(" "))
+        let words = self.query.iter().map(|word| word.trim().to_owned());
+        words.chain(flags).collect::<Vec<_>>().join(" ")
     }
 
     /// The id, where nothing but one is given.
@@ -84,6 +78,23 @@ impl Filter {
             (Key::Until, &self.until),
         ]
     }
+}
+
+/// The words of a command line, of which those that negate a term, as in `mail list -state:sent`, look like no flag to
+/// clap. No command about mails has flags of one hyphen and several letters.
+pub(super) fn with_negated_terms(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut is_about_mails = false;
+    words.map(move |word| {
+        is_about_mails |= word == "mail";
+        match word.to_str() {
+            Some(text)
+                if is_about_mails && text.len() > 2 && text.starts_with('-') && !text.starts_with("--") =>
+            {
+                format!(" {text}").into()
+            }
+            _ => word,
+        }
+    })
 }
 
 /// The beginning of what was given. What people paste may be anything, and is not repeated at length.

@@ -57,7 +57,7 @@ pub(super) struct List {
 
 impl List {
     fn search(&self) -> anyhow::Result<MailSearch> {
-        let text = self.filter.text()?;
+        let text = self.filter.text();
         let query = Query::parse(&text, clock::now())
             .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
         let Self { after, limit, oldest_first, .. } = *self;

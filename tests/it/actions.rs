@@ -249,7 +249,7 @@ on_both! {
             (&["retry"][..], 2, "needs a filter"),
             (&["retry", "--merchant", "tea-co"], 2, "needs a filter"),
             (&["retry", "state:sent"], 2, "retry is not for mails that are sent"),
-            (&["retry", "--sate", "failed"], 2, "unknown flag `--sate`"),
+            (&["retry", "--sate", "failed"], 2, "unexpected argument '--sate'"),
             (&["cancel", "since:yesterday-ish"], 2, "a duration such as 2h"),
             (&["retry", "--merchant", "nobody", "--state", "failed"], 1, "there is no merchant `nobody`"),
             (&["retry", "--state", "failed"], 0, "No mail fits"),
