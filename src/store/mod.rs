@@ -20,6 +20,7 @@ mod dialect;
 mod disabled_endpoints;
 mod documents;
 mod drained_routes;
+mod due;
 mod error;
 mod events;
 mod gather;
@@ -53,6 +54,7 @@ pub use carts::{CartsPage, ReminderRecord};
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
 pub use documents::{Stored, TemplateHead};
+pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{

@@ -21,7 +21,7 @@ pub struct DueAction {
     pub merchant: Option<MerchantId>,
 }
 
-static DUE: LazyLock<Due> = LazyLock::new(|| {
+pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
     Due::new(&DueOf {
         table: "bulk_actions",
         has_lanes: false,

@@ -15,3 +15,5 @@ pub use due::DueAction;
 pub use look_up::{ActionRecord, MailResult};
 pub use moves::ActionMoved;
 pub use step::StepTaken;
+
+pub(super) use due::DUE;

@@ -13,6 +13,7 @@ mod settle;
 mod withdraw;
 
 pub use claim::Claim;
+pub(super) use due::DUE;
 pub use due::DueMail;
 pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};

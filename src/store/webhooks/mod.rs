@@ -21,5 +21,6 @@ pub use endpoints::{Endpoint, EndpointChange, MOST_ENDPOINTS, NewEndpoint, Regis
 pub use record::{NewCallback, Tested};
 pub use settle::{CallbackSettled, CallbackSettlement};
 
+pub(super) use due::DUE;
 pub(super) use record::record_callbacks;
 pub(super) use replay::replay_for_mails;

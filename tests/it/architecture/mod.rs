@@ -31,8 +31,8 @@ const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "demo"), ("rescu
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
 const STORE_LAYERS: [&[&str]; 13] = [
+    &["disabled_endpoints", "due"],
     &["actions"],
-    &["disabled_endpoints"],
     &["mails"],
     &["batches", "resources"],
     &[
