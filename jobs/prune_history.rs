@@ -1,5 +1,5 @@
 //! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
-//! users that were staged for batches whose requests never ended.
+//! bulk actions long over, users that were staged for batches whose requests never ended.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -24,8 +24,10 @@ impl Job for PruneHistory {
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
-        tracing::debug!(answers, callbacks, chunks, "history pruned");
-        Ok(if answers + callbacks + chunks == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        let (keep, keep_drafts) = (app.config.actions.keep, app.config.actions.keep_drafts);
+        let actions = app.store.forget_old_actions(keep, keep_drafts).await?;
+        tracing::debug!(answers, callbacks, chunks, actions, "history pruned");
+        Ok(if answers + callbacks + chunks + actions == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Enqueues what is due: retries, scheduled mails, callbacks, batches, and rows whose job the queue lost. It marks rows
+//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost. It marks rows
 //! in the database, so any number of processes may run it.
 
 use std::{sync::Arc, time::Duration};
@@ -58,7 +58,7 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
     tokio::time::timeout(LONGEST, round).await.context("the round took too long")?.map_err(Into::into)
 }
 
-/// Enqueues a job for each mail, callback and batch that is due now; returns how many.
+/// Enqueues a job for each mail, callback, batch and bulk action that is due now; returns how many.
 ///
 /// # Errors
 /// When the database or the queue is away. What was marked meanwhile is due again within a minute.
@@ -92,8 +92,9 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
         round.enqueued += enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await?;
     }
     if due.has(Lane::Batch) {
-        // Batches are few: the fan-out itself stops when the queue is full.
+        // Batches and bulk actions are few: a fan-out itself stops when the queue is full.
         round.enqueued += enqueue(app, app.store.mark_due_batches(AGAIN).await?).await?;
+        round.enqueued += enqueue(app, app.store.mark_due_actions(AGAIN).await?).await?;
     }
     for lane in due.of_mails().into_iter().filter(|&lane| has_room(&status, lane.into())) {
         let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
@@ -172,6 +173,7 @@ impl GenerationWatch {
 
 async fn make_all_due(app: &App) -> Result<(u64, u64), StoreError> {
     app.store.make_all_batches_due().await?;
+    app.store.make_all_actions_due().await?;
     Ok((app.store.make_all_mails_due().await?, app.store.make_all_deliveries_due().await?))
 }
 
