@@ -11,6 +11,7 @@ mod choice;
 mod closed;
 mod drains;
 mod lines;
+mod paused;
 mod pauses;
 mod permit;
 mod speed;
@@ -35,7 +36,7 @@ pub use speed::Speed;
 
 use choice::{Choice, Chooser, Standing};
 use lines::{line_of_domain, line_of_rate, line_without_a_route};
-use pauses::Paused;
+use paused::Paused;
 use permit::Others;
 use token::{Desk, Token};
 use way::Way;

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use super::{
     context::{Context, check_merchant},
-    output::{Screen, clean, write_out},
+    output::write_out,
+    screen::{Screen, clean},
     table::{Tone, cut},
 };
 use crate::{
@@ -94,8 +95,8 @@ impl Tail {
         let after = self.seen.iter().rev().find(|(_, shown)| shown.recorded_at < old).map(|(id, _)| *id);
         let merchant = self.arguments.merchant.clone();
         let came = store.mails_after(merchant.as_ref(), after, MOST).await?;
-        let open: Vec<_> = self.seen.iter().rev().filter(|(_, shown)| !shown.state.is_settled()).collect();
-        let open: Vec<_> = open.into_iter().take(FOLLOWED).map(|(id, _)| *id).collect();
+        let open = self.seen.iter().rev().filter(|(_, shown)| !shown.state.is_settled());
+        let open: Vec<_> = open.take(FOLLOWED).map(|(id, _)| *id).collect();
         let followed = if open.is_empty() { Vec::new() } else { store.mails_with_ids(&open).await? };
         for mail in followed.into_iter().chain(came) {
             let is_known = self.seen.get(&mail.id).is_some_and(|shown| shown.is_as(&mail));

@@ -18,6 +18,7 @@ mod output;
 mod queue;
 mod reply;
 mod route;
+mod screen;
 mod serve;
 mod table;
 mod test_mail;

@@ -1,6 +1,6 @@
 //! A table: as wide as the terminal on a terminal, tab-separated in a pipe.
 
-use super::output::{Screen, clean};
+use super::screen::{Screen, clean};
 
 /// Between two columns.
 const GAP: usize = 2;

@@ -15,8 +15,9 @@ use super::{
     context::Context,
     daemon_status,
     metrics_text::{Counters, rates},
-    output::{Screen, print, write_out},
+    output::{print, write_out},
     queue::queue_of,
+    screen::Screen,
     table::{Cell, Table, Tone, cut, row},
     times::{age, parse_duration},
 };

@@ -12,7 +12,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     error::Refusal,
-    frame::RequestId,
+    request_id::RequestId,
     rate_limit::{QuotaNote, whole_seconds},
     server::{Peer, network_of},
 };

@@ -27,6 +27,7 @@ mod page;
 mod passes;
 mod queue_status;
 mod rate_limit;
+mod request_id;
 mod resources;
 mod server;
 mod stored;

@@ -122,7 +122,8 @@ fn on_a_terminal(backends: &Backends, words: &[&str], columns: u16, environment:
     let postroom = postroom().get_program().to_owned();
     let mut command = Command::new("python3");
     command.args(["-c", program, &columns.to_string()]).arg(postroom).arg("--config").arg(backends.config()).args(words);
-    command.env("TERM", "xterm").env_remove("NO_COLOR").envs(environment.iter().copied());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("TERM", "xterm").envs(environment.iter().copied());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{words:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n")
