@@ -1,5 +1,6 @@
 //! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
-//! bulk actions long over, users that were staged for batches whose requests never ended.
+//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
+//! over.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -26,8 +27,11 @@ impl Job for PruneHistory {
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
         let (keep, keep_drafts) = (app.config.actions.keep, app.config.actions.keep_drafts);
         let actions = app.store.forget_old_actions(keep, keep_drafts).await?;
-        tracing::debug!(answers, callbacks, chunks, actions, "history pruned");
-        Ok(if answers + callbacks + chunks + actions == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
+        let pauses = app.store.forget_ended_pauses().await?;
+        tracing::debug!(answers, callbacks, chunks, actions, audit, pauses, "history pruned");
+        let forgotten = answers + callbacks + chunks + actions + audit + pauses;
+        Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }
 

@@ -110,6 +110,7 @@ impl Daemon {
             heard_again,
         };
         app.admission.read_drains(&app.store).await?;
+        app.admission.read_pauses(&app.store).await?;
         let beats_until = CancellationToken::new();
         // The first heartbeat comes before the first claim.
         let beating = heartbeat.start(beats_until.clone()).await?;

@@ -49,6 +49,7 @@ pub mod dashboard;
 
 pub mod admission;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clock;

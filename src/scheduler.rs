@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     mail::Lane,
-    queue::{QueueStatus, QueuedJob, Whereabouts},
+    queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     telemetry::METRICS,
 };
@@ -25,11 +25,6 @@ const FULL_ROUND: usize = 1_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// The longest round.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile. Those that
-/// are set aside hold nobody up and are counted apart.
-const ENOUGH_WAITING: u64 = 20_000;
-/// The same for those that are set aside: what they cost is memory.
-const ENOUGH_SET_ASIDE: u64 = 250_000;
 /// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
 const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
 
@@ -88,7 +83,7 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
         return Ok(round);
     }
     let status = app.queue.status().await?;
-    if due.has(Lane::Callback) && has_room(&status, Lane::Callback) {
+    if due.has(Lane::Callback) && status.has_room(Lane::Callback) {
         round.enqueued += enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await?;
     }
     if due.has(Lane::Batch) {
@@ -96,7 +91,7 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
         round.enqueued += enqueue(app, app.store.mark_due_batches(AGAIN).await?).await?;
         round.enqueued += enqueue(app, app.store.mark_due_actions(AGAIN).await?).await?;
     }
-    for lane in due.of_mails().into_iter().filter(|&lane| has_room(&status, lane.into())) {
+    for lane in due.of_mails().into_iter().filter(|&lane| status.has_room(lane.into())) {
         let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
         round.enqueued += count;
         round.is_full |= count >= FULL_ROUND;
@@ -135,12 +130,6 @@ async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<u
         METRICS.enqueued_by_scheduler.inc_by(jobs.len() as u64);
     }
     Ok(jobs.len())
-}
-
-fn has_room(status: &QueueStatus, lane: Lane) -> bool {
-    status.lanes.iter().filter(|each| each.lane == lane).all(|each| {
-        each.waiting.saturating_sub(each.set_aside) <= ENOUGH_WAITING && each.set_aside <= ENOUGH_SET_ASIDE
-    })
 }
 
 /// Notices a queue that lost its jobs: its generation changes.

@@ -13,6 +13,8 @@ CREATE TABLE merchants (
     created_at   INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX merchants_suspended ON merchants (id) WHERE suspended_at IS NOT NULL;
+
 CREATE TABLE accounts (
     username      TEXT PRIMARY KEY,
     merchant_id   TEXT NOT NULL REFERENCES merchants (id),
@@ -22,11 +24,24 @@ CREATE TABLE accounts (
 
 CREATE TABLE tokens (
     hash        TEXT PRIMARY KEY,   -- SHA-256 of 256 random bits, hex
+    id          TEXT NOT NULL UNIQUE, -- UUIDv7: what it is called where it must not be shown
     merchant_id TEXT NOT NULL REFERENCES merchants (id),
     abilities   TEXT NOT NULL,      -- comma-separated
     created_at  INTEGER NOT NULL,
     expires_at  INTEGER,
     revoked_at  INTEGER
+) STRICT;
+
+CREATE INDEX accounts_by_merchant ON accounts (merchant_id, username);
+CREATE INDEX tokens_by_merchant ON tokens (merchant_id, id);
+
+-- Those who run this installation, or one merchant's part of it.
+CREATE TABLE operators (
+    name          TEXT PRIMARY KEY,
+    role          TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    merchant_id   TEXT REFERENCES merchants (id), -- whose things alone are seen; NULL: everything
+    password_hash TEXT NOT NULL,    -- Argon2id, PHC string
+    created_at    INTEGER NOT NULL
 ) STRICT;
 
 -- A version never changes: mails pin it. A built-in template's version belongs to no merchant.
@@ -158,6 +173,36 @@ CREATE TABLE drained_routes (
     name TEXT PRIMARY KEY,
     at   INTEGER NOT NULL
 ) STRICT;
+
+-- What operators paused: nothing of it is sent until it is resumed or the pause ends.
+CREATE TABLE pauses (
+    scope   TEXT NOT NULL CHECK (scope IN ('lane', 'merchant', 'route', 'domain')),
+    name    TEXT NOT NULL,
+    reason  TEXT NOT NULL,
+    actor   TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    ends_at INTEGER,                  -- NULL: when it is resumed
+    PRIMARY KEY (scope, name)
+) STRICT;
+
+-- Who changed what. Written in the transaction of the change. No foreign keys: an entry outlives what it is about.
+CREATE TABLE audit (
+    id          TEXT PRIMARY KEY,   -- UUIDv7
+    at          INTEGER NOT NULL,
+    actor       TEXT NOT NULL,   -- as in 'cli:root', 'operator:ann', 'token:<its id>', 'account:tea'
+    action      TEXT NOT NULL,      -- see src/audit
+    target      TEXT NOT NULL,
+    merchant_id TEXT,
+    number      INTEGER NOT NULL,     -- how many things were changed
+    origin      TEXT,               -- where from: an address, or a terminal and its machine
+    request_id  TEXT,
+    details     TEXT NOT NULL       -- JSON object without secrets, addresses and bodies
+) STRICT;
+
+CREATE INDEX audit_by_time ON audit (at, id);
+CREATE INDEX audit_by_merchant ON audit (merchant_id, at, id) WHERE merchant_id IS NOT NULL;
+CREATE INDEX audit_by_actor ON audit (actor, at, id);
+CREATE INDEX audit_by_action ON audit (action, at, id);
 
 -- Queued jobs of no known kind: every drop has a record.
 CREATE TABLE dropped_jobs (

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::way::Way;
 use crate::{
-    clock,
     limits::{Ask, Scope},
     mail::{Lane, WaitReason},
-    queue::{Lease, Line, Pause, QueuedJob, parts},
+    queue::{Lease, Line, parts},
 };
 
 /// Mails that wait for a quick rate are fetched several at a time, in intervals of about this. Well below the time in which
@@ -16,31 +15,6 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// The line of mails that no route takes, and how long it is left alone unless it is woken.
 pub(super) const WITHOUT_ROUTE: &str = "route";
 const WITHOUT_ROUTE_AGAIN: Duration = Duration::from_secs(600);
-/// How many mails are fetched first when a pause ends.
-const AFTER_A_PAUSE: usize = 100;
-
-/// Whether a scope that is paused is one of a mail's, whatever its route is.
-pub(super) fn is_about(scope: &str, job: &QueuedJob) -> bool {
-    match scope.split_once(':') {
-        None => scope == "all",
-        Some(("merchant", merchant)) => job.merchant.as_str() == merchant,
-        Some(("domain", domain)) => job.domains.as_ref().is_some_and(|domains| *domains.recipient == *domain),
-        Some(_) => false,
-    }
-}
-
-pub(super) fn pause_of<'a>(pauses: &'a [Pause], way: &Way) -> Option<&'a Pause> {
-    pauses.iter().find(|pause| pause.scope.strip_prefix("route:") == Some(&*way.name))
-}
-
-pub(super) fn line_of_pause(pause: &Pause) -> Line {
-    Line {
-        name: pause.scope.clone(),
-        reason: WaitReason::Paused,
-        after: pause.until.map(|until| until.since(clock::now())),
-        at_most: AFTER_A_PAUSE,
-    }
-}
 
 /// The line of a domain that said that it gets too much: one goes, and what comes of it decides.
 pub(super) fn line_of_domain(domain: &str, wait: Duration) -> Line {

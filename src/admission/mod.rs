@@ -11,6 +11,8 @@ mod choice;
 mod closed;
 mod drains;
 mod lines;
+mod paused;
+mod pauses;
 mod permit;
 mod speed;
 mod token;
@@ -33,9 +35,8 @@ pub use permit::{NotAdmitted, Offer, Permit};
 pub use speed::Speed;
 
 use choice::{Choice, Chooser, Standing};
-use lines::{
-    is_about, line_of_domain, line_of_pause, line_of_rate, line_without_a_route, order_of_asking, pause_of,
-};
+use lines::{line_of_domain, line_of_rate, line_without_a_route, order_of_asking};
+use paused::Paused;
 use permit::Others;
 use token::{Desk, Token};
 use way::Way;
@@ -43,7 +44,7 @@ use way::Way;
 use crate::{
     limits::{Answer, Ask, Limiter, MailLimits, Rate, Scope, Tokens},
     mail::{MerchantId, WaitReason},
-    queue::{Admit, Decision, Lease, Line, Pause, QueuedJob},
+    queue::{Admit, Decision, Lease, Line, QueuedJob},
     smtp::{Permits, RouteSettings, Routes},
     worker::Worker,
 };
@@ -67,6 +68,7 @@ pub struct Admission {
     chooser: Chooser,
     limits: MailLimits,
     own_rates: RwLock<HashMap<MerchantId, Rate>>,
+    paused: RwLock<Arc<Paused>>,
     desk: Arc<Desk>,
     worker: Arc<Worker>,
     changed: Arc<Notify>,
@@ -120,6 +122,7 @@ impl Admission {
             ways,
             limits,
             own_rates: RwLock::default(),
+            paused: RwLock::default(),
             desk: Arc::new(Desk { limiter, closed: Arc::default() }),
             changed: Arc::clone(routes.freed()),
             routes,
@@ -195,7 +198,7 @@ impl Admission {
         mail: &QueuedJob,
         from: Option<&str>,
         held: &Held,
-        pauses: &[Pause],
+        paused: &Paused,
     ) -> Standing {
         let way = &self.ways[way];
         if !way.takes(mail) {
@@ -203,7 +206,7 @@ impl Admission {
         }
         match held.away {
             _ if way.is_drained() => Standing::Drained,
-            _ if pause_of(pauses, way).is_some() => Standing::Paused,
+            _ if paused.line_of_route(&way.name).is_some() => Standing::Paused,
             Some(pause) if !held.has_place() => Standing::Away(pause),
             None if !held.has_place() => Standing::Full,
             _ if way.rate.is_some() && self.desk.closed.is_closed(&way.scope, from) => Standing::NoRate,
@@ -213,10 +216,10 @@ impl Admission {
 
     /// Chooses a route for a mail among those with a free connection, and says what is asked for it. A mail that its route's
     /// rate refused `again` does not ask for that once more.
-    fn plan(&self, lease: &Lease, room: &mut Room, pauses: &[Pause], again: bool) -> Plan {
+    fn plan(&self, lease: &Lease, room: &mut Room, paused: &Paused, again: bool) -> Plan {
         let mail = &lease.job;
-        if let Some(pause) = pauses.iter().find(|pause| is_about(&pause.scope, mail)) {
-            return Plan::Later(line_of_pause(pause));
+        if let Some(line) = paused.line_of_mail(mail) {
+            return Plan::Later(line);
         }
         let domain = mail.domains.as_ref().map_or("", |domains| &domains.recipient);
         let now = Instant::now();
@@ -224,7 +227,7 @@ impl Admission {
             return Plan::Later(line_of_domain(domain, until - now));
         }
         let from = lease.line().filter(|_| !again);
-        let choice = self.chooser.choose(|way| self.standing(way, mail, from, &room.0[way], pauses));
+        let choice = self.chooser.choose(|way| self.standing(way, mail, from, &room.0[way], paused));
         let way = match choice {
             Choice::Take(way) | Choice::Rate(way) => way,
             Choice::NoRoute(way) => {
@@ -234,7 +237,7 @@ impl Admission {
             Choice::NoConnection(way) => return Plan::Later(self.ways[way].line_for_a_connection()),
             Choice::Paused(way) => {
                 let way = &self.ways[way];
-                let line = pause_of(pauses, way).map(line_of_pause);
+                let line = paused.line_of_route(&way.name);
                 return Plan::Later(line.unwrap_or_else(|| way.line_for_a_connection()));
             }
         };
@@ -256,7 +259,7 @@ impl Admission {
     }
 
     /// Asks for all mails at once, and for those that a route's rate refuses, once more by other routes.
-    async fn ask_all(&self, plans: &mut [Plan], mails: &[Lease], room: &mut Room, pauses: &[Pause]) {
+    async fn ask_all(&self, plans: &mut [Plan], mails: &[Lease], room: &mut Room, paused: &Paused) {
         let order = order_of_asking(mails);
         for _ in 0..self.ways.len() {
             let (asking, asks): (Vec<usize>, Vec<Ask>) = order
@@ -280,7 +283,7 @@ impl Admission {
                         let line = line_of_rate(&scope, &ask, wait);
                         let may_go_elsewhere = self.ways.len() > 1 && scope == self.ways[way].scope;
                         self.desk.closed.close(scope, wait, &line);
-                        match may_go_elsewhere.then(|| self.plan(lease, room, pauses, true)) {
+                        match may_go_elsewhere.then(|| self.plan(lease, room, paused, true)) {
                             Some(ask @ Plan::Ask { .. }) => ask,
                             _ => Plan::Later(self.desk.closed.join(line, &ask, lease)),
                         }
@@ -291,13 +294,13 @@ impl Admission {
     }
 
     /// The other routes that may take a mail, by priority, should this one fail to before it is offered.
-    fn others(&self, chosen: usize, mail: &QueuedJob, pauses: &[Pause]) -> Others {
+    fn others(&self, chosen: usize, mail: &QueuedJob, paused: &Paused) -> Others {
         let mut others = Others::new(&self.desk);
         if self.ways.len() > 1 {
             let mut ways: Vec<_> = (0..self.ways.len()).filter(|way| *way != chosen).collect();
             ways.sort_by_key(|way| self.ways[*way].route.preference().priority);
             for way in ways.into_iter().map(|way| &self.ways[way]) {
-                if way.takes(mail) && !way.is_drained() && pause_of(pauses, way).is_none() {
+                if way.takes(mail) && !way.is_drained() && paused.line_of_route(&way.name).is_none() {
                     others.add(Arc::clone(way), self.ask_of(mail, way));
                 }
             }
@@ -311,7 +314,7 @@ impl Admission {
         (ask, way, tokens): (Ask, usize, Tokens),
         lease: &Lease,
         room: &mut Room,
-        pauses: &[Pause],
+        paused: &Paused,
     ) -> Decision<Permit> {
         let domain = lease.job.domains.as_ref().map_or("", |domains| &domains.recipient);
         let now = Instant::now();
@@ -320,7 +323,7 @@ impl Admission {
         }
         let Some(connection) = room.0[way].connections.next() else { return Decision::NotHere };
         let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.desk));
-        Decision::Now(Permit::new(token, connection, self.others(way, &lease.job, pauses)))
+        Decision::Now(Permit::new(token, connection, self.others(way, &lease.job, paused)))
     }
 }
 
@@ -337,16 +340,17 @@ impl Admit for Admission {
         (number, room)
     }
 
-    async fn decide(&self, room: Option<Room>, mails: &[Lease], pauses: &[Pause]) -> Vec<Decision<Permit>> {
+    async fn decide(&self, room: Option<Room>, mails: &[Lease]) -> Vec<Decision<Permit>> {
         let Some(mut room) = room.filter(|_| self.worker.may_begin()) else {
             return mails.iter().map(|_| Decision::NotHere).collect();
         };
+        let paused = self.paused();
         let mut plans: Vec<Plan> =
-            mails.iter().map(|lease| self.plan(lease, &mut room, pauses, false)).collect();
-        self.ask_all(&mut plans, mails, &mut room, pauses).await;
+            mails.iter().map(|lease| self.plan(lease, &mut room, &paused, false)).collect();
+        self.ask_all(&mut plans, mails, &mut room, &paused).await;
         let decide = |(plan, lease)| match plan {
             Plan::Later(line) => Decision::Later(line),
-            Plan::Go { ask, way, tokens } => self.go((ask, way, tokens), lease, &mut room, pauses),
+            Plan::Go { ask, way, tokens } => self.go((ask, way, tokens), lease, &mut room, &paused),
             // Not reached: each is answered before as many routes are asked as there are.
             Plan::Ask { .. } => Decision::NotHere,
         };

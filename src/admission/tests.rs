@@ -2,8 +2,9 @@ use super::*;
 use crate::{
     clock,
     limits::LimitSettings,
-    mail::Lane,
+    mail::{Lane, PauseScope},
     queue::{MemoryQueue, Queue, Room as QueueRoom, SetAside},
+    store::PauseRecord,
 };
 
 /// Admission with one route, and a worker that is heard.
@@ -58,9 +59,9 @@ async fn in_line(name: &str, mails: &[(&str, &str)]) -> Vec<Lease> {
 }
 
 /// What becomes of these mails: `now`, or the line that each waits in.
-async fn decided(admission: &Admission, mails: &[Lease], pauses: &[Pause]) -> Vec<String> {
+async fn decided(admission: &Admission, mails: &[Lease]) -> Vec<String> {
     let (_, room) = admission.room(mails.len());
-    let decisions = admission.decide(room, mails, pauses).await;
+    let decisions = admission.decide(room, mails).await;
     let told = decisions.into_iter().map(|decision| match decision {
         Decision::Now(permit) => {
             permit.spend();
@@ -85,7 +86,7 @@ async fn there_is_room_while_the_worker_is_heard_and_a_connection_is_free() {
     let mails = leases(&[("acme", "a.example"); 2]).await;
     let (_, room) = admission.room(2);
     worker.stopping.cancel();
-    let decisions = admission.decide(room, &mails, &[]).await;
+    let decisions = admission.decide(room, &mails).await;
     assert!(decisions.iter().all(|decision| matches!(decision, Decision::NotHere)));
 }
 
@@ -104,11 +105,11 @@ async fn a_mail_waits_for_the_first_of_its_scopes_that_is_used_up_and_we_know_wh
         ("c", "b.example"),
     ])
     .await;
-    let told = decided(&admission, &mails, &[]).await;
+    let told = decided(&admission, &mails).await;
     let expected = ["now", "rate domain:gmail.com", "now", "rate merchant:acme", "now", "now", "rate all"];
     assert_eq!(told, expected);
     // Who comes now goes behind those who wait, without asking.
-    assert_eq!(decided(&admission, &mails[..1], &[]).await, ["rate domain:gmail.com"]);
+    assert_eq!(decided(&admission, &mails[..1]).await, ["rate domain:gmail.com"]);
 }
 
 #[tokio::test]
@@ -119,16 +120,16 @@ async fn a_mail_that_meets_two_scarce_rates_waits_for_both_at_once_and_goes_to_a
         let domains = format!("[[domains]]\nnames = [\"gmail.com\"]\nrate = \"{of_gmail}\"");
         let admission = heard("", 100, &format!("per_merchant = \"{of_merchants}\"\n{domains}"));
         let others = leases(&[("acme", "a.example"), ("b", "gmail.com")]).await;
-        assert_eq!(decided(&admission, &others, &[]).await, ["now", "now"]);
+        assert_eq!(decided(&admission, &others).await, ["now", "now"]);
         let mail = [("acme", "gmail.com"); 2];
         let slower = if of_gmail == "1/d" { "domain:gmail.com" } else { "merchant:acme" };
         let quicker = if of_gmail == "1/d" { "merchant:acme" } else { "domain:gmail.com" };
         let told = |name: &str| [format!("rate {name}"), format!("rate {name}")];
-        assert_eq!(decided(&admission, &in_line(slower, &mail).await, &[]).await, told(slower));
-        assert_eq!(decided(&admission, &in_line(quicker, &mail).await, &[]).await, told(joint));
-        assert_eq!(decided(&admission, &in_line(joint, &mail).await, &[]).await, told(joint));
+        assert_eq!(decided(&admission, &in_line(slower, &mail).await).await, told(slower));
+        assert_eq!(decided(&admission, &in_line(quicker, &mail).await).await, told(joint));
+        assert_eq!(decided(&admission, &in_line(joint, &mail).await).await, told(joint));
         // Mails of a line that waits for something else than rates go where their rates say.
-        assert_eq!(decided(&admission, &in_line("route", &mail).await, &[]).await, told(slower));
+        assert_eq!(decided(&admission, &in_line("route", &mail).await).await, told(slower));
     }
 }
 
@@ -180,12 +181,12 @@ async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
     let mails = leases(&[("acme", "a.example")]).await;
     for _ in 0..3 {
         let (_, room) = admission.room(1);
-        let decision = admission.decide(room, &mails, &[]).await.pop().unwrap();
+        let decision = admission.decide(room, &mails).await.pop().unwrap();
         assert!(matches!(decision, Decision::Now(_)));
     }
     assert_eq!(Vec::from_iter(admission.desk.closed.take_lines_to_wake()), ["route:main"]);
-    assert_eq!(decided(&admission, &mails, &[]).await, ["now"]);
-    assert_eq!(decided(&admission, &mails, &[]).await, ["rate route:main"]);
+    assert_eq!(decided(&admission, &mails).await, ["now"]);
+    assert_eq!(decided(&admission, &mails).await, ["rate route:main"]);
     assert!(admission.desk.closed.take_lines_to_wake().is_empty());
     assert_eq!(admission.room(1).0, 1, "a mail that waits holds no place");
 }
@@ -196,13 +197,13 @@ async fn leave_that_has_become_old_is_renewed_before_the_mail_goes() {
     let mails = leases(&[("acme", "a.example"); 2]).await;
     let (_, room) = admission.room(2);
     let mut tokens = Vec::new();
-    for decision in admission.decide(room, &mails, &[]).await {
+    for decision in admission.decide(room, &mails).await {
         let Decision::Now(permit) = decision else { panic!("a burst of two goes at once") };
         tokens.push(permit.into_token());
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     // Whoever came meanwhile has used the burst up: those that were held up go after it, at the pace of the rate.
-    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "now"]);
+    assert_eq!(decided(&admission, &mails).await, ["now", "now"]);
     let started = Instant::now();
     for token in tokens {
         token.renewed().await.spend();
@@ -214,29 +215,41 @@ async fn leave_that_has_become_old_is_renewed_before_the_mail_goes() {
 async fn what_is_paused_waits_and_everything_else_goes() {
     let admission = heard("", 100, "");
     let mails = leases(&[("tea-co", "a.example"), ("acme", "gmail.com"), ("acme", "a.example")]).await;
-    let pause = |scope: &str| Pause { scope: scope.to_owned(), until: None, reason: String::new() };
-    let pauses = [pause("merchant:tea-co"), pause("domain:gmail.com"), pause("route:other")];
+    let pause = |scopes: &[&str]| {
+        let record = |scope: &&str| {
+            let (kind, name) = scope.split_once(':').unwrap();
+            let scope = PauseScope::parse(kind, name).unwrap();
+            let (reason, actor) = ("tried".to_owned(), "cli:ann".to_owned());
+            PauseRecord { scope, reason, actor, at: clock::now(), ends_at: None, is_suspension: false }
+        };
+        admission.set_paused(Paused::of(scopes.iter().map(record).collect()));
+    };
+    pause(&["merchant:tea-co", "domain:gmail.com", "route:other", "lane:bulk"]);
     let expected = ["paused merchant:tea-co", "paused domain:gmail.com", "now"];
-    assert_eq!(decided(&admission, &mails, &pauses).await, expected);
-    assert_eq!(decided(&admission, &mails[2..], &[pause("route:main")]).await, ["paused route:main"]);
-    assert_eq!(decided(&admission, &mails[2..], &[pause("all")]).await, ["paused all"]);
+    assert_eq!(decided(&admission, &mails).await, expected);
+    pause(&["route:main"]);
+    assert_eq!(decided(&admission, &mails[2..]).await, ["paused route:main"]);
+    pause(&["lane:transactional"]);
+    assert_eq!(decided(&admission, &mails[2..]).await, ["paused lane:transactional"]);
+    pause(&[]);
+    assert_eq!(decided(&admission, &mails[2..]).await, ["now"]);
 }
 
 #[tokio::test]
 async fn a_merchants_own_rate_replaces_that_of_each_and_a_change_names_its_line() {
     let admission = heard("", 100, "per_merchant = \"1/h\"");
     let mails = leases(&[("acme", "a.example"), ("acme", "a.example")]).await;
-    assert_eq!(decided(&admission, &mails, &[]).await, ["now", "rate merchant:acme"]);
+    assert_eq!(decided(&admission, &mails).await, ["now", "rate merchant:acme"]);
     let rates = HashMap::from([("acme".parse().unwrap(), "3600/s".parse().unwrap())]);
     assert_eq!(admission.set_own_rates(rates.clone()), ["merchant:acme"]);
     assert!(admission.set_own_rates(rates).is_empty());
     let waiting = in_line("merchant:acme", &[("acme", "a.example"); 2]).await;
     // It begins with its burst spent, which comes back within 50 ms.
-    decided(&admission, &waiting, &[]).await;
+    decided(&admission, &waiting).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     // Who has just come goes behind those that wait.
-    assert_eq!(decided(&admission, &mails[..1], &[]).await, ["rate merchant:acme"]);
-    assert_eq!(decided(&admission, &waiting, &[]).await, ["now", "now"]);
+    assert_eq!(decided(&admission, &mails[..1]).await, ["rate merchant:acme"]);
+    assert_eq!(decided(&admission, &waiting).await, ["now", "now"]);
     assert_eq!(admission.set_own_rates(HashMap::new()), ["merchant:acme"]);
 }
 

@@ -22,7 +22,11 @@ impl Admission {
     /// Watches for ever. What waits asks again once at the beginning, for the limits may have been changed meanwhile, and
     /// then whenever its merchant's rate changed, or something of a slow rate was given back. A database or a queue that is away is asked again.
     pub async fn watch(&self, store: &Store, queue: &dyn Queue) {
-        tokio::join!(self.watch_rates(store, queue), self.watch_drains(store, queue));
+        tokio::join!(
+            self.watch_rates(store, queue),
+            self.watch_drains(store, queue),
+            self.watch_pauses(store, queue)
+        );
     }
 
     async fn watch_rates(&self, store: &Store, queue: &dyn Queue) {

@@ -1,8 +1,9 @@
 //! Who asks.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
+    audit::{Actor, Author},
     shop::{Abilities, Ability},
     store::Merchant,
 };
@@ -15,12 +16,29 @@ pub(super) const KNOWN_FOR: Duration = Duration::from_millis(500);
 pub struct Caller {
     /// The merchant.
     pub merchant: Arc<Merchant>,
-    /// Which of the merchant's credentials: `account:` and the user name, or `token:` and the beginning of its hash.
-    pub actor: Arc<str>,
+    /// Which of the merchant's credentials.
+    pub actor: Actor,
+    /// The other end of the connection that the request came over.
+    pub peer: Option<IpAddr>,
+    /// The id of the request.
+    pub request_id: Option<Arc<str>>,
     pub(super) abilities: Abilities,
 }
 
 impl Caller {
+    pub(super) fn new(merchant: Merchant, actor: Actor, abilities: Abilities) -> Self {
+        Self { merchant: Arc::new(merchant), actor, peer: None, request_id: None, abilities }
+    }
+
+    /// Who answers for what the caller changes.
+    pub fn author(&self) -> Author {
+        Author {
+            actor: self.actor.clone(),
+            origin: self.peer.map(|peer| peer.to_string().into()),
+            request_id: self.request_id.clone(),
+        }
+    }
+
     /// Whether the caller has an ability.
     pub fn can(&self, ability: Ability) -> bool {
         self.abilities.include(ability)

@@ -30,6 +30,7 @@ use super::{
     throttle::Throttle,
 };
 use crate::{
+    audit::Actor,
     shop::Abilities,
     store::{Account, Store},
 };
@@ -189,9 +190,8 @@ impl Passwords {
     }
 
     fn remember(&self, fingerprint: Fingerprint, username: &str, account: &Account) -> Caller {
-        let actor = format!("account:{username}").into();
-        let caller =
-            Caller { merchant: Arc::new(account.merchant.clone()), actor, abilities: Abilities::All };
+        let actor = Actor::Account(username.into());
+        let caller = Caller::new(account.merchant.clone(), actor, Abilities::All);
         self.callers.insert(fingerprint, caller.clone());
         caller
     }

@@ -1,7 +1,5 @@
 //! Tokens: 256 random bits, stored as SHA-256.
 
-use std::sync::Arc;
-
 use moka::sync::Cache;
 
 use super::{
@@ -9,7 +7,7 @@ use super::{
     error::AuthError,
     secret::hash_token,
 };
-use crate::{clock, shop::Abilities, store::Store};
+use crate::{audit::Actor, clock, shop::Abilities, store::Store};
 
 /// Tokens whose row was read just now, by their hash.
 pub(super) struct Tokens(Cache<String, Caller>);
@@ -34,8 +32,7 @@ impl Tokens {
         if is_over {
             return Ok(None);
         }
-        let actor = format!("token:{}", hash.get(..12).unwrap_or(&hash)).into();
-        let caller = Caller { merchant: Arc::new(record.merchant), actor, abilities };
+        let caller = Caller::new(record.merchant, Actor::Token(record.id), abilities);
         self.0.insert(hash, caller.clone());
         Ok(Some(caller))
     }

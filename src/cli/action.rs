@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write as _};
 
 use super::{
-    context::{Context, WrongUsage, print},
+    context::{Context, WrongUsage, author, print},
     filter::{Filter, beginning},
 };
 use crate::{
@@ -14,8 +14,6 @@ use crate::{
 
 /// The most results that are printed.
 const MOST_RESULTS: u32 = 10_000;
-/// The longest name of a user.
-const LONGEST_NAME: usize = 64;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -72,7 +70,7 @@ pub(super) struct Draft {
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json = context.json;
     let app = context.app().await?;
-    let store = &app.store;
+    let store = &app.store.acting_for(author());
     match command {
         Command::List { after, limit } => list(store, after, limit, json).await?,
         Command::Show { id, results: true, after } => results(store, id, after, json).await?,
@@ -243,8 +241,5 @@ fn answer(moved: ActionMoved, id: ActionId, participle: &str, json: bool) -> any
 
 /// Who runs this command, as far as the system says.
 fn caller() -> String {
-    let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let name = name.unwrap_or_else(|| "unknown".to_owned());
-    let plain: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-    format!("cli:{plain}")
+    author().actor.to_string()
 }

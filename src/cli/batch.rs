@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use super::context::{Context, WrongUsage, print};
+use super::{
+    context::{Context, author, check_merchant, print},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
+};
 use crate::{
     app::App,
     http::{BatchView, limit_of},
@@ -46,7 +50,7 @@ pub(super) enum Command {
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json = context.json;
     let app = context.app().await?;
-    let store = &app.store;
+    let store = &app.store.acting_for(author());
     match command {
         Command::List { merchant, limit } => list(&app, merchant.as_ref(), limit, json).await?,
         Command::Show { id } => show(&app, id, json).await?,
@@ -65,12 +69,26 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
 }
 
 async fn list(app: &App, merchant: Option<&MerchantId>, limit: u32, json: bool) -> anyhow::Result<()> {
+    check_merchant(&app.store, merchant).await?;
     let mut views = Vec::new();
     for batch in app.store.batches(merchant, limit).await? {
         views.push(view(app, batch).await?);
     }
-    let people: Vec<_> = views.iter().map(line).collect();
-    print(json, people.join("\n"), &views)
+    let mut table = Table::new(&["ID", "STATE", "SENT", "OF", "TEMPLATE", "REQUESTED"]);
+    for view in &views {
+        let tone = if view.paused { Tone::Warning } else { Tone::Plain };
+        let state = Cell::of(state(view), tone);
+        table.add(row![&view.id, state, sent(view), view.mails, &view.template, view.requested_at]);
+    }
+    print_list(json, &table, "there are no batches", &views)
+}
+
+fn state(batch: &BatchView) -> &'static str {
+    if batch.paused { "paused" } else { batch.state.as_str() }
+}
+
+fn sent(batch: &BatchView) -> u64 {
+    batch.counts.get("sent").copied().unwrap_or(0)
 }
 
 async fn view(app: &App, batch: BatchRecord) -> anyhow::Result<BatchView> {
@@ -81,8 +99,7 @@ async fn view(app: &App, batch: BatchRecord) -> anyhow::Result<BatchView> {
 }
 
 fn line(batch: &BatchView) -> String {
-    let state = if batch.paused { "paused" } else { batch.state.as_str() };
-    let sent = batch.counts.get("sent").copied().unwrap_or(0);
+    let (state, sent) = (state(batch), sent(batch));
     format!(
         "{}  {state:<10}  {sent:>9} of {:<9} sent  {:<20}  {}",
         batch.id, batch.mails, batch.template, batch.requested_at
@@ -114,7 +131,7 @@ async fn answer(app: &App, id: BatchId, moved: BatchMoved, wish: &str, json: boo
     match moved {
         BatchMoved::Now => show(app, id, json).await,
         BatchMoved::Over(state) => {
-            Err(WrongUsage(format!("a batch that is {state} cannot be {wish}")).into())
+            anyhow::bail!("a batch that is {state} cannot be {wish}")
         }
         BatchMoved::Unknown => anyhow::bail!("there is no batch {id}"),
     }

@@ -1,10 +1,16 @@
-//! What the commands share: the settings they run with, how they answer, and how they refuse.
+//! What the commands share: the settings they run with, who runs them, and how they refuse.
 
-use std::sync::Arc;
+use std::{fs, io, sync::Arc};
 
-use serde::Serialize;
+use crate::{
+    app::App,
+    audit::Author,
+    config::Config,
+    mail::MerchantId,
+    store::{Merchant, Store},
+};
 
-use crate::{app::App, config::Config};
+pub(super) use super::output::print;
 
 /// What every command needs to run.
 pub(super) struct Context {
@@ -16,6 +22,11 @@ impl Context {
     pub(super) async fn app(self) -> anyhow::Result<Arc<App>> {
         App::open(self.config).await
     }
+
+    /// The rows, for commands that need nothing else. What they change is in the audit.
+    pub(super) async fn store(&self) -> anyhow::Result<Store> {
+        Ok(Store::open(&self.config.database).await?.acting_for(author()))
+    }
 }
 
 /// The command line is valid, but asks for something impossible.
@@ -23,17 +34,39 @@ impl Context {
 #[error("{0}")]
 pub(super) struct WrongUsage(pub(super) String);
 
-/// Prints a line for people or an object for programs.
-#[expect(clippy::print_stdout, reason = "this is the command's answer")]
-pub(super) fn print(
-    json: bool,
-    people: impl std::fmt::Display,
-    programs: &impl Serialize,
-) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(programs)?);
-    } else {
-        println!("{people}");
+/// Finds a merchant.
+///
+/// # Errors
+/// When there is none with this id.
+pub(super) async fn merchant(store: &Store, id: &MerchantId) -> anyhow::Result<Merchant> {
+    store.merchant(id).await?.ok_or_else(|| anyhow::anyhow!("there is no merchant `{id}`"))
+}
+
+/// The same where one is named at all.
+pub(super) async fn check_merchant(store: &Store, id: Option<&MerchantId>) -> anyhow::Result<()> {
+    match id {
+        Some(id) => merchant(store, id).await.map(drop),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whoever runs this process: the user that the system knows, at which terminal and machine.
+pub(super) fn author() -> Author {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let terminal = rustix::termios::ttyname(io::stdin(), Vec::new()).ok();
+    let terminal = terminal.map(|name| name.to_string_lossy().trim_start_matches("/dev/").to_owned());
+    let origin = terminal.map_or_else(|| machine.clone(), |terminal| format!("{terminal}@{machine}"));
+    Author::at_the_command_line(&user(), &origin)
+}
+
+/// The name of the user, or the number where it has none.
+fn user() -> String {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    });
+    name.unwrap_or(id)
 }

@@ -1,19 +1,22 @@
-//! `postroom mail show|list|retry|cancel|release|discard|replay`: shows the state of mails and the reasons, and changes
+//! `postroom mail show|list|tail|retry|cancel|release|discard|replay`: shows the state of mails and the reasons, and changes
 //! it.
 
 use std::fmt::Write;
 
 use super::{
     action::{self, Draft},
-    context::{Context, WrongUsage, print},
+    context::{Context, WrongUsage, author, print},
     filter::{Filter, beginning},
+    mail_tail,
+    output::print_list,
+    table::{Cell, Table, row},
 };
 use crate::{
     app::App,
     clock,
     http::{MailStory, MailView, Waiting},
     mail::{ActionKind, MailEvent, MailId, search::Query},
-    store::{FoundMails, MailRecord, MailSearch, Moved, Store},
+    store::{FoundMails, MailSearch, Moved, Store},
 };
 
 #[derive(clap::Subcommand)]
@@ -28,6 +31,8 @@ pub(super) enum Command {
     },
     /// List mails, newest first.
     List(Box<List>),
+    /// Show mails as they come and change, until stopped.
+    Tail(mail_tail::Arguments),
     /// Try mails again now: one at once, or all that a query finds, once it is confirmed.
     Retry(Box<Draft>),
     /// Cancel mails that are not sent yet: one at once, or all that a query finds, once it is confirmed.
@@ -73,8 +78,11 @@ fn id_of(text: &str) -> anyhow::Result<MailId> {
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json_wanted = context.json;
+    if let Command::Tail(arguments) = command {
+        return mail_tail::run(context, arguments).await;
+    }
     let app = context.app().await?;
-    let store = &app.store;
+    let store = &app.store.acting_for(author());
     match command {
         Command::Show { id, transcript } => show(&app, id_of(&id)?, transcript, json_wanted).await?,
         Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
@@ -87,6 +95,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
         Command::Release(draft) => act(store, ActionKind::Release, None, &draft, json_wanted).await?,
         Command::Discard(draft) => act(store, ActionKind::Discard, None, &draft, json_wanted).await?,
         Command::Replay(draft) => act(store, ActionKind::Replay, None, &draft, json_wanted).await?,
+        Command::Tail(_) => {} // above
     }
     store.close().await;
     Ok(())
@@ -161,17 +170,20 @@ async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<
     }
     let found = store.search_mails(search).await?;
     say_what_is_left(search, &found);
-    let people: Vec<_> = found.mails.iter().map(line).collect();
-    let is_empty = people.is_empty() && !json;
+    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "ERROR"]);
+    for mail in &found.mails {
+        let state = Cell::of(mail.state, mail_tail::tone(mail.state));
+        let error = mail.error.as_deref().unwrap_or_default();
+        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, error]);
+    }
     let views: Vec<MailView> = found.mails.into_iter().map(Into::into).collect();
-    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+    print_list(json, &table, "No mail fits.", &views)
 }
 
 /// Beside the list, so that programs read the list alone: how many there are, and how to go on.
 fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     let shown = found.mails.len();
     match found.count {
-        _ if shown == 0 && found.next.is_none() => eprintln!("No mail fits."),
         Some(count) if count.more => eprintln!("{shown} mails of at least {}.", count.count),
         Some(count) if count.count > shown as u64 => eprintln!("{shown} mails of {}.", count.count),
         _ => {}
@@ -183,14 +195,6 @@ fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     if let Some(next) = found.next {
         eprintln!("For the next page: --after {next}");
     }
-}
-
-fn line(mail: &MailRecord) -> String {
-    let error = mail.error.as_deref().unwrap_or_default();
-    format!(
-        "{}  {:<9}  {:<13}  {:<20}  {}  {error}",
-        mail.id, mail.state, mail.lane, mail.template, mail.recorded_at
-    )
 }
 
 async fn move_mail(store: &Store, id: MailId, event: MailEvent, json: bool) -> anyhow::Result<()> {

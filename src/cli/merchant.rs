@@ -1,15 +1,21 @@
-//! `postroom merchant create`: creates a merchant, the tenant that everything else belongs to.
+//! `postroom merchant create|list|show|update|suspend|resume`: manages merchants, the tenants that everything else belongs to.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::context::{Context, WrongUsage, print};
+use super::{
+    context::{self, Context, WrongUsage, print},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
+};
 use crate::{
     callback::Secret,
     limits::Rate,
     mail::{Address, Mailbox, MerchantId},
     shop::SingleLine,
-    store::NewMerchant,
+    store::{Merchant, MerchantChange, NewMerchant, Store},
 };
+
+const LANGUAGES: [&str; 6] = ["en", "es", "pt", "de", "it", "fr"];
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -24,7 +30,7 @@ pub(super) enum Command {
         #[arg(long)]
         country: String,
         /// The language of responses and mails; default: the language of the country.
-        #[arg(long, value_parser = ["en", "es", "pt", "de", "it", "fr"])]
+        #[arg(long, value_parser = LANGUAGES)]
         language: Option<String>,
         /// The sender of mails for which no brand and no store has one.
         #[arg(long)]
@@ -33,39 +39,213 @@ pub(super) enum Command {
         #[arg(long)]
         rate: Option<Rate>,
     },
+    /// List merchants.
+    List {
+        /// Only merchants after the one with this id, for the next page.
+        #[arg(long)]
+        after: Option<MerchantId>,
+        /// Maximum number of results.
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
+    },
+    /// Show a merchant.
+    Show {
+        /// The id of the merchant.
+        id: MerchantId,
+    },
+    /// Change a merchant. What is not given stays as it is.
+    Update(Box<Update>),
+    /// Suspend a merchant: refuse its requests, and let its mails wait.
+    Suspend {
+        /// The id of the merchant.
+        id: MerchantId,
+    },
+    /// Let a suspended merchant go on: its mails are sent.
+    Resume {
+        /// The id of the merchant.
+        id: MerchantId,
+    },
+}
+
+#[derive(clap::Args)]
+pub(super) struct Update {
+    /// The id of the merchant.
+    id: MerchantId,
+    /// The name that shoppers know.
+    #[arg(long)]
+    name: Option<String>,
+    /// The country, as an ISO 3166-1 alpha-2 code such as DE.
+    #[arg(long)]
+    country: Option<String>,
+    /// The language of responses and mails.
+    #[arg(long, value_parser = LANGUAGES)]
+    language: Option<String>,
+    /// Use the language of the country.
+    #[arg(long, conflicts_with = "language")]
+    no_language: bool,
+    /// The sender of mails for which no brand and no store has one.
+    #[arg(long)]
+    sender: Option<Address>,
+    /// Use the installation's sender.
+    #[arg(long, conflicts_with = "sender")]
+    no_sender: bool,
+    /// How many of its mails may go in a while, as in "3000/h burst 100".
+    #[arg(long)]
+    rate: Option<Rate>,
+    /// Use `limits.per_merchant`.
+    #[arg(long, conflicts_with = "rate")]
+    no_rate: bool,
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
-    let Command::Create { id, name, country, language, sender, rate } = command;
+    match command {
+        Command::Create { id, name, country, language, sender, rate } => {
+            let name = checked_name(name)?;
+            let sender = sender.map(|email| Mailbox { name: Some(name.clone()), email });
+            let (country, secret) = (checked_country(&country)?, Secret::generate().expose());
+            create(&context, NewMerchant { id, name, country, language, sender, secret }, rate).await
+        }
+        Command::List { after, limit } => list(&context, after, limit).await,
+        Command::Show { id } => {
+            let store = context.store().await?;
+            show(&context, &store, &context::merchant(&store, &id).await?).await
+        }
+        Command::Update(update) => change(&context, *update).await,
+        Command::Suspend { id } => suspend(&context, &id, true).await,
+        Command::Resume { id } => suspend(&context, &id, false).await,
+    }
+}
+
+fn checked_name(name: String) -> Result<String, WrongUsage> {
     let name = SingleLine::<255>::new(name).map_err(|why| WrongUsage(format!("--name {why}")))?;
+    Ok(name.as_str().to_owned())
+}
+
+fn checked_country(country: &str) -> Result<String, WrongUsage> {
     let country = country.to_ascii_uppercase();
-    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(
-            WrongUsage("--country must be two letters (ISO 3166-1 alpha-2), as in DE".to_owned()).into()
-        );
-    }
-    let merchant = NewMerchant {
-        id,
-        name: name.as_str().to_owned(),
-        country,
-        language,
-        sender: sender.map(|email| Mailbox { name: Some(name.as_str().to_owned()), email }),
-        secret: Secret::generate().expose(),
-    };
-    let json_wanted = context.json;
-    let app = context.app().await?;
-    app.store.create_merchant(&merchant).await?;
+    let is_code = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    let message = "--country must be two letters (ISO 3166-1 alpha-2), as in DE";
+    if is_code { Ok(country) } else { Err(WrongUsage(message.to_owned())) }
+}
+
+async fn create(context: &Context, merchant: NewMerchant, rate: Option<Rate>) -> anyhow::Result<()> {
+    let store = context.store().await?;
+    store.create_merchant(&merchant).await?;
     if let Some(rate) = rate {
-        app.store.set_mails_rate(&merchant.id, Some(&rate.to_string())).await?;
+        let change = MerchantChange { mails_rate: Some(Some(rate.to_string())), ..MerchantChange::default() };
+        store.change_merchant(&merchant.id, change).await?;
     }
-    app.store.close().await;
+    store.close().await;
     let people = format!(
         "created merchant {}\nsecret: {}\nIt signs recovery links and batch webhooks; the shop checks them with it.",
         merchant.id, merchant.secret
     );
     print(
-        json_wanted,
+        context.json,
         people,
         &json!({"id": merchant.id, "name": merchant.name, "country": merchant.country, "secret": merchant.secret}),
+    )
+}
+
+async fn list(context: &Context, after: Option<MerchantId>, limit: u32) -> anyhow::Result<()> {
+    let store = context.store().await?;
+    let after = after.as_ref().map_or("", MerchantId::as_str);
+    let merchants = store.merchants(after, limit).await?;
+    store.close().await;
+    let mut table = Table::new(&["ID", "NAME", "COUNTRY", "RATE", "STATE"]);
+    for merchant in &merchants {
+        let rate = merchant.mails_rate.clone().unwrap_or_default();
+        table.add(row![&merchant.id, &merchant.name, &merchant.country, rate, state(merchant)]);
+    }
+    let programs: Vec<_> = merchants.iter().map(view).collect();
+    print_list(context.json, &table, "there are no merchants", &programs)
+}
+
+fn state(merchant: &Merchant) -> Cell {
+    match merchant.suspended_at {
+        Some(_) => Cell::of("suspended", Tone::Warning),
+        None => Cell::of("active", Tone::Good),
+    }
+}
+
+fn view(merchant: &Merchant) -> Value {
+    json!({
+        "id": merchant.id,
+        "name": merchant.name,
+        "country": merchant.country,
+        "language": merchant.language,
+        "sender": merchant.sender.as_ref().map(|sender| &sender.email),
+        "rate": merchant.mails_rate,
+        "suspended_at": merchant.suspended_at,
+    })
+}
+
+async fn show(context: &Context, store: &Store, merchant: &Merchant) -> anyhow::Result<()> {
+    let accounts = store.accounts(Some(&merchant.id)).await?;
+    let tokens = store.tokens(Some(&merchant.id)).await?;
+    let webhooks = store.endpoints(&merchant.id).await?;
+    store.close().await;
+    let tokens = tokens.iter().filter(|token| token.revoked_at.is_none()).count();
+    let mut programs = view(merchant);
+    if let Some(object) = programs.as_object_mut() {
+        for (field, number) in
+            [("accounts", accounts.len()), ("tokens", tokens), ("webhooks", webhooks.len())]
+        {
+            object.insert(field.to_owned(), number.into());
+        }
+    }
+    let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let sender = merchant.sender.as_ref().map(|sender| sender.email.to_string());
+    let people = format!(
+        "id         {}\nname       {}\ncountry    {}\nlanguage   {}\nsender     {}\nrate       {}\nstate      {}\n\
+         accounts   {}\ntokens     {tokens}\nwebhooks   {}",
+        merchant.id,
+        merchant.name,
+        merchant.country,
+        or_dash(&merchant.language),
+        or_dash(&sender),
+        or_dash(&merchant.mails_rate),
+        merchant.suspended_at.map_or_else(|| "active".to_owned(), |at| format!("suspended since {at}")),
+        accounts.len(),
+        webhooks.len(),
+    );
+    print(context.json, people, &programs)
+}
+
+async fn change(context: &Context, update: Update) -> anyhow::Result<()> {
+    let Update { id, name, country, language, no_language, sender, no_sender, rate, no_rate } = update;
+    let name = name.map(checked_name).transpose()?;
+    let country = country.as_deref().map(checked_country).transpose()?;
+    let store = context.store().await?;
+    let merchant = context::merchant(&store, &id).await?;
+    let sender_name = name.clone().unwrap_or(merchant.name);
+    let sender = sender.map(|email| Some(Mailbox { name: Some(sender_name), email }));
+    let change = MerchantChange {
+        name,
+        country,
+        language: language.map(Some).or_else(|| no_language.then_some(None)),
+        sender: sender.or_else(|| no_sender.then_some(None)),
+        mails_rate: rate.map(|rate| Some(rate.to_string())).or_else(|| no_rate.then_some(None)),
+    };
+    if change == MerchantChange::default() {
+        let message = "name what is to be changed: --name, --country, --language, --sender, --rate, or one of --no-language, --no-sender, --no-rate";
+        return Err(WrongUsage(message.to_owned()).into());
+    }
+    let changed = store.change_merchant(&id, change).await?;
+    let changed = changed.ok_or_else(|| anyhow::anyhow!("there is no merchant `{id}`"))?;
+    show(context, &store, &changed).await
+}
+
+async fn suspend(context: &Context, id: &MerchantId, is_suspended: bool) -> anyhow::Result<()> {
+    let store = context.store().await?;
+    context::merchant(&store, id).await?;
+    let is_changed = store.suspend_merchant(id, is_suspended).await?;
+    store.close().await;
+    let state = if is_suspended { "suspended" } else { "not suspended" };
+    anyhow::ensure!(is_changed, "the merchant `{id}` is {state} already");
+    print(
+        context.json,
+        format!("the merchant `{id}` is {state}"),
+        &json!({"id": id, "suspended": is_suspended}),
     )
 }

@@ -2,22 +2,35 @@
 
 mod account;
 mod action;
+mod audit;
 mod batch;
 mod check;
 mod context;
+mod daemon_status;
 mod filter;
 mod import;
 mod mail;
+mod mail_tail;
+mod manual;
 mod merchant;
+mod metrics_text;
 mod migrate;
+mod operator;
+mod output;
+mod queue;
 mod reply;
 mod route;
+mod screen;
 mod serve;
+mod table;
+mod test_mail;
+mod times;
 mod token;
+mod top;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{Config, ConfigFaults},
@@ -26,6 +39,7 @@ use crate::{
     telemetry,
 };
 use context::{Context, WrongUsage};
+use output::NobodyReads;
 
 /// Durable e-mail job daemon for merchants.
 #[derive(Parser)]
@@ -60,6 +74,15 @@ enum Command {
     /// Manage bearer tokens.
     #[command(subcommand)]
     Token(token::Command),
+    /// Manage the operators of this installation.
+    #[command(subcommand)]
+    Operator(operator::Command),
+    /// Show what waits, and pause and resume lanes, merchants, routes and domains.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Show who changed what.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Store many resources from a file with one JSON object per line.
     Import(import::Arguments),
     /// List, show, retry and cancel mails, one or many.
@@ -77,6 +100,14 @@ enum Command {
     /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
+    /// Watch what goes, what waits and why, live.
+    Top(top::Arguments),
+    /// Send one mail over a route and show what the relay says.
+    TestMail(test_mail::Arguments),
+    /// Print a script that completes commands in a shell.
+    Completions(manual::Completions),
+    /// Print the manual in the format of man, or write all its pages into a folder.
+    Man(manual::Manual),
 }
 
 /// Runs the command that the process was started with.
@@ -91,6 +122,7 @@ pub fn main() -> ExitCode {
     };
     match runtime.block_on(run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if has_no_reader(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("postroom: {error:#}");
             let is_wrong_usage =
@@ -100,7 +132,19 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether standard output was closed by who reads it, as `head` does.
+fn has_no_reader(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.is::<NobodyReads>() || kind == Some(io::ErrorKind::BrokenPipe)
+}
+
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    // These need no configuration.
+    match &arguments.command {
+        Command::Completions(shell) => return manual::complete(Arguments::command(), shell),
+        Command::Man(pages) => return manual::man(Arguments::command(), pages),
+        _ => {}
+    }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     if !matches!(arguments.command, Command::Demo(_)) {
         telemetry::start(&config.log)?;
@@ -108,17 +152,23 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let context = Context { config, json: arguments.json };
     match arguments.command {
         Command::Serve(arguments) => serve::run(context, arguments).await,
-        Command::Demo(arguments) => demo::run(context.config, arguments).await,
+        Command::Demo(arguments) => demo::run(context.config, arguments, context.json).await,
         Command::Check(arguments) => check::run(context, arguments).await,
         Command::Migrate => migrate::run(context).await,
         Command::Merchant(command) => merchant::run(context, command).await,
         Command::Account(command) => account::run(context, command).await,
         Command::Token(command) => token::run(context, command).await,
+        Command::Operator(command) => operator::run(context, command).await,
+        Command::Queue(command) => queue::run(context, command).await,
+        Command::Audit(command) => audit::run(context, command).await,
         Command::Import(arguments) => import::run(context, arguments).await,
         Command::Mail(command) => mail::run(context, command).await,
         Command::Action(command) => action::run(context, command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Route(command) => route::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,
+        Command::Top(arguments) => top::run(context, arguments).await,
+        Command::TestMail(arguments) => test_mail::run(context, arguments).await,
+        Command::Completions(_) | Command::Man(_) => Ok(()), // above
     }
 }

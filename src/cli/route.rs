@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::context::{Context, print};
+use super::{
+    context::{Context, author, print},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
+};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -53,16 +57,17 @@ async fn list(context: Context) -> anyhow::Result<()> {
             })
         })
         .collect();
-    let lines = routes.iter().map(|route| {
-        let is_drained = if drained.contains(&route.name) { "  drained" } else { "" };
-        format!(
-            "{}  {}:{}  priority {}  weight {}{is_drained}",
-            route.name, route.host, route.port, route.priority, route.weight
-        )
-    });
-    let people: Vec<_> = lines.collect();
-    let people = if people.is_empty() { "there is no route".to_owned() } else { people.join("\n") };
-    print(json_wanted, people, &json!({"routes": rows}))
+    let mut table = Table::new(&["NAME", "RELAY", "PRIORITY", "WEIGHT", "RATE", "STATE"]);
+    for route in &routes {
+        let relay = format!("{}:{}", route.host, route.port);
+        let state = match drained.contains(&route.name) {
+            true => Cell::of("drained", Tone::Warning),
+            false => Cell::of("in use", Tone::Good),
+        };
+        let rate = route.rate.clone().unwrap_or_default();
+        table.add(row![&route.name, relay, route.priority, route.weight, rate, state]);
+    }
+    print_list(json_wanted, &table, "there is no route", &json!({"routes": rows}))
 }
 
 async fn drain(context: Context, name: &str) -> anyhow::Result<()> {
@@ -71,7 +76,7 @@ async fn drain(context: Context, name: &str) -> anyhow::Result<()> {
         anyhow::bail!("there is no route `{name}`");
     }
     let app = context.app().await?;
-    let is_changed = app.store.drain_route(name).await?;
+    let is_changed = app.store.acting_for(author()).drain_route(name).await?;
     app.store.close().await;
     if !is_changed {
         anyhow::bail!("the route `{name}` is drained already");
@@ -82,7 +87,7 @@ async fn drain(context: Context, name: &str) -> anyhow::Result<()> {
 async fn undrain(context: Context, name: &str) -> anyhow::Result<()> {
     let json_wanted = context.json;
     let app = context.app().await?;
-    let is_changed = app.store.undrain_route(name).await?;
+    let is_changed = app.store.acting_for(author()).undrain_route(name).await?;
     app.store.close().await;
     if !is_changed {
         anyhow::bail!("the route `{name}` is not drained");

@@ -1,15 +1,21 @@
-//! `postroom token create|revoke`: creates a bearer token, which is shown once, and revokes one.
+//! `postroom token create|list|revoke`: manages bearer tokens. A token is shown once; afterwards it is called by its id.
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::context::{Context, WrongUsage, print};
+use super::{
+    context::{self, Context, WrongUsage, check_merchant, print},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
+    times::parse_duration,
+};
 use crate::{
     auth::{hash_token, new_secret},
     clock,
-    mail::{MerchantId, duration},
+    mail::{MerchantId, TokenId},
     shop::Abilities,
+    store::TokenEntry,
 };
 
 #[derive(clap::Subcommand)]
@@ -27,54 +33,93 @@ pub(super) enum Command {
         #[arg(long, value_parser = parse_duration)]
         expires_in: Option<Duration>,
     },
-    /// Revoke a token.
+    /// List tokens by their ids; the tokens themselves are stored nowhere.
+    List {
+        /// Only tokens of this merchant.
+        #[arg(long)]
+        merchant: Option<MerchantId>,
+    },
+    /// Revoke a token; it stops working within a second.
     Revoke {
         /// The token.
-        token: String,
+        #[arg(required_unless_present = "id", conflicts_with = "id")]
+        token: Option<String>,
+        /// The id of the token, as `token list` shows it.
+        #[arg(long)]
+        id: Option<TokenId>,
     },
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration::parse(text).ok_or_else(|| "must be a number and one of ms, s, m, h, d".to_owned())
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Create { merchant, abilities, expires_in } => {
-            create(context, merchant, &abilities, expires_in).await
+            create(&context, &merchant, &abilities, expires_in).await
         }
-        Command::Revoke { token } => revoke(context, &token).await,
+        Command::List { merchant } => list(&context, merchant.as_ref()).await,
+        Command::Revoke { token, id } => revoke(&context, token.as_deref(), id).await,
     }
 }
 
 async fn create(
-    context: Context,
-    merchant: MerchantId,
+    context: &Context,
+    merchant: &MerchantId,
     abilities: &str,
     expires_in: Option<Duration>,
 ) -> anyhow::Result<()> {
     let abilities =
         Abilities::parse(abilities).map_err(|error| WrongUsage(format!("--abilities: {error}")))?;
-    let json_wanted = context.json;
-    let app = context.app().await?;
-    if app.store.merchant(&merchant).await?.is_none() {
-        anyhow::bail!("there is no merchant `{merchant}`");
-    }
+    let store = context.store().await?;
+    context::merchant(&store, merchant).await?;
     let token = format!("pr_{}", new_secret());
     let expires_at = expires_in.map(|duration| clock::now() + duration);
-    app.store.create_token(&merchant, &hash_token(&token), &abilities.to_string(), expires_at).await?;
-    app.store.close().await;
-    let people = format!("token: {token}\nThe token is not shown again.");
-    print(json_wanted, people, &json!({"token": token}))
+    let id = store.create_token(merchant, &hash_token(&token), &abilities.to_string(), expires_at).await?;
+    store.close().await;
+    let people = format!("id: {id}\ntoken: {token}\nThe token is not shown again.");
+    print(context.json, people, &json!({"token": token}))
 }
 
-async fn revoke(context: Context, token: &str) -> anyhow::Result<()> {
-    let json_wanted = context.json;
-    let app = context.app().await?;
-    let was_revoked = app.store.revoke_token(&hash_token(token)).await?;
-    app.store.close().await;
+async fn list(context: &Context, merchant: Option<&MerchantId>) -> anyhow::Result<()> {
+    let store = context.store().await?;
+    check_merchant(&store, merchant).await?;
+    let tokens = store.tokens(merchant).await?;
+    store.close().await;
+    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "STATE", "ABILITIES"]);
+    for token in &tokens {
+        table.add(row![token.id, &token.merchant, token.created_at, state(token), &token.abilities]);
+    }
+    let programs: Vec<Value> = tokens.iter().map(view).collect();
+    print_list(context.json, &table, "there are no tokens", &programs)
+}
+
+fn state(token: &TokenEntry) -> Cell {
+    match (token.revoked_at, token.expires_at) {
+        (Some(_), _) => Cell::of("revoked", Tone::Faint),
+        (None, Some(at)) if at <= clock::now() => Cell::of("expired", Tone::Faint),
+        _ => Cell::of("active", Tone::Good),
+    }
+}
+
+fn view(token: &TokenEntry) -> Value {
+    json!({
+        "id": token.id,
+        "merchant": token.merchant,
+        "abilities": token.abilities.split(',').collect::<Vec<_>>(),
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "revoked_at": token.revoked_at,
+    })
+}
+
+async fn revoke(context: &Context, token: Option<&str>, id: Option<TokenId>) -> anyhow::Result<()> {
+    let store = context.store().await?;
+    let was_revoked = match (token, id) {
+        (_, Some(id)) => store.revoke_token_by_id(id).await?,
+        (Some(token), None) => store.revoke_token(&hash_token(token)).await?,
+        (None, None) => false,
+    };
+    store.close().await;
     if !was_revoked {
         anyhow::bail!("there is no such token, or it was revoked before");
     }
-    print(json_wanted, "the token is revoked", &json!({"revoked": true}))
+    print(context.json, "the token is revoked", &json!({"revoked": true}))
 }

@@ -44,6 +44,8 @@ pub struct Config {
     pub stored: StoredLimits,
     /// How much is under way at once.
     pub worker: WorkerSettings,
+    /// How long what is over is kept.
+    pub keep: KeepSettings,
     /// When mails are tried again.
     pub retry: RetryPolicy,
     /// How large templates and mails may be.
@@ -180,6 +182,15 @@ pub struct WorkerSettings {
     /// After so much silence a worker is taken for dead.
     #[serde(with = "crate::mail::duration")]
     pub silence: Duration,
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeepSettings {
+    /// Entries of the audit.
+    #[serde(with = "crate::mail::duration")]
+    pub audit: Duration,
 }
 
 /// What one process does.

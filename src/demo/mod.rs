@@ -62,12 +62,12 @@ enum End {
     Asked,
 }
 
-/// Runs the demonstration. Of the configuration only the log's filter is used: a demonstration reaches nothing real.
+/// Runs the demonstration; with `json` it is told in objects, one a line. Of the configuration only the log's filter is used: a demonstration reaches nothing real.
 ///
 /// # Errors
 /// When it cannot be shown, or when something that was announced did not happen.
-pub async fn run(config: Config, arguments: Arguments) -> anyhow::Result<()> {
-    let mut terminal = Terminal::on_standard_output();
+pub async fn run(config: Config, arguments: Arguments, json: bool) -> anyhow::Result<()> {
+    let mut terminal = Terminal::on_standard_output(json);
     let started = Instant::now();
     terminal.begin("Starting a daemon, its database, its queue and a mail catcher")?;
     let mut stage = tokio::select! {
@@ -75,6 +75,9 @@ pub async fn run(config: Config, arguments: Arguments) -> anyhow::Result<()> {
         asked = asked_to_stop() => return asked,
     };
     terminal.done(&format!("ready after {} ms", started.elapsed().as_millis()))?;
+    for taken in &stage.taken {
+        terminal.entry("Port", taken, "")?;
+    }
     let Stage { daemon, catcher, receiver, addresses, .. } = &mut stage;
     let ended = tokio::select! {
         told = tell(&mut terminal, addresses, catcher, receiver, arguments.once) => told,

@@ -43,6 +43,8 @@ pub(super) struct Stage {
     pub(super) catcher: Catcher,
     pub(super) receiver: Receiver,
     pub(super) addresses: Addresses,
+    /// Ports that somebody else has, and what was done about it.
+    pub(super) taken: Vec<String>,
     folder: Folder,
 }
 
@@ -70,9 +72,10 @@ impl Stage {
         let folder = Folder::create()?;
         let log_file = folder.path.join("postroom.log");
         start_log(log, &log_file)?;
-        let catcher = start_catcher().await.context("the mail catcher cannot listen")?;
+        let mut taken = Vec::new();
+        let catcher = start_catcher(&mut taken).await.context("the mail catcher cannot listen")?;
         let receiver = Receiver::start().await.context("the sample shop's receiver cannot listen")?;
-        let daemon = start_daemon(&folder.path, catcher.smtp_addr()).await?;
+        let daemon = start_daemon(&folder.path, catcher.smtp_addr(), &mut taken).await?;
         let secret = Secret::generate();
         let (token, password) = create_merchant(&daemon, &secret).await?;
         let api = daemon.listening_on().context("the daemon takes no requests")?;
@@ -86,7 +89,7 @@ impl Stage {
             secret,
             log: log_file,
         };
-        Ok(Self { daemon, catcher, receiver, addresses, folder })
+        Ok(Self { daemon, catcher, receiver, addresses, taken, folder })
     }
 
     /// Stops everything, removes the folder, and tells which it was.
@@ -131,24 +134,31 @@ fn start_log(settings: &LogSettings, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_catcher() -> io::Result<Catcher> {
+/// Starts the catcher on its usual ports, or on free ones; says which are taken.
+async fn start_catcher(taken: &mut Vec<String>) -> io::Result<Catcher> {
     let on = |smtp: u16, page: u16| CatcherOptions {
         smtp: SocketAddr::from((Ipv4Addr::LOCALHOST, smtp)),
         http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, page))),
         ..CatcherOptions::default()
     };
     match Catcher::start(on(SMTP_PORT, PAGE_PORT)).await {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Catcher::start(on(0, 0)).await,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            taken.push(format!("{SMTP_PORT} or {PAGE_PORT} is taken: the catcher has others"));
+            Catcher::start(on(0, 0)).await
+        }
         started => started,
     }
 }
 
 /// Starts the daemon on its usual port, or on a free one. The port must be known before: links begin with it.
-async fn start_daemon(folder: &Path, relay: SocketAddr) -> anyhow::Result<Daemon> {
+async fn start_daemon(folder: &Path, relay: SocketAddr, taken: &mut Vec<String>) -> anyhow::Result<Daemon> {
     let mut port = API_PORT;
     for _ in 1..TRIES {
         match Daemon::start(settings(folder, port, relay)?, Role::All).await {
-            Err(error) if is_taken(&error) => port = free_port()?,
+            Err(error) if is_taken(&error) => {
+                taken.push(format!("{port} is taken: the API has another"));
+                port = free_port()?;
+            }
             started => return started.context("the daemon cannot start"),
         }
     }

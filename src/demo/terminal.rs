@@ -1,4 +1,5 @@
-//! How the demonstration looks: lines of at most 80 columns, coloured on a terminal, the same words in a pipe.
+//! How the demonstration looks: lines as wide as the terminal, coloured there, the same words in a pipe, and objects, one a line,
+//! for programs.
 
 use std::{
     env,
@@ -6,11 +7,16 @@ use std::{
 };
 
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 
 use super::step::{Step, Tone};
 
-/// Notes are wrapped here; nothing is cut off.
+/// Notes are wrapped here where nobody knows the terminal's width; nothing is cut off.
 const WIDTH: usize = 80;
+/// A line that is longer is hard to read.
+const WIDEST: usize = 140;
+/// A note gets at least so much, however narrow the terminal is.
+const NARROWEST: usize = 12;
 /// Where the note of a step begins.
 const NOTE: usize = 28;
 
@@ -20,6 +26,8 @@ pub(super) struct Terminal {
     look: Look,
     /// Whether a line can be drawn over.
     redraws: bool,
+    /// Whether it is for programs.
+    json: bool,
 }
 
 /// What a terminal can show.
@@ -27,11 +35,12 @@ pub(super) struct Terminal {
 struct Look {
     colours: bool,
     unicode: bool,
+    width: usize,
 }
 
 impl Terminal {
-    /// Colours on a terminal unless `NO_COLOR` is set; signs beyond ASCII where the locale has them.
-    pub(super) fn on_standard_output() -> Self {
+    /// For people, or with `json` for programs. Colours on a terminal unless `NO_COLOR` is set; signs beyond ASCII where the locale has them.
+    pub(super) fn on_standard_output(json: bool) -> Self {
         let output = io::stdout();
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -40,47 +49,67 @@ impl Terminal {
             .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
             .unwrap_or_default()
             .to_ascii_lowercase();
-        let redraws = output.is_terminal() && !is_dumb;
+        let redraws = output.is_terminal() && !is_dumb && !json;
+        let size = rustix::termios::tcgetwinsize(&output).ok().filter(|_| output.is_terminal());
+        let width = size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
         let look = Look {
             colours: redraws && !is_set("NO_COLOR"),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),
+            width: width.map_or(WIDTH, |width| width.min(WIDEST)),
         };
-        Self { output, look, redraws }
+        Self { output, look, redraws, json }
+    }
+
+    /// Writes a line for people, or an object for programs.
+    fn say(
+        &mut self,
+        people: impl FnOnce(Look) -> String,
+        programs: impl FnOnce() -> Value,
+    ) -> io::Result<()> {
+        let line = if self.json { programs().to_string() } else { people(self.look) };
+        writeln!(self.output, "{line}")?;
+        self.output.flush()
     }
 
     /// Begins a line that [`Terminal::done`] completes.
     pub(super) fn begin(&mut self, text: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
         write!(self.output, "{text} ... ")?;
         self.output.flush()
     }
 
     /// Completes a line.
     pub(super) fn done(&mut self, text: &str) -> io::Result<()> {
-        let text = self.look.paint(text, Tone::Good);
-        writeln!(self.output, "{text}")
+        self.say(|look| look.paint(text, Tone::Good), || json!({"event": "ready", "text": text}))
     }
 
     /// An empty line and a line that stands out.
     pub(super) fn heading(&mut self, text: &str) -> io::Result<()> {
-        let text = self.look.bold(&self.look.clean(text));
-        writeln!(self.output, "\n{text}")
+        self.say(
+            |look| format!("\n{}", look.bold(&look.clean(text))),
+            || json!({"event": "heading", "text": text}),
+        )
     }
 
     /// Something with a name, as in a table.
     pub(super) fn entry(&mut self, name: &str, value: &str, note: &str) -> io::Result<()> {
-        let line = self.look.entry(name, value, note);
-        writeln!(self.output, "{line}")
+        let object = || json!({"event": "entry", "name": name, "value": value, "note": note});
+        self.say(|look| look.entry(name, value, note), object)
     }
 
     /// A line of a command, as it is: it shall be pasted.
     pub(super) fn command(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.output, "{line}")
+        self.say(|_| line.to_owned(), || json!({"event": "command", "text": line}))
     }
 
     /// What happens next.
     pub(super) fn comment(&mut self, text: &str) -> io::Result<()> {
-        let text = self.look.dim(&format!("  # {}", self.look.clean(text)));
-        writeln!(self.output, "\n{text}")
+        self.say(
+            |look| format!("\n{}", look.dim(&format!("  # {}", look.clean(text)))),
+            || json!({"event": "comment", "text": text}),
+        )
     }
 
     /// A request, the status of its answer, and what it is for.
@@ -91,8 +120,8 @@ impl Terminal {
         status: StatusCode,
         note: &str,
     ) -> io::Result<()> {
-        let line = self.look.request(method, path, status, note);
-        writeln!(self.output, "{line}")
+        let object = || json!({"event": "request", "method": method, "path": path, "status": status.as_u16(), "note": note});
+        self.say(|look| look.request(method, path, status, note), object)
     }
 
     /// A stage of a mail.
@@ -121,6 +150,10 @@ impl Terminal {
         (full, cells): (usize, usize),
         numbers: &str,
     ) -> io::Result<()> {
+        if self.json {
+            let object = json!({"event": "progress", "name": name, "after": time, "text": numbers.trim()});
+            return writeln!(self.output, "{object}");
+        }
         let line = self.look.bar(name, tone, time, (full, cells), numbers);
         if !self.redraws {
             return writeln!(self.output, "{line}");
@@ -136,10 +169,9 @@ impl Terminal {
     }
 
     fn row(&mut self, name: &str, tone: Tone, time: &str, note: &str) -> io::Result<()> {
-        for line in self.look.row(name, tone, time, note) {
-            writeln!(self.output, "{line}")?;
-        }
-        self.output.flush()
+        let object =
+            || json!({"event": "step", "name": name, "good": tone != Tone::Bad, "after": time, "note": note});
+        self.say(|look| look.row(name, tone, time, note).join("\n"), object)
     }
 }
 
@@ -159,7 +191,7 @@ impl Look {
 
     fn row(self, name: &str, tone: Tone, time: &str, note: &str) -> Vec<String> {
         let head = self.head(name, tone);
-        let mut notes = wrap(&self.clean(note), WIDTH - NOTE).into_iter();
+        let mut notes = wrap(&self.clean(note), self.width.saturating_sub(NOTE).max(NARROWEST)).into_iter();
         let first = notes.next().unwrap_or_default();
         let mut lines = vec![format!("       {head}{time:>7}  {first}").trim_end().to_owned()];
         lines.extend(notes.map(|rest| format!("{:NOTE$}{rest}", "")));
@@ -240,8 +272,8 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const PIPE: Look = Look { colours: false, unicode: false };
-    const SCREEN: Look = Look { colours: true, unicode: true };
+    const PIPE: Look = Look { colours: false, unicode: false, width: WIDTH };
+    const SCREEN: Look = Look { colours: true, unicode: true, width: WIDTH };
 
     #[test]
     fn a_long_note_is_wrapped_under_its_beginning_and_nothing_is_lost() {
@@ -251,6 +283,10 @@ mod tests {
         assert_eq!(lines[0].find("attempt"), Some(NOTE));
         let words: Vec<_> = lines.iter().flat_map(|line| line.split_whitespace()).skip(4).collect();
         assert_eq!(words.join(" "), note);
+        for width in [1, 20, 28, 60] {
+            let narrow = Look { width, ..PIPE }.row("deferred", Tone::Waiting, "3 ms", note);
+            assert!(narrow.iter().all(|line| line.len() <= width.max(NOTE + NARROWEST)), "{narrow:#?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     error::Refusal,
     rate_limit::{QuotaNote, whole_seconds},
+    request_id::RequestId,
     server::{Peer, network_of},
 };
 use crate::{app::App, auth::AuthError, shop::Ability};
@@ -44,7 +45,9 @@ impl FromRequestParts<Arc<App>> for Caller {
             Some(Credential::Bearer(token)) => app.auth.by_token(&token).await?,
             None => None,
         };
-        let caller = caller.ok_or_else(unauthorized)?;
+        let mut caller = caller.ok_or_else(unauthorized)?;
+        caller.peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+        caller.request_id = parts.extensions.get::<RequestId>().map(|id| Arc::clone(&id.0));
         if caller.merchant.suspended_at.is_some() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }

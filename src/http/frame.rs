@@ -8,19 +8,19 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::{
     error::{Family, Refusal},
     import,
     rate_limit::QuotaNote,
+    request_id::{REQUEST_ID, RequestId},
 };
 use crate::{
     app::App,
@@ -30,26 +30,6 @@ use crate::{
 
 /// How much longer than its time a request is waited for whose commit is under way.
 const COMMIT_ENDS: Duration = Duration::from_secs(1);
-
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The id of a request: the caller's, when it is 1 to 128 visible ASCII characters, else a fresh one.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub Arc<str>);
-
-impl RequestId {
-    fn of(request: &Request) -> Self {
-        let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes).filter(|id| is_sane(id));
-        match given.and_then(|id| std::str::from_utf8(id).ok()) {
-            Some(id) => Self(id.into()),
-            None => Self(Uuid::now_v7().to_string().into()),
-        }
-    }
-}
-
-fn is_sane(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
-}
 
 /// Surrounds a request.
 pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a dependency may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What everybody may ask.
 pub(super) fn router() -> Router<Arc<App>> {

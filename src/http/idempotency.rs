@@ -12,7 +12,7 @@ use super::{
     auth::Caller,
     error::{Family, Refusal, respond},
     fingerprint,
-    frame::RequestId,
+    request_id::RequestId,
 };
 use crate::{
     app::App,

@@ -19,6 +19,7 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{
     auth::Caller,
@@ -29,10 +30,11 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::Author,
     cpu_pool::{Busy, Share},
     mail::{MerchantId, UnknownWord},
     shop::{Ability, ResourceKind},
-    store::{Counted, ResourceRow, StoreError},
+    store::{Counted, ResourceRow, Store, StoreError},
 };
 
 /// Where imports are sent.
@@ -94,7 +96,7 @@ pub(super) async fn import(
     }
     let merchant = Some(&caller.merchant.id);
     let _place = app.imports.hold(merchant, 1, PATIENCE).await.map_err(body::full)?;
-    let mut import = Import::new(&app, Some(caller.merchant.id.clone()), NAMED_FAULTS);
+    let mut import = Import::new(&app, caller.author(), Some(caller.merchant.id.clone()), NAMED_FAULTS);
     let mut lines = request.into_body().into_data_stream();
     loop {
         let coming = tokio::time::timeout(app.config.http.timeout, lines.next()).await;
@@ -112,6 +114,9 @@ pub(super) async fn import(
 /// An import under way.
 pub struct Import<'a> {
     app: &'a App,
+    store: Store,
+    /// What the import is called in each merchant's audit.
+    ids: HashMap<MerchantId, Uuid>,
     /// Whose documents they are; where none, each line names its merchant.
     owner: Option<MerchantId>,
     /// Lines that were stored.
@@ -137,9 +142,11 @@ struct Known {
 
 impl<'a> Import<'a> {
     /// Begins an import; with an owner all documents are that merchant's. At most so many faults are kept at a time.
-    pub fn new(app: &'a App, owner: Option<MerchantId>, most_faults: usize) -> Self {
+    pub fn new(app: &'a App, author: Author, owner: Option<MerchantId>, most_faults: usize) -> Self {
         Self {
             app,
+            store: app.store.acting_for(author),
+            ids: HashMap::new(),
             owner,
             accepted: 0,
             refused: 0,
@@ -226,7 +233,10 @@ impl<'a> Import<'a> {
         for (merchant, rows) in sound {
             let rows = self.with_room(&merchant, rows).await?;
             let count = rows.len();
-            self.app.store.put_resources(&merchant, rows).await?;
+            if count > 0 {
+                let id = *self.ids.entry(merchant.clone()).or_insert_with(Uuid::now_v7);
+                self.store.import_resources(id, &merchant, rows).await?;
+            }
             self.accepted += count;
         }
         Ok(())

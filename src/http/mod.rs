@@ -26,7 +26,9 @@ mod openapi;
 mod orders;
 mod page;
 mod passes;
+mod queue_status;
 mod rate_limit;
+mod request_id;
 mod resources;
 mod server;
 mod stored;
@@ -45,6 +47,7 @@ pub use actions::{ActionView, MailResultView};
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
 pub use mails::{MailStory, MailView};
+pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
 pub use server::{serve, serve_operators};
 pub use waiting::Waiting;
 
@@ -77,6 +80,7 @@ pub fn router(app: Arc<App>) -> Router {
 /// Everything that operators and their monitoring reach, in every role.
 pub fn admin_router(app: Arc<App>) -> Router {
     health::admin_router()
+        .merge(queue_status::admin_router())
         .fallback(error::unknown_path)
         .method_not_allowed_fallback(error::wrong_method)
         .with_state(Arc::clone(&app))

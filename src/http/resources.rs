@@ -106,7 +106,7 @@ pub(super) async fn put(
     let mut shown: Map<String, Value> =
         serde_json::from_str(row.body.get()).map_err(|_| Refusal::unavailable())?;
     shown.insert("id".to_owned(), Value::from(row.id.as_str()));
-    let is_new = app.store.put_resource(&caller.merchant.id, row).await?;
+    let is_new = app.store.acting_for(caller.author()).put_resource(&caller.merchant.id, row).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(shown)).into_response())
 }
@@ -121,7 +121,7 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Refusal> {
     let kind = kind_of(&kind)?;
     caller.may(Ability::ResourcesWrite)?;
-    match app.store.delete_resource(&caller.merchant.id, kind, &id).await? {
+    match app.store.acting_for(caller.author()).delete_resource(&caller.merchant.id, kind, &id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Refusal::not_found(kind.as_str())),
     }

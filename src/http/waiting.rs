@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     clock, jobs,
-    mail::{MailState, Timestamp, WaitReason},
+    mail::{BatchId, MailState, PauseScope, Timestamp, WaitReason, domain_name},
     queue::{self, QueueError, Whereabouts},
     store::MailRecord,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub struct Waiting {
     /// Why.
     pub reason: WaitReason,
-    /// What it is about: `all`, `lane`, `merchant`, `domain` or `route`.
+    /// What it is about: `all`, `lane`, `merchant`, `domain`, `route` or `batch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Which of these.
@@ -54,9 +54,48 @@ impl Waiting {
             let reason = if mail.attempt > 0 { WaitReason::Backoff } else { WaitReason::Scheduled };
             return Some(Self::until(reason, mail.due_at));
         }
+        if let Some(paused) = paused(app, mail).await {
+            return Some(paused);
+        }
         let in_queue = in_queue(app, mail).await.ok().flatten();
         Some(in_queue.unwrap_or_else(|| for_a_worker(app)))
     }
+
+    fn batch(reason: WaitReason, batch: BatchId) -> Self {
+        Self { reason, scope: Some("batch".to_owned()), name: Some(batch.to_string()), until: None }
+    }
+}
+
+/// Which pause holds a mail back, by what the database knows: that is the same in every process.
+async fn paused(app: &App, mail: &MailRecord) -> Option<Waiting> {
+    if let Some(id) = mail.origin.batch {
+        let batch = app.store.batch(None, id).await.ok().flatten();
+        if batch.is_some_and(|batch| batch.paused_at().is_some()) {
+            return Some(Waiting::batch(WaitReason::Paused, id));
+        }
+    }
+    let pauses = app.store.pauses().await.ok().filter(|pauses| !pauses.is_empty())?;
+    let domain = mail.recipient.rsplit_once('@').and_then(|(_, domain)| domain_name(domain).ok());
+    let is_about_it = |scope: &PauseScope| match scope {
+        PauseScope::Lane(lane) => *lane == mail.lane.into(),
+        PauseScope::Merchant(merchant) => *merchant == mail.merchant,
+        PauseScope::Domain(name) => Some(name) == domain.as_ref(),
+        PauseScope::Route(_) => false,
+    };
+    let is_of_a_route = |name: &str| {
+        pauses.iter().any(|pause| matches!(&pause.scope, PauseScope::Route(route) if route == name))
+    };
+    let of_it: Vec<_> = pauses.iter().filter(|pause| is_about_it(&pause.scope)).collect();
+    // A route's pause holds it back when no other route is left.
+    let of_routes = || {
+        let has_none_left =
+            !app.routes.is_empty() && app.routes.iter().all(|route| is_of_a_route(route.name()));
+        pauses.iter().filter(|pause| has_none_left && matches!(pause.scope, PauseScope::Route(_))).collect()
+    };
+    let all: Vec<_> = if of_it.is_empty() { of_routes() } else { of_it };
+    // Of several the one that ends last.
+    let last = all.into_iter().max_by_key(|pause| pause.ends_at.unwrap_or(Timestamp(i64::MAX)))?;
+    Some(Waiting::at(WaitReason::Paused, &last.scope.to_string(), last.ends_at))
 }
 
 async fn in_queue(app: &App, mail: &MailRecord) -> Result<Option<Waiting>, QueueError> {
@@ -67,13 +106,14 @@ async fn in_queue(app: &App, mail: &MailRecord) -> Result<Option<Waiting>, Queue
             let scope = queue::parts(&name).next().unwrap_or(&name);
             Ok(Some(Waiting::at(reason, scope, until)))
         }
-        Some(Whereabouts::Waiting) => {
-            let status = app.queue.status().await?;
-            let is_paused = status.lanes.iter().any(|lane| lane.lane == mail.lane.into() && lane.paused);
-            let lane = || Waiting::at(WaitReason::Paused, &format!("lane:{}", mail.lane), None);
-            Ok(is_paused.then(lane))
-        }
-        Some(Whereabouts::Leased | Whereabouts::Unknown) | None => Ok(None),
+        // The scheduler leaves it in the database as long as there are enough others in the queue.
+        Some(Whereabouts::Unknown) => match mail.origin.batch {
+            Some(batch) if !app.queue.status().await?.has_room(mail.lane.into()) => {
+                Ok(Some(Waiting::batch(WaitReason::BatchWindow, batch)))
+            }
+            _ => Ok(None),
+        },
+        Some(Whereabouts::Waiting | Whereabouts::Leased) | None => Ok(None),
     }
 }
 

@@ -67,6 +67,10 @@ uuid_id!(
     DeliveryId
 );
 uuid_id!(
+    /// Names one token, which itself must not be shown.
+    TokenId
+);
+uuid_id!(
     /// Names one start of one worker process; a restart is another worker.
     WorkerId
 );

@@ -7,7 +7,7 @@ closed_set! {
     WaitReason {
         /// A rate: of the installation, its route, its merchant or its recipient's domain.
         Rate = "rate",
-        /// Somebody paused its lane, merchant, route or domain.
+        /// Somebody paused its lane, merchant, route, domain or batch.
         Paused = "paused",
         /// The relay is away.
         RouteAway = "route_away",
@@ -19,7 +19,7 @@ closed_set! {
         Scheduled = "scheduled",
         /// No route may take it.
         NoRoute = "no_route",
-        /// Its batch is sent at certain times.
+        /// Its batch: as many mails are in the queue as may wait there.
         BatchWindow = "batch_window",
         /// A worker: nothing keeps it back.
         Queued = "queued",

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 
-use super::{Lease, Line, Pause};
+use super::{Lease, Line};
 
 /// Says which mails may start now: before any is fetched how many, and then which.
 pub trait Admit: Send + Sync + 'static {
@@ -23,7 +23,6 @@ pub trait Admit: Send + Sync + 'static {
         &self,
         room: Self::Room,
         mails: &[Lease],
-        pauses: &[Pause],
     ) -> impl Future<Output = Vec<Decision<Self::Permit>>> + Send;
 
     /// Returns when there may be more room than the last call got; sometimes there is not.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Fetched, Group, Lease, Line, MOST_PAUSES, Queue, QueueError, QueuedJob, Room, SetAside, Whereabouts,
+    Fetched, Group, Lease, Line, Queue, QueuedJob, Room, SetAside, Whereabouts,
     conformance::{Kind, LONG, Opened, counts, job, jobs, on_both_queues},
     joined,
     redis_server::eventually,
@@ -72,7 +72,6 @@ on_both_queues! {
     a_line_that_waits_for_several_things_is_woken_with_each_of_them
     a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines
     a_worker_without_room_leaves_due_lines_to_another
-    a_scope_is_paused_for_a_while_or_until_it_is_resumed
     what_was_released_keeps_its_turn_in_a_line
     domains_come_back_as_they_were_given
     twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing
@@ -275,32 +274,6 @@ async fn a_worker_without_room_leaves_due_lines_to_another(kind: Kind) {
     assert!(busy.leases.is_empty() && busy.due_in.is_none(), "{busy:?}");
     tokio::time::timeout(Duration::from_secs(5), elsewhere.wait(Group::Mails, LONG)).await.unwrap().unwrap();
     assert_eq!(fetch_due(&elsewhere, 1).await.len(), 1);
-}
-
-async fn a_scope_is_paused_for_a_while_or_until_it_is_resumed(kind: Kind) {
-    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
-    queue.pause_scope("merchant:tea-co", None, "a wrong price list").await.unwrap();
-    queue.pause_scope("domain:gmail.com", Some(2 * SECOND), "they ask us to").await.unwrap();
-    let pauses = fetch(&elsewhere, 1).await.pauses;
-    let mut told: Vec<_> =
-        pauses.iter().map(|pause| (pause.scope.as_str(), &*pause.reason, pause.until.is_some())).collect();
-    told.sort_unstable();
-    let expected =
-        [("domain:gmail.com", "they ask us to", true), ("merchant:tea-co", "a wrong price list", false)];
-    assert_eq!(told, expected);
-    all_aside(&queue, &jobs(1), line("merchant:tea-co", None, 1)).await;
-    eventually(async || fetch(&elsewhere, 0).await.pauses.len() == 1).await;
-    assert_eq!(queue.status().await.unwrap().pauses.len(), 1);
-    elsewhere.resume_scope("merchant:tea-co").await.unwrap();
-    assert_eq!(ids(&fetch_due(&queue, 1).await), ["send_mail:000000"]);
-    for number in 0..MOST_PAUSES {
-        queue.pause_scope(&format!("domain:d{number}.example"), None, "").await.unwrap();
-    }
-    let refused = queue.pause_scope("domain:one.too.many", None, "").await;
-    assert!(matches!(refused, Err(QueueError::TooManyPauses)), "{refused:?}");
-    queue.pause_scope("domain:d7.example", Some(LONG), "another reason").await.unwrap();
-    let long = queue.pause_scope(&"x".repeat(301), None, "").await;
-    assert!(matches!(long, Err(QueueError::LongName(301))), "{long:?}");
 }
 
 async fn what_was_released_keeps_its_turn_in_a_line(kind: Kind) {

@@ -1,8 +1,7 @@
 -- Leases jobs. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
 -- mails (each separated by spaces), how long a line that gave something is left alone and one that could not is, in
--- milliseconds, the most lines to take from, (group, its room)*. Returns milliseconds until the next line's time or -1,
--- (paused scope, milliseconds that are left or -1, reason)*, and (id, job, line)*; for the main line that is empty, or '^'
--- for what was at its front.
+-- milliseconds, the most lines to take from, (group, its room)*. Returns milliseconds until the next line's time or -1, and
+-- (id, job, line)*; for the main line that is empty, or '^' for what was at its front.
 local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now()
 
@@ -164,14 +163,4 @@ if first[1] and first[2] ~= 'inf' and (had_room or tonumber(first[2]) <= now) th
 end
 wake_workers(left)
 
-local pauses, kept = redis.call('HGETALL', prefix .. 'pauses'), {}
-for i = 1, #pauses, 2 do
-  local ends, reason = string.match(pauses[i + 1], '^(%d+) (.*)$')
-  local ms = ends == '0' and -1 or math.max(0, math.floor(tonumber(ends) - now))
-  if ms == 0 then
-    redis.call('HDEL', prefix .. 'pauses', pauses[i])
-  else
-    kept[#kept + 1], kept[#kept + 2], kept[#kept + 3] = pauses[i], ms, reason
-  end
-end
-return { due_in, kept, fetched }
+return { due_in, fetched }

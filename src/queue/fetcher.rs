@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Decision, Group, Lease, Line, Pause, QueueError, Room, SetAside,
+    Admit, Decision, Group, Lease, Line, QueueError, Room, SetAside,
     lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
 use crate::mail::WaitReason;
@@ -162,7 +162,7 @@ impl<A: Admit> Fetcher<A> {
         let is_empty = Group::ALL.map(|group| left.of(group) > 0);
         let mut has_room_again = false;
         if !mails.is_empty() {
-            *asides = self.admit(mail_room, mails, &fetched.pauses, &mut places).await;
+            *asides = self.admit(mail_room, mails, &mut places).await;
             let are_aside = asides.iter().any(|aside| !aside.leases.is_empty());
             has_room_again = are_aside && !is_empty[Group::Mails as usize];
             let first = self.set_aside(asides).await?;
@@ -176,12 +176,11 @@ impl<A: Admit> Fetcher<A> {
         &self,
         room: A::Room,
         mails: Vec<Lease>,
-        pauses: &[Pause],
         places: &mut [Option<OwnedSemaphorePermit>; Group::ALL.len()],
     ) -> Vec<SetAside> {
         let mut asides: Vec<SetAside> = Vec::new();
         let came_from = lines_of(&mails);
-        let decisions = self.admission.decide(room, &mails, pauses).await;
+        let decisions = self.admission.decide(room, &mails).await;
         let decided_at = Instant::now();
         for (lease, decision) in mails.into_iter().zip(decisions) {
             match decision {

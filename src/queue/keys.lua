@@ -10,7 +10,6 @@
 --   lines               ZSET  line -> its time, in milliseconds of this server's clock; infinite: until it is woken
 --   line sizes          ZSET  line -> how many jobs wait in it; one that is not here is empty
 --   line facts          HASH  line -> "AT_MOST REASON": how many jobs to fetch at its time, and what they wait for
---   pauses              HASH  scope -> "UNTIL REASON", in milliseconds of this server's clock; 0: until it is resumed
 --   leases              ZSET  id -> when its lease expires, in milliseconds of this server's clock
 --   counts              HASH  "waiting LANE", "aside LANE", "leased LANE" -> how many (those set aside wait as well);
 --                             "turn", "mail turn" -> whose turn is next

@@ -29,8 +29,6 @@ pub(super) const LISTED: usize = 100;
 pub const LONGEST_NAME: usize = 300;
 /// Between the names of the things that a line waits for at once.
 const AND: &str = " + ";
-/// The most scopes that are paused at the same time: each fetch returns them.
-pub const MOST_PAUSES: usize = 100;
 
 /// What jobs of one line wait for, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,19 +101,6 @@ pub struct Fetched {
     pub leases: Vec<Lease>,
     /// When jobs that are set aside may go, from now, where any may and there was room for them.
     pub due_in: Option<Duration>,
-    /// What is paused.
-    pub pauses: Vec<Pause>,
-}
-
-/// A scope of which nothing is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Pause {
-    /// What is paused, as in `merchant:tea-co`.
-    pub scope: String,
-    /// When it ends by itself.
-    pub until: Option<Timestamp>,
-    /// Why, in the operator's words.
-    pub reason: String,
 }
 
 /// Where a job is.

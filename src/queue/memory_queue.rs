@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Fetched, Group, Lease, Queue, QueueError, QueueStatus, QueuedJob, Room, SetAside, Whereabouts, check_ids,
-    check_names, check_pause, memory_state::QueueState,
+    check_names, memory_state::QueueState,
 };
 use crate::mail::Lane;
 
@@ -126,28 +126,6 @@ impl Queue for MemoryQueue {
     async fn where_are(&self, jobs: &[String]) -> Result<Vec<Whereabouts>, QueueError> {
         let (state, now) = (self.state(), Instant::now());
         Ok(jobs.iter().map(|id| state.whereabouts(id, now)).collect())
-    }
-
-    async fn pause_scope(
-        &self,
-        scope: &str,
-        length: Option<Duration>,
-        reason: &str,
-    ) -> Result<(), QueueError> {
-        check_pause(scope, reason)?;
-        match self.state().pause_scope(
-            scope,
-            length.and_then(|length| Instant::now().checked_add(length)),
-            reason,
-        ) {
-            true => Ok(()),
-            false => Err(QueueError::TooManyPauses),
-        }
-    }
-
-    async fn resume_scope(&self, scope: &str) -> Result<(), QueueError> {
-        self.state().resume_scope(scope);
-        self.wake(&[scope.to_owned()]).await
     }
 
     async fn extend(&self, held: &[Lease]) -> Result<usize, QueueError> {

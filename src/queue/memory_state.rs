@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, MOST_PAUSES, Pause, QueueStatus, QueuedJob, Room,
-    SetAside, Whereabouts,
+    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room, SetAside,
+    Whereabouts,
     lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, parts},
     room::Turn,
     waiting_jobs::{WaitingJob, WaitingJobs},
@@ -32,7 +32,6 @@ pub(super) struct QueueState {
     lines: HashMap<Arc<str>, LineState>,
     /// The times of the lines that have one.
     due: BTreeSet<(Instant, Arc<str>)>,
-    pauses: BTreeMap<String, (Option<Instant>, String)>,
     expiries: BTreeMap<(Instant, u64), Arc<str>>,
     last_token: u64,
     turn: Turn,
@@ -126,11 +125,7 @@ impl QueueState {
         let had_room = room.of(Group::Mails) > 0;
         self.put_off(due, now, had_room);
         let first = self.due.first().filter(|_| had_room);
-        Fetched {
-            leases,
-            due_in: first.map(|(at, _)| at.saturating_duration_since(now)),
-            pauses: self.pauses(now),
-        }
+        Fetched { leases, due_in: first.map(|(at, _)| at.saturating_duration_since(now)) }
     }
 
     /// Whether a line's time has come.
@@ -280,30 +275,7 @@ impl QueueState {
         }
     }
 
-    /// Pauses a scope, unless too many are.
-    pub(super) fn pause_scope(&mut self, scope: &str, until: Option<Instant>, reason: &str) -> bool {
-        let fits = self.pauses.len() < MOST_PAUSES || self.pauses.contains_key(scope);
-        if fits {
-            self.pauses.insert(scope.to_owned(), (until, reason.to_owned()));
-        }
-        fits
-    }
-
-    pub(super) fn resume_scope(&mut self, scope: &str) {
-        self.pauses.remove(scope);
-    }
-
-    fn pauses(&mut self, now: Instant) -> Vec<Pause> {
-        self.pauses.retain(|_, (until, _)| until.is_none_or(|until| until > now));
-        let pause = |(scope, (until, reason)): (&String, &(Option<Instant>, String))| Pause {
-            scope: scope.clone(),
-            until: wall_clock(*until, now),
-            reason: reason.clone(),
-        };
-        self.pauses.iter().map(pause).collect()
-    }
-
-    pub(super) fn status(&mut self, now: Instant) -> QueueStatus {
+    pub(super) fn status(&self, now: Instant) -> QueueStatus {
         let lane_status = |lane: &Lane| {
             let LaneState { jobs, set_aside, leased, paused } = &self.lanes[*lane as usize];
             LaneStatus {
@@ -323,7 +295,7 @@ impl QueueState {
         let mut lines: Vec<LineStatus> = self.lines.iter().map(line_status).collect();
         lines.sort_unstable_by_key(|line| std::cmp::Reverse(line.waiting));
         lines.truncate(LISTED);
-        QueueStatus { lanes: Lane::ALL.iter().map(lane_status).collect(), lines, pauses: self.pauses(now) }
+        QueueStatus { lanes: Lane::ALL.iter().map(lane_status).collect(), lines }
     }
 
     fn lease_state(&mut self, lease: &Lease) -> Option<&mut LeaseState> {

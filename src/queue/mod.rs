@@ -78,9 +78,7 @@ pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
 pub use job::{Domains, LONGEST_ID, Lease, QueuedJob};
 pub use lease_table::{Leases, panicked_jobs};
-pub use lines::{
-    Fetched, LONGEST_NAME, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts, joined, parts,
-};
+pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, SetAside, Whereabouts, joined, parts};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
@@ -153,24 +151,6 @@ pub trait Queue: Send + Sync + 'static {
     /// When the queue cannot be asked.
     async fn where_are(&self, jobs: &[String]) -> Result<Vec<Whereabouts>, QueueError>;
 
-    /// Notes that nothing of a scope, such as `merchant:tea-co`, is to be sent, for a while or until it is resumed. Each
-    /// fetch tells of it; who fetches sets such mails aside.
-    ///
-    /// # Errors
-    /// When the scope or the reason is too long, [`MOST_PAUSES`] are paused already, or the queue cannot be told.
-    async fn pause_scope(
-        &self,
-        scope: &str,
-        length: Option<Duration>,
-        reason: &str,
-    ) -> Result<(), QueueError>;
-
-    /// Lets a scope that is paused go on, at once.
-    ///
-    /// # Errors
-    /// When the queue cannot be told.
-    async fn resume_scope(&self, scope: &str) -> Result<(), QueueError>;
-
     /// Extends leases to their full length and tells how many were still the caller's.
     ///
     /// # Errors
@@ -212,8 +192,22 @@ pub struct QueueStatus {
     pub lanes: Vec<LaneStatus>,
     /// The hundred longest lines, the longest first.
     pub lines: Vec<LineStatus>,
-    /// The scopes that are paused.
-    pub pauses: Vec<Pause>,
+}
+
+/// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile. Those that
+/// are set aside hold nobody up and are counted apart.
+const ENOUGH_WAITING: u64 = 20_000;
+/// The same for those that are set aside: what they cost is memory.
+const ENOUGH_SET_ASIDE: u64 = 250_000;
+
+impl QueueStatus {
+    /// Whether more of what is due is to be added to a lane.
+    pub fn has_room(&self, lane: Lane) -> bool {
+        self.lanes.iter().filter(|each| each.lane == lane).all(|each| {
+            each.waiting.saturating_sub(each.set_aside) <= ENOUGH_WAITING
+                && each.set_aside <= ENOUGH_SET_ASIDE
+        })
+    }
 }
 
 /// What is in a lane.
@@ -272,14 +266,9 @@ pub enum QueueError {
     /// A job's id is too long.
     #[error("a job's id has {0} bytes, at most {LONGEST_ID} are allowed")]
     LongId(usize),
-    /// The name of a line or a scope, or the reason of a pause, is too long.
-    #[error("what is waited for, and the reason of a pause, have at most {LONGEST_NAME} bytes each, not {0}")]
+    /// The name of a line is too long.
+    #[error("the name of what is waited for has at most {LONGEST_NAME} bytes, not {0}")]
     LongName(usize),
-    /// Too much is paused.
-    #[error(
-        "{MOST_PAUSES} merchants, routes and domains are paused already; resume some of them, or pause a lane"
-    )]
-    TooManyPauses,
     /// Redis is away, or answered with an error.
     #[error("redis did not carry out {call}")]
     Redis {
@@ -310,11 +299,6 @@ fn check_ids(jobs: &[QueuedJob]) -> Result<(), QueueError> {
 
 fn check_names(asides: &[SetAside]) -> Result<(), QueueError> {
     asides.iter().try_for_each(|aside| check_length(&aside.line.name))
-}
-
-fn check_pause(scope: &str, reason: &str) -> Result<(), QueueError> {
-    check_length(scope)?;
-    check_length(reason)
 }
 
 fn check_length(text: &str) -> Result<(), QueueError> {

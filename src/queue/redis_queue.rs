@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Fetched, Group, Lease, MOST_PAUSES, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room,
-    SetAside, Whereabouts, check_ids, check_names, check_pause,
+    Fetched, Group, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room, SetAside,
+    Whereabouts, check_ids, check_names,
     lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN},
     redis_connection::Connection,
     redis_status,
-    redis_text::{job_of, pause_of, text_of, whereabouts_of},
+    redis_text::{job_of, text_of, whereabouts_of},
     room::{MAIL_TURNS, TURNS},
 };
 use crate::mail::Lane;
@@ -54,7 +54,6 @@ struct Scripts {
     set_aside: Script,
     wake: Script,
     where_are: Script,
-    pause_scope: Script,
     status: Script,
 }
 
@@ -85,7 +84,6 @@ impl RedisQueue {
                 set_aside: script!("set_aside.lua"),
                 wake: script!("wake.lua"),
                 where_are: script!("where_are.lua"),
-                pause_scope: script!("pause_scope.lua"),
                 status: redis_status::script(),
             },
         })
@@ -128,7 +126,7 @@ impl RedisQueue {
         for group in Group::ALL {
             script.arg(group.as_str()).arg(room.of(group));
         }
-        let (due_in, pauses, fetched): FetchReply = self.connection.run("fetch", PATIENCE, &script).await?;
+        let (due_in, fetched): FetchReply = self.connection.run("fetch", PATIENCE, &script).await?;
         let lease = |(id, job, line): (String, String, String)| {
             let was_at_the_front = line == AT_THE_FRONT;
             let line = (!line.is_empty() && !was_at_the_front).then(|| Arc::from(line));
@@ -138,7 +136,6 @@ impl RedisQueue {
         Ok(Fetched {
             leases: fetched.into_iter().filter_map(lease).collect(),
             due_in: u64::try_from(due_in).ok().map(Duration::from_millis),
-            pauses: pauses.into_iter().map(pause_of).collect(),
         })
     }
 
@@ -187,7 +184,7 @@ impl Queue for RedisQueue {
             last = more.leases.len();
             more.leases.iter().for_each(|lease| room.take(lease.job.lane));
             fetched.leases.extend(more.leases);
-            (fetched.due_in, fetched.pauses) = (more.due_in, more.pauses);
+            fetched.due_in = more.due_in;
         }
         Ok(fetched)
     }
@@ -277,28 +274,6 @@ impl Queue for RedisQueue {
         Ok(places)
     }
 
-    async fn pause_scope(
-        &self,
-        scope: &str,
-        length: Option<Duration>,
-        reason: &str,
-    ) -> Result<(), QueueError> {
-        check_pause(scope, reason)?;
-        let mut script = self.scripts.pause_scope.key(&self.prefix);
-        script.arg(scope).arg(signed_millis(length)).arg(reason).arg(MOST_PAUSES);
-        match self.connection.run::<bool>("pause_scope", PATIENCE, &script).await? {
-            true => Ok(()),
-            false => Err(QueueError::TooManyPauses),
-        }
-    }
-
-    async fn resume_scope(&self, scope: &str) -> Result<(), QueueError> {
-        let mut pipeline = redis::pipe();
-        pipeline.hdel(self.key("pauses"), scope).ignore();
-        self.connection.pipe::<()>("resume_scope", &pipeline).await?;
-        self.wake(&[scope.to_owned()]).await
-    }
-
     async fn extend(&self, held: &[Lease]) -> Result<usize, QueueError> {
         let mut extended = 0;
         for chunk in held.chunks(CHUNK) {
@@ -341,8 +316,8 @@ impl Queue for RedisQueue {
     }
 }
 
-/// Milliseconds until the next line's time, what is paused, and jobs with the lines that they came from.
-type FetchReply = (i64, Vec<(String, i64, String)>, Vec<(String, String, String)>);
+/// Milliseconds until the next line's time, and jobs with the lines that they came from.
+type FetchReply = (i64, Vec<(String, String, String)>);
 
 fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, bool)]) {
     let line = &aside.line;

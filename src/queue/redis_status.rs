@@ -5,17 +5,15 @@ use std::time::Duration;
 use redis::Script;
 
 use super::{
-    LaneStatus, LineStatus, QueueError, QueueStatus,
-    lines::LISTED,
-    redis_connection::Connection,
-    redis_text::{pause_of, time_in},
+    LaneStatus, LineStatus, QueueError, QueueStatus, lines::LISTED, redis_connection::Connection,
+    redis_text::time_in,
 };
 use crate::mail::{Lane, WaitReason};
 
 /// How long Redis may take to count.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Reply = (Vec<(u64, u64, u64, bool)>, Vec<(String, u64, i64, String)>, Vec<(String, i64, String)>);
+type Reply = (Vec<(u64, u64, u64, bool)>, Vec<(String, u64, i64, String)>);
 
 pub(super) fn script() -> Script {
     Script::new(concat!(include_str!("keys.lua"), include_str!("status.lua")))
@@ -32,7 +30,7 @@ pub(super) async fn read(
     for lane in Lane::ALL {
         script.arg(lane.as_str());
     }
-    let (lanes, lines, pauses): Reply = connection.run("status", PATIENCE, &script).await?;
+    let (lanes, lines): Reply = connection.run("status", PATIENCE, &script).await?;
     let lane_status = |(lane, (waiting, set_aside, leased, paused)): (&Lane, (u64, u64, u64, bool))| {
         LaneStatus { lane: *lane, waiting, set_aside, leased, paused }
     };
@@ -45,6 +43,5 @@ pub(super) async fn read(
     Ok(QueueStatus {
         lanes: Lane::ALL.iter().zip(lanes).map(lane_status).collect(),
         lines: lines.into_iter().map(line_status).collect(),
-        pauses: pauses.into_iter().map(pause_of).collect(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Domains, Pause, QueuedJob, Whereabouts};
+use super::{Domains, QueuedJob, Whereabouts};
 use crate::{
     clock,
     mail::{Timestamp, WaitReason},
@@ -39,10 +39,6 @@ pub(super) fn job_of(id: String, text: &str) -> Option<QueuedJob> {
             .then(|| Arc::new(Domains { sender: domain(sender), recipient: domain(recipient) })),
         ..job
     })
-}
-
-pub(super) fn pause_of((scope, left, reason): (String, i64, String)) -> Pause {
-    Pause { scope, until: time_in(left), reason }
 }
 
 pub(super) fn whereabouts_of((state, line, left, reason): (String, String, i64, String)) -> Whereabouts {

@@ -1,7 +1,6 @@
 -- Counts what is in the queue. ARGV: the most lines to list, the lanes. Returns (waiting, aside, leased, 1 when it is
--- paused)* for the lanes, (line, jobs, milliseconds until its time or -1, reason)*, the longest first, and (paused scope,
--- milliseconds that are left or -1, reason)*.
-local now, lanes, longest, paused = now(), {}, {}, {}
+-- paused)* for the lanes, and (line, jobs, milliseconds until its time or -1, reason)*, the longest first.
+local now, lanes, longest = now(), {}, {}
 for i = 2, #ARGV do
   local lane, n = ARGV[i], #lanes
   for j, what in ipairs({ 'waiting ', 'aside ', 'leased ' }) do
@@ -17,13 +16,4 @@ for i = 1, #listed, 2 do
   longest[n + 3] = at < math.huge and math.max(0, math.floor(at - now)) or -1
   longest[n + 4] = string.match(redis.call('HGET', facts, line) or '', '^%d+ (.*)$') or ''
 end
-local pauses = redis.call('HGETALL', prefix .. 'pauses')
-for i = 1, #pauses, 2 do
-  local ends, reason = string.match(pauses[i + 1], '^(%d+) (.*)$')
-  local left = ends == '0' and -1 or math.max(0, math.floor(tonumber(ends) - now))
-  if left ~= 0 then
-    local n = #paused
-    paused[n + 1], paused[n + 2], paused[n + 3] = pauses[i], left, reason
-  end
-end
-return { lanes, longest, paused }
+return { lanes, longest }

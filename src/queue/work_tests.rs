@@ -13,7 +13,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Decision, Ended, Lease, Leases, Pause, Places, Queue, QueueError, QueuedJob, Work,
+    Admit, Decision, Ended, Lease, Leases, Places, Queue, QueueError, QueuedJob, Work,
     conformance::{Kind, LONG, Opened, counts, job, jobs, odd_ids, on_both_queues},
     panicked_jobs,
     redis_server::eventually,
@@ -65,7 +65,7 @@ impl Admit for Unlimited {
         (most, ())
     }
 
-    async fn decide(&self, (): (), mails: &[Lease], _: &[Pause]) -> Vec<Decision<()>> {
+    async fn decide(&self, (): (), mails: &[Lease]) -> Vec<Decision<()>> {
         mails.iter().map(|_| Decision::Now(())).collect()
     }
 
@@ -320,7 +320,7 @@ impl Admit for Few {
         (permits.len(), permits)
     }
 
-    async fn decide(&self, room: Vec<OneOfFew>, _: &[Lease], _: &[Pause]) -> Vec<Decision<OneOfFew>> {
+    async fn decide(&self, room: Vec<OneOfFew>, _: &[Lease]) -> Vec<Decision<OneOfFew>> {
         room.into_iter().map(Decision::Now).collect()
     }
 

@@ -25,3 +25,10 @@ closed_set! {
         Stores = "stores",
     }
 }
+
+impl ResourceKind {
+    /// Whether it says how mails look or who sends them; the others are data that mails are about.
+    pub const fn is_definition(self) -> bool {
+        matches!(self, Self::Brands | Self::Templates | Self::Stores)
+    }
+}

@@ -20,7 +20,7 @@ use super::{
     order_traces::OrderTraces,
     writer::Writer,
 };
-use crate::clock;
+use crate::{audit::Author, clock};
 
 /// The bytes of a write that finds out whether the database takes writes.
 const PROBE: usize = 16 * 1024;
@@ -74,6 +74,8 @@ pub struct Store {
     pub(super) group: Arc<GroupCommit>,
     pub(super) documents: GroupRead<AnyDocument>,
     pub(super) order_traces: GroupRead<OrderTraces>,
+    /// For whom it acts.
+    pub(super) author: Option<Arc<Author>>,
 }
 
 impl Store {
@@ -97,7 +99,16 @@ impl Store {
         let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
-        Ok(Self { dialect, readers, writer, probed: Arc::default(), group, documents, order_traces })
+        Ok(Self {
+            dialect,
+            readers,
+            writer,
+            probed: Arc::default(),
+            group,
+            documents,
+            order_traces,
+            author: None,
+        })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.

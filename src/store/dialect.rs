@@ -1,10 +1,10 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for four things, written as marks in the text: `{rows: id text, at bigint}`,
+//! Both understand the same statements but for these things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
-//! that `->>` can be asked of; `{index: name}`, which says by which index SQLite reads a table; and `{skip_locked}`,
-//! which SQLite, with its one writer, does not need. A statement may also name the states that an event may happen in:
-//! see `states`.
+//! that `->>` can be asked of; `{domain_of recipient_key}`; `{index: name}`, which says by which index SQLite reads a table;
+//! and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also name the states that an
+//! event may happen in: see `states`.
 
 use std::{
     borrow::Cow,
@@ -156,6 +156,7 @@ impl Dialect {
     pub(super) fn written(self, text: &str) -> String {
         let text = states::written(text).replace("{skip_locked}", self.skip_locked());
         let text = text.replace("{as_json}", self.as_json());
+        let text = text.replace("{domain_of recipient_key}", self.domain_of_recipient());
         let text =
             match text.split_once("{index:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
             {
@@ -180,6 +181,13 @@ impl Dialect {
         match self {
             Self::Sqlite => "",
             Self::Postgres => "::json",
+        }
+    }
+
+    const fn domain_of_recipient(self) -> &'static str {
+        match self {
+            Self::Sqlite => "substr(recipient_key, 1, instr(recipient_key, '@') - 1)",
+            Self::Postgres => "split_part(recipient_key, '@', 1)",
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
 };
-use crate::clock;
+use crate::{audit::Action, clock};
 
 impl Store {
     /// The names of the drained routes.
@@ -26,9 +26,9 @@ impl Store {
         let insert = sqlx::query(
             "INSERT INTO drained_routes (name, at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
         )
-        .bind(name)
+        .bind(name.to_owned())
         .bind(clock::now().millis());
-        Ok(self.writer.execute(insert, "drain a route").await? > 0)
+        Ok(self.change(insert, "drain a route", self.entry(Action::RouteDrained, name, None)).await? > 0)
     }
 
     /// Lets mails go over a drained route again; returns false when it is not drained.
@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn undrain_route(&self, name: &str) -> Result<bool, StoreError> {
-        let delete = sqlx::query("DELETE FROM drained_routes WHERE name = $1").bind(name);
-        Ok(self.writer.execute(delete, "undrain a route").await? > 0)
+        let delete = sqlx::query("DELETE FROM drained_routes WHERE name = $1").bind(name.to_owned());
+        Ok(self.change(delete, "undrain a route", self.entry(Action::RouteUndrained, name, None)).await? > 0)
     }
 }

@@ -1,4 +1,6 @@
-//! Merchants and their credentials.
+//! Merchants, the tenants.
+
+use serde_json::{Map, Value, json};
 
 use super::{
     database::Store,
@@ -6,6 +8,7 @@ use super::{
     row::Columns,
 };
 use crate::{
+    audit::Action,
     clock,
     mail::{Address, Mailbox, MerchantId, Timestamp},
 };
@@ -58,29 +61,22 @@ pub struct NewMerchant {
     pub secret: String,
 }
 
-/// A user name and the hash of its password.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// Whose account.
-    pub merchant: Merchant,
-    /// Argon2id, a PHC string.
-    pub password_hash: String,
+/// What becomes of a merchant; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MerchantChange {
+    /// The name shoppers know.
+    pub name: Option<String>,
+    /// ISO 3166-1 alpha-2, in capitals.
+    pub country: Option<String>,
+    /// The language its answers and mails are in; none: that of its country.
+    pub language: Option<Option<String>>,
+    /// The `From` of mails that have no other.
+    pub sender: Option<Option<Mailbox>>,
+    /// Its own rate of mails; none: that of each merchant.
+    pub mails_rate: Option<Option<String>>,
 }
 
-/// A token as it is stored.
-#[derive(Clone, Debug)]
-pub struct TokenRecord {
-    /// Whose token.
-    pub merchant: Merchant,
-    /// What it may do, comma-separated.
-    pub abilities: String,
-    /// After this it is refused.
-    pub expires_at: Option<Timestamp>,
-    /// Since when it is refused.
-    pub revoked_at: Option<Timestamp>,
-}
-
-const MERCHANT: &str =
+pub(super) const MERCHANT: &str =
     "merchants.id, merchants.name, merchants.country, merchants.language, merchants.sender_name,
     merchants.sender_email, merchants.secret, merchants.mails_rate, merchants.suspended_at";
 
@@ -90,18 +86,20 @@ impl Store {
     /// # Errors
     /// [`StoreError::Exists`] when the id is taken; else those of a write: see [`StoreError`].
     pub async fn create_merchant(&self, merchant: &NewMerchant) -> Result<(), StoreError> {
-        let done = self.writer.execute(sqlx::query(
+        let entry = self.entry(Action::MerchantCreated, &merchant.id, Some(&merchant.id));
+        let insert = sqlx::query(
             "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
         )
-        .bind(merchant.id.as_str())
-        .bind(&merchant.name)
-        .bind(&merchant.country)
-        .bind(&merchant.language)
+        .bind(merchant.id.to_string())
+        .bind(merchant.name.clone())
+        .bind(merchant.country.clone())
+        .bind(merchant.language.clone())
         .bind(merchant.sender.as_ref().and_then(|sender| sender.name.clone()))
         .bind(merchant.sender.as_ref().map(|sender| sender.email.to_string()))
-        .bind(&merchant.secret)
-        .bind(clock::now().millis()), "create a merchant").await?;
+        .bind(merchant.secret.clone())
+        .bind(clock::now().millis());
+        let done = self.change(insert, "create a merchant", entry).await?;
         created(done, "a merchant with this id")
     }
 
@@ -150,115 +148,108 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Creates an account.
-    ///
-    /// # Errors
-    /// [`StoreError::Exists`] when the user name is taken; else those of a write: see [`StoreError`].
-    pub async fn create_account(
-        &self,
-        merchant: &MerchantId,
-        username: &str,
-        password_hash: &str,
-    ) -> Result<(), StoreError> {
-        let done = self.writer.execute(sqlx::query(
-            "INSERT INTO accounts (username, merchant_id, password_hash, created_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (username) DO NOTHING",
-        )
-        .bind(username)
-        .bind(merchant.as_str())
-        .bind(password_hash)
-        .bind(clock::now().millis()), "create an account").await?;
-        created(done, "an account with this user name")
-    }
-
-    /// Finds an account by its user name.
+    /// Lists merchants by id, those after `after`, at most `limit`.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT accounts.password_hash, {MERCHANT} FROM accounts
-             JOIN merchants ON merchants.id = accounts.merchant_id WHERE accounts.username = $1"
-        )))
-        .bind(username)
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find an account")?;
-        row.map(|row| {
-            let columns = Columns { table: "accounts", row: &row };
-            Ok(Account { merchant: read(&columns)?, password_hash: columns.text("password_hash")? })
-        })
-        .transpose()
-    }
-
-    /// Stores a token by its hash.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn create_token(
-        &self,
-        merchant: &MerchantId,
-        hash: &str,
-        abilities: &str,
-        expires_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        self.writer.execute(sqlx::query(
-            "INSERT INTO tokens (hash, merchant_id, abilities, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(hash)
-        .bind(merchant.as_str())
-        .bind(abilities)
-        .bind(clock::now().millis())
-        .bind(expires_at.map(Timestamp::millis)), "create a token").await.map(drop)
-    }
-
-    /// Finds a token by its hash.
-    ///
-    /// # Errors
-    /// Those of a read: see [`StoreError`].
-    pub async fn token(&self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT tokens.abilities, tokens.expires_at, tokens.revoked_at, {MERCHANT} FROM tokens
-             JOIN merchants ON merchants.id = tokens.merchant_id WHERE tokens.hash = $1"
-        )))
-        .bind(hash)
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find a token")?;
-        row.map(|row| {
-            let columns = Columns { table: "tokens", row: &row };
-            Ok(TokenRecord {
-                merchant: read(&columns)?,
-                abilities: columns.text("abilities")?,
-                expires_at: columns.optional_time("expires_at")?,
-                revoked_at: columns.optional_time("revoked_at")?,
-            })
-        })
-        .transpose()
-    }
-
-    /// Revokes a token; returns whether there was such a token.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn revoke_token(&self, hash: &str) -> Result<bool, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE hash = $1 AND revoked_at IS NULL")
-                    .bind(hash)
-                    .bind(clock::now().millis()),
-                "revoke a token",
-            )
+    pub async fn merchants(&self, after: &str, limit: u32) -> Result<Vec<Merchant>, StoreError> {
+        let text = format!("SELECT {MERCHANT} FROM merchants WHERE id > $1 ORDER BY id LIMIT $2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
             .await
-            .map(|rows| rows > 0)
+            .doing("list merchants")?;
+        rows.iter().map(|row| read(&Columns { table: "merchants", row })).collect()
+    }
+
+    /// Changes a merchant; `None`: there is no such merchant.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn change_merchant(
+        &self,
+        id: &MerchantId,
+        change: MerchantChange,
+    ) -> Result<Option<Merchant>, StoreError> {
+        let entry = self.entry(Action::MerchantUpdated, id, Some(id));
+        let entry = entry.map(|entry| entry.with(change.details()));
+        let text = format!(
+            "UPDATE merchants SET name = COALESCE($2, name), country = COALESCE($3, country),
+                language = CASE WHEN $4 = 1 THEN $5 ELSE language END,
+                sender_name = CASE WHEN $6 = 1 THEN $7 ELSE sender_name END,
+                sender_email = CASE WHEN $6 = 1 THEN $8 ELSE sender_email END,
+                mails_rate = CASE WHEN $9 = 1 THEN $10 ELSE mails_rate END
+             WHERE id = $1 RETURNING {MERCHANT}"
+        );
+        let MerchantChange { name, country, language, sender, mails_rate } = change;
+        let is_given = |given: bool| i64::from(given);
+        let update = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(id.to_string())
+            .bind(name)
+            .bind(country)
+            .bind(is_given(language.is_some()))
+            .bind(language.flatten())
+            .bind(is_given(sender.is_some()))
+            .bind(sender.as_ref().and_then(|sender| sender.as_ref()?.name.clone()))
+            .bind(sender.as_ref().and_then(|sender| Some(sender.as_ref()?.email.to_string())))
+            .bind(is_given(mails_rate.is_some()))
+            .bind(mails_rate.flatten());
+        let row = self.change_one(update, "change a merchant", entry).await?;
+        row.map(|row| read(&Columns { table: "merchants", row: &row })).transpose()
+    }
+
+    /// Suspends a merchant, or lets it go on; returns false when it is so already, or there is no such merchant.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn suspend_merchant(&self, id: &MerchantId, is_suspended: bool) -> Result<bool, StoreError> {
+        let (action, text) = match is_suspended {
+            true => (
+                Action::MerchantSuspended,
+                "UPDATE merchants SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL",
+            ),
+            false => (
+                Action::MerchantResumed,
+                "UPDATE merchants SET suspended_at = NULL WHERE id = $1 AND suspended_at IS NOT NULL",
+            ),
+        };
+        let update = sqlx::query(text).bind(id.to_string());
+        let update = if is_suspended { update.bind(clock::now().millis()) } else { update };
+        let entry = self.entry(action, id, Some(id));
+        Ok(self.change(update, "suspend or resume a merchant", entry).await? > 0)
     }
 }
 
-fn created(rows: u64, what: &'static str) -> Result<(), StoreError> {
+impl MerchantChange {
+    /// What is changed, for the audit; of the sender only whether there is one.
+    fn details(&self) -> Value {
+        let mut details = Map::new();
+        let mut note = |field: &str, value: Value| details.insert(field.to_owned(), value);
+        if let Some(name) = &self.name {
+            note("name", json!(name));
+        }
+        if let Some(country) = &self.country {
+            note("country", json!(country));
+        }
+        if let Some(language) = &self.language {
+            note("language", json!(language));
+        }
+        if let Some(sender) = &self.sender {
+            note("sender", json!(sender.as_ref().map(|_| "changed")));
+        }
+        if let Some(rate) = &self.mails_rate {
+            note("rate", json!(rate));
+        }
+        details.into()
+    }
+}
+
+pub(super) fn created(rows: u64, what: &'static str) -> Result<(), StoreError> {
     if rows == 1 { Ok(()) } else { Err(StoreError::Exists(what)) }
 }
 
-fn read(columns: &Columns<'_>) -> Result<Merchant, StoreError> {
+pub(super) fn read(columns: &Columns<'_>) -> Result<Merchant, StoreError> {
     let sender = columns.optional_parsed("sender_email")?;
     let name = columns.optional_text("sender_name")?;
     Ok(Merchant {

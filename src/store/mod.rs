@@ -11,10 +11,13 @@
 //! two tables share stands in a file below both.
 
 mod actions;
+mod audit;
+mod backlog;
 mod batches;
 mod carts;
 mod claimable;
 mod connections;
+mod credentials;
 mod database;
 mod dialect;
 mod disabled_endpoints;
@@ -30,9 +33,11 @@ mod idempotency;
 mod mail_row;
 mod mails;
 mod merchants;
+mod operators;
 mod order_traces;
 mod orders;
 mod passes;
+mod pauses;
 mod resources;
 mod room;
 mod rounds;
@@ -46,11 +51,14 @@ mod workers;
 mod writer;
 
 pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
+pub use audit::{AuditFilter, AuditRecord};
+pub use backlog::{Backlog, Depth};
 pub use batches::{
     BatchMoved, BatchRecord, BatchRecorded, Chunk, DueBatch, MadeMail, Making, NewBatch, StagedChunk,
     TakenBack,
 };
 pub use carts::{CartsPage, ReminderRecord};
+pub use credentials::{Account, AccountRecord, TokenEntry, TokenRecord};
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
 pub use documents::{Stored, TemplateHead};
@@ -61,10 +69,12 @@ pub use mails::{
     Attempt, Claim, DueMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
     Recorded, Recording, Replacement, Settled, Settlement,
 };
-pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
+pub use merchants::{Merchant, MerchantChange, NewMerchant};
+pub use operators::OperatorRecord;
 pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};
 pub use orders::{AuditEntry, NewAuditEntry, OrderRecord, OrderStep, WorkflowStep};
 pub use passes::{NewPass, Pass};
+pub use pauses::PauseRecord;
 pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
 pub use stake::{WriteProgress, WriteWatch};

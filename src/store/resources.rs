@@ -6,8 +6,10 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::AnyConnection;
+use uuid::Uuid;
 
 use super::{
+    audit::{self, NewEntry},
     database::Store,
     dialect::{Dialect, Sql},
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
@@ -16,7 +18,7 @@ use super::{
     row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
-use crate::{clock, mail::MerchantId, shop::ResourceKind};
+use crate::{audit::Action, clock, mail::MerchantId, shop::ResourceKind};
 
 /// One document to store.
 #[derive(Debug)]
@@ -75,6 +77,13 @@ impl Store {
         resource: ResourceRow,
     ) -> Result<bool, StoreError> {
         let (dialect, merchant) = (self.dialect, merchant.clone());
+        let target = format!("{}/{}", resource.kind, resource.id);
+        // What merchants' systems keep postroom informed of is data, and more than anybody reads.
+        let entry = resource
+            .kind
+            .is_definition()
+            .then(|| self.entry(Action::ResourceStored, target, Some(&merchant)));
+        let entry = entry.flatten();
         self.writer
             .run(move |on| {
                 async move {
@@ -87,7 +96,8 @@ impl Store {
                     .fetch_optional(&mut *on)
                     .await
                     .doing("find a resource")?;
-                    upsert(dialect, on, &merchant, std::slice::from_ref(&resource)).await?;
+                    upsert(dialect, &mut *on, &merchant, std::slice::from_ref(&resource)).await?;
+                    audit::record(on, entry.as_ref()).await?;
                     Ok(existing.is_none())
                 }
                 .boxed()
@@ -104,9 +114,39 @@ impl Store {
         merchant: &MerchantId,
         resources: Vec<ResourceRow>,
     ) -> Result<(), StoreError> {
+        self.upsert_all(merchant, resources, None).await
+    }
+
+    /// The same for a part of an import, which has one entry in the audit, however many parts it has.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn import_resources(
+        &self,
+        import: Uuid,
+        merchant: &MerchantId,
+        resources: Vec<ResourceRow>,
+    ) -> Result<(), StoreError> {
+        let entry = self.entry(Action::ResourceImported, "import", Some(merchant));
+        let entry = entry.map(|entry| entry.part_of(import).of(resources.len() as u64));
+        self.upsert_all(merchant, resources, entry).await
+    }
+
+    async fn upsert_all(
+        &self,
+        merchant: &MerchantId,
+        resources: Vec<ResourceRow>,
+        entry: Option<NewEntry>,
+    ) -> Result<(), StoreError> {
         let (dialect, merchant) = (self.dialect, merchant.clone());
         self.writer
-            .run(move |on| async move { upsert(dialect, on, &merchant, &resources).await }.boxed())
+            .run(move |on| {
+                async move {
+                    upsert(dialect, &mut *on, &merchant, &resources).await?;
+                    audit::record(on, entry.as_ref()).await
+                }
+                .boxed()
+            })
             .await
     }
 
@@ -177,16 +217,12 @@ impl Store {
         kind: ResourceKind,
         id: &str,
     ) -> Result<bool, StoreError> {
-        self.writer
-            .execute(
-                sqlx::query("DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
-                    .bind(merchant.as_str())
-                    .bind(kind.as_str())
-                    .bind(id),
-                "delete a resource",
-            )
-            .await
-            .map(|rows| rows > 0)
+        let entry = self.entry(Action::ResourceDeleted, format!("{kind}/{id}"), Some(merchant));
+        let delete = sqlx::query("DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
+            .bind(merchant.to_string())
+            .bind(kind.as_str())
+            .bind(id.to_owned());
+        Ok(self.change(delete, "delete a resource", entry).await? > 0)
     }
 
     /// Finds what a request for a templated mail names, in a round trip that it shares with others.

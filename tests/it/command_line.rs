@@ -241,16 +241,19 @@ on_both! {
         };
         let good: String = (0..1_200).map(|number| format!("{}\n", line(&format!("m{number}"), "tea-co", "tea"))).collect();
         let ended = commands.run_with_input(&["import", "-", "--json"], &good).expect(0);
-        assert_eq!(ended.json(), json!({"accepted": 1_200, "refused": 0}));
+        assert_eq!(ended.json(), json!({"accepted": 1_200, "refused": 0, "errors": []}));
         scene.shop.get("/api/v1/members/m1199").await.expect(200);
 
         let file = scene.backends.folder().join("import.ndjson");
         let lines = [line("a", "tea-co", "tea"), line("b", "nobody", "tea"), line("c", "tea-co", "none"), json!([])];
         std::fs::write(&file, lines.map(|line| line.to_string()).join("\n\n")).unwrap();
         let ended = commands.run(&["import", file.to_str().unwrap(), "--json"]).expect(1);
-        assert_eq!(ended.json(), json!({"accepted": 1, "refused": 3}));
-        for expected in ["line 3: merchant", "line 5: brand_id", "line 7: "] {
-            assert!(ended.err.contains(expected), "{expected} is missing in:\n{}", ended.err);
+        let told = ended.json();
+        assert_eq!((&told["accepted"], &told["refused"]), (&json!(1), &json!(3)));
+        assert_eq!((&told["errors"][0]["line"], &told["errors"][0]["path"]), (&json!(3), &json!("merchant")));
+        let file = file.to_str().unwrap();
+        for expected in [":3: merchant: ", ":5: brand_id: ", ":7: "].map(|end| format!("{file}{end}")) {
+            assert!(ended.err.contains(&expected), "{expected} is missing in:\n{}", ended.err);
         }
         commands.run(&["import", "/nowhere"]).expect(1);
     }

@@ -154,24 +154,3 @@ on_both! {
         }
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mails_of_a_merchant_that_is_paused_wait_until_it_is_resumed_and_others_go() {
-    let scene = open(Backends::postgres_redis().await, "").await;
-    let other = Shop::open(&scene.daemon, &scene.backends.command_line(), "coffee-co");
-    other.fill_shelves().await;
-    let url = scene.backends.redis.as_ref().unwrap().url();
-    let settings =
-        toml::from_str(&format!("url = \"{url}\"\nprefix = \"postroom\"\nlease = \"15s\"")).unwrap();
-    let queue = postroom::queue::connect(&settings).await.unwrap();
-    queue.pause_scope("merchant:tea-co", None, "a wrong price list").await.unwrap();
-    let id = scene.shop.send_to("ok@example.net").await;
-    let others = other.send_to("ok-2@example.net").await;
-    other.wait_until(&others, "sent").await;
-    let paused = serde_json::json!({"reason": "paused", "scope": "merchant", "name": "tea-co"});
-    eventually("it says why", async || scene.shop.mail(&id).await["waiting"] == paused).await;
-    assert_eq!(scene.sink.mails().len(), 1);
-    queue.resume_scope("merchant:tea-co").await.unwrap();
-    let story = scene.shop.wait_until(&id, "sent").await;
-    assert_eq!(story.get("waiting"), None);
-}

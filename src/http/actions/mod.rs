@@ -73,7 +73,7 @@ pub(super) async fn draft(
     caller.may(Ability::MailsManage)?;
     let ActionRequest { kind, q } = body.parse()?;
     may_do(&caller, kind)?;
-    let new = NewAction::new(Some(caller.merchant.id.clone()), kind, &q, &caller.actor)?;
+    let new = NewAction::new(Some(caller.merchant.id.clone()), kind, &q, &caller.actor.to_string())?;
     if new.merchants().next().is_some() {
         let message = "merchant: is for operators; a merchant acts on its own mails";
         return Err(QueryError { at: 1, message: message.to_owned() }.into());
@@ -171,7 +171,8 @@ pub(super) async fn confirm(
 ) -> Result<Json<ActionView>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (merchant, id) = (Some(&caller.merchant.id), id_of(&id)?);
-    let moved = app.store.confirm_action(merchant, id, &caller.actor).await?;
+    let moved =
+        app.store.acting_for(caller.author()).confirm_action(merchant, id, &caller.actor.to_string()).await?;
     answer(&app, moved, "confirmed")
 }
 
@@ -184,7 +185,8 @@ pub(super) async fn stop(
 ) -> Result<Json<ActionView>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (merchant, id) = (Some(&caller.merchant.id), id_of(&id)?);
-    let moved = app.store.stop_action(merchant, id, &caller.actor).await?;
+    let moved =
+        app.store.acting_for(caller.author()).stop_action(merchant, id, &caller.actor.to_string()).await?;
     answer(&app, moved, "stopped")
 }
 
@@ -197,7 +199,8 @@ pub(super) async fn resume(
 ) -> Result<Json<ActionView>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (merchant, id) = (Some(&caller.merchant.id), id_of(&id)?);
-    let moved = app.store.resume_action(merchant, id, &caller.actor).await?;
+    let moved =
+        app.store.acting_for(caller.author()).resume_action(merchant, id, &caller.actor.to_string()).await?;
     answer(&app, moved, "resumed")
 }
 

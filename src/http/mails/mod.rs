@@ -102,7 +102,7 @@ async fn move_mail(
 ) -> Result<Json<MailStory>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let id = id_of(id)?;
-    match app.store.move_mail(Some(&caller.merchant.id), id, event).await? {
+    match app.store.acting_for(caller.author()).move_mail(Some(&caller.merchant.id), id, event).await? {
         Moved::Unknown => Err(Refusal::not_found("Mail")),
         Moved::Refused(state) => {
             let message = format!("A mail that is {state} cannot be {event}.");

@@ -118,7 +118,7 @@ pub(crate) async fn replay(
 ) -> Result<Json<Success<DeliveryStory>>, Refusal> {
     caller.may(Ability::WebhooksManage)?;
     let (merchant, id, delivery) = (&caller.merchant.id, endpoint_id(&id)?, delivery_id(&delivery)?);
-    match app.store.replay_delivery(merchant, id, delivery).await? {
+    match app.store.acting_for(caller.author()).replay_delivery(merchant, id, delivery).await? {
         Replayed::Now => {
             app.enqueue(jobs::send_callback_job(delivery, merchant.clone()));
             story(&app, &caller, id, delivery).await
@@ -156,7 +156,7 @@ pub(crate) async fn replay_failed(
     if !endpoint.enabled {
         return Err(disabled());
     }
-    let replayed = app.store.replay_failed(merchant, id, since).await?;
+    let replayed = app.store.acting_for(caller.author()).replay_failed(merchant, id, since).await?;
     Ok(Success::of(ReplayedView { replayed }))
 }
 

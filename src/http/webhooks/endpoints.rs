@@ -114,7 +114,7 @@ pub(crate) async fn register(
         enabled: enabled.unwrap_or(true),
         secret: Secret::generate().expose().into(),
     };
-    match app.store.register_endpoint(&caller.merchant.id, &endpoint).await? {
+    match app.store.acting_for(caller.author()).register_endpoint(&caller.merchant.id, &endpoint).await? {
         Registered::Now(endpoint) => {
             Ok((StatusCode::CREATED, Success::of(EndpointView::with_secret(*endpoint))))
         }
@@ -137,7 +137,8 @@ pub(crate) async fn change(
     caller.may(Ability::WebhooksManage)?;
     let id = endpoint_id(&id)?;
     let change = body.parse::<EndpointRequest>()?.checked(&app).map_err(Refusal::invalid)?;
-    let changed = app.store.change_endpoint(&caller.merchant.id, id, &change).await?;
+    let changed =
+        app.store.acting_for(caller.author()).change_endpoint(&caller.merchant.id, id, &change).await?;
     changed.map(|endpoint| Success::of(EndpointView::of(endpoint))).ok_or_else(no_webhook)
 }
 
@@ -150,7 +151,7 @@ pub(crate) async fn remove(
 ) -> Result<Json<Success<DeletedView>>, Refusal> {
     caller.may(Ability::WebhooksManage)?;
     let id = endpoint_id(&id)?;
-    match app.store.delete_endpoint(&caller.merchant.id, id).await? {
+    match app.store.acting_for(caller.author()).delete_endpoint(&caller.merchant.id, id).await? {
         true => Ok(Success::of(DeletedView { id: id.to_string(), deleted: true })),
         false => Err(no_webhook()),
     }
@@ -165,7 +166,11 @@ pub(crate) async fn refresh_secret(
 ) -> Result<Json<Success<EndpointView>>, Refusal> {
     caller.may(Ability::WebhooksManage)?;
     let secret = Secret::generate().expose().into();
-    let refreshed = app.store.refresh_secret(&caller.merchant.id, endpoint_id(&id)?, &secret).await?;
+    let refreshed = app
+        .store
+        .acting_for(caller.author())
+        .refresh_secret(&caller.merchant.id, endpoint_id(&id)?, &secret)
+        .await?;
     refreshed.map(|endpoint| Success::of(EndpointView::with_secret(endpoint))).ok_or_else(no_webhook)
 }
 

@@ -1,10 +1,13 @@
 //! Confirming, stopping and resuming actions.
 
+use serde_json::json;
+
 use super::look_up::ActionRecord;
 use crate::{
+    audit::Action,
     clock,
     mail::{ActionId, ActionState, MerchantId},
-    store::{database::Store, dialect::Sql, error::StoreError},
+    store::{audit::NewEntry, database::Store, dialect::Sql, error::StoreError},
 };
 
 /// The result of moving an action.
@@ -53,7 +56,7 @@ impl Store {
         if action.state == ActionState::Draft && action.drafted_by != by {
             return Ok(ActionMoved::NotYours(action.drafted_by));
         }
-        self.move_action(action, &CONFIRM, by).await
+        self.move_action(action, &CONFIRM, by, Action::BulkConfirmed).await
     }
 
     /// Stops an action that is running; a step that is being written is finished first.
@@ -67,7 +70,7 @@ impl Store {
         by: &str,
     ) -> Result<ActionMoved, StoreError> {
         let Some(action) = self.action(merchant, id).await? else { return Ok(ActionMoved::Unknown) };
-        self.move_action(action, &STOP, by).await
+        self.move_action(action, &STOP, by, Action::BulkStopped).await
     }
 
     /// Lets a stopped action go on from where it was stopped.
@@ -81,7 +84,7 @@ impl Store {
         by: &str,
     ) -> Result<ActionMoved, StoreError> {
         let Some(action) = self.action(merchant, id).await? else { return Ok(ActionMoved::Unknown) };
-        self.move_action(action, &RESUME, by).await
+        self.move_action(action, &RESUME, by, Action::BulkResumed).await
     }
 
     /// Gives an action up that cannot be run, and says why.
@@ -89,7 +92,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn fail_action(&self, id: ActionId, error: &str) -> Result<(), StoreError> {
-        self.write_move(&FAIL, id, error, "fail an action").await.map(drop)
+        self.write_move(&FAIL, id, error, "fail an action", None).await.map(drop)
     }
 
     async fn move_action(
@@ -97,8 +100,11 @@ impl Store {
         seen: ActionRecord,
         statement: &Sql,
         by: &str,
+        audited: Action,
     ) -> Result<ActionMoved, StoreError> {
-        let done = self.write_move(statement, seen.id, by, "move an action").await?;
+        let entry = self.entry(audited, seen.id, seen.merchant.as_ref());
+        let entry = entry.map(|entry| entry.of(seen.matched.count).with(json!({"kind": seen.kind})));
+        let done = self.write_move(statement, seen.id, by, "move an action", entry).await?;
         let now = self.action(None, seen.id).await?.map_or_else(|| Box::new(seen), Box::new);
         Ok(if done { ActionMoved::Now(now) } else { ActionMoved::Refused(now) })
     }
@@ -109,11 +115,12 @@ impl Store {
         id: ActionId,
         word: &str,
         doing: &'static str,
+        entry: Option<NewEntry>,
     ) -> Result<bool, StoreError> {
         let update = sqlx::query(statement.on(self.dialect))
             .bind(id.to_string())
             .bind(clock::now().millis())
             .bind(word.to_owned());
-        Ok(self.writer.execute(update, doing).await? == 1)
+        Ok(self.change(update, doing, entry).await? == 1)
     }
 }

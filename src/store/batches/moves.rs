@@ -8,9 +8,11 @@ use super::{
     counts::{BatchMove, follow},
 };
 use crate::{
+    audit::Action,
     clock,
     mail::{BatchEvent, BatchId, BatchState, MailState, MerchantId},
     store::{
+        audit::{self, NewEntry},
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
@@ -73,6 +75,8 @@ impl Store {
     ) -> Result<BatchMoved, StoreError> {
         let Some(batch) = self.batch(merchant, id).await? else { return Ok(BatchMoved::Unknown) };
         let (dialect, now) = (self.dialect, clock::now().millis());
+        let action = if paused { Action::BatchPaused } else { Action::BatchResumed };
+        let entry = self.entry(action, id, Some(&batch.merchant));
         let done = self
             .writer
             .run(move |on| {
@@ -91,7 +95,9 @@ impl Store {
                         .execute(&mut *on)
                         .await
                         .doing("pause or resume a batch")?;
-                    Ok(done.rows_affected() == 1)
+                    let is_done = done.rows_affected() == 1;
+                    audit::record(on, entry.as_ref().filter(|_| is_done)).await?;
+                    Ok(is_done)
                 }
                 .boxed()
             })
@@ -109,7 +115,8 @@ impl Store {
         id: BatchId,
     ) -> Result<BatchMoved, StoreError> {
         let Some(batch) = self.batch(merchant, id).await? else { return Ok(BatchMoved::Unknown) };
-        let closed = self.close_batch(id, BatchEvent::Cancelled, "cancelled").await?;
+        let entry = self.entry(Action::BatchCancelled, id, Some(&batch.merchant));
+        let closed = self.close_batch(id, BatchEvent::Cancelled, "cancelled", entry).await?;
         self.moved(closed, id, batch.state).await
     }
 
@@ -118,13 +125,26 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn fail_batch(&self, id: BatchId, error: &str) -> Result<bool, StoreError> {
-        self.close_batch(id, BatchEvent::Failed, error).await
+        self.close_batch(id, BatchEvent::Failed, error, None).await
     }
 
-    async fn close_batch(&self, id: BatchId, event: BatchEvent, error: &str) -> Result<bool, StoreError> {
+    async fn close_batch(
+        &self,
+        id: BatchId,
+        event: BatchEvent,
+        error: &str,
+        entry: Option<NewEntry>,
+    ) -> Result<bool, StoreError> {
         let (dialect, error) = (self.dialect, error.to_owned());
         self.writer
-            .run(move |on| async move { close(dialect, on, id, event, Some(&error)).await }.boxed())
+            .run(move |on| {
+                async move {
+                    let is_closed = close(dialect, &mut *on, id, event, Some(&error)).await?;
+                    audit::record(on, entry.as_ref().filter(|_| is_closed)).await?;
+                    Ok(is_closed)
+                }
+                .boxed()
+            })
             .await
     }
 

@@ -1,11 +1,13 @@
 //! Reading mails back, for merchants and operators, and the moves that they may ask for.
 
 use crate::{
+    audit::Action,
     clock,
     mail::{
         Address, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass, Timestamp,
     },
     store::{
+        audit,
         batches::{self, BatchMove},
         database::Store,
         error::{Doing, StoreError},
@@ -240,6 +242,12 @@ impl Store {
         let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
         let now = clock::now().millis();
         let dialect = self.dialect;
+        let action = match event {
+            MailEvent::Cancelled => Some(Action::MailCancelled),
+            MailEvent::Retried => Some(Action::MailRetried),
+            _ => None,
+        };
+        let entry = action.and_then(|action| self.entry(action, id, Some(&mail.merchant)));
         if self
             .writer
             .run(move |on| {
@@ -263,8 +271,9 @@ impl Store {
                     if let Some(batch) = mail.origin.batch {
                         let is_first_try = mail.attempt == 0 && next.is_settled();
                         let moved = BatchMove { batch, from: mail.state, to: next, is_first_try };
-                        batches::follow(dialect, on, &[moved]).await?;
+                        batches::follow(dialect, &mut *on, &[moved]).await?;
                     }
+                    audit::record(on, entry.as_ref()).await?;
                     Ok(true)
                 }
                 .boxed()

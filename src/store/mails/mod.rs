@@ -3,6 +3,7 @@
 
 mod claim;
 mod due;
+mod follow;
 mod give_back;
 mod look_up;
 mod lost;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    audit::Action,
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     store::{
@@ -176,12 +177,13 @@ impl Store {
         }
         let now = clock::now();
         let replay = sqlx::query(REPLAY.on(self.dialect))
-            .bind(merchant.as_str())
+            .bind(merchant.to_string())
             .bind(endpoint.to_string())
             .bind(id.to_string())
             .bind(now.millis())
             .bind((now + ENQUEUED_BY_REQUEST).millis());
-        let done = self.writer.execute(replay, "replay a delivery").await?;
+        let entry = self.entry(Action::WebhookReplayed, format!("{endpoint}/{id}"), Some(merchant));
+        let done = self.change(replay, "replay a delivery", entry).await?;
         if done == 1 {
             return Ok(Replayed::Now);
         }
@@ -200,15 +202,17 @@ impl Store {
         endpoint: EndpointId,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
-        self.writer.execute(sqlx::query(
+        let entry = self.entry(Action::WebhookReplayed, endpoint, Some(merchant));
+        let replay = sqlx::query(
             "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $4,
                 settled_at = NULL
              WHERE merchant_id = $1 AND endpoint_id = $2 AND created_at >= $3 AND state = 'failed'",
         )
-        .bind(merchant.as_str())
+        .bind(merchant.to_string())
         .bind(endpoint.to_string())
         .bind(since.millis())
-        .bind(clock::now().millis()), "replay failed deliveries").await
+        .bind(clock::now().millis());
+        self.change(replay, "replay failed deliveries", entry).await
     }
 
     /// Forgets deliveries that were settled longer ago than `keep`, and events that no delivery needs any more; returns

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
+    audit::Action,
     clock,
     mail::{EndpointId, MerchantId, Timestamp},
     store::{
@@ -97,20 +98,23 @@ impl Store {
         merchant: &MerchantId,
         endpoint: &NewEndpoint,
     ) -> Result<Registered, StoreError> {
-        let row = self.writer.fetch_optional(sqlx::query(sqlx::AssertSqlSafe(format!(
+        let id = EndpointId::new();
+        let entry = self.entry(Action::WebhookRegistered, id, Some(merchant));
+        let insert = sqlx::query(sqlx::AssertSqlSafe(format!(
             "INSERT INTO endpoints (id, merchant_id, url, events, description, enabled, secret, created_at)
              SELECT $1, id, $3, $4, $5, $6, $7, $8 FROM merchants
              WHERE id = $2 AND (SELECT COUNT(*) FROM endpoints WHERE merchant_id = $2) < $9 RETURNING {COLUMNS}"
         )))
-        .bind(EndpointId::new().to_string())
-        .bind(merchant.as_str())
-        .bind(&endpoint.url)
+        .bind(id.to_string())
+        .bind(merchant.to_string())
+        .bind(endpoint.url.clone())
         .bind(endpoint.topics.to_json())
-        .bind(&endpoint.description)
+        .bind(endpoint.description.clone())
         .bind(i64::from(endpoint.enabled))
-        .bind(endpoint.secret.expose_secret())
+        .bind(endpoint.secret.expose_secret().to_owned())
         .bind(clock::now().millis())
-        .bind(MOST_ENDPOINTS), "register an endpoint").await?;
+        .bind(MOST_ENDPOINTS);
+        let row = self.change_one(insert, "register an endpoint", entry).await?;
         match row {
             Some(row) => {
                 read(&Columns { table: "endpoints", row: &row }).map(|new| Registered::Now(Box::new(new)))
@@ -164,9 +168,10 @@ impl Store {
         id: EndpointId,
         change: &EndpointChange,
     ) -> Result<Option<Endpoint>, StoreError> {
+        let entry = self.entry(Action::WebhookChanged, id, Some(merchant));
+        let entry = entry.map(|entry| entry.with(change.details()));
         let row = self
-            .writer
-            .fetch_optional(
+            .change_one(
                 sqlx::query(sqlx::AssertSqlSafe(format!(
                     "UPDATE endpoints SET url = COALESCE($3, url), events = COALESCE($4, events),
                 description = COALESCE($5, description), enabled = COALESCE($6, enabled),
@@ -176,13 +181,14 @@ impl Store {
                 notified_at = CASE WHEN $6 = 1 THEN NULL ELSE notified_at END
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
                 )))
-                .bind(merchant.as_str())
+                .bind(merchant.to_string())
                 .bind(id.to_string())
                 .bind(change.url.clone())
                 .bind(change.topics.as_ref().map(Topics::to_json))
                 .bind(change.description.clone())
                 .bind(change.enabled.map(i64::from)),
                 "change an endpoint",
+                entry,
             )
             .await?;
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
@@ -193,13 +199,13 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn delete_endpoint(&self, merchant: &MerchantId, id: EndpointId) -> Result<bool, StoreError> {
-        let execute = |statement: &'static str, doing| {
-            let query = sqlx::query(statement).bind(merchant.as_str()).bind(id.to_string());
-            self.writer.execute(query, doing)
+        let execute = |statement: &'static str, doing, entry| {
+            let query = sqlx::query(statement).bind(merchant.to_string()).bind(id.to_string());
+            self.change(query, doing, entry)
         };
         // It gets no more deliveries while those that it has are deleted.
         let disable = "UPDATE endpoints SET enabled = 0 WHERE merchant_id = $1 AND id = $2";
-        if execute(disable, "find an endpoint to delete").await? == 0 {
+        if execute(disable, "find an endpoint to delete", None).await? == 0 {
             return Ok(false);
         }
         in_steps(STEP, || async {
@@ -211,7 +217,8 @@ impl Store {
         })
         .await?;
         let delete = "DELETE FROM endpoints WHERE merchant_id = $1 AND id = $2";
-        Ok(execute(delete, "delete an endpoint").await? > 0)
+        let entry = self.entry(Action::WebhookRemoved, id, Some(merchant));
+        Ok(execute(delete, "delete an endpoint", entry).await? > 0)
     }
 
     /// Gives an endpoint another secret; the one before signs too for a day. `None`: there is no such endpoint.
@@ -224,21 +231,37 @@ impl Store {
         id: EndpointId,
         secret: &SecretString,
     ) -> Result<Option<Endpoint>, StoreError> {
+        let entry = self.entry(Action::WebhookSecretRefreshed, id, Some(merchant));
         let row = self
-            .writer
-            .fetch_optional(
+            .change_one(
                 sqlx::query(sqlx::AssertSqlSafe(format!(
                     "UPDATE endpoints SET previous_secret = secret, previous_secret_until = $4, secret = $3
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
                 )))
-                .bind(merchant.as_str())
+                .bind(merchant.to_string())
                 .bind(id.to_string())
-                .bind(secret.expose_secret())
+                .bind(secret.expose_secret().to_owned())
                 .bind((clock::now() + OVERLAP).millis()),
                 "refresh a secret",
+                entry,
             )
             .await?;
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
+    }
+}
+
+impl EndpointChange {
+    /// What is changed, for the audit: a URL may hold a secret.
+    fn details(&self) -> serde_json::Value {
+        let fields = [
+            ("url", self.url.is_some()),
+            ("events", self.topics.is_some()),
+            ("description", self.description.is_some()),
+            ("enabled", self.enabled.is_some()),
+        ];
+        let changed: Vec<_> =
+            fields.into_iter().filter(|(_, is_given)| *is_given).map(|(field, _)| field).collect();
+        serde_json::json!({"fields": changed, "enabled": self.enabled})
     }
 }
 

@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 10] = [
     &["admission", "auth", "templates"],
     &["worker"],
     &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool", "html"],
-    &["shop", "webhook"],
+    &["audit", "shop", "webhook"],
     &["mail"],
 ];
 
@@ -34,20 +34,23 @@ const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
     &["actions"],
     &["mails"],
-    &["batches", "resources"],
+    &["batches", "credentials", "resources"],
     &[
+        "backlog",
         "carts",
         "drained_routes",
         "idempotency",
         "merchants",
+        "operators",
         "orders",
         "passes",
+        "pauses",
         "room",
         "templates",
         "webhooks",
         "workers",
     ],
-    &["claimable", "events"],
+    &["audit", "claimable", "events"],
     &["database"],
     &["documents", "order_traces"],
     &["group_commit", "group_read"],
@@ -58,7 +61,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 48] = [
+const OWNERS: [(&str, &[&str]); 50] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -69,6 +72,8 @@ const OWNERS: [(&str, &[&str]); 48] = [
     ("base64", &["auth", "callback", "demo", "http", "render", "shop", "smtp", "webhook"]),
     ("bytes", &["demo", "http"]),
     ("clap", &["cli", "config", "demo"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("css_inline", &["render"]),
     ("governor", &["limits"]),
     ("handlebars", &["render"]),
@@ -91,7 +96,7 @@ const OWNERS: [(&str, &[&str]); 48] = [
     ("regex", &["smtp"]),
     ("regex_syntax", &["smtp"]),
     ("reqwest", &["callback", "demo"]), // who speaks HTTP to others
-    ("rustix", &["http"]),
+    ("rustix", &["cli", "demo", "http"]),
     ("rustls", &["callback", "demo", "smtp"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),

@@ -230,10 +230,11 @@ impl Wish {
 async fn move_batch(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<Json<BatchView>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (merchant, id) = (&caller.merchant.id, id_of(id)?);
+    let store = app.store.acting_for(caller.author());
     let moved = match wish {
-        Wish::Pause => app.store.pause_batch(Some(merchant), id, true).await?,
-        Wish::Resume => app.store.pause_batch(Some(merchant), id, false).await?,
-        Wish::Cancel => app.store.cancel_batch(Some(merchant), id).await?,
+        Wish::Pause => store.pause_batch(Some(merchant), id, true).await?,
+        Wish::Resume => store.pause_batch(Some(merchant), id, false).await?,
+        Wish::Cancel => store.cancel_batch(Some(merchant), id).await?,
     };
     match moved {
         BatchMoved::Unknown => Err(missing()),

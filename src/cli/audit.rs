@@ -1,0 +1,72 @@
+//! `postroom audit list`: shows who changed what, when and from where.
+
+use serde_json::{Value, json};
+
+use super::{
+    context::{Context, check_merchant},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
+    times::parse_time,
+};
+use crate::{
+    audit::Action,
+    mail::{MerchantId, Timestamp},
+    store::{AuditFilter, AuditRecord},
+};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// List changes, newest first.
+    List {
+        /// Only changes to things of this merchant.
+        #[arg(long)]
+        merchant: Option<MerchantId>,
+        /// Only changes by this actor, such as cli:root, or by one kind of them: cli, operator, token or account.
+        #[arg(long)]
+        actor: Option<String>,
+        /// Only changes of this kind, such as token.revoked.
+        #[arg(long)]
+        action: Option<Action>,
+        /// Only changes since this time, such as 2h (ago) or 2026-01-31T12:00:00Z.
+        #[arg(long, value_parser = parse_time)]
+        since: Option<Timestamp>,
+        /// Only changes before this time.
+        #[arg(long, value_parser = parse_time)]
+        until: Option<Timestamp>,
+        /// Maximum number of results.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+}
+
+pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
+    let Command::List { merchant, actor, action, since, until, limit } = command;
+    let store = context.store().await?;
+    check_merchant(&store, merchant.as_ref()).await?;
+    let entries = store.audit(&AuditFilter { merchant, actor, action, since, until, limit }).await?;
+    store.close().await;
+    let mut table = Table::new(&["WHEN", "WHO", "ACTION", "TARGET", "MERCHANT", "COUNT", "FROM"]);
+    for entry in &entries {
+        let merchant = entry.merchant.as_ref().map(ToString::to_string).unwrap_or_default();
+        let origin = entry.origin.clone().unwrap_or_default();
+        let at = Cell::of(entry.at, Tone::Faint);
+        table.add(row![at, &entry.actor, entry.action, &entry.target, merchant, entry.number, origin]);
+    }
+    let programs: Vec<_> = entries.iter().map(view).collect();
+    print_list(context.json, &table, "no changes match", &programs)
+}
+
+fn view(entry: &AuditRecord) -> Value {
+    json!({
+        "id": entry.id,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "target": entry.target,
+        "merchant": entry.merchant,
+        "count": entry.number,
+        "from": entry.origin,
+        "request_id": entry.request_id,
+        "details": entry.details,
+    })
+}

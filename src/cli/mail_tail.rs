@@ -1,0 +1,177 @@
+//! `postroom mail tail`: shows mails as they come, and each change of their state, until it is stopped.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{
+    context::{Context, check_merchant},
+    output::write_out,
+    screen::{Screen, clean},
+    table::{Tone, cut},
+};
+use crate::{
+    clock,
+    mail::{MailId, MailState, MerchantId, Timestamp},
+    store::{MailRecord, Store},
+};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// A mail may be committed so much later than its id was made.
+const STRAGGLERS: Duration = Duration::from_secs(10);
+/// The most mails that come between two looks, and that are followed until they are settled.
+const MOST: u32 = 2_000;
+const FOLLOWED: usize = 2_000;
+
+/// Which mails are followed.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Only mails of this merchant.
+    #[arg(long)]
+    merchant: Option<MerchantId>,
+    /// Only changes to this state.
+    #[arg(long)]
+    state: Option<MailState>,
+    /// How many of the newest mails to begin with.
+    #[arg(long, default_value_t = 10)]
+    lines: u32,
+}
+
+/// What was shown of a mail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shown {
+    state: MailState,
+    attempt: u32,
+    recorded_at: Timestamp,
+}
+
+impl Shown {
+    fn of(mail: &MailRecord) -> Self {
+        Self { state: mail.state, attempt: mail.attempt, recorded_at: mail.recorded_at }
+    }
+
+    fn is_as(&self, mail: &MailRecord) -> bool {
+        // A claim changes the number of the attempt, its end the state.
+        self.state == mail.state && (self.attempt == mail.attempt || mail.state == MailState::Sending)
+    }
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Result<()> {
+    let store = context.store().await?;
+    check_merchant(&store, arguments.merchant.as_ref()).await?;
+    let mut tail =
+        Tail { json: context.json, screen: Screen::of_standard_output(), seen: BTreeMap::new(), arguments };
+    tail.begin(&store).await?;
+    loop {
+        sleep(LOOK).await;
+        tail.look(&store).await?;
+    }
+}
+
+struct Tail {
+    arguments: Arguments,
+    json: bool,
+    screen: Screen,
+    seen: BTreeMap<MailId, Shown>,
+}
+
+impl Tail {
+    async fn begin(&mut self, store: &Store) -> anyhow::Result<()> {
+        // Those that are on their way already are followed too.
+        let merchant = self.arguments.merchant.clone();
+        let newest = store.newest_mails(merchant.as_ref(), MOST).await?;
+        for (place, mail) in newest.iter().enumerate().rev() {
+            self.seen.insert(mail.id, Shown::of(mail));
+            if place < self.arguments.lines as usize {
+                self.show(mail)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, store: &Store) -> anyhow::Result<()> {
+        let old = clock::now() - STRAGGLERS;
+        let after = self.seen.iter().rev().find(|(_, shown)| shown.recorded_at < old).map(|(id, _)| *id);
+        let merchant = self.arguments.merchant.clone();
+        let came = store.mails_after(merchant.as_ref(), after, MOST).await?;
+        let open = self.seen.iter().rev().filter(|(_, shown)| !shown.state.is_settled());
+        let open: Vec<_> = open.take(FOLLOWED).map(|(id, _)| *id).collect();
+        let followed = if open.is_empty() { Vec::new() } else { store.mails_with_ids(&open).await? };
+        for mail in followed.into_iter().chain(came) {
+            let is_known = self.seen.get(&mail.id).is_some_and(|shown| shown.is_as(&mail));
+            if !is_known {
+                self.seen.insert(mail.id, Shown::of(&mail));
+                self.show(&mail)?;
+            }
+        }
+        self.forget(old);
+        Ok(())
+    }
+
+    /// Forgets mails that are settled and old, except for the last: the next look begins with it.
+    fn forget(&mut self, old: Timestamp) {
+        let last_old = self.seen.iter().rev().find(|(_, shown)| shown.recorded_at < old).map(|(id, _)| *id);
+        self.seen.retain(|id, shown| {
+            Some(*id) == last_old || shown.recorded_at >= old || !shown.state.is_settled()
+        });
+        while self.seen.len() > FOLLOWED + MOST as usize {
+            self.seen.pop_first();
+        }
+    }
+
+    fn show(&self, mail: &MailRecord) -> anyhow::Result<()> {
+        if self.arguments.state.is_some_and(|state| state != mail.state) {
+            return Ok(());
+        }
+        let at = mail.settled_at.or(mail.claimed_at).unwrap_or(mail.recorded_at);
+        if self.json {
+            let object = json!({
+                "at": at,
+                "id": mail.id,
+                "merchant": mail.merchant,
+                "state": mail.state,
+                "lane": mail.lane,
+                "template": mail.template,
+                "attempt": mail.attempt,
+                "route": mail.route,
+                "error": mail.error,
+            });
+            return write_out(&format!("{object}\n"));
+        }
+        let route = mail.route.as_deref().unwrap_or_default();
+        let error = mail.error.as_deref().unwrap_or_default();
+        if !self.screen.is_terminal {
+            let fields = [
+                at.to_string(),
+                mail.id.to_string(),
+                mail.state.to_string(),
+                mail.merchant.to_string(),
+                mail.lane.to_string(),
+                clean(&mail.template),
+                clean(route),
+                clean(error),
+            ];
+            return write_out(&format!("{}\n", fields.join("\t")));
+        }
+        let state = format!("{:<9}", mail.state.as_str());
+        let words = clean(&format!("{}  {}  {route}  {error}", mail.merchant, mail.template));
+        let line = cut(&format!("{at}  {}  {state}  {}", mail.id, words.trim_end()), self.screen.width);
+        write_out(&format!(
+            "{}\n",
+            line.replacen(&state, &tone(mail.state).paint(&state, self.screen.colours), 1)
+        ))
+    }
+}
+
+/// How a state looks.
+pub(super) const fn tone(state: MailState) -> Tone {
+    match state {
+        MailState::Queued | MailState::Sending => Tone::Plain,
+        MailState::Sent => Tone::Good,
+        MailState::Deferred | MailState::Held => Tone::Warning,
+        MailState::Failed | MailState::Bounced | MailState::Expired => Tone::Bad,
+        MailState::Suppressed | MailState::Cancelled => Tone::Faint,
+    }
+}
