@@ -27,7 +27,8 @@ CREATE TABLE events (
     merchant_id TEXT NOT NULL REFERENCES merchants (id),
     type        TEXT NOT NULL,
     body        TEXT NOT NULL,
-    created_at  BIGINT NOT NULL
+    created_at  BIGINT NOT NULL,
+    traceparent TEXT                         -- of the request that it came of
 );
 
 CREATE INDEX events_by_age ON events (created_at);

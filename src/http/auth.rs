@@ -13,6 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     error::Refusal,
     rate_limit::{QuotaNote, whole_seconds},
+    request_note::note_merchant,
     server::{Peer, network_of},
 };
 use crate::{app::App, auth::AuthError, shop::Ability};
@@ -45,6 +46,7 @@ impl FromRequestParts<Arc<App>> for Caller {
             None => None,
         };
         let caller = caller.ok_or_else(unauthorized)?;
+        note_merchant(&caller.merchant.id);
         if caller.merchant.suspended_at.is_some() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }

@@ -15,6 +15,7 @@ mod reply_class;
 mod retry;
 mod state;
 mod timestamp;
+mod trace_parent;
 mod waiting;
 
 pub use address::{Address, AddressError, Mailbox, domain_name};
@@ -28,6 +29,7 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
+pub use trace_parent::{NoTraceParent, TraceParent};
 pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.

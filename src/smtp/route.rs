@@ -20,6 +20,7 @@ use super::{
     settings::{RouteError, RouteSettings},
     tuning::Tuning,
 };
+use crate::telemetry::Outage;
 
 /// One relay with its connections.
 pub struct Route {
@@ -36,6 +37,8 @@ pub struct Route {
     /// The recipients' domains that get too much; all routes share them.
     recipients: Arc<Mutex<DomainPace>>,
     preference: Preference,
+    /// Connections that could not be opened.
+    pub(super) away: Outage,
 }
 
 /// What a route is doing.
@@ -83,6 +86,7 @@ impl Route {
             senders: Mutex::default(),
             recipients,
             preference: Preference::of(settings),
+            away: Outage::new(),
         })
     }
 

@@ -10,6 +10,7 @@
 //! Among these mails stand above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
+mod backlog;
 mod batches;
 mod carts;
 mod claimable;
@@ -43,11 +44,13 @@ mod webhooks;
 mod workers;
 mod writer;
 
+pub use backlog::{LaneBacklog, MOST_COUNTED};
 pub use batches::{
     BatchMoved, BatchRecord, BatchRecorded, Chunk, DueBatch, MadeMail, Making, NewBatch, StagedChunk,
     TakenBack,
 };
 pub use carts::{CartsPage, ReminderRecord};
+pub use connections::Pool;
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
 pub use documents::{Stored, TemplateHead};
