@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    mail::{Lane, MailLane},
+    mail::Lane,
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     telemetry::{METRICS, Outage},
@@ -76,28 +76,44 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
 /// # Errors
 /// When the database or the queue is away. What was marked meanwhile is due again within a minute.
 pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
-    Ok(enqueue_due_mails(app).await? + enqueue_due_deliveries(app).await? + enqueue_due_batches(app).await?)
+    let mut enqueued = 0;
+    loop {
+        let round = enqueue_round(app).await?;
+        enqueued += round.enqueued;
+        if !round.is_full {
+            return Ok(enqueued);
+        }
+    }
 }
 
-/// Each lane for itself, and one round of each at a time: neither a full lane nor a long one keeps another's retries
-/// back.
-async fn enqueue_due_mails(app: &App) -> anyhow::Result<usize> {
-    let mut enqueued = 0;
-    let mut lanes = MailLane::ALL.to_vec();
-    while !lanes.is_empty() {
-        let status = app.queue.status().await?;
-        lanes.retain(|&lane| has_room(&status, lane.into()));
-        let mut to_go_on = Vec::with_capacity(lanes.len());
-        for lane in lanes {
-            let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
-            enqueued += count;
-            if count >= FULL_ROUND {
-                to_go_on.push(lane);
-            }
-        }
-        lanes = to_go_on;
+/// What a round enqueued.
+#[derive(Default)]
+struct Round {
+    enqueued: usize,
+    /// There is probably more.
+    is_full: bool,
+}
+
+/// One round of each lane: neither a full lane nor a long one keeps another's back.
+async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
+    let (due, mut round) = (app.store.due_lanes().await?, Round::default());
+    if due.is_empty() {
+        return Ok(round);
     }
-    Ok(enqueued)
+    let status = app.queue.status().await?;
+    if due.has(Lane::Callback) && has_room(&status, Lane::Callback) {
+        round.enqueued += enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await?;
+    }
+    if due.has(Lane::Batch) {
+        // Batches are few: the fan-out itself stops when the queue is full.
+        round.enqueued += enqueue(app, app.store.mark_due_batches(AGAIN).await?).await?;
+    }
+    for lane in due.of_mails().into_iter().filter(|&lane| has_room(&status, lane.into())) {
+        let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
+        round.enqueued += count;
+        round.is_full |= count >= FULL_ROUND;
+    }
+    Ok(round)
 }
 
 async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {
@@ -122,19 +138,6 @@ async fn postpone_set_aside(app: &App, due: Vec<DueMail>, jobs: Vec<QueuedJob>) 
     let aside = due.into_iter().zip(places).filter(|(_, place)| is_aside(place)).map(|(mail, _)| mail);
     app.store.postpone_mails(&aside.collect::<Vec<_>>(), SET_ASIDE_AGAIN).await?;
     Ok(())
-}
-
-/// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
-async fn enqueue_due_deliveries(app: &App) -> anyhow::Result<usize> {
-    if !has_room(&app.queue.status().await?, Lane::Callback) {
-        return Ok(0);
-    }
-    enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
-}
-
-/// Batches are few: the fan-out itself stops when the queue is full.
-async fn enqueue_due_batches(app: &App) -> anyhow::Result<usize> {
-    enqueue(app, app.store.mark_due_batches(AGAIN).await?).await
 }
 
 async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<usize> {

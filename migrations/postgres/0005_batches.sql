@@ -47,6 +47,7 @@ CREATE TABLE batch_chunks (
     PRIMARY KEY (batch_id, number)
 );
 
-CREATE UNIQUE INDEX mails_by_member_of_batch ON mails (batch_id, member_id) WHERE batch_id IS NOT NULL;
+-- One mail for each member of a batch. The member comes first, so that all mails of a member are found by it too.
+CREATE UNIQUE INDEX mails_by_member ON mails (member_id, batch_id) WHERE member_id IS NOT NULL;
 CREATE INDEX mails_by_batch ON mails (batch_id, id) WHERE batch_id IS NOT NULL;
 CREATE INDEX mails_under_way_by_batch ON mails (batch_id) WHERE batch_id IS NOT NULL AND wake_at IS NOT NULL;

@@ -72,7 +72,7 @@ CREATE TABLE mails (
     reply_to         TEXT,          -- JSON object
     recipient_name   TEXT,
     recipient        TEXT NOT NULL,
-    recipient_key    TEXT NOT NULL, -- the same in lower case, to be found however it is written
+    recipient_key    TEXT NOT NULL, -- the same in lower case and its domain first, to be found however it is written
     message_id       TEXT NOT NULL,
     tags             TEXT NOT NULL, -- JSON object
     member_id        TEXT,
@@ -92,6 +92,7 @@ CREATE TABLE mails (
     route            TEXT,
     provider_id      TEXT,
     error            TEXT,          -- why the last attempt did not deliver it
+    class            TEXT,          -- what the last reply meant
     traceparent      TEXT,          -- the caller's trace (W3C Trace Context), for the log and callbacks
     -- The state once a worker is done with it; a claim leaves it as it is, and so touches no index.
     state_after      TEXT GENERATED ALWAYS AS (CASE WHEN state IN ('queued', 'sending') THEN NULL ELSE state END) VIRTUAL,
@@ -108,6 +109,10 @@ CREATE INDEX mails_by_order ON mails (order_id, merchant_id, id) WHERE order_id 
 CREATE INDEX mails_by_cart ON mails (cart_id, merchant_id, id) WHERE cart_id IS NOT NULL;
 CREATE INDEX mails_by_subscription ON mails (subscription_id, merchant_id, id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX mails_by_provider_id ON mails (provider_id, merchant_id, id) WHERE provider_id IS NOT NULL;
+-- What went wrong, also for operators in the order of the answer. A mail that is sent at once touches none of these.
+CREATE INDEX mails_by_class ON mails (class, merchant_id, id) WHERE class <> 'accepted';
+CREATE INDEX mails_by_class_of_all ON mails (class, id) WHERE class <> 'accepted';
+CREATE INDEX mails_failing ON mails (state_after, id) WHERE state_after <> 'sent' AND state_after <> 'deferred';
 
 CREATE TABLE attempts (
     mail_id  TEXT NOT NULL,

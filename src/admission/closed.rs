@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::{
     limits::{Ask, Scope},
-    mail::WaitReason,
-    queue::Line,
+    mail::{Lane, WaitReason},
+    queue::{Lease, Line, joined, parts},
 };
 
 /// For so long after a scope's time who has just come does not ask, but joins its line: if one waits there, it goes first.
@@ -20,6 +20,11 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(1);
 /// How many scopes are kept before those whose time is over are looked for.
 const FEW: usize = 1_024;
+
+/// Lines that wait for the same rate and something else ask at least this long after one another, or as far apart as the rate
+/// lets them go; no line waits for its turn longer than the other.
+const BETWEEN_TURNS: Duration = Duration::from_millis(20);
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// From one to the next of a rate of which a mail that was given back is worth waking others for.
 const SLOW: Duration = Duration::from_secs(1);
@@ -35,6 +40,18 @@ pub(super) struct Closed {
 struct Closure {
     until: Instant,
     at_most: usize,
+    /// The turn of the last line that waits for this and something else.
+    last_turn: Instant,
+}
+
+impl Closure {
+    /// Who comes from the line of this scope may always ask, and who comes from another line as soon as it is open.
+    fn keeps_from_asking(&self, scope: &Scope, from: Option<&str>, now: Instant) -> bool {
+        match from {
+            None => now < self.until + FIRST,
+            Some(line) => now < self.until && parts(line).all(|part| part != scope.to_string()),
+        }
+    }
 }
 
 impl Closed {
@@ -68,7 +85,38 @@ impl Closed {
         if scopes.len() >= FEW {
             scopes.retain(|_, closure| now < closure.until + FIRST);
         }
-        scopes.insert(scope, Closure { until: now + after, at_most: line.at_most });
+        let (until, at_most) = (now + after, line.at_most);
+        match scopes.get_mut(&scope) {
+            Some(closure) => (closure.until, closure.at_most) = (until, at_most),
+            None => drop(scopes.insert(scope, Closure { until, at_most, last_turn: now })),
+        }
+    }
+
+    /// The line for a mail that comes from the line of one rate and meets another that is used up: that of both. A mail that
+    /// went to and fro between the two would seldom meet both when something of them is left. Those of several lines that
+    /// wait for the same rate take turns; an urgent mail has the first.
+    pub(super) fn join(&self, line: Line, ask: &Ask, lease: &Lease) -> Line {
+        let is_asked = |name: &str| ask.limits().iter().any(|(scope, _)| scope.to_string() == name);
+        let Some(home) = lease.line().filter(|home| *home != line.name && parts(home).all(is_asked)) else {
+            return line;
+        };
+        let name = joined(parts(home).chain([line.name.as_str()]));
+        let is_urgent = lease.job.lane == Lane::Transactional;
+        let rate = ask.limits().iter().find(|(scope, _)| scope.to_string() == line.name);
+        let after = match (line.after, rate) {
+            (Some(after), Some((scope, rate))) if !is_urgent => Some(self.turn(scope, rate.each(), after)),
+            (after, _) => after,
+        };
+        Line { name, after, ..line }
+    }
+
+    /// When the next of several lines that wait for this rate may ask.
+    fn turn(&self, scope: &Scope, each: Duration, after: Duration) -> Duration {
+        let (mut scopes, now) = (self.scopes(), Instant::now());
+        let Some(closure) = scopes.get_mut(scope) else { return after };
+        let turn = (closure.last_turn + each.min(BETWEEN_TURNS)).max(now + after);
+        closure.last_turn = turn.min(now + after + LONGEST_TURN);
+        closure.last_turn - now
     }
 
     /// Notes that something of a scope may go now. Its line still comes first.
@@ -80,24 +128,21 @@ impl Closed {
 
     /// Whether nothing of a scope may go now, except for mails that come from its line.
     pub(super) fn is_closed(&self, scope: &Scope, from: Option<&str>) -> bool {
-        let is_closed =
-            self.scopes().get(scope).is_some_and(|closure| Instant::now() < closure.until + FIRST);
-        is_closed && from != Some(scope.to_string().as_str())
+        self.scopes().get(scope).is_some_and(|closure| closure.keeps_from_asking(scope, from, Instant::now()))
     }
 
-    /// The line in which a mail waits that asks for something closed. Mails that come from that line may ask.
+    /// The line in which a mail waits that asks for something closed. Mails that come from its line may ask.
     pub(super) fn line_for(&self, ask: &Ask, from: Option<&str>) -> Option<Line> {
         if ask.is_empty() {
             return None;
         }
         let (scopes, now) = (self.scopes(), Instant::now());
-        let closed = ask.limits().iter().filter_map(|(scope, _)| Some((scope, scopes.get(scope)?)));
-        let (scope, closure) = closed
-            .filter(|(_, closure)| now < closure.until + FIRST)
+        let known = ask.limits().iter().filter_map(|(scope, _)| Some((scope, scopes.get(scope)?)));
+        let (scope, closure) = known
+            .filter(|(scope, closure)| closure.keeps_from_asking(scope, from, now))
             .max_by_key(|(_, closure)| closure.until)?;
-        let name = scope.to_string();
-        (from != Some(name.as_str())).then(|| Line {
-            name,
+        Some(Line {
+            name: scope.to_string(),
             reason: WaitReason::Rate,
             after: Some(closure.until.saturating_duration_since(now)),
             at_most: closure.at_most,

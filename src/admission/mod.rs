@@ -12,6 +12,7 @@ mod closed;
 mod drains;
 mod lines;
 mod permit;
+mod speed;
 mod token;
 mod watch;
 mod way;
@@ -29,6 +30,7 @@ use tokio::{
 };
 
 pub use permit::{NotAdmitted, Offer, Permit};
+pub use speed::Speed;
 
 use choice::{Choice, Chooser, Standing};
 use lines::{is_about, line_of_domain, line_of_pause, line_of_rate, line_without_a_route, pause_of};
@@ -236,7 +238,7 @@ impl Admission {
         };
         let ask = self.ask_of(mail, &self.ways[way]);
         if let Some(line) = self.desk.closed.line_for(&ask, from) {
-            return Plan::Later(line);
+            return Plan::Later(self.desk.closed.join(line, &ask, lease));
         }
         if !room.0[way].has_place() {
             return Plan::Later(self.ways[way].line_for_a_connection()); // its rate came back this moment
@@ -279,7 +281,7 @@ impl Admission {
                         self.desk.closed.close(scope, &line);
                         match may_go_elsewhere.then(|| self.plan(lease, room, pauses, true)) {
                             Some(ask @ Plan::Ask { .. }) => ask,
-                            _ => Plan::Later(line),
+                            _ => Plan::Later(self.desk.closed.join(line, &ask, lease)),
                         }
                     }
                 };

@@ -112,6 +112,60 @@ async fn a_mail_waits_for_the_first_of_its_scopes_that_is_used_up_and_we_know_wh
 }
 
 #[tokio::test]
+async fn a_mail_that_meets_two_scarce_rates_waits_for_both_at_once_and_goes_to_and_fro_no_more() {
+    let joint = "domain:gmail.com + merchant:acme";
+    for limits in [("1/h", "1/d"), ("1/d", "1/h")] {
+        let (of_merchants, of_gmail) = limits;
+        let domains = format!("[[domains]]\nnames = [\"gmail.com\"]\nrate = \"{of_gmail}\"");
+        let admission = heard("", 100, &format!("per_merchant = \"{of_merchants}\"\n{domains}"));
+        let others = leases(&[("acme", "a.example"), ("b", "gmail.com")]).await;
+        assert_eq!(decided(&admission, &others, &[]).await, ["now", "now"]);
+        let mail = [("acme", "gmail.com"); 2];
+        let slower = if of_gmail == "1/d" { "domain:gmail.com" } else { "merchant:acme" };
+        let quicker = if of_gmail == "1/d" { "merchant:acme" } else { "domain:gmail.com" };
+        let told = |name: &str| [format!("rate {name}"), format!("rate {name}")];
+        assert_eq!(decided(&admission, &in_line(slower, &mail).await, &[]).await, told(slower));
+        assert_eq!(decided(&admission, &in_line(quicker, &mail).await, &[]).await, told(joint));
+        assert_eq!(decided(&admission, &in_line(joint, &mail).await, &[]).await, told(joint));
+        // Mails of a line that waits for something else than rates go where their rates say.
+        assert_eq!(decided(&admission, &in_line("route", &mail).await, &[]).await, told(slower));
+    }
+}
+
+#[tokio::test]
+async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
+    let domains = "[[domains]]\nnames = [\"*\"]\nrate = \"1/h\"";
+    let admission = heard("10/s", 100, domains);
+    let ask = |domain: &str| {
+        admission.limits.scopes_of(
+            &"acme".parse().unwrap(),
+            None,
+            domain,
+            &"main".into(),
+            Some("10/s".parse().unwrap()),
+        )
+    };
+    let wait = Duration::from_millis(5);
+    let mut turns = Vec::new();
+    for domain in ["a.example", "b.example", "c.example"] {
+        let (ask, lease) =
+            (ask(domain), in_line(&format!("domain:{domain}"), &[("acme", domain)]).await.remove(0));
+        let line = line_of_rate(&admission.ways[0].scope, &ask, wait);
+        admission.desk.closed.close(admission.ways[0].scope.clone(), &line);
+        let mut bulk = lease.clone();
+        bulk.job.lane = Lane::Bulk;
+        turns.push(admission.desk.closed.join(line.clone(), &ask, &bulk).after.unwrap());
+        assert_eq!(
+            admission.desk.closed.join(line, &ask, &lease).after,
+            Some(wait),
+            "an urgent mail waits for no turn"
+        );
+    }
+    assert!(turns[0] >= wait && turns.windows(2).all(|two| two[1] > two[0]), "{turns:?}");
+    assert!(turns[2] <= wait + Duration::from_millis(100), "{turns:?}");
+}
+
+#[tokio::test]
 async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
     let admission = heard("1/h", 1, "");
     let mails = leases(&[("acme", "a.example")]).await;

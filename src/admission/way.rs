@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     limits::{Rate, Scope},
-    mail::WaitReason,
+    mail::{Lane, MerchantId, WaitReason},
     queue::{Line, QueuedJob},
     smtp::Route,
 };
@@ -48,6 +48,11 @@ impl Way {
     pub(super) fn takes(&self, mail: &QueuedJob) -> bool {
         let sender = mail.domains.as_ref().map(|domains| &*domains.sender);
         self.route.preference().takes(&mail.merchant, sender, mail.lane)
+    }
+
+    /// Whether it takes mails of this merchant and this lane, if need be from certain senders only.
+    pub(super) fn may_take(&self, merchant: &MerchantId, lane: Lane) -> bool {
+        !self.is_drained() && self.route.preference().may_take(merchant, lane)
     }
 
     /// The line of mails whose relay is away for this long. One of them tries, and if it succeeds the others follow.

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::context::{Context, WrongUsage, print};
 use crate::{
-    http::BatchView,
+    app::App,
+    http::{BatchView, limit_of},
     mail::{BatchId, MerchantId},
-    store::{BatchMoved, Store},
+    store::{BatchMoved, BatchRecord},
 };
 
 #[derive(clap::Subcommand)]
@@ -47,30 +48,36 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store;
     match command {
-        Command::List { merchant, limit } => list(store, merchant.as_ref(), limit, json).await?,
-        Command::Show { id } => show(store, id, json).await?,
+        Command::List { merchant, limit } => list(&app, merchant.as_ref(), limit, json).await?,
+        Command::Show { id } => show(&app, id, json).await?,
         Command::Pause { id } => {
-            answer(store, id, store.pause_batch(None, id, true).await?, "paused", json).await?;
+            answer(&app, id, store.pause_batch(None, id, true).await?, "paused", json).await?;
         }
         Command::Resume { id } => {
-            answer(store, id, store.pause_batch(None, id, false).await?, "resumed", json).await?;
+            answer(&app, id, store.pause_batch(None, id, false).await?, "resumed", json).await?;
         }
         Command::Cancel { id } => {
-            answer(store, id, store.cancel_batch(None, id).await?, "cancelled", json).await?;
+            answer(&app, id, store.cancel_batch(None, id).await?, "cancelled", json).await?;
         }
     }
     store.close().await;
     Ok(())
 }
 
-async fn list(store: &Store, merchant: Option<&MerchantId>, limit: u32, json: bool) -> anyhow::Result<()> {
+async fn list(app: &App, merchant: Option<&MerchantId>, limit: u32, json: bool) -> anyhow::Result<()> {
     let mut views = Vec::new();
-    for batch in store.batches(merchant, limit).await? {
-        let under_way = store.batch_under_way(batch.id).await?;
-        views.push(BatchView::of(batch, &under_way));
+    for batch in app.store.batches(merchant, limit).await? {
+        views.push(view(app, batch).await?);
     }
     let people: Vec<_> = views.iter().map(line).collect();
     print(json, people.join("\n"), &views)
+}
+
+async fn view(app: &App, batch: BatchRecord) -> anyhow::Result<BatchView> {
+    let merchant = app.store.merchant(&batch.merchant).await?;
+    let limit = merchant.and_then(|merchant| limit_of(app, &merchant));
+    let under_way = app.store.batch_under_way(batch.id).await?;
+    Ok(BatchView::of(batch, &under_way, limit.as_ref()))
 }
 
 fn line(batch: &BatchView) -> String {
@@ -82,10 +89,10 @@ fn line(batch: &BatchView) -> String {
     )
 }
 
-async fn show(store: &Store, id: BatchId, json: bool) -> anyhow::Result<()> {
-    let batch = store.batch(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no batch {id}"))?;
+async fn show(app: &App, id: BatchId, json: bool) -> anyhow::Result<()> {
+    let batch = app.store.batch(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no batch {id}"))?;
     let merchant = batch.merchant.clone();
-    let view = BatchView::of(batch, &store.batch_under_way(id).await?);
+    let view = view(app, batch).await?;
     let mut people = format!("{}\nmerchant   {merchant}\n", line(&view));
     for (state, mails) in view.counts.iter().filter(|(_, mails)| **mails > 0) {
         writeln!(people, "{state:<10} {mails}")?;
@@ -93,15 +100,19 @@ async fn show(store: &Store, id: BatchId, json: bool) -> anyhow::Result<()> {
     if let Some(end) = view.forecast_end {
         writeln!(people, "rate       {} a second, over at {end}", view.rate)?;
     }
+    if let Some(limit) = &view.limited_by {
+        let name = limit.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+        writeln!(people, "limit      {} a second, of {}{name}", limit.per_second, limit.scope)?;
+    }
     if let Some(error) = &view.error {
         writeln!(people, "error      {error}")?;
     }
     print(json, people.trim_end(), &view)
 }
 
-async fn answer(store: &Store, id: BatchId, moved: BatchMoved, wish: &str, json: bool) -> anyhow::Result<()> {
+async fn answer(app: &App, id: BatchId, moved: BatchMoved, wish: &str, json: bool) -> anyhow::Result<()> {
     match moved {
-        BatchMoved::Now => show(store, id, json).await,
+        BatchMoved::Now => show(app, id, json).await,
         BatchMoved::Over(state) => {
             Err(WrongUsage(format!("a batch that is {state} cannot be {wish}")).into())
         }

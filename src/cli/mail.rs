@@ -5,52 +5,128 @@ use std::fmt::Write;
 use super::context::{Context, WrongUsage, print};
 use crate::{
     app::App,
+    clock,
     http::{MailStory, MailView, Waiting},
-    mail::{Lane, MailEvent, MailId, MailState, MerchantId},
-    store::{MailFilter, MailRecord, Moved, Store},
+    mail::{
+        MailEvent, MailId,
+        search::{Key, Query},
+    },
+    store::{FoundMails, MailRecord, MailSearch, Moved, Store},
 };
+
+/// The most characters of a wrong value that are repeated.
+const MOST_REPEATED: usize = 200;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Show a mail with its attempts.
     Show {
         /// The id of the mail.
-        id: MailId,
+        id: String,
         /// Show what was said on the wire in attempts that failed.
         #[arg(long)]
         transcript: bool,
     },
-    /// List mails, oldest first.
-    List {
-        /// Only mails of this merchant.
-        #[arg(long)]
-        merchant: Option<MerchantId>,
-        /// Only mails in this state.
-        #[arg(long)]
-        state: Option<MailState>,
-        /// Only mails in this lane.
-        #[arg(long)]
-        lane: Option<Lane>,
-        /// Only mails to this address.
-        #[arg(long)]
-        recipient: Option<String>,
-        /// Only mails after the one with this id, for the next page.
-        #[arg(long)]
-        after: Option<MailId>,
-        /// Maximum number of results.
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-    },
+    /// List mails, newest first.
+    List(Box<List>),
     /// Try a mail again now.
     Retry {
         /// The id of the mail.
-        id: MailId,
+        id: String,
     },
     /// Cancel a mail that is not sent yet.
     Cancel {
         /// The id of the mail.
-        id: MailId,
+        id: String,
     },
+}
+
+/// Each flag is a term of the query: `--order 1001` is `order:1001`.
+#[derive(clap::Args)]
+pub(super) struct List {
+    /// What to search for, such as order:1001 or state:failed; a hyphen before a term negates it.
+    #[arg(allow_hyphen_values = true)]
+    query: Vec<String>,
+    /// Only mails of this merchant.
+    #[arg(long)]
+    merchant: Option<String>,
+    /// Only mails about this order.
+    #[arg(long)]
+    order: Option<String>,
+    /// Only mails about this cart.
+    #[arg(long)]
+    cart: Option<String>,
+    /// Only mails about this subscription.
+    #[arg(long)]
+    subscription: Option<String>,
+    /// Only mails of this batch.
+    #[arg(long)]
+    batch: Option<String>,
+    /// Only mails to this address, or to this domain, such as @example.net.
+    #[arg(long)]
+    recipient: Option<String>,
+    /// Only mails in this state.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only mails whose last reply was of this class.
+    #[arg(long)]
+    class: Option<String>,
+    /// Only mails in this lane.
+    #[arg(long)]
+    lane: Option<String>,
+    /// Only mails recorded at this time or later: 2h, 2026-11-01, 2026-11-01T10:00:00Z.
+    #[arg(long)]
+    since: Option<String>,
+    /// Only mails recorded before this time.
+    #[arg(long)]
+    until: Option<String>,
+    /// Only mails after the one with this id, for the next page.
+    #[arg(long)]
+    after: Option<MailId>,
+    /// Maximum number of results.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    /// List the oldest first.
+    #[arg(long)]
+    oldest_first: bool,
+}
+
+impl List {
+    fn search(&self) -> anyhow::Result<MailSearch> {
+        let flags = [
+            (Key::Merchant, &self.merchant),
+            (Key::Order, &self.order),
+            (Key::Cart, &self.cart),
+            (Key::Subscription, &self.subscription),
+            (Key::Batch, &self.batch),
+            (Key::To, &self.recipient),
+            (Key::State, &self.state),
+            (Key::Class, &self.class),
+            (Key::Lane, &self.lane),
+            (Key::Since, &self.since),
+            (Key::Until, &self.until),
+        ];
+        let flags = flags.iter().filter_map(|(key, value)| Some(key.spell(value.as_deref()?)));
+        let text = self.query.iter().cloned().chain(flags).collect::<Vec<_>>().join(" ");
+        let query = Query::parse(&text, clock::now())
+            .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
+        let Self { after, limit, oldest_first, .. } = *self;
+        Ok(MailSearch { query, merchant: None, after, limit, oldest_first, count: true })
+    }
+}
+
+/// Reads an id. What people paste may be anything, and is not repeated at length.
+fn id_of(text: &str) -> anyhow::Result<MailId> {
+    let wrong = || WrongUsage(format!("`{}` is not the id of a mail: a UUID", beginning(text)));
+    Ok(text.parse().map_err(|_| wrong())?)
+}
+
+fn beginning(text: &str) -> String {
+    let mut beginning: String = text.chars().take(MOST_REPEATED).collect();
+    if beginning.len() < text.len() {
+        beginning.push('…');
+    }
+    beginning
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
@@ -58,14 +134,10 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store;
     match command {
-        Command::Show { id, transcript } => show(&app, id, transcript, json_wanted).await?,
-        Command::List { merchant, state, lane, recipient, after, limit } => {
-            let filter =
-                MailFilter { merchant, state, lane, recipient, after, limit, ..MailFilter::default() };
-            list(store, &filter, json_wanted).await?;
-        }
-        Command::Retry { id } => move_mail(store, id, MailEvent::Retried, json_wanted).await?,
-        Command::Cancel { id } => move_mail(store, id, MailEvent::Cancelled, json_wanted).await?,
+        Command::Show { id, transcript } => show(&app, id_of(&id)?, transcript, json_wanted).await?,
+        Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
+        Command::Retry { id } => move_mail(store, id_of(&id)?, MailEvent::Retried, json_wanted).await?,
+        Command::Cancel { id } => move_mail(store, id_of(&id)?, MailEvent::Cancelled, json_wanted).await?,
     }
     store.close().await;
     Ok(())
@@ -116,11 +188,37 @@ fn in_words(waiting: &Waiting) -> String {
     until.map_or_else(|| words.clone(), |until| format!("{words}  until {until}"))
 }
 
-async fn list(store: &Store, filter: &MailFilter, json: bool) -> anyhow::Result<()> {
-    let mails = store.mails(filter).await?;
-    let people: Vec<_> = mails.iter().map(line).collect();
-    let views: Vec<MailView> = mails.into_iter().map(Into::into).collect();
-    print(json, people.join("\n"), &views)
+async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<()> {
+    let named: Vec<_> = search.query.merchants().cloned().collect();
+    for id in named {
+        if store.merchant(&id).await?.is_none() {
+            anyhow::bail!("there is no merchant `{id}`");
+        }
+    }
+    let found = store.search_mails(search).await?;
+    say_what_is_left(search, &found);
+    let people: Vec<_> = found.mails.iter().map(line).collect();
+    let is_empty = people.is_empty() && !json;
+    let views: Vec<MailView> = found.mails.into_iter().map(Into::into).collect();
+    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+}
+
+/// Beside the list, so that programs read the list alone: how many there are, and how to go on.
+fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
+    let shown = found.mails.len();
+    match found.count {
+        _ if shown == 0 && found.next.is_none() => eprintln!("No mail fits."),
+        Some(count) if count.more => eprintln!("{shown} mails of at least {}.", count.count),
+        Some(count) if count.count > shown as u64 => eprintln!("{shown} mails of {}.", count.count),
+        _ => {}
+    }
+    if let Some(time) = found.searched_to {
+        let direction = if search.oldest_first { "up to" } else { "back to" };
+        eprintln!("Searched {direction} {time}; there may be more beyond.");
+    }
+    if let Some(next) = found.next {
+        eprintln!("For the next page: --after {next}");
+    }
 }
 
 fn line(mail: &MailRecord) -> String {

@@ -145,14 +145,15 @@ const WRONG: [(&str, &[&str]); 16] = [
         ],
     ),
     (
-        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\nweight = 0\nlanes = [\"bulk\", \"bulk\"]\nmails_per_connection = 0\nsender_domains = [\"A.example\", \"a.example\", \"\"]\nmerchants = [\"acme\", \"acme\"]\n",
+        "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\nweight = 0\nlanes = [\"bulk\", \"bulk\"]\nmails_per_connection = 0\ntimeout = \"1h\"\nsender_domains = [\"A.example\", \"a.example\", \"\"]\nmerchants = [\"acme\", \"acme\"]\n",
         &[
             "postroom.toml:6: smtp.routes[0].weight: route `main`: weight must be 1 to 1000",
             "postroom.toml:7: smtp.routes[0].lanes: route `main`: `bulk` is there twice",
             "postroom.toml:8: smtp.routes[0].mails_per_connection: route `main`: mails_per_connection must be at least 1",
-            "postroom.toml:9: smtp.routes[0].sender_domains: route `main`: `a.example` is there twice",
-            "postroom.toml:9: smtp.routes[0].sender_domains: route `main`: `` is not a domain name",
-            "postroom.toml:10: smtp.routes[0].merchants: route `main`: `acme` is there twice",
+            "postroom.toml:9: smtp.routes[0].timeout: route `main`: timeout must be 1s to 10m",
+            "postroom.toml:10: smtp.routes[0].sender_domains: route `main`: `a.example` is there twice",
+            "postroom.toml:10: smtp.routes[0].sender_domains: route `main`: `` is not a domain name",
+            "postroom.toml:11: smtp.routes[0].merchants: route `main`: `acme` is there twice",
         ],
     ),
     (

@@ -43,7 +43,7 @@ use axum::{Router, response::Redirect, routing::get};
 use crate::app::App;
 
 pub use import::{Import, LineError};
-pub use mailing::batches::BatchView;
+pub use mailing::batches::{BatchView, limit_of};
 pub use mails::{MailStory, MailView};
 pub use server::{serve, serve_operators};
 pub use waiting::Waiting;

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     clock, jobs,
     mail::{MailState, Timestamp, WaitReason},
-    queue::{QueueError, Whereabouts},
+    queue::{self, QueueError, Whereabouts},
     store::MailRecord,
 };
 
@@ -62,7 +62,11 @@ impl Waiting {
 async fn in_queue(app: &App, mail: &MailRecord) -> Result<Option<Waiting>, QueueError> {
     let places = app.queue.where_are(&[jobs::send_mail_id(mail.id)]).await?;
     match places.into_iter().next() {
-        Some(Whereabouts::InLine { name, reason, until }) => Ok(Some(Waiting::at(reason, &name, until))),
+        Some(Whereabouts::InLine { name, reason, until }) => {
+            // Of several things that it waits for at once, the first.
+            let scope = queue::parts(&name).next().unwrap_or(&name);
+            Ok(Some(Waiting::at(reason, scope, until)))
+        }
         Some(Whereabouts::Waiting) => {
             let status = app.queue.status().await?;
             let is_paused = status.lanes.iter().any(|lane| lane.lane == mail.lane.into() && lane.paused);

@@ -41,9 +41,10 @@ impl Address {
         &self.domain
     }
 
-    /// The address as it is compared: in lower case. Hardly any relay distinguishes local parts by case, and people do not.
-    pub fn folded(&self) -> String {
-        format!("{}@{}", self.local.to_lowercase(), self.domain)
+    /// The address as mails are found by it: in lower case, because hardly any relay distinguishes local parts by case and
+    /// people do not; and the domain first, so that a domain's addresses are together.
+    pub fn search_key(&self) -> String {
+        format!("{}@{}", self.domain, self.local.to_lowercase())
     }
 
     /// Whether the local part has characters that only SMTPUTF8 (RFC 6531) can carry.

@@ -27,6 +27,18 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     })
 }
 
+/// The same for one that may be missing.
+pub mod option {
+    use std::time::Duration;
+
+    use serde::Deserializer;
+
+    /// For `#[serde(default, with = …)]`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        super::deserialize(deserializer).map(Some)
+    }
+}
+
 /// The same for a list.
 pub mod list {
     use std::time::Duration;

@@ -13,6 +13,7 @@ mod new_mail;
 mod reply;
 mod reply_class;
 mod retry;
+pub mod search;
 mod state;
 mod timestamp;
 mod trace_parent;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     Fetched, Group, Lease, Line, MOST_PAUSES, Queue, QueueError, QueuedJob, Room, SetAside, Whereabouts,
     conformance::{Kind, LONG, Opened, counts, job, jobs, on_both_queues},
+    joined,
     redis_server::eventually,
 };
 use crate::mail::{
@@ -68,6 +69,7 @@ on_both_queues! {
     of_a_worker_that_dies_after_it_fetched_from_a_line_the_line_goes_on
     a_late_worker_sets_nothing_aside
     a_line_without_a_time_waits_until_it_is_woken
+    a_line_that_waits_for_several_things_is_woken_with_each_of_them
     a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines
     a_worker_without_room_leaves_due_lines_to_another
     a_scope_is_paused_for_a_while_or_until_it_is_resumed
@@ -235,6 +237,21 @@ async fn a_line_without_a_time_waits_until_it_is_woken(kind: Kind) {
     assert_eq!(ids(&woken), ["other"]);
     elsewhere.wake_all().await.unwrap();
     assert_eq!(ids(&fetch_due(&elsewhere, 10).await), ["send_mail:000000"]);
+}
+
+async fn a_line_that_waits_for_several_things_is_woken_with_each_of_them(kind: Kind) {
+    let Opened { queue, elsewhere, server: _server } = kind.open(LONG).await;
+    let both = joined(["merchant:b", "domain:a.example"]);
+    assert_eq!(both, "domain:a.example + merchant:b");
+    for (other, woken_with) in [("merchant:bb", "merchant:b"), ("domain:a.exam", "domain:a.example")] {
+        all_aside(&queue, &[job("mail")], line(&both, LATE, 5)).await;
+        elsewhere.wake(&[other.to_owned()]).await.unwrap();
+        assert!(fetch(&queue, 10).await.leases.is_empty(), "{other} is something else");
+        elsewhere.wake(&[woken_with.to_owned()]).await.unwrap();
+        let woken = fetch_due(&queue, 10).await;
+        assert_eq!(ids(&woken), ["mail"]);
+        assert_eq!(queue.finish(&woken).await.unwrap(), 1);
+    }
 }
 
 async fn a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines(kind: Kind) {

@@ -4,8 +4,12 @@
 //! as `domain:gmail.com`. There it costs its entry and nothing else. A line has the order of the main line inside: lanes,
 //! then merchants by turns. It has one time, at which as many of its jobs are fetched as may then go; whoever fetched them
 //! asks again and says when the next may.
+//!
+//! What waits for several things at once has a line of its own, whose name names them all, as in
+//! `domain:gmail.com + merchant:tea-co`. So all jobs of a line wait for the same, and its first holds back no other that
+//! might go.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -23,13 +27,15 @@ pub(super) const LINES_AT_ONCE: usize = 64;
 pub(super) const LISTED: usize = 100;
 /// The most bytes in the name of a line; the longest domain fits. What is longer is cut.
 pub const LONGEST_NAME: usize = 300;
+/// Between the names of the things that a line waits for at once.
+const AND: &str = " + ";
 /// The most scopes that are paused at the same time: each fetch returns them.
 pub const MOST_PAUSES: usize = 100;
 
 /// What jobs of one line wait for, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// What is waited for, as in `domain:gmail.com`. At most [`LONGEST_NAME`] bytes.
+    /// What is waited for, as in `domain:gmail.com`; if several things, [joined](joined). At most [`LONGEST_NAME`] bytes.
     pub name: String,
     /// Why.
     pub reason: WaitReason,
@@ -47,6 +53,17 @@ impl Line {
         self.name.truncate(end);
         self
     }
+}
+
+/// The name of the line in which jobs wait for all of these at once.
+pub fn joined<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: BTreeSet<&str> = names.into_iter().collect();
+    names.into_iter().collect::<Vec<_>>().join(AND)
+}
+
+/// What the jobs of the line with this name wait for.
+pub fn parts(name: &str) -> impl Iterator<Item = &str> {
+    name.split(AND)
 }
 
 /// Jobs that are to wait in a line.

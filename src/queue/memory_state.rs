@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     Domains, Fetched, Group, LaneStatus, Lease, LineStatus, MOST_PAUSES, Pause, QueueStatus, QueuedJob, Room,
     SetAside, Whereabouts,
-    lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN},
+    lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, parts},
     room::Turn,
     waiting_jobs::{WaitingJob, WaitingJobs},
 };
@@ -251,10 +251,12 @@ impl QueueState {
         }
     }
 
-    /// Makes the time of these lines now.
+    /// Makes the time of these lines now, and of those that wait for one of them and something else.
     pub(super) fn wake(&mut self, names: &[String], now: Instant) {
-        for name in names {
-            self.set_time(&name.as_str().into(), Some(now));
+        let is_named = |line: &Arc<str>| parts(line).any(|part| names.iter().any(|name| name == part));
+        let woken: Vec<Arc<str>> = self.lines.keys().filter(|line| is_named(line)).cloned().collect();
+        for line in woken {
+            self.set_time(&line, Some(now));
         }
     }
 

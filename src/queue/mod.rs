@@ -78,7 +78,9 @@ pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
 pub use job::{Domains, LONGEST_ID, Lease, QueuedJob};
 pub use lease_table::{Leases, panicked_jobs};
-pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts};
+pub use lines::{
+    Fetched, LONGEST_NAME, Line, LineStatus, MOST_PAUSES, Pause, SetAside, Whereabouts, joined, parts,
+};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
 pub use room::{Group, Places, Room};
@@ -133,7 +135,7 @@ pub trait Queue: Send + Sync + 'static {
     /// When a name is too long, or the queue cannot be told; trying again is harmless.
     async fn set_aside(&self, asides: &[SetAside]) -> Result<usize, QueueError>;
 
-    /// Makes the time of these lines now: what their jobs wait for may have changed.
+    /// Makes the time of these lines now, and of those that wait for one of them and something else: it may have changed.
     ///
     /// # Errors
     /// When the queue cannot be told.

@@ -6,7 +6,7 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `settings` | what an operator writes about a route, and whether it makes sense |
+//! | `settings`, `route_error` | what an operator writes about a route, and whether it makes sense |
 //! | `routes`, `route` | the routes, and what each is doing |
 //! | `preference` | which mails a route takes, and how much it is preferred |
 //! | `permit` | a place, then a connection, then one attempt |
@@ -43,6 +43,7 @@ mod preference;
 mod provider;
 mod replies;
 mod route;
+mod route_error;
 mod routes;
 mod settings;
 mod stream;
@@ -61,7 +62,8 @@ pub use permit::{NotReady, Permit, Permits, Ready, Sent};
 pub use preference::Preference;
 pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};
 pub use route::{Route, RouteStatus};
+pub use route_error::RouteError;
 pub use routes::Routes;
-pub use settings::{AuthMechanism, RouteError, RouteSettings, TlsMode};
+pub use settings::{AuthMechanism, RouteSettings, TlsMode};
 pub use transaction::{Envelope, Fence};
 pub use tuning::{Timeouts, Tuning};

@@ -30,9 +30,14 @@ impl Preference {
     /// Whether the route takes a mail of this merchant, from this sender's domain (in lower case), of this lane. A domain that is
     /// not known is none of those that are named.
     pub fn takes(&self, merchant: &MerchantId, sender_domain: Option<&str>, lane: Lane) -> bool {
-        (self.merchants.is_empty() || self.merchants.contains(merchant))
+        self.may_take(merchant, lane)
             && (self.sender_domains.is_empty()
                 || sender_domain.is_some_and(|name| self.sender_domains.iter().any(|each| each == name)))
+    }
+
+    /// Whether it takes mails of this merchant and this lane, if from one of its senders' domains.
+    pub fn may_take(&self, merchant: &MerchantId, lane: Lane) -> bool {
+        (self.merchants.is_empty() || self.merchants.contains(merchant))
             && (self.lanes.is_empty() || self.lanes.iter().any(|each| Lane::from(*each) == lane))
     }
 

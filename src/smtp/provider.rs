@@ -3,7 +3,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-use super::settings::{RouteError, RouteSettings};
+use super::{route_error::RouteError, settings::RouteSettings};
 
 /// The longest id we keep.
 const LONGEST: usize = 255;

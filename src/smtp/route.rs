@@ -17,8 +17,9 @@ use super::{
     preference::Preference,
     provider::ProviderIds,
     replies::ReplyRules,
-    settings::{RouteError, RouteSettings},
-    tuning::Tuning,
+    route_error::RouteError,
+    settings::RouteSettings,
+    tuning::{Timeouts, Tuning},
 };
 use crate::telemetry::Outage;
 
@@ -73,11 +74,12 @@ impl Route {
     ) -> Result<Self, RouteError> {
         settings.check()?;
         let opened = Arc::new(Opened::default());
+        let timeouts = settings.timeout.map_or(tuning.timeouts, Timeouts::of);
         let mails_per_connection = settings.mails_per_connection.unwrap_or(tuning.mails_per_connection);
         Ok(Self {
             name: settings.name.clone(),
             connections: settings.connections,
-            dialer: Dialer::new(settings, tuning.timeouts, system_file, Arc::clone(&opened))?,
+            dialer: Dialer::new(settings, timeouts, system_file, Arc::clone(&opened))?,
             breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
             pool: Pool::new(settings.connections, tuning.idle, mails_per_connection, freed),
             opened,

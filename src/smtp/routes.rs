@@ -13,7 +13,8 @@ use super::{
     pace::DomainPace,
     replies::ReplyRules,
     route::{Route, RouteStatus},
-    settings::{RouteError, RouteSettings},
+    route_error::RouteError,
+    settings::RouteSettings,
     tuning::Tuning,
 };
 use crate::mail::MailLane;

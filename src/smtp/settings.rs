@@ -1,12 +1,12 @@
 //! What an operator writes about a route (`[[smtp.routes]]`), and whether it makes sense.
 
-use std::{collections::HashSet, fmt, io, path::PathBuf};
+use std::{collections::HashSet, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::hello_name::is_hello_name;
+use super::{hello_name::is_hello_name, route_error::RouteError};
 use crate::mail::{Address, MailLane, MerchantId};
 
 /// Whether and how a route is encrypted. There is no default: the operator spells it out.
@@ -99,7 +99,13 @@ pub struct RouteSettings {
     /// A connection is replaced after so many mails.
     #[serde(default)]
     pub mails_per_connection: Option<u32>,
+    /// How long the relay may take for an answer; longer once the message is under way.
+    #[serde(default, with = "crate::mail::duration::option")]
+    pub timeout: Option<Duration>,
 }
+
+/// What a timeout may be: a hanging relay must not be waited for all day.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
 fn default_priority() -> u32 {
     10
@@ -111,113 +117,6 @@ fn default_weight() -> u32 {
 
 fn default_connections() -> usize {
     16
-}
-
-/// Why a route cannot be used as it is configured.
-#[derive(Debug, thiserror::Error)]
-pub enum RouteError {
-    /// The name cannot be shown in logs and metrics.
-    #[error("route name `{route}` is not 1 to 64 letters, digits, dots, underscores or hyphens")]
-    Name {
-        /// The route.
-        route: String,
-    },
-    /// Two routes have the same name.
-    #[error("route `{route}` is configured twice")]
-    Duplicate {
-        /// The route.
-        route: String,
-    },
-    /// The host is neither a host name nor an IP address.
-    #[error("route `{route}`: host `{host}` is neither a host name nor an IP address")]
-    Host {
-        /// The route.
-        route: String,
-        /// What was given.
-        host: String,
-    },
-    /// Port 0 cannot be connected to.
-    #[error("route `{route}`: port must be 1 to 65535")]
-    Port {
-        /// The route.
-        route: String,
-    },
-    /// No mail would ever leave.
-    #[error("route `{route}`: connections must be 1 to 10000")]
-    Connections {
-        /// The route.
-        route: String,
-    },
-    /// A user name without a password, or the reverse.
-    #[error("route `{route}`: username and password go together, and auth needs both")]
-    Credentials {
-        /// The route.
-        route: String,
-    },
-    /// The user name or the password holds control characters.
-    #[error("route `{route}`: username and password must not hold control characters")]
-    CredentialCharacters {
-        /// The route.
-        route: String,
-    },
-    /// The name for EHLO would break the dialogue.
-    #[error("route `{route}`: hello_name `{name}` is not a host name or an address literal")]
-    HelloName {
-        /// The route.
-        route: String,
-        /// What was given.
-        name: String,
-    },
-    /// The pattern for the relay's ids cannot be used.
-    #[error(
-        "route `{route}`: provider_id must be a regular expression with one group, of at most 1000 bytes: {why}"
-    )]
-    ProviderId {
-        /// The route.
-        route: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The weight gives no share, or one beyond reason.
-    #[error("route `{route}`: weight must be 1 to 1000")]
-    Weight {
-        /// The route.
-        route: String,
-    },
-    /// A connection would carry no mail.
-    #[error("route `{route}`: mails_per_connection must be at least 1")]
-    MailsPerConnection {
-        /// The route.
-        route: String,
-    },
-    /// An entry of a list is no name, or is there twice.
-    #[error("route `{route}`: `{entry}` {what}")]
-    Entry {
-        /// The route.
-        route: String,
-        /// The entry.
-        entry: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// A file of certificates cannot be read.
-    #[error("route `{route}`: cannot read certificates from `{}`", path.display())]
-    Certificates {
-        /// The route.
-        route: String,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The TLS library refused the configuration.
-    #[error("route `{route}`: cannot set up TLS")]
-    Tls {
-        /// The route.
-        route: String,
-        /// Why.
-        source: rustls::Error,
-    },
 }
 
 impl RouteSettings {
@@ -242,6 +141,7 @@ impl RouteSettings {
             sender_domains: Vec::new(),
             lanes: Vec::new(),
             mails_per_connection: None,
+            timeout: None,
         }
     }
 
@@ -278,6 +178,9 @@ impl RouteSettings {
         }
         if self.mails_per_connection == Some(0) {
             faults.push(("mails_per_connection", RouteError::MailsPerConnection { route: route() }));
+        }
+        if self.timeout.is_some_and(|timeout| !TIMEOUTS.contains(&timeout)) {
+            faults.push(("timeout", RouteError::Timeout { route: route() }));
         }
         self.find_faults_of_lists(&mut faults);
         faults

@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{
-    settings::{RouteError, RouteSettings, TlsMode},
+    route_error::RouteError,
+    settings::{RouteSettings, TlsMode},
     stream::Stream,
 };
 

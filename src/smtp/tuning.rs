@@ -42,6 +42,21 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// Those of a relay that may take so long for an answer before the message is sent, in the proportions of the defaults.
+    pub fn of(answer: Duration) -> Self {
+        Self {
+            greeting: answer,
+            hello: answer,
+            command: answer,
+            data: 2 * answer,
+            block: 3 * answer,
+            final_reply: 5 * answer,
+            ..Self::default()
+        }
+    }
+}
+
 /// Everything about a route's behaviour that an operator need not set.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {

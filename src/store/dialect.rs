@@ -1,9 +1,10 @@
 //! Where SQLite and Postgres differ: the one place that knows.
 //!
-//! Both understand the same statements but for three things, written as marks in the text: `{rows: id text, at bigint}`,
+//! Both understand the same statements but for four things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
-//! that `->>` can be asked of; and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also
-//! name the states that an event may happen in: see `states`.
+//! that `->>` can be asked of; `{index: name}`, which says by which index SQLite reads a table; and `{skip_locked}`,
+//! which SQLite, with its one writer, does not need. A statement may also name the states that an event may happen in:
+//! see `states`.
 
 use std::{
     borrow::Cow,
@@ -149,6 +150,30 @@ impl Dialect {
         }
     }
 
+    /// A statement with its marks replaced.
+    pub(super) fn written(self, text: &str) -> String {
+        let text = states::written(text).replace("{skip_locked}", self.skip_locked());
+        let text = text.replace("{as_json}", self.as_json());
+        let text =
+            match text.split_once("{index:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+            {
+                Some((before, (index, after))) => format!("{before}{}{after}", self.by_index(index.trim())),
+                None => text,
+            };
+        let Some((before, rest)) = text.split_once("{rows:") else { return text };
+        let Some((columns, after)) = rest.split_once('}') else { return text };
+        let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{before}{}{after}", self.rows(&columns))
+    }
+
+    /// After a table: SQLite must read this index. Postgres takes no such word; the order that is asked for decides.
+    fn by_index(self, index: &str) -> String {
+        match self {
+            Self::Sqlite => format!("INDEXED BY {index}"),
+            Self::Postgres => String::new(),
+        }
+    }
+
     const fn as_json(self) -> &'static str {
         match self {
             Self::Sqlite => "",
@@ -181,17 +206,8 @@ impl Sql {
     }
 
     pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
-        let text = self.written[dialect as usize].get_or_init(|| self.write(dialect).into());
+        let text = self.written[dialect as usize].get_or_init(|| dialect.written(&self.text).into());
         AssertSqlSafe(Arc::clone(text))
-    }
-
-    fn write(&self, dialect: Dialect) -> String {
-        let text = states::written(&self.text).replace("{skip_locked}", dialect.skip_locked());
-        let text = text.replace("{as_json}", dialect.as_json());
-        let Some((before, rest)) = text.split_once("{rows:") else { return text };
-        let Some((columns, after)) = rest.split_once('}') else { return text };
-        let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{before}{}{after}", dialect.rows(&columns))
     }
 }
 

@@ -50,7 +50,7 @@ impl<'a> MailRow<'a> {
             reply_to: mail.reply_to.as_ref(),
             recipient_name: mail.recipient.name.as_deref(),
             recipient: mail.recipient.email.to_string(),
-            recipient_key: mail.recipient.email.folded(),
+            recipient_key: mail.recipient.email.search_key(),
             message_id: &mail.message_id,
             tags: &mail.values,
             member_id: mail.origin.member.as_deref(),

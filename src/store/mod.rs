@@ -20,6 +20,7 @@ mod dialect;
 mod disabled_endpoints;
 mod documents;
 mod drained_routes;
+mod due;
 mod error;
 mod events;
 mod gather;
@@ -54,11 +55,12 @@ pub use connections::Pool;
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
 pub use documents::{Stored, TemplateHead};
+pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use mails::{
-    Attempt, Claim, DueMail, GivenBack, MailFilter, MailRecord, Moved, Precondition, Recorded, Recording,
-    Replacement, Settled, Settlement,
+    Attempt, Claim, DueMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
+    Recorded, Recording, Replacement, Settled, Settlement,
 };
 pub use merchants::{Account, Merchant, NewMerchant, TokenRecord};
 pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};

@@ -211,10 +211,12 @@ on_both! {
             let listed = commands.run(&[&["mail", "list", "--json"], words].concat()).expect(0).json();
             listed.as_array().unwrap().iter().map(|mail| mail["id"].clone()).collect()
         };
-        assert_eq!(ids(&[]), [json!(waiting), json!(sent)]);
+        assert_eq!(ids(&[]), [json!(sent), json!(waiting)]);
+        assert_eq!(ids(&["--oldest-first"]), [json!(waiting), json!(sent)]);
         assert_eq!(ids(&["--state", "sent", "--merchant", "tea-co"]), [json!(sent)]);
-        assert_eq!(ids(&["--after", &waiting, "--limit", "1"]), [json!(sent)]);
-        assert_eq!(ids(&["--merchant", "coffee-co"]), [] as [Value; 0]);
+        assert_eq!(ids(&["--after", &sent, "--limit", "1"]), [json!(waiting)]);
+        commands.run(&["mail", "list", "--merchant", "coffee-co"]).expect(1);
+        assert_eq!(ids(&["--order", "none"]), [] as [Value; 0]);
 
         let shown = commands.run(&["mail", "show", &waiting, "--json"]).expect(0).json();
         assert_eq!((&shown["state"], &shown["attempts"][0]["code"]), (&json!("deferred"), &json!(451)));

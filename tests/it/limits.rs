@@ -96,6 +96,20 @@ on_both! {
         assert_eq!(attempts["all"], 1);
     }
 
+    async fn a_batch_is_forecast_by_the_limits_in_force_before_any_of_it_was_sent(backends: Backends) {
+        let backends = backends.with("limits.per_merchant", "20/s");
+        let scene = open(backends, "1/s").await;
+        let users = addresses("ok", 300);
+        scene.shop.enrol_all(&users).await;
+        let asked = Instant::now();
+        let id = scene.shop.send_all(&users).await;
+        let batch = scene.shop.batch(&id).await;
+        let end: jiff::Timestamp = batch["forecast_end"].as_str().expect("a forecast").parse().unwrap();
+        let seconds = end.duration_since(jiff::Timestamp::now()).as_secs_f64() + asked.elapsed().as_secs_f64();
+        assert!((250.0..=310.0).contains(&seconds), "{seconds} s: {batch}");
+        assert_eq!(batch["limited_by"], serde_json::json!({"scope": "route", "name": "main", "per_second": 1.0}));
+    }
+
     async fn others_pass_those_that_wait_and_a_transactional_mail_goes_next(backends: Backends) {
         let limit = toml::toml! { names = ["slow.example"] rate = "2/s" };
         let backends = backends.with("limits.domains", vec![limit]);

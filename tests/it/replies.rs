@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::support::{Backends, Daemon, Shop};
+use super::support::{Backends, Daemon, Shop, eventually};
 
 /// What a relay does wrong.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,6 +30,8 @@ enum Oddity {
     BusyEachSecondTime,
     /// Refuses the recipient with ten thousand lines of odd bytes.
     TalksForHours,
+    /// Says nothing more once it has got this command, or after the whole message for `.`; at once for the empty text.
+    HangsAt(&'static str),
 }
 
 /// A relay with an oddity, for as long as that is on.
@@ -64,7 +66,7 @@ impl OddRelay {
     }
 
     async fn scene(&self, backends: Backends) -> (Daemon, Shop, Backends) {
-        let mut route = toml::toml! { name = "main" host = "127.0.0.1" tls = "none" };
+        let mut route = toml::toml! { name = "main" host = "127.0.0.1" tls = "none" timeout = "1s" };
         route.insert("port".to_owned(), i64::from(self.port).into());
         let backends = backends.with("smtp.routes", vec![route]).with("retry.first", "300ms");
         let daemon = Daemon::start(&backends).await;
@@ -82,6 +84,9 @@ async fn serve(socket: TcpStream, oddity: Oddity, number: usize, switch: Arc<Ato
     } else {
         "220 hi\r\n"
     };
+    if is(Oddity::HangsAt("")) {
+        return std::future::pending().await;
+    }
     if socket.get_mut().write_all(greeting.as_bytes()).await.is_err() || greeting.starts_with("421") {
         return;
     }
@@ -91,6 +96,12 @@ async fn serve(socket: TcpStream, oddity: Oddity, number: usize, switch: Arc<Ato
         socket.read_line(&mut line).await.is_ok_and(|read| read > 0)
     } {
         let command = line.get(..4).unwrap_or_default().to_uppercase();
+        if ["EHLO", "MAIL", "RCPT", "DATA"]
+            .iter()
+            .any(|phase| command == *phase && is(Oddity::HangsAt(phase)))
+        {
+            return std::future::pending().await;
+        }
         let answer: Vec<u8> = match command.as_str() {
             "MAIL" if is(Oddity::WantsSignIn) => b"530 5.7.0 Authentication required\r\n".to_vec(),
             "RCPT" if is(Oddity::Garbage) => b"\x00\xff what?\r\n".to_vec(),
@@ -115,6 +126,9 @@ async fn serve(socket: TcpStream, oddity: Oddity, number: usize, switch: Arc<Ato
                     if line == ".\r\n" {
                         break;
                     }
+                }
+                if is(Oddity::HangsAt(".")) {
+                    return std::future::pending().await;
                 }
                 let _ = socket.get_mut().write_all(b"250 2.0.0 Ok: queued as 4F2A1\r\n").await;
                 if is(Oddity::ClosesAfter250) {
@@ -205,6 +219,39 @@ on_both! {
         let told = shop.get(&format!("/api/v1/mails/{id}?transcript=true")).await.expect(200).json();
         let transcript = told["attempts"][0]["transcript"].as_str().unwrap().to_owned();
         assert!(transcript.len() <= 8_192 && transcript.ends_with("S: 550 5.1.1 the end\n"), "{transcript}");
+    }
+}
+
+on_both! {
+    async fn a_relay_that_hangs_at_any_phase_gets_the_mail_once_it_is_back(backends: Backends) {
+        let phases = ["", "EHLO", "MAIL", "RCPT", "DATA", "."];
+        let relays: Vec<_> = futures_util::future::join_all(phases.map(|phase| OddRelay::start(Oddity::HangsAt(phase)))).await;
+        let routes = relays.iter().enumerate().map(|(number, relay)| {
+            let mut route = toml::toml! { host = "127.0.0.1" tls = "none" timeout = "1s" };
+            route.insert("name".to_owned(), format!("r{number}").into());
+            route.insert("port".to_owned(), i64::from(relay.port).into());
+            route.insert("merchants".to_owned(), vec![format!("shop-{number}")].into());
+            route
+        });
+        let backends = backends.with("smtp.routes", routes.collect::<Vec<_>>()).with("retry.first", "300ms");
+        let daemon = Daemon::start(&backends).await;
+        let mut mails = Vec::new();
+        for number in 0..phases.len() {
+            let shop = Shop::open(&daemon, &backends.command_line(), &format!("shop-{number}"));
+            shop.fill_shelves().await;
+            mails.push((shop.send_to("ok@example.net").await, shop));
+        }
+        for ((id, shop), phase) in mails.iter().zip(phases) {
+            eventually("an attempt is over", async || shop.mail(id).await["attempts"][0].is_object()).await;
+            assert_ne!(shop.mail(id).await["state"], "sent", "{phase:?}");
+        }
+        relays.iter().for_each(|relay| relay.is_on.store(false, Ordering::Relaxed));
+        for ((id, shop), phase) in mails.iter().zip(phases) {
+            let mail = shop.wait_until(id, "sent").await;
+            let outcomes: Vec<_> = mail["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["outcome"]).collect();
+            let expected = if phase == "." { "unknown" } else { "transient" };
+            assert!(outcomes[..outcomes.len() - 1].iter().all(|outcome| *outcome == expected), "{phase:?}: {outcomes:?}");
+        }
     }
 }
 

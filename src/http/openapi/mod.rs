@@ -59,7 +59,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::resources::remove,
         super::resources::preview,
         super::import::import,
-        super::mails::list,
+        super::mails::search::list,
         super::mails::show,
         super::mails::cancel,
         super::mails::retry,

@@ -22,7 +22,7 @@ pub struct DueBatch {
     pub merchant: MerchantId,
 }
 
-static DUE: LazyLock<Due> = LazyLock::new(|| {
+pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
     Due::new(&DueOf {
         table: "batches",
         has_lanes: false,

@@ -29,3 +29,4 @@ pub use moves::{BatchMoved, TakenBack};
 pub use record::{BatchRecorded, NewBatch, StagedChunk};
 
 pub(super) use counts::{BatchMove, follow};
+pub(super) use due::DUE;

@@ -10,7 +10,7 @@ use crate::{
     store::{
         database::Store,
         dialect::Sql,
-        error::{Doing, StoreError},
+        error::StoreError,
         steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },
 };
@@ -36,7 +36,9 @@ pub(in crate::store) struct DueOf {
 
 /// The statements about the due rows of one table.
 pub(in crate::store) struct Due {
-    is_any: Sql,
+    /// Finds one that is due: of the lane `{lane}` where the table has lanes.
+    is_any: String,
+    has_lanes: bool,
     mark: Sql,
     make_all: Sql,
     postpones: bool,
@@ -47,10 +49,8 @@ impl Due {
         let DueOf { table, waits, job, since, .. } = of;
         let lane = |place: &str| if of.has_lanes { format!("lane = {place} AND ") } else { String::new() };
         Self {
-            is_any: Sql::made(format!(
-                "SELECT 1 FROM {table} WHERE {}wake_at <= $1{waits} LIMIT 1",
-                lane("$2")
-            )),
+            is_any: format!("SELECT 1 FROM {table} WHERE {}wake_at <= $1{waits}", lane("'{lane}'")),
+            has_lanes: of.has_lanes,
             mark: Sql::made(format!(
                 "UPDATE {table} SET wake_at = $2 WHERE id IN (
                     SELECT id FROM {table} WHERE {}wake_at <= $1{waits}
@@ -68,8 +68,16 @@ impl Due {
         }
     }
 
+    /// A part of a statement that has a row with this text when a row, of this lane where the table has lanes, was due
+    /// before `$1`.
+    pub(in crate::store) fn is_any(&self, lane: Lane) -> String {
+        let is_any =
+            if self.has_lanes { self.is_any.replace("{lane}", lane.as_str()) } else { self.is_any.clone() };
+        format!("SELECT '{lane}' AS lane WHERE EXISTS ({is_any})")
+    }
+
     /// Marks the rows that are due, of a lane where the table has lanes, and returns what jobs are made of. Those that
-    /// nobody takes are due again after `again`.
+    /// nobody takes are due again after `again`. It writes even if none is due.
     pub(in crate::store) async fn mark(
         &self,
         store: &Store,
@@ -77,19 +85,12 @@ impl Due {
         again: Duration,
     ) -> Result<Vec<AnyRow>, StoreError> {
         let now = clock::now();
-        let mut look = sqlx::query(self.is_any.on(store.dialect)).bind(now.millis());
         let mut mark = sqlx::query(self.mark.on(store.dialect))
             .bind(now.millis())
             .bind((now + again).millis())
             .bind(ROUND);
         if let Some(lane) = lane {
-            look = look.bind(lane.as_str());
             mark = mark.bind(lane.as_str());
-        }
-        // Most rounds find nothing; those must not wait for the one writer of SQLite.
-        let first = look.fetch_optional(&store.readers).await.doing("look for what is due")?;
-        if first.is_none() {
-            return Ok(Vec::new());
         }
         store.writer.fetch_all(mark, "mark what is due").await
     }

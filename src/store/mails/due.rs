@@ -33,7 +33,7 @@ pub struct DueMail {
     pub again_at: Timestamp,
 }
 
-static DUE: LazyLock<Due> = LazyLock::new(|| {
+pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
     Due::new(&DueOf {
         table: "mails",
         has_lanes: true,
@@ -50,10 +50,12 @@ static WAITING: Sql = Sql::new(
      WHERE id = $1 AND state IN {mail states before claimed}",
 );
 
-// Guarded: what was claimed or moved since has another time.
+// Guarded: what was claimed or moved since has another time. What another transaction has is moved by that, and two that
+// locked the same rows in different orders would wait for each other.
 static POSTPONE: Sql = Sql::new(
-    "UPDATE mails SET wake_at = $2 FROM {rows: id text, wake_at bigint}
-     WHERE mails.id = rows.id AND mails.wake_at = rows.wake_at AND mails.state IN {mail states before claimed}",
+    "UPDATE mails SET wake_at = $2 WHERE id IN (
+        SELECT mails.id FROM {rows: id text, wake_at bigint} JOIN mails ON mails.id = rows.id
+        WHERE mails.wake_at = rows.wake_at AND mails.state IN {mail states before claimed} {skip_locked})",
 );
 
 #[derive(Serialize)]

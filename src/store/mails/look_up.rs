@@ -117,7 +117,7 @@ pub enum Moved {
     Unknown,
 }
 
-const COLUMNS: &str = "id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
+pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
     subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error";
 
 impl MailFilter {
@@ -150,7 +150,7 @@ impl MailFilter {
 
 /// An address as somebody wrote it, in the form that is compared.
 fn folded(recipient: &str) -> String {
-    recipient.parse::<Address>().map_or_else(|_| recipient.to_lowercase(), |address| address.folded())
+    recipient.parse::<Address>().map_or_else(|_| recipient.to_lowercase(), |address| address.search_key())
 }
 
 fn bound<'q>(
@@ -297,7 +297,7 @@ impl Store {
     }
 }
 
-fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {
+pub(super) fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {
     Ok(MailRecord {
         id: columns.parsed("id")?,
         merchant: columns.parsed("merchant_id")?,

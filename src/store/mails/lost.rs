@@ -30,7 +30,7 @@ static LOST: LazyLock<Lost> = LazyLock::new(|| {
 
 static FREE: Sql = Sql::new(
     "UPDATE mails SET state = rows.state, worker = NULL, wake_at = rows.wake_at, settled_at = rows.settled_at,
-        rescues = rescues + rows.rescued, error = rows.error
+        rescues = rescues + rows.rescued, error = rows.error, class = 'unknown'
      FROM {rows: id text, worker text, number bigint, state text, wake_at bigint, settled_at bigint, rescued bigint,
         error text}
      WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker

@@ -8,13 +8,16 @@ mod look_up;
 mod lost;
 mod precondition;
 mod record;
+mod search;
 mod settle;
 mod withdraw;
 
 pub use claim::Claim;
+pub(super) use due::DUE;
 pub use due::DueMail;
 pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};
+pub use search::{FoundMails, MailSearch};
 pub use settle::{Settled, Settlement};

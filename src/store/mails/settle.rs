@@ -104,7 +104,7 @@ impl Store {
 static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
     Settling::new(&SettlingOf {
         table: "mails",
-        keeps: "route text, provider_id text, error text",
+        keeps: "route text, provider_id text, error text, class text",
         attempts: "attempts",
         of: "mail_id",
         records: "route text, phase text, outcome text, code bigint, enhanced text, reply text, millis bigint, class text, transcript text",

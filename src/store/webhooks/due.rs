@@ -26,7 +26,7 @@ pub struct DueDelivery {
     pub merchant: MerchantId,
 }
 
-static DUE: LazyLock<Due> = LazyLock::new(|| {
+pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
     let waits = ""; // a claim takes `wake_at` away
     Due::new(&DueOf {
         table: "deliveries",

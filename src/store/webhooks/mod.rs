@@ -20,4 +20,5 @@ pub use endpoints::{Endpoint, EndpointChange, MOST_ENDPOINTS, NewEndpoint, Regis
 pub use record::{NewCallback, Tested};
 pub use settle::{CallbackSettled, CallbackSettlement};
 
+pub(super) use due::DUE;
 pub(super) use record::record_callbacks;

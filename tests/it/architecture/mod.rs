@@ -31,7 +31,7 @@ const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "demo"), ("rescu
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
 const STORE_LAYERS: [&[&str]; 12] = [
-    &["disabled_endpoints"],
+    &["disabled_endpoints", "due"],
     &["mails"],
     &["batches", "resources"],
     &[

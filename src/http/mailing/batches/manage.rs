@@ -1,6 +1,6 @@
 //! Postroom's own API for batches: how far each is, and stopping it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -12,13 +12,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    admission::Speed,
     app::App,
     clock,
     http::{auth::Caller, error::Refusal},
     jobs,
-    mail::{BatchId, BatchState, MailState, Timestamp},
+    mail::{BatchId, BatchState, Lane, MailState, Timestamp},
     shop::Ability,
-    store::{BatchMoved, BatchRecord},
+    store::{BatchMoved, BatchRecord, Merchant},
 };
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -51,9 +52,11 @@ pub struct BatchView {
     pub counts: BTreeMap<&'static str, u64>,
     /// Mails settled in a second, over the last ten.
     pub rate: f64,
-    /// When it will be over at this rate.
+    /// When it will be over, at this rate or as fast as the limits in force allow.
     #[schema(value_type = Option<String>)]
     pub forecast_end: Option<Timestamp>,
+    /// The lowest limit that all of its mails have to keep.
+    pub limited_by: Option<LimitView>,
     /// When it was recorded.
     #[schema(value_type = String)]
     pub requested_at: Timestamp,
@@ -65,17 +68,52 @@ pub struct BatchView {
     pub finished_at: Option<Timestamp>,
 }
 
+/// A limit of the rate of mails.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LimitView {
+    /// What it is the limit of: `all`, `merchant` or `route`.
+    pub scope: &'static str,
+    /// Which of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Mails a second.
+    pub per_second: f64,
+}
+
+/// A rate that was observed for less than this tells little.
+const OBSERVED: Duration = Duration::from_secs(10);
+
+/// When a batch will be over: as fast as its mails were settled lately, and never faster than limits allow.
+fn forecast_end(
+    batch: &BatchRecord,
+    left: u64,
+    rate: f64,
+    limit: Option<&Speed>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let is_observed = rate > 0.0 && batch.started_at.is_some_and(|at| now.since(at) >= OBSERVED);
+    let allowed = limit.map(|limit| limit.per_second);
+    let speed = if is_observed { Some(rate.min(allowed.unwrap_or(rate))) } else { allowed };
+    let speed = speed.or((rate > 0.0).then_some(rate))?;
+    Some(now + Duration::from_secs_f64((left as f64 / speed).min(3e9)))
+}
+
 impl BatchView {
-    /// Shows a batch, of whose mails so many are in each state that is not settled.
-    pub fn of(batch: BatchRecord, under_way: &[(MailState, u64)]) -> Self {
+    /// Shows a batch, of whose mails so many are in each state that is not settled, and which go at most so fast.
+    pub fn of(batch: BatchRecord, under_way: &[(MailState, u64)], limit: Option<&Speed>) -> Self {
         let now = clock::now();
         let is_open = batch.state.is_open();
         let rate = if is_open { batch.rate(now) } else { 0.0 };
         let settled = batch.settled_mails();
         let left = batch.mails.saturating_sub(settled);
         let paused = batch.paused_at().is_some();
-        let forecast_end = (is_open && !paused && rate > 0.0)
-            .then(|| now + std::time::Duration::from_secs_f64((left as f64 / rate).min(3e9)));
+        let goes_on = is_open && !paused;
+        let forecast_end = goes_on.then(|| forecast_end(&batch, left, rate, limit, now)).flatten();
+        let limited_by = limit.filter(|_| is_open).map(|limit| LimitView {
+            scope: limit.scope.kind(),
+            name: limit.scope.name().map(str::to_owned),
+            per_second: rounded(limit.per_second),
+        });
         let mut counts: BTreeMap<_, _> =
             batch.settled.iter().map(|(state, mails)| (state.as_str(), *mails)).collect();
         let of = |state| {
@@ -95,13 +133,18 @@ impl BatchView {
             webhook_url: batch.webhook_url,
             mails: batch.mails,
             counts,
-            rate: (rate * 10.0).round() / 10.0,
+            rate: rounded(rate),
             forecast_end,
+            limited_by,
             requested_at: batch.requested_at,
             started_at: batch.started_at,
             finished_at: batch.finished_at,
         }
     }
+}
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
 }
 
 #[utoipa::path(get, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = String, Path)),
@@ -118,7 +161,14 @@ pub(in crate::http) async fn show(
 async fn view(app: &App, caller: &Caller, id: BatchId) -> Result<Json<BatchView>, Refusal> {
     let batch = app.store.batch(Some(&caller.merchant.id), id).await?.ok_or_else(missing)?;
     let under_way = app.store.batch_under_way(id).await?;
-    Ok(Json(BatchView::of(batch, &under_way)))
+    let limit = limit_of(app, &caller.merchant);
+    Ok(Json(BatchView::of(batch, &under_way, limit.as_ref())))
+}
+
+/// How fast a merchant's batches go at most.
+pub fn limit_of(app: &App, merchant: &Merchant) -> Option<Speed> {
+    let own_rate = merchant.mails_rate.as_ref().and_then(|rate| rate.parse().ok());
+    app.admission.fastest(&merchant.id, own_rate, Lane::Bulk)
 }
 
 fn id_of(text: &str) -> Result<BatchId, Refusal> {

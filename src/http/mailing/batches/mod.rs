@@ -44,7 +44,7 @@ use spool::Spool;
 use user_stream::Limits;
 use users::{Head, User};
 
-pub use manage::BatchView;
+pub use manage::{BatchView, limit_of};
 
 /// A body of at most so many bytes does not wait for those of others to be read.
 const SMALL: usize = 1 << 20;
