@@ -44,7 +44,8 @@ fn gauge(count: impl TryInto<i64>) -> i64 {
 /// Notes whether each route is used, and its connections.
 fn measure_routes(app: &App) {
     for status in app.routes.status() {
-        let is_up = status.stopped.is_none() && !matches!(status.breaker, BreakerState::Open { .. });
+        // One that may be tried again is not up before that has succeeded.
+        let is_up = status.stopped.is_none() && status.breaker == BreakerState::Closed;
         let route = status.name;
         for (state, count) in [("busy", status.busy), ("idle", status.idle)] {
             let labels = RouteStateLabels { route: route.clone(), state };
