@@ -12,7 +12,7 @@ use crate::{
     mail::Lane,
     queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
-    telemetry::METRICS,
+    telemetry::{METRICS, Outage},
 };
 
 /// Between two rounds.
@@ -28,20 +28,33 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
 const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
 
+/// Rounds that fail come four times a second.
+static UNSEEN: Outage = Outage::new();
+static UNENQUEUED: Outage = Outage::new();
+
 /// Enqueues what is due until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut watch = GenerationWatch::default();
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
         // A database that vanished without a word must not hold up all later rounds.
         let looked = stop.run_until_cancelled(in_time(watch.look(&app))).await;
-        if let Some(Err(error)) = looked {
+        if let Some(Err(error)) = looked
+            && let Some(times) = UNSEEN.failed()
+        {
             tracing::warn!(
                 error = format!("{error:#}"),
+                times,
                 "the scheduler could not make due what a new queue does not know"
             );
         }
-        if let Err(error) = in_time(enqueue_due(&app)).await {
-            tracing::warn!(error = format!("{error:#}"), "the scheduler could not enqueue what is due");
+        match in_time(enqueue_due(&app)).await {
+            Ok(_) => METRICS.scheduled.note(),
+            Err(error) => {
+                if let Some(times) = UNENQUEUED.failed() {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, times, "the scheduler could not enqueue what is due");
+                }
+            }
         }
     }
 }

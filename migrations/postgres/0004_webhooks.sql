@@ -28,7 +28,8 @@ CREATE TABLE events (
     type        TEXT NOT NULL,
     body        TEXT NOT NULL,
     mail_id     TEXT COLLATE "C",                   -- the mail that it is about
-    created_at  BIGINT NOT NULL
+    created_at  BIGINT NOT NULL,
+    traceparent TEXT                         -- of the request that it came of
 );
 
 CREATE INDEX events_by_age ON events (created_at);

@@ -28,7 +28,8 @@ CREATE TABLE events (
     type        TEXT NOT NULL,
     body        TEXT NOT NULL,
     mail_id     TEXT,                   -- the mail that it is about
-    created_at  INTEGER NOT NULL
+    created_at  INTEGER NOT NULL,
+    traceparent TEXT                         -- of the request that it came of
 ) STRICT;
 
 CREATE INDEX events_by_age ON events (created_at);

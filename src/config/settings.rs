@@ -204,3 +204,14 @@ pub enum Role {
     /// Works on what was recorded.
     Worker,
 }
+
+impl Role {
+    /// The role as the command line names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Ingress => "ingress",
+            Self::Worker => "worker",
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod retry;
 pub mod search;
 mod state;
 mod timestamp;
+mod trace_parent;
 mod waiting;
 
 pub use action::{ActionEvent, ActionKind, ActionResult, ActionState};
@@ -33,6 +34,7 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
+pub use trace_parent::{NoTraceParent, TraceParent};
 pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.

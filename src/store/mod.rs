@@ -30,6 +30,7 @@ mod gather;
 mod group_commit;
 mod group_read;
 mod idempotency;
+mod lane_backlogs;
 mod mail_row;
 mod mails;
 mod merchants;
@@ -58,6 +59,7 @@ pub use batches::{
     TakenBack,
 };
 pub use carts::{CartsPage, ReminderRecord};
+pub use connections::Pool;
 pub use credentials::{Account, AccountRecord, TokenEntry, TokenRecord};
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
@@ -65,6 +67,7 @@ pub use documents::{Stored, TemplateHead};
 pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
+pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
     Attempt, Claim, DueMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
     Recorded, Recording, Replacement, Settled, Settlement,

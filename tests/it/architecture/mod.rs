@@ -13,7 +13,7 @@ use source::{Source, below_root, files, root, sources};
 const LAYERS: [&[&str]; 10] = [
     &["main", "cli", "demo"],
     &["daemon"],
-    &["http", "dashboard", "scheduler", "rescuer", "heartbeat"],
+    &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat"],
     &["jobs"],
     &["app"],
     &["admission", "auth", "templates"],
