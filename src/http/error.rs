@@ -195,7 +195,8 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let is_unknown = matches!(error, StoreError::OutcomeUnknown { .. });
         // A row that cannot be read is a fault of its own each time.
-        if let Some(times) = if error.may_pass() { FAILED.failed() } else { Some(1) } {
+        let times = if error.may_pass() { FAILED.failed() } else { Some(1) };
+        if let Some(times) = times {
             let error = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(error, times, "the database failed a request");
         }

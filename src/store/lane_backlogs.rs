@@ -14,14 +14,14 @@ use crate::mail::{Lane, MailLane, MailState, Timestamp};
 pub const MOST_COUNTED: i64 = 20_000;
 
 const MAILS: &str = "SELECT state, COUNT(*) AS amount, MIN(due_at) AS due_at FROM
-     (SELECT state, due_at FROM mails WHERE lane = $1 AND wake_at IS NOT NULL LIMIT $2) AS some GROUP BY state";
+     (SELECT state, due_at FROM mails WHERE lane = $1 AND wake_at IS NOT NULL LIMIT $2) AS counted GROUP BY state";
 
 const CALLBACKS: &str = "SELECT state, COUNT(*) AS amount, MIN(due_at) AS due_at FROM
-     (SELECT state, due_at FROM deliveries WHERE wake_at IS NOT NULL LIMIT $1) AS some GROUP BY state";
+     (SELECT state, due_at FROM deliveries WHERE wake_at IS NOT NULL LIMIT $1) AS counted GROUP BY state";
 
 // The first column of an index: an operator's question, not a merchant's.
 const SETTLED: &str = "SELECT COUNT(*) FROM
-     (SELECT 1 FROM mails WHERE state_after = $1 AND state_after IS NOT NULL LIMIT $2) AS some";
+     (SELECT 1 FROM mails WHERE state_after = $1 AND state_after IS NOT NULL LIMIT $2) AS counted";
 
 /// What waits or is under way in one lane.
 #[derive(Clone, Debug, PartialEq, Eq)]

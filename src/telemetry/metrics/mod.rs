@@ -337,12 +337,12 @@ impl Metrics {
     /// A counter that is there from the beginning can be asked for its growth.
     fn begin_at_zero(&self) {
         for lane in MailLane::ALL.iter().map(|lane| lane.as_str()) {
-            self.recorded.get_or_create(&LaneLabels { lane });
+            drop(self.recorded.get_or_create(&LaneLabels { lane }));
             for state in [MailState::Sent, MailState::Failed, MailState::Expired, MailState::Held] {
-                self.settled.get_or_create(&MailLabels { lane, state: state.as_str() });
+                drop(self.settled.get_or_create(&MailLabels { lane, state: state.as_str() }));
             }
         }
-        self.callbacks.get_or_create(&CallbackLabels { outcome: "taken" });
+        drop(self.callbacks.get_or_create(&CallbackLabels { outcome: "taken" }));
     }
 
     /// How many attempts this process made over a route so far.

@@ -33,6 +33,7 @@ use crate::{
         fields::selected,
         idempotency::{IdempotencyKey, Once},
         passes::PassRequest,
+        request_note::note_batch,
         stored::{document, pinned},
     },
     jobs,
@@ -147,6 +148,7 @@ pub(in crate::http) async fn send_mails(
             Err(refusal) => Err(refusal),
         };
         if recorded.is_ok() {
+            note_batch(batch.id);
             app.enqueue(jobs::fan_out_batch_job(batch.id, batch.merchant));
         }
         recorded
