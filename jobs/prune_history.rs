@@ -27,7 +27,11 @@ impl Job for PruneHistory {
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
         tracing::debug!(answers, callbacks, chunks, audit, pauses, "history pruned");
-        Ok(if answers + callbacks + chunks + audit + pauses == 0 { Outcome::NothingToDo } else { Outcome::Done })
+        Ok(if answers + callbacks + chunks + audit + pauses == 0 {
+            Outcome::NothingToDo
+        } else {
+            Outcome::Done
+        })
     }
 }
 

@@ -61,7 +61,8 @@ impl Shown {
 pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Result<()> {
     let store = context.store().await?;
     check_merchant(&store, arguments.merchant.as_ref()).await?;
-    let mut tail = Tail { json: context.json, screen: Screen::of_standard_output(), seen: BTreeMap::new(), arguments };
+    let mut tail =
+        Tail { json: context.json, screen: Screen::of_standard_output(), seen: BTreeMap::new(), arguments };
     tail.begin(&store).await?;
     loop {
         sleep(LOOK).await;
@@ -157,7 +158,10 @@ impl Tail {
         let state = format!("{:<9}", mail.state.as_str());
         let words = clean(&format!("{}  {}  {route}  {error}", mail.merchant, mail.template));
         let line = cut(&format!("{at}  {}  {state}  {}", mail.id, words.trim_end()), self.screen.width);
-        write_out(&format!("{}\n", line.replacen(&state, &tone(mail.state).paint(&state, self.screen.colours), 1)))
+        write_out(&format!(
+            "{}\n",
+            line.replacen(&state, &tone(mail.state).paint(&state, self.screen.colours), 1)
+        ))
     }
 }
 

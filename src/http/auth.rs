@@ -12,8 +12,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     error::Refusal,
-    request_id::RequestId,
     rate_limit::{QuotaNote, whole_seconds},
+    request_id::RequestId,
     server::{Peer, network_of},
 };
 use crate::{app::App, auth::AuthError, shop::Ability};

@@ -44,8 +44,8 @@ use crate::app::App;
 
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
-pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
 pub use mails::{MailStory, MailView};
+pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
 pub use server::{serve, serve_operators};
 pub use waiting::Waiting;
 

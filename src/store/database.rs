@@ -99,7 +99,16 @@ impl Store {
         let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
-        Ok(Self { dialect, readers, writer, probed: Arc::default(), group, documents, order_traces, author: None })
+        Ok(Self {
+            dialect,
+            readers,
+            writer,
+            probed: Arc::default(),
+            group,
+            documents,
+            order_traces,
+            author: None,
+        })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.

@@ -178,7 +178,9 @@ async fn the_command_line_sees_what_an_embedded_queue_has_set_aside() {
     eventually("they are set aside", async || {
         let listed = commands.run(&["queue", "list", "--json"]).expect(0).json();
         let row = listed["merchants"].as_array().unwrap().iter().find(|row| row["name"] == "tea-co").cloned();
-        row.is_some_and(|row| row["set_aside"]["waiting"] == 3 && row["due"] == 3 && row["set_aside"]["until"].is_string())
+        row.is_some_and(|row| {
+            row["set_aside"]["waiting"] == 3 && row["due"] == 3 && row["set_aside"]["until"].is_string()
+        })
     })
     .await;
     let plain = commands.run(&["queue", "list"]).expect(0).out;
