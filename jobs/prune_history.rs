@@ -1,5 +1,6 @@
 //! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
-//! users that were staged for batches whose requests never ended, old audit entries, pauses that are over.
+//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
+//! over.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -24,14 +25,13 @@ impl Job for PruneHistory {
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
+        let (keep, keep_drafts) = (app.config.actions.keep, app.config.actions.keep_drafts);
+        let actions = app.store.forget_old_actions(keep, keep_drafts).await?;
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
-        tracing::debug!(answers, callbacks, chunks, audit, pauses, "history pruned");
-        Ok(if answers + callbacks + chunks + audit + pauses == 0 {
-            Outcome::NothingToDo
-        } else {
-            Outcome::Done
-        })
+        tracing::debug!(answers, callbacks, chunks, actions, audit, pauses, "history pruned");
+        let forgotten = answers + callbacks + chunks + actions + audit + pauses;
+        Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }
 

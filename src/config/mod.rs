@@ -22,7 +22,9 @@ mod tests;
 use std::path::Path;
 
 pub use faults::{ConfigFaults, Fault};
-pub use settings::{AdminSettings, BatchSettings, Config, HttpSettings, Role, SmtpSettings, WorkerSettings};
+pub use settings::{
+    ActionSettings, AdminSettings, BatchSettings, Config, HttpSettings, Role, SmtpSettings, WorkerSettings,
+};
 pub use size::Size;
 
 /// The defaults and the manual.

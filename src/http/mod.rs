@@ -6,6 +6,7 @@
 
 mod abandoned_carts;
 mod accept_language;
+mod actions;
 mod auth;
 mod body;
 mod cart_link;
@@ -42,6 +43,7 @@ use axum::{Router, response::Redirect, routing::get};
 
 use crate::app::App;
 
+pub use actions::{ActionView, MailResultView};
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
 pub use mails::{MailStory, MailView};
@@ -62,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(resources::router())
         .merge(import::router())
         .merge(mails::router())
+        .merge(actions::router())
         .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())

@@ -4,6 +4,7 @@
 //! worker has claimed, a message is the bytes. An attempt gets a [`Reply`], [`RetryPolicy::judge`] makes a
 //! [`Verdict`] of it, and [`MailState::after`] alone knows which states follow.
 
+pub mod action;
 mod address;
 mod batch;
 pub mod duration;
@@ -19,9 +20,10 @@ mod state;
 mod timestamp;
 mod waiting;
 
+pub use action::{ActionEvent, ActionKind, ActionResult, ActionState};
 pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
-pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
+pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use pause::{PauseScope, PauseScopeError};

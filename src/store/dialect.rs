@@ -119,6 +119,7 @@ impl Dialect {
                 (3, "passes", include_str!("../../migrations/sqlite/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/sqlite/0004_webhooks.sql")),
                 (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
+                (6, "actions", include_str!("../../migrations/sqlite/0006_actions.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -126,6 +127,7 @@ impl Dialect {
                 (3, "passes", include_str!("../../migrations/postgres/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/postgres/0004_webhooks.sql")),
                 (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
+                (6, "actions", include_str!("../../migrations/postgres/0006_actions.sql")),
             ],
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Something that happened, not about a single mail. For those who record batches and the like.
+/// Something that happened.
 #[derive(Debug)]
 pub(in crate::store) struct NewEvent {
     /// Whom to tell.
@@ -32,6 +32,8 @@ pub(in crate::store) struct NewEvent {
     pub(in crate::store) kind: EventKind,
     /// The whole body, as [`event::body`] writes it.
     pub(in crate::store) body: String,
+    /// The mail that it is about, where it is about one.
+    pub(in crate::store) mail: Option<MailId>,
 }
 
 /// A mail that has just come into a state, and what the relay said.
@@ -67,7 +69,8 @@ pub(in crate::store) async fn record_for_mails(
         let kinds = EventKind::of_mail(mail.state, subject.cart.is_some(), subject.order.is_some());
         for kind in kinds.into_iter().filter(|&kind| listeners.any(&mail.merchant, kind)) {
             let body = event::body(kind, now, subject);
-            events.push(NewEvent { merchant: mail.merchant.clone(), kind, body });
+            let merchant = mail.merchant.clone();
+            events.push(NewEvent { merchant, kind, body, mail: Some(mail.id) });
         }
     }
     insert(dialect, on, &events, &listeners).await
@@ -219,8 +222,9 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
 }
 
 static INSERT_EVENTS: Sql = Sql::new(
-    "INSERT INTO events (id, merchant_id, type, body, created_at)
-     SELECT id, merchant, kind, body, $2 FROM {rows: id text, merchant text, kind text, body text}",
+    "INSERT INTO events (id, merchant_id, type, body, mail_id, created_at)
+     SELECT id, merchant, kind, body, mail, $2
+     FROM {rows: id text, merchant text, kind text, body text, mail text}",
 );
 
 static INSERT_DELIVERIES: Sql = Sql::new(
@@ -235,6 +239,7 @@ struct EventRow<'a> {
     merchant: &'a MerchantId,
     kind: EventKind,
     body: &'a str,
+    mail: Option<MailId>,
 }
 
 #[derive(Serialize)]
@@ -247,7 +252,7 @@ struct DeliveryRow<'a> {
 
 fn rows<'a>(events: &'a [NewEvent], listeners: &Listeners) -> (Vec<EventRow<'a>>, Vec<DeliveryRow<'a>>) {
     let (mut event_rows, mut deliveries) = (Vec::new(), Vec::new());
-    for NewEvent { merchant, kind, body } in events {
+    for NewEvent { merchant, kind, body, mail } in events {
         let id = EventId::new();
         let before = deliveries.len();
         deliveries.extend(listeners.for_kind(merchant, *kind).map(|endpoint| DeliveryRow {
@@ -257,7 +262,7 @@ fn rows<'a>(events: &'a [NewEvent], listeners: &Listeners) -> (Vec<EventRow<'a>>
             endpoint,
         }));
         if deliveries.len() > before {
-            event_rows.push(EventRow { id, merchant, kind: *kind, body });
+            event_rows.push(EventRow { id, merchant, kind: *kind, body, mail: *mail });
         }
     }
     (event_rows, deliveries)

@@ -7,9 +7,10 @@
 //!
 //! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `steps`,
 //! `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
-//! Among these mails stand above orders and batches, which follow them, and all of them above events and webhooks. What
+//! Among these actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
+mod actions;
 mod audit;
 mod backlog;
 mod batches;
@@ -49,6 +50,7 @@ mod webhooks;
 mod workers;
 mod writer;
 
+pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};
 pub use batches::{

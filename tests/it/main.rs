@@ -14,6 +14,7 @@
 #[macro_use]
 mod support;
 
+mod actions;
 mod admin;
 mod admission;
 mod architecture;

@@ -6,6 +6,7 @@ mod due;
 mod endpoints;
 mod lost;
 mod record;
+mod replay;
 mod settle;
 
 #[cfg(test)]
@@ -22,3 +23,4 @@ pub use settle::{CallbackSettled, CallbackSettlement};
 
 pub(super) use due::DUE;
 pub(super) use record::record_callbacks;
+pub(super) use replay::replay_for_mails;

@@ -30,8 +30,9 @@ const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 const NEIGHBOURS: [(&str, &str); 3] = [("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
-const STORE_LAYERS: [&[&str]; 12] = [
+const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
+    &["actions"],
     &["mails"],
     &["batches", "credentials", "resources"],
     &[
