@@ -27,7 +27,11 @@ use crate::{
         pass::PassSubject,
     },
     store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
+    telemetry::Outage,
 };
+
+/// Chunks whose mails the queue does not take.
+static REFUSED: Outage = Outage::new();
 
 /// The most users in a chunk.
 const CHUNK: u64 = StagedChunk::USERS as u64;
@@ -187,8 +191,10 @@ impl<'a> BatchContext<'a> {
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
             return Ok(Outcome::NothingToDo);
         }
-        if let Err(error) = app.queue.enqueue(&jobs).await {
-            tracing::warn!(%error, batch = %self.batch.id, "the queue takes no jobs, the scheduler will enqueue them");
+        if let Err(error) = app.queue.enqueue(&jobs).await
+            && let Some(times) = REFUSED.failed()
+        {
+            tracing::warn!(%error, times, batch = %self.batch.id, "the queue takes no jobs, the scheduler will enqueue them");
         }
         Ok(Outcome::Done)
     }

@@ -7,6 +7,7 @@ mod fan_out_batch;
 mod job;
 mod notify_disabled_endpoints;
 mod prune_history;
+mod run_bulk_action;
 mod send_callback;
 mod send_mail;
 
@@ -21,21 +22,28 @@ pub use fan_out_batch::{FanOutBatch, fan_out_batch_job};
 pub use job::{Job, Outcome};
 pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
+pub use run_bulk_action::{RunBulkAction, run_bulk_action_job};
 pub use send_callback::{SendCallback, send_callback_job};
 pub use send_mail::{SendMail, send_mail_id, send_mail_job};
 
 use crate::{
     admission::Permit,
     app::App,
-    mail::{BatchId, DeliveryId, MailId},
+    mail::{ActionId, BatchId, DeliveryId, MailId},
     queue::{Ended, QueuedJob},
-    store::{DueBatch, DueDelivery, DueMail},
+    store::{DueAction, DueBatch, DueDelivery, DueMail},
     telemetry::{METRICS, metrics::JobLabels},
 };
 
 impl From<DueBatch> for QueuedJob {
     fn from(due: DueBatch) -> Self {
         fan_out_batch_job(due.batch, due.merchant)
+    }
+}
+
+impl From<DueAction> for QueuedJob {
+    fn from(due: DueAction) -> Self {
+        run_bulk_action_job(due.action, due.merchant)
     }
 }
 
@@ -65,6 +73,7 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
         }
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
         Some((FanOutBatch::NAME, Ok(batch))) => run(&app, FanOutBatch { batch: BatchId(batch) }).await,
+        Some((RunBulkAction::NAME, Ok(id))) => run(&app, RunBulkAction { action: ActionId(id) }).await,
         _ => {
             drop_job(&app, &job).await;
             Ended::Done

@@ -1,5 +1,6 @@
 //! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
-//! users that were staged for batches whose requests never ended, old audit entries, pauses that are over.
+//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
+//! over.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -27,12 +28,14 @@ impl Job for PruneHistory {
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
+        let (keep, keep_drafts) = (app.config.actions.keep, app.config.actions.keep_drafts);
+        let actions = app.store.forget_old_actions(keep, keep_drafts).await?;
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
         let sessions = app.store.forget_ended_sessions().await?;
         app.store.forget_old_activity(ACTIVITY).await?;
-        tracing::debug!(answers, callbacks, chunks, audit, pauses, sessions, "history pruned");
-        let forgotten = answers + callbacks + chunks + audit + pauses + sessions;
+        tracing::debug!(answers, callbacks, chunks, actions, audit, pauses, sessions, "history pruned");
+        let forgotten = answers + callbacks + chunks + actions + audit + pauses + sessions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

@@ -20,14 +20,15 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{self, Mail, MailId, NewMail, Phase, Reply},
+    mail::{self, Mail, MailId, NewMail, Phase, Reply, TraceParent},
     queue::QueuedJob,
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
     telemetry::{
-        METRICS,
+        METRICS, Outage,
         metrics::{MailLabels, RouteLabels},
+        whole_millis,
     },
     worker::AtWork,
 };
@@ -38,6 +39,9 @@ const AHEAD: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Attempts that the database does not take, of all mails: each is tried again every second.
+static UNRECORDED: Outage = Outage::new();
 
 /// Sends one mail, once.
 pub struct SendMail {
@@ -113,7 +117,11 @@ impl Job for SendMail {
         let settlement = Settlement::new(&mail, app.worker.id, started_at, reply, verdict);
         let settled = until_recorded(
             || app.store.settle_mail(settlement.clone()),
-            |error| tracing::warn!(mail = %mail.id, error, "an attempt could not be recorded, trying again"),
+            |error| {
+                if let Some(times) = UNRECORDED.failed() {
+                    tracing::warn!(mail = %mail.id, error, times, "an attempt could not be recorded, trying again");
+                }
+            },
         )
         .await?;
         at_work.is_over();
@@ -246,7 +254,8 @@ fn note_attempt(mail: &Mail, reply: &Reply) {
         outcome = %reply.outcome,
         class,
         code = reply.code,
-        millis = reply.took.as_millis(),
+        millis = whole_millis(reply.took),
+        trace_id = mail.trace_parent.as_ref().map(TraceParent::trace_id),
         "attempt"
     );
 }

@@ -13,13 +13,14 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     app::App,
-    config::{Config, Role},
+    config::{self, Config, Role},
     dashboard,
     heartbeat::Heartbeat,
     http, jobs,
     queue::{self, Leases, Places, Work},
-    rescuer, scheduler,
-    smtp::ReplyRules,
+    rescuer, sampler, scheduler,
+    smtp::{ReplyRules, RouteSettings},
+    telemetry::{METRICS, metrics::BuildLabels},
 };
 
 /// Between two runs of the maintenance jobs.
@@ -56,6 +57,9 @@ impl Daemon {
         if role != Role::Ingress {
             drop(tokio::task::spawn_blocking(ReplyRules::prepare));
         }
+        let labels = BuildLabels { version: env!("CARGO_PKG_VERSION"), role: role.as_str() };
+        METRICS.build.get_or_create(&labels).set(1);
+        say_what_starts(&config, role);
         let app = App::open(config).await?;
         if app.config.database.migrate {
             app.store.migrate().await?;
@@ -88,6 +92,11 @@ impl Daemon {
         daemon.tasks.spawn(async move {
             rescuer::run(rescuing, stop).await;
             Ok("rescuer")
+        });
+        let (sampled, stop) = (Arc::clone(&app), daemon.work.clone());
+        daemon.tasks.spawn(async move {
+            sampler::run(sampled, stop).await;
+            Ok("sampler")
         });
         let (counted, stop) = (Arc::clone(&app), daemon.work.clone());
         daemon.tasks.spawn(async move {
@@ -275,6 +284,20 @@ impl Daemon {
         }
         tracing::info!("stopped");
     }
+}
+
+/// The first line of the log: what runs, on which stores, over which relays. No credential is in it.
+fn say_what_starts(config: &Config, role: Role) {
+    let route = |route: &RouteSettings| format!("{} ({}:{})", route.name, route.host, route.port);
+    let routes: Vec<_> = config.smtp.routes.iter().map(route).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        role = role.as_str(),
+        database = config::place_of(&config.database.url),
+        queue = config::place_of(&config.queue.url),
+        routes = routes.join(", "),
+        "postroom starts"
+    );
 }
 
 /// Listens where operators look, as soon as that is possible.

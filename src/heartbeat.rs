@@ -18,11 +18,15 @@ use crate::{
     clock,
     queue::{self, Leases, Queue, QueueSettings},
     store::{DatabaseSettings, Store},
+    telemetry::Outage,
     worker::Worker,
 };
 
 /// A heartbeat that fails is tried again after this, unless the next is due sooner.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// Heartbeats that fail come twice a second.
+static UNHEARD: Outage = Outage::new();
 
 /// What the thread needs.
 pub struct Heartbeat {
@@ -94,7 +98,9 @@ impl Heartbeat {
                     tokio::time::sleep(pause).await;
                 }
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "a heartbeat was not heard");
+                    if let Some(times) = UNHEARD.failed() {
+                        tracing::warn!(error = format!("{error:#}"), times, "a heartbeat was not heard");
+                    }
                     tokio::time::sleep(pause.min(AGAIN)).await;
                 }
             }

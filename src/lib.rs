@@ -59,6 +59,7 @@ pub mod demo;
 pub mod heartbeat;
 pub mod html;
 pub mod rescuer;
+pub mod sampler;
 pub mod scheduler;
 pub mod telemetry;
 pub mod templates;

@@ -11,7 +11,7 @@ use crate::{
     mail::{DeliveryId, MailId},
     queue::QueuedJob,
     scheduler::in_time,
-    telemetry::METRICS,
+    telemetry::{METRICS, Outage},
 };
 
 /// Between two looks for dead workers.
@@ -19,12 +19,21 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Between two sweeps for mails of workers that nobody knows to be dead; each reads all that is not settled.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// Looks that fail come each second.
+static FAILED: Outage = Outage::new();
+
 /// Rescues rows until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut swept_at = None;
     while !stop.is_cancelled() {
-        if let Err(error) = in_time(look(&app, &mut swept_at)).await {
-            tracing::warn!(error = format!("{error:#}"), "the rescuer could not look for dead workers");
+        match in_time(look(&app, &mut swept_at)).await {
+            Ok(()) => METRICS.rescued.note(),
+            Err(error) => {
+                if let Some(times) = FAILED.failed() {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, times, "the rescuer could not look for dead workers");
+                }
+            }
         }
         stop.run_until_cancelled(sleep(LOOK)).await;
     }

@@ -1,4 +1,4 @@
-//! Enqueues what is due: retries, scheduled mails, callbacks, batches, and rows whose job the queue lost. It marks rows
+//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost. It marks rows
 //! in the database, so any number of processes may run it.
 
 use std::{sync::Arc, time::Duration};
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    mail::{Lane, MailLane},
+    mail::Lane,
     queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
-    telemetry::METRICS,
+    telemetry::{METRICS, Outage},
 };
 
 /// Between two rounds.
@@ -28,20 +28,33 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
 const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
 
+/// Rounds that fail come four times a second.
+static UNSEEN: Outage = Outage::new();
+static UNENQUEUED: Outage = Outage::new();
+
 /// Enqueues what is due until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut watch = GenerationWatch::default();
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
         // A database that vanished without a word must not hold up all later rounds.
         let looked = stop.run_until_cancelled(in_time(watch.look(&app))).await;
-        if let Some(Err(error)) = looked {
+        if let Some(Err(error)) = looked
+            && let Some(times) = UNSEEN.failed()
+        {
             tracing::warn!(
                 error = format!("{error:#}"),
+                times,
                 "the scheduler could not make due what a new queue does not know"
             );
         }
-        if let Err(error) = in_time(enqueue_due(&app)).await {
-            tracing::warn!(error = format!("{error:#}"), "the scheduler could not enqueue what is due");
+        match in_time(enqueue_due(&app)).await {
+            Ok(_) => METRICS.scheduled.note(),
+            Err(error) => {
+                if let Some(times) = UNENQUEUED.failed() {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, times, "the scheduler could not enqueue what is due");
+                }
+            }
         }
     }
 }
@@ -53,36 +66,50 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
     tokio::time::timeout(LONGEST, round).await.context("the round took too long")?.map_err(Into::into)
 }
 
-/// Enqueues a job for each mail, callback and batch that is due now; returns how many.
+/// Enqueues a job for each mail, callback, batch and bulk action that is due now; returns how many.
 ///
 /// # Errors
 /// When the database or the queue is away. What was marked meanwhile is due again within a minute.
 pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
-    let due = app.store.due_lanes().await?;
-    let mails = enqueue_due_mails(app, due.of_mails()).await?;
-    let callbacks = if due.has(Lane::Callback) { enqueue_due_deliveries(app).await? } else { 0 };
-    let batches = if due.has(Lane::Batch) { enqueue_due_batches(app).await? } else { 0 };
-    Ok(mails + callbacks + batches)
+    let mut enqueued = 0;
+    loop {
+        let round = enqueue_round(app).await?;
+        enqueued += round.enqueued;
+        if !round.is_full {
+            return Ok(enqueued);
+        }
+    }
 }
 
-/// Each lane for itself, and one round of each at a time: neither a full lane nor a long one keeps another's retries
-/// back.
-async fn enqueue_due_mails(app: &App, mut lanes: Vec<MailLane>) -> anyhow::Result<usize> {
-    let mut enqueued = 0;
-    while !lanes.is_empty() {
-        let status = app.queue.status().await?;
-        lanes.retain(|&lane| status.has_room(lane.into()));
-        let mut to_go_on = Vec::with_capacity(lanes.len());
-        for lane in lanes {
-            let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
-            enqueued += count;
-            if count >= FULL_ROUND {
-                to_go_on.push(lane);
-            }
-        }
-        lanes = to_go_on;
+/// What a round enqueued.
+#[derive(Default)]
+struct Round {
+    enqueued: usize,
+    /// There is probably more.
+    is_full: bool,
+}
+
+/// One round of each lane: neither a full lane nor a long one keeps another's back.
+async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
+    let (due, mut round) = (app.store.due_lanes().await?, Round::default());
+    if due.is_empty() {
+        return Ok(round);
     }
-    Ok(enqueued)
+    let status = app.queue.status().await?;
+    if due.has(Lane::Callback) && status.has_room(Lane::Callback) {
+        round.enqueued += enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await?;
+    }
+    if due.has(Lane::Batch) {
+        // Batches and bulk actions are few: a fan-out itself stops when the queue is full.
+        round.enqueued += enqueue(app, app.store.mark_due_batches(AGAIN).await?).await?;
+        round.enqueued += enqueue(app, app.store.mark_due_actions(AGAIN).await?).await?;
+    }
+    for lane in due.of_mails().into_iter().filter(|&lane| status.has_room(lane.into())) {
+        let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
+        round.enqueued += count;
+        round.is_full |= count >= FULL_ROUND;
+    }
+    Ok(round)
 }
 
 async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {
@@ -107,19 +134,6 @@ async fn postpone_set_aside(app: &App, due: Vec<DueMail>, jobs: Vec<QueuedJob>) 
     let aside = due.into_iter().zip(places).filter(|(_, place)| is_aside(place)).map(|(mail, _)| mail);
     app.store.postpone_mails(&aside.collect::<Vec<_>>(), SET_ASIDE_AGAIN).await?;
     Ok(())
-}
-
-/// One round at a time: callbacks have a lane of their own, so many waiting mails do not keep them back.
-async fn enqueue_due_deliveries(app: &App) -> anyhow::Result<usize> {
-    if !app.queue.status().await?.has_room(Lane::Callback) {
-        return Ok(0);
-    }
-    enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
-}
-
-/// Batches are few: the fan-out itself stops when the queue is full.
-async fn enqueue_due_batches(app: &App) -> anyhow::Result<usize> {
-    enqueue(app, app.store.mark_due_batches(AGAIN).await?).await
 }
 
 async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<usize> {
@@ -161,6 +175,7 @@ impl GenerationWatch {
 
 async fn make_all_due(app: &App) -> Result<(u64, u64), StoreError> {
     app.store.make_all_batches_due().await?;
+    app.store.make_all_actions_due().await?;
     Ok((app.store.make_all_mails_due().await?, app.store.make_all_deliveries_due().await?))
 }
 

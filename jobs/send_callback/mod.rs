@@ -3,7 +3,7 @@
 //! Comes after the scheduler, a replay or another callback that made room. Running twice is harmless: whoever cannot claim
 //! the delivery leaves it alone, and every attempt carries the same `webhook-id`.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 use secrecy::ExposeSecret;
@@ -14,12 +14,17 @@ use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
     clock,
-    mail::{DeliveryId, Lane, MerchantId},
+    mail::{DeliveryId, Lane, MerchantId, TraceParent},
     queue::QueuedJob,
     store::{Callback, CallbackClaim, CallbackSettled, CallbackSettlement},
-    telemetry::{METRICS, metrics::CallbackLabels},
+    telemetry::{METRICS, Outage, Outages, metrics::CallbackLabels, whole_millis},
     webhook::{self, CallbackOutcome, CallbackReply},
 };
+
+/// Attempts that the database does not take, of all callbacks: each is tried again every second.
+static UNRECORDED: Outage = Outage::new();
+/// Receivers that take nothing.
+static AWAY: LazyLock<Outages> = LazyLock::new(Outages::default);
 
 /// Sends one callback, once.
 pub struct SendCallback {
@@ -79,7 +84,11 @@ impl SendCallback {
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
         let settled = until_recorded(
             || app.store.settle_callback(settlement.clone()),
-            |error| tracing::warn!(delivery = %callback.id, error, "an attempt could not be recorded, trying again"),
+            |error| {
+                if let Some(times) = UNRECORDED.failed() {
+                    tracing::warn!(delivery = %callback.id, error, times, "an attempt could not be recorded, trying again");
+                }
+            },
         )
         .await?;
         if settled == CallbackSettled::TooLate {
@@ -102,6 +111,7 @@ async fn post(app: &App, callback: &Callback) -> CallbackReply {
         url: &callback.url,
         body: callback.body.clone(),
         secrets: &secrets,
+        trace_parent: callback.trace_parent.as_ref().map(TraceParent::as_str),
     };
     app.callbacks.post(webhook).await
 }
@@ -117,15 +127,39 @@ fn note_attempt(callback: &Callback, reply: &CallbackReply) {
     let outcome = if reply.is_taken() { "taken" } else { reply.outcome.as_str() };
     METRICS.callbacks.get_or_create(&CallbackLabels { outcome }).inc();
     METRICS.callback_seconds.observe(reply.took.as_secs_f64());
+    // One that is away is told once and then each minute: its callbacks are kept apart from those of others.
+    let receiver = callback.endpoint.map_or_else(|| callback.merchant.to_string(), |it| it.to_string());
+    if !reply.is_taken()
+        && let Some(times) = AWAY.failed(&receiver)
+    {
+        tracing::warn!(
+            merchant = %callback.merchant,
+            endpoint = callback.endpoint.map(tracing::field::display),
+            host = host_of(&callback.url),
+            outcome = %reply.outcome,
+            status = reply.status,
+            times,
+            "a receiver does not take callbacks"
+        );
+    } else if reply.is_taken() {
+        AWAY.works(&receiver);
+    }
     tracing::info!(
         delivery = %callback.id,
         merchant = %callback.merchant,
         attempt = callback.attempt,
         outcome = %reply.outcome,
         status = reply.status,
-        millis = reply.took.as_millis(),
+        millis = whole_millis(reply.took),
+        trace_id = callback.trace_parent.as_ref().map(TraceParent::trace_id),
         "callback"
     );
+}
+
+/// The host in a URL. What comes after it may be a secret.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 #[cfg(test)]

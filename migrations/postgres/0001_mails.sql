@@ -108,6 +108,7 @@ CREATE TABLE mails (
     provider_id      TEXT,
     error            TEXT,          -- why the last attempt did not deliver it
     class            TEXT,          -- what the last reply meant
+    traceparent      TEXT,          -- the caller's trace (W3C Trace Context), for the log and callbacks
     -- The state once a worker is done with it; a claim leaves it as it is, and so touches no index.
     state_after      TEXT GENERATED ALWAYS AS (CASE WHEN state IN ('queued', 'sending') THEN NULL ELSE state END) STORED,
     CHECK ((state = 'sending') = (worker IS NOT NULL))

@@ -27,10 +27,13 @@ CREATE TABLE events (
     merchant_id TEXT NOT NULL REFERENCES merchants (id),
     type        TEXT NOT NULL,
     body        TEXT NOT NULL,
-    created_at  INTEGER NOT NULL
+    mail_id     TEXT,                   -- the mail that it is about
+    created_at  INTEGER NOT NULL,
+    traceparent TEXT                         -- of the request that it came of
 ) STRICT;
 
 CREATE INDEX events_by_age ON events (created_at);
+CREATE INDEX events_by_mail ON events (mail_id) WHERE mail_id IS NOT NULL; -- to send callbacks again
 
 -- Either an event to an endpoint, or a batch webhook: a body of its own to a URL of its own, signed with the
 -- merchant's secret.

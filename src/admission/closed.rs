@@ -38,6 +38,9 @@ pub(super) struct Closed {
 }
 
 struct Closure {
+    /// When one may go again.
+    first: Instant,
+    /// The time of its line: when several may go together.
     until: Instant,
     at_most: usize,
     /// The turn of the last line that waits for this and something else.
@@ -49,7 +52,7 @@ impl Closure {
     fn keeps_from_asking(&self, scope: &Scope, from: Option<&str>, now: Instant) -> bool {
         match from {
             None => now < self.until + FIRST,
-            Some(line) => now < self.until && parts(line).all(|part| part != scope.to_string()),
+            Some(line) => now < self.first && parts(line).all(|part| part != scope.to_string()),
         }
     }
 }
@@ -78,23 +81,22 @@ impl Closed {
         std::mem::take(&mut *self.to_wake())
     }
 
-    /// Notes that nothing of a scope may go before the time of its line.
-    pub(super) fn close(&self, scope: Scope, line: &Line) {
+    /// Notes that nothing of a scope may go for so long, and the time of its line.
+    pub(super) fn close(&self, scope: Scope, wait: Duration, line: &Line) {
         let (Some(after), now) = (line.after, Instant::now()) else { return };
         let mut scopes = self.scopes();
         if scopes.len() >= FEW {
             scopes.retain(|_, closure| now < closure.until + FIRST);
         }
-        let (until, at_most) = (now + after, line.at_most);
-        match scopes.get_mut(&scope) {
-            Some(closure) => (closure.until, closure.at_most) = (until, at_most),
-            None => drop(scopes.insert(scope, Closure { until, at_most, last_turn: now })),
-        }
+        let last_turn = scopes.get(&scope).map_or(now, |closure| closure.last_turn);
+        let closure = Closure { first: now + wait, until: now + after, at_most: line.at_most, last_turn };
+        scopes.insert(scope, closure);
     }
 
     /// The line for a mail that comes from the line of one rate and meets another that is used up: that of both. A mail that
-    /// went to and fro between the two would seldom meet both when something of them is left. Those of several lines that
-    /// wait for the same rate take turns; an urgent mail has the first.
+    /// went to and fro between the two would seldom meet both when something of them is left. Such a line asks as soon as one
+    /// may go, before the lines of each rate alone, which have less to wait for. Of several such lines that wait for the same
+    /// rate each has its turn; an urgent mail has the first.
     pub(super) fn join(&self, line: Line, ask: &Ask, lease: &Lease) -> Line {
         let is_asked = |name: &str| ask.limits().iter().any(|(scope, _)| scope.to_string() == name);
         let Some(home) = lease.line().filter(|home| *home != line.name && parts(home).all(is_asked)) else {
@@ -103,20 +105,20 @@ impl Closed {
         let name = joined(parts(home).chain([line.name.as_str()]));
         let is_urgent = lease.job.lane == Lane::Transactional;
         let rate = ask.limits().iter().find(|(scope, _)| scope.to_string() == line.name);
-        let after = match (line.after, rate) {
-            (Some(after), Some((scope, rate))) if !is_urgent => Some(self.turn(scope, rate.each(), after)),
-            (after, _) => after,
-        };
-        Line { name, after, ..line }
+        let turn = rate.and_then(|(scope, rate)| self.turn(scope, rate.each(), is_urgent));
+        Line { name, after: turn.or(line.after), ..line }
     }
 
-    /// When the next of several lines that wait for this rate may ask.
-    fn turn(&self, scope: &Scope, each: Duration, after: Duration) -> Duration {
+    /// How long the next of several lines that wait for this rate is to wait.
+    fn turn(&self, scope: &Scope, each: Duration, is_urgent: bool) -> Option<Duration> {
         let (mut scopes, now) = (self.scopes(), Instant::now());
-        let Some(closure) = scopes.get_mut(scope) else { return after };
-        let turn = (closure.last_turn + each.min(BETWEEN_TURNS)).max(now + after);
-        closure.last_turn = turn.min(now + after + LONGEST_TURN);
-        closure.last_turn - now
+        let closure = scopes.get_mut(scope)?;
+        if !is_urgent {
+            let turn = (closure.last_turn + each.min(BETWEEN_TURNS)).max(closure.first);
+            closure.last_turn = turn.min(closure.first + LONGEST_TURN);
+        }
+        let turn = if is_urgent { closure.first } else { closure.last_turn };
+        Some(turn.saturating_duration_since(now))
     }
 
     /// Notes that something of a scope may go now. Its line still comes first.
@@ -144,7 +146,9 @@ impl Closed {
         Some(Line {
             name: scope.to_string(),
             reason: WaitReason::Rate,
-            after: Some(closure.until.saturating_duration_since(now)),
+            after: Some(
+                if from.is_some() { closure.first } else { closure.until }.saturating_duration_since(now),
+            ),
             at_most: closure.at_most,
         })
     }

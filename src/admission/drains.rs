@@ -9,7 +9,7 @@ use super::{Admission, lines::WITHOUT_ROUTE};
 use crate::{
     queue::Queue,
     store::{Store, StoreError},
-    telemetry::{METRICS, metrics::DrainedLabels},
+    telemetry::{METRICS, metrics::RouteNameLabels},
 };
 
 /// Between two looks.
@@ -29,7 +29,7 @@ impl Admission {
             let is_drained = drained.contains(&*way.name);
             METRICS
                 .route_drained
-                .get_or_create(&DrainedLabels { route: way.name.to_string() })
+                .get_or_create(&RouteNameLabels { route: way.name.to_string() })
                 .set(i64::from(is_drained));
             if way.set_drained(is_drained) {
                 tracing::info!(route = &*way.name, is_drained, "a route was drained, or may be used again");

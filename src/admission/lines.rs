@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::way::Way;
 use crate::{
     limits::{Ask, Scope},
-    mail::WaitReason,
-    queue::Line,
+    mail::{Lane, WaitReason},
+    queue::{Lease, Line, parts},
 };
 
 /// Mails that wait for a quick rate are fetched several at a time, in intervals of about this. Well below the time in which
@@ -44,4 +44,16 @@ pub(super) fn line_of_rate(scope: &Scope, ask: &Ask, wait: Duration) -> Line {
         after: Some(wait + rate.map_or(Duration::ZERO, |rate| rate.each() * more)),
         at_most: more as usize + 2,
     }
+}
+
+/// The order in which mails ask for their rates, by their places: that in which they were fetched, but among those of the
+/// bulk lane first those that wait for several rates at once. Whoever waits for one alone leaves them nothing.
+pub(super) fn order_of_asking(mails: &[Lease]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..mails.len()).collect();
+    let is_bulk = |&mail: &usize| mails[mail].job.lane == Lane::Bulk;
+    let mut bulk: Vec<usize> = order.iter().copied().filter(is_bulk).collect();
+    bulk.sort_by_key(|&mail| std::cmp::Reverse(mails[mail].line().map_or(0, |line| parts(line).count())));
+    let mut bulk = bulk.into_iter();
+    order.iter_mut().filter(|mail| is_bulk(mail)).for_each(|place| *place = bulk.next().unwrap_or(*place));
+    order
 }

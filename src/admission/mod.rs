@@ -11,6 +11,7 @@ mod choice;
 mod closed;
 mod drains;
 mod lines;
+mod paused;
 mod pauses;
 mod permit;
 mod speed;
@@ -34,8 +35,8 @@ pub use permit::{NotAdmitted, Offer, Permit};
 pub use speed::Speed;
 
 use choice::{Choice, Chooser, Standing};
-use lines::{line_of_domain, line_of_rate, line_without_a_route};
-use pauses::Paused;
+use lines::{line_of_domain, line_of_rate, line_without_a_route, order_of_asking};
+use paused::Paused;
 use permit::Others;
 use token::{Desk, Token};
 use way::Way;
@@ -259,30 +260,29 @@ impl Admission {
 
     /// Asks for all mails at once, and for those that a route's rate refuses, once more by other routes.
     async fn ask_all(&self, plans: &mut [Plan], mails: &[Lease], room: &mut Room, paused: &Paused) {
+        let order = order_of_asking(mails);
         for _ in 0..self.ways.len() {
-            let asked = |plan: &Plan| matches!(plan, Plan::Ask { .. });
-            let asks: Vec<Ask> = plans
+            let (asking, asks): (Vec<usize>, Vec<Ask>) = order
                 .iter()
-                .filter_map(|plan| match plan {
-                    Plan::Ask { ask, .. } => Some(ask.clone()),
+                .filter_map(|&mail| match &plans[mail] {
+                    Plan::Ask { ask, .. } => Some((mail, ask.clone())),
                     Plan::Go { .. } | Plan::Later(_) => None,
                 })
-                .collect();
+                .unzip();
             if asks.is_empty() {
                 return;
             }
             let answers = self.desk.limiter.take(&asks).await;
-            let asked = plans.iter_mut().zip(mails).filter(|(plan, _)| asked(plan));
-            for ((plan, lease), answer) in asked.zip(answers) {
-                let Plan::Ask { ask, way } = plan else { continue };
-                let (ask, way) = (std::mem::take(ask), *way);
-                *plan = match answer {
+            for (mail, answer) in asking.into_iter().zip(answers) {
+                let Plan::Ask { ask, way } = &mut plans[mail] else { continue };
+                let (ask, way, lease) = (std::mem::take(ask), *way, &mails[mail]);
+                plans[mail] = match answer {
                     Answer::Granted(tokens) => Plan::Go { ask, way, tokens },
                     Answer::Denied { scope, wait } => {
                         room.0[way].promised -= 1;
                         let line = line_of_rate(&scope, &ask, wait);
                         let may_go_elsewhere = self.ways.len() > 1 && scope == self.ways[way].scope;
-                        self.desk.closed.close(scope, &line);
+                        self.desk.closed.close(scope, wait, &line);
                         match may_go_elsewhere.then(|| self.plan(lease, room, paused, true)) {
                             Some(ask @ Plan::Ask { .. }) => ask,
                             _ => Plan::Later(self.desk.closed.join(line, &ask, lease)),

@@ -134,6 +134,15 @@ async fn a_mail_that_meets_two_scarce_rates_waits_for_both_at_once_and_goes_to_a
 }
 
 #[tokio::test]
+async fn bulk_mails_that_wait_for_several_rates_ask_before_those_that_wait_for_one() {
+    let mut mails = in_line("merchant:acme", &[("acme", "a.example"); 2]).await;
+    mails.extend(in_line("domain:gmail.com + merchant:acme", &[("acme", "gmail.com"); 2]).await);
+    assert_eq!(lines::order_of_asking(&mails), [0, 1, 2, 3], "urgent mails keep their order");
+    mails.iter_mut().skip(1).for_each(|mail| mail.job.lane = Lane::Bulk);
+    assert_eq!(lines::order_of_asking(&mails), [0, 2, 3, 1]);
+}
+
+#[tokio::test]
 async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
     let domains = "[[domains]]\nnames = [\"*\"]\nrate = \"1/h\"";
     let admission = heard("10/s", 100, domains);
@@ -152,7 +161,7 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
         let (ask, lease) =
             (ask(domain), in_line(&format!("domain:{domain}"), &[("acme", domain)]).await.remove(0));
         let line = line_of_rate(&admission.ways[0].scope, &ask, wait);
-        admission.desk.closed.close(admission.ways[0].scope.clone(), &line);
+        admission.desk.closed.close(admission.ways[0].scope.clone(), wait, &line);
         let mut bulk = lease.clone();
         bulk.job.lane = Lane::Bulk;
         turns.push(admission.desk.closed.join(line.clone(), &ask, &bulk).after.unwrap());

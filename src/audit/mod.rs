@@ -71,6 +71,12 @@ closed_set! {
         MailRetried = "mail.retried",
         /// Mails were cancelled.
         MailCancelled = "mail.cancelled",
+        /// A bulk action was confirmed: it acts on so many mails.
+        BulkConfirmed = "bulk_action.confirmed",
+        /// A bulk action was stopped.
+        BulkStopped = "bulk_action.stopped",
+        /// A stopped bulk action was resumed.
+        BulkResumed = "bulk_action.resumed",
         /// A mail was sent to try a route.
         MailTested = "mail.tested",
         /// A batch was paused.

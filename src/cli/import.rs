@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     context::{Context, author, print},
-    output::clean,
+    screen::clean,
 };
 use crate::http::{Import, LineError};
 

@@ -1,9 +1,12 @@
-//! `postroom mail show|list|tail|retry|cancel`: shows the state of mails and the reasons, and changes it.
+//! `postroom mail show|list|tail|retry|cancel|release|discard|replay`: shows the state of mails and the reasons, and changes
+//! it.
 
 use std::fmt::Write;
 
 use super::{
+    action::{self, Draft},
     context::{Context, WrongUsage, author, print},
+    filter::{Filter, beginning},
     mail_tail,
     output::print_list,
     table::{Cell, Table, row},
@@ -12,15 +15,9 @@ use crate::{
     app::App,
     clock,
     http::{MailStory, MailView, Waiting},
-    mail::{
-        MailEvent, MailId,
-        search::{Key, Query},
-    },
+    mail::{ActionKind, MailEvent, MailId, search::Query},
     store::{FoundMails, MailSearch, Moved, Store},
 };
-
-/// The most characters of a wrong value that are repeated.
-const MOST_REPEATED: usize = 200;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -36,57 +33,22 @@ pub(super) enum Command {
     List(Box<List>),
     /// Show mails as they come and change, until stopped.
     Tail(mail_tail::Arguments),
-    /// Try a mail again now.
-    Retry {
-        /// The id of the mail.
-        id: String,
-    },
-    /// Cancel a mail that is not sent yet.
-    Cancel {
-        /// The id of the mail.
-        id: String,
-    },
+    /// Try mails again now: one at once, or all that a query finds, once it is confirmed.
+    Retry(Box<Draft>),
+    /// Cancel mails that are not sent yet: one at once, or all that a query finds, once it is confirmed.
+    Cancel(Box<Draft>),
+    /// Let held mails go on, once it is confirmed.
+    Release(Box<Draft>),
+    /// Cancel held mails, once it is confirmed.
+    Discard(Box<Draft>),
+    /// Send the callbacks about mails again, once it is confirmed.
+    Replay(Box<Draft>),
 }
 
-/// Each flag is a term of the query: `--order 1001` is `order:1001`.
 #[derive(clap::Args)]
 pub(super) struct List {
-    /// What to search for, such as order:1001 or state:failed; a hyphen before a term negates it.
-    #[arg(allow_hyphen_values = true)]
-    query: Vec<String>,
-    /// Only mails of this merchant.
-    #[arg(long)]
-    merchant: Option<String>,
-    /// Only mails about this order.
-    #[arg(long)]
-    order: Option<String>,
-    /// Only mails about this cart.
-    #[arg(long)]
-    cart: Option<String>,
-    /// Only mails about this subscription.
-    #[arg(long)]
-    subscription: Option<String>,
-    /// Only mails of this batch.
-    #[arg(long)]
-    batch: Option<String>,
-    /// Only mails to this address, or to this domain, such as @example.net.
-    #[arg(long)]
-    recipient: Option<String>,
-    /// Only mails in this state.
-    #[arg(long)]
-    state: Option<String>,
-    /// Only mails whose last reply was of this class.
-    #[arg(long)]
-    class: Option<String>,
-    /// Only mails in this lane.
-    #[arg(long)]
-    lane: Option<String>,
-    /// Only mails recorded at this time or later: 2h, 2026-11-01, 2026-11-01T10:00:00Z.
-    #[arg(long)]
-    since: Option<String>,
-    /// Only mails recorded before this time.
-    #[arg(long)]
-    until: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only mails after the one with this id, for the next page.
     #[arg(long)]
     after: Option<MailId>,
@@ -100,40 +62,18 @@ pub(super) struct List {
 
 impl List {
     fn search(&self) -> anyhow::Result<MailSearch> {
-        let flags = [
-            (Key::Merchant, &self.merchant),
-            (Key::Order, &self.order),
-            (Key::Cart, &self.cart),
-            (Key::Subscription, &self.subscription),
-            (Key::Batch, &self.batch),
-            (Key::To, &self.recipient),
-            (Key::State, &self.state),
-            (Key::Class, &self.class),
-            (Key::Lane, &self.lane),
-            (Key::Since, &self.since),
-            (Key::Until, &self.until),
-        ];
-        let flags = flags.iter().filter_map(|(key, value)| Some(key.spell(value.as_deref()?)));
-        let text = self.query.iter().cloned().chain(flags).collect::<Vec<_>>().join(" ");
+        let text = self.filter.text();
         let query = Query::parse(&text, clock::now())
             .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
         let Self { after, limit, oldest_first, .. } = *self;
-        Ok(MailSearch { query, merchant: None, after, limit, oldest_first, count: true })
+        Ok(MailSearch { query, after, limit, oldest_first, count: true, ..MailSearch::default() })
     }
 }
 
-/// Reads an id. What people paste may be anything, and is not repeated at length.
+/// Reads an id.
 fn id_of(text: &str) -> anyhow::Result<MailId> {
     let wrong = || WrongUsage(format!("`{}` is not the id of a mail: a UUID", beginning(text)));
     Ok(text.parse().map_err(|_| wrong())?)
-}
-
-fn beginning(text: &str) -> String {
-    let mut beginning: String = text.chars().take(MOST_REPEATED).collect();
-    if beginning.len() < text.len() {
-        beginning.push('…');
-    }
-    beginning
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
@@ -146,12 +86,34 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     match command {
         Command::Show { id, transcript } => show(&app, id_of(&id)?, transcript, json_wanted).await?,
         Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
-        Command::Retry { id } => move_mail(store, id_of(&id)?, MailEvent::Retried, json_wanted).await?,
-        Command::Cancel { id } => move_mail(store, id_of(&id)?, MailEvent::Cancelled, json_wanted).await?,
+        Command::Retry(draft) => {
+            act(store, ActionKind::Retry, Some(MailEvent::Retried), &draft, json_wanted).await?;
+        }
+        Command::Cancel(draft) => {
+            act(store, ActionKind::Cancel, Some(MailEvent::Cancelled), &draft, json_wanted).await?;
+        }
+        Command::Release(draft) => act(store, ActionKind::Release, None, &draft, json_wanted).await?,
+        Command::Discard(draft) => act(store, ActionKind::Discard, None, &draft, json_wanted).await?,
+        Command::Replay(draft) => act(store, ActionKind::Replay, None, &draft, json_wanted).await?,
         Command::Tail(_) => {} // above
     }
     store.close().await;
     Ok(())
+}
+
+/// One mail that is named by its id is moved at once, where an event is given; all else is a bulk action.
+async fn act(
+    store: &Store,
+    kind: ActionKind,
+    at_once: Option<MailEvent>,
+    draft: &Draft,
+    json: bool,
+) -> anyhow::Result<()> {
+    let only = draft.filter.only_id().filter(|_| !draft.dry_run);
+    match only.zip(at_once) {
+        Some((id, event)) => move_mail(store, id, event, json).await,
+        None => action::draft(store, kind, draft, json).await,
+    }
 }
 
 async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Result<()> {

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use super::{
     context::{Context, check_merchant},
-    output::{Screen, clean, write_out},
+    output::write_out,
+    screen::{Screen, clean},
     table::{Tone, cut},
 };
 use crate::{
@@ -60,7 +61,8 @@ impl Shown {
 pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Result<()> {
     let store = context.store().await?;
     check_merchant(&store, arguments.merchant.as_ref()).await?;
-    let mut tail = Tail { json: context.json, screen: Screen::of_standard_output(), seen: BTreeMap::new(), arguments };
+    let mut tail =
+        Tail { json: context.json, screen: Screen::of_standard_output(), seen: BTreeMap::new(), arguments };
     tail.begin(&store).await?;
     loop {
         sleep(LOOK).await;
@@ -94,8 +96,8 @@ impl Tail {
         let after = self.seen.iter().rev().find(|(_, shown)| shown.recorded_at < old).map(|(id, _)| *id);
         let merchant = self.arguments.merchant.clone();
         let came = store.mails_after(merchant.as_ref(), after, MOST).await?;
-        let open: Vec<_> = self.seen.iter().rev().filter(|(_, shown)| !shown.state.is_settled()).collect();
-        let open: Vec<_> = open.into_iter().take(FOLLOWED).map(|(id, _)| *id).collect();
+        let open = self.seen.iter().rev().filter(|(_, shown)| !shown.state.is_settled());
+        let open: Vec<_> = open.take(FOLLOWED).map(|(id, _)| *id).collect();
         let followed = if open.is_empty() { Vec::new() } else { store.mails_with_ids(&open).await? };
         for mail in followed.into_iter().chain(came) {
             let is_known = self.seen.get(&mail.id).is_some_and(|shown| shown.is_as(&mail));
@@ -156,7 +158,10 @@ impl Tail {
         let state = format!("{:<9}", mail.state.as_str());
         let words = clean(&format!("{}  {}  {route}  {error}", mail.merchant, mail.template));
         let line = cut(&format!("{at}  {}  {state}  {}", mail.id, words.trim_end()), self.screen.width);
-        write_out(&format!("{}\n", line.replacen(&state, &tone(mail.state).paint(&state, self.screen.colours), 1)))
+        write_out(&format!(
+            "{}\n",
+            line.replacen(&state, &tone(mail.state).paint(&state, self.screen.colours), 1)
+        ))
     }
 }
 

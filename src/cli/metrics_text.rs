@@ -27,7 +27,9 @@ fn read_line(line: &str) -> Option<(String, Labels, f64)> {
     }
     let (head, value) = line.rsplit_once(' ')?;
     let value = value.parse().ok()?;
-    let Some((name, labels)) = head.split_once('{') else { return Some((head.to_owned(), Labels::new(), value)) };
+    let Some((name, labels)) = head.split_once('{') else {
+        return Some((head.to_owned(), Labels::new(), value));
+    };
     let mut rest = labels.strip_suffix('}')?;
     let mut read = Labels::new();
     while let Some((label, after)) = rest.split_once("=\"") {
@@ -64,7 +66,8 @@ pub(super) fn rates<'a>(
 ) -> impl Iterator<Item = (&'a Labels, f64)> {
     let before = first.0.get(name);
     second.0.get(name).into_iter().flatten().map(move |(labels, value)| {
-        let was = before.and_then(|before| before.get(labels)).copied().filter(|was| was <= value).unwrap_or(0.0);
+        let was =
+            before.and_then(|before| before.get(labels)).copied().filter(|was| was <= value).unwrap_or(0.0);
         (labels, (value - was) / took.as_secs_f64().max(0.001))
     })
 }

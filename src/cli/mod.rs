@@ -1,11 +1,13 @@
 //! The command line: one file per command. Exit status 0 done, 1 failed, 2 wrong usage or configuration.
 
 mod account;
+mod action;
 mod audit;
 mod batch;
 mod check;
 mod context;
 mod daemon_status;
+mod filter;
 mod import;
 mod mail;
 mod mail_tail;
@@ -18,6 +20,7 @@ mod output;
 mod queue;
 mod reply;
 mod route;
+mod screen;
 mod serve;
 mod table;
 mod test_mail;
@@ -82,9 +85,12 @@ enum Command {
     Audit(audit::Command),
     /// Store many resources from a file with one JSON object per line.
     Import(import::Arguments),
-    /// List, show, retry and cancel mails.
+    /// List, show, retry and cancel mails, one or many.
     #[command(subcommand)]
     Mail(mail::Command),
+    /// List, show, confirm, stop and resume bulk actions: what `mail retry` and the like do to many mails.
+    #[command(subcommand)]
+    Action(action::Command),
     /// Find out what relays' replies mean.
     #[command(subcommand)]
     Reply(reply::Command),
@@ -106,7 +112,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(filter::with_negated_terms(std::env::args_os()));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -157,6 +163,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Audit(command) => audit::run(context, command).await,
         Command::Import(arguments) => import::run(context, arguments).await,
         Command::Mail(command) => mail::run(context, command).await,
+        Command::Action(command) => action::run(context, command).await,
         Command::Reply(command) => reply::run(&context, &command),
         Command::Route(command) => route::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,

@@ -97,9 +97,5 @@ async fn remove(context: &Context, name: &str) -> anyhow::Result<()> {
     let is_removed = store.remove_operator(name).await?;
     store.close().await;
     anyhow::ensure!(is_removed, "there is no operator `{name}`");
-    print(
-        context.json,
-        format!("the operator `{name}` is removed"),
-        &json!({"name": name, "removed": true}),
-    )
+    print(context.json, format!("the operator `{name}` is removed"), &json!({"name": name, "removed": true}))
 }

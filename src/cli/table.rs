@@ -1,6 +1,6 @@
 //! A table: as wide as the terminal on a terminal, tab-separated in a pipe.
 
-use super::output::{Screen, clean};
+use super::screen::{Screen, clean};
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -128,8 +128,10 @@ impl Table {
             let most = widths.iter().copied().max().unwrap_or(0);
             let Some(last) = widths.iter().rposition(|width| *width == most) else { return widths };
             if most > NARROWEST {
-                widths[last] = (most - (in_all - screen).min(most - NARROWEST)).max(second(&widths)).min(most - 1);
-            } else if let Some(rightmost) = widths.iter().rposition(|width| *width > 0).filter(|_| shown > 1) {
+                widths[last] =
+                    (most - (in_all - screen).min(most - NARROWEST)).max(second(&widths)).min(most - 1);
+            } else if let Some(rightmost) = widths.iter().rposition(|width| *width > 0).filter(|_| shown > 1)
+            {
                 widths[rightmost] = 0;
             } else {
                 widths[last] = screen.max(1);
@@ -203,10 +205,7 @@ mod tests {
         let piped = table().on(screen(80, false, false));
         assert_eq!(piped, "0192\tfailed\t550 5.1.1 no such user [2J here\n0193\tsent\t\n");
         let shown = table().on(screen(80, true, false));
-        assert_eq!(
-            shown,
-            "ID    STATE   ERROR\n0192  failed  550 5.1.1 no such user [2J here\n0193  sent\n"
-        );
+        assert_eq!(shown, "ID    STATE   ERROR\n0192  failed  550 5.1.1 no such user [2J here\n0193  sent\n");
         let coloured = table().on(screen(80, true, true));
         assert!(coloured.contains("\x1b[31mfailed\x1b[0m  550") && coloured.starts_with("\x1b[1mID\x1b[0m"));
     }

@@ -97,7 +97,9 @@ async fn choose(app: &App, name: Option<&str>) -> anyhow::Result<Arc<Route>> {
 
 async fn send(route: &Arc<Route>, sender: &Address, to: &Address, message_id: &str) -> anyhow::Result<Reply> {
     let name = route.name();
-    let text = format!("This is a test of the route {name}, sent by `postroom test-mail`.\n\nIf you can read this, the relay works.\n");
+    let text = format!(
+        "This is a test of the route {name}, sent by `postroom test-mail`.\n\nIf you can read this, the relay works.\n"
+    );
     let content = Content {
         subject: format!("A test of the route {name}"),
         html: "<p>This is a test, sent by <code>postroom test-mail</code>.</p><p>If you can read this, the relay works.</p>".to_owned(),

@@ -51,7 +51,9 @@ mod tests {
 
     #[test]
     fn a_length_has_its_two_largest_units() {
-        for (seconds, expected) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_660, "1h 1m"), (90_000, "1d 1h")] {
+        for (seconds, expected) in
+            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_660, "1h 1m"), (90_000, "1d 1h")]
+        {
             assert_eq!(length(Duration::from_secs(seconds)), expected);
         }
     }

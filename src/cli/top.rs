@@ -15,8 +15,9 @@ use super::{
     context::Context,
     daemon_status,
     metrics_text::{Counters, rates},
-    output::{Screen, print, write_out},
+    output::{print, write_out},
     queue::queue_of,
+    screen::Screen,
     table::{Cell, Table, Tone, cut, row},
     times::{age, parse_duration},
 };
@@ -118,7 +119,8 @@ impl View {
         let (mut attempts, mut classes, mut recorded) = (BTreeMap::new(), BTreeMap::new(), None);
         if let (Some(first), Some(second)) = (&before.counters, &now.counters) {
             let took = now.at.duration_since(before.at);
-            let sum: f64 = rates(first, second, took, "postroom_mails_recorded_total").map(|(_, rate)| rate).sum();
+            let sum: f64 =
+                rates(first, second, took, "postroom_mails_recorded_total").map(|(_, rate)| rate).sum();
             recorded = Some(sum);
             for (labels, rate) in rates(first, second, took, "postroom_attempts_total") {
                 let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
@@ -173,7 +175,8 @@ impl View {
     }
 
     fn pause_of(&self, kind: &str, name: &str) -> Option<Cell> {
-        let pause = self.pauses.iter().find(|pause| pause.scope.kind() == kind && pause.scope.name() == name)?;
+        let pause =
+            self.pauses.iter().find(|pause| pause.scope.kind() == kind && pause.scope.name() == name)?;
         let until = pause.ends_at.map(|until| format!(" until {until}")).unwrap_or_default();
         Some(Cell::of(format!("paused{until}: {}", pause.reason), Tone::Warning))
     }
@@ -185,7 +188,8 @@ impl View {
             let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
             let oldest = depth.oldest_due.map(age).unwrap_or_default();
             let state = self.pause_of("lane", lane.as_str()).unwrap_or_default();
-            let (aside, leased) = (number(queued.map(|lane| lane.set_aside)), number(queued.map(|lane| lane.leased)));
+            let (aside, leased) =
+                (number(queued.map(|lane| lane.set_aside)), number(queued.map(|lane| lane.leased)));
             table.add(row![lane, depth.due, depth.later, oldest, aside, leased, state]);
         }
         table
@@ -247,21 +251,27 @@ impl View {
             let paused = self.pause_of("lane", lane.as_str()).is_some();
             json!({"lane": lane, "due": depth.due, "later": depth.later, "oldest_due_at": depth.oldest_due, "paused": paused})
         }).collect();
-        let routes: Vec<_> = self.routes.iter().map(|name| {
-            json!({
-                "name": name,
-                "sent": self.attempts(Some(name), "accepted"),
-                "deferred": self.attempts(Some(name), "transient"),
-                "refused": self.attempts(Some(name), "permanent"),
-                "drained": self.drained.contains(name),
+        let routes: Vec<_> = self
+            .routes
+            .iter()
+            .map(|name| {
+                json!({
+                    "name": name,
+                    "sent": self.attempts(Some(name), "accepted"),
+                    "deferred": self.attempts(Some(name), "transient"),
+                    "refused": self.attempts(Some(name), "permanent"),
+                    "drained": self.drained.contains(name),
+                })
             })
-        }).collect();
-        let rates = self.recorded.map(|recorded| json!({
-            "recorded": recorded,
-            "sent": self.attempts(None, "accepted"),
-            "deferred": self.attempts(None, "transient"),
-            "refused": self.attempts(None, "permanent"),
-        }));
+            .collect();
+        let rates = self.recorded.map(|recorded| {
+            json!({
+                "recorded": recorded,
+                "sent": self.attempts(None, "accepted"),
+                "deferred": self.attempts(None, "transient"),
+                "refused": self.attempts(None, "permanent"),
+            })
+        });
         json!({
             "at": clock::now(),
             "rates": rates,

@@ -8,12 +8,14 @@
 //! | `layers.rs`, `lines.rs` | lays a file and the environment over the defaults, and knows where each value came from |
 //! | `check.rs` | what the types of the settings cannot say |
 //! | `faults.rs` | what is wrong, for administrators |
+//! | `place.rs` | where a store is, without its secrets |
 //! | `size.rs` | a number of bytes, as people write it |
 
 mod check;
 mod faults;
 mod layers;
 mod lines;
+mod place;
 mod settings;
 mod size;
 #[cfg(test)]
@@ -22,7 +24,10 @@ mod tests;
 use std::path::Path;
 
 pub use faults::{ConfigFaults, Fault};
-pub use settings::{AdminSettings, BatchSettings, Config, HttpSettings, Role, SmtpSettings, WorkerSettings};
+pub use place::place_of;
+pub use settings::{
+    ActionSettings, AdminSettings, BatchSettings, Config, HttpSettings, Role, SmtpSettings, WorkerSettings,
+};
 pub use size::Size;
 
 /// The defaults and the manual.

@@ -38,6 +38,8 @@ pub struct Config {
     pub callbacks: CallbackSettings,
     /// How large batches may be, and how much of them is in the queue.
     pub batches: BatchSettings,
+    /// How long bulk actions are kept.
+    pub actions: ActionSettings,
     /// How many things each merchant may have.
     pub stored: StoredLimits,
     /// How much is under way at once.
@@ -154,6 +156,20 @@ pub struct BatchSettings {
     pub window: u64,
 }
 
+/// How long bulk actions are kept, and how much of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionSettings {
+    /// How long one is kept that is over or stopped.
+    #[serde(with = "crate::mail::duration")]
+    pub keep: Duration,
+    /// How long a draft waits for its confirmation.
+    #[serde(with = "crate::mail::duration")]
+    pub keep_drafts: Duration,
+    /// The most results of one action.
+    pub keep_results: u64,
+}
+
 /// How much is under way at once.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,4 +203,15 @@ pub enum Role {
     Ingress,
     /// Works on what was recorded.
     Worker,
+}
+
+impl Role {
+    /// The role as the command line names it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Ingress => "ingress",
+            Self::Worker => "worker",
+        }
+    }
 }

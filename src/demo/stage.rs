@@ -159,11 +159,7 @@ async fn start_catcher(taken: &mut Vec<String>) -> io::Result<Catcher> {
 }
 
 /// Starts the daemon on its usual port, or on a free one. The port must be known before: links begin with it.
-async fn start_daemon(
-    folder: &Path,
-    relay: SocketAddr,
-    taken: &mut Vec<String>,
-) -> anyhow::Result<Daemon> {
+async fn start_daemon(folder: &Path, relay: SocketAddr, taken: &mut Vec<String>) -> anyhow::Result<Daemon> {
     let mut port = API_PORT;
     for _ in 1..TRIES {
         match Daemon::start(settings(folder, port, relay)?, Role::All).await {

@@ -61,7 +61,11 @@ impl Terminal {
     }
 
     /// Writes a line for people, or an object for programs.
-    fn say(&mut self, people: impl FnOnce(Look) -> String, programs: impl FnOnce() -> Value) -> io::Result<()> {
+    fn say(
+        &mut self,
+        people: impl FnOnce(Look) -> String,
+        programs: impl FnOnce() -> Value,
+    ) -> io::Result<()> {
         let line = if self.json { programs().to_string() } else { people(self.look) };
         writeln!(self.output, "{line}")?;
         self.output.flush()
@@ -116,9 +120,7 @@ impl Terminal {
         status: StatusCode,
         note: &str,
     ) -> io::Result<()> {
-        let object = || {
-            json!({"event": "request", "method": method, "path": path, "status": status.as_u16(), "note": note})
-        };
+        let object = || json!({"event": "request", "method": method, "path": path, "status": status.as_u16(), "note": note});
         self.say(|look| look.request(method, path, status, note), object)
     }
 
@@ -167,7 +169,8 @@ impl Terminal {
     }
 
     fn row(&mut self, name: &str, tone: Tone, time: &str, note: &str) -> io::Result<()> {
-        let object = || json!({"event": "step", "name": name, "good": tone != Tone::Bad, "after": time, "note": note});
+        let object =
+            || json!({"event": "step", "name": name, "good": tone != Tone::Bad, "after": time, "note": note});
         self.say(|look| look.row(name, tone, time, note).join("\n"), object)
     }
 }

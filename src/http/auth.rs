@@ -12,8 +12,9 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     error::Refusal,
-    frame::RequestId,
     rate_limit::{QuotaNote, whole_seconds},
+    request_id::RequestId,
+    request_note::note_merchant,
     server::{Peer, network_of},
 };
 use crate::{app::App, auth::AuthError, shop::Ability};
@@ -48,6 +49,7 @@ impl FromRequestParts<Arc<App>> for Caller {
         let mut caller = caller.ok_or_else(unauthorized)?;
         caller.peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
         caller.request_id = parts.extensions.get::<RequestId>().map(|id| Arc::clone(&id.0));
+        note_merchant(&caller.merchant.id);
         if caller.merchant.suspended_at.is_some() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "suspended", "This merchant is suspended."));
         }

@@ -8,7 +8,10 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::store::{Answer, StoreError};
+use crate::{
+    store::{Answer, StoreError},
+    telemetry::Outage,
+};
 
 /// Why a request is not done.
 #[derive(Clone, Debug)]
@@ -185,10 +188,18 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// Requests that the database fails, while it is away.
+static FAILED: Outage = Outage::new();
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let is_unknown = matches!(error, StoreError::OutcomeUnknown { .. });
-        tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "the database failed a request");
+        // A row that cannot be read is a fault of its own each time.
+        let times = if error.may_pass() { FAILED.failed() } else { Some(1) };
+        if let Some(times) = times {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(error, times, "the database failed a request");
+        }
         if is_unknown { Self::outcome_unknown() } else { Self::unavailable() }
     }
 }

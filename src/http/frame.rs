@@ -8,49 +8,29 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::{
     error::{Family, Refusal},
     import,
     rate_limit::QuotaNote,
+    request_id::{REQUEST_ID, RequestId},
+    request_note::RequestNote,
 };
 use crate::{
     app::App,
     store::{WriteProgress, WriteWatch},
-    telemetry::{METRICS, metrics::RequestLabels},
+    telemetry::{METRICS, metrics::RequestLabels, whole_millis},
 };
 
 /// How much longer than its time a request is waited for whose commit is under way.
 const COMMIT_ENDS: Duration = Duration::from_secs(1);
-
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The id of a request: the caller's, when it is 1 to 128 visible ASCII characters, else a fresh one.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub Arc<str>);
-
-impl RequestId {
-    /// The id of a request that has just come.
-    pub fn of(request: &Request) -> Self {
-        let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes).filter(|id| is_sane(id));
-        match given.and_then(|id| std::str::from_utf8(id).ok()) {
-            Some(id) => Self(id.into()),
-            None => Self(Uuid::now_v7().to_string().into()),
-        }
-    }
-}
-
-fn is_sane(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
-}
 
 /// Surrounds a request.
 pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -66,13 +46,18 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", request_id = %id.0);
-    let quota = QuotaNote::default();
+    let (quota, note) = (QuotaNote::default(), RequestNote::of(request.headers()));
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(quota.clone());
 
-    let answering = AssertUnwindSafe(answer(request, next)).catch_unwind();
+    let answering = AssertUnwindSafe(note.scope(answer(request, next))).catch_unwind();
     let answered =
         in_time(longest, app.config.queue.enqueue_timeout, answering).instrument(span.clone()).await;
+    let refused = match &answered {
+        Ok(Ok(response)) => response.extensions().get::<Refusal>().map(Refused::of),
+        Ok(Err(_panic)) => None,
+        Err(refusal) => Some(Refused::of(refusal)),
+    };
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
         Ok(Err(_panic)) => {
@@ -87,10 +72,65 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     quota.write(response.headers_mut());
     guard(response.headers_mut());
-    let status = response.status().as_u16();
-    tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");
-    METRICS.answered(RequestLabels { method, route, status }, started.elapsed());
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    span.in_scope(|| log_answer(method, &route, status, took, &note, refused.as_ref()));
+    METRICS.answered(RequestLabels { method, route, status }, took);
     response
+}
+
+/// The rule that a request broke.
+struct Refused {
+    code: &'static str,
+    rule: String,
+}
+
+/// The most characters of a rule that are logged.
+const LONGEST_RULE: usize = 200;
+
+impl Refused {
+    /// Says which rule it was: the fields that are wrong, else the rule's own words. Whatever might be an address is left out.
+    fn of(refusal: &Refusal) -> Self {
+        let mut rule = match refusal.errors.as_slice() {
+            [] => refusal.message.clone(),
+            faults => faults.iter().map(|fault| fault.path.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        if rule.contains('@') {
+            rule.clear();
+        }
+        if let Some((end, _)) = rule.char_indices().nth(LONGEST_RULE) {
+            rule.truncate(end);
+        }
+        Self { code: refusal.code, rule }
+    }
+}
+
+/// One line for each request: whose it was, which mail came of it, or which rule it broke.
+fn log_answer(
+    method: &'static str,
+    route: &str,
+    status: u16,
+    took: Duration,
+    note: &RequestNote,
+    refused: Option<&Refused>,
+) {
+    let millis = whole_millis(took);
+    if matches!(route, "/healthz" | "/readyz" | "/metrics") {
+        tracing::debug!(method, route, status, millis, "answered");
+        return;
+    }
+    tracing::info!(
+        method,
+        route,
+        status,
+        millis,
+        merchant = note.merchant(),
+        mail = note.mail().map(tracing::field::display),
+        batch = note.batch().map(tracing::field::display),
+        code = refused.map(|refused| refused.code),
+        rule = refused.map(|refused| refused.rule.as_str()),
+        trace_id = note.trace_id(),
+        "answered"
+    );
 }
 
 /// Waits for an answer. One that runs out of time is dropped, and what it has not begun to commit is never recorded. Where

@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
 use serde::Serialize;
 
+use super::metrics::metrics;
 use crate::{
     app::App,
     smtp::{BreakerState, RouteStatus, Routes},
-    telemetry::{METRICS, metrics::LaneLabels},
 };
 
 /// How long a dependency may take to answer.
@@ -48,7 +48,7 @@ struct Readiness {
 /// One thing that postroom needs.
 #[derive(Serialize)]
 struct Dependency {
-    /// `database`, `queue` or `routes`.
+    /// `database`, `queue`, `routes` or `workers`.
     name: &'static str,
     /// Whether it answers.
     ok: bool,
@@ -65,13 +65,28 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let drained = tokio::time::timeout(PATIENCE, app.store.drained_routes()).await;
     let drained = drained.ok().and_then(Result::ok).unwrap_or_default();
     let routes = routes_state(&app, &drained);
-    // Without the queue or a route, what is recorded waits; without the database nothing can be recorded.
-    let dependencies =
-        vec![dependency("database", true, database), dependency("queue", false, queue), routes];
+    let workers = workers_state(&app).await;
+    // Without the queue, a route or a worker, what is recorded waits; without the database nothing can be recorded.
+    let dependencies = vec![
+        dependency("database", true, database),
+        dependency("queue", false, queue),
+        routes,
+        dependency("workers", false, workers),
+    ];
     let is_ready = dependencies.iter().all(|dependency| dependency.ok || !dependency.needed);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let readiness = Readiness { status: if is_ready { "ready" } else { "not_ready" }, dependencies };
     (status, Json(readiness)).into_response()
+}
+
+/// Fails when no worker was heard, in whichever process: nothing is sent then.
+async fn workers_state(app: &App) -> Result<(), String> {
+    let live = app.store.live_workers(app.config.worker.silence);
+    match tokio::time::timeout(PATIENCE, live).await {
+        Ok(Ok(0)) => Err("no worker was heard: mails wait until one runs".to_owned()),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err("whether a worker runs is not known without the database".to_owned()),
+    }
 }
 
 /// What there is to say about the routes.
@@ -145,21 +160,4 @@ async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E
 
 fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> Dependency {
     Dependency { name, ok: state.is_ok(), needed, detail: state.err() }
-}
-
-async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let _ = tokio::time::timeout(PATIENCE, measure_queue(&app)).await;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], METRICS.render()).into_response()
-}
-
-/// Notes how many jobs wait in each lane and how many are leased.
-async fn measure_queue(app: &App) {
-    let Ok(status) = app.queue.status().await else { return };
-    for lane in status.lanes {
-        let labels = LaneLabels { lane: lane.lane.as_str() };
-        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        METRICS.waiting.get_or_create(&labels).set(gauge(lane.waiting));
-        METRICS.leased.get_or_create(&labels).set(gauge(lane.leased));
-    }
 }

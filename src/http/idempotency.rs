@@ -12,7 +12,7 @@ use super::{
     auth::Caller,
     error::{Family, Refusal, respond},
     fingerprint,
-    frame::RequestId,
+    request_id::RequestId,
 };
 use crate::{
     app::App,
@@ -21,6 +21,25 @@ use crate::{
 
 /// How long the answer waits for its key to be given back.
 const RELEASED_WITHIN: Duration = Duration::from_millis(500);
+
+/// How the OpenAPI document describes the header that [`Once`] reads.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `Once` reads")]
+pub(super) struct IdempotencyKey {
+    /// Makes the request safe to repeat: within 24 hours the same key with the same body gets the first answer again, and
+    /// nothing is done twice. 1 to 255 visible ASCII characters.
+    #[param(
+        rename = "Idempotency-Key",
+        value_type = String,
+        required = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$",
+        example = "order-17"
+    )]
+    key: Option<String>,
+}
 
 /// What a request says about being made again.
 pub struct Once {

@@ -6,6 +6,7 @@
 
 mod abandoned_carts;
 mod accept_language;
+mod actions;
 mod auth;
 mod body;
 mod cart_link;
@@ -20,6 +21,7 @@ mod import;
 mod json_bounds;
 mod mailing;
 mod mails;
+mod metrics;
 mod new_mail;
 mod openapi;
 mod orders;
@@ -27,6 +29,8 @@ mod page;
 mod passes;
 mod queue_status;
 mod rate_limit;
+mod request_id;
+mod request_note;
 mod resources;
 mod server;
 mod stored;
@@ -41,11 +45,12 @@ use axum::{Router, response::Redirect, routing::get};
 
 use crate::app::App;
 
-pub use frame::RequestId;
+pub use actions::{ActionView, MailResultView};
+pub use request_id::RequestId;
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
-pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
 pub use mails::{MailStory, MailView};
+pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
 pub use server::{Peer, serve, serve_operators};
 pub use waiting::Waiting;
 
@@ -62,6 +67,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(resources::router())
         .merge(import::router())
         .merge(mails::router())
+        .merge(actions::router())
         .merge(webhooks::router())
         .merge(health::router())
         .merge(openapi::router())

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::error::{FieldError, Refusal};
+use super::{
+    error::{FieldError, Refusal},
+    request_note::{note_mail, trace_parent},
+};
 use crate::{
     app::App,
     cpu_pool::Share,
@@ -100,11 +103,16 @@ pub(super) async fn missing(
 /// # Errors
 /// 503 when the database cannot commit it: `outcome_unknown` when nobody knows whether it did, which the same request
 /// with the same key finds out. 409 when its idempotency key is another request's by now; then nothing was recorded.
-pub(super) async fn record(app: &App, recording: Recording) -> Result<IsRecorded, Refusal> {
+pub(super) async fn record(app: &App, mut recording: Recording) -> Result<IsRecorded, Refusal> {
+    if let Some(trace_parent) = trace_parent() {
+        recording.mails.iter_mut().for_each(|mail| mail.trace_parent = Some(trace_parent.clone()));
+    }
+    let first = recording.mails.first().map(|mail| mail.id);
     let jobs: Vec<_> = recording.mails.iter().map(jobs::send_mail_job).collect();
     let recorded = app.store.record(recording).await?;
     match recorded {
         Recorded::Committed => {
+            first.into_iter().for_each(note_mail);
             for job in jobs {
                 METRICS.recorded.get_or_create(&LaneLabels { lane: job.lane.as_str() }).inc();
                 app.enqueue(job);

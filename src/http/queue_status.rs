@@ -3,12 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Json, Router,
-    extract::State,
-    http::StatusCode,
-    routing::get,
-};
+use axum::{Extension, Json, Router, extract::State, http::StatusCode, routing::get};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -127,7 +122,10 @@ fn routes(app: &App) -> Vec<RouteView> {
 }
 
 /// Tells processes on this machine: merchants' ids and domains are nobody else's matter.
-async fn show(State(app): State<Arc<App>>, peer: Option<Extension<Peer>>) -> Result<Json<QueueView>, Refusal> {
+async fn show(
+    State(app): State<Arc<App>>,
+    peer: Option<Extension<Peer>>,
+) -> Result<Json<QueueView>, Refusal> {
     if !peer.is_some_and(|Extension(peer)| peer.0.to_canonical().is_loopback()) {
         let message = "This is for the command line on the same machine.";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));

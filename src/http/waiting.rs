@@ -82,11 +82,14 @@ async fn paused(app: &App, mail: &MailRecord) -> Option<Waiting> {
         PauseScope::Domain(name) => Some(name) == domain.as_ref(),
         PauseScope::Route(_) => false,
     };
-    let is_of_a_route = |name: &str| pauses.iter().any(|pause| matches!(&pause.scope, PauseScope::Route(route) if route == name));
+    let is_of_a_route = |name: &str| {
+        pauses.iter().any(|pause| matches!(&pause.scope, PauseScope::Route(route) if route == name))
+    };
     let of_it: Vec<_> = pauses.iter().filter(|pause| is_about_it(&pause.scope)).collect();
     // A route's pause holds it back when no other route is left.
     let of_routes = || {
-        let has_none_left = !app.routes.is_empty() && app.routes.iter().all(|route| is_of_a_route(route.name()));
+        let has_none_left =
+            !app.routes.is_empty() && app.routes.iter().all(|route| is_of_a_route(route.name()));
         pauses.iter().filter(|pause| has_none_left && matches!(pause.scope, PauseScope::Route(_))).collect()
     };
     let all: Vec<_> = if of_it.is_empty() { of_routes() } else { of_it };

@@ -20,6 +20,7 @@ use super::{
     rate::Rate,
     tokens::Taken,
 };
+use crate::telemetry::METRICS;
 
 /// The configured URL names no Redis server.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +173,10 @@ impl InRedis {
 
     async fn once<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
         let mut connection = self.connection().await?;
-        match timeout(PATIENCE, script.invoke_async(&mut connection)).await {
+        let began = Instant::now();
+        let answered = timeout(PATIENCE, script.invoke_async(&mut connection)).await;
+        METRICS.queue_took("rates", began.elapsed());
+        match answered {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(Away::Silent),
         }

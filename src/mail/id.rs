@@ -51,6 +51,10 @@ uuid_id!(
     BatchId
 );
 uuid_id!(
+    /// Names one bulk action.
+    ActionId
+);
+uuid_id!(
     /// Names one URL that a merchant registered for callbacks.
     EndpointId
 );
@@ -82,6 +86,11 @@ pub struct MerchantId(String);
 pub struct MerchantIdError;
 
 impl MerchantId {
+    /// Whose turn it is in the queue where no merchant asked: the operators' together.
+    pub fn of_operators() -> Self {
+        Self("operators".to_owned())
+    }
+
     /// The id as it was given.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -4,6 +4,7 @@
 //! worker has claimed, a message is the bytes. An attempt gets a [`Reply`], [`RetryPolicy::judge`] makes a
 //! [`Verdict`] of it, and [`MailState::after`] alone knows which states follow.
 
+pub mod action;
 mod address;
 mod batch;
 pub mod duration;
@@ -17,11 +18,13 @@ mod retry;
 pub mod search;
 mod state;
 mod timestamp;
+mod trace_parent;
 mod waiting;
 
+pub use action::{ActionEvent, ActionKind, ActionResult, ActionState};
 pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
-pub use id::{BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
+pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use pause::{PauseScope, PauseScopeError};
@@ -31,6 +34,7 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
 pub use timestamp::Timestamp;
+pub use trace_parent::{NoTraceParent, TraceParent};
 pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::{Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Timestamp, state::closed_set};
+use super::{
+    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Timestamp, TraceParent, state::closed_set,
+};
 use crate::clock;
 
 closed_set! {
@@ -97,6 +99,8 @@ pub struct NewMail {
     pub recorded_at: Timestamp,
     /// Not before this time.
     pub due_at: Timestamp,
+    /// The trace of the request that it came of.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// A recorded mail that this worker has claimed.
@@ -130,6 +134,8 @@ pub struct Mail {
     pub recorded_at: Timestamp,
     /// The number of this attempt, from 1. With the worker's id it fences the claim.
     pub attempt: u32,
+    /// The trace of the request that it came of.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl NewMail {
@@ -154,6 +160,7 @@ impl NewMail {
             on_crash: template.on_crash,
             recorded_at: now,
             due_at: now,
+            trace_parent: None,
         }
     }
 

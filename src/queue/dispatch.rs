@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Queue, QueuedJob};
+use crate::telemetry::Outage;
 
 /// How many jobs may wait for a slow queue.
 const WAITING_JOBS: usize = 10_000;
@@ -52,11 +53,17 @@ impl Dispatcher {
     }
 }
 
+/// Calls that the queue does not take.
+static REFUSED: Outage = Outage::new();
+static AWAITED: Outage = Outage::new();
+
 async fn dispatch(queue: Arc<dyn Queue>, mut received: mpsc::Receiver<QueuedJob>) {
     let mut jobs = Vec::with_capacity(JOBS_AT_ONCE);
     while received.recv_many(&mut jobs, JOBS_AT_ONCE).await > 0 {
-        if let Err(error) = queue.enqueue(&jobs).await {
-            tracing::warn!(%error, jobs = jobs.len(), "the queue takes no jobs, the scheduler will enqueue them");
+        if let Err(error) = queue.enqueue(&jobs).await
+            && let Some(times) = REFUSED.failed()
+        {
+            tracing::warn!(%error, jobs = jobs.len(), times, "the queue takes no jobs, the scheduler will enqueue them");
         }
         jobs.clear();
     }
@@ -67,8 +74,10 @@ async fn dispatch_awaited(queue: Arc<dyn Queue>, mut received: mpsc::Receiver<Aw
     while received.recv_many(&mut awaited, JOBS_AT_ONCE).await > 0 {
         let (jobs, callers): (Vec<_>, Vec<_>) = awaited.drain(..).unzip();
         let taken = queue.enqueue(&jobs).await;
-        if let Err(error) = &taken {
-            tracing::warn!(%error, jobs = jobs.len(), "the queue takes no jobs that are waited for");
+        if let Err(error) = &taken
+            && let Some(times) = AWAITED.failed()
+        {
+            tracing::warn!(%error, jobs = jobs.len(), times, "the queue takes no jobs that are waited for");
         }
         for caller in callers {
             let _ = caller.send(taken.is_ok()); // one who has given up has withdrawn the mail

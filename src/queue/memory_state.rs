@@ -9,8 +9,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room,
-    SetAside, Whereabouts,
+    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room, SetAside,
+    Whereabouts,
     lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, parts},
     room::Turn,
     waiting_jobs::{WaitingJob, WaitingJobs},
@@ -125,10 +125,7 @@ impl QueueState {
         let had_room = room.of(Group::Mails) > 0;
         self.put_off(due, now, had_room);
         let first = self.due.first().filter(|_| had_room);
-        Fetched {
-            leases,
-            due_in: first.map(|(at, _)| at.saturating_duration_since(now)),
-        }
+        Fetched { leases, due_in: first.map(|(at, _)| at.saturating_duration_since(now)) }
     }
 
     /// Whether a line's time has come.

@@ -204,7 +204,8 @@ impl QueueStatus {
     /// Whether more of what is due is to be added to a lane.
     pub fn has_room(&self, lane: Lane) -> bool {
         self.lanes.iter().filter(|each| each.lane == lane).all(|each| {
-            each.waiting.saturating_sub(each.set_aside) <= ENOUGH_WAITING && each.set_aside <= ENOUGH_SET_ASIDE
+            each.waiting.saturating_sub(each.set_aside) <= ENOUGH_WAITING
+                && each.set_aside <= ENOUGH_SET_ASIDE
         })
     }
 }

@@ -9,9 +9,13 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisResult,
     ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use super::QueueError;
+use crate::telemetry::METRICS;
 
 /// How long opening a connection may take.
 const OPENING: Duration = Duration::from_secs(1);
@@ -82,7 +86,10 @@ impl Connection {
                 other => other,
             }
         };
-        match timeout(limit, attempts).await {
+        let began = Instant::now();
+        let answered = timeout(limit, attempts).await;
+        METRICS.queue_took(call, began.elapsed());
+        match answered {
             Ok(answer) => answer.map_err(|source| QueueError::Redis { call, source }),
             Err(_) => {
                 // When somebody has the lock, a new connection is being opened already.

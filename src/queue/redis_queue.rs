@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Fetched, Group, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room,
-    SetAside, Whereabouts, check_ids, check_names,
+    Fetched, Group, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room, SetAside,
+    Whereabouts, check_ids, check_names,
     lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN},
     redis_connection::Connection,
     redis_status,

@@ -5,9 +5,7 @@ use std::time::Duration;
 use redis::Script;
 
 use super::{
-    LaneStatus, LineStatus, QueueError, QueueStatus,
-    lines::LISTED,
-    redis_connection::Connection,
+    LaneStatus, LineStatus, QueueError, QueueStatus, lines::LISTED, redis_connection::Connection,
     redis_text::time_in,
 };
 use crate::mail::{Lane, WaitReason};

@@ -60,6 +60,11 @@ impl Dialer {
         })
     }
 
+    /// The relay's host and port.
+    pub(super) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
     /// Opens a connection up to the point where MAIL may follow.
     pub(super) async fn dial(&self) -> Result<Connection, AttemptError> {
         let transcript = Transcript::default();

@@ -253,15 +253,18 @@ impl Route {
             RouteStopLabels { route: self.name().to_owned(), class: class.as_str(), scope: scope.as_str() };
         METRICS.route_stops.get_or_create(&labels).inc();
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
+        let (host, port) = self.dialer.place();
         let words = self.dialer.words_without_credentials(error);
-        tracing::error!(route, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
+        tracing::error!(route, host, port, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
     }
 
     /// Tells operators that there is no connection, in the relay's own words less our credentials.
     fn note_failure(&self, error: &AttemptError, failures: u32) {
+        let Some(times) = self.away.failed() else { return };
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let words = self.dialer.words_without_credentials(error);
-        tracing::warn!(route, phase, code, words, failures, "no connection to the relay");
+        let (host, port) = self.dialer.place();
+        let reason = self.dialer.words_without_credentials(error);
+        tracing::warn!(route, host, port, phase, code, reason, failures, times, "no connection to the relay");
     }
 
     /// Opens a connection up to the point where MAIL may follow, and says goodbye: for `postroom check`.

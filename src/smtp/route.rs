@@ -21,6 +21,7 @@ use super::{
     settings::RouteSettings,
     tuning::{Timeouts, Tuning},
 };
+use crate::telemetry::Outage;
 
 /// One relay with its connections.
 pub struct Route {
@@ -37,6 +38,8 @@ pub struct Route {
     /// The recipients' domains that get too much; all routes share them.
     recipients: Arc<Mutex<DomainPace>>,
     preference: Preference,
+    /// Connections that could not be opened.
+    pub(super) away: Outage,
 }
 
 /// What a route is doing.
@@ -85,6 +88,7 @@ impl Route {
             senders: Mutex::default(),
             recipients,
             preference: Preference::of(settings),
+            away: Outage::new(),
         })
     }
 

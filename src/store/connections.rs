@@ -52,6 +52,27 @@ pub(super) async fn pool(
         .doing("be reached")
 }
 
+/// The connections of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// `readers` or `writers`.
+    pub name: &'static str,
+    /// Connections that are in use.
+    pub busy: usize,
+    /// Connections that wait to be used.
+    pub idle: usize,
+    /// The most that there may be.
+    pub most: u32,
+}
+
+impl Pool {
+    pub(super) fn of(name: &'static str, pool: &AnyPool) -> Self {
+        let idle = pool.num_idle();
+        let busy = (pool.size() as usize).saturating_sub(idle);
+        Self { name, busy, idle, most: pool.options().get_max_connections() }
+    }
+}
+
 /// Remembers when a connection was last found dead: those that are older have probably died with it.
 pub(super) struct Deaths {
     since: Instant,

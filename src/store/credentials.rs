@@ -176,8 +176,7 @@ impl Store {
     ) -> Result<TokenId, StoreError> {
         let id = TokenId::new();
         let entry = self.entry(Action::TokenCreated, id, Some(merchant));
-        let entry =
-            entry.map(|entry| entry.with(json!({"abilities": abilities, "expires_at": expires_at})));
+        let entry = entry.map(|entry| entry.with(json!({"abilities": abilities, "expires_at": expires_at})));
         let insert = sqlx::query(
             "INSERT INTO tokens (hash, id, merchant_id, abilities, created_at, expires_at)
              VALUES ($1, $2, $3, $4, $5, $6)",

@@ -11,7 +11,7 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::{
-    connections::{Deaths, pool},
+    connections::{Deaths, Pool, pool},
     dialect::Dialect,
     documents::AnyDocument,
     error::{Doing, StoreError},
@@ -79,6 +79,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// How the connections are used now.
+    pub fn pools(&self) -> [Pool; 2] {
+        [self.writer.pool(), Pool::of("readers", &self.readers)]
+    }
+
     /// Connects; creates a missing SQLite file. The schema is left alone: see [`Store::migrate`].
     ///
     /// # Errors
@@ -99,7 +104,16 @@ impl Store {
         let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
-        Ok(Self { dialect, readers, writer, probed: Arc::default(), group, documents, order_traces, author: None })
+        Ok(Self {
+            dialect,
+            readers,
+            writer,
+            probed: Arc::default(),
+            group,
+            documents,
+            order_traces,
+            author: None,
+        })
     }
 
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.

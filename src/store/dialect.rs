@@ -119,6 +119,7 @@ impl Dialect {
                 (3, "passes", include_str!("../../migrations/sqlite/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/sqlite/0004_webhooks.sql")),
                 (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
+                (6, "actions", include_str!("../../migrations/sqlite/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/sqlite/0007_dashboard.sql")),
             ],
             Self::Postgres => &[
@@ -127,6 +128,7 @@ impl Dialect {
                 (3, "passes", include_str!("../../migrations/postgres/0003_passes.sql")),
                 (4, "webhooks", include_str!("../../migrations/postgres/0004_webhooks.sql")),
                 (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
+                (6, "actions", include_str!("../../migrations/postgres/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/postgres/0007_dashboard.sql")),
             ],
         }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sqlx::Row;
 
 use super::{
-    batches,
+    actions, batches,
     database::Store,
     dialect::Sql,
     error::{Doing, StoreError},
@@ -17,10 +17,10 @@ use crate::{
 };
 
 static LOOK: LazyLock<Sql> = LazyLock::new(|| {
-    let tables = Lane::ALL.iter().map(|&lane| match lane {
-        Lane::Transactional | Lane::Bulk => mails::DUE.is_any(lane),
-        Lane::Callback => webhooks::DUE.is_any(lane),
-        Lane::Batch => batches::DUE.is_any(lane),
+    let tables = Lane::ALL.iter().flat_map(|&lane| match lane {
+        Lane::Transactional | Lane::Bulk => vec![mails::DUE.is_any(lane)],
+        Lane::Callback => vec![webhooks::DUE.is_any(lane)],
+        Lane::Batch => vec![batches::DUE.is_any(lane), actions::DUE.is_any(lane)],
     });
     Sql::made(tables.collect::<Vec<_>>().join(" UNION ALL "))
 });

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Something that happened, not about a single mail. For those who record batches and the like.
+/// Something that happened.
 #[derive(Debug)]
 pub(in crate::store) struct NewEvent {
     /// Whom to tell.
@@ -32,6 +32,10 @@ pub(in crate::store) struct NewEvent {
     pub(in crate::store) kind: EventKind,
     /// The whole body, as [`event::body`] writes it.
     pub(in crate::store) body: String,
+    /// The mail that it is about, where it is about one.
+    pub(in crate::store) mail: Option<MailId>,
+    /// The trace of the request that it came of.
+    pub(in crate::store) trace_parent: Option<String>,
 }
 
 /// A mail that has just come into a state, and what the relay said.
@@ -63,11 +67,12 @@ pub(in crate::store) async fn record_for_mails(
     let now = clock::now();
     let mut events = Vec::with_capacity(listened.len());
     for mail in listened {
-        let Some(subject) = subjects.get(&mail.id) else { continue };
+        let Some((subject, trace_parent)) = subjects.get(&mail.id) else { continue };
         let kinds = EventKind::of_mail(mail.state, subject.cart.is_some(), subject.order.is_some());
         for kind in kinds.into_iter().filter(|&kind| listeners.any(&mail.merchant, kind)) {
             let body = event::body(kind, now, subject);
-            events.push(NewEvent { merchant: mail.merchant.clone(), kind, body });
+            let (merchant, trace_parent) = (mail.merchant.clone(), trace_parent.clone());
+            events.push(NewEvent { merchant, kind, body, mail: Some(mail.id), trace_parent });
         }
     }
     insert(dialect, on, &events, &listeners).await
@@ -160,7 +165,7 @@ pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
 
 static SUBJECTS: Sql = Sql::new(
     "SELECT mails.id, template, recipient, mails.state, message_id, provider_id, route, attempt, member_id, order_id,
-        cart_id, subscription_id, batch_id
+        cart_id, subscription_id, batch_id, traceparent
      FROM {rows: id text} JOIN mails ON mails.id = rows.id",
 );
 
@@ -168,7 +173,7 @@ async fn subjects(
     dialect: Dialect,
     on: &mut AnyConnection,
     mails: &[&MovedMail],
-) -> Result<HashMap<MailId, MailSubject>, StoreError> {
+) -> Result<HashMap<MailId, (MailSubject, Option<String>)>, StoreError> {
     #[derive(Serialize)]
     struct Asked {
         id: MailId,
@@ -181,11 +186,12 @@ async fn subjects(
         .doing("read what happened to mails")?;
     let mut subjects = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let subject = read_subject(&Columns { table: "mails", row })?;
-        subjects.insert(subject.0, subject.1);
+        let columns = Columns { table: "mails", row };
+        let (id, subject) = read_subject(&columns)?;
+        subjects.insert(id, (subject, columns.optional_text("traceparent")?));
     }
     for mail in mails {
-        if let Some(subject) = subjects.get_mut(&mail.id) {
+        if let Some((subject, _)) = subjects.get_mut(&mail.id) {
             subject.code = mail.code;
             subject.enhanced_code.clone_from(&mail.enhanced_code);
             subject.reply.clone_from(&mail.reply);
@@ -219,8 +225,9 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
 }
 
 static INSERT_EVENTS: Sql = Sql::new(
-    "INSERT INTO events (id, merchant_id, type, body, created_at)
-     SELECT id, merchant, kind, body, $2 FROM {rows: id text, merchant text, kind text, body text}",
+    "INSERT INTO events (id, merchant_id, type, body, mail_id, created_at, traceparent)
+     SELECT id, merchant, kind, body, mail, $2, traceparent
+     FROM {rows: id text, merchant text, kind text, body text, mail text, traceparent text}",
 );
 
 static INSERT_DELIVERIES: Sql = Sql::new(
@@ -235,6 +242,9 @@ struct EventRow<'a> {
     merchant: &'a MerchantId,
     kind: EventKind,
     body: &'a str,
+    mail: Option<MailId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -247,7 +257,7 @@ struct DeliveryRow<'a> {
 
 fn rows<'a>(events: &'a [NewEvent], listeners: &Listeners) -> (Vec<EventRow<'a>>, Vec<DeliveryRow<'a>>) {
     let (mut event_rows, mut deliveries) = (Vec::new(), Vec::new());
-    for NewEvent { merchant, kind, body } in events {
+    for NewEvent { merchant, kind, body, mail, trace_parent } in events {
         let id = EventId::new();
         let before = deliveries.len();
         deliveries.extend(listeners.for_kind(merchant, *kind).map(|endpoint| DeliveryRow {
@@ -257,7 +267,8 @@ fn rows<'a>(events: &'a [NewEvent], listeners: &Listeners) -> (Vec<EventRow<'a>>
             endpoint,
         }));
         if deliveries.len() > before {
-            event_rows.push(EventRow { id, merchant, kind: *kind, body });
+            let (mail, traceparent) = (*mail, trace_parent.as_deref());
+            event_rows.push(EventRow { id, merchant, kind: *kind, body, mail, traceparent });
         }
     }
     (event_rows, deliveries)

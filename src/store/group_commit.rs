@@ -9,7 +9,7 @@ use std::{any::Any, collections::BTreeMap, sync::Mutex};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use sqlx::{AnyConnection, Executor};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
     dialect::Dialect,
@@ -18,11 +18,15 @@ use super::{
     stake::{self, Caller},
     writer::{Progress, Writer, within_limits},
 };
+use crate::telemetry::{METRICS, Outage};
 
 /// The most changes in one transaction.
 const GROUP: usize = 512;
 /// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
 const LOCKED_OUT: usize = 3;
+
+/// Groups that were written one by one.
+static APART: Outage = Outage::new();
 
 /// When the changes of a kind are written, among those of their group. Each kind has a turn of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,10 +141,16 @@ impl Group {
 
     /// Writes the group and answers its members.
     async fn commit(mut self, dialect: Dialect, writer: &Writer) {
-        match self.write(dialect, writer, Patience::Usual).await {
+        let began = Instant::now();
+        let written = self.write(dialect, writer, Patience::Usual).await;
+        METRICS.database_took("group_commit", began.elapsed());
+        match written {
             Ok(()) => self.answer(),
             Err(error) if self.len() > 1 && !error.is_about_the_database() => {
-                tracing::warn!(%error, members = self.len(), "a group could not be written together, writing its members alone");
+                if let Some(times) = APART.failed() {
+                    let members = self.len();
+                    tracing::warn!(%error, members, times, "a group could not be written together, writing its members alone");
+                }
                 self.commit_one_by_one(dialect, writer).await;
             }
             Err(error) => self.refuse(error),

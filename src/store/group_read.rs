@@ -13,12 +13,13 @@ use futures_util::FutureExt;
 use sqlx::AnyPool;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
     connections::on_a_live_connection, dialect::Dialect, error::StoreError, gather::gather, writer::LONGEST,
 };
+use crate::telemetry::METRICS;
 
 /// The most look-ups in one group.
 const GROUP: usize = 256;
@@ -76,7 +77,10 @@ async fn run<T: Lookup>(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::
         let keys: HashSet<&T::Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
         let keys: Vec<_> = keys.into_iter().collect();
         let finding = on_a_live_connection(&readers, || T::find(dialect, &readers, &keys).boxed());
-        match timeout(LONGEST, finding).await.unwrap_or(Err(StoreError::TimedOut)) {
+        let began = Instant::now();
+        let found = timeout(LONGEST, finding).await.unwrap_or(Err(StoreError::TimedOut));
+        METRICS.database_took("look_up", began.elapsed());
+        match found {
             Ok(found) => {
                 let found = Arc::new(found);
                 waiting.drain(..).for_each(|asked| drop(asked.reply.send(Ok(Arc::clone(&found)))));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::mail::{BatchId, Mailbox, NewMail};
+use crate::mail::{BatchId, Mailbox, NewMail, TraceParent};
 
 /// How long the scheduler leaves a fresh mail to the job that its ingress enqueues.
 const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
@@ -34,6 +34,8 @@ pub(super) struct MailRow<'a> {
     recorded_at: i64,
     due_at: i64,
     wake_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 impl<'a> MailRow<'a> {
@@ -60,6 +62,7 @@ impl<'a> MailRow<'a> {
             recorded_at: mail.recorded_at.millis(),
             due_at: mail.due_at.millis(),
             wake_at: (mail.due_at + ENQUEUED_BY_INGRESS).millis(),
+            traceparent: mail.trace_parent.as_ref().map(TraceParent::as_str),
         }
     }
 }

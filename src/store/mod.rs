@@ -7,9 +7,10 @@
 //!
 //! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `steps`,
 //! `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
-//! Among these mails stand above orders and batches, which follow them, and all of them above events and webhooks. What
+//! Among these actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
+mod actions;
 mod activity;
 mod audit;
 mod backlog;
@@ -30,6 +31,7 @@ mod gather;
 mod group_commit;
 mod group_read;
 mod idempotency;
+mod lane_backlogs;
 mod mail_row;
 mod mails;
 mod merchants;
@@ -52,6 +54,7 @@ mod webhooks;
 mod workers;
 mod writer;
 
+pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
 pub use activity::{Activity, ActivitySpan};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};
@@ -60,6 +63,7 @@ pub use batches::{
     TakenBack,
 };
 pub use carts::{CartsPage, ReminderRecord};
+pub use connections::Pool;
 pub use credentials::{Account, AccountRecord, TokenEntry, TokenRecord};
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
@@ -67,6 +71,7 @@ pub use documents::{Stored, TemplateHead};
 pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
+pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
     Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
     Recorded, Recording, Replacement, Settled, Settlement,

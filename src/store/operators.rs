@@ -79,8 +79,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn operators(&self, merchant: Option<&MerchantId>) -> Result<Vec<OperatorRecord>, StoreError> {
-        let text =
-            format!("SELECT {COLUMNS} FROM operators WHERE $1 = '' OR merchant_id = $1 ORDER BY name");
+        let text = format!("SELECT {COLUMNS} FROM operators WHERE $1 = '' OR merchant_id = $1 ORDER BY name");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
             .fetch_all(&self.readers)

@@ -64,9 +64,9 @@ impl Store {
             PauseScope::Merchant(merchant) => Some(merchant),
             _ => None,
         };
-        let entry = self.entry(Action::QueuePaused, scope, merchant).map(|entry| {
-            entry.with(serde_json::json!({"reason": reason, "until": ends_at}))
-        });
+        let entry = self
+            .entry(Action::QueuePaused, scope, merchant)
+            .map(|entry| entry.with(serde_json::json!({"reason": reason, "until": ends_at})));
         let upsert = sqlx::query(
             "INSERT INTO pauses (scope, name, reason, actor, at, ends_at) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (scope, name) DO UPDATE SET reason = excluded.reason, actor = excluded.actor,

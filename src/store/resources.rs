@@ -79,7 +79,10 @@ impl Store {
         let (dialect, merchant) = (self.dialect, merchant.clone());
         let target = format!("{}/{}", resource.kind, resource.id);
         // What merchants' systems keep postroom informed of is data, and more than anybody reads.
-        let entry = resource.kind.is_definition().then(|| self.entry(Action::ResourceStored, target, Some(&merchant)));
+        let entry = resource
+            .kind
+            .is_definition()
+            .then(|| self.entry(Action::ResourceStored, target, Some(&merchant)));
         let entry = entry.flatten();
         self.writer
             .run(move |on| {

@@ -1,10 +1,10 @@
 //! The states that a statement may start from, made from the tables of states and not written twice.
 //!
-//! `state IN {mail states before claimed}` becomes `state IN ('queued', 'deferred')`; `delivery` and `batch` have tables
-//! of their own. A mark that names no table or no event stays as it is, which both databases refuse.
+//! `state IN {mail states before claimed}` becomes `state IN ('queued', 'deferred')`; `delivery`, `batch` and `action` have
+//! tables of their own. A mark that names no table or no event stays as it is, which both databases refuse.
 
 use crate::{
-    mail::{BatchState, MailState},
+    mail::{ActionState, BatchState, MailState},
     webhook::DeliveryState,
 };
 
@@ -30,6 +30,7 @@ fn before_event(mark: &str) -> Option<Vec<&'static str>> {
         "mail" => MailState::sources(event.parse().ok()?).map(MailState::as_str).collect(),
         "delivery" => DeliveryState::sources(event.parse().ok()?).map(DeliveryState::as_str).collect(),
         "batch" => BatchState::sources(event.parse().ok()?).map(BatchState::as_str).collect(),
+        "action" => ActionState::sources(event.parse().ok()?).map(ActionState::as_str).collect(),
         _ => return None,
     })
 }
@@ -38,7 +39,7 @@ fn before_event(mark: &str) -> Option<Vec<&'static str>> {
 mod tests {
     use super::*;
     use crate::{
-        mail::{BatchEvent, MailEvent},
+        mail::{ActionEvent, BatchEvent, MailEvent},
         webhook::DeliveryEvent,
     };
 
@@ -80,6 +81,9 @@ mod tests {
         assert!(becomes(D::Replayed).all(|next| next == Some(DeliveryState::Queued)));
         for &event in BatchEvent::ALL {
             assert!(BatchState::sources(event).all(BatchState::is_open), "{event}");
+        }
+        for event in [ActionEvent::Completed, ActionEvent::Failed] {
+            assert_eq!(ActionState::sources(event).collect::<Vec<_>>(), [ActionState::Running], "{event}");
         }
     }
 }

@@ -20,14 +20,15 @@ use sqlx::{
     pool::PoolConnection,
     query::Query,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
-    connections::Deaths,
+    connections::{Deaths, Pool},
     dialect::Dialect,
     error::{Doing, StoreError, has_died, is_refusal},
     stake::{self, Stake},
 };
+use crate::telemetry::METRICS;
 
 /// The longest transaction; after that its connection is closed. Longer than the server's own limits, so that these
 /// answer first where there is a server that can.
@@ -67,10 +68,12 @@ impl Writer {
         let (caller, answer) = stake::write(self.is_promise);
         let writer = self.clone();
         tokio::spawn(async move {
+            let began = Instant::now();
             let result = within_limits(async |progress: &Progress| {
                 writer.transact(&caller.stake, work, progress).await
             })
             .await;
+            METRICS.database_took("write", began.elapsed());
             match &result {
                 Ok(_) => caller.stake.committed(),
                 Err(StoreError::OutcomeUnknown { .. }) => {}
@@ -121,6 +124,11 @@ impl Writer {
         doing: &'static str,
     ) -> Result<Option<AnyRow>, StoreError> {
         Ok(self.fetch_all(statement, doing).await?.pop())
+    }
+
+    /// How its connections are used now.
+    pub(super) fn pool(&self) -> Pool {
+        Pool::of("writers", &self.pool)
     }
 
     /// A connection of its own for one who changes its settings.

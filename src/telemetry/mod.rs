@@ -1,14 +1,21 @@
 //! What the process tells about itself: the log and the metrics.
 
 pub mod metrics;
+mod outage;
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, time::Duration};
 
 use anyhow::Context;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use metrics::METRICS;
+pub use outage::{Outage, Outages};
+
+/// A duration for the log. The number is a number there, which one of 128 bits would not be.
+pub fn whole_millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// What is written to the log.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,57 +1,75 @@
-// Shows openapi.json as a page: operations by tag, parameters, bodies and answers with their schemas.
+// Adds to a page that is whole without it: a search, buttons that copy, and where one is in the navigation.
 "use strict";
 
-const element = (name, text, ...children) => {
-  const made = document.createElement(name);
-  if (text) made.textContent = text;
-  made.append(...children);
-  return made;
+const search = document.getElementById("search");
+const operations = [...document.querySelectorAll("article")].map((article) => ({
+  article,
+  link: document.querySelector(`nav a[href="#${article.id}"]`),
+  text: `${article.querySelector(".words").textContent} ${article.id}`.toLowerCase(),
+}));
+const groups = [...document.querySelectorAll("section.group")];
+const folds = [...document.querySelectorAll("nav details")].map((fold) => ({ fold, wasOpen: fold.open }));
+
+const show = () => {
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let found = 0;
+  for (const { article, link, text } of operations) {
+    const isFound = words.every((word) => text.includes(word));
+    article.hidden = link.parentElement.hidden = !isFound;
+    found += isFound;
+  }
+  for (const group of groups) {
+    group.hidden = words.length > 0 && !group.querySelector("article:not([hidden])");
+  }
+  for (const { fold, wasOpen } of folds) {
+    fold.hidden = !fold.querySelector("li:not([hidden])");
+    fold.open = words.length > 0 || wasOpen;
+  }
+  document.getElementById("top").hidden = words.length > 0;
+  document.getElementById("nothing").hidden = found > 0;
 };
 
-// A schema with its references followed, so that it can be read where it is used.
-const resolved = (schema, all, depth = 0) => {
-  if (!schema || typeof schema !== "object" || depth > 8) return schema;
-  if (schema.$ref) return resolved(all[schema.$ref.split("/").pop()], all, depth + 1);
-  if (Array.isArray(schema)) return schema.map((part) => resolved(part, all, depth + 1));
-  return Object.fromEntries(Object.entries(schema).map(([key, part]) => [key, resolved(part, all, depth + 1)]));
-};
+search.hidden = false;
+search.addEventListener("input", show);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !["INPUT", "TEXTAREA"].includes(document.activeElement.tagName)) {
+    event.preventDefault();
+    search.focus();
+  } else if (event.key === "Escape" && document.activeElement === search) {
+    search.value = "";
+    show();
+  }
+});
+// A link into a part that the search has put away brings it back.
+window.addEventListener("hashchange", () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target && target.closest("[hidden]")) {
+    search.value = "";
+    show();
+    target.scrollIntoView();
+  }
+});
 
-const content = (title, body, all) => {
-  const parts = Object.entries(body?.content ?? {}).map(([type, { schema }]) =>
-    element("div", "", element("p", `${title}: ${type}`), element("pre", JSON.stringify(resolved(schema, all), null, 2))));
-  return element("div", "", ...parts);
-};
+if (navigator.clipboard) {
+  for (const example of document.querySelectorAll(".example")) {
+    const button = document.createElement("button");
+    button.className = "copy";
+    button.type = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(example.querySelector("code").textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    example.prepend(button);
+  }
+}
 
-const operation = (method, path, details, all) => {
-  const summary = element("summary", "", element("b", method.toUpperCase()), path);
-  const inside = element("div");
-  inside.className = "inside";
-  if (details.description || details.summary) inside.append(element("p", details.description ?? details.summary));
-  if (details.parameters?.length) {
-    const rows = details.parameters.map((parameter) => element("tr", "", element("td", parameter.name),
-      element("td", parameter.in), element("td", parameter.required ? "required" : "optional"),
-      element("td", parameter.description ?? "")));
-    inside.append(element("table", "", ...rows));
+const inSight = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    document.querySelector("nav a.here")?.classList.remove("here");
+    document.querySelector(`nav a[href="#${target.id}"]`)?.classList.add("here");
   }
-  inside.append(content("Body", details.requestBody, all));
-  for (const [status, answer] of Object.entries(details.responses ?? {})) {
-    inside.append(element("p", `${status} ${answer.description ?? ""}`), content("Answer", answer, all));
-  }
-  return element("details", "", summary, inside);
-};
-
-fetch("/openapi.json").then((answer) => answer.json()).then((api) => {
-  const all = api.components?.schemas ?? {};
-  document.getElementById("about").textContent =
-    `${api.info.description ?? ""} Version ${api.info.version}. Credentials: HTTP Basic or Bearer.`;
-  const byTag = new Map();
-  for (const [path, methods] of Object.entries(api.paths)) {
-    for (const [method, details] of Object.entries(methods)) {
-      const tag = details.tags?.[0] ?? "other";
-      byTag.set(tag, [...(byTag.get(tag) ?? []), operation(method, path, details, all)]);
-    }
-  }
-  for (const [tag, operations] of byTag) {
-    document.getElementById("operations").append(element("h2", tag), ...operations);
-  }
-}).catch((error) => { document.getElementById("about").textContent = `openapi.json could not be read: ${error}`; });
+}, { rootMargin: "-10% 0px -75% 0px" });
+operations.forEach(({ article }) => inSight.observe(article));

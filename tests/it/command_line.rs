@@ -225,7 +225,7 @@ on_both! {
 
         let cancelled = commands.run(&["mail", "cancel", &waiting, "--json"]).expect(0).json();
         assert_eq!(cancelled, json!({"id": waiting, "state": "cancelled"}));
-        assert!(commands.run(&["mail", "cancel", &waiting]).expect(1).err.contains("cannot be"));
+        assert!(commands.run(&["mail", "cancel", &waiting]).expect(1).err.contains("cannot be cancelled"));
         commands.run(&["mail", "retry", &sent]).expect(1);
         commands.run(&["mail", "retry", &waiting]).expect(0);
         let story = scene.shop.wait_until(&waiting, "deferred").await;

@@ -18,7 +18,9 @@ fn below(commands: &CommandLine, words: &[String]) -> Vec<Vec<String>> {
     let help = commands.run(&asked).expect(0).out;
     assert!(help.contains("Usage: postroom"), "{words:?}: {help}");
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let listed = listed.take_while(|line| !line.is_empty()).filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let listed = listed
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names = listed.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
     let children: Vec<_> = names.map(|name| [words, &[name.to_owned()]].concat()).collect();
     if children.is_empty() {
@@ -33,8 +35,12 @@ async fn each_command_has_help_and_an_example_that_runs() {
     let commands = scene.backends.command_line();
     let mail = scene.shop.send_to("defer@example.net").await;
     scene.shop.wait_until(&mail, "deferred").await;
-    let users = json!({"brand_id": "tea", "template_id": "welcome", "users": [{"identifier": "defer@example.net"}]});
-    let batch = scene.shop.post("/mails", &users).await.expect(200).json()["data"]["batch_id"].as_str().unwrap().to_owned();
+    let users =
+        json!({"brand_id": "tea", "template_id": "welcome", "users": [{"identifier": "defer@example.net"}]});
+    let batch = scene.shop.post("/mails", &users).await.expect(200).json()["data"]["batch_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let file = scene.backends.folder().join("import.ndjson");
     std::fs::write(&file, "{\"merchant\":\"tea-co\",\"kind\":\"members\",\"id\":\"m\",\"brand_id\":\"tea\",\"email\":\"ok@example.net\"}\n").unwrap();
     let file = file.to_str().unwrap().to_owned();
@@ -87,7 +93,9 @@ async fn each_command_has_help_and_an_example_that_runs() {
     let known: Vec<_> = below(&commands, &[]);
     for mut words in examples {
         let tokens = match words.last() {
-            Some(&"LAST TOKEN") => commands.run(&["token", "list", "--merchant", "oak", "--json"]).expect(0).json(),
+            Some(&"LAST TOKEN") => {
+                commands.run(&["token", "list", "--merchant", "oak", "--json"]).expect(0).json()
+            }
             _ => Value::Null,
         };
         if let Some(id) = tokens[0]["id"].as_str() {
@@ -95,10 +103,13 @@ async fn each_command_has_help_and_an_example_that_runs() {
         }
         let ended = commands.run(&words);
         assert_eq!(ended.status, 0, "{words:?}: {ended:?}");
-        let is_it = |name: &&Vec<String>| words.iter().zip(name.iter()).filter(|(a, b)| *a == b).count() == name.len();
+        let is_it = |name: &&Vec<String>| {
+            words.iter().zip(name.iter()).filter(|(a, b)| *a == b).count() == name.len()
+        };
         covered.extend(known.iter().filter(is_it).map(|name| name.join(" ")));
     }
-    let missing: Vec<_> = known.iter().map(|name| name.join(" ")).filter(|name| !covered.contains(name)).collect();
+    let missing: Vec<_> =
+        known.iter().map(|name| name.join(" ")).filter(|name| !covered.contains(name)).collect();
     assert!(missing.is_empty(), "without an example: {missing:?}");
     assert!(std::path::Path::new(&manual).join("postroom-queue-pause.1").exists());
 }
@@ -121,8 +132,14 @@ fn on_a_terminal(backends: &Backends, words: &[&str], columns: u16, environment:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
     let postroom = postroom().get_program().to_owned();
     let mut command = Command::new("python3");
-    command.args(["-c", program, &columns.to_string()]).arg(postroom).arg("--config").arg(backends.config()).args(words);
-    command.env("TERM", "xterm").env_remove("NO_COLOR").envs(environment.iter().copied());
+    command
+        .args(["-c", program, &columns.to_string()])
+        .arg(postroom)
+        .arg("--config")
+        .arg(backends.config())
+        .args(words);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("TERM", "xterm").envs(environment.iter().copied());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{words:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n")
@@ -133,7 +150,13 @@ fn a_list_is_a_table_on_a_terminal_tabs_in_a_pipe_and_says_when_it_is_empty() {
     let backends = Backends::sqlite_memory();
     let commands = backends.command_line();
     commands.run(&["migrate"]).expect(0);
-    for words in [&["merchant", "list"][..], &["account", "list"], &["token", "list"], &["operator", "list"], &["batch", "list"]] {
+    for words in [
+        &["merchant", "list"][..],
+        &["account", "list"],
+        &["token", "list"],
+        &["operator", "list"],
+        &["batch", "list"],
+    ] {
         let ended = commands.run(words).expect(0);
         assert!(ended.out.is_empty() && ended.err.starts_with("there are no "), "{words:?}: {ended:?}");
         assert_eq!(commands.run(&[words, &["--json"]].concat()).expect(0).json(), json!([]));

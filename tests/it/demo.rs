@@ -200,10 +200,13 @@ fn for_programs_the_story_is_told_in_objects() {
     // Somebody has the usual port of the API, so another one is said.
     let _taken = std::net::TcpListener::bind("127.0.0.1:8025");
     let told = told(demo(temporary.path(), &[]).args(["--once", "--json"]).output().unwrap());
-    let events: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let has = |event: &str| events.iter().any(|each| each["event"] == event);
     assert!(has("ready") && has("request") && has("step") && has("progress"), "{told}");
     assert_eq!(events[0]["event"], "ready");
-    let said = events.iter().any(|each| each["name"] == "Port" && each["value"].as_str().unwrap().contains("8025 is taken"));
+    let said = events
+        .iter()
+        .any(|each| each["name"] == "Port" && each["value"].as_str().unwrap().contains("8025 is taken"));
     assert!(said, "{told}");
 }

@@ -225,6 +225,8 @@ on_both! {
             assert_eq!(answer["code"], "invalid_query");
             assert!(answer["detail"].as_str().unwrap().contains(says), "{answer}");
         }
+        let ended = commands.run(&["mail", "list", "-state:queued", "to:@example.net", "--json"]).expect(0);
+        assert_eq!((ended.json().as_array().unwrap().len(), &ended.json()[0]["id"]), (1, &json!(id)), "flags may come last");
         let ended = commands.run(&["mail", "list", "to:@example.net", "-state:sent", "--limit", "3"]).expect(0);
         assert!(ended.out.is_empty() && ended.err.contains("No mail fits"), "{ended:?}");
         for (words, status) in [

@@ -14,6 +14,7 @@
 #[macro_use]
 mod support;
 
+mod actions;
 mod admin;
 mod admission;
 mod architecture;
@@ -43,9 +44,11 @@ mod hung_store;
 mod idempotency;
 mod import;
 mod limits;
+mod logs;
 mod look_ups;
 mod mailing;
 mod messages;
+mod metrics;
 mod openapi;
 mod orders;
 mod outages;

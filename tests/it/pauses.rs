@@ -85,7 +85,7 @@ on_both! {
     async fn a_pause_ends_by_itself_and_says_when(backends: Backends) {
         let scene = Scene::open(backends).await;
         let commands = scene.backends.command_line();
-        commands.run(&["queue", "pause", "--domain", "EXAMPLE.net", "--reason", "they ask us to", "--for", "5s"]).expect(0);
+        commands.run(&["queue", "pause", "--domain", "EXAMPLE.net", "--reason", "they ask us to", "--for", "10s"]).expect(0);
         tokio::time::sleep(SEEN).await;
         let mail = scene.shop.send_to("ok@example.net").await;
         let told = why_it_waits(&scene.shop, &mail).await;
@@ -160,7 +160,7 @@ async fn a_pause_holds_in_all_processes() {
     tokio::time::sleep(SEEN).await;
     assert_eq!(sink.count(), 0);
     commands.run(&["queue", "resume", "--merchant", "tea-co"]).expect(0);
-    within(Duration::from_secs(20), "all are sent", async || sink.count() == addresses.len()).await;
+    within(Duration::from_secs(20), "all are sent", async || sink.count() == addresses.len() as u64).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,7 +178,9 @@ async fn the_command_line_sees_what_an_embedded_queue_has_set_aside() {
     eventually("they are set aside", async || {
         let listed = commands.run(&["queue", "list", "--json"]).expect(0).json();
         let row = listed["merchants"].as_array().unwrap().iter().find(|row| row["name"] == "tea-co").cloned();
-        row.is_some_and(|row| row["set_aside"]["waiting"] == 3 && row["due"] == 3 && row["set_aside"]["until"].is_string())
+        row.is_some_and(|row| {
+            row["set_aside"]["waiting"] == 3 && row["due"] == 3 && row["set_aside"]["until"].is_string()
+        })
     })
     .await;
     let plain = commands.run(&["queue", "list"]).expect(0).out;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use postroom::{
-    mail::{AttemptOutcome, BatchEvent, BatchState, CrashPolicy, MailEvent, MailLane, MailState},
+    mail::{
+        ActionEvent, ActionKind, ActionResult, ActionState, AttemptOutcome, BatchEvent, BatchState,
+        CrashPolicy, MailEvent, MailLane, MailState,
+    },
     shop::{
         TemplateClass,
         order::{Workflow, WorkflowState},
@@ -44,6 +47,13 @@ const BATCHES: Page<BatchState, BatchEvent> = Page {
     states: BatchState::ALL,
     events: BatchEvent::ALL,
     after: BatchState::after,
+};
+
+const ACTIONS: Page<ActionState, ActionEvent> = Page {
+    text: include_str!("../../docs/action-states.md"),
+    states: ActionState::ALL,
+    events: ActionEvent::ALL,
+    after: ActionState::after,
 };
 
 type Moves<S, E> = BTreeSet<(S, E, S)>;
@@ -116,6 +126,11 @@ fn the_page_about_batches_has_every_move_and_no_other() {
     BATCHES.check();
 }
 
+#[test]
+fn the_page_about_actions_has_every_move_and_no_other() {
+    ACTIONS.check();
+}
+
 /// The words of a closed set.
 fn words<T: Display>(all: &[T]) -> BTreeSet<String> {
     all.iter().map(T::to_string).collect()
@@ -163,6 +178,9 @@ fn the_databases_allow_the_words_that_the_code_knows_and_no_other() {
         ("order_workflows", "state", words(&begun)),
         ("deliveries", "state", words(DeliveryState::ALL)),
         ("batches", "state", words(BatchState::ALL)),
+        ("bulk_actions", "kind", words(ActionKind::ALL)),
+        ("bulk_actions", "state", words(ActionState::ALL)),
+        ("bulk_action_results", "result", words(ActionResult::ALL)),
         ("endpoints", "disabled_reason", words(&["gone", "failing"])), // written by statements alone
     ];
     let known: BTreeMap<_, _> = known

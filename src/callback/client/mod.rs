@@ -41,6 +41,8 @@ pub struct WebhookRequest<'a> {
     pub body: String,
     /// What signs it.
     pub secrets: &'a [Secret],
+    /// `traceparent`: the trace of the request that it came of.
+    pub trace_parent: Option<&'a str>,
 }
 
 /// Posts callbacks.
@@ -167,7 +169,7 @@ impl Callbacks {
             Err(fault) => return forbidden(&format!("the URL {fault}")),
         };
         let signed = Signed::new(webhook.id, clock::now(), webhook.body.as_bytes(), webhook.secrets);
-        let request = self
+        let mut request = self
             .client
             .post(url)
             .header(header::CONTENT_TYPE, "application/json")
@@ -175,6 +177,9 @@ impl Callbacks {
             .header("webhook-timestamp", signed.timestamp)
             .header("webhook-signature", signed.signature)
             .body(webhook.body);
+        if let Some(trace_parent) = webhook.trace_parent {
+            request = request.header("traceparent", trace_parent);
+        }
         match request.send().await {
             Ok(response) => read(response, self.timeout.saturating_sub(started.elapsed())).await,
             Err(error) => silence(&error),

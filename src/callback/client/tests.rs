@@ -33,8 +33,13 @@ fn impatient() -> CallbackSettings {
 
 async fn post(callbacks: &Callbacks, url: &str) -> CallbackReply {
     let secrets = [Secret::generate()];
-    let webhook =
-        WebhookRequest { id: "evt-1".to_owned(), url, body: r#"{"type":"x"}"#.to_owned(), secrets: &secrets };
+    let webhook = WebhookRequest {
+        id: "evt-1".to_owned(),
+        url,
+        body: r#"{"type":"x"}"#.to_owned(),
+        secrets: &secrets,
+        trace_parent: None,
+    };
     callbacks.post(webhook).await
 }
 
@@ -54,6 +59,7 @@ async fn a_post_carries_the_body_and_the_three_headers_of_standard_webhooks() {
         url: &receiver.url(),
         body: body.to_owned(),
         secrets: &secrets,
+        trace_parent: None,
     };
     let reply = Callbacks::new(&settings()).unwrap().post(webhook).await;
     assert!(reply.is_taken(), "{reply:?}");

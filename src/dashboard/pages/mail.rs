@@ -10,6 +10,7 @@ use axum::{
     routing::{get, post},
 };
 
+use super::callbacks::{answer_of, state_of_delivery};
 use crate::{
     app::App,
     clock,
@@ -24,7 +25,7 @@ use crate::{
     },
     http::Waiting,
     mail::{MailEvent, MailId, MailState, MerchantId, ReplyClass, Timestamp, WaitReason},
-    store::{Attempt, MailRecord, Moved},
+    store::{Attempt, DeliveryAbout, MailRecord, Moved},
 };
 
 pub(super) fn router() -> Router<Arc<Board>> {
@@ -46,6 +47,7 @@ struct Page<'a> {
     facts: Vec<Fact>,
     timeline: Vec<Event>,
     attempts: Vec<Tried>,
+    told: Vec<Told>,
 }
 
 /// Something about a mail, perhaps with a page of its own.
@@ -60,6 +62,15 @@ struct Event {
     tone: &'static str,
     text: String,
     note: String,
+}
+
+/// What its merchant was told about it.
+struct Told {
+    event: String,
+    state: Badge,
+    answer: String,
+    at: Time,
+    href: String,
 }
 
 struct Tried {
@@ -88,6 +99,7 @@ async fn show(
     let mail = app.store.mail(viewer.merchant.as_ref(), id).await?;
     let mail = mail.ok_or_else(|| Trouble::not_found("mail"))?;
     let attempts = app.store.attempts(id).await?;
+    let told = app.store.deliveries_about(id).await?;
     let waiting = Waiting::of(app, &mail).await;
     let page = Page {
         viewer: &viewer,
@@ -99,6 +111,7 @@ async fn show(
         facts: facts(&viewer, &mail),
         timeline: timeline(&viewer, &mail, &attempts),
         attempts: attempts.into_iter().map(|attempt| Tried::of(attempt, &viewer)).collect(),
+        told: told.into_iter().map(|about| Told::of(about, &mail.merchant, &viewer)).collect(),
     };
     Ok(layout::page(&viewer, &format!("Mail to {}", page.recipient), &page))
 }
@@ -231,6 +244,19 @@ fn timeline(viewer: &Viewer, mail: &MailRecord, attempts: &[Attempt]) -> Vec<Eve
 
 fn route_of(attempt: &Attempt) -> &str {
     Some(attempt.route.as_str()).filter(|route| !route.is_empty()).unwrap_or("no route")
+}
+
+impl Told {
+    fn of(about: DeliveryAbout, merchant: &MerchantId, viewer: &Viewer) -> Self {
+        let delivery = about.delivery;
+        Self {
+            state: state_of_delivery(delivery.state),
+            answer: answer_of(&delivery, viewer),
+            at: Time(delivery.settled_at.unwrap_or(delivery.created_at)),
+            href: format!("/callbacks/{merchant}/{}", about.endpoint),
+            event: delivery.kind.unwrap_or_default(),
+        }
+    }
 }
 
 impl Tried {

@@ -17,7 +17,7 @@ use crate::{
         words,
     },
     mail::{
-        MailId, MerchantId,
+        ActionKind, MailId, MerchantId,
         search::{Key, MOST_BYTES, Query},
     },
     store::{FoundMails, MailSearch},
@@ -92,7 +92,7 @@ async fn show(
         searched_to: found.searched_to.map(Time),
         mails: found.mails.iter().map(|mail| MailLine::of(mail, &viewer)).collect(),
         more: more(query, &found),
-        kinds: Vec::new(),
+        kinds: kinds(query, &viewer),
     };
     Ok(layout::page(&viewer, "Mails", &page))
 }
@@ -129,6 +129,15 @@ fn more(query: &str, found: &FoundMails) -> More {
     let href = found.next.map(|next| format!("/mails?q={}&after={next}", encoded(query)));
     let label = if found.searched_to.is_some() { "Search older mails" } else { "Next page" };
     More { href, label }
+}
+
+/// What may be done to all mails that fit.
+fn kinds(query: &str, viewer: &Viewer) -> Vec<&'static str> {
+    let fits = |kind: &&ActionKind| kind.selection(query, clock::now()).is_ok();
+    if !viewer.acts() {
+        return Vec::new();
+    }
+    ActionKind::ALL.iter().filter(fits).map(|kind| kind.as_str()).collect()
 }
 
 fn page_of(query: &str) -> String {

@@ -1,5 +1,6 @@
 //! The pages, a file for each: what is asked of the store, what is shown of it, and what may be done there.
 
+mod actions;
 mod audit;
 mod batches;
 mod callbacks;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{Board, trouble::Trouble, viewer::Viewer};
-use crate::mail::BatchId;
+use crate::mail::{ActionId, BatchId};
 
 pub(super) fn router() -> Router<Arc<Board>> {
     Router::new()
@@ -31,6 +32,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
         .merge(objects::router())
         .merge(batches::router())
         .merge(dead_letters::router())
+        .merge(actions::router())
         .merge(callbacks::router())
         .merge(queue::router())
         .merge(routes::router())
@@ -45,7 +47,7 @@ pub(super) fn is_live(viewer: &Viewer, page: &str) -> bool {
     match page {
         "overview" | "queue" | "batches" => true,
         "routes" | "workers" => viewer.merchant.is_none(),
-        _ => batch_of(page).is_some(),
+        _ => batch_of(page).is_some() || action_of(page).is_some(),
     }
 }
 
@@ -57,11 +59,17 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer, page: &str) -> Res
         "routes" => routes::fragments(board, viewer).await,
         "workers" => workers::fragments(board, viewer).await,
         "batches" => batches::fragments_of_list(board, viewer).await,
-        _ => match batch_of(page) {
-            Some(id) => batches::fragments(board, viewer, id).await,
-            None => Err(Trouble::not_found("page")),
+        _ => match (batch_of(page), action_of(page)) {
+            (Some(id), _) => batches::fragments(board, viewer, id).await,
+            (None, Some(id)) => actions::fragments(board, viewer, id).await,
+            (None, None) => Err(Trouble::not_found("page")),
         },
     }
+}
+
+/// The bulk action that a page is about.
+fn action_of(page: &str) -> Option<ActionId> {
+    page.strip_prefix("action:")?.parse().ok()
 }
 
 /// The batch that a page is about.

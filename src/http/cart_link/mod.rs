@@ -16,7 +16,7 @@ use super::{
     auth::Caller,
     body,
     error::{Refusal, json_answer},
-    idempotency::Once,
+    idempotency::{IdempotencyKey, Once},
     new_mail::{self, BuiltinMailDraft, IsRecorded},
     stored::document,
 };
@@ -47,7 +47,7 @@ pub(super) struct CartLinkAnswer {
 /// Sends the cart link of a subscription to its shopper. No body is needed.
 #[utoipa::path(post, path = "/api/public/v1/subscriptions/{id}/send_email", tag = "cart link",
     params(("id" = String, Path, description = "The subscription's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same request made again gets the first answer again")),
+        IdempotencyKey),
     responses((status = 202, body = CartLinkAnswer, description = "The mail is recorded"),
         (status = 401, description = "Missing or wrong credentials"),
         (status = 403, description = "The credential lacks `subscriptions.email`"),

@@ -14,7 +14,7 @@ use crate::{
         body::JsonBody,
         error::{Refusal, fault, json_answer},
         fields::{LONGEST_IDENTIFIER, optional_text, read_user, selected, text},
-        idempotency::Once,
+        idempotency::{IdempotencyKey, Once},
         new_mail,
         passes::{self, PassRequest},
         stored::{document, pinned},
@@ -36,7 +36,7 @@ pub(in crate::http) struct MailRequest {
     #[schema(value_type = String)]
     template_id: Option<Value>,
     /// The `identifier` and values for placeholders, at most `http.max_user` bytes of JSON.
-    #[schema(value_type = Object)]
+    #[schema(value_type = MailUser)]
     user: Option<Box<RawValue>>,
     /// Makes a pass for the member, to which `link_to_pass` leads; with `storecard_id`, one pass of both.
     #[schema(value_type = Option<String>)]
@@ -47,6 +47,16 @@ pub(in crate::http) struct MailRequest {
     /// What the QR code of the pass says, 1 to 255 characters; the link to the pass where absent.
     #[schema(value_type = Option<String>)]
     pass_identifier: Option<Value>,
+}
+
+/// A member, and values for the placeholders of the template.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is read as it comes")]
+pub(in crate::http) struct MailUser {
+    /// The member's id.
+    identifier: String,
+    #[serde(flatten)]
+    tags: BTreeMap<String, Value>,
 }
 
 /// A success of the mailing family.
@@ -69,6 +79,7 @@ pub(in crate::http) struct QueuedMail {
 pub(in crate::http) struct MailIdText(String);
 
 #[utoipa::path(post, path = "/mail", tag = "mailing", request_body = MailRequest,
+    params(IdempotencyKey),
     responses((status = 200, body = MailAnswer)))]
 pub(in crate::http) async fn send_mail(
     State(app): State<Arc<App>>,

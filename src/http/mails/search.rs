@@ -109,6 +109,7 @@ pub(super) async fn list(
         limit,
         oldest_first: query.oldest_first.unwrap_or(query.q.is_none()),
         count: query.q.is_some(),
+        before: None,
         query: query.searched()?,
     };
     Ok(Json(app.store.search_mails(&search).await?.into()))

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
+    extract::State,
     http::header,
     response::{Html, IntoResponse},
     routing::get,
@@ -17,6 +18,8 @@ use utoipa::{
 use crate::app::App;
 
 pub(super) mod documents;
+mod operations;
+mod page;
 mod refusals;
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -24,11 +27,15 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/openapi.json", get(document))
         .route("/docs", get(page))
         .route("/docs.js", get(script))
+        .route("/docs.css", get(style))
 }
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "postroom", description = "A durable e-mail job daemon for merchants."),
+    info(title = "postroom", description = "postroom records each mail before it answers, delivers it once, and reports back.\n\n\
+        Every request names an account (HTTP Basic) or a token (`Authorization: Bearer …`). Bodies are JSON; times are RFC 3339 \
+        in UTC. A POST that sends mail takes an `Idempotency-Key`, which makes it safe to repeat.\n\n\
+        In the examples `$TOKEN` is a token, as `postroom token create` prints it."),
     paths(
         super::cart_link::send_cart_link,
         super::abandoned_carts::carts::list,
@@ -56,6 +63,13 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::mails::show,
         super::mails::cancel,
         super::mails::retry,
+        super::actions::draft,
+        super::actions::list,
+        super::actions::show,
+        super::actions::results,
+        super::actions::confirm,
+        super::actions::stop,
+        super::actions::resume,
         super::webhooks::list_events,
         super::webhooks::list,
         super::webhooks::register,
@@ -92,7 +106,15 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     documents::expand(&mut document);
     refusals::add(&mut document);
     name_operations(&mut document);
+    operations::describe(&mut document);
+    open_free_objects(&mut document);
     document.to_string()
+});
+
+/// The page for people, made once.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let document: Value = serde_json::from_str(&DOCUMENT).unwrap_or_default();
+    page::written_for(&document)
 });
 
 /// Handlers are named within their file, operations within the document.
@@ -106,13 +128,40 @@ fn name_operations(document: &mut Value) {
     }
 }
 
-async fn document() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
+/// An object of which nothing is said may have any properties. Programs that make clients want to be told.
+fn open_free_objects(part: &mut Value) {
+    match part {
+        Value::Object(object) => {
+            object.values_mut().for_each(open_free_objects);
+            let is_free = object.get("type").is_some_and(|of| of == "object")
+                && !["properties", "additionalProperties", "required"]
+                    .iter()
+                    .any(|it| object.contains_key(*it));
+            if is_free {
+                object.insert("additionalProperties".to_owned(), true.into());
+            }
+        }
+        Value::Array(parts) => parts.iter_mut().for_each(open_free_objects),
+        _ => {}
+    }
 }
 
-async fn page() -> impl IntoResponse {
-    let policy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'";
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("../../../templates/docs/page.html")))
+async fn document(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], at_home(&DOCUMENT, &app))
+}
+
+/// The text with the address at which postroom is reached.
+fn at_home(text: &str, app: &App) -> String {
+    text.replace(operations::ORIGIN, app.config.http.public_url.as_str().trim_end_matches('/'))
+}
+
+async fn page(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(at_home(&PAGE, &app)))
+}
+
+async fn style() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css")], include_str!("../../../templates/docs/page.css"))
 }
 
 async fn script() -> impl IntoResponse {

@@ -21,7 +21,13 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{auth::Caller, body::JsonBody, error::Refusal, idempotency::Once, page::QueryOf};
+use super::{
+    auth::Caller,
+    body::JsonBody,
+    error::Refusal,
+    idempotency::{IdempotencyKey, Once},
+    page::QueryOf,
+};
 use crate::{app::App, shop::Ability};
 
 use loaded::LoadedOrder;
@@ -44,7 +50,7 @@ pub(super) async fn show(
 }
 
 #[utoipa::path(post, path = "/ordersv2/{id}/email/send", tag = "orders", request_body = SendRequest,
-    params(("id" = String, Path),
+    params(("id" = String, Path), IdempotencyKey,
         ("reason" = Option<String>, Query, description = "For the audit: up to 255 characters, `MANUAL_RESEND` where absent.")),
     responses(
         (status = 202, body = OrderView, description = "The e-mail is recorded and on its way."),

@@ -137,7 +137,8 @@ pub(crate) async fn change(
     caller.may(Ability::WebhooksManage)?;
     let id = endpoint_id(&id)?;
     let change = body.parse::<EndpointRequest>()?.checked(&app).map_err(Refusal::invalid)?;
-    let changed = app.store.acting_for(caller.author()).change_endpoint(&caller.merchant.id, id, &change).await?;
+    let changed =
+        app.store.acting_for(caller.author()).change_endpoint(&caller.merchant.id, id, &change).await?;
     changed.map(|endpoint| Success::of(EndpointView::of(endpoint))).ok_or_else(no_webhook)
 }
 
@@ -165,7 +166,11 @@ pub(crate) async fn refresh_secret(
 ) -> Result<Json<Success<EndpointView>>, Refusal> {
     caller.may(Ability::WebhooksManage)?;
     let secret = Secret::generate().expose().into();
-    let refreshed = app.store.acting_for(caller.author()).refresh_secret(&caller.merchant.id, endpoint_id(&id)?, &secret).await?;
+    let refreshed = app
+        .store
+        .acting_for(caller.author())
+        .refresh_secret(&caller.merchant.id, endpoint_id(&id)?, &secret)
+        .await?;
     refreshed.map(|endpoint| Success::of(EndpointView::with_secret(endpoint))).ok_or_else(no_webhook)
 }
 

@@ -123,8 +123,14 @@ pub struct QueryError {
 impl Query {
     /// A condition more.
     #[must_use]
-    pub fn and(mut self, condition: Condition) -> Self {
-        self.terms.push(Term { is_negated: false, any_of: vec![condition] });
+    pub fn and(self, condition: Condition) -> Self {
+        self.and_any_of(vec![condition])
+    }
+
+    /// A term more, of which one condition has to be true.
+    #[must_use]
+    pub fn and_any_of(mut self, any_of: Vec<Condition>) -> Self {
+        self.terms.push(Term { is_negated: false, any_of });
         self
     }
 

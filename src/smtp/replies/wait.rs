@@ -17,9 +17,20 @@ pub(super) fn wait_named_in(words: &str) -> Option<Duration> {
         let lead = words[at].trim_end_matches(':');
         let is_lead = LEADS.iter().any(|known| lead.eq_ignore_ascii_case(known))
             || lead.eq_ignore_ascii_case("retry-after");
-        if is_lead { seconds_at(&words[at + 1..]) } else { None }
+        let next = &words[at + 1..];
+        if is_lead && !is_time_of_day(lead, next) { seconds_at(next) } else { None }
     })?;
     Some(Duration::from_secs(seconds).clamp(BOUNDS.0, BOUNDS.1))
+}
+
+/// Whether these words begin with a time of day rather than a while: `after 06:00`, `in 00:00 UTC`.
+fn is_time_of_day(lead: &str, words: &[&str]) -> bool {
+    let [first, rest @ ..] = words else { return false };
+    let zone = rest.first().map_or("", |word| word.get(..3).unwrap_or(word));
+    let zones = ["utc", "gmt", "cet", "ces", "est", "edt", "pst", "pdt", "msk", "jst", "am", "pm", "z"];
+    let has_zone = zones.iter().any(|known| zone.eq_ignore_ascii_case(known));
+    let is_short = first.matches(':').count() == 1;
+    first.contains(':') && (has_zone || (is_short && lead.eq_ignore_ascii_case("after")))
 }
 
 /// The seconds that these words begin with: `300 seconds`, `5min`, `1h30m`, `00:05:00`, `an hour`.
@@ -99,6 +110,11 @@ mod tests {
             ("Requested mail action aborted in 2 connections", None),
             ("limit of 5 messages per hour, try later", None),
             ("from 192.0.2.1 in 10:75:00", None),
+            ("try again after 00:00 UTC", None),
+            ("limit reached, please retry after 06:00", None),
+            ("come back in 00:10:00 UTC", None),
+            ("come back in 10 mins.", Some(600)),
+            ("try again after 01:00:00", Some(3_600)),
             ("try again later", None),
             ("", None),
         ] {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::mail::EnhancedCode;
 
-/// A reply's words, and the enhanced code that stood in front of them.
+/// A reply's words, and the enhanced code that stood in front of them or that they mark as one: `(#5.1.1)`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) enhanced: Option<EnhancedCode>,
@@ -16,12 +16,12 @@ impl Words {
     pub(super) fn of(text: &str) -> Self {
         let text = without_quoted_names(text);
         let mut words = text.split_whitespace().peekable();
-        let enhanced = words.peek().and_then(|word| word.parse().ok());
-        if enhanced.is_some() {
-            words.next();
-        }
+        let first = words.peek().and_then(|word| without_marks(word).parse().ok());
+        // Every line of a reply may begin with the code.
+        let code = first.and_then(|_| words.next());
+        let enhanced = first.or_else(|| marked_code(words.clone()));
         let mut clean = String::with_capacity(text.len());
-        for word in words {
+        for word in words.filter(|word| Some(*word) != code) {
             if !clean.is_empty() {
                 clean.push(' ');
             }
@@ -38,7 +38,19 @@ impl Words {
     }
 }
 
-/// Where the words of another server begin, in `host mx.example.net said: 550 5.1.1 User unknown`.
+/// The enhanced code that some servers put elsewhere: `cuda_nsu 5.1.1 User unknown`, `sorry, no mailbox here (#5.1.1)`.
+fn marked_code<'a>(mut words: impl Iterator<Item = &'a str> + Clone) -> Option<EnhancedCode> {
+    let second = words.clone().nth(1).and_then(|word| word.parse().ok());
+    second.or_else(|| words.find_map(|word| without_marks(word.strip_prefix("(#")?).parse().ok()))
+}
+
+/// A code without what some servers put around it: `#5.1.1`, `(5.1.1)`, `5.1.1:`.
+fn without_marks(word: &str) -> &str {
+    word.trim_matches(|letter: char| !letter.is_ascii_digit())
+}
+
+/// Where the words of another server begin, in `host mx.example.net said: 550 5.1.1 User unknown`. Not where they are about
+/// the sender's own address: the mailbox that is unknown then is ours.
 fn repeated(text: &str) -> Option<usize> {
     let is_code = |at: &usize| {
         let code = text.as_bytes().get(at + 2..at + 6);
@@ -50,6 +62,9 @@ fn repeated(text: &str) -> Option<usize> {
     };
     let at = text.match_indices(": ").map(|(at, _)| at).filter(is_code).last()?;
     let before = &text[..at];
+    if before.as_bytes().windows(6).any(|word| word.eq_ignore_ascii_case(b"sender")) {
+        return None;
+    }
     let repeats = ["said", "remote", "replied", "responded"].iter().any(|word| before.contains(word));
     repeats.then_some(at + 6)
 }
@@ -99,6 +114,18 @@ mod tests {
             ),
             ("<\"relaying denied\"@example.net> unknown", None, "<> unknown"),
             ("host a said: 452 4.2.2 full", Some("4.2.2"), "full"),
+            ("#5.1.0 Address rejected.", Some("5.1.0"), "Address rejected."),
+            ("(5.1.1) User unknown", Some("5.1.1"), "User unknown"),
+            ("5.2.1 too much at a 5.2.1 rate", Some("5.2.1"), "too much at a rate"),
+            ("cuda_nsu 4.4.3 Temporary server error", Some("4.4.3"), "cuda_nsu 4.4.3 Temporary server error"),
+            ("no mailbox here (#5.1.1 - chkuser)", Some("5.1.1"), "no mailbox here (#5.1.1 - chkuser)"),
+            ("sorry (#5.7.1).", Some("5.7.1"), "sorry (#5.7.1)."),
+            ("client 192.0.2.1 (#no code) at 4.16.55.1", None, "client 192.0.2.1 (#no code) at 4.16.55.1"),
+            (
+                "<a@b>: Sender address rejected: undeliverable address: host mx said: 550 5.1.1 User unknown",
+                None,
+                "<>: Sender address rejected: undeliverable address: host mx said: 550 5.1.1 User unknown",
+            ),
             ("SPF-check failed: 550 not allowed", None, "SPF-check failed: 550 not allowed"),
             ("", None, ""),
         ] {

@@ -81,6 +81,6 @@ pub(super) async fn close(
         error: error.map(str::to_owned),
     };
     let body = event::body(kind, clock::now(), &subject);
-    events::record(dialect, on, &[NewEvent { merchant, kind, body }]).await?;
+    events::record(dialect, on, &[NewEvent { merchant, kind, body, mail: None, trace_parent: None }]).await?;
     Ok(true)
 }

@@ -52,7 +52,7 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
         // list of those batches once per mail.
         only: " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)",
         returns: "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-            tags, on_crash, order_id, batch_id, recorded_at, attempt",
+            tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent",
     })
 });
 
@@ -141,5 +141,6 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         batch: columns.optional_parsed("batch_id")?,
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
+        trace_parent: columns.optional_parsed("traceparent")?,
     })
 }

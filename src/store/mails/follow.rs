@@ -51,8 +51,7 @@ impl Store {
         most: u32,
     ) -> Result<Vec<MailRecord>, StoreError> {
         let condition = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
-        let text =
-            format!("SELECT {COLUMNS} FROM mails WHERE {condition} AND id > $2 ORDER BY id LIMIT $3");
+        let text = format!("SELECT {COLUMNS} FROM mails WHERE {condition} AND id > $2 ORDER BY id LIMIT $3");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
             .bind(after.map(|id| id.to_string()).unwrap_or_default())

@@ -8,7 +8,7 @@ use sqlx::AnyConnection;
 
 use crate::{
     clock,
-    mail::{DeliveryId, EndpointId, MerchantId, Timestamp, WorkerId},
+    mail::{DeliveryId, EndpointId, MerchantId, Timestamp, TraceParent, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
@@ -55,6 +55,8 @@ pub struct Callback {
     pub attempt_of_schedule: u32,
     /// When it was recorded.
     pub created_at: Timestamp,
+    /// The trace of the request that it came of.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// The answer to a worker that wants a delivery.
@@ -133,7 +135,7 @@ static READ: Sql = Sql::new(
         deliveries.attempts_before, deliveries.created_at, COALESCE(deliveries.event_id, deliveries.id) AS webhook_id,
         COALESCE(deliveries.url, endpoints.url) AS url, COALESCE(deliveries.body, events.body) AS body,
         COALESCE(endpoints.secret, merchants.secret) AS secret, endpoints.previous_secret,
-        endpoints.previous_secret_until, COALESCE(endpoints.enabled, 1) AS enabled
+        endpoints.previous_secret_until, COALESCE(endpoints.enabled, 1) AS enabled, events.traceparent
      FROM {rows: id text}
      JOIN deliveries ON deliveries.id = rows.id
      JOIN merchants ON merchants.id = deliveries.merchant_id
@@ -207,5 +209,6 @@ fn read(columns: &Columns<'_>, now: Timestamp) -> Result<Callback, StoreError> {
         attempt,
         attempt_of_schedule: attempt.saturating_sub(number("attempts_before")?),
         created_at: columns.time("created_at")?,
+        trace_parent: columns.optional_parsed("traceparent")?,
     })
 }

@@ -259,7 +259,8 @@ impl EndpointChange {
             ("description", self.description.is_some()),
             ("enabled", self.enabled.is_some()),
         ];
-        let changed: Vec<_> = fields.into_iter().filter(|(_, is_given)| *is_given).map(|(field, _)| field).collect();
+        let changed: Vec<_> =
+            fields.into_iter().filter(|(_, is_given)| *is_given).map(|(field, _)| field).collect();
         serde_json::json!({"fields": changed, "enabled": self.enabled})
     }
 }

@@ -7,6 +7,7 @@ mod endpoints;
 mod lost;
 mod overview;
 mod record;
+mod replay;
 mod settle;
 
 #[cfg(test)]
@@ -24,3 +25,4 @@ pub use settle::{CallbackSettled, CallbackSettlement};
 
 pub(super) use due::DUE;
 pub(super) use record::record_callbacks;
+pub(super) use replay::replay_for_mails;

@@ -100,7 +100,7 @@ impl Store {
         }
         let kind = EventKind::WebhookTest;
         let body = event::body(kind, clock::now(), &TestSubject::default());
-        let event = NewEvent { merchant: merchant.clone(), kind, body };
+        let event = NewEvent { merchant: merchant.clone(), kind, body, mail: None, trace_parent: None };
         let dialect = self.dialect;
         self.writer
             .run(move |on| async move { events::record_for(dialect, on, event, id).await }.boxed())

@@ -13,7 +13,7 @@ use source::{Source, below_root, files, root, sources};
 const LAYERS: [&[&str]; 10] = [
     &["main", "cli", "demo"],
     &["daemon"],
-    &["http", "dashboard", "scheduler", "rescuer", "heartbeat"],
+    &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat"],
     &["jobs"],
     &["app"],
     &["admission", "auth", "templates"],
@@ -30,8 +30,9 @@ const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 const NEIGHBOURS: [(&str, &str); 4] = [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
-const STORE_LAYERS: [&[&str]; 12] = [
+const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
+    &["actions"],
     &["mails"],
     &["batches", "credentials", "resources"],
     &[

@@ -103,7 +103,8 @@ impl Daemon {
         takes_requests && self.ask_admin("/readyz").await.is_some_and(|answer| answer.status == 200)
     }
 
-    fn admin_address(&self) -> SocketAddr {
+    /// Where operators look.
+    pub fn admin_address(&self) -> SocketAddr {
         SocketAddr::new(self.address.ip(), 8026)
     }
 

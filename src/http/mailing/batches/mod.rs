@@ -23,6 +23,7 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 
+use super::single::MailUser;
 use crate::{
     app::App,
     http::{
@@ -30,8 +31,9 @@ use crate::{
         body,
         error::{FieldError, Refusal, fault, json_answer},
         fields::selected,
-        idempotency::Once,
+        idempotency::{IdempotencyKey, Once},
         passes::PassRequest,
+        request_note::note_batch,
         stored::{document, pinned},
     },
     jobs,
@@ -68,7 +70,7 @@ pub(in crate::http) struct MailsRequest {
     /// Makes a pass for each member, to which `link_to_pass` leads.
     coupon_id: Option<String>,
     /// 1 to `batches.max_users` objects, each with an `identifier` and the tags of this member.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<MailUser>)]
     users: Vec<Value>,
 }
 
@@ -91,6 +93,7 @@ pub(in crate::http) struct QueuedBatch {
 }
 
 #[utoipa::path(post, path = "/mails", tag = "mailing", request_body = MailsRequest,
+    params(IdempotencyKey),
     responses((status = 200, body = BatchAnswer)))]
 pub(in crate::http) async fn send_mails(
     State(app): State<Arc<App>>,
@@ -145,6 +148,7 @@ pub(in crate::http) async fn send_mails(
             Err(refusal) => Err(refusal),
         };
         if recorded.is_ok() {
+            note_batch(batch.id);
             app.enqueue(jobs::fan_out_batch_job(batch.id, batch.merchant));
         }
         recorded

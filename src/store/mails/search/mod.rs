@@ -28,6 +28,8 @@ use prepared::{MOST_COUNTED, Prepared, WINDOW, recorded_at, within};
 pub use question::{FoundMails, MailSearch};
 use source::Source;
 
+/// The most windows that a count looks at.
+const MOST_WINDOWS: usize = 400;
 /// How many listed mails are read first, and how many more at most at a time.
 const FEW: usize = 256;
 
@@ -65,11 +67,39 @@ impl Store {
         if search.count && search.after.is_none() {
             found.count = Some(match found.next {
                 None => MailCount { count: mails.len() as u64, more: false },
-                Some(_) => self.count(&prepared, &driver, &bounds).await?,
+                Some(_) => self.count(&prepared, &driver, &bounds, MOST_COUNTED).await?,
             });
         }
         found.mails = mails;
         Ok(found)
+    }
+
+    /// Counts the mails that fit, up to `most`, over as many windows as that takes but for [`MOST_WINDOWS`]. The count is
+    /// exact unless it says that there may be more.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn count_mails(&self, search: &MailSearch, most: u64) -> Result<MailCount, StoreError> {
+        let (mut search, mut count) = (search.clone(), 0);
+        for _ in 0..MOST_WINDOWS {
+            let prepared = self.prepare(&search).await?;
+            if prepared.filter.fits_nothing() {
+                return Ok(MailCount { count, more: false });
+            }
+            let driver = self.choose(&prepared).await?;
+            let bounds = prepared.within(driver.horizon);
+            let most_here = i64::try_from(most).unwrap_or(i64::MAX - 1);
+            let counted = self.count(&prepared, &driver, &bounds, most_here).await?;
+            count += counted.count;
+            match driver.horizon {
+                Some(horizon) if count <= most => search.after = Some(prepared.cursor_before(horizon)),
+                _ => {
+                    let more = count > most || counted.more;
+                    return Ok(MailCount { count: count.min(most), more });
+                }
+            }
+        }
+        Ok(MailCount { count, more: true })
     }
 
     /// How the database would carry out each statement that a search may need: the lines of their plans. For those who
@@ -93,7 +123,7 @@ impl Store {
                         let bounds = &prepared.bounds;
                         statements.push(range.window(bounds, prepared.oldest_first, WINDOW));
                         statements.push(prepared.page(&range, bounds, has_filters, i64::from(search.limit)));
-                        statements.push(prepared.counting(&range, bounds, has_filters));
+                        statements.push(prepared.counting(&range, bounds, has_filters, MOST_COUNTED));
                     }
                 }
             }
@@ -150,6 +180,7 @@ impl Store {
         prepared: &Prepared,
         driver: &Driver,
         bounds: &(String, String),
+        most: i64,
     ) -> Result<MailCount, StoreError> {
         // A mail that several alternatives lead to is counted once.
         let mut listed = HashSet::new();
@@ -163,23 +194,24 @@ impl Store {
         for leg in &driver.legs {
             let Leg::Range(range) = leg else { continue };
             if is_one_range {
-                total += self.counted(&prepared.counting(range, bounds, driver.has_filters)).await?;
+                total += self.counted(&prepared.counting(range, bounds, driver.has_filters, most)).await?;
             } else {
-                let entries = range.entries(bounds, prepared.oldest_first, MOST_COUNTED + 1);
+                let entries = range.entries(bounds, prepared.oldest_first, most + 1);
                 let row = entries.query(self.dialect).fetch_one(&self.readers).await.doing("list mails")?;
                 let ids = Columns { table: "mails", row: &row }.optional_text("ids")?.unwrap_or_default();
                 listed.extend(ids.split_terminator(',').map(str::to_owned));
             }
         }
         if !listed.is_empty() {
-            let ids: Vec<_> = listed.into_iter().take(MOST_COUNTED as usize + 1).collect();
+            let ids: Vec<_> =
+                listed.into_iter().take(usize::try_from(most + 1).unwrap_or(usize::MAX)).collect();
             if driver.has_filters {
                 total += self.counted(&prepared.listed(&ids, "COUNT(*) AS mails")).await?;
             } else {
                 total += ids.len() as u64;
             }
         }
-        let most = MOST_COUNTED as u64;
+        let most = most.unsigned_abs();
         Ok(MailCount { count: total.min(most), more: total > most || driver.horizon.is_some() })
     }
 

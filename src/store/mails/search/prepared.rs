@@ -59,6 +59,9 @@ impl Store {
         if let Some(after) = search.after.map(|id| id.to_string()) {
             if search.oldest_first { low = low.max(after) } else { high = high.min(after) }
         }
+        if let Some(before) = search.before.map(|id| id.to_string()) {
+            high = high.min(before);
+        }
         let oldest_first = search.oldest_first;
         Ok(Prepared { filter, merchant, oldest_first, bounds: (low, high) })
     }
@@ -155,10 +158,16 @@ impl Prepared {
         statement
     }
 
-    pub(super) fn counting(&self, range: &Range, bounds: &(String, String), has_filters: bool) -> Statement {
+    pub(super) fn counting(
+        &self,
+        range: &Range,
+        bounds: &(String, String),
+        has_filters: bool,
+        most: i64,
+    ) -> Statement {
         let mut statement = Statement::default();
         statement.push("SELECT COUNT(*) AS mails FROM ");
-        let most = if has_filters { WINDOW } else { MOST_COUNTED + 1 };
+        let most = if has_filters { WINDOW } else { most + 1 };
         self.entries(&mut statement, range, bounds, has_filters, most);
         statement
     }

@@ -17,6 +17,8 @@ pub struct MailSearch {
     pub merchant: Option<MerchantId>,
     /// The page after this cursor, in the order of the answer.
     pub after: Option<MailId>,
+    /// Only mails whose ids are before this one: none that were recorded later.
+    pub before: Option<MailId>,
     /// The maximum number of mails.
     pub limit: u32,
     /// Oldest first instead of newest first.

@@ -1,11 +1,14 @@
 //! `/openapi.json` says what postroom does: Schemathesis asks for all that it allows, and for what it does not allow,
-//! and holds every answer against it.
+//! and holds every answer against it. What others make of the document is in `clients.rs`, its examples in `examples.rs`.
+
+mod clients;
+mod examples;
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-use super::support::{Backends, Daemon, Shop, brand, mortal, template, tools, welcome};
+use crate::support::{Backends, Daemon, Shop, brand, mortal, template, tools, welcome};
 
 /// What each operation may answer with is checked, and that no answer is a fault of the service.
 const CHECKS: &str =

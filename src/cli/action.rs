@@ -1,0 +1,245 @@
+//! `postroom action list|show|confirm|stop|resume`, and the drafting of an action by `postroom mail retry` and the like.
+
+use std::io::{IsTerminal, Write as _};
+
+use super::{
+    context::{Context, WrongUsage, author, print},
+    filter::{Filter, beginning},
+};
+use crate::{
+    http::{ActionView, MailResultView},
+    mail::{ActionId, ActionKind, ActionState, MailId, search::MailCount},
+    store::{ActionMoved, ActionRecord, MailRecord, NewAction, Selected, Store},
+};
+
+/// The most results that are printed.
+const MOST_RESULTS: u32 = 10_000;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// List bulk actions, newest first.
+    List {
+        /// Only actions before the one with this id, for the next page.
+        #[arg(long)]
+        after: Option<ActionId>,
+        /// Maximum number of results.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Show what an action does, and how far it is.
+    Show {
+        /// The id of the action.
+        id: ActionId,
+        /// Print the result for each mail instead.
+        #[arg(long)]
+        results: bool,
+        /// Only results after this mail, for the next page.
+        #[arg(long, requires = "results")]
+        after: Option<MailId>,
+    },
+    /// Let a draft run. Only who drafted it can confirm it.
+    Confirm {
+        /// The id of the action.
+        id: ActionId,
+    },
+    /// Stop an action that is running.
+    Stop {
+        /// The id of the action.
+        id: ActionId,
+    },
+    /// Let a stopped action go on.
+    Resume {
+        /// The id of the action.
+        id: ActionId,
+    },
+}
+
+/// An action on all mails that a query finds.
+#[derive(clap::Args)]
+pub(super) struct Draft {
+    #[command(flatten)]
+    pub(super) filter: Filter,
+    /// Do it without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Only show which mails it would be for.
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) dry_run: bool,
+}
+
+pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
+    let json = context.json;
+    let app = context.app().await?;
+    let store = &app.store.acting_for(author());
+    match command {
+        Command::List { after, limit } => list(store, after, limit, json).await?,
+        Command::Show { id, results: true, after } => results(store, id, after, json).await?,
+        Command::Show { id, .. } => show(store, id, json).await?,
+        Command::Confirm { id } => {
+            answer(store.confirm_action(None, id, &caller()).await?, id, "confirmed", json)?;
+        }
+        Command::Stop { id } => answer(store.stop_action(None, id, &caller()).await?, id, "stopped", json)?,
+        Command::Resume { id } => {
+            answer(store.resume_action(None, id, &caller()).await?, id, "resumed", json)?;
+        }
+    }
+    store.close().await;
+    Ok(())
+}
+
+/// Drafts an action, shows what it would do, asks, and confirms it.
+pub(super) async fn draft(store: &Store, kind: ActionKind, draft: &Draft, json: bool) -> anyhow::Result<()> {
+    let text = draft.filter.text();
+    let new = NewAction::new(None, kind, &text, &caller())
+        .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
+    for id in new.merchants() {
+        if store.merchant(id).await?.is_none() {
+            anyhow::bail!("there is no merchant `{id}`");
+        }
+    }
+    let Selected { count, sample } = store.select_for_action(&new).await?;
+    let fits_nothing = count.count == 0 && !count.more;
+    if fits_nothing || draft.dry_run {
+        if fits_nothing {
+            eprintln!("No mail fits; there is nothing to do.");
+        }
+        let people = in_words(kind, &text, count, &sample);
+        let view =
+            serde_json::json!({"kind": kind, "q": text, "matched": count, "consequence": kind.consequence()});
+        return if fits_nothing && !json { Ok(()) } else { print(json, people, &view) };
+    }
+    let action = store.draft_action(&new, count).await?;
+    let id = action.id;
+    let people = in_words(kind, &text, count, &sample);
+    let asks = !json && !draft.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if asks {
+        eprintln!("{people}");
+    }
+    if draft.yes || asks && ask(kind, count)? {
+        return answer(store.confirm_action(None, id, &caller()).await?, id, "confirmed", json);
+    }
+    let hint = format!("Nothing is done yet. To do it: postroom action confirm {id}");
+    let people = if asks { hint } else { format!("{people}\n{hint}") };
+    print(json, people, &ActionView::of(action, sample))
+}
+
+fn ask(kind: ActionKind, count: MailCount) -> anyhow::Result<bool> {
+    eprint!("{kind} {}? [y/N] ", mails(count));
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+fn mails(count: MailCount) -> String {
+    let at_least = if count.more { "at least " } else { "" };
+    let mails = if count.count == 1 && !count.more { "mail" } else { "mails" };
+    format!("{at_least}{} {mails}", count.count)
+}
+
+fn in_words(kind: ActionKind, query: &str, count: MailCount, sample: &[MailRecord]) -> String {
+    let mut words = format!("{kind}: {} for {query}\n{}", mails(count), kind.consequence());
+    for mail in sample {
+        words.push_str(&format!(
+            "\n  {}  {:<9}  {:<20}  {}  {}",
+            mail.id, mail.state, mail.template, mail.recipient, mail.recorded_at
+        ));
+    }
+    let shown = sample.len() as u64;
+    if count.count > shown {
+        words.push_str(&format!("\n  and {} more", count.count - shown));
+    }
+    words
+}
+
+async fn list(store: &Store, after: Option<ActionId>, limit: u32, json: bool) -> anyhow::Result<()> {
+    let actions = store.actions(None, after, limit).await?;
+    if actions.is_empty() {
+        eprintln!("There are no bulk actions.");
+    } else if actions.len() == limit as usize
+        && let Some(last) = actions.last()
+    {
+        eprintln!("For the next page: --after {}", last.id);
+    }
+    let people: Vec<_> = actions.iter().map(line).collect();
+    let is_empty = people.is_empty() && !json;
+    let views: Vec<_> = actions.into_iter().map(|action| ActionView::of(action, Vec::new())).collect();
+    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+}
+
+fn line(action: &ActionRecord) -> String {
+    let ActionRecord { id, kind, state, matched, done, skipped, drafted_by, drafted_at, query, .. } = action;
+    let matched = mails(*matched);
+    format!(
+        "{id}  {kind:<7}  {state:<7}  {done} done, {skipped} skipped of {matched}  {drafted_by}  {drafted_at}  {query}"
+    )
+}
+
+async fn show(store: &Store, id: ActionId, json: bool) -> anyhow::Result<()> {
+    let action = found(store, id).await?;
+    let is_draft = action.state == ActionState::Draft;
+    let sample = if is_draft { store.sample_of_action(&action).await? } else { Vec::new() };
+    let mut people = line(&action);
+    people.push_str(&format!("\n{}", action.kind.consequence()));
+    let moves = [
+        ("confirmed", &action.confirmed_by, action.confirmed_at),
+        ("stopped", &action.stopped_by, action.stopped_at),
+    ];
+    for (what, by, at) in moves {
+        if let (Some(by), Some(at)) = (by, at) {
+            people.push_str(&format!("\n{what:<10} {at} by {by}"));
+        }
+    }
+    if let Some(at) = action.finished_at {
+        people.push_str(&format!("\nfinished   {at}"));
+    }
+    if let Some(error) = &action.error {
+        people.push_str(&format!("\nerror      {error}"));
+    }
+    print(json, people, &ActionView::of(action, sample))
+}
+
+async fn found(store: &Store, id: ActionId) -> anyhow::Result<ActionRecord> {
+    store.action(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no action {id}"))
+}
+
+async fn results(store: &Store, id: ActionId, after: Option<MailId>, json: bool) -> anyhow::Result<()> {
+    let action = found(store, id).await?;
+    let results = store.action_results(action.id, after, MOST_RESULTS).await?;
+    if results.is_empty() {
+        eprintln!("There are no results.");
+    } else if results.len() == MOST_RESULTS as usize
+        && let Some(last) = results.last()
+    {
+        eprintln!("For the next page: --results --after {}", last.mail);
+    }
+    let why = |why: &Option<String>| why.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
+    let people: Vec<_> = results
+        .iter()
+        .map(|result| format!("{}  {}{}", result.mail, result.result, why(&result.why)))
+        .collect();
+    let is_empty = people.is_empty() && !json;
+    let views: Vec<MailResultView> = results.into_iter().map(Into::into).collect();
+    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+}
+
+fn answer(moved: ActionMoved, id: ActionId, participle: &str, json: bool) -> anyhow::Result<()> {
+    match moved {
+        ActionMoved::Now(action) => {
+            let people = format!("{id} is {}: postroom action show {id}", action.state);
+            print(json, people, &ActionView::of(*action, Vec::new()))
+        }
+        ActionMoved::Refused(action) => {
+            anyhow::bail!("an action that is {} cannot be {participle}", action.state)
+        }
+        ActionMoved::NotYours(by) => {
+            anyhow::bail!("{by} drafted this action; only who drafted it can confirm it")
+        }
+        ActionMoved::Unknown => anyhow::bail!("there is no action {id}"),
+    }
+}
+
+/// Who runs this command, as far as the system says.
+fn caller() -> String {
+    author().actor.to_string()
+}

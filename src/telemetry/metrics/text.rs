@@ -1,0 +1,41 @@
+//! The two text formats of metrics. What is counted is written as OpenMetrics; whoever does not ask for that gets the
+//! older format of Prometheus, in which a counter is named with its `_total` everywhere and units are not written.
+
+/// Rewrites OpenMetrics as the text format of Prometheus, version 0.0.4.
+pub(super) fn prometheus(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len() + 1024);
+    let mut help = None;
+    for line in open_metrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("EOF"), ..) | (Some("#"), Some("UNIT"), ..) => {}
+            (Some("#"), Some("HELP"), Some(name), about) => help = Some((name, about.unwrap_or_default())),
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                let suffix = if kind == "counter" { "_total" } else { "" };
+                if let Some((_, about)) = help.take().filter(|(named, _)| *named == name) {
+                    text.push_str(&format!("# HELP {name}{suffix} {about}\n"));
+                }
+                text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+            }
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_with_their_total_and_units_are_left_out() {
+        let open_metrics = "# HELP mails Mails recorded.\n# TYPE mails counter\nmails_total{lane=\"bulk\"} 1\n\
+            # HELP wait_seconds How long.\n# TYPE wait_seconds gauge\n# UNIT wait_seconds seconds\nwait_seconds 0.5\n# EOF\n";
+        let text = "# HELP mails_total Mails recorded.\n# TYPE mails_total counter\nmails_total{lane=\"bulk\"} 1\n\
+            # HELP wait_seconds How long.\n# TYPE wait_seconds gauge\nwait_seconds 0.5\n";
+        assert_eq!(prometheus(open_metrics), text);
+    }
+}
