@@ -65,7 +65,8 @@ fn push(all: &mut Vec<Activity>, what: &'static str, subject: &str, detail: &str
 }
 
 fn gained(before: &[Activity], now: &[Activity]) -> Vec<Activity> {
-    let is_same = |a: &Activity, b: &Activity| (a.what, &a.subject, &a.detail) == (b.what, &b.subject, &b.detail);
+    let is_same =
+        |a: &Activity, b: &Activity| (a.what, &a.subject, &a.detail) == (b.what, &b.subject, &b.detail);
     let gains = now.iter().filter_map(|now| {
         let had = before.iter().find(|before| is_same(before, now)).map_or(0, |before| before.number);
         (now.number > had).then(|| Activity { number: now.number - had, ..now.clone() })
@@ -86,7 +87,10 @@ mod tests {
             });
             all
         };
-        let gained = gained(&counts(&[("sent", 5), ("failed", 2)]), &counts(&[("sent", 8), ("failed", 2), ("held", 1)]));
+        let gained = gained(
+            &counts(&[("sent", 5), ("failed", 2)]),
+            &counts(&[("sent", 8), ("failed", 2), ("held", 1)]),
+        );
         assert_eq!(gained, counts(&[("sent", 3), ("held", 1)]));
     }
 }

@@ -86,10 +86,18 @@ pub(super) fn alarms(facts: &Facts, merchant: Option<&MerchantId>) -> Vec<Alarm>
     let mut warnings = Vec::new();
     let for_all = merchant.is_none();
     if let Some(why) = &facts.database {
-        bad.push(alarm(format!("The database takes no writes: {why}. Merchants' requests are refused."), "/workers", "Workers"));
+        bad.push(alarm(
+            format!("The database takes no writes: {why}. Merchants' requests are refused."),
+            "/workers",
+            "Workers",
+        ));
     }
     if let Some(why) = &facts.queue {
-        bad.push(alarm(format!("The queue does not answer: {why}. What is recorded is safe and waits."), "/queue", "Queue"));
+        bad.push(alarm(
+            format!("The queue does not answer: {why}. What is recorded is safe and waits."),
+            "/queue",
+            "Queue",
+        ));
     }
     if facts.workers == Some(0) {
         bad.push(alarm(format!("No worker is heard of: {}.", waits(facts)), "/workers", "Workers"));
@@ -104,7 +112,8 @@ pub(super) fn alarms(facts: &Facts, merchant: Option<&MerchantId>) -> Vec<Alarm>
     }
     if facts.held.count > 0 {
         let mails = words::counted(facts.held);
-        let text = format!("{mails} held: a crash left open whether a relay has them. Somebody has to decide.");
+        let text =
+            format!("{mails} held: a crash left open whether a relay has them. Somebody has to decide.");
         warnings.push(alarm(text, "/mails?q=state%3Aheld", "Decide"));
     }
     if let Some((sent, failed)) = facts.last_hour
@@ -149,7 +158,11 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
             bad.push(alarm(text, "/routes", "Routes"));
         } else if is_away(route) {
             let fault = route.last_error.as_ref().map_or("", |fault| fault.text.as_str());
-            bad.push(alarm(format!("The relay of route {name} is away: {fault}; {}.", waits(facts)), "/routes", "Routes"));
+            bad.push(alarm(
+                format!("The relay of route {name} is away: {fault}; {}.", waits(facts)),
+                "/routes",
+                "Routes",
+            ));
         }
     }
     let all_drained = !facts.routes.is_empty() && facts.routes.iter().all(is_drained);
@@ -196,9 +209,9 @@ fn paused(pause: &PauseRecord) -> String {
 }
 
 fn all_is_well(facts: &Facts) -> Alarm {
-    let sent = facts.last_hour.map(|(sent, _)| {
-        format!("{} sent in the last hour", words::several(sent, "mail", "mails"))
-    });
+    let sent = facts
+        .last_hour
+        .map(|(sent, _)| format!("{} sent in the last hour", words::several(sent, "mail", "mails")));
     let oldest = match facts.oldest {
         Some(oldest) if oldest > LONG => format!("{} (some are not due yet)", waits(facts)),
         Some(_) => waits(facts),
@@ -218,7 +231,8 @@ mod tests {
     };
 
     fn route(name: &str, stopped: Option<&str>) -> RouteStatus {
-        let fault = |text: &str| RouteFault { at: Timestamp(0), phase: Phase::MailFrom, text: text.to_owned() };
+        let fault =
+            |text: &str| RouteFault { at: Timestamp(0), phase: Phase::MailFrom, text: text.to_owned() };
         RouteStatus {
             name: name.to_owned(),
             connections: 4,
@@ -254,7 +268,8 @@ mod tests {
 
     #[test]
     fn all_is_well_when_nothing_is_wrong() {
-        let text = "good All is well: 3,214 mails sent in the last hour; 1,204 mails wait, the oldest for 2 s.";
+        let text =
+            "good All is well: 3,214 mails sent in the last hour; 1,204 mails wait, the oldest for 2 s.";
         assert_eq!(said(&facts()), [text]);
         let idle = Facts { waiting: MailCount { count: 0, more: false }, oldest: None, ..facts() };
         assert_eq!(said(&idle), ["good All is well: 3,214 mails sent in the last hour; none waits."]);

@@ -21,8 +21,7 @@ pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
     fn parse(bytes: &[u8]) -> Result<Self, Trouble> {
-        let fields: Vec<_> =
-            url::form_urlencoded::parse(bytes).into_owned().take(MOST_FIELDS + 1).collect();
+        let fields: Vec<_> = url::form_urlencoded::parse(bytes).into_owned().take(MOST_FIELDS + 1).collect();
         if fields.len() > MOST_FIELDS {
             return Err(Trouble::bad(format!("There are more than {MOST_FIELDS} fields.")));
         }
@@ -96,7 +95,8 @@ impl FromRequest<Arc<Board>> for Act {
         let viewer = Viewer::from_request_parts(&mut parts, board).await?;
         let Filled(fields) = Filled::from_request(Request::from_parts(parts, body), board).await?;
         if !viewer.has_token(fields.raw("csrf")) {
-            let text = "This form is not of your session, so nothing was done. Open the page again and retry.";
+            let text =
+                "This form is not of your session, so nothing was done. Open the page again and retry.";
             return Err(Trouble::forbidden(text));
         }
         Ok(Self { viewer, fields })

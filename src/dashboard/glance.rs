@@ -56,9 +56,7 @@ impl Glance {
         let for_all = merchant.is_none();
         let waiting = async {
             match merchant {
-                Some(merchant) => {
-                    within(store.waiting_of(merchant)).await.map(|count| vec![(None, count)])
-                }
+                Some(merchant) => within(store.waiting_of(merchant)).await.map(|count| vec![(None, count)]),
                 None => {
                     let lane = |lane: MailLane| async move {
                         within(store.waiting_in_lane(lane)).await.map(|count| (Some(lane), count))
@@ -106,9 +104,10 @@ impl Glance {
         let lanes = Lane::ALL.iter().map(|&lane| LaneAtAGlance {
             lane,
             mails: waiting.iter().find(|(own, _)| own.map(Lane::from) == Some(lane)).map(|(_, count)| *count),
-            queued: queue.as_ref().ok().and_then(|queue| {
-                queue.lanes.iter().find(|status| status.lane == lane).cloned()
-            }),
+            queued: queue
+                .as_ref()
+                .ok()
+                .and_then(|queue| queue.lanes.iter().find(|status| status.lane == lane).cloned()),
             pause: pauses.iter().find(|pause| is_of_lane(pause, lane)).cloned(),
         });
         Self {

@@ -78,7 +78,8 @@ async fn answer(request: Request, next: Next, route: &str) -> Response {
         return looked.unwrap_or_else(|_| Trouble::slow().into_response());
     }
     if !is_own(request.headers()) {
-        let text = "This form was sent from another site, so nothing was done. Open the page here and try again.";
+        let text =
+            "This form was sent from another site, so nothing was done. Open the page here and try again.";
         return Trouble::forbidden(text).into_response();
     }
     let watch = WriteWatch::default();
@@ -133,9 +134,9 @@ mod tests {
     #[test]
     fn a_form_of_another_site_is_not_our_own() {
         let own = |headers: &[(&'static str, &str)]| {
-            let headers = headers.iter().map(|(name, value)| {
-                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-            });
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
             is_own(&headers.collect())
         };
         let host = ("host", "mail.example:8026");

@@ -141,7 +141,14 @@ pub(super) struct Button {
 
 impl Button {
     pub(super) fn new(viewer: &Viewer, action: impl Into<String>, label: &'static str) -> Self {
-        Self { action: action.into(), label, confirm: None, csrf: viewer.csrf.clone(), look: "", fields: Vec::new() }
+        Self {
+            action: action.into(),
+            label,
+            confirm: None,
+            csrf: viewer.csrf.clone(),
+            look: "",
+            fields: Vec::new(),
+        }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {

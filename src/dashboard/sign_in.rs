@@ -179,7 +179,9 @@ mod tests {
         for own in ["/", "/mails?q=order%3A1&after=2", "/mails/0192"] {
             assert_eq!(own_path(own), own);
         }
-        for other in ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "javascript:1"] {
+        for other in
+            ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "javascript:1"]
+        {
             assert_eq!(own_path(other), "/", "{other}");
         }
     }

@@ -62,7 +62,10 @@ impl Trouble {
     pub(super) fn slow() -> Self {
         let text = "The database did not answer within 3 seconds. Nothing was changed. Mails that are recorded are safe; \
                     /readyz says which part is away.";
-        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "The database is slow", text) }
+        Self {
+            retry_after: Some(5),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "The database is slow", text)
+        }
     }
 
     /// Nobody knows whether an action was done.

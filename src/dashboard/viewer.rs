@@ -51,7 +51,9 @@ impl Viewer {
     pub(super) fn may_act(&self) -> Result<(), Trouble> {
         match self.role {
             OperatorRole::Operator | OperatorRole::Admin => Ok(()),
-            OperatorRole::Viewer => Err(Trouble::forbidden("Your role is viewer: you may look, and change nothing.")),
+            OperatorRole::Viewer => {
+                Err(Trouble::forbidden("Your role is viewer: you may look, and change nothing."))
+            }
         }
     }
 
@@ -209,7 +211,8 @@ mod tests {
         for text in ["The lane bulk is paused.", "<script>; , \" \u{e9}\r\n", ""] {
             let said = Flash::not(text);
             let cookie = said.cookie();
-            let value = cookie.to_str().unwrap().split_once('=').unwrap().1.split_once(';').unwrap().0.to_owned();
+            let value =
+                cookie.to_str().unwrap().split_once('=').unwrap().1.split_once(';').unwrap().0.to_owned();
             assert_eq!(Flash::parse(&value), Some(said));
         }
         let long = Flash::done("\u{e9}".repeat(2_000)).cookie();

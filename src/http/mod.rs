@@ -46,11 +46,11 @@ use axum::{Router, response::Redirect, routing::get};
 use crate::app::App;
 
 pub use actions::{ActionView, MailResultView};
-pub use request_id::RequestId;
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
 pub use mails::{MailStory, MailView};
 pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView};
+pub use request_id::RequestId;
 pub use server::{Peer, serve, serve_operators};
 pub use waiting::Waiting;
 

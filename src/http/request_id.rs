@@ -16,6 +16,7 @@ pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id
 pub struct RequestId(pub Arc<str>);
 
 impl RequestId {
+    /// The id of a request that has just come.
     pub fn of(request: &Request) -> Self {
         let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes).filter(|id| is_sane(id));
         match given.and_then(|id| std::str::from_utf8(id).ok()) {

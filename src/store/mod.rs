@@ -73,8 +73,8 @@ pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
-    Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved, Precondition,
-    Recorded, Recording, Replacement, Settled, Settlement,
+    Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
+    Precondition, Recorded, Recording, Replacement, Settled, Settlement,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;
@@ -89,9 +89,9 @@ pub use stake::{WriteProgress, WriteWatch};
 pub use template_lists::TemplateVersionRecord;
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
-    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAbout, DeliveryAttempt, DeliveryRecord,
-    Destination, DueDelivery, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback, NewEndpoint, Registered,
-    Replayed, Tested,
+    Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAbout, DeliveryAttempt,
+    DeliveryRecord, Destination, DueDelivery, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback,
+    NewEndpoint, Registered, Replayed, Tested,
 };
 pub use workers::WorkerRecord;
 

@@ -65,7 +65,8 @@ pub struct NewSession {
     pub address: Option<String>,
 }
 
-const COLUMNS: &str = "sessions.id, sessions.operator, sessions.created_at, sessions.expires_at, sessions.last_seen_at,
+const COLUMNS: &str =
+    "sessions.id, sessions.operator, sessions.created_at, sessions.expires_at, sessions.last_seen_at,
     sessions.address";
 
 impl Store {
@@ -201,10 +202,11 @@ impl Store {
         operator: &str,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        let insert = sqlx::query("INSERT INTO sign_in_links (hash, operator, expires_at) VALUES ($1, $2, $3)")
-            .bind(hash.to_owned())
-            .bind(operator.to_owned())
-            .bind(expires_at.millis());
+        let insert =
+            sqlx::query("INSERT INTO sign_in_links (hash, operator, expires_at) VALUES ($1, $2, $3)")
+                .bind(hash.to_owned())
+                .bind(operator.to_owned())
+                .bind(expires_at.millis());
         self.writer.execute(insert, "keep a link to sign in").await.map(drop)
     }
 

@@ -8,12 +8,14 @@ use reqwest::Method;
 use super::support::{Backends, Operator, Scene, Shop, eventually, send};
 
 /// Pages that everybody who is signed in may open, also where nothing was ever recorded.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 13] = [
     "/",
     "/mails",
     "/mails?q=state%3Afailed",
     "/dead-letters",
     "/batches",
+    "/actions",
+    "/templates",
     "/callbacks",
     "/queue",
     "/merchants",
@@ -224,7 +226,11 @@ async fn odd_addresses_are_answered_with_a_page() {
         let shown = &path[..path.len().min(60)];
         assert_eq!(answer.status, status, "{shown}: {}", answer.body);
         assert!(answer.body.contains("<h1"), "{shown}: {}", answer.body);
-        assert!(!answer.body.contains("<script>") && !answer.body.contains("<b>"), "{shown}: {}", answer.body);
+        assert!(
+            !answer.body.contains("<script>") && !answer.body.contains("<b>"),
+            "{shown}: {}",
+            answer.body
+        );
     }
     send(ann.request(Method::GET, "/logout")).await.expect(405);
     let large = send(ann.request(Method::POST, "/login").body("x".repeat(100_000))).await.expect(413);
@@ -252,7 +258,9 @@ async fn an_open_page_is_told_what_changes_until_its_session_ends() {
     while !seen.contains("Nothing is paused.") {
         assert!(read(&mut stream, &mut seen).await);
     }
-    ann.post("/queue/pause", &[("kind", "lane"), ("name", "bulk"), ("reason", "maintenance")]).await.expect(303);
+    ann.post("/queue/pause", &[("kind", "lane"), ("name", "bulk"), ("reason", "maintenance")])
+        .await
+        .expect(303);
     while !seen.contains("maintenance") {
         assert!(read(&mut stream, &mut seen).await);
     }

@@ -18,7 +18,15 @@ async fn a_person_finds_a_mail_acts_and_sees_what_changes() {
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
     fs::create_dir_all(&pictures).unwrap();
     let looked = mortal(tools().join("venv/bin/python"))
-        .args(["-c", BROWSER, &scene.daemon.admin_url(), &ann.name, &ann.password, &order, "reject@example.net"])
+        .args([
+            "-c",
+            BROWSER,
+            &scene.daemon.admin_url(),
+            &ann.name,
+            &ann.password,
+            &order,
+            "reject@example.net",
+        ])
         .arg(&pictures)
         .args([
             format!("/mails/{id}"),

@@ -84,6 +84,48 @@ on_both! {
         ann.post(&format!("/batches/{id}/nothing"), &[]).await.expect(404);
     }
 
+    async fn dead_letters_are_tried_again_as_one_action(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        let ann = Operator::sign_in(&scene.daemon, &commands, "ann", "operator", None).await;
+        let bob = Operator::sign_in(&scene.daemon, &commands, "bob", "operator", None).await;
+        for number in 0..3 {
+            let id = scene.shop.send_to(&format!("reject-{number}@example.net")).await;
+            scene.shop.wait_until(&id, "failed").await;
+        }
+        assert!(ann.page("/mails?q=state%3Afailed").await.contains("<option>retry</option>"));
+        ann.post("/actions", &[("kind", "retry"), ("q", "")]).await.expect(400);
+        ann.post("/actions", &[("kind", "explode"), ("q", "state:failed")]).await.expect(400);
+        let drafted = ann.post("/actions", &[("kind", "retry"), ("q", "state:failed")]).await.expect(303);
+        let page = drafted.header("location").unwrap().to_owned();
+        let shown = ann.page(&page).await;
+        assert!(shown.contains("<strong>3 mails.</strong>") && shown.contains("reject-0@example.net"), "{shown}");
+        bob.post(&format!("{page}/confirm"), &[]).await.expect(303);
+        assert!(ann.page(&page).await.contains("draft"), "only who drafted it may confirm it");
+        ann.post(&format!("{page}/confirm"), &[]).await.expect(303);
+        eventually("it is done", async || ann.page(&page).await.contains("3 done, 0 skipped, of 3.")).await;
+        ann.post(&format!("{page}/stop"), &[]).await.expect(303);
+        assert!(ann.page("/actions").await.contains("3 of 3"));
+    }
+
+    async fn a_template_is_shown_with_its_versions(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let ann = Operator::sign_in(&scene.daemon, &scene.backends.command_line(), "ann", "viewer", None).await;
+        let template = json!({"brand_id": "tea", "title": "Welcome", "subject": "Hello, {{first_name}}",
+            "html": "<p>Dear {{full_name}}, welcome to {{brand_name}}.</p>"});
+        scene.shop.put("/api/v1/templates/welcome", &template).await.expect(200);
+        let list = ann.page("/templates").await;
+        assert!(list.contains("/templates/tea-co/welcome") && list.contains("order_confirmation"), "{list}");
+        let page = ann.page("/templates/tea-co/welcome").await;
+        assert!(page.contains("− Subject: Welcome, {{first_name}}"), "{page}");
+        assert!(page.contains("+ Subject: Hello, {{first_name}}"), "{page}");
+        let preview = ann.get("/templates/tea-co/welcome/preview").await.expect(200);
+        assert!(preview.body.contains("Dear full name, welcome to brand name."), "{preview:?}");
+        assert!(preview.header("content-security-policy").unwrap().starts_with("sandbox;"));
+        ann.get("/templates/tea-co/nothing").await.expect(404);
+        ann.get("/templates/ink-co/welcome").await.expect(404);
+    }
+
     async fn stored_script_runs_on_no_page(backends: Backends) {
         let scene = Scene::open(backends).await;
         let (shop, commands) = (&scene.shop, scene.backends.command_line());
@@ -117,6 +159,7 @@ on_both! {
             format!("/mails/{id}/content?view=source"), "/dead-letters".to_owned(), "/queue".to_owned(),
             "/merchants".to_owned(), format!("/merchants/{merchant}"), "/audit".to_owned(), "/callbacks".to_owned(),
             "/mails?q=%22%3Cscript%3Ealert(1)%3C%2Fscript%3E%22".to_owned(), format!("/orders/{order_id}"),
+            "/templates".to_owned(), format!("/templates/{merchant}/odd"), "/actions".to_owned(),
         ] {
             let page = ann.get(&path).await;
             assert!(matches!(page.status, 200 | 404), "{path}: {page:?}");
@@ -147,7 +190,9 @@ async fn a_route_is_drained_and_a_merchant_suspended_where_one_looks() {
     assert!(ann.page(&merchant).await.contains("3000/h burst 100"));
     assert!(ann.page("/workers").await.contains("this process"));
     let audit = ann.page("/audit").await;
-    for action in ["route.drained", "route.undrained", "merchant.suspended", "merchant.resumed", "merchant.updated"] {
+    for action in
+        ["route.drained", "route.undrained", "merchant.suspended", "merchant.resumed", "merchant.updated"]
+    {
         assert!(audit.contains(&format!("<td>{action}</td>")), "{action}: {audit}");
     }
 }
@@ -161,7 +206,9 @@ async fn the_charts_show_what_was_sent() {
     let sum = "SELECT what, CAST(SUM(number) AS BIGINT) FROM activity GROUP BY what";
     eventually("it is counted", async || {
         let tally = scene.backends.tally(sum).await;
-        tally.get("settled") == Some(&1) && tally.get("recorded") == Some(&1) && tally.get("attempt") == Some(&1)
+        tally.get("settled") == Some(&1)
+            && tally.get("recorded") == Some(&1)
+            && tally.get("attempt") == Some(&1)
     })
     .await;
     let page = ann.page("/").await;

@@ -270,7 +270,9 @@ async fn act(
         ActionMoved::NotYours(by) => {
             Flash::not(format!("{by} drafted this action; only who drafted it can confirm it."))
         }
-        ActionMoved::Refused(action) => Flash::not(format!("Nothing was done: the action is {}.", action.state)),
+        ActionMoved::Refused(action) => {
+            Flash::not(format!("Nothing was done: the action is {}.", action.state))
+        }
         ActionMoved::Now(action) => {
             if action.state == ActionState::Running {
                 board.app.enqueue(jobs::run_bulk_action_job(action.id, action.merchant.clone()));

@@ -209,9 +209,9 @@ fn sentence(view: &BatchView) -> String {
         return took.map_or_else(|| "It is over.".to_owned(), |took| format!("It is over, after {took}."));
     }
     let rate = format!("{:.1} mails a second", view.rate);
-    let until = view.forecast_end.map(|end: Timestamp| {
-        format!("; done in about {}", words::length(end.since(clock::now())))
-    });
+    let until = view
+        .forecast_end
+        .map(|end: Timestamp| format!("; done in about {}", words::length(end.since(clock::now()))));
     let limit = view.limited_by.as_ref().map(|limit| {
         let name = limit.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         format!("; the limit of {}{name} allows {:.1}", limit.scope, limit.per_second)
@@ -229,7 +229,9 @@ fn buttons(viewer: &Viewer, batch: &BatchRecord) -> Vec<Button> {
         Some(_) => Button::new(viewer, to("resume"), "Resume").primary(),
         None => Button::new(viewer, to("pause"), "Pause"),
     };
-    let ask = format!("Cancel this batch? Its {left} mails that are not settled are not sent. This cannot be undone.");
+    let ask = format!(
+        "Cancel this batch? Its {left} mails that are not settled are not sent. This cannot be undone."
+    );
     vec![pause, Button::new(viewer, to("cancel"), "Cancel the batch").danger(ask)]
 }
 

@@ -179,9 +179,9 @@ impl Told {
     /// A delivery; with a button where it can be sent again to the endpoint of this page.
     fn of(delivery: DeliveryRecord, viewer: &Viewer, endpoint: Option<&str>) -> Self {
         let is_over = matches!(delivery.state, DeliveryState::Delivered | DeliveryState::Failed);
-        let button = endpoint.filter(|_| viewer.acts() && is_over).map(|endpoint| {
-            Button::new(viewer, format!("{endpoint}/{}/replay", delivery.id), "Replay")
-        });
+        let button = endpoint
+            .filter(|_| viewer.acts() && is_over)
+            .map(|endpoint| Button::new(viewer, format!("{endpoint}/{}/replay", delivery.id), "Replay"));
         Self {
             id: delivery.id.to_string(),
             state: state_of_delivery(delivery.state),

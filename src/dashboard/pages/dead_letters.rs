@@ -10,7 +10,13 @@ use axum::{Router, extract::State, response::Response, routing::get};
 
 use super::mail::meaning_of;
 use crate::{
-    dashboard::{Board, layout, parts::Ago, trouble::{Trouble, encoded}, viewer::Viewer, words},
+    dashboard::{
+        Board, layout,
+        parts::Ago,
+        trouble::{Trouble, encoded},
+        viewer::Viewer,
+        words,
+    },
     mail::{ReplyClass, Timestamp},
     store::FailedMail,
 };
@@ -100,7 +106,8 @@ fn alike(reply: &str) -> String {
     let word = |(place, word): (usize, &str)| {
         let core = word.trim_matches(is_edge);
         let digits = core.chars().filter(char::is_ascii_digit).count();
-        let is_code = place < 2 && core.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
+        let is_code =
+            place < 2 && core.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
         if core.contains('@') {
             word.replacen(core, "…", 1)
         } else if !is_code && !core.is_empty() && (digits > 3 || core.chars().count() > 24) {
@@ -118,7 +125,8 @@ impl Group {
         let mut domains: Vec<_> = sum.domains.into_iter().collect();
         domains.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let others = domains.len().saturating_sub(NAMED);
-        let named = domains.iter().take(NAMED).map(|(domain, mails)| format!("{domain} ({})", words::number(*mails)));
+        let named =
+            domains.iter().take(NAMED).map(|(domain, mails)| format!("{domain} ({})", words::number(*mails)));
         let mut named: Vec<_> = named.collect();
         if others > 0 {
             named.push(format!("{} more", words::number(others as u64)));

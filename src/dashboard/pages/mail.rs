@@ -122,13 +122,23 @@ pub(super) const fn meaning_of(class: ReplyClass) -> &'static str {
         ReplyClass::Accepted => "The relay took the mail.",
         ReplyClass::BadAddress => "There is no such mailbox. The merchant should correct the address.",
         ReplyClass::MailboxFull => "The mailbox has no room. It is tried again until it is too old.",
-        ReplyClass::PolicyBlock => "The receiver's rules forbid this mail. Ask the receiver, or change the content.",
+        ReplyClass::PolicyBlock => {
+            "The receiver's rules forbid this mail. Ask the receiver, or change the content."
+        }
         ReplyClass::SpamContent => "The content looks like spam. The merchant should change the template.",
-        ReplyClass::Reputation => "Our machine or the sender's domain has a bad name. Look at blocklists; slow down.",
-        ReplyClass::RateLimited => "Too much in too short a time. It slows down by itself; a lower rate avoids it.",
+        ReplyClass::Reputation => {
+            "Our machine or the sender's domain has a bad name. Look at blocklists; slow down."
+        }
+        ReplyClass::RateLimited => {
+            "Too much in too short a time. It slows down by itself; a lower rate avoids it."
+        }
         ReplyClass::Greylist => "Strangers have to come back later. It is tried again by itself.",
-        ReplyClass::AuthFailure => "SPF, DKIM, DMARC or the reverse name of our side. Correct the DNS records.",
-        ReplyClass::Config => "We are set up wrongly: credentials, relaying, TLS or names. An operator has to act.",
+        ReplyClass::AuthFailure => {
+            "SPF, DKIM, DMARC or the reverse name of our side. Correct the DNS records."
+        }
+        ReplyClass::Config => {
+            "We are set up wrongly: credentials, relaying, TLS or names. An operator has to act."
+        }
         ReplyClass::DomainWide => "The recipient's whole domain takes no mail.",
         ReplyClass::Temporary => "A fault of the relay that passes. It is tried again by itself.",
         ReplyClass::MessageFault => "The message is too large or malformed, or cannot be rendered.",
@@ -212,7 +222,8 @@ pub(super) fn segment(id: &str) -> String {
 }
 
 fn timeline(viewer: &Viewer, mail: &MailRecord, attempts: &[Attempt]) -> Vec<Event> {
-    let event = |at: Timestamp, tone, text: String, note: String| (at, Event { at: Time(at), tone, text, note });
+    let event =
+        |at: Timestamp, tone, text: String, note: String| (at, Event { at: Time(at), tone, text, note });
     let mut events = vec![event(mail.recorded_at, "good", "Recorded".to_owned(), String::new())];
     if mail.due_at > mail.recorded_at && attempts.is_empty() {
         events.push(event(mail.due_at, "", "Due".to_owned(), String::new()));

@@ -164,10 +164,15 @@ fn terms(query: &str) -> Vec<Term> {
     }
     parts.extend(Some(current).filter(|part| !part.is_empty()));
     let without = |place: usize| {
-        let others = parts.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, part)| part.as_str());
+        let others =
+            parts.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, part)| part.as_str());
         page_of(&others.collect::<Vec<_>>().join(" "))
     };
-    parts.iter().enumerate().map(|(place, text)| Term { text: text.clone(), without: without(place) }).collect()
+    parts
+        .iter()
+        .enumerate()
+        .map(|(place, text)| Term { text: text.clone(), without: without(place) })
+        .collect()
 }
 
 #[cfg(test)]

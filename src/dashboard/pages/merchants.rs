@@ -141,7 +141,11 @@ async fn show(
         waiting: words::counted(waiting),
         buttons: buttons(&viewer, &merchant),
         may_administer: viewer.administers_everything(),
-        accounts: accounts.into_iter().take(CREDENTIALS).map(|each| (each.username, Time(each.created_at))).collect(),
+        accounts: accounts
+            .into_iter()
+            .take(CREDENTIALS)
+            .map(|each| (each.username, Time(each.created_at)))
+            .collect(),
         tokens: tokens.collect(),
         operators: operators.into_iter().map(|each| (each.name, each.role.to_string())).collect(),
         id: id.to_string(),

@@ -11,8 +11,16 @@ use axum::{
 };
 
 use crate::{
-    dashboard::{Board, layout, parts::{Badge, Time}, trouble::{Trouble, encoded}, viewer::Viewer},
-    mail::{Timestamp, search::{Condition, Key, Query}},
+    dashboard::{
+        Board, layout,
+        parts::{Badge, Time},
+        trouble::{Trouble, encoded},
+        viewer::Viewer,
+    },
+    mail::{
+        Timestamp,
+        search::{Condition, Key, Query},
+    },
     store::MailSearch,
 };
 
@@ -45,11 +53,19 @@ struct Event {
     mail: Option<(String, Badge)>,
 }
 
-async fn order(State(board): State<Arc<Board>>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Trouble> {
+async fn order(
+    State(board): State<Arc<Board>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Trouble> {
     show(&board, &viewer, "order", Key::Order, Condition::Order(id.clone()), id).await
 }
 
-async fn cart(State(board): State<Arc<Board>>, viewer: Viewer, Path(id): Path<String>) -> Result<Response, Trouble> {
+async fn cart(
+    State(board): State<Arc<Board>>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+) -> Result<Response, Trouble> {
     show(&board, &viewer, "cart", Key::Cart, Condition::Cart(id.clone()), id).await
 }
 

@@ -104,7 +104,12 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
         lanes: lanes.collect(),
         routes: routes.map(|route| RouteRow::of(route, &glance.facts.drained)).collect(),
         failures: if for_all { failures(&glance) } else { Vec::new() },
-        workers: glance.workers.iter().filter(|_| for_all).map(|worker| WorkerRow::of(worker, silence)).collect(),
+        workers: glance
+            .workers
+            .iter()
+            .filter(|_| for_all)
+            .map(|worker| WorkerRow::of(worker, silence))
+            .collect(),
         charts: if for_all { charts(&glance) } else { Vec::new() },
     }))
 }
@@ -114,7 +119,8 @@ fn tiles(glance: &Glance) -> Vec<Tile> {
     let mut tiles = Vec::new();
     if let Some((sent, failed)) = facts.last_hour {
         let total = (sent + failed).max(1);
-        let recorded = glance.hour.iter().filter(|span| span.what == "recorded").map(|span| span.number).sum();
+        let recorded =
+            glance.hour.iter().filter(|span| span.what == "recorded").map(|span| span.number).sum();
         tiles.push(Tile {
             name: "Sent, last hour",
             figure: words::number(sent),
@@ -233,7 +239,8 @@ fn failures(glance: &Glance) -> Vec<ClassRow> {
         classes
     };
     let (hour, day) = (count(&glance.hour), count(&glance.day));
-    let mut classes: Vec<_> = day.iter().filter(|(class, _)| *class != ReplyClass::Accepted.as_str()).collect();
+    let mut classes: Vec<_> =
+        day.iter().filter(|(class, _)| *class != ReplyClass::Accepted.as_str()).collect();
     classes.sort_by_key(|(class, number)| (std::cmp::Reverse(hour.get(*class)), std::cmp::Reverse(**number)));
     let rows = classes.into_iter().map(|(class, number)| ClassRow {
         meaning: class.parse().map_or("", super::mail::meaning_of),
@@ -257,7 +264,8 @@ fn charts(glance: &Glance) -> Vec<Chart> {
     let spans = |rows: &[ActivitySpan], minutes: i64, number: i64| {
         let length = minutes * 60_000;
         let last = now / length * length;
-        let empty = |place: i64| Span { from: Timestamp(last - place * length), values: vec![0; SERIES.len()] };
+        let empty =
+            |place: i64| Span { from: Timestamp(last - place * length), values: vec![0; SERIES.len()] };
         let mut spans: Vec<_> = (0..number).rev().map(empty).collect();
         for row in rows {
             let series = match (row.what.as_str(), row.detail.as_str()) {

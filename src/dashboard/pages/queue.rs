@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{Router, extract::State, response::Response, routing::{get, post}};
+use axum::{
+    Router,
+    extract::State,
+    response::Response,
+    routing::{get, post},
+};
 
 use crate::{
     clock,
@@ -166,7 +171,10 @@ impl PauseRow {
 impl LineRow {
     fn of(line: &LineStatus) -> Self {
         Self {
-            name: queue::parts(&line.name).map(|part| part.replacen(':', " ", 1)).collect::<Vec<_>>().join(" and "),
+            name: queue::parts(&line.name)
+                .map(|part| part.replacen(':', " ", 1))
+                .collect::<Vec<_>>()
+                .join(" and "),
             reason: line.reason.to_string().replace('_', " "),
             waiting: words::number(line.waiting),
             until: line.until.map(Time),

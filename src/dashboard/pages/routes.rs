@@ -80,19 +80,15 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
 }
 
 impl RouteRow {
-    fn of(
-        settings: &RouteSettings,
-        status: Option<&RouteStatus>,
-        is_drained: bool,
-        viewer: &Viewer,
-    ) -> Self {
+    fn of(settings: &RouteSettings, status: Option<&RouteStatus>, is_drained: bool, viewer: &Viewer) -> Self {
         let name = settings.name.clone();
         let fault = status.and_then(|status| status.stopped.as_ref().or(status.last_error.as_ref()));
         let button = viewer.acts_on_everything().then(|| {
             let button = match is_drained {
                 true => Button::new(viewer, "/routes/undrain", "Use it again").primary(),
-                false => Button::new(viewer, "/routes/drain", "Drain")
-                    .danger(format!("Drain the route {name}? Nothing new goes over it; other routes take over.")),
+                false => Button::new(viewer, "/routes/drain", "Drain").danger(format!(
+                    "Drain the route {name}? Nothing new goes over it; other routes take over."
+                )),
             };
             button.with("name", name.as_str())
         });
@@ -132,7 +128,9 @@ fn takes(settings: &RouteSettings) -> String {
 
 fn limits(board: &Board) -> Vec<Limit> {
     let settings = &board.app.config.limits;
-    let whole = settings.mails.map(|rate| Limit { what: "The whole installation".to_owned(), rate: rate.to_string() });
+    let whole = settings
+        .mails
+        .map(|rate| Limit { what: "The whole installation".to_owned(), rate: rate.to_string() });
     let each = settings.per_merchant.map(|rate| Limit {
         what: "Each merchant, unless it has a rate of its own".to_owned(),
         rate: rate.to_string(),

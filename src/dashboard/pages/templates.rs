@@ -25,11 +25,7 @@ use crate::{
     },
     mail::MerchantId,
     render::{Content, RenderError},
-    shop::{
-        ResourceKind, TemplateVersion,
-        builtin_mails::BuiltinMail,
-        language::Language,
-    },
+    shop::{ResourceKind, TemplateVersion, builtin_mails::BuiltinMail, language::Language},
     store::TemplateVersionRecord,
 };
 
@@ -194,7 +190,9 @@ async fn show(
     let page = Page {
         segment: super::mail::segment(&id),
         merchant: merchant.to_string(),
-        subject: sample.as_ref().map_or_else(|_| version.source.subject.clone(), |(content, _)| content.subject.clone()),
+        subject: sample
+            .as_ref()
+            .map_or_else(|_| version.source.subject.clone(), |(content, _)| content.subject.clone()),
         tags: version.tags.join(", "),
         fault: sample.err().map(|error| error.to_string()),
         version: shown.id.clone(),

@@ -7,7 +7,13 @@ use axum::{Router, extract::State, response::Response, routing::get};
 
 use super::overview::state_of_worker;
 use crate::{
-    dashboard::{Board, layout, parts::{Ago, Badge}, trouble::Trouble, viewer::Viewer, words},
+    dashboard::{
+        Board, layout,
+        parts::{Ago, Badge},
+        trouble::Trouble,
+        viewer::Viewer,
+        words,
+    },
     html::written,
 };
 

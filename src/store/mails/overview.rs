@@ -92,7 +92,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn oldest_waiting(&self, merchant: Option<&MerchantId>) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn oldest_waiting(
+        &self,
+        merchant: Option<&MerchantId>,
+    ) -> Result<Option<Timestamp>, StoreError> {
         // Rows are compared, for ordered by the id alone Postgres might read the primary key. A merchant without such a mail
         // yields that of the next merchant, which does no harm.
         const OLDEST: &str = "SELECT recorded_at FROM mails WHERE (merchant_id, id) > (merchants.id, '')

@@ -136,13 +136,15 @@ impl Store {
         endpoint: EndpointId,
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{RECORD_COLUMNS} {OF_ENDPOINT} AND deliveries.id = $3")))
-            .bind(merchant.as_str())
-            .bind(endpoint.to_string())
-            .bind(id.to_string())
-            .fetch_optional(&self.readers)
-            .await
-            .doing("find a delivery")?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{RECORD_COLUMNS} {OF_ENDPOINT} AND deliveries.id = $3"
+        )))
+        .bind(merchant.as_str())
+        .bind(endpoint.to_string())
+        .bind(id.to_string())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a delivery")?;
         row.map(|row| read(&Columns { table: "deliveries", row: &row })).transpose()
     }
 

@@ -85,7 +85,8 @@ pub enum Registered {
     TooMany,
 }
 
-pub(super) const COLUMNS: &str = "id, url, events, description, enabled, secret, previous_secret, previous_secret_until,
+pub(super) const COLUMNS: &str =
+    "id, url, events, description, enabled, secret, previous_secret, previous_secret_until,
     failing_since, disabled_reason, created_at";
 
 impl Store {

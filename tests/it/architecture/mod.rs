@@ -27,7 +27,8 @@ const LAYERS: [&[&str]; 10] = [
 const FOR_ALL: [&str; 3] = ["config", "clock", "telemetry"];
 
 /// Modules of one line of which the first may use the second.
-const NEIGHBOURS: [(&str, &str); 4] = [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
+const NEIGHBOURS: [(&str, &str); 4] =
+    [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
 const STORE_LAYERS: [&[&str]; 13] = [
