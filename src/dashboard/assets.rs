@@ -5,13 +5,13 @@ use std::sync::{Arc, LazyLock};
 use axum::{
     Router,
     extract::Path,
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use sha2::{Digest, Sha256};
 
-use super::{Board, trouble::Trouble};
+use super::board::Board;
 
 const STYLE: &str = include_str!("../../templates/dashboard/dashboard.css");
 const SCRIPT: &str = include_str!("../../templates/dashboard/dashboard.js");
@@ -36,13 +36,13 @@ pub(super) fn router() -> Router<Arc<Board>> {
     Router::new().route("/assets/{hash}/{name}", get(asset))
 }
 
-async fn asset(Path((hash, name)): Path<(String, String)>) -> Result<Response, Trouble> {
+async fn asset(Path((hash, name)): Path<(String, String)>) -> Response {
     let (content_type, body) = match name.as_str() {
         "dashboard.css" => ("text/css; charset=utf-8", STYLE),
         "dashboard.js" => ("text/javascript; charset=utf-8", SCRIPT),
-        _ => return Err(Trouble::not_found("file")),
+        _ => return StatusCode::NOT_FOUND.into_response(),
     };
     // A page of the version before asks for what is not there any more, and gets what there is.
     let cache = if hash == *HASH { "public, max-age=31536000, immutable" } else { "no-store" };
-    Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, cache)], body).into_response())
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, cache)], body).into_response()
 }

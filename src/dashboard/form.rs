@@ -8,7 +8,7 @@ use axum::{
     http::request::Parts,
 };
 
-use super::{Board, trouble::Trouble, viewer::Viewer};
+use super::{board::Board, trouble::Trouble, viewer::Viewer};
 
 /// The most bytes of a form.
 pub(super) const LARGEST: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Board, alarms::Facts};
+use super::{alarms::Facts, board::Board};
 use crate::{
     clock,
     mail::{Lane, MailLane, MailState, MerchantId, PauseScope, search::MailCount},

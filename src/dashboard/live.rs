@@ -4,9 +4,8 @@
 //! looks. A viewer's stream ends with the session, and with this process.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -23,8 +22,15 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{Board, form::Asked, pages, session, trouble::Trouble, viewer::Viewer};
-use crate::{app::App, auth::new_secret, mail::MerchantId, shop::OperatorRole};
+use super::{
+    board::Board,
+    form::Asked,
+    hub::{Channel, Drawn, Key},
+    pages, session,
+    trouble::Trouble,
+    viewer::Viewer,
+};
+use crate::auth::new_secret;
 
 /// Between two drawings of a page.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -39,72 +45,21 @@ pub(super) fn router() -> Router<Arc<Board>> {
     Router::new().route("/live", get(follow))
 }
 
-/// What is drawn once: a page, for those with the same rights.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    page: String,
-    merchant: Option<MerchantId>,
-    role: OperatorRole,
-}
-
-/// What a page shows now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Drawn {
-    NotYet,
-    Html(Arc<str>),
-    Slow,
-}
-
-type Channel = Arc<watch::Sender<Drawn>>;
-
-/// Who looks at what.
-pub(super) struct Hub {
-    app: Arc<App>,
-    channels: Mutex<HashMap<Key, Channel>>,
-}
-
-impl Hub {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app, channels: Mutex::default() }
-    }
-
-    fn channels(&self) -> MutexGuard<'_, HashMap<Key, Channel>> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What a page shows from now on. The first who looks has it drawn.
-    fn look(board: &Arc<Board>, key: Key, viewer: &Viewer) -> watch::Receiver<Drawn> {
-        let mut channels = board.hub.channels();
-        if let Some(channel) = channels.get(&key) {
-            let mut receiver = channel.subscribe();
-            receiver.mark_changed();
-            return receiver;
-        }
-        let (sender, receiver) = watch::channel(Drawn::NotYet);
-        let sender = Arc::new(sender);
-        channels.insert(key.clone(), Arc::clone(&sender));
-        tokio::spawn(draw(Arc::clone(board), key, viewer.for_many(&TOKEN), sender));
-        receiver
-    }
-}
-
 /// Draws a page while somebody looks.
-async fn draw(board: Arc<Board>, key: Key, viewer: Viewer, sender: Channel) {
+async fn draw(board: Arc<Board>, key: Key, viewer: Viewer, channel: Channel) {
     let stopping = &board.app.worker.stopping;
     loop {
         let drawn = match timeout(LONGEST, pages::fragments(&board, &viewer, &key.page)).await {
             Ok(Ok(html)) => Drawn::Html(html.into()),
             Ok(Err(_)) | Err(_) => Drawn::Slow,
         };
-        sender.send_if_modified(|shown| {
+        channel.send_if_modified(|shown| {
             let is_news = *shown != drawn;
             *shown = drawn;
             is_news
         });
-        let goes_on = stopping.run_until_cancelled(sleep(INTERVAL)).await.is_some();
-        let mut channels = board.hub.channels();
-        if !goes_on || sender.receiver_count() == 0 {
-            channels.remove(&key);
+        let is_over = stopping.run_until_cancelled(sleep(INTERVAL)).await.is_none();
+        if board.hub.close(&key, &channel, is_over) {
             return;
         }
     }
@@ -125,7 +80,10 @@ async fn follow(
     }
     let hash = session::secret(&headers).map(session::hash).unwrap_or_default();
     let key = Key { page, merchant: viewer.merchant.clone(), role: viewer.role };
-    let receiver = Hub::look(&board, key, &viewer);
+    let (receiver, new) = board.hub.look(&key);
+    if let Some(channel) = new {
+        tokio::spawn(draw(Arc::clone(&board), key, viewer.for_many(&TOKEN), channel));
+    }
     let check = Instant::now() + CHECK;
     let following = Following { board, viewer, hash, receiver, check, is_over: false };
     Ok(Sse::new(events(following)).keep_alive(sse::KeepAlive::default()).into_response())
@@ -153,7 +111,7 @@ fn events(following: Following) -> impl Stream<Item = Result<sse::Event, Infalli
 
 impl Following {
     async fn next(&mut self) -> Option<sse::Event> {
-        let stopping = self.board.hub.app.worker.stopping.clone();
+        let stopping = self.board.app.worker.stopping.clone();
         loop {
             tokio::select! {
                 changed = self.receiver.changed() => {

@@ -1,29 +1,33 @@
 //! DASHBOARD: the same rows, for people. Served where operators look (`admin.listen`), in every role, beside the metrics.
 //!
-//! Each page is a query, a view struct and a template; a view is shaped for who looks ([`Viewer`](viewer::Viewer)): an
+//! Each page is a query, a view struct and a template; a view is shaped for who looks (`viewer.rs`): an
 //! operator of one merchant sees that merchant alone, and whoever may only look sees no bodies and no whole address. What is changed goes through the
 //! store's methods of the API and the command line, and is in the audit with the operator's name.
 //!
 //! Everything works without JavaScript: links to look, forms to act. A script adds live fragments, keys and local times.
 //! Nothing is loaded from another host, nothing is written inline, and no page waits longer for the database than
-//! [`guard`] allows.
+//! `guard.rs` allows.
 //!
 //! | file | is |
 //! |---|---|
 //! | `guard.rs` | what surrounds each request: headers, where a form comes from, time limit, log line |
 //! | `session.rs`, `sign_in.rs` | the cookie and its row; signing in and out |
 //! | `viewer.rs`, `form.rs` | who looks, and what was filled in |
+//! | `board.rs`, `hub.rs` | what the pages work with, and who looks at what |
 //! | `layout.rs`, `trouble.rs`, `words.rs`, `parts.rs` | what pages have in common; what is said when something does not work |
+//! | `alarms.rs`, `glance.rs` | what is wrong, in words, and all that is known at a glance |
 //! | `live.rs`, `charts.rs`, `activity.rs` | fragments that are sent while a page is open; charts, and what they are made of |
 //! | `pages/` | a file for each page |
 
 mod activity;
 mod alarms;
 mod assets;
+mod board;
 mod charts;
 mod form;
 mod glance;
 mod guard;
+mod hub;
 mod layout;
 mod live;
 mod pages;
@@ -39,29 +43,22 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 
 use crate::app::App;
+use board::Board;
 
 pub use activity::keep_activity;
 pub use sign_in::sign_in_link;
 
-/// What the pages work with.
-struct Board {
-    app: Arc<App>,
-    hub: live::Hub,
-}
-
 /// Everything that operators see in a browser.
 pub fn router(app: Arc<App>) -> Router {
-    let hub = live::Hub::new(Arc::clone(&app));
-    let board = Arc::new(Board { app, hub });
+    let board = Board::new(app);
     Router::new()
         .merge(sign_in::router())
-        .merge(session::router())
         .merge(live::router())
         .merge(pages::router())
         .merge(assets::router())
         .fallback(trouble::unknown_page)
         .method_not_allowed_fallback(trouble::wrong_method)
-        .with_state(Arc::clone(&board))
+        .with_state(board)
         .layer(axum::extract::DefaultBodyLimit::max(form::LARGEST))
         .layer(middleware::from_fn(guard::guard))
 }

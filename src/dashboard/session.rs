@@ -1,26 +1,11 @@
 //! Sessions: a cookie with 256 random bits, of which the database has the hash; twelve hours, to be extended.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use askama::Template;
-use axum::{
-    Router,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderValue, header},
-    response::Response,
-    routing::{get, post},
-};
+use axum::http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest, Sha256};
 
-use super::{
-    Board,
-    form::Act,
-    layout,
-    parts::Time,
-    trouble::Trouble,
-    viewer::{Flash, Viewer, back_to},
-};
-use crate::{auth::hash_token, clock, shop::OperatorRole, store::SessionRecord};
+use crate::auth::hash_token;
 
 /// How long a session lasts after it began or was extended.
 pub(super) const LENGTH: Duration = Duration::from_secs(12 * 60 * 60);
@@ -28,13 +13,6 @@ pub(super) const LENGTH: Duration = Duration::from_secs(12 * 60 * 60);
 const NAME: &str = "postroom_session";
 /// The characters of 256 bits in Base64.
 const SECRET: usize = 43;
-
-pub(super) fn router() -> Router<Arc<Board>> {
-    Router::new()
-        .route("/sessions", get(list))
-        .route("/sessions/{id}/end", post(end))
-        .route("/session/extend", post(extend))
-}
 
 /// A cookie of this name, as the browser sent it.
 pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -70,72 +48,6 @@ pub(super) fn set_cookie(secret: Option<&str>, is_encrypted: bool) -> HeaderValu
 /// Whether the browser reached us over TLS, as a proxy says. Whoever lies about that loses only the own cookie.
 pub(super) fn is_encrypted(headers: &HeaderMap) -> bool {
     headers.get("x-forwarded-proto").is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
-}
-
-#[derive(Template)]
-#[template(path = "dashboard/sessions.html")]
-struct Page<'a> {
-    viewer: &'a Viewer,
-    sessions: Vec<Row>,
-}
-
-struct Row {
-    id: String,
-    operator: String,
-    is_own: bool,
-    began: Time,
-    seen: Time,
-    ends: Time,
-    address: String,
-}
-
-async fn list(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
-    let only = whose(&viewer);
-    let sessions = board.app.store.sessions(only).await?;
-    let sessions = sessions.into_iter().map(|session| Row::of(session, &viewer)).collect();
-    Ok(layout::page(&viewer, "Sessions", &Page { viewer: &viewer, sessions }))
-}
-
-/// Whose sessions somebody may see and end: the own, and an admin of everything all.
-fn whose(viewer: &Viewer) -> Option<&str> {
-    let sees_all = viewer.role == OperatorRole::Admin && viewer.merchant.is_none();
-    (!sees_all).then_some(&*viewer.name)
-}
-
-impl Row {
-    fn of(session: SessionRecord, viewer: &Viewer) -> Self {
-        Self {
-            is_own: session.id == viewer.session.id,
-            id: session.id,
-            operator: session.operator,
-            began: Time(session.created_at),
-            seen: Time(session.last_seen_at),
-            ends: Time(session.expires_at),
-            address: session.address.unwrap_or_default(),
-        }
-    }
-}
-
-async fn end(
-    State(board): State<Arc<Board>>,
-    Path(id): Path<String>,
-    Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
-    let ended = board.app.store.end_session(whose(&viewer), &id).await?;
-    let said = if ended { Flash::done("The session is ended.") } else { Flash::not("It had ended already.") };
-    Ok(back_to("/sessions", said))
-}
-
-async fn extend(
-    State(board): State<Arc<Board>>,
-    headers: HeaderMap,
-    Act { viewer, fields }: Act,
-) -> Result<Response, Trouble> {
-    board.app.store.extend_session(&viewer.session.id, clock::now() + LENGTH).await?;
-    let next = super::sign_in::own_path(fields.raw("next"));
-    let mut response = back_to(next, Flash::done("Your session lasts twelve hours again."));
-    response.headers_mut().append(header::SET_COOKIE, set_cookie(secret(&headers), is_encrypted(&headers)));
-    Ok(response)
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use axum::{
 };
 
 use super::{
-    Board, assets,
+    assets,
+    board::Board,
     form::{Act, Asked, Filled},
     session::{self, LENGTH},
     trouble::Trouble,

@@ -9,7 +9,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use super::{Board, session, trouble::Trouble, words};
+use super::{board::Board, session, trouble::Trouble, words};
 use crate::{
     app::App,
     audit::{Actor, Author},

@@ -12,7 +12,7 @@ use axum::{
 
 use crate::{
     dashboard::{
-        Board,
+        board::Board,
         form::{Act, Asked},
         layout,
         parts::{Badge, Button, MailLine, More, Time},

@@ -8,7 +8,7 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use crate::{
     audit::Action,
     dashboard::{
-        Board,
+        board::Board,
         form::Asked,
         layout,
         parts::{More, Time},

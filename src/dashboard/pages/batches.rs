@@ -14,7 +14,7 @@ use crate::{
     app::App,
     clock,
     dashboard::{
-        Board,
+        board::Board,
         form::{Act, Asked},
         layout,
         parts::{Badge, Button, More, Time},

@@ -13,7 +13,7 @@ use axum::{
 use crate::{
     clock,
     dashboard::{
-        Board,
+        board::Board,
         form::{Act, Asked},
         layout,
         parts::{Ago, Badge, Button, More, Time},

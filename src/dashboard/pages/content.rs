@@ -17,7 +17,7 @@ use super::mail::id_of;
 use crate::{
     app::App,
     cpu_pool::Share,
-    dashboard::{Board, form::Asked, layout, trouble::Trouble, viewer::Viewer},
+    dashboard::{board::Board, form::Asked, layout, trouble::Trouble, viewer::Viewer},
     mail::Mail,
     render::{self, Content, Headers, RenderError},
 };

@@ -11,7 +11,8 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use super::mail::meaning_of;
 use crate::{
     dashboard::{
-        Board, layout,
+        board::Board,
+        layout,
         parts::Ago,
         trouble::{Trouble, encoded},
         viewer::Viewer,

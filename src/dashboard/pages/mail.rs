@@ -15,7 +15,7 @@ use crate::{
     app::App,
     clock,
     dashboard::{
-        Board,
+        board::Board,
         form::Act,
         layout,
         parts::{Badge, Button, Time},

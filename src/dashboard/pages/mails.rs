@@ -8,7 +8,7 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use crate::{
     clock,
     dashboard::{
-        Board,
+        board::Board,
         form::Asked,
         layout,
         parts::{MailLine, More, Time},

@@ -13,6 +13,7 @@ mod objects;
 mod overview;
 mod queue;
 mod routes;
+mod sessions;
 mod templates;
 mod workers;
 
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::{Board, trouble::Trouble, viewer::Viewer};
+use super::{board::Board, trouble::Trouble, viewer::Viewer};
 use crate::mail::{ActionId, BatchId};
 
 pub(super) fn router() -> Router<Arc<Board>> {
@@ -40,6 +41,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
         .merge(merchants::router())
         .merge(templates::router())
         .merge(audit::router())
+        .merge(sessions::router())
 }
 
 /// Whether a page has fragments that are sent while it is open, for this operator.

@@ -12,7 +12,8 @@ use axum::{
 
 use crate::{
     dashboard::{
-        Board, layout,
+        board::Board,
+        layout,
         parts::{Badge, Time},
         trouble::{Trouble, encoded},
         viewer::Viewer,

@@ -8,8 +8,8 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use crate::{
     clock,
     dashboard::{
-        Board,
         alarms::{Alarm, alarms},
+        board::Board,
         charts::{Chart, Series, Span},
         glance::{Glance, LaneAtAGlance},
         layout,

@@ -13,7 +13,7 @@ use axum::{
 use super::overview::state_of_route;
 use crate::{
     dashboard::{
-        Board,
+        board::Board,
         form::Act,
         layout,
         parts::{Badge, Button, Time},

@@ -16,7 +16,7 @@ use super::content::framed;
 use crate::{
     cpu_pool::Share,
     dashboard::{
-        Board,
+        board::Board,
         form::Asked,
         layout,
         parts::{More, Time},

@@ -8,7 +8,8 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use super::overview::state_of_worker;
 use crate::{
     dashboard::{
-        Board, layout,
+        board::Board,
+        layout,
         parts::{Ago, Badge},
         trouble::Trouble,
         viewer::Viewer,

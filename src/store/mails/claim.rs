@@ -42,6 +42,11 @@ impl Store {
     }
 }
 
+/// What a mail is read from.
+pub(super) const COLUMNS: &str =
+    "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent";
+
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     Claims::new(&ClaimsOf {
         table: "mails",
@@ -51,8 +56,7 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
         // Mails of a batch that is paused or cancelled stay where they are; correlated, for Postgres would pay for a
         // list of those batches once per mail.
         only: " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)",
-        returns: "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-            tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent",
+        returns: COLUMNS,
     })
 });
 

@@ -1,6 +1,6 @@
 //! A mail with all that it is rendered from, for people who look at it.
 
-use super::claim::read;
+use super::claim::{COLUMNS, read};
 use crate::{
     mail::{Mail, MailId, MerchantId},
     store::{
@@ -20,11 +20,9 @@ impl Store {
         merchant: Option<&MerchantId>,
         id: MailId,
     ) -> Result<Option<Mail>, StoreError> {
-        let row = sqlx::query(
-            "SELECT id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient, message_id,
-                tags, on_crash, order_id, batch_id, recorded_at, attempt
-             FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)",
-        )
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
+        )))
         .bind(id.to_string())
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
         .fetch_optional(&self.readers)

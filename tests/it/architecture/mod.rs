@@ -92,7 +92,7 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("mail_parser", &["demo", "render"]),
     ("memchr", &["http", "smtp"]),
     ("mimalloc", &["main"]),
-    ("moka", &["auth", "dashboard", "http", "render", "store", "templates"]),
+    ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
     ("rand", &["auth", "callback", "demo", "http", "jobs", "queue"]),

@@ -1,0 +1,21 @@
+//! What the pages work with: the components of the process, and who looks at what.
+
+use std::sync::Arc;
+
+use super::hub::Hub;
+use crate::app::App;
+
+/// What the pages work with.
+pub(super) struct Board {
+    /// The components.
+    pub(super) app: Arc<App>,
+    /// Who looks at what.
+    pub(super) hub: Hub,
+}
+
+impl Board {
+    /// Nobody looks yet.
+    pub(super) fn new(app: Arc<App>) -> Arc<Self> {
+        Arc::new(Self { app, hub: Hub::default() })
+    }
+}
