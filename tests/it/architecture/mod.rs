@@ -40,6 +40,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
         "carts",
         "drained_routes",
         "idempotency",
+        "lane_backlogs",
         "merchants",
         "operators",
         "orders",
