@@ -288,7 +288,7 @@ on_both! {
         assert!(again.err.contains("cannot be confirmed"), "{again:?}");
         scene.shop.wait_until(&id, "cancelled").await;
         eventually("it is done", async || commands.run(&["action", "show", action, "--json"]).json()["state"] == "done").await;
-        assert!(commands.run(&["action", "show", action, "--results"]).expect(0).out.contains(&format!("{id}  done")));
+        assert!(commands.run(&["action", "show", action, "--results"]).expect(0).out.contains(&format!("{id}\tdone")));
         assert!(commands.run(&["action", "list"]).expect(0).out.contains("1 done, 0 skipped of 1 mail"));
 
         // A mail that is named by its id alone is moved at once.
