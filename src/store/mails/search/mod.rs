@@ -74,7 +74,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Counts the mails that fit, up to `most`, over as many windows as that takes but for [`MOST_WINDOWS`]. The count is
+    /// Counts the mails that fit, up to `most`, over as many windows as that takes but for `MOST_WINDOWS`. The count is
     /// exact unless it says that there may be more.
     ///
     /// # Errors
