@@ -4,6 +4,7 @@ mod account;
 mod batch;
 mod check;
 mod context;
+mod dkim;
 mod import;
 mod mail;
 mod merchant;
@@ -69,6 +70,9 @@ enum Command {
     /// List routes, and drain them.
     #[command(subcommand)]
     Route(route::Command),
+    /// Make keys that sign mails.
+    #[command(subcommand)]
+    Dkim(dkim::Command),
     /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
@@ -96,6 +100,10 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Command::Dkim(command) = &arguments.command {
+        // Without the configuration: it may name the key already that is made here.
+        return dkim::run(arguments.json, command);
+    }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     if !matches!(arguments.command, Command::Demo(_)) {
         telemetry::start(&config.log)?;
@@ -114,5 +122,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Reply(command) => reply::run(&context, &command),
         Command::Route(command) => route::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,
+        Command::Dkim(command) => dkim::run(context.json, &command),
     }
 }

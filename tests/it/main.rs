@@ -28,6 +28,7 @@ mod command_line;
 mod connections;
 mod crash;
 mod demo;
+mod dkim;
 mod documentation;
 mod envelopes;
 mod first_mail;
