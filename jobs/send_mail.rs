@@ -222,7 +222,9 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
     let share = || Share::Job(mail.merchant.clone());
     let rendered = app.templates.render(share, &version, &values.into()).await;
     Ok(match rendered.and_then(|content| render::compose(&headers, &content)) {
-        Ok(message) => Rendered::Message(app.signing.signed(&mail.merchant, &mail.sender.email, message).await?),
+        Ok(message) => {
+            Rendered::Message(app.signing.signed(&mail.merchant, &mail.sender.email, message).await?)
+        }
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {
             outcome: mail::AttemptOutcome::Permanent,

@@ -88,7 +88,9 @@ pub fn routes_of(config: &Config) -> anyhow::Result<Routes> {
 /// The first key that cannot sign.
 pub fn keys_of(config: &Config) -> anyhow::Result<Keyring> {
     Keyring::load(&config.dkim).map_err(|faults| match faults.into_iter().next() {
-        Some(KeyFault { index, field, error }) => anyhow::Error::new(error).context(format!("dkim[{index}].{field}")),
+        Some(KeyFault { index, field, error }) => {
+            anyhow::Error::new(error).context(format!("dkim[{index}].{field}"))
+        }
         None => anyhow::anyhow!("the DKIM keys cannot be used"),
     })
 }

@@ -73,7 +73,8 @@ struct Waiting {
 impl Waiting {
     fn push(&mut self, share: Share, task: Task) -> Result<(), Busy> {
         if let Some(longest) = share.longest_line()
-            && (self.count >= MOST_WAITING || self.lines.get(&share).is_some_and(|line| line.len() >= longest))
+            && (self.count >= MOST_WAITING
+                || self.lines.get(&share).is_some_and(|line| line.len() >= longest))
         {
             return Err(Busy);
         }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{ErrorKind, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -52,16 +52,18 @@ pub(super) fn run(json_wanted: bool, command: &Command) -> anyhow::Result<()> {
     let pem = generate(*algorithm)?;
     let key = PrivateKey::from_pem(&pem, &file)?;
     write(&file, &pem).with_context(|| format!("`{}` could not be written", file.display()))?;
-    print(json_wanted, for_people(&domain, &selector, &key, &file), &for_programs(&domain, &selector, &key, &file))
+    print(
+        json_wanted,
+        for_people(&domain, &selector, &key, &file),
+        &for_programs(&domain, &selector, &key, &file),
+    )
 }
 
 /// Writes a new file that its owner alone can read.
 fn write(file: &Path, pem: &str) -> std::io::Result<()> {
     let mut open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     let written = open.write_all(pem.as_bytes()).and_then(|()| open.sync_all());
-    if let Err(error) = &written
-        && error.kind() != ErrorKind::AlreadyExists
-    {
+    if written.is_err() {
         let _ = fs::remove_file(file); // half a key is of no use
     }
     written
@@ -71,7 +73,9 @@ fn for_people(domain: &str, selector: &str, key: &PrivateKey, file: &Path) -> St
     let (algorithm, bits, record) = (key.algorithm(), key.bits(), TxtRecord::of(domain, selector, key));
     let beside = match algorithm {
         Algorithm::Rsa => "",
-        Algorithm::Ed25519 => "\nUse this key beside an RSA key of the domain: some receivers do not know Ed25519.\n",
+        Algorithm::Ed25519 => {
+            "\nUse this key beside an RSA key of the domain: some receivers do not know Ed25519.\n"
+        }
     };
     format!(
         "The private key ({algorithm}, {bits} bits) is in {file}. Only you can read it: give it to the user that runs \

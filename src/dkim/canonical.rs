@@ -72,4 +72,3 @@ fn append_line(line: &[u8], out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&line[copied..]);
 }
-

@@ -34,7 +34,10 @@ impl Keyring {
             match (name, read) {
                 (Ok((domain, selector)), read) => {
                     if !known.insert((domain.clone(), selector.clone())) {
-                        note("selector", KeyError::Twice { domain: domain.clone(), selector: selector.clone() });
+                        note(
+                            "selector",
+                            KeyError::Twice { domain: domain.clone(), selector: selector.clone() },
+                        );
                     }
                     match read {
                         Ok(key) => keys.entry(domain).or_default().push((selector, key)),
@@ -52,7 +55,8 @@ impl Keyring {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let signers = keys.into_iter().map(|(domain, keys)| (domain.clone(), Arc::new(Signer::new(domain, keys))));
+        let signers =
+            keys.into_iter().map(|(domain, keys)| (domain.clone(), Arc::new(Signer::new(domain, keys))));
         Ok(Self { signers: signers.collect() })
     }
 

@@ -47,7 +47,9 @@ impl FromStr for Algorithm {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let all = [Self::Rsa, Self::Ed25519];
-        all.into_iter().find(|algorithm| algorithm.as_str() == word).ok_or_else(|| "must be rsa or ed25519".to_owned())
+        all.into_iter()
+            .find(|algorithm| algorithm.as_str() == word)
+            .ok_or_else(|| "must be rsa or ed25519".to_owned())
     }
 }
 

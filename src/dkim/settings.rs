@@ -39,7 +39,9 @@ pub enum KeyError {
     #[error("`{0}` is not a domain name, such as example.com")]
     Domain(String),
     /// The selector is none.
-    #[error("`{0}` is not a selector: letters, digits, hyphens and underscores, up to 63 between two dots, such as 2026-11")]
+    #[error(
+        "`{0}` is not a selector: letters, digits, hyphens and underscores, up to 63 between two dots, such as 2026-11"
+    )]
     Selector(String),
     /// Together they are too long for the DNS.
     #[error("`{0}` is longer than the {LONGEST_NAME} characters of a DNS name")]

@@ -8,6 +8,7 @@ use super::{
     folded::Folded,
     message::Message,
     private_key::{NoSignature, PrivateKey},
+    record::TxtRecord,
 };
 use crate::mail::Timestamp;
 
@@ -27,6 +28,11 @@ impl Signer {
     pub fn new(domain: String, mut keys: Vec<(String, PrivateKey)>) -> Self {
         keys.sort_by_key(|(_, key)| key.algorithm());
         Self { domain, keys }
+    }
+
+    /// The records of the keys, for the DNS.
+    pub fn records(&self) -> Vec<TxtRecord> {
+        self.keys.iter().map(|(selector, key)| TxtRecord::of(&self.domain, selector, key)).collect()
     }
 
     /// The message with its signatures before it. Takes about a millisecond for an RSA key: not for an async thread.

@@ -127,7 +127,8 @@ on_both! {
 fn dkimpy_finds_the_unsubscribe_headers_covered() {
     let backends = Backends::sqlite_memory();
     let commands = backends.command_line();
-    let made = ["rsa", "ed25519"].map(|algorithm| make(&commands, "tea.example", algorithm, backends.folder()));
+    let made =
+        ["rsa", "ed25519"].map(|algorithm| make(&commands, "tea.example", algorithm, backends.folder()));
     let settings: Vec<DkimSettings> = made
         .iter()
         .map(|made| DkimSettings {
@@ -161,15 +162,30 @@ fn a_key_is_made_in_a_file_of_its_own_that_its_owner_alone_reads_with_the_record
     let backends = Backends::sqlite_memory();
     let (commands, folder) = (backends.command_line(), backends.folder().join("keys"));
     fs::create_dir(&folder).unwrap();
-    let words =
-        ["dkim", "generate", "Bücher.Example", "--selector", "S1", "--algorithm", "ed25519", "--out", folder.to_str().unwrap()];
+    let words = [
+        "dkim",
+        "generate",
+        "Bücher.Example",
+        "--selector",
+        "S1",
+        "--algorithm",
+        "ed25519",
+        "--out",
+        folder.to_str().unwrap(),
+    ];
     let made = commands.run(&[&words[..], &["--json"]].concat()).expect(0).json();
     let file = folder.canonicalize().unwrap().join("xn--bcher-kva.example.s1.pem");
     assert_eq!(made["key_file"], file.to_str().unwrap());
-    assert_eq!((made["domain"].as_str(), made["selector"].as_str()), (Some("xn--bcher-kva.example"), Some("s1")));
+    assert_eq!(
+        (made["domain"].as_str(), made["selector"].as_str()),
+        (Some("xn--bcher-kva.example"), Some("s1"))
+    );
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let record = &made["record"];
-    assert_eq!((record["name"].as_str(), record["type"].as_str()), (Some("s1._domainkey.xn--bcher-kva.example"), Some("TXT")));
+    assert_eq!(
+        (record["name"].as_str(), record["type"].as_str()),
+        (Some("s1._domainkey.xn--bcher-kva.example"), Some("TXT"))
+    );
     assert!(record["value"].as_str().unwrap().starts_with("v=DKIM1; k=ed25519; p="));
 
     let pem = fs::read_to_string(&file).unwrap();
@@ -177,7 +193,12 @@ fn a_key_is_made_in_a_file_of_its_own_that_its_owner_alone_reads_with_the_record
     assert_eq!(fs::read_to_string(&file).unwrap(), pem);
     fs::remove_file(&file).unwrap();
     let said = commands.run(&words).expect(0);
-    for expected in ["s1._domainkey.xn--bcher-kva.example. IN TXT ( \"v=DKIM1", "[[dkim]]", "selector = \"s1\"", "RSA key"] {
+    for expected in [
+        "s1._domainkey.xn--bcher-kva.example. IN TXT ( \"v=DKIM1",
+        "[[dkim]]",
+        "selector = \"s1\"",
+        "RSA key",
+    ] {
         assert!(said.out.contains(expected), "{expected} is missing in\n{}", said.out);
     }
     let private = pem.lines().nth(1).unwrap();
@@ -201,7 +222,8 @@ fn faulty_keys_end_check_and_serve_with_status_2_and_are_named_with_the_others()
     fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
     let mut absent = made.clone();
     (absent["selector"], absent["key_file"]) = (json!("other"), json!("/nowhere/key.pem"));
-    let backends = backends.with("dkim", setting(&[made.clone(), absent, made.clone()])).with("http.rate", "fast");
+    let backends =
+        backends.with("dkim", setting(&[made.clone(), absent, made.clone()])).with("http.rate", "fast");
     for words in [&["check", "--offline"][..], &["serve"], &["mail", "list"]] {
         let said = backends.command_line().run(words).expect(2).err;
         for expected in [

@@ -50,7 +50,9 @@ fn signing_costs_little_more_than_the_crypto_librarys_own_signing() {
             }));
         }
         let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-        println!("{algorithm}: {ours:?} for a mail, {theirs:?} in the library ({bare:?} without the body): {ratio:.2}");
+        println!(
+            "{algorithm}: {ours:?} for a mail, {theirs:?} in the library ({bare:?} without the body): {ratio:.2}"
+        );
         assert!(ratio < bound, "{algorithm}: {ours:?} against {theirs:?}");
     }
 }

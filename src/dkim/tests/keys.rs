@@ -38,7 +38,8 @@ fn relabelled(pem: &str, label: &str) -> String {
 #[test]
 fn keys_of_both_kinds_and_encodings_are_read_from_files_of_the_owner_and_the_group() {
     let folder = tempfile::tempdir().unwrap();
-    let pkcs1 = rsa::PrivateKey::from_pkcs8_pem(&RSA).unwrap().to_pkcs1_pem(rsa::pkcs8::LineEnding::CRLF).unwrap();
+    let pkcs1 =
+        rsa::PrivateKey::from_pkcs8_pem(&RSA).unwrap().to_pkcs1_pem(rsa::pkcs8::LineEnding::CRLF).unwrap();
     let own = generate(Algorithm::Ed25519).unwrap();
     let settings = [
         settings("example.net", "a", &write(folder.path(), "a", &RSA, 0o600)),
@@ -57,7 +58,7 @@ fn keys_of_both_kinds_and_encodings_are_read_from_files_of_the_owner_and_the_gro
 #[test]
 fn each_fault_of_a_key_file_is_named_with_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let short = rsa::PrivateKey::new_unchecked(&mut rand::rng(), 1_024).unwrap();
+    let short = rsa::PrivateKey::new(&mut rand::rng(), 1_024).unwrap();
     let short = pem_of(&short);
     let ecdsa = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let cut = format!("{}\n-----END PRIVATE KEY-----\n", RSA.get(..1_000).unwrap());

@@ -60,7 +60,8 @@ fn relaxed_field(field: &str) -> String {
 }
 
 fn relaxed_body(body: &str) -> String {
-    let lines: Vec<_> = body.split("\r\n").map(|line| single_spaces(line).trim_end_matches(' ').to_owned()).collect();
+    let lines: Vec<_> =
+        body.split("\r\n").map(|line| single_spaces(line).trim_end_matches(' ').to_owned()).collect();
     let text = lines.join("\r\n");
     let text = text.trim_end_matches("\r\n");
     if text.is_empty() { String::new() } else { format!("{text}\r\n") }
@@ -104,7 +105,9 @@ pub(super) fn is_good(message: &[u8], signature: &str, public_key: &str) -> bool
     match tags["a"].as_str() {
         "rsa-sha256" => {
             let key = rsa_public_key(&public_key);
-            UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, key).verify(&signed, &value).is_ok()
+            UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, key)
+                .verify(&signed, &value)
+                .is_ok()
         }
         "ed25519-sha256" => {
             let hash = digest(&SHA256, &signed);

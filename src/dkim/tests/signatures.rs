@@ -47,8 +47,19 @@ fn what_mail_programs_show_is_signed_once_more_than_it_is_there_and_what_relays_
     let tags = tags(&signatures(&signed)[0]);
     let names: Vec<_> = tags["h"].split(':').collect();
     let expected = [
-        "From", "From", "Subject", "Subject", "To", "To", "Reply-To", "Cc", "Date", "Date", "Message-ID",
-        "List-Unsubscribe", "List-Unsubscribe-Post",
+        "From",
+        "From",
+        "Subject",
+        "Subject",
+        "To",
+        "To",
+        "Reply-To",
+        "Cc",
+        "Date",
+        "Date",
+        "Message-ID",
+        "List-Unsubscribe",
+        "List-Unsubscribe-Post",
     ];
     assert_eq!(names, expected);
 }
@@ -85,14 +96,16 @@ fn no_line_of_a_signature_is_longer_than_76_characters_unless_the_domain_is() {
         assert_eq!(verdicts(&signed), [true, true]);
         for signature in signatures(&signed) {
             assert!(signature.lines().all(|line| line.len() <= longest), "{signature}");
-            let continued = signature.lines().skip(1).all(|line| line.starts_with(' ') && !line.trim().is_empty());
+            let continued =
+                signature.lines().skip(1).all(|line| line.starts_with(' ') && !line.trim().is_empty());
             assert!(continued, "{signature}");
         }
     }
 }
 
 fn composed(name: &str, subject: &str, text: &str) -> Vec<u8> {
-    let mailbox = |name: &str, email: &str| Mailbox { name: Some(name.to_owned()), email: email.parse().unwrap() };
+    let mailbox =
+        |name: &str, email: &str| Mailbox { name: Some(name.to_owned()), email: email.parse().unwrap() };
     let headers = Headers {
         sender: &mailbox("Tea & Co", "shop@example.net"),
         reply_to: Some(&mailbox(name, "help@example.net")),
