@@ -31,6 +31,7 @@ mod commands;
 mod connections;
 mod crash;
 mod demo;
+mod dkim;
 mod documentation;
 mod envelopes;
 mod first_mail;
