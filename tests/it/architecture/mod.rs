@@ -62,7 +62,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 51] = [
+const OWNERS: [(&str, &[&str]); 52] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
