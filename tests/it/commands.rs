@@ -44,6 +44,7 @@ async fn each_command_has_help_and_an_example_that_runs() {
     let file = scene.backends.folder().join("import.ndjson");
     std::fs::write(&file, "{\"merchant\":\"tea-co\",\"kind\":\"members\",\"id\":\"m\",\"brand_id\":\"tea\",\"email\":\"ok@example.net\"}\n").unwrap();
     let file = file.to_str().unwrap().to_owned();
+    let folder = scene.backends.folder().to_str().unwrap().to_owned();
     let manual = scene.backends.folder().join("man");
     let manual = manual.to_str().unwrap().to_owned();
     let examples: Vec<Vec<&str>> = vec![
@@ -93,6 +94,7 @@ async fn each_command_has_help_and_an_example_that_runs() {
         vec!["batch", "cancel", &batch],
         vec!["top", "--once"],
         vec!["test-mail", "--to", "ok@example.net"],
+        vec!["dkim", "generate", "tea.example", "--algorithm", "ed25519", "--out", &folder],
         vec!["completions", "bash"],
         vec!["man", "--dir", &manual],
     ];
