@@ -1,4 +1,4 @@
-//! Renders a recorded mail, hands it to a route and records what the route said.
+//! Renders and signs a recorded mail, hands it to a route and records what the route said.
 //!
 //! Comes after the ingress, the fan-out or the scheduler, when the mail may go: see [`admission`](crate::admission). Its
 //! connection is there before the claim, or comes free within milliseconds, so that a claim is followed at once by an
@@ -211,7 +211,7 @@ enum Rendered {
     Busy,
 }
 
-/// The mail's bytes.
+/// The mail's bytes, signed where its sender's domain has keys.
 async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
     let version = app
         .templates
@@ -230,7 +230,9 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
     let share = || Share::Job(mail.merchant.clone());
     let rendered = app.templates.render(share, &version, &values.into()).await;
     Ok(match rendered.and_then(|content| render::compose(&headers, &content)) {
-        Ok(message) => Rendered::Message(message),
+        Ok(message) => {
+            Rendered::Message(app.signing.signed(&mail.merchant, &mail.sender.email, message).await?)
+        }
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {
             outcome: mail::AttemptOutcome::Permanent,

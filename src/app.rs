@@ -10,9 +10,11 @@ use crate::{
     callback::Callbacks,
     config::Config,
     cpu_pool::CpuPool,
+    dkim::{KeyFault, Keyring},
     limits::{InFlight, Limiter, MailLimits, RequestLimits},
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
+    signing::Signing,
     smtp::{Routes, Tuning},
     store::Store,
     templates::Templates,
@@ -43,6 +45,8 @@ pub struct App {
     pub renderer: Arc<Renderer>,
     /// The versions of templates, and mails filled in with them.
     pub templates: Templates,
+    /// Signatures of messages.
+    pub signing: Signing,
     /// Messages to relays.
     pub routes: Routes,
     /// Callbacks to merchants.
@@ -78,6 +82,19 @@ pub fn routes_of(config: &Config) -> anyhow::Result<Routes> {
     Ok(Routes::tuned(&routes, Tuning::default(), config.smtp.reply_rules()?)?)
 }
 
+/// Reads the keys that sign mails.
+///
+/// # Errors
+/// The first key that cannot sign.
+pub fn keys_of(config: &Config) -> anyhow::Result<Keyring> {
+    Keyring::load(&config.dkim).map_err(|faults| match faults.into_iter().next() {
+        Some(KeyFault { index, field, error }) => {
+            anyhow::Error::new(error).context(format!("dkim[{index}].{field}"))
+        }
+        None => anyhow::anyhow!("the DKIM keys cannot be used"),
+    })
+}
+
 impl App {
     /// Opens the database, the queue and the routes. The schema is left alone.
     ///
@@ -100,6 +117,7 @@ impl App {
         let limits = MailLimits::new(&config.limits).unwrap_or_default();
         let admission = Admission::new(routes.clone(), rates, limits, limiter, Arc::clone(&worker));
         let cpu = Arc::new(CpuPool::start().context("no thread could be started")?);
+        let signing = Signing::start(keys_of(&config)?).context("no thread could be started")?;
         let renderer = Arc::new(Renderer::new(config.render.clone()));
         let templates =
             Templates::new(store.clone(), Arc::clone(&cpu), Arc::clone(&renderer), config.render.clone());
@@ -109,6 +127,7 @@ impl App {
             templates,
             auth: Auth::new(store.clone()),
             store,
+            signing,
             routes,
             callbacks: Callbacks::new(&config.callbacks)?,
             requests: RequestLimits::new(config.http.rate),

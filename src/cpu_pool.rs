@@ -33,15 +33,18 @@ pub enum Share {
     Request(MerchantId),
     /// A job of a merchant.
     Job(MerchantId),
+    /// The signature of a merchant's mail. The mails under way bound how many wait; each takes about a millisecond.
+    Signature(MerchantId),
     /// Postroom itself, and the operator at the command line.
     Own,
 }
 
 impl Share {
-    const fn longest_line(&self) -> usize {
+    const fn longest_line(&self) -> Option<usize> {
         match self {
-            Self::Request(_) | Self::Own => LONGEST_LINES[0],
-            Self::Job(_) => LONGEST_LINES[1],
+            Self::Request(_) | Self::Own => Some(LONGEST_LINES[0]),
+            Self::Job(_) => Some(LONGEST_LINES[1]),
+            Self::Signature(_) => None,
         }
     }
 }
@@ -69,8 +72,10 @@ struct Waiting {
 
 impl Waiting {
     fn push(&mut self, share: Share, task: Task) -> Result<(), Busy> {
-        let longest = share.longest_line();
-        if self.count >= MOST_WAITING || self.lines.get(&share).is_some_and(|line| line.len() >= longest) {
+        if let Some(longest) = share.longest_line()
+            && (self.count >= MOST_WAITING
+                || self.lines.get(&share).is_some_and(|line| line.len() >= longest))
+        {
             return Err(Busy);
         }
         if !self.lines.contains_key(&share) {

@@ -15,6 +15,7 @@
 //! | admitted | [`admission`] | a route works, a connection is free or soon will be, and the route's rate allows one more; until then the mail waits in the queue |
 //! | claimed | [`store`] | this worker alone has the mail |
 //! | rendered | [`jobs`] → [`render`] | subject, HTML, text and headers; the same inputs give the same bytes |
+//! | signed | [`jobs`] → [`signing`] → [`dkim`] | the message has the signatures of its sender's domain, if that has keys |
 //! | delivered | [`jobs`] → [`smtp`] | the attempt and the relay's reply are on record |
 //! | deferred | [`mail`], [`scheduler`] | if the relay said "not now", the row says when the next attempt is due, and the scheduler enqueues it then |
 //! | callback | [`jobs`] → [`callback`] | the merchant's receiver took it, or we know why not |
@@ -39,6 +40,8 @@ pub mod jobs;
 
 pub mod render;
 
+pub mod dkim;
+
 pub mod smtp;
 
 pub mod callback;
@@ -61,6 +64,7 @@ pub mod html;
 pub mod rescuer;
 pub mod sampler;
 pub mod scheduler;
+pub mod signing;
 pub mod telemetry;
 pub mod templates;
 pub mod worker;

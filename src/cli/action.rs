@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write as _};
 use super::{
     context::{Context, WrongUsage, author, print},
     filter::{Filter, beginning},
+    output::print_list,
+    table::{Cell, Table, Tone, row},
 };
 use crate::{
     http::{ActionView, MailResultView},
@@ -154,17 +156,37 @@ fn in_words(kind: ActionKind, query: &str, count: MailCount, sample: &[MailRecor
 
 async fn list(store: &Store, after: Option<ActionId>, limit: u32, json: bool) -> anyhow::Result<()> {
     let actions = store.actions(None, after, limit).await?;
-    if actions.is_empty() {
-        eprintln!("There are no bulk actions.");
-    } else if actions.len() == limit as usize
+    if actions.len() == limit as usize
         && let Some(last) = actions.last()
     {
         eprintln!("For the next page: --after {}", last.id);
     }
-    let people: Vec<_> = actions.iter().map(line).collect();
-    let is_empty = people.is_empty() && !json;
+    let mut table = Table::new(&["ID", "KIND", "STATE", "DONE", "SKIPPED", "OF", "BY", "DRAFTED", "QUERY"]);
+    for action in &actions {
+        let ActionRecord { id, kind, matched, done, skipped, drafted_by, drafted_at, query, .. } = action;
+        table.add(row![
+            id,
+            kind,
+            state(action),
+            done,
+            skipped,
+            mails(*matched),
+            drafted_by,
+            drafted_at,
+            query
+        ]);
+    }
     let views: Vec<_> = actions.into_iter().map(|action| ActionView::of(action, Vec::new())).collect();
-    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+    print_list(json, &table, "There are no bulk actions.", &views)
+}
+
+fn state(action: &ActionRecord) -> Cell {
+    let tone = match action.state {
+        ActionState::Draft | ActionState::Stopped => Tone::Warning,
+        _ if action.error.is_some() => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    Cell::of(action.state, tone)
 }
 
 fn line(action: &ActionRecord) -> String {
@@ -206,21 +228,17 @@ async fn found(store: &Store, id: ActionId) -> anyhow::Result<ActionRecord> {
 async fn results(store: &Store, id: ActionId, after: Option<MailId>, json: bool) -> anyhow::Result<()> {
     let action = found(store, id).await?;
     let results = store.action_results(action.id, after, MOST_RESULTS).await?;
-    if results.is_empty() {
-        eprintln!("There are no results.");
-    } else if results.len() == MOST_RESULTS as usize
+    if results.len() == MOST_RESULTS as usize
         && let Some(last) = results.last()
     {
         eprintln!("For the next page: --results --after {}", last.mail);
     }
-    let why = |why: &Option<String>| why.as_deref().map(|why| format!("  {why}")).unwrap_or_default();
-    let people: Vec<_> = results
-        .iter()
-        .map(|result| format!("{}  {}{}", result.mail, result.result, why(&result.why)))
-        .collect();
-    let is_empty = people.is_empty() && !json;
+    let mut table = Table::new(&["MAIL", "RESULT", "WHY"]);
+    for result in &results {
+        table.add(row![result.mail, &result.result, result.why.as_deref().unwrap_or_default()]);
+    }
     let views: Vec<MailResultView> = results.into_iter().map(Into::into).collect();
-    if is_empty { Ok(()) } else { print(json, people.join("\n"), &views) }
+    print_list(json, &table, "There are no results.", &views)
 }
 
 fn answer(moved: ActionMoved, id: ActionId, participle: &str, json: bool) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod batch;
 mod check;
 mod context;
 mod daemon_status;
+mod dkim;
 mod filter;
 mod import;
 mod mail;
@@ -97,6 +98,9 @@ enum Command {
     /// List routes, and drain them.
     #[command(subcommand)]
     Route(route::Command),
+    /// Make keys that sign mails.
+    #[command(subcommand)]
+    Dkim(dkim::Command),
     /// List, show, pause, resume and cancel batches.
     #[command(subcommand)]
     Batch(batch::Command),
@@ -139,10 +143,11 @@ fn has_no_reader(error: &anyhow::Error) -> bool {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    // These need no configuration.
+    // These need no configuration, which may name the key already that `dkim generate` makes.
     match &arguments.command {
         Command::Completions(shell) => return manual::complete(Arguments::command(), shell),
         Command::Man(pages) => return manual::man(Arguments::command(), pages),
+        Command::Dkim(command) => return dkim::run(arguments.json, command),
         _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
@@ -169,6 +174,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Batch(command) => batch::run(context, command).await,
         Command::Top(arguments) => top::run(context, arguments).await,
         Command::TestMail(arguments) => test_mail::run(context, arguments).await,
-        Command::Completions(_) | Command::Man(_) => Ok(()), // above
+        Command::Completions(_) | Command::Man(_) | Command::Dkim(_) => Ok(()), // above
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{layers::Layers, settings::Config};
 use crate::{
+    dkim::Keyring,
     limits::{MailLimits, Rate},
     queue,
 };
@@ -17,6 +18,7 @@ pub(super) fn check(config: &Config, layers: &mut Layers) {
     limits(config, layers);
     routes(config, layers);
     replies(config, layers);
+    keys(config, layers);
 }
 
 /// Notes each number that must not be 0 and is.
@@ -149,6 +151,13 @@ fn replies(config: &Config, layers: &mut Layers) {
     for fault in wrong.faults {
         let place = fault.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
         layers.note_in("smtp.replies_file", place, fault.message);
+    }
+}
+
+/// The keys that sign mails, and their files.
+fn keys(config: &Config, layers: &mut Layers) {
+    for fault in Keyring::load(&config.dkim).err().into_iter().flatten() {
+        layers.note(&format!("dkim.{}.{}", fault.index, fault.field), in_one_line(&fault.error));
     }
 }
 

@@ -240,6 +240,9 @@ fn stand_in(key: &str) -> Option<Value> {
         "host" => "localhost".to_owned(),
         "tls" => "none".to_owned(),
         "rate" => "1/s".to_owned(),
+        "domain" => "stand-in.example".to_owned(),
+        "selector" => format!("stand-in-{index}"),
+        "key_file" => "stand-in".to_owned(),
         _ => return None,
     };
     Some(Value::String(text))

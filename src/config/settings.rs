@@ -9,6 +9,7 @@ use url::Url;
 use super::size::Size;
 use crate::{
     callback::CallbackSettings,
+    dkim::DkimSettings,
     limits::{LimitSettings, Rate},
     mail::{Address, RetryPolicy},
     queue::QueueSettings,
@@ -32,6 +33,8 @@ pub struct Config {
     pub admin: AdminSettings,
     /// Where mails go.
     pub smtp: SmtpSettings,
+    /// The keys that sign mails.
+    pub dkim: Vec<DkimSettings>,
     /// How fast mails may go.
     pub limits: LimitSettings,
     /// How callbacks are sent.

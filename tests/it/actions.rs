@@ -288,8 +288,8 @@ on_both! {
         assert!(again.err.contains("cannot be confirmed"), "{again:?}");
         scene.shop.wait_until(&id, "cancelled").await;
         eventually("it is done", async || commands.run(&["action", "show", action, "--json"]).json()["state"] == "done").await;
-        assert!(commands.run(&["action", "show", action, "--results"]).expect(0).out.contains(&format!("{id}  done")));
-        assert!(commands.run(&["action", "list"]).expect(0).out.contains("1 done, 0 skipped of 1 mail"));
+        assert!(commands.run(&["action", "show", action, "--results"]).expect(0).out.contains(&format!("{id}\tdone")));
+        assert!(commands.run(&["action", "list"]).expect(0).out.contains("\tdone\t1\t0\t1 mail"));
 
         // A mail that is named by its id alone is moved at once.
         commands.run(&["mail", "retry", &id]).expect(0);

@@ -34,6 +34,7 @@ mod dashboard;
 mod dashboard_browser;
 mod dashboard_pages;
 mod demo;
+mod dkim;
 mod documentation;
 mod envelopes;
 mod first_mail;

@@ -14,7 +14,7 @@ use postroom::{
         CrashPolicy, MailEvent, MailLane, MailState,
     },
     shop::{
-        TemplateClass,
+        OperatorRole, TemplateClass,
         order::{Workflow, WorkflowState},
     },
     webhook::{DeliveryEvent, DeliveryState},
@@ -181,7 +181,9 @@ fn the_databases_allow_the_words_that_the_code_knows_and_no_other() {
         ("bulk_actions", "kind", words(ActionKind::ALL)),
         ("bulk_actions", "state", words(ActionState::ALL)),
         ("bulk_action_results", "result", words(ActionResult::ALL)),
-        ("endpoints", "disabled_reason", words(&["gone", "failing"])), // written by statements alone
+        ("operators", "role", words(OperatorRole::ALL)),
+        ("pauses", "scope", words(&["lane", "merchant", "route", "domain"])), // `PauseScope` has their names with them
+        ("endpoints", "disabled_reason", words(&["gone", "failing"])),        // written by statements alone
     ];
     let known: BTreeMap<_, _> = known
         .into_iter()

@@ -16,9 +16,9 @@ const LAYERS: [&[&str]; 10] = [
     &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat"],
     &["jobs"],
     &["app"],
-    &["admission", "auth", "templates"],
+    &["admission", "auth", "signing", "templates"],
     &["worker"],
-    &["store", "queue", "limits", "render", "smtp", "callback", "cpu_pool", "html"],
+    &["store", "queue", "limits", "render", "dkim", "smtp", "callback", "cpu_pool", "html"],
     &["audit", "shop", "webhook"],
     &["mail"],
 ];
@@ -42,6 +42,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
         "carts",
         "drained_routes",
         "idempotency",
+        "lane_backlogs",
         "merchants",
         "operators",
         "orders",
@@ -65,7 +66,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 50] = [
+const OWNERS: [(&str, &[&str]); 52] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -73,7 +74,7 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("async_trait", &["queue", "jobs"]),
     ("axum", &["http", "dashboard", "demo"]),
     ("base16ct", &["auth", "dashboard", "http", "render", "templates"]),
-    ("base64", &["auth", "callback", "dashboard", "demo", "http", "render", "shop", "smtp", "webhook"]),
+    ("base64", &["auth", "callback", "dashboard", "demo", "dkim", "http", "render", "shop", "smtp", "webhook"]),
     ("bytes", &["demo", "http"]),
     ("clap", &["cli", "config", "demo"]),
     ("clap_complete", &["cli"]),
@@ -90,16 +91,18 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("jiff", &["clock", "mail", "shop", "webhook"]),
     ("lettre", &["render"]),
     ("mail_parser", &["demo", "render"]),
-    ("memchr", &["http", "smtp"]),
+    ("memchr", &["dkim", "http", "smtp"]),
     ("mimalloc", &["main"]),
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
-    ("rand", &["auth", "callback", "demo", "http", "jobs", "queue"]),
+    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "queue"]),
     ("redis", &["queue", "limits"]),
     ("regex", &["smtp"]),
     ("regex_syntax", &["smtp"]),
     ("reqwest", &["callback", "demo"]), // who speaks HTTP to others
+    ("ring", &["dkim"]),
+    ("rsa", &["dkim"]),
     ("rustix", &["cli", "demo", "http"]),
     ("rustls", &["callback", "demo", "smtp"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),

@@ -21,7 +21,16 @@ pub fn tools() -> PathBuf {
 
 /// Runs a Python program with something on its standard input, and returns what it printed.
 pub fn python(program: &str, input: &[u8]) -> String {
-    let mut process = Command::new("python3")
+    run_python(Path::new("python3"), program, input)
+}
+
+/// The same with the packages that `tests/install` installed.
+pub fn python_of_tools(program: &str, input: &[u8]) -> String {
+    run_python(&tools().join("venv/bin/python"), program, input)
+}
+
+fn run_python(python: &Path, program: &str, input: &[u8]) -> String {
+    let mut process = Command::new(python)
         .args(["-c", program])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -74,8 +74,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Counts the mails that fit, up to `most`, over as many windows as that takes but for [`MOST_WINDOWS`]. The count is
-    /// exact unless it says that there may be more.
+    /// Counts the mails that fit, up to `most`, over as many windows as that takes, at most 400. The count is exact unless
+    /// it says that there may be more.
     ///
     /// # Errors
     /// When the database does not answer.
