@@ -27,7 +27,7 @@ use crate::{
         pass::PassSubject,
     },
     store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
-    telemetry::Outage,
+    telemetry::{METRICS, Outage, metrics::LaneLabels},
 };
 
 /// Chunks whose mails the queue does not take.
@@ -188,9 +188,11 @@ impl<'a> BatchContext<'a> {
         let sendable = made.iter().filter(|made| made.error.is_none());
         let mut jobs: Vec<QueuedJob> = sendable.map(|made| send_mail_job(&made.mail)).collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
+        let recorded = made.len();
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
             return Ok(Outcome::NothingToDo);
         }
+        METRICS.recorded.get_or_create(&LaneLabels { lane: Lane::Bulk.as_str() }).inc_by(recorded as u64);
         if let Err(error) = app.queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()
         {

@@ -13,7 +13,8 @@ use tokio::{
 
 use crate::{
     config::Config,
-    http::{QUEUE_PATH, QueueView},
+    http::{QUEUE_PATH, QueueView, WAITING_PATH, Waiting},
+    mail::MailId,
 };
 
 /// How long the daemon may take.
@@ -24,6 +25,11 @@ const LARGEST: u64 = 4 << 20;
 /// What the daemon knows; none when there is no daemon on this machine, or it does not answer.
 pub(super) async fn ask(config: &Config) -> Option<QueueView> {
     serde_json::from_slice(&get(config, QUEUE_PATH).await?).ok()
+}
+
+/// What the daemon knows of why a mail waits.
+pub(super) async fn waiting(config: &Config, mail: MailId) -> Option<Waiting> {
+    serde_json::from_slice(&get(config, &format!("{WAITING_PATH}/{mail}")).await?).ok()?
 }
 
 /// Its metrics.

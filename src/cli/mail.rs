@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::{
     action::{self, Draft},
     context::{Context, WrongUsage, author, print},
+    daemon_status,
     filter::{Filter, beginning},
     mail_tail,
     output::print_list,
@@ -15,7 +16,7 @@ use crate::{
     app::App,
     clock,
     http::{MailStory, MailView, Waiting},
-    mail::{ActionKind, MailEvent, MailId, search::Query},
+    mail::{ActionKind, MailEvent, MailId, WaitReason, search::Query},
     store::{FoundMails, MailSearch, Moved, Store},
 };
 
@@ -120,11 +121,22 @@ async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Re
     let store = &app.store;
     let mail = store.mail(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
     let merchant = mail.merchant.clone();
-    let waiting = Waiting::of(app, &mail).await;
+    let waiting = match Waiting::of(app, &mail).await {
+        // An embedded queue and the routes are known to the daemon alone.
+        Some(queued) if queued.reason == WaitReason::Queued => {
+            daemon_status::waiting(&app.config, id).await.or(Some(queued))
+        }
+        known => known,
+    };
     let mut story = MailStory::of(mail, waiting, store.attempts(id).await?);
     let mut people = format!(
-        "{}  {}  {}\nmerchant   {merchant}\ntemplate   {}\nrecorded   {}\n",
-        story.mail.id, story.mail.lane, story.mail.state, story.mail.template, story.mail.recorded_at
+        "{}  {}  {}\nmerchant   {merchant}\nto         {}\ntemplate   {}\nrecorded   {}\n",
+        story.mail.id,
+        story.mail.lane,
+        story.mail.state,
+        story.mail.recipient,
+        story.mail.template,
+        story.mail.recorded_at
     );
     if let Some(due_at) = story.mail.due_at {
         writeln!(people, "due        {due_at}")?;

@@ -147,7 +147,7 @@ impl View {
         let is_it = |((each, came_to), _): &(&(String, String), &f64)| {
             came_to == outcome && route.is_none_or(|route| each == route)
         };
-        self.attempts.iter().filter(is_it).map(|(_, rate)| rate).sum()
+        self.attempts.iter().filter(is_it).fold(0.0, |sum, (_, rate)| sum + rate)
     }
 
     fn summary(&self) -> String {

@@ -3,23 +3,30 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Extension, Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::get,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{error::Refusal, server::Peer};
+use super::{error::Refusal, server::Peer, waiting::Waiting};
 use crate::{
     app::App,
     clock,
-    mail::{Lane, Timestamp, WaitReason},
+    mail::{Lane, MailId, Timestamp, WaitReason},
     smtp::BreakerState,
 };
 
 /// The path on the admin listener.
 pub const PATH: &str = "/queue.json";
+/// The path of what a mail waits for, before its id.
+pub const WAITING_PATH: &str = "/waiting.json";
 
 pub(super) fn admin_router() -> Router<Arc<App>> {
-    Router::new().route(PATH, get(show))
+    Router::new().route(PATH, get(show)).route(&format!("{WAITING_PATH}/{{id}}"), get(waiting))
 }
 
 /// What is in the queue, and how the routes are.
@@ -126,13 +133,32 @@ async fn show(
     State(app): State<Arc<App>>,
     peer: Option<Extension<Peer>>,
 ) -> Result<Json<QueueView>, Refusal> {
-    if !peer.is_some_and(|Extension(peer)| peer.0.to_canonical().is_loopback()) {
-        let message = "This is for the command line on the same machine.";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
-    }
+    must_be_near(peer)?;
     let asked = tokio::time::timeout_at(Instant::now() + super::health::PATIENCE, QueueView::of(&app)).await;
     match asked {
         Ok(Ok(view)) => Ok(Json(view)),
         Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
     }
+}
+
+/// What a mail waits for, as this process knows it; null when it does not wait.
+async fn waiting(
+    State(app): State<Arc<App>>,
+    peer: Option<Extension<Peer>>,
+    Path(id): Path<MailId>,
+) -> Result<Json<Option<Waiting>>, Refusal> {
+    must_be_near(peer)?;
+    let asked = async {
+        let mail = app.store.mail(None, id).await?.ok_or_else(|| Refusal::not_found("Mail"))?;
+        Ok(Json(Waiting::of(&app, &mail).await))
+    };
+    tokio::time::timeout(super::health::PATIENCE, asked).await.unwrap_or_else(|_| Err(Refusal::unavailable()))
+}
+
+fn must_be_near(peer: Option<Extension<Peer>>) -> Result<(), Refusal> {
+    if peer.is_some_and(|Extension(peer)| peer.0.to_canonical().is_loopback()) {
+        return Ok(());
+    }
+    let message = "This is for the command line on the same machine.";
+    Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message))
 }

@@ -2,7 +2,7 @@
 //!
 //! Another process has another queue when the queue is embedded: there only the row tells.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a mail waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Waiting {
     /// Why.
     pub reason: WaitReason,
