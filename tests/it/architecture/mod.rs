@@ -74,7 +74,10 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("async_trait", &["queue", "jobs"]),
     ("axum", &["http", "dashboard", "demo"]),
     ("base16ct", &["auth", "dashboard", "http", "render", "templates"]),
-    ("base64", &["auth", "callback", "dashboard", "demo", "dkim", "http", "render", "shop", "smtp", "webhook"]),
+    (
+        "base64",
+        &["auth", "callback", "dashboard", "demo", "dkim", "http", "render", "shop", "smtp", "webhook"],
+    ),
     ("bytes", &["demo", "http"]),
     ("clap", &["cli", "config", "demo"]),
     ("clap_complete", &["cli"]),
