@@ -143,11 +143,12 @@
     byId("keys-open").hidden = false;
     byId("keys-open").addEventListener("click", () => dialog.showModal());
     on.checked = remembered("postroom-keys") !== "off";
+    dialog.addEventListener("close", () => { if (dialog.contains(document.activeElement)) document.activeElement.blur(); });
     on.addEventListener("change", () => remember("postroom-keys", on.checked ? "on" : "off"));
     let wentFor = 0;
     document.addEventListener("keydown", (event) => {
       if (!on.checked || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
-      if (event.target.closest("input, select, textarea, [contenteditable]")) return;
+      if (event.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]")) return;
       const key = event.key;
       if (Date.now() - wentFor < 1200) {
         wentFor = 0;

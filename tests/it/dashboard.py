@@ -92,6 +92,8 @@ def look_at_all(person, pictures, more):
 
 
 def main():
+    # Where it hangs is said, before the test is given up.
+    faulthandler.dump_traceback_later(240, exit=True)
     base, name, password, order, recipient, pictures = sys.argv[1:7]
     more, pictures = sys.argv[7:], pathlib.Path(pictures)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -128,7 +130,7 @@ def use(person, base, name, password, order, recipient):
     person.waits("the preview is there", "document.querySelector('iframe') !== null")
     person.evaluate("document.querySelector('[data-stage=narrow]').click()")
     person.waits("it is narrow", "document.querySelector('#stage').classList.contains('narrow')")
-    person.does("history.back()")
+    person.does("document.querySelector('.crumb a').click()")
     person.waits("the mail again", "document.querySelector('form[action$=\"/retry\"] button') !== null")
     person.does("document.querySelector('form[action$=\"/retry\"] button').click()")
     person.waits("it says so", "document.querySelector('.said.done') !== null")

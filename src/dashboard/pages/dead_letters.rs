@@ -109,9 +109,8 @@ fn alike(reply: &str) -> String {
         let digits = core.chars().filter(char::is_ascii_digit).count();
         let is_code =
             place < 2 && core.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
-        let is_long = digits > 3 || core.chars().count() > 24;
-        let differs = core.contains('@') || !is_code && !core.is_empty() && is_long;
-        if differs { word.replacen(core, "…", 1) } else { word.to_owned() }
+        let is_id = !is_code && !core.is_empty() && (digits > 3 || core.chars().count() > 24);
+        if is_id || core.contains('@') { word.replacen(core, "…", 1) } else { word.to_owned() }
     };
     let words: Vec<_> = reply.split_whitespace().take(40).enumerate().map(word).collect();
     words::beginning(&words.join(" "), 240)

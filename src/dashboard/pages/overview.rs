@@ -136,7 +136,7 @@ fn tiles(glance: &Glance) -> Vec<Tile> {
         tiles.push(Tile {
             name: "Recorded, last hour",
             figure: words::number(recorded),
-            note: "by merchants' requests".to_owned(),
+            note: "single mails, by requests".to_owned(),
             href: None,
         });
     }
@@ -212,12 +212,17 @@ impl RouteRow {
 impl WorkerRow {
     fn of(worker: &WorkerRecord, silence: Duration) -> Self {
         Self {
-            host: worker.host.clone(),
+            host: name_of(worker),
             pid: worker.pid,
             state: state_of_worker(worker, silence),
             seen: Ago(worker.heartbeat_at),
         }
     }
+}
+
+/// The machine of a worker, where it has a name.
+pub(super) fn name_of(worker: &WorkerRecord) -> String {
+    if worker.host.is_empty() { "unnamed machine".to_owned() } else { worker.host.clone() }
 }
 
 /// How a worker is, in a word.

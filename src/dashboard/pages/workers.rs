@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{Router, extract::State, response::Response, routing::get};
 
-use super::overview::state_of_worker;
+use super::overview::{name_of, state_of_worker};
 use crate::{
     dashboard::{
         board::Board,
@@ -60,7 +60,7 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
     let workers = board.app.store.workers().await?;
     let rows = workers.iter().rev().take(200).map(|worker| Row {
         id: worker.id.to_string(),
-        host: worker.host.clone(),
+        host: name_of(worker),
         pid: worker.pid,
         state: state_of_worker(worker, silence),
         started: Ago(worker.started_at),

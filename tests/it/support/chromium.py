@@ -1,6 +1,7 @@
 """One headless Chromium, spoken to over the DevTools protocol on a pipe. What stands below uses it."""
 
 import base64
+import faulthandler
 import json
 import os
 import pathlib
