@@ -219,17 +219,9 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         .await?
         .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
     let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
-    let headers = Headers {
-        sender: &mail.sender,
-        reply_to: mail.reply_to.as_ref(),
-        recipient: &mail.recipient,
-        message_id: &mail.message_id,
-        date: mail.recorded_at,
-        list_unsubscribe: None,
-    };
     let share = || Share::Job(mail.merchant.clone());
     let rendered = app.templates.render(share, &version, &values.into()).await;
-    Ok(match rendered.and_then(|content| render::compose(&headers, &content)) {
+    Ok(match rendered.and_then(|content| render::compose(&Headers::of(mail), &content)) {
         Ok(message) => {
             Rendered::Message(app.signing.signed(&mail.merchant, &mail.sender.email, message).await?)
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     http::{ActionView, MailResultView},
-    mail::{ActionId, ActionKind, ActionState, MailId, search::MailCount},
+    mail::{ActionId, ActionKind, ActionState, ActionWish, MailId, search::MailCount},
     store::{ActionMoved, ActionRecord, MailRecord, NewAction, Selected, Store},
 };
 
@@ -77,13 +77,9 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
         Command::List { after, limit } => list(store, after, limit, json).await?,
         Command::Show { id, results: true, after } => results(store, id, after, json).await?,
         Command::Show { id, .. } => show(store, id, json).await?,
-        Command::Confirm { id } => {
-            answer(store.confirm_action(None, id, &caller()).await?, id, "confirmed", json)?;
-        }
-        Command::Stop { id } => answer(store.stop_action(None, id, &caller()).await?, id, "stopped", json)?,
-        Command::Resume { id } => {
-            answer(store.resume_action(None, id, &caller()).await?, id, "resumed", json)?;
-        }
+        Command::Confirm { id } => move_action(store, id, ActionWish::Confirm, json).await?,
+        Command::Stop { id } => move_action(store, id, ActionWish::Stop, json).await?,
+        Command::Resume { id } => move_action(store, id, ActionWish::Resume, json).await?,
     }
     store.close().await;
     Ok(())
@@ -118,7 +114,7 @@ pub(super) async fn draft(store: &Store, kind: ActionKind, draft: &Draft, json: 
         eprintln!("{people}");
     }
     if draft.yes || asks && ask(kind, count)? {
-        return answer(store.confirm_action(None, id, &caller()).await?, id, "confirmed", json);
+        return move_action(store, id, ActionWish::Confirm, json).await;
     }
     let hint = format!("Nothing is done yet. To do it: postroom action confirm {id}");
     let people = if asks { hint } else { format!("{people}\n{hint}") };
@@ -241,14 +237,14 @@ async fn results(store: &Store, id: ActionId, after: Option<MailId>, json: bool)
     print_list(json, &table, "There are no results.", &views)
 }
 
-fn answer(moved: ActionMoved, id: ActionId, participle: &str, json: bool) -> anyhow::Result<()> {
-    match moved {
+async fn move_action(store: &Store, id: ActionId, wish: ActionWish, json: bool) -> anyhow::Result<()> {
+    match store.move_action(None, id, wish, &caller()).await? {
         ActionMoved::Now(action) => {
             let people = format!("{id} is {}: postroom action show {id}", action.state);
             print(json, people, &ActionView::of(*action, Vec::new()))
         }
         ActionMoved::Refused(action) => {
-            anyhow::bail!("an action that is {} cannot be {participle}", action.state)
+            anyhow::bail!("an action that is {} cannot be {}", action.state, wish.event())
         }
         ActionMoved::NotYours(by) => {
             anyhow::bail!("{by} drafted this action; only who drafted it can confirm it")

@@ -49,6 +49,7 @@ pub use actions::{ActionView, MailResultView};
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
 pub use mails::{MailStory, MailView};
+pub use page::cut_to_page;
 pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView, WAITING_PATH};
 pub use request_id::RequestId;
 pub use server::{Peer, serve, serve_operators};

@@ -39,6 +39,13 @@ impl PageQuery {
     }
 }
 
+/// Cuts off what was read beyond a page, which is one more at most; returns whether there was anything.
+pub fn cut_to_page<T>(rows: &mut Vec<T>, most: u32) -> bool {
+    let has_more = rows.len() > most as usize;
+    rows.truncate(most as usize);
+    has_more
+}
+
 /// The query of a request as `T`.
 pub struct QueryOf<T>(pub T);
 

@@ -20,7 +20,7 @@ use super::{
     error::{Page, Refusal},
     fields::read_user,
     openapi::documents::Document,
-    page::{PageQuery, QueryOf},
+    page::{PageQuery, QueryOf, cut_to_page},
     stored::document,
 };
 use crate::{
@@ -59,8 +59,7 @@ pub(super) async fn list(
     let page = page.checked()?;
     let after = page.after.as_deref().unwrap_or_default();
     let mut stored = app.store.resources(&caller.merchant.id, kind, None, after, page.limit + 1).await?;
-    let has_more = stored.len() > page.limit as usize;
-    stored.truncate(page.limit as usize);
+    let has_more = cut_to_page(&mut stored, page.limit);
     Ok(Page { data: stored.iter().map(view).collect::<Result<_, _>>()?, has_more })
 }
 

@@ -57,6 +57,29 @@ closed_set! {
 }
 
 closed_set! {
+    /// What somebody may ask of an action.
+    ActionWish {
+        /// To let a draft run.
+        Confirm = "confirm",
+        /// To stop it; a step that is being written is finished first.
+        Stop = "stop",
+        /// To let it go on from where it was stopped.
+        Resume = "resume",
+    }
+}
+
+impl ActionWish {
+    /// What happens to the action.
+    pub const fn event(self) -> ActionEvent {
+        match self {
+            Self::Confirm => ActionEvent::Confirmed,
+            Self::Stop => ActionEvent::Stopped,
+            Self::Resume => ActionEvent::Resumed,
+        }
+    }
+}
+
+closed_set! {
     /// What an action came to for one mail.
     ActionResult {
         /// It was done.

@@ -21,7 +21,7 @@ mod timestamp;
 mod trace_parent;
 mod waiting;
 
-pub use action::{ActionEvent, ActionKind, ActionResult, ActionState};
+pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish};
 pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};

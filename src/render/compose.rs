@@ -12,7 +12,7 @@ use lettre::message::header::{self, ContentTransferEncoding, ContentType, Header
 use lettre::message::{Body, Mailboxes, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
 
-use crate::mail::{Mailbox, Timestamp};
+use crate::mail::{Mail, Mailbox, Timestamp};
 
 use super::{Content, RenderError};
 
@@ -40,6 +40,20 @@ pub struct Headers<'a> {
     pub date: Timestamp,
     /// `List-Unsubscribe` (RFC 2369): a URL.
     pub list_unsubscribe: Option<&'a str>,
+}
+
+impl<'a> Headers<'a> {
+    /// Those of a mail that is on record.
+    pub fn of(mail: &'a Mail) -> Self {
+        Self {
+            sender: &mail.sender,
+            reply_to: mail.reply_to.as_ref(),
+            recipient: &mail.recipient,
+            message_id: &mail.message_id,
+            date: mail.recorded_at,
+            list_unsubscribe: None,
+        }
+    }
 }
 
 /// Builds a message of two alternatives, text and HTML.

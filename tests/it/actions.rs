@@ -6,7 +6,7 @@ use postroom::{
     app::App,
     config::Config,
     jobs::{Job, Outcome, RunBulkAction},
-    mail::{ActionId, ActionKind, ActionResult, ActionState},
+    mail::{ActionId, ActionKind, ActionResult, ActionState, ActionWish},
     store::{ActionMoved, ActionRecord, NewAction},
 };
 use serde_json::{Value, json};
@@ -38,7 +38,8 @@ async fn action(app: &App, id: ActionId) -> ActionRecord {
 
 /// Confirms an action and runs it to its end, without a queue.
 async fn carried_out(app: &App, action: &ActionRecord) -> (u64, u64) {
-    let moved = app.store.confirm_action(None, action.id, &action.drafted_by).await.unwrap();
+    let moved =
+        app.store.move_action(None, action.id, ActionWish::Confirm, &action.drafted_by).await.unwrap();
     assert!(matches!(moved, ActionMoved::Now(_)), "{moved:?}");
     let job = RunBulkAction { action: action.id };
     while job.run(app).await.unwrap() == Outcome::Done {}
@@ -74,10 +75,10 @@ on_both! {
         assert_eq!((draft.matched.count, draft.matched.more), (2_000, false));
 
         // A step, and a stop before the next one.
-        app.store.confirm_action(None, draft.id, "cli:ann").await.unwrap();
+        app.store.move_action(None, draft.id, ActionWish::Confirm, "cli:ann").await.unwrap();
         let job = RunBulkAction { action: draft.id };
         assert_eq!(job.run(&app).await.unwrap(), Outcome::Done);
-        assert!(matches!(app.store.stop_action(None, draft.id, "cli:bob").await.unwrap(), ActionMoved::Now(_)));
+        assert!(matches!(app.store.move_action(None, draft.id, ActionWish::Stop, "cli:bob").await.unwrap(), ActionMoved::Now(_)));
         assert_eq!(job.run(&app).await.unwrap(), Outcome::NothingToDo);
         let stopped = action(&app, draft.id).await;
         assert_eq!((stopped.state, stopped.done, stopped.skipped), (ActionState::Stopped, 500, 0));
@@ -85,7 +86,7 @@ on_both! {
         // More arrive, and the daemon is killed while it goes on.
         scene.daemon.start_again().await;
         let late = refused(&scene, "reject-late", 40).await;
-        app.store.resume_action(None, draft.id, "cli:bob").await.unwrap();
+        app.store.move_action(None, draft.id, ActionWish::Resume, "cli:bob").await.unwrap();
         within(PATIENCE, "it goes on", async || action(&app, draft.id).await.done >= 1_000).await;
         scene.daemon.kill_9();
         scene.daemon.start_again().await;
@@ -107,7 +108,7 @@ on_both! {
         scene.daemon.stop().await;
         let (one, other) = (app_of(&scene).await, app_of(&scene).await);
         let draft = drafted(&one, ActionKind::Retry, "state:failed", "cli:ann").await;
-        one.store.confirm_action(None, draft.id, "cli:ann").await.unwrap();
+        one.store.move_action(None, draft.id, ActionWish::Confirm, "cli:ann").await.unwrap();
         let job = || RunBulkAction { action: draft.id };
         while action(&one, draft.id).await.state == ActionState::Running {
             let (first, second) = (job(), job());
@@ -281,7 +282,7 @@ on_both! {
         assert_eq!(scene.shop.mail(&id).await["state"], "deferred");
         commands.run(&["action", "stop", action]).expect(1);
         let app = app_of(&scene).await;
-        let moved = app.store.confirm_action(None, action.parse().unwrap(), "operator:bob").await.unwrap();
+        let moved = app.store.move_action(None, action.parse().unwrap(), ActionWish::Confirm, "operator:bob").await.unwrap();
         assert!(matches!(&moved, ActionMoved::NotYours(by) if by.starts_with("cli:")), "{moved:?}");
         commands.run(&["action", "confirm", action]).expect(0);
         let again = commands.run(&["action", "confirm", action]).expect(1);

@@ -21,8 +21,9 @@ use crate::{
         words,
     },
     html::written,
+    http::cut_to_page,
     jobs,
-    mail::{ActionId, ActionKind, ActionResult, ActionState, MailId, MerchantId},
+    mail::{ActionId, ActionKind, ActionResult, ActionState, ActionWish, MailId, MerchantId},
     store::{ActionMoved, ActionRecord, NewAction},
 };
 
@@ -108,8 +109,7 @@ async fn list(
 ) -> Result<Response, Trouble> {
     let after = fields.get("after")?.map(id_of).transpose()?;
     let mut actions = board.app.store.actions(viewer.merchant.as_ref(), after, LISTED + 1).await?;
-    let has_more = actions.len() > LISTED as usize;
-    actions.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut actions, LISTED);
     let next = actions.last().filter(|_| has_more).map(|last| format!("/actions?after={}", last.id));
     let rows = actions.into_iter().map(|action| Row {
         id: action.id.to_string(),
@@ -173,8 +173,7 @@ async fn show(
     let is_draft = action.state == ActionState::Draft;
     let sample = if is_draft { store.sample_of_action(&action).await? } else { Vec::new() };
     let mut results = store.action_results(action.id, after, LISTED + 1).await?;
-    let has_more = results.len() > LISTED as usize;
-    results.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut results, LISTED);
     let next = results.last().filter(|_| has_more).map(|last| format!("/actions/{id}?after={}", last.mail));
     let live = format!("action:{}", action.id);
     let page = Page {
@@ -258,13 +257,8 @@ async fn act(
 ) -> Result<Response, Trouble> {
     viewer.may_act()?;
     let (id, merchant, by) = (id_of(&id)?, viewer.merchant.as_ref(), viewer.actor());
-    let store = viewer.store(&board.app);
-    let (moved, participle) = match wish.as_str() {
-        "confirm" => (store.confirm_action(merchant, id, &by).await?, "running"),
-        "stop" => (store.stop_action(merchant, id, &by).await?, "stopped"),
-        "resume" => (store.resume_action(merchant, id, &by).await?, "running again"),
-        _ => return Err(Trouble::not_found("action")),
-    };
+    let wish: ActionWish = wish.parse().map_err(|_| Trouble::not_found("action"))?;
+    let moved = viewer.store(&board.app).move_action(merchant, id, wish, &by).await?;
     let said = match moved {
         ActionMoved::Unknown => return Err(Trouble::not_found("action")),
         ActionMoved::NotYours(by) => {
@@ -277,7 +271,11 @@ async fn act(
             if action.state == ActionState::Running {
                 board.app.enqueue(jobs::run_bulk_action_job(action.id, action.merchant.clone()));
             }
-            Flash::done(format!("The action is {participle}."))
+            Flash::done(match wish {
+                ActionWish::Confirm => "The action is running.",
+                ActionWish::Stop => "The action is stopped.",
+                ActionWish::Resume => "The action is running again.",
+            })
         }
     };
     Ok(back_to(&format!("/actions/{id}"), said))

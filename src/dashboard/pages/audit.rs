@@ -16,6 +16,7 @@ use crate::{
         viewer::Viewer,
         words,
     },
+    http::cut_to_page,
     mail::{MerchantId, Timestamp},
     store::{AuditFilter, AuditRecord},
 };
@@ -69,8 +70,7 @@ async fn show(
         limit: LISTED + 1,
     };
     let mut entries = board.app.store.audit(&filter).await?;
-    let has_more = entries.len() > LISTED as usize;
-    entries.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut entries, LISTED);
     let (actor, action) = (actor.unwrap_or_default(), action.unwrap_or_default());
     let merchant = merchant.unwrap_or_default();
     let next = entries.last().filter(|_| has_more).map(|last| {

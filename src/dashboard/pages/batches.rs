@@ -23,7 +23,7 @@ use crate::{
         words,
     },
     html::written,
-    http::{BatchView, limit_of},
+    http::{BatchView, cut_to_page, limit_of},
     jobs,
     mail::{BatchId, MailState, Timestamp},
     store::{BatchMoved, BatchRecord},
@@ -121,8 +121,7 @@ async fn listed(
     after: Option<BatchId>,
 ) -> Result<(String, Option<BatchId>), Trouble> {
     let mut batches = board.app.store.batches_before(viewer.merchant.as_ref(), after, LISTED + 1).await?;
-    let has_more = batches.len() > LISTED as usize;
-    batches.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut batches, LISTED);
     let next = batches.last().map(|batch| batch.id).filter(|_| has_more);
     let batches = batches.iter().map(Row::of).collect();
     Ok((written(&ListParts { viewer, batches }), next))

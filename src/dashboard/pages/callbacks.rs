@@ -21,6 +21,7 @@ use crate::{
         viewer::{Flash, Viewer, back_to},
         words,
     },
+    http::cut_to_page,
     jobs,
     mail::{DeliveryId, EndpointId, MerchantId},
     store::{DeliveryRecord, Endpoint, Replayed},
@@ -111,8 +112,7 @@ async fn list(
     let merchant = viewer.merchant.clone().or(asked);
     let after = fields.get("after")?.unwrap_or_default();
     let mut endpoints = board.app.store.endpoints_of(merchant.as_ref(), after, LISTED + 1).await?;
-    let has_more = endpoints.len() > LISTED as usize;
-    endpoints.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut endpoints, LISTED);
     let next = endpoints.last().filter(|_| has_more).map(|(_, last)| {
         let merchant = merchant.as_ref().map(MerchantId::as_str).unwrap_or_default();
         format!("/callbacks?merchant={merchant}&after={}", last.id)
@@ -153,8 +153,7 @@ async fn show(
     let store = &board.app.store;
     let endpoint = store.endpoint(&merchant, id).await?.ok_or_else(|| Trouble::not_found("endpoint"))?;
     let mut deliveries = store.deliveries_before(id, before, LISTED + 1).await?;
-    let has_more = deliveries.len() > LISTED as usize;
-    deliveries.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut deliveries, LISTED);
     let here = format!("/callbacks/{merchant}/{id}");
     let next = deliveries.last().filter(|_| has_more).map(|last| format!("{here}?before={}", last.id));
     let again = Button::new(&viewer, format!("{here}/replay-failed"), "Replay what failed in the last day");

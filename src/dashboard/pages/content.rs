@@ -71,15 +71,8 @@ fn text_of(view: &str, mail: &Mail, content: &Content) -> Result<Option<String>,
     let text = match view {
         "text" => content.text.clone(),
         "source" | "headers" => {
-            let headers = Headers {
-                sender: &mail.sender,
-                reply_to: mail.reply_to.as_ref(),
-                recipient: &mail.recipient,
-                message_id: &mail.message_id,
-                date: mail.recorded_at,
-                list_unsubscribe: None,
-            };
-            let source = String::from_utf8_lossy(&render::compose(&headers, content)?).into_owned();
+            let source = render::compose(&Headers::of(mail), content)?;
+            let source = String::from_utf8_lossy(&source).into_owned();
             match view {
                 "headers" => source.split("\r\n\r\n").next().unwrap_or_default().to_owned(),
                 _ => source,

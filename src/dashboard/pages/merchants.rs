@@ -20,6 +20,7 @@ use crate::{
         viewer::{Flash, Viewer, back_to},
         words,
     },
+    http::cut_to_page,
     mail::{MerchantId, Timestamp},
     store::{Merchant, MerchantChange},
 };
@@ -95,8 +96,7 @@ async fn list(
         Some(own) => board.app.store.merchant(own).await?.into_iter().collect(),
         None => board.app.store.merchants(after, LISTED + 1).await?,
     };
-    let has_more = merchants.len() > LISTED as usize;
-    merchants.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut merchants, LISTED);
     let next = merchants.last().filter(|_| has_more).map(|last| format!("/merchants?after={}", last.id));
     let rows = merchants.into_iter().map(|merchant| Row {
         state: state_of(&merchant),

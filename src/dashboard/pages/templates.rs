@@ -23,6 +23,7 @@ use crate::{
         trouble::Trouble,
         viewer::Viewer,
     },
+    http::cut_to_page,
     mail::MerchantId,
     render::{Content, RenderError},
     shop::{ResourceKind, TemplateVersion, builtin_mails::BuiltinMail, language::Language},
@@ -117,8 +118,7 @@ async fn list(
         Some(merchant) => store.resources(merchant, ResourceKind::Templates, None, after, LISTED + 1).await?,
         None => Vec::new(),
     };
-    let has_more = templates.len() > LISTED as usize;
-    templates.truncate(LISTED as usize);
+    let has_more = cut_to_page(&mut templates, LISTED);
     let merchant = first.as_ref().map(ToString::to_string).unwrap_or_default();
     let next = templates.last().filter(|_| has_more).map(|last| {
         format!("/templates?merchant={merchant}&after={}", crate::dashboard::trouble::encoded(&last.id))

@@ -18,12 +18,12 @@ use super::{
     auth::Caller,
     body::JsonBody,
     error::{FieldError, Page, Refusal},
-    page::{PageQuery, QueryOf},
+    page::{PageQuery, QueryOf, cut_to_page},
 };
 use crate::{
     app::App,
     jobs,
-    mail::{ActionId, ActionKind, ActionState, action::SelectionError, search::QueryError},
+    mail::{ActionId, ActionKind, ActionState, ActionWish, action::SelectionError, search::QueryError},
     shop::Ability,
     store::{ActionMoved, ActionRecord, NewAction},
 };
@@ -106,8 +106,7 @@ pub(super) async fn list(
     let page = page.checked()?;
     let after = page.after.as_deref().map(id_after).transpose()?;
     let mut actions = app.store.actions(Some(&caller.merchant.id), after, page.limit + 1).await?;
-    let has_more = actions.len() > page.limit as usize;
-    actions.truncate(page.limit as usize);
+    let has_more = cut_to_page(&mut actions, page.limit);
     Ok(Page {
         data: actions.into_iter().map(|action| ActionView::of(action, Vec::new())).collect(),
         has_more,
@@ -145,8 +144,7 @@ pub(super) async fn results(
     let after = page.after.as_deref().map(id_after).transpose()?;
     let action = found(&app, &caller, &id).await?;
     let mut results = app.store.action_results(action.id, after, page.limit + 1).await?;
-    let has_more = results.len() > page.limit as usize;
-    results.truncate(page.limit as usize);
+    let has_more = cut_to_page(&mut results, page.limit);
     Ok(Page { data: results.into_iter().map(Into::into).collect(), has_more })
 }
 
@@ -169,11 +167,7 @@ pub(super) async fn confirm(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<ActionView>, Refusal> {
-    caller.may(Ability::MailsManage)?;
-    let (merchant, id) = (Some(&caller.merchant.id), id_of(&id)?);
-    let moved =
-        app.store.acting_for(caller.author()).confirm_action(merchant, id, &caller.actor.to_string()).await?;
-    answer(&app, moved, "confirmed")
+    move_action(&app, &caller, &id, ActionWish::Confirm).await
 }
 
 #[utoipa::path(post, path = "/api/v1/actions/{id}/stop", tag = "actions", params(("id" = String, Path)),
@@ -183,11 +177,7 @@ pub(super) async fn stop(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<ActionView>, Refusal> {
-    caller.may(Ability::MailsManage)?;
-    let (merchant, id) = (Some(&caller.merchant.id), id_of(&id)?);
-    let moved =
-        app.store.acting_for(caller.author()).stop_action(merchant, id, &caller.actor.to_string()).await?;
-    answer(&app, moved, "stopped")
+    move_action(&app, &caller, &id, ActionWish::Stop).await
 }
 
 #[utoipa::path(post, path = "/api/v1/actions/{id}/resume", tag = "actions", params(("id" = String, Path)),
@@ -197,22 +187,25 @@ pub(super) async fn resume(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<ActionView>, Refusal> {
-    caller.may(Ability::MailsManage)?;
-    let (merchant, id) = (Some(&caller.merchant.id), id_of(&id)?);
-    let moved =
-        app.store.acting_for(caller.author()).resume_action(merchant, id, &caller.actor.to_string()).await?;
-    answer(&app, moved, "resumed")
+    move_action(&app, &caller, &id, ActionWish::Resume).await
 }
 
-fn answer(app: &App, moved: ActionMoved, participle: &str) -> Result<Json<ActionView>, Refusal> {
-    match moved {
+async fn move_action(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    wish: ActionWish,
+) -> Result<Json<ActionView>, Refusal> {
+    caller.may(Ability::MailsManage)?;
+    let (store, by) = (app.store.acting_for(caller.author()), caller.actor.to_string());
+    match store.move_action(Some(&caller.merchant.id), id_of(id)?, wish, &by).await? {
         ActionMoved::Unknown => Err(missing()),
         ActionMoved::NotYours(by) => {
             let message = format!("{by} drafted this action; only who drafted it can confirm it.");
             Err(Refusal::new(StatusCode::CONFLICT, "drafted_by_another", message))
         }
         ActionMoved::Refused(action) => {
-            let message = format!("An action that is {} cannot be {participle}.", action.state);
+            let message = format!("An action that is {} cannot be {}.", action.state, wish.event());
             Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
         }
         ActionMoved::Now(action) => {

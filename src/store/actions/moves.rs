@@ -6,7 +6,7 @@ use super::look_up::ActionRecord;
 use crate::{
     audit::Action,
     clock,
-    mail::{ActionId, ActionState, MerchantId},
+    mail::{ActionId, ActionState, ActionWish, MerchantId},
     store::{audit::NewEntry, database::Store, dialect::Sql, error::StoreError},
 };
 
@@ -42,49 +42,32 @@ static FAIL: Sql = Sql::new(
 );
 
 impl Store {
-    /// Lets a draft run. Only who drafted it may confirm it.
+    /// Confirms, stops or resumes an action. Only who drafted it may confirm it.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn confirm_action(
+    pub async fn move_action(
         &self,
         merchant: Option<&MerchantId>,
         id: ActionId,
+        wish: ActionWish,
         by: &str,
     ) -> Result<ActionMoved, StoreError> {
-        let Some(action) = self.action(merchant, id).await? else { return Ok(ActionMoved::Unknown) };
-        if action.state == ActionState::Draft && action.drafted_by != by {
-            return Ok(ActionMoved::NotYours(action.drafted_by));
-        }
-        self.move_action(action, &CONFIRM, by, Action::BulkConfirmed).await
-    }
-
-    /// Stops an action that is running; a step that is being written is finished first.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn stop_action(
-        &self,
-        merchant: Option<&MerchantId>,
-        id: ActionId,
-        by: &str,
-    ) -> Result<ActionMoved, StoreError> {
-        let Some(action) = self.action(merchant, id).await? else { return Ok(ActionMoved::Unknown) };
-        self.move_action(action, &STOP, by, Action::BulkStopped).await
-    }
-
-    /// Lets a stopped action go on from where it was stopped.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn resume_action(
-        &self,
-        merchant: Option<&MerchantId>,
-        id: ActionId,
-        by: &str,
-    ) -> Result<ActionMoved, StoreError> {
-        let Some(action) = self.action(merchant, id).await? else { return Ok(ActionMoved::Unknown) };
-        self.move_action(action, &RESUME, by, Action::BulkResumed).await
+        let Some(seen) = self.action(merchant, id).await? else { return Ok(ActionMoved::Unknown) };
+        let is_draft = seen.state == ActionState::Draft;
+        let (statement, audited) = match wish {
+            ActionWish::Confirm if is_draft && seen.drafted_by != by => {
+                return Ok(ActionMoved::NotYours(seen.drafted_by));
+            }
+            ActionWish::Confirm => (&CONFIRM, Action::BulkConfirmed),
+            ActionWish::Stop => (&STOP, Action::BulkStopped),
+            ActionWish::Resume => (&RESUME, Action::BulkResumed),
+        };
+        let entry = self.entry(audited, seen.id, seen.merchant.as_ref());
+        let entry = entry.map(|entry| entry.of(seen.matched.count).with(json!({"kind": seen.kind})));
+        let done = self.write_move(statement, seen.id, by, "move an action", entry).await?;
+        let now = self.action(None, seen.id).await?.map_or_else(|| Box::new(seen), Box::new);
+        Ok(if done { ActionMoved::Now(now) } else { ActionMoved::Refused(now) })
     }
 
     /// Gives an action up that cannot be run, and says why.
@@ -93,20 +76,6 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn fail_action(&self, id: ActionId, error: &str) -> Result<(), StoreError> {
         self.write_move(&FAIL, id, error, "fail an action", None).await.map(drop)
-    }
-
-    async fn move_action(
-        &self,
-        seen: ActionRecord,
-        statement: &Sql,
-        by: &str,
-        audited: Action,
-    ) -> Result<ActionMoved, StoreError> {
-        let entry = self.entry(audited, seen.id, seen.merchant.as_ref());
-        let entry = entry.map(|entry| entry.of(seen.matched.count).with(json!({"kind": seen.kind})));
-        let done = self.write_move(statement, seen.id, by, "move an action", entry).await?;
-        let now = self.action(None, seen.id).await?.map_or_else(|| Box::new(seen), Box::new);
-        Ok(if done { ActionMoved::Now(now) } else { ActionMoved::Refused(now) })
     }
 
     async fn write_move(

@@ -38,7 +38,6 @@ pub(in crate::store) struct DueOf {
 pub(in crate::store) struct Due {
     /// Finds one that is due: of the lane `{lane}` where the table has lanes.
     is_any: String,
-    has_lanes: bool,
     mark: Sql,
     make_all: Sql,
     postpones: bool,
@@ -50,7 +49,6 @@ impl Due {
         let lane = |place: &str| if of.has_lanes { format!("lane = {place} AND ") } else { String::new() };
         Self {
             is_any: format!("SELECT 1 FROM {table} WHERE {}wake_at <= $1{waits}", lane("'{lane}'")),
-            has_lanes: of.has_lanes,
             mark: Sql::made(format!(
                 "UPDATE {table} SET wake_at = $2 WHERE id IN (
                     SELECT id FROM {table} WHERE {}wake_at <= $1{waits}
@@ -71,8 +69,7 @@ impl Due {
     /// A part of a statement that has a row with this text when a row, of this lane where the table has lanes, was due
     /// before `$1`.
     pub(in crate::store) fn is_any(&self, lane: Lane) -> String {
-        let is_any =
-            if self.has_lanes { self.is_any.replace("{lane}", lane.as_str()) } else { self.is_any.clone() };
+        let is_any = self.is_any.replace("{lane}", lane.as_str());
         format!("SELECT '{lane}' AS lane WHERE EXISTS ({is_any})")
     }
 

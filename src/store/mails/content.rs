@@ -3,11 +3,7 @@
 use super::claim::{COLUMNS, read};
 use crate::{
     mail::{Mail, MailId, MerchantId},
-    store::{
-        database::Store,
-        error::{Doing, StoreError},
-        row::Columns,
-    },
+    store::{database::Store, error::StoreError, row::Columns},
 };
 
 impl Store {
@@ -20,14 +16,7 @@ impl Store {
         merchant: Option<&MerchantId>,
         id: MailId,
     ) -> Result<Option<Mail>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
-        )))
-        .bind(id.to_string())
-        .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
-        .fetch_optional(&self.readers)
-        .await
-        .doing("read a mail")?;
+        let row = self.row_of_mail(COLUMNS, merchant, id).await?;
         row.map(|row| read(&Columns { table: "mails", row: &row })).transpose()
     }
 }

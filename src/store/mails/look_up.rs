@@ -16,6 +16,7 @@ use crate::{
     },
 };
 use futures_util::FutureExt;
+use sqlx::any::AnyRow;
 
 /// A mail as people see it; its content stays out.
 #[derive(Clone, Debug)]
@@ -176,15 +177,25 @@ impl Store {
         merchant: Option<&MerchantId>,
         id: MailId,
     ) -> Result<Option<MailRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
+        let row = self.row_of_mail(COLUMNS, merchant, id).await?;
+        row.map(|row| read(&Columns { table: "mails", row: &row })).transpose()
+    }
+
+    /// These columns of a mail; of this merchant's, when one is given.
+    pub(super) async fn row_of_mail(
+        &self,
+        columns: &str,
+        merchant: Option<&MerchantId>,
+        id: MailId,
+    ) -> Result<Option<AnyRow>, StoreError> {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {columns} FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
         )))
         .bind(id.to_string())
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
         .fetch_optional(&self.readers)
         .await
-        .doing("find a mail")?;
-        row.map(|row| read(&Columns { table: "mails", row: &row })).transpose()
+        .doing("find a mail")
     }
 
     /// Lists mails, oldest first.
