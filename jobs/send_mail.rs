@@ -125,7 +125,7 @@ impl Job for SendMail {
         )
         .await?;
         at_work.is_over();
-        note_settled(&mail, settled);
+        note_settled(app, &mail, settled);
         Ok(Outcome::Done)
     }
 }
@@ -254,14 +254,17 @@ fn note_attempt(mail: &Mail, reply: &Reply) {
     );
 }
 
-fn note_settled(mail: &Mail, settled: Settled) {
+fn note_settled(app: &App, mail: &Mail, settled: Settled) {
+    if matches!(settled, Settled::Now { is_told: true, .. }) {
+        app.callbacks_recorded.notify_one();
+    }
     match settled {
-        Settled::Now(state) if state.is_settled() => {
+        Settled::Now { state, .. } if state.is_settled() => {
             let labels = MailLabels { lane: mail.lane.as_str(), state: state.as_str() };
             METRICS.settled.get_or_create(&labels).inc();
             METRICS.delivery_seconds.observe(clock::now().since(mail.recorded_at).as_secs_f64());
         }
-        Settled::Now(_) => {}
+        Settled::Now { .. } => {}
         Settled::TooLate => {
             METRICS.settled_too_late.inc();
             tracing::warn!(mail = %mail.id, attempt = mail.attempt, "settled too late, the claim was gone");

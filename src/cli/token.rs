@@ -41,7 +41,7 @@ pub(super) enum Command {
     },
     /// Revoke a token; it stops working within a second.
     Revoke {
-        /// The token.
+        /// The token, or its id as `token list` shows it.
         #[arg(required_unless_present = "id", conflicts_with = "id")]
         token: Option<String>,
         /// The id of the token, as `token list` shows it.
@@ -83,9 +83,10 @@ async fn list(context: &Context, merchant: Option<&MerchantId>) -> anyhow::Resul
     check_merchant(&store, merchant).await?;
     let tokens = store.tokens(merchant).await?;
     store.close().await;
-    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "STATE", "ABILITIES"]);
+    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "EXPIRES", "STATE", "ABILITIES"]);
     for token in &tokens {
-        table.add(row![token.id, &token.merchant, token.created_at, state(token), &token.abilities]);
+        let expires = token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        table.add(row![token.id, &token.merchant, token.created_at, expires, state(token), &token.abilities]);
     }
     let programs: Vec<Value> = tokens.iter().map(view).collect();
     print_list(context.json, &table, "there are no tokens", &programs)
@@ -114,7 +115,10 @@ async fn revoke(context: &Context, token: Option<&str>, id: Option<TokenId>) -> 
     let store = context.store().await?;
     let was_revoked = match (token, id) {
         (_, Some(id)) => store.revoke_token_by_id(id).await?,
-        (Some(token), None) => store.revoke_token(&hash_token(token)).await?,
+        (Some(token), None) => match token.parse() {
+            Ok(id) => store.revoke_token_by_id(id).await?,
+            Err(_) => store.revoke_token(&hash_token(token)).await?,
+        },
         (None, None) => false,
     };
     store.close().await;

@@ -54,6 +54,7 @@ mod openapi;
 mod orders;
 mod outages;
 mod pauses;
+mod recipients;
 mod relays;
 mod replies;
 mod rescue;

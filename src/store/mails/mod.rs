@@ -5,6 +5,7 @@ mod claim;
 mod content;
 mod due;
 mod follow;
+mod forget;
 mod give_back;
 mod look_up;
 mod lost;
