@@ -15,6 +15,7 @@ import time
 from servers import Sink, free_port, start_postgres
 
 DAY = 86_400_000
+ALONE = 20  # seconds for which mails are sent while nobody asks for anything
 
 MAILS = """
 INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, recipient, recipient_key, message_id,
@@ -123,6 +124,10 @@ class History:
         for statement in fill(database, mails):
             execute(statement)
         execute("ANALYZE")
+        if database == "postgres":
+            # As the server does by itself within minutes; else that comes while something is measured.
+            execute("VACUUM")
+            execute("CHECKPOINT")
         print(f"{database}: {mails:,} mails, {2 * mails:,} attempts, filled in {time.monotonic() - began:.0f} s")
         self.daemon = bench.start("postroom", [*self.command, "serve"])
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
@@ -146,13 +151,22 @@ class History:
         return json.loads(text)
 
     def begin_to_send(self, seconds):
-        """Sends a batch for so long: the rate of the installation says how fast it goes."""
+        """Sends a batch for so long: the rate of the installation says how fast it goes. First nothing else is done."""
         self.batch = send(self.call, self.rate * seconds)
         self.bench.wait(self.daemon, "the first mails", lambda: self.sink.messages() > self.rate)
+        self.begin_to_count()
+        time.sleep(ALONE)
+        self.alone = self.sent_a_second()
         self.begin_to_count()
 
     def begin_to_count(self):
         self.since, self.before = time.monotonic(), self.sink.messages()
+
+    def is_slowed_down(self):
+        """Prints how fast mails were sent; whether that was more than 5 % slower than while nobody asked for anything."""
+        rate = self.sent_a_second()
+        print(f"{rate:.0f} mails/s were sent meanwhile, {self.alone:.0f} before")
+        return rate < 0.95 * self.alone
 
     def sent_a_second(self):
         """How many mails were sent a second since then."""
