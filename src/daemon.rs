@@ -371,7 +371,7 @@ mod tests {
         let id = mail.id;
         app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
         let (lane, merchant) = (crate::mail::Lane::Transactional, fixture::tea());
-        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id), lane, merchant));
+        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id, false), lane, merchant));
         while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

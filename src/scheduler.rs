@@ -1,5 +1,5 @@
-//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost. It marks rows
-//! in the database, so any number of processes may run it.
+//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost; and
+//! expires mails that wait and whose time is over. It marks rows in the database, so any number of processes may run it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    mail::Lane,
+    mail::{Lane, MailState},
     queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
-    telemetry::{METRICS, Outage},
+    telemetry::{METRICS, Outage, metrics::MailLabels},
 };
 
 /// Between two rounds.
@@ -114,6 +114,9 @@ struct Round {
 /// One round of each lane: neither a full lane nor a long one keeps another's back.
 async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
     let (due, mut round) = (app.store.due_lanes().await?, Round::default());
+    if due.has_expired() {
+        round.is_full |= expire(app).await? >= FULL_ROUND;
+    }
     if due.is_empty() {
         return Ok(round);
     }
@@ -132,6 +135,16 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
         round.is_full |= count >= FULL_ROUND;
     }
     Ok(round)
+}
+
+/// Expires mails before anything is enqueued for them.
+async fn expire(app: &App) -> anyhow::Result<usize> {
+    let lanes = app.store.expire_mails().await?;
+    for lane in &lanes {
+        let labels = MailLabels { lane: lane.as_str(), state: MailState::Expired.as_str() };
+        METRICS.settled.get_or_create(&labels).inc();
+    }
+    Ok(lanes.len())
 }
 
 async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {

@@ -80,13 +80,20 @@ async fn list_of_order(
 ) -> anyhow::Result<()> {
     let entries = store.order_audit(merchant, order).await?;
     store.close().await;
-    let mut table = Table::new(&["WHEN", "WHO", "TEMPLATE", "REASON"]);
-    for AuditEntry { actor, template, reason, at } in &entries {
-        table.add(row![Cell::of(at, Tone::Faint), actor, template.as_deref().unwrap_or_default(), reason]);
+    let mut table = Table::new(&["WHEN", "WHO", "TEMPLATE", "COOL-DOWN", "REASON"]);
+    for AuditEntry { actor, template, reason, at, forced } in &entries {
+        let cool_down = if *forced { "forced" } else { "" };
+        table.add(row![
+            Cell::of(at, Tone::Faint),
+            actor,
+            template.as_deref().unwrap_or_default(),
+            cool_down,
+            reason
+        ]);
     }
     let program = |entry: &AuditEntry| {
-        let AuditEntry { actor, template, reason, at } = entry;
-        json!({"at": at, "actor": actor, "template": template, "reason": reason})
+        let AuditEntry { actor, template, reason, at, forced } = entry;
+        json!({"at": at, "actor": actor, "template": template, "reason": reason, "forced": forced})
     };
     let programs: Vec<_> = entries.iter().map(program).collect();
     print_list(context.json, &table, "nobody asked for a mail of this order", &programs)

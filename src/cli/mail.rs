@@ -16,8 +16,8 @@ use crate::{
     app::App,
     clock,
     http::{MailStory, MailView, Waiting},
-    mail::{ActionKind, MailEvent, MailId, WaitReason, search::Query},
-    store::{FoundMails, MailSearch, Moved, Store},
+    mail::{ActionKind, MailEvent, MailId, MailState, WaitReason, search::Query},
+    store::{FoundMails, MailRecord, MailSearch, Moved, Store},
 };
 
 #[derive(clap::Subcommand)]
@@ -150,6 +150,18 @@ async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Re
         story.mail.template,
         story.mail.recorded_at
     );
+    if story.mail.test {
+        writeln!(people, "test       yes: it goes to the sandbox, never to a relay")?;
+    }
+    if let Some(send_at) = story.mail.send_at {
+        writeln!(people, "send at    {send_at}")?;
+    }
+    if let Some(expires_at) = story.mail.expires_at {
+        writeln!(people, "expires    {expires_at}")?;
+    }
+    if let Some(why) = story.mail.cancel_reason {
+        writeln!(people, "not sent   {why}: {}", why.words())?;
+    }
     if let Some(due_at) = story.mail.due_at {
         writeln!(people, "due        {due_at}")?;
     }
@@ -213,14 +225,23 @@ async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<
     }
     let found = store.search_mails(search).await?;
     say_what_is_left(search, &found);
-    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "ERROR"]);
+    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "NOTE"]);
     for mail in &found.mails {
         let state = Cell::of(mail.state, mail_tail::tone(mail.state));
-        let error = mail.error.as_deref().unwrap_or_default();
-        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, error]);
+        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, note(mail)]);
     }
     let views: Vec<MailView> = found.mails.into_iter().map(Into::into).collect();
     print_list(json, &table, "No mail fits.", &views)
+}
+
+/// What a list says of a mail beside its state.
+fn note(mail: &MailRecord) -> String {
+    let test = mail.is_test.then_some("test");
+    let scheduled = mail.schedule.send_at.filter(|_| mail.state == MailState::Queued && mail.attempt == 0);
+    let scheduled = scheduled.map(|at| format!("for {at}"));
+    let why = mail.cancel_reason.map(|why| why.as_str()).or(mail.error.as_deref());
+    let parts: Vec<_> = [test, scheduled.as_deref(), why].into_iter().flatten().collect();
+    parts.join(": ")
 }
 
 /// Beside the list, so that programs read the list alone: how many there are, and how to go on.

@@ -123,6 +123,7 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/sqlite/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/sqlite/0007_dashboard.sql")),
+                (9, "time_and_sandbox", include_str!("../../migrations/sqlite/0009_time_and_sandbox.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -132,6 +133,7 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/postgres/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/postgres/0007_dashboard.sql")),
+                (9, "time_and_sandbox", include_str!("../../migrations/postgres/0009_time_and_sandbox.sql")),
             ],
         }
     }

@@ -50,6 +50,13 @@ pub(in crate::store) struct MovedMail {
     pub(in crate::store) class: Option<&'static str>,
 }
 
+impl MovedMail {
+    /// One that moved although no relay said anything.
+    pub(in crate::store) fn without_reply(id: MailId, merchant: MerchantId, state: MailState) -> Self {
+        Self { id, merchant, state, code: None, enhanced_code: None, reply: None, class: None }
+    }
+}
+
 /// Records what mails that have just moved are events of; returns how many deliveries wait because of them. To be called
 /// after their rows are written.
 pub(in crate::store) async fn record_for_mails(
@@ -166,7 +173,7 @@ pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
 
 static SUBJECTS: Sql = Sql::new(
     "SELECT mails.id, template, recipient, mails.state, message_id, provider_id, route, attempt, member_id, order_id,
-        cart_id, subscription_id, batch_id, traceparent
+        cart_id, subscription_id, batch_id, cancel_reason, test, traceparent
      FROM {rows: id text} JOIN mails ON mails.id = rows.id",
 );
 
@@ -216,6 +223,8 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
         enhanced_code: None,
         reply: None,
         class: None,
+        cancel_reason: columns.optional_parsed("cancel_reason")?,
+        test: columns.integer("test")? != 0,
         member: columns.optional_text("member_id")?,
         order: columns.optional_text("order_id")?,
         cart: columns.optional_text("cart_id")?,

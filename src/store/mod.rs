@@ -75,7 +75,7 @@ pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
     Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
-    Precondition, Recorded, Recording, Replacement, Settled, Settlement,
+    Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;

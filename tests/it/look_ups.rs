@@ -88,6 +88,7 @@ fn searches() -> Vec<(&'static str, Option<&'static str>, &'static str, u64)> {
         ("route:main since:1d", tea, "mails_by_merchant", 0),
         ("lane:bulk state:failed", tea, "mails_by_state", 0),
         ("-state:sent order:o100002", tea, "mails_by_order", 1),
+        ("test:true state:failed", tea, "mails_by_state", 0),
         ("\"exact words\"", tea, "mails_by_merchant", 0),
     ]
 }
