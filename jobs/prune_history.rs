@@ -26,6 +26,7 @@ impl Job for PruneHistory {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let mails = app.store.forget_old_mails(app.config.keep.mails).await?;
+        let files = app.store.forget_unused_attachments().await?;
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.keep.callbacks).await?;
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
@@ -37,6 +38,7 @@ impl Job for PruneHistory {
         app.store.forget_old_activity(ACTIVITY).await?;
         tracing::debug!(
             mails,
+            files,
             answers,
             callbacks,
             chunks,
@@ -46,7 +48,7 @@ impl Job for PruneHistory {
             sessions,
             "history pruned"
         );
-        let forgotten = mails + answers + callbacks + chunks + actions + audit + pauses + sessions;
+        let forgotten = mails + files + answers + callbacks + chunks + actions + audit + pauses + sessions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

@@ -9,6 +9,7 @@ mod address;
 mod batch;
 mod cancel_reason;
 pub mod duration;
+mod extras;
 mod id;
 mod lane;
 mod new_mail;
@@ -28,6 +29,7 @@ pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish}
 pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
 pub use cancel_reason::CancelReason;
+pub use extras::{AttachedFile, Extras};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Facts, Mail, MailDraft, NewMail, Origin, PinnedTemplate};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Schedule, Timestamp, TraceParent,
+    Address, BatchId, Extras, MailId, MailLane, Mailbox, MerchantId, Schedule, Timestamp, TraceParent,
     state::closed_set,
 };
 use crate::clock;
@@ -132,6 +132,8 @@ pub struct NewMail {
     pub schedule: Schedule,
     /// Whether it goes to the sandbox and never to a relay.
     pub is_test: bool,
+    /// What its request gave it beside the values; `None`: nothing.
+    pub extras: Option<Box<Extras>>,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
 }
@@ -171,6 +173,8 @@ pub struct Mail {
     pub is_test: bool,
     /// What it was asked for, as it was when it was claimed; `None` where it depends on nothing.
     pub facts: Option<Facts>,
+    /// What its request gave it beside the values; `None`: nothing.
+    pub extras: Option<Box<Extras>>,
     /// The number of this attempt, from 1. With the worker's id it fences the claim.
     pub attempt: u32,
     /// The trace of the request that it came of.
@@ -212,6 +216,7 @@ impl NewMail {
             due_at: schedule.send_at.unwrap_or(now),
             schedule,
             is_test,
+            extras: None,
             trace_parent: None,
         }
     }

@@ -12,6 +12,7 @@
 
 mod actions;
 mod activity;
+mod attachments;
 mod audit;
 mod backlog;
 mod batches;
@@ -57,6 +58,7 @@ mod writer;
 
 pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
 pub use activity::{Activity, ActivitySpan};
+pub use attachments::{AttachmentsStored, NewAttachment};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};
 pub use batches::{

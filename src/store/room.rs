@@ -37,6 +37,8 @@ pub struct StoredLimits {
     pub definitions: u64,
     /// Versions of templates, which are kept for good.
     pub template_versions: u64,
+    /// Bytes of attached files.
+    pub attachments: u64,
 }
 
 impl StoredLimits {

@@ -3,6 +3,8 @@
 //! A body is `{"type", "timestamp", "data"}`. The data is a [`MailSubject`] or a [`BatchSubject`]; the examples in the
 //! API are made of the same structs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -138,6 +140,12 @@ pub struct MailSubject {
     pub cancel_reason: Option<CancelReason>,
     /// Whether it is only tried out: no relay has it.
     pub test: bool,
+    /// What its request called it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What its request gave to have it back.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// The member it is for.
     pub member: Option<String>,
     /// The order it is about.
@@ -198,6 +206,8 @@ impl MailSubject {
             }),
             cancel_reason: (state == MailState::Cancelled).then_some(CancelReason::CartRecovered),
             test: false,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
             member: (template == "welcome").then(|| "m_42".to_owned()),
             order,
             cart,

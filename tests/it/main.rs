@@ -37,6 +37,7 @@ mod demo;
 mod dkim;
 mod documentation;
 mod envelopes;
+mod extras;
 mod first_mail;
 mod hostile_bodies;
 mod hostile_neighbour;

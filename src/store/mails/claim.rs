@@ -46,7 +46,7 @@ impl Store {
 /// What a mail is read from.
 pub(super) const COLUMNS: &str =
     "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
-    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, traceparent";
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, extras, traceparent";
 
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     Claims::new(&ClaimsOf {
@@ -154,6 +154,7 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         },
         is_test: columns.integer("test")? != 0,
         facts: None,
+        extras: columns.optional_json("extras")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
         trace_parent: columns.optional_parsed("traceparent")?,
     })

@@ -6,6 +6,7 @@ use super::precondition::{self, Precondition};
 use crate::{
     mail::NewMail,
     store::{
+        attachments,
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
@@ -66,14 +67,14 @@ impl Store {
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
-        due_at, wake_at, send_at, expires_at, test, traceparent)
+        due_at, wake_at, send_at, expires_at, test, extras, traceparent)
      SELECT id, merchant_id, lane, 'queued', template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
-        due_at, wake_at, send_at, expires_at, test, traceparent
+        due_at, wake_at, send_at, expires_at, test, extras, traceparent
      FROM {rows: id text, merchant_id text, lane text, template text, template_version text, sender text,
         reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
         order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint,
-        due_at bigint, wake_at bigint, send_at bigint, expires_at bigint, test bigint, traceparent text}",
+        due_at bigint, wake_at bigint, send_at bigint, expires_at bigint, test bigint, extras text, traceparent text}",
 );
 
 impl Grouped for Recording {
@@ -116,6 +117,7 @@ impl Grouped for Recording {
                 .await
                 .doing("record mails")?;
         }
+        attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
         passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
         let outdated: Vec<_> =

@@ -155,7 +155,7 @@ fn change(place: &Place, trace: &Trace, person: &Person) -> Option<Change> {
     for (column, text) in &trace.columns {
         let Some(text) = text else { continue };
         let without = match *column {
-            "recipient_name" if is_theirs => None,
+            "recipient_name" | "extras" if is_theirs => None,
             "tags" if is_theirs => Some("{}".to_owned()),
             column => match person.without(text) {
                 Some(_) if place.ids.contains(&column) => None,

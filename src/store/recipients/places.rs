@@ -41,13 +41,14 @@ pub(super) const DOCUMENTS: &str = "resources";
 /// Where a mail is.
 pub(super) const MAILS: &str = "mails";
 
-pub(super) static PLACES: [Place; 13] = [
+pub(super) static PLACES: [Place; 14] = [
     place(
         MAILS,
         &["id"],
-        &["recipient", "recipient_key", "recipient_name", "tags", "error"],
+        &["recipient", "recipient_key", "recipient_name", "tags", "extras", "error"],
         &["member_id", "order_id", "cart_id", "subscription_id"],
     ),
+    place("mail_tags", &["tag", "tag_merchant", "mail_id"], &["tag"], &[]),
     place("attempts", &["mail_id"], &["reply", "transcript"], &[]),
     place("order_emails", &["mail_id"], &["recipient"], &[]),
     place("order_audit", &["id"], &["reason", "order_id"], &[]),

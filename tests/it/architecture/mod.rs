@@ -38,6 +38,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
     &["batches", "credentials", "resources"],
     &[
         "activity",
+        "attachments",
         "backlog",
         "carts",
         "drained_routes",
@@ -76,7 +77,19 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("base16ct", &["auth", "dashboard", "http", "render", "store", "templates"]),
     (
         "base64",
-        &["auth", "callback", "dashboard", "demo", "dkim", "http", "render", "shop", "smtp", "webhook"],
+        &[
+            "auth",
+            "callback",
+            "dashboard",
+            "demo",
+            "dkim",
+            "http",
+            "jobs",
+            "render",
+            "shop",
+            "smtp",
+            "webhook",
+        ],
     ),
     ("bytes", &["demo", "http"]),
     ("clap", &["cli", "config", "demo"]),

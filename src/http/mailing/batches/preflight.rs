@@ -279,8 +279,15 @@ impl<'a> Survey<'a> {
                 Err(_) => continue,
             };
             let (reply_to, message_id, date) = (reply_to.as_ref(), message_id.as_str(), clock::now());
-            let headers =
-                Headers { sender: &sender, reply_to, recipient, message_id, date, list_unsubscribe: None };
+            let headers = Headers {
+                sender: &sender,
+                reply_to,
+                recipient,
+                message_id,
+                date,
+                list_unsubscribe: None,
+                more: &[],
+            };
             let Ok(message) = render::compose(&headers, &content) else { continue };
             let message = self.app.signing.signed(&self.merchant.id, &sender.email, message).await;
             largest = largest.max(message.map_err(|_| Refusal::unavailable())?.len());
