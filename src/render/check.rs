@@ -65,7 +65,10 @@ fn least_length(source: &str) -> usize {
     let (mut length, mut done, mut depth) = (0, 0, 0_usize);
     for mustache in mustaches {
         if depth == 0 {
-            length += source[done..mustache.range.start].split_whitespace().map(|word| word.len() + 1).sum::<usize>();
+            length += source[done..mustache.range.start]
+                .split_whitespace()
+                .map(|word| word.len() + 1)
+                .sum::<usize>();
         }
         match mustache.role {
             Role::Open => depth += 1,

@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::shop::TemplateSource;
 
 use super::engine::Engine;
+use super::inline_css::{self, Effort, Rendered};
 use super::requirements::Requirements;
 use super::tags::Age;
 use super::work::charge_for;
-use super::inline_css::{self, Effort, Rendered};
 use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
 
 /// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
@@ -64,7 +64,12 @@ impl CompiledTemplate {
     ///
     /// # Errors
     /// [`RenderError::TooLarge`] when it does not.
-    pub(super) fn check_subject(&self, engine: &Engine, values: &Values, mut work: u64) -> Result<(), RenderError> {
+    pub(super) fn check_subject(
+        &self,
+        engine: &Engine,
+        values: &Values,
+        mut work: u64,
+    ) -> Result<(), RenderError> {
         let bound = self.subject_bound.as_ref().and_then(|(source, names)| {
             let length = |name: &String| match values.as_json().get(name) {
                 None | Some(Value::Null) => Some(0),
@@ -106,7 +111,8 @@ impl CompiledTemplate {
         let subject = one_line(&fill(Part::Subject, &self.subject)?);
         let mut html = fill(Part::Html, &self.html)?;
         if let Some(rendered) = &self.rendered {
-            html = rendered.inline(html, most_bytes, effort).ok_or(RenderError::TooLong { part: Part::Html })?;
+            html =
+                rendered.inline(html, most_bytes, effort).ok_or(RenderError::TooLong { part: Part::Html })?;
         }
         let text = match &self.text {
             Some(template) => fill(Part::Text, template)?,

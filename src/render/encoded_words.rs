@@ -75,7 +75,8 @@ impl Folded {
     /// Adds a word after a space, or on a line of its own. Two spaces are an empty word.
     fn word(&mut self, word: &str) {
         if !self.text.is_empty() {
-            let is_full = self.column + 1 + word.len() > LINE && !word.is_empty() && !self.text.ends_with(' ');
+            let is_full =
+                self.column + 1 + word.len() > LINE && !word.is_empty() && !self.text.ends_with(' ');
             self.text.push_str(if is_full { "\r\n " } else { " " });
             self.column = if is_full { 1 } else { self.column + 1 };
         }
@@ -171,7 +172,9 @@ mod tests {
 
     #[test]
     fn a_line_with_an_encoded_word_has_at_most_76_characters() {
-        for text in ["Grüße aus dem Teehaus ".repeat(12), "é".repeat(300), "日本語".repeat(60), "=? ".repeat(90)] {
+        for text in
+            ["Grüße aus dem Teehaus ".repeat(12), "é".repeat(300), "日本語".repeat(60), "=? ".repeat(90)]
+        {
             let lines =
                 [format!("Subject: {}", subject(&text)), format!("From: {}", written(&text))].join("\r\n");
             for line in lines.split("\r\n") {

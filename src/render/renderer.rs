@@ -75,9 +75,7 @@ impl Renderer {
     pub fn missing(&self, version: &TemplateVersion, values: &Values) -> Result<Vec<String>, RenderError> {
         let compiled = self.compiled(version)?;
         match compiled.missing_at_a_glance(values.as_json()) {
-            Some(missing) => {
-                compiled.check_subject(&self.engine, values, self.limits.work).map(|()| missing)
-            }
+            Some(missing) => compiled.check_subject(&self.engine, values, self.limits.work).map(|()| missing),
             None => self.fill(&compiled, values, self.limits.work, Effort::None).map(|(_, missing)| missing),
         }
     }

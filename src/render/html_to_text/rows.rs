@@ -81,7 +81,10 @@ impl Tables {
 
     /// Whether nothing is written yet of a cell that goes on on the line of the one before it.
     pub(super) fn is_joining(&self, length: usize) -> bool {
-        self.0.last().and_then(|table| table.cell.as_ref()).is_some_and(|it| it.is_joined && it.start == length)
+        self.0
+            .last()
+            .and_then(|table| table.cell.as_ref())
+            .is_some_and(|it| it.is_joined && it.start == length)
     }
 
     /// A word is written on this line.

@@ -74,7 +74,10 @@ fn lists_count_and_are_moved_in() {
         ("<ol><li><ul><li>a</ul></ol>", "1. - a\n"),
         ("<ul><li></li><li>a<p>b</p></li></ul>", "- a\n\n  b\n"),
         ("<li>a<li>b", "- a\n- b\n"),
-        ("<ol start=x><li value=9223372036854775807>a<li>b</ol>", "9223372036854775807. a\n9223372036854775807. b\n"),
+        (
+            "<ol start=x><li value=9223372036854775807>a<li>b</ol>",
+            "9223372036854775807. a\n9223372036854775807. b\n",
+        ),
     ]);
     let long = from_html(&format!("<ul><li>{}</ul>", "word ".repeat(30)));
     assert!(long.lines().skip(1).all(|line| line.starts_with("  word")), "{long}");

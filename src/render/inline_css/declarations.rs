@@ -59,7 +59,11 @@ fn one(text: &str) -> Option<Declaration> {
     let (name, value) = without_leading_comments(text).split_once(':')?;
     let (name, value) = (name.trim_end(), value.trim());
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_') || !c.is_ascii();
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) || value.is_empty() {
+    if name.is_empty()
+        || name.starts_with(|c: char| c.is_ascii_digit())
+        || !name.chars().all(is_name)
+        || value.is_empty()
+    {
         return None;
     }
     let important = value.rsplit_once('!').map(|(_, word)| word.trim());
@@ -129,14 +133,23 @@ mod tests {
     #[test]
     fn any_valid_value_survives_in_an_attribute() {
         for (block, expected) in [
-            ("font-family:\"Bob's Font\",serif;color:red", "font-family: &quot;Bob's Font&quot;,serif;color: red"),
+            (
+                "font-family:\"Bob's Font\",serif;color:red",
+                "font-family: &quot;Bob's Font&quot;,serif;color: red",
+            ),
             ("font-family:\"A B\", 'C D'", "font-family: 'A B', 'C D'"),
             ("content:'say \"hi\"'", "content: 'say &quot;hi&quot;'"),
             ("content:\"a\\\"b;c}\";color:red", "content: 'a\\&quot;b;c}';color: red"),
             ("background:url(a.png?b=1&copy=2)", "background: url(a.png?b=1&amp;copy=2)"),
-            ("background:url(data:image/png;base64,AA==);COLOR : Red", "background: url(data:image/png;base64,AA==);color: Red"),
+            (
+                "background:url(data:image/png;base64,AA==);COLOR : Red",
+                "background: url(data:image/png;base64,AA==);color: Red",
+            ),
             ("quotes: '«' '»'; --Brand-Font: \"é\"", "quotes: '«' '»';--Brand-Font: 'é'"),
-            ("width:calc(100% - (2px + 1em)) !IMPORTANT ; /* a: b; */ height : 1px", "width: calc(100% - (2px + 1em)) !IMPORTANT;height: 1px"),
+            (
+                "width:calc(100% - (2px + 1em)) !IMPORTANT ; /* a: b; */ height : 1px",
+                "width: calc(100% - (2px + 1em)) !IMPORTANT;height: 1px",
+            ),
             ("*zoom:1;:x;color;a:;&:hover{color:blue}color:red", "color: red"),
             ("grid-template-areas: \"a b\" \"c d\"", "grid-template-areas: 'a b' 'c d'"),
         ] {
@@ -150,7 +163,10 @@ mod tests {
         for (blocks, expected) in [
             (vec![gradient], "background: #1d6357;background: linear-gradient(#1d6357, #fff)"),
             (vec![gradient, "background:blue"], "background: blue"),
-            (vec!["background:blue;color:red", gradient], "color: red;background: #1d6357;background: linear-gradient(#1d6357, #fff)"),
+            (
+                vec!["background:blue;color:red", gradient],
+                "color: red;background: #1d6357;background: linear-gradient(#1d6357, #fff)",
+            ),
             (vec!["color:red !important", "color:blue;width:1px"], "color: red !important;width: 1px"),
             (vec!["color:red", "color:blue !important"], "color: blue !important"),
             (vec!["margin-left:1px", "margin:2px", "margin-left:3px"], "margin: 2px;margin-left: 3px"),

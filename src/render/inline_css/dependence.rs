@@ -72,10 +72,13 @@ impl<'a> Walk<'a> {
         if mustache.role == Role::Comment {
             return false;
         }
-        let holds = |it: &&crate::render::html_tokenizer::Attribute<'_>| it.value.contains(&mustache.range.start);
+        let holds =
+            |it: &&crate::render::html_tokenizer::Attribute<'_>| it.value.contains(&mustache.range.start);
         match tag.attributes.iter().find(holds) {
             Some(attribute) if attribute.name.eq_ignore_ascii_case("style") => false,
-            Some(attribute) if ["class", "id"].iter().any(|name| attribute.name.eq_ignore_ascii_case(name)) => {
+            Some(attribute)
+                if ["class", "id"].iter().any(|name| attribute.name.eq_ignore_ascii_case(name)) =>
+            {
                 self.asked.names || self.asked.attributes
             }
             Some(_) => self.asked.attributes,

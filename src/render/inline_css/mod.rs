@@ -82,7 +82,8 @@ struct Page<'a> {
 
 impl<'a> Page<'a> {
     fn read(html: &'a str, mustaches: &'a [Mustache]) -> Result<Self, TemplateFault> {
-        let masked: Cow<'_, str> = if mustaches.is_empty() { html.into() } else { mask(html, mustaches).into() };
+        let masked: Cow<'_, str> =
+            if mustaches.is_empty() { html.into() } else { mask(html, mustaches).into() };
         let mut sheets: Vec<Sheet> = Vec::new();
         if has_style(html) {
             let mut rules = 0;
@@ -124,7 +125,8 @@ impl<'a> Page<'a> {
         let mut written = String::with_capacity(html.len() * 2);
         let mut done = 0;
         for (target, numbers) in skeleton.tags.iter().zip(rules) {
-            let of_tag: Vec<_> = numbers.iter().filter_map(|number| all.get(*number as usize).copied()).collect();
+            let of_tag: Vec<_> =
+                numbers.iter().filter_map(|number| all.get(*number as usize).copied()).collect();
             let style = declarations::write(&of_tag);
             if style.is_empty() {
                 continue;

@@ -37,7 +37,12 @@ impl Rendered {
 
     /// The page with its styles written into its tags; as it is where they cannot be, or would make it larger than
     /// `most_bytes`. `None` where it takes more than the effort.
-    pub(in crate::render) fn inline(&self, html: String, most_bytes: usize, effort: Effort) -> Option<String> {
+    pub(in crate::render) fn inline(
+        &self,
+        html: String,
+        most_bytes: usize,
+        effort: Effort,
+    ) -> Option<String> {
         if effort == Effort::None {
             return Some(html);
         }

@@ -116,8 +116,7 @@ impl Skeleton {
     /// # Errors
     /// What css-inline says, for people.
     pub(super) fn rules(&self) -> Result<Vec<Vec<u32>>, String> {
-        let inline =
-            || CSSInliner::options().load_remote_stylesheets(false).build().inline(&self.html);
+        let inline = || CSSInliner::options().load_remote_stylesheets(false).build().inline(&self.html);
         let inlined = catch_unwind(AssertUnwindSafe(inline))
             .map_err(|_| "the CSS cannot be inlined".to_owned())?
             .map_err(|error| format!("the CSS cannot be inlined: {error}"))?;

@@ -8,7 +8,8 @@ fn inlined(html: &str) -> String {
 
 #[test]
 fn rows_of_a_loop_stay_in_their_table() {
-    let html = "<style>td { color: red }</style><table>{{#each rows}}<tr><td>{{name}}</td></tr>{{/each}}</table>";
+    let html =
+        "<style>td { color: red }</style><table>{{#each rows}}<tr><td>{{name}}</td></tr>{{/each}}</table>";
     assert_eq!(
         inlined(html),
         "<style>td { color: red }</style><table>{{#each rows}}<tr><td style=\"color: red\">{{name}}</td></tr>{{/each}}</table>"
@@ -46,16 +47,18 @@ fn placeholders_survive_wherever_they_stand() {
     let css = "<style>.a { color: {{brand.color}}; width: {{w}}px } .{{b}} { color: red }</style>";
     let body = "<a class=\"a\" style=\"{{#if p}}b{{/if}}\" href={{url}}>{{lookup m \"<p>\"}}</a><!-- {{c}} --><p class=\"a\">{{{d}}}";
     let style = "style=\"color: {{@root.brand.color}};width: {{@root.w}}px";
-    let expected = body
-        .replace("style=\"", &format!("{style}; "))
-        .replace("<p class", &format!("<p {style}\" class"));
+    let expected =
+        body.replace("style=\"", &format!("{style}; ")).replace("<p class", &format!("<p {style}\" class"));
     assert_eq!(inlined(&format!("{css}{body}")), format!("{css}{expected}"));
 }
 
 #[test]
 fn any_value_survives_in_an_attribute_and_both_backgrounds_go_there() {
     for (css, style) in [
-        ("font-family:\"Bob's Font\",serif;color:red", "font-family: &quot;Bob's Font&quot;,serif;color: red"),
+        (
+            "font-family:\"Bob's Font\",serif;color:red",
+            "font-family: &quot;Bob's Font&quot;,serif;color: red",
+        ),
         (
             "background:#1d6357;background:linear-gradient(#1d6357,#fff)",
             "background: #1d6357;background: linear-gradient(#1d6357,#fff)",
@@ -72,7 +75,11 @@ fn any_value_survives_in_an_attribute_and_both_backgrounds_go_there() {
 #[test]
 fn the_cascade_decides_between_rules() {
     let html = "<style>p{color:red;margin:0}.a{color:blue}p{color:green !important}@layer x{p{margin:9px}}</style><p class=a style='top:1px'>";
-    assert!(inlined(html).ends_with("<p class=a style='margin: 0;color: green !important; top:1px'>"), "{}", inlined(html));
+    assert!(
+        inlined(html).ends_with("<p class=a style='margin: 0;color: green !important; top:1px'>"),
+        "{}",
+        inlined(html)
+    );
 }
 
 #[test]

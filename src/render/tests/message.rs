@@ -241,7 +241,10 @@ fn a_subject_that_cannot_be_sent_is_refused_when_it_is_asked_for() {
     }
     // White space is one space: this is 998 bytes on its line.
     let values = json!({"x": format!("{}{}", "x".repeat(992), " ".repeat(500))});
-    assert_eq!(renderer.missing(&version("Hello {{x}}", "h", None), &values.into()).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        renderer.missing(&version("Hello {{x}}", "h", None), &values.into()).unwrap(),
+        Vec::<String>::new()
+    );
     for (subject, is_sound) in [
         ("x".repeat(998), true),
         ("x".repeat(999), false),
@@ -249,7 +252,11 @@ fn a_subject_that_cannot_be_sent_is_refused_when_it_is_asked_for() {
         (format!("{{{{#if a}}}}{}{{{{/if}}}}", "x".repeat(2_000)), true),
         (format!("a{}b", " ".repeat(2_000)), true),
     ] {
-        assert_eq!(check(&source(&subject, "h", None), &RenderLimits::default()).is_ok(), is_sound, "{subject}");
+        assert_eq!(
+            check(&source(&subject, "h", None), &RenderLimits::default()).is_ok(),
+            is_sound,
+            "{subject}"
+        );
     }
 }
 
@@ -260,7 +267,11 @@ fn a_blank_text_part_counts_as_not_given() {
         let version = version("s", "<p>Tea &amp; cups</p>", Some(text));
         let content = renderer.render(&version, &json!({}).into()).unwrap();
         assert_eq!(content.text, "Tea & cups\n");
-        let stored = TemplateVersion { id: "old".to_owned(), source: source("s", "<p>Tea</p>", Some(text)), ..version };
+        let stored = TemplateVersion {
+            id: "old".to_owned(),
+            source: source("s", "<p>Tea</p>", Some(text)),
+            ..version
+        };
         assert_eq!(renderer.render(&stored, &json!({}).into()).unwrap().text, "Tea\n");
         renderer.missing(&stored, &json!({}).into()).unwrap();
     }
@@ -276,7 +287,10 @@ fn only_what_html_needs_is_escaped() {
         ("O'Neil <b>", "O&#39;Neil &lt;b&gt;"),
         ("x=\"1\"", "x=&quot;1&quot;"),
     ] {
-        assert_eq!(html("<a href=\"{{x}}\">", json!({"x": value})).unwrap(), format!("<a href=\"{escaped}\">"));
+        assert_eq!(
+            html("<a href=\"{{x}}\">", json!({"x": value})).unwrap(),
+            format!("<a href=\"{escaped}\">")
+        );
     }
 }
 

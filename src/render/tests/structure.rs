@@ -13,9 +13,8 @@ use crate::render::*;
 fn sent_and_rendered(html: &str, values: &Value) -> (String, String) {
     let renderer = Renderer::new(RenderLimits::default());
     let rendered = html.replace("<style>", "<style data-css-inline=\"ignore\">");
-    let [sent, rendered] = [html, &rendered].map(|html| {
-        renderer.render(&version("s", html, Some("t")), &values.clone().into()).unwrap().html
-    });
+    let [sent, rendered] = [html, &rendered]
+        .map(|html| renderer.render(&version("s", html, Some("t")), &values.clone().into()).unwrap().html);
     (sent, rendered.replace("<style data-css-inline=\"ignore\">", "<style>"))
 }
 
@@ -41,7 +40,11 @@ fn styles(html: &str) -> Vec<(String, BTreeMap<String, String>)> {
 }
 
 fn bold(html: &str) -> Vec<bool> {
-    styles(html).iter().filter(|(name, _)| name == "td").map(|(_, style)| style.contains_key("font-weight")).collect()
+    styles(html)
+        .iter()
+        .filter(|(name, _)| name == "td")
+        .map(|(_, style)| style.contains_key("font-weight"))
+        .collect()
 }
 
 #[test]
@@ -112,20 +115,42 @@ fn piece() -> impl Strategy<Value = String> {
 
 fn rule() -> impl Strategy<Value = String> {
     let simple = prop::sample::select(vec![
-        "p", "i", "b", "li", "td", "div", "*", ".k", ".k1", "[title]", "[title=k1]", "[class~=k]", "li:last-child",
-        ":first-child", "p:nth-child(even)", "i:only-child", "li:not(:last-child)", "div:nth-last-child(2)",
-        "b:empty", "i:first-of-type", ":not(.k)",
+        "p",
+        "i",
+        "b",
+        "li",
+        "td",
+        "div",
+        "*",
+        ".k",
+        ".k1",
+        "[title]",
+        "[title=k1]",
+        "[class~=k]",
+        "li:last-child",
+        ":first-child",
+        "p:nth-child(even)",
+        "i:only-child",
+        "li:not(:last-child)",
+        "div:nth-last-child(2)",
+        "b:empty",
+        "i:first-of-type",
+        ":not(.k)",
     ]);
     let combinator = prop::sample::select(vec![" ", ">", "+", "~"]);
     let declaration = prop::sample::select(vec![
-        "color:red", "color:blue", "color:green !important", "font-size:1px", "font-size:2px", "top:3px",
+        "color:red",
+        "color:blue",
+        "color:green !important",
+        "font-size:1px",
+        "font-size:2px",
+        "top:3px",
     ]);
-    (simple.clone(), prop::option::of((combinator, simple)), prop::collection::vec(declaration, 1..3)).prop_map(
-        |(first, second, declarations)| {
+    (simple.clone(), prop::option::of((combinator, simple)), prop::collection::vec(declaration, 1..3))
+        .prop_map(|(first, second, declarations)| {
             let second = second.map_or(String::new(), |(combinator, second)| format!("{combinator}{second}"));
             format!("{first}{second}{{{}}}", declarations.join(";"))
-        },
-    )
+        })
 }
 
 proptest! {
