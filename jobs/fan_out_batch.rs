@@ -263,7 +263,7 @@ impl<'a> BatchContext<'a> {
             lane: MailLane::Bulk,
             template: self.version.pinned(),
             sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
-            reply_to: self.brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
+            reply_to: self.brand.answers_to(),
             recipient,
             values,
             origin,

@@ -364,6 +364,7 @@ fn is_template(line: &[u8]) -> bool {
 
 /// Reads one line: the merchant where it names one, and the document.
 fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
+    let line = line.strip_prefix(body::BYTE_ORDER_MARK).unwrap_or(line);
     json_bounds::measure(line, json_bounds::DEEPEST + 1).map_err(|fault| vec![fault])?;
     let mut given: Map<String, Value> =
         body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {

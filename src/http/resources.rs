@@ -195,6 +195,16 @@ pub(super) async fn preview(
     let user =
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
     let values = Values::from(user.map_err(|message| Refusal::field("user", message))?);
+    preview_of(&app, &caller, version, values).await
+}
+
+/// A template filled in for people to look at.
+pub(super) async fn preview_of(
+    app: &App,
+    caller: &Caller,
+    version: Arc<TemplateVersion>,
+    values: Values,
+) -> Result<Json<PreviewAnswer>, Refusal> {
     let renderer = Arc::clone(&app.renderer);
     let preview = move || renderer.preview(&version.source, &values);
     let previewed = app.cpu.run(Share::Request(caller.merchant.id.clone()), preview).await;
