@@ -10,6 +10,7 @@ mod prune_history;
 mod run_bulk_action;
 mod send_callback;
 mod send_mail;
+mod suppress_mail;
 
 use std::{
     sync::{Arc, Mutex},

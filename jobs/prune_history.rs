@@ -1,6 +1,6 @@
 //! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
-//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
-//! over.
+//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses and
+//! suppressions that are over.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -33,9 +33,21 @@ impl Job for PruneHistory {
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
         let sessions = app.store.forget_ended_sessions().await?;
+        let suppressions = app.store.forget_ended_suppressions().await?;
+        app.store.forget_bad_addresses().await?;
         app.store.forget_old_activity(ACTIVITY).await?;
-        tracing::debug!(answers, callbacks, chunks, actions, audit, pauses, sessions, "history pruned");
-        let forgotten = answers + callbacks + chunks + actions + audit + pauses + sessions;
+        tracing::debug!(
+            answers,
+            callbacks,
+            chunks,
+            actions,
+            audit,
+            pauses,
+            sessions,
+            suppressions,
+            "history pruned"
+        );
+        let forgotten = answers + callbacks + chunks + actions + audit + pauses + sessions + suppressions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

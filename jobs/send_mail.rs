@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::job::{Job, Outcome, until_recorded};
+use super::{
+    job::{Job, Outcome, until_recorded},
+    suppress_mail,
+};
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
     app::App,
@@ -93,6 +96,10 @@ impl Job for SendMail {
             }
         };
         at_work.has_claimed();
+        if let Some(reason) = mail.suppressed {
+            turn.into_iter().for_each(Turn::leave);
+            return suppress_mail::keep_back(app, &mail, reason, &at_work).await;
+        }
         let started_at = clock::now();
         let offered = match turn {
             Ok(turn) => offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
@@ -220,8 +227,10 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
     let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
     let share = || Share::Job(mail.merchant.clone());
-    let rendered = app.templates.render(share, &version, &values.into()).await;
-    Ok(match rendered.and_then(|content| render::compose(&Headers::of(mail), &content)) {
+    let link = app.unsubscribe_link(mail);
+    let rendered = app.templates.render_mail(share, &version, mail, values, link.as_deref()).await;
+    let headers = Headers::of(mail).with_link(link.as_deref().filter(|_| mail.is_promotional));
+    Ok(match rendered.and_then(|content| render::compose(&headers, &content)) {
         Ok(message) => {
             Rendered::Message(app.signing.signed(&mail.merchant, &mail.sender.email, message).await?)
         }

@@ -12,11 +12,14 @@ use crate::{
     app::App,
     cpu_pool::Share,
     jobs,
-    mail::{MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
+    mail::{Lane, MailDraft, MailLane, MailState, Mailbox, MerchantId, NewMail, Origin},
     render::{RenderError, Values},
-    shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
+    shop::{TemplateVersion, builtin_mails::BuiltinMail, consent::Consent, language::Language},
     store::{Merchant, Recorded, Recording},
-    telemetry::{METRICS, metrics::LaneLabels},
+    telemetry::{
+        METRICS,
+        metrics::{LaneLabels, MailLabels},
+    },
 };
 
 /// A built-in mail that the rules allow.
@@ -37,9 +40,12 @@ impl BuiltinMailDraft {
     /// answer: the same request may be made again after `Retry-After`.
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
         let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
-        let values = Values::from(self.values);
+        let mut values = self.values;
+        let consent = Consent::of(&version, self.mail.class(version.class), None, self.language);
+        consent.put_link(&mut values, |path| app.config.http.link_to(path));
+        let values = Values::from(values);
         check_tags(app, merchant, &version, &values).await?;
-        Ok(NewMail::new(MailDraft {
+        Ok(consent.applied_to(NewMail::new(MailDraft {
             merchant: merchant.id.clone(),
             lane: MailLane::Transactional,
             template: version.pinned(),
@@ -51,7 +57,7 @@ impl BuiltinMailDraft {
             recipient: self.recipient,
             values: values.as_json(),
             origin: self.origin,
-        }))
+        })))
     }
 }
 
@@ -77,6 +83,8 @@ async fn check_tags(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IsRecorded {
     Yes,
+    /// On record, and not sent: the recipient is suppressed.
+    Suppressed,
     /// What the rules saw has changed meanwhile: ask them again.
     Outdated,
 }
@@ -119,7 +127,21 @@ pub(super) async fn record(app: &App, mut recording: Recording) -> Result<IsReco
             }
             Ok(IsRecorded::Yes)
         }
+        Recorded::Suppressed => {
+            first.into_iter().for_each(note_mail);
+            for job in jobs {
+                count_suppressed(job.lane);
+            }
+            Ok(IsRecorded::Suppressed)
+        }
         Recorded::Outdated => Ok(IsRecorded::Outdated),
         Recorded::KeyLost => Err(Refusal::key_lost()),
     }
+}
+
+/// Counts a mail that is settled as soon as it is recorded.
+pub(super) fn count_suppressed(lane: Lane) {
+    let lane = lane.as_str();
+    METRICS.recorded.get_or_create(&LaneLabels { lane }).inc();
+    METRICS.settled.get_or_create(&MailLabels { lane, state: MailState::Suppressed.as_str() }).inc();
 }

@@ -17,8 +17,10 @@ mod reply_class;
 mod retry;
 pub mod search;
 mod state;
+mod suppression;
 mod timestamp;
 mod trace_parent;
+mod unsubscribe;
 mod waiting;
 
 pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish};
@@ -33,8 +35,10 @@ pub use reply_class::{Consequence, Judgement, ReplyClass, ReplyScope};
 pub use retry::{Rescue, RetryPolicy, Verdict};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
+pub use suppression::{SuppressionReason, SuppressionScope};
 pub use timestamp::Timestamp;
 pub use trace_parent::{NoTraceParent, TraceParent};
+pub use unsubscribe::{Unsubscribe, UnsubscribeToken};
 pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Timestamp, TraceParent, state::closed_set,
+    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, SuppressionReason, Timestamp, TraceParent,
+    Unsubscribe, state::closed_set,
 };
 use crate::clock;
 
@@ -101,6 +102,10 @@ pub struct NewMail {
     pub due_at: Timestamp,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
+    /// Whether it is advertising.
+    pub is_promotional: bool,
+    /// The unsubscribe link that it carries.
+    pub unsubscribe: Option<Unsubscribe>,
 }
 
 /// A recorded mail that this worker has claimed.
@@ -136,6 +141,14 @@ pub struct Mail {
     pub attempt: u32,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
+    /// Whether it is advertising: it says in its headers how to unsubscribe.
+    pub is_promotional: bool,
+    /// The unsubscribe link that it carries.
+    pub unsubscribe: Option<Unsubscribe>,
+    /// Why its recipient gets no such mail, where a suppression is in force.
+    pub suppressed: Option<SuppressionReason>,
+    /// Whether a relay said before that there is no such address.
+    pub was_bad_address: bool,
 }
 
 impl NewMail {
@@ -161,6 +174,8 @@ impl NewMail {
             recorded_at: now,
             due_at: now,
             trace_parent: None,
+            is_promotional: false,
+            unsubscribe: None,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use crate::shop::TemplateSource;
 
-use super::tags::Age;
 use super::{Part, RenderLimits, TemplateFault, compiled_template, inline_css};
 
 /// A template that may be stored.
@@ -49,7 +48,7 @@ fn check_part(
         let message = format!("this part is larger than {} bytes", limits.template_bytes);
         return Err(TemplateFault { part, line: None, column: None, message });
     }
-    compiled_template::compile_part(part, source, tags, Age::New).map(|_| ())
+    compiled_template::compile_part(part, source, tags).map(|_| ())
 }
 
 /// Inlining repeats declarations, so what it makes may be larger than what was given.

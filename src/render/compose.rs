@@ -38,7 +38,7 @@ pub struct Headers<'a> {
     pub message_id: &'a str,
     /// `Date`.
     pub date: Timestamp,
-    /// `List-Unsubscribe` (RFC 2369): a URL.
+    /// `List-Unsubscribe` (RFC 2369): a URL that takes a POST with one click (RFC 8058).
     pub list_unsubscribe: Option<&'a str>,
 }
 
@@ -53,6 +53,11 @@ impl<'a> Headers<'a> {
             date: mail.recorded_at,
             list_unsubscribe: None,
         }
+    }
+
+    /// The same with a link to unsubscribe, where there is one.
+    pub const fn with_link(self, link: Option<&'a str>) -> Self {
+        Self { list_unsubscribe: link, ..self }
     }
 }
 
@@ -84,6 +89,7 @@ pub fn compose(headers: &Headers<'_>, content: &Content) -> Result<Vec<u8>, Rend
     block.insert_raw(ready("Message-ID", format!("<{}>", headers.message_id)));
     if let Some(link) = headers.list_unsubscribe {
         block.insert_raw(ready("List-Unsubscribe", format!("<{link}>")));
+        block.insert_raw(ready("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
     }
     block.set(header::MIME_VERSION_1_0);
     if let Some(content_type) = content_type {

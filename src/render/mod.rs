@@ -21,6 +21,7 @@ mod comparison;
 mod compiled_template;
 mod compose;
 mod engine;
+mod footer;
 mod html_to_text;
 mod html_tokenizer;
 mod inline_css;
@@ -41,6 +42,7 @@ use serde::Deserialize;
 
 pub use check::{Checked, check};
 pub use compose::{Headers, compose};
+pub use footer::with_footer;
 pub use renderer::Renderer;
 pub use values::Values;
 

@@ -121,6 +121,7 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/sqlite/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/sqlite/0007_dashboard.sql")),
+                (8, "consent", include_str!("../../migrations/sqlite/0008_consent.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -130,6 +131,7 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/postgres/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/postgres/0007_dashboard.sql")),
+                (8, "consent", include_str!("../../migrations/postgres/0008_consent.sql")),
             ],
         }
     }

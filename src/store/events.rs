@@ -50,6 +50,13 @@ pub(in crate::store) struct MovedMail {
     pub(in crate::store) class: Option<&'static str>,
 }
 
+impl MovedMail {
+    /// One that moved without a relay.
+    pub(in crate::store) const fn without_reply(id: MailId, merchant: MerchantId, state: MailState) -> Self {
+        Self { id, merchant, state, code: None, enhanced_code: None, reply: None, class: None }
+    }
+}
+
 /// Records what mails that have just moved are events of. To be called after their rows are written.
 pub(in crate::store) async fn record_for_mails(
     dialect: Dialect,

@@ -36,6 +36,9 @@ pub(super) struct MailRow<'a> {
     wake_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    promotional: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsubscribe_language: Option<&'a str>,
 }
 
 impl<'a> MailRow<'a> {
@@ -63,6 +66,8 @@ impl<'a> MailRow<'a> {
             due_at: mail.due_at.millis(),
             wake_at: (mail.due_at + ENQUEUED_BY_INGRESS).millis(),
             traceparent: mail.trace_parent.as_ref().map(TraceParent::as_str),
+            promotional: mail.is_promotional.into(),
+            unsubscribe_language: mail.unsubscribe.as_ref().map(|link| &*link.language),
         }
     }
 }

@@ -157,7 +157,7 @@ on_both! {
             json!({"identifier": "welcome", "title": "Welcome", "subject": "Welcome, {{first_name}}",
                 "sender": "Tea & Co <hello@tea.example>", "brand_id": "tea", "html": html,
                 "reserved_tags": ["email", "first_name", "last_name", "full_name", "language", "brand_name",
-                    "link_to_pass"],
+                    "link_to_pass", "unsubscribe_link"],
                 "custom_tags": ["city", "items", "points"]})
         );
         let missing = scene.shop.get("/templates/unknown").await.expect(404).json();

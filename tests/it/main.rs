@@ -63,3 +63,5 @@ mod routes;
 mod states;
 mod steering;
 mod store;
+mod suppressions;
+mod unsubscribe;

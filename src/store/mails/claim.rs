@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 
 use crate::{
     clock,
-    mail::{Mail, MailId, MailState, Mailbox, WorkerId},
+    mail::{Mail, MailId, MailState, Mailbox, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
@@ -15,6 +15,7 @@ use crate::{
         error::{Doing, StoreError},
         group_commit::{Grouped, Turn},
         row::{Columns, to_json},
+        suppressions,
     },
 };
 
@@ -45,7 +46,8 @@ impl Store {
 /// What a mail is read from.
 pub(super) const COLUMNS: &str =
     "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
-    message_id, tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent";
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent, promotional,
+    unsubscribe_token, unsubscribe_language";
 
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     Claims::new(&ClaimsOf {
@@ -56,7 +58,11 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
         // Mails of a batch that is paused or cancelled stay where they are; correlated, for Postgres would pay for a
         // list of those batches once per mail.
         only: " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)",
-        returns: COLUMNS,
+        returns: &format!(
+            "{COLUMNS}, {} AS suppressed, {} AS was_bad_address",
+            suppressions::reason_of_mail("$2"),
+            suppressions::WAS_REFUSED
+        ),
     })
 });
 
@@ -85,7 +91,12 @@ impl Grouped for ClaimRequest {
         let rows = CLAIMS.take(dialect, &mut *on, asked, now).await?;
         let mut granted = HashMap::with_capacity(rows.len());
         for row in &rows {
-            let mail = read(&Columns { table: "mails", row })?;
+            let columns = Columns { table: "mails", row };
+            let mail = Mail {
+                suppressed: columns.optional_parsed("suppressed")?,
+                was_bad_address: columns.integer("was_bad_address")? == 1,
+                ..read(&columns)?
+            };
             granted.insert(mail.id, mail);
         }
         let states = states_of(dialect, on, requests, &granted).await?;
@@ -146,5 +157,15 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         recorded_at: columns.time("recorded_at")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
         trace_parent: columns.optional_parsed("traceparent")?,
+        is_promotional: columns.integer("promotional")? == 1,
+        unsubscribe: unsubscribe(columns)?,
+        suppressed: None,
+        was_bad_address: false,
     })
+}
+
+fn unsubscribe(columns: &Columns<'_>) -> Result<Option<Unsubscribe>, StoreError> {
+    let token = columns.optional_parsed("unsubscribe_token")?;
+    let language = columns.optional_text("unsubscribe_language")?.unwrap_or_default();
+    Ok(token.map(|token| Unsubscribe { token, language }))
 }

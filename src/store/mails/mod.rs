@@ -13,6 +13,7 @@ mod precondition;
 mod record;
 mod search;
 mod settle;
+mod suppress;
 mod withdraw;
 
 pub use claim::Claim;

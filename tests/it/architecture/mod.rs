@@ -50,6 +50,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
         "pauses",
         "room",
         "sessions",
+        "suppressions",
         "template_lists",
         "templates",
         "webhooks",
@@ -76,7 +77,19 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("base16ct", &["auth", "dashboard", "http", "render", "templates"]),
     (
         "base64",
-        &["auth", "callback", "dashboard", "demo", "dkim", "http", "render", "shop", "smtp", "webhook"],
+        &[
+            "auth",
+            "callback",
+            "dashboard",
+            "demo",
+            "dkim",
+            "http",
+            "mail",
+            "render",
+            "shop",
+            "smtp",
+            "webhook",
+        ],
     ),
     ("bytes", &["demo", "http"]),
     ("clap", &["cli", "config", "demo"]),
@@ -99,7 +112,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
-    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "queue"]),
+    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "mail", "queue"]),
     ("redis", &["queue", "limits"]),
     ("regex", &["smtp"]),
     ("regex_syntax", &["smtp"]),
@@ -140,7 +153,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
             "worker",
         ],
     ),
-    ("uuid", &["http", "jobs", "mail", "queue", "store", "worker"]),
+    ("uuid", &["cli", "http", "jobs", "mail", "queue", "store", "worker"]),
 ];
 
 /// Outside crates that are no matter of one module.
