@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
+use tokio::sync::Notify;
 
 use crate::{
     admission::{self, Admission},
@@ -28,6 +29,9 @@ const BODY_UNIT: usize = 1024;
 /// Requests for batches that are read at once; one of them for each merchant.
 const BATCH_REQUESTS: usize = 2;
 
+/// Bytes of files under way: in all, and of one merchant. Each may have 10 MB, a few times over.
+const ATTACHED: [usize; 2] = [128 << 20, 64 << 20];
+
 /// Imports that are received at once: in all, and for one merchant.
 const IMPORTS: [usize; 2] = [16, 4];
 
@@ -49,6 +53,8 @@ pub struct App {
     pub templates: Templates,
     /// Signatures of messages.
     pub signing: Signing,
+    /// Wakes the scheduler when this process has recorded callbacks.
+    pub callbacks_recorded: Notify,
     /// Messages to relays.
     pub routes: Routes,
     /// Callbacks to merchants.
@@ -61,6 +67,8 @@ pub struct App {
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
     pub bodies: InFlight,
+    /// The memory of files that go with mails which are being sent.
+    pub attached: InFlight,
     /// Requests for batches that are read: each reads as much as `http.max_body`.
     pub batch_requests: InFlight,
     /// Imports that are received: each holds a chunk of lines in memory, beside `bodies`.
@@ -131,6 +139,7 @@ impl App {
             store,
             signing,
             routes,
+            callbacks_recorded: Notify::new(),
             callbacks: Callbacks::new(&config.callbacks)?,
             requests: RequestLimits::new(config.http.rate),
             admission: Arc::new(admission),
@@ -139,6 +148,7 @@ impl App {
             cpu,
             renderer,
             bodies: InFlight::new(config.http.max_in_flight.0, config.http.max_in_flight.0 / 4, BODY_UNIT),
+            attached: InFlight::new(ATTACHED[0], ATTACHED[1], BODY_UNIT),
             batch_requests: InFlight::new(BATCH_REQUESTS, 1, 1),
             imports: InFlight::new(IMPORTS[0], IMPORTS[1], 1),
             config,

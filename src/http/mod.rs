@@ -33,6 +33,7 @@ mod rate_limit;
 mod request_id;
 mod request_note;
 mod resources;
+mod schedule;
 mod server;
 mod stored;
 mod suppressions;

@@ -12,6 +12,7 @@ mod money;
 mod operator;
 pub mod order;
 pub mod pass;
+pub mod reasons;
 pub mod recovery_link;
 mod resource;
 pub mod subscription;

@@ -7,11 +7,12 @@
 //!
 //! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `steps`,
 //! `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
-//! Among these actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
+//! Among these recipients and actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
 mod actions;
 mod activity;
+mod attachments;
 mod audit;
 mod backlog;
 mod batches;
@@ -40,6 +41,7 @@ mod order_traces;
 mod orders;
 mod passes;
 mod pauses;
+mod recipients;
 mod resources;
 mod room;
 mod rounds;
@@ -57,6 +59,7 @@ mod writer;
 
 pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
 pub use activity::{Activity, ActivitySpan};
+pub use attachments::{AttachmentsStored, NewAttachment};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};
 pub use batches::{
@@ -75,7 +78,7 @@ pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
     Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
-    Precondition, Recorded, Recording, Replacement, Settled, Settlement,
+    Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;
@@ -83,6 +86,7 @@ pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};
 pub use orders::{AuditEntry, NewAuditEntry, OrderRecord, OrderStep, WorkflowStep};
 pub use passes::{NewPass, Pass};
 pub use pauses::PauseRecord;
+pub use recipients::{Erased, Trace};
 pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
 pub use sessions::{NewSession, SessionRecord, SignedIn};

@@ -39,6 +39,8 @@ pub struct StoredLimits {
     pub template_versions: u64,
     /// Suppressions that are stored by request. What recipients and relays say is always taken.
     pub suppressions: u64,
+    /// Bytes of attached files.
+    pub attachments: u64,
 }
 
 impl StoredLimits {

@@ -9,17 +9,20 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    cpu_pool::Share,
     http::{
         auth::Caller,
         body::JsonBody,
         error::{Refusal, fault, json_answer},
         fields::{LONGEST_IDENTIFIER, optional_text, read_user, selected, text},
         idempotency::{IdempotencyKey, Once},
+        mailing::extras::{ExtraFields, Given},
         new_mail::{self, IsRecorded},
         passes::{self, PassRequest},
+        schedule,
         stored::{document, pinned},
     },
-    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
+    mail::{Extras, MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     render::Values,
     shop::{
         Ability, SingleLine, TemplateClass, TemplateVersion,
@@ -27,7 +30,7 @@ use crate::{
         language::Language,
         mailing::{Brand, Member, tag_values},
     },
-    store::{MailingSubjects, Merchant, NewPass, Recording, Stored},
+    store::{AttachmentsStored, MailingSubjects, Merchant, NewAttachment, NewPass, Recording, Stored},
 };
 
 /// A request for one mail.
@@ -49,6 +52,14 @@ pub(in crate::http) struct MailRequest {
     /// What the QR code of the pass says, 1 to 255 characters; the link to the pass where absent.
     #[schema(value_type = Option<String>)]
     pass_identifier: Option<Value>,
+    /// Not before this time, at most 30 days ahead; one in the past means at once.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    send_at: Option<Value>,
+    /// Expires when it was not sent by this time, which is later than `send_at`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Value>,
+    #[serde(flatten)]
+    extras: ExtraFields,
 }
 
 /// A member, and values for the placeholders of the template.
@@ -91,9 +102,13 @@ pub(in crate::http) async fn send_mail(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
     once.run(&app, &caller, &body.0, async |holder| {
-        let draft = Draft::of(body.parse()?, app.config.http.max_user.0)?;
+        let mut request: MailRequest = body.parse()?;
+        let given = read_extras(&app, &caller, std::mem::take(&mut request.extras)).await?;
+        let mut draft = Draft::of(request, given, app.config.http.max_user.0)?;
         let identifier = draft.identifier.clone();
+        let files = std::mem::take(&mut draft.files);
         let (mail, pass) = draft.judge(&app, &caller).await?;
+        store_files(&app, &caller, files).await?;
         let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
         let answer = json_answer(
             StatusCode::OK,
@@ -120,6 +135,32 @@ fn suppressed() -> Refusal {
     Refusal::field("user.identifier", "The member is suppressed: this mail is not sent to this address.")
 }
 
+/// Reads what may be large aside.
+async fn read_extras(app: &App, caller: &Caller, fields: ExtraFields) -> Result<Given, Refusal> {
+    if !fields.has_files() {
+        return Ok(fields.read());
+    }
+    let share = Share::Request(caller.merchant.id.clone());
+    app.cpu.run(share, || fields.read()).await.map_err(|_| Refusal::busy())
+}
+
+/// Stores what is in the files, before the mail that has them: a file without a mail is forgotten within a day.
+async fn store_files(app: &App, caller: &Caller, files: Vec<NewAttachment>) -> Result<(), Refusal> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let most = app.config.stored.attachments;
+    match app.store.store_attachments(&caller.merchant.id, files, most).await? {
+        AttachmentsStored::Now => Ok(()),
+        AttachmentsStored::NoRoom => {
+            let message = format!(
+                "The attachments of all mails may have {most} bytes together; there is no room for these."
+            );
+            Err(Refusal::field("attachments", message))
+        }
+    }
+}
+
 /// A request whose fields are there and of the right type.
 struct Draft {
     brand_id: String,
@@ -127,11 +168,15 @@ struct Draft {
     identifier: String,
     user: Map<String, Value>,
     pass: PassRequest,
+    schedule: Schedule,
+    reply_to: Option<Mailbox>,
+    extras: Extras,
+    files: Vec<NewAttachment>,
 }
 
 impl Draft {
-    fn of(request: MailRequest, max_user: usize) -> Result<Self, Refusal> {
-        let mut faults = Vec::new();
+    fn of(request: MailRequest, given: Given, max_user: usize) -> Result<Self, Refusal> {
+        let Given { reply_to, extras, files, mut faults } = given;
         let brand_id = text("brand_id", request.brand_id, &mut faults);
         let template_id = text("template_id", request.template_id, &mut faults);
         let (mut user, is_read) = match request.user.as_deref().map(|user| read_user(user, max_user)) {
@@ -166,8 +211,9 @@ impl Draft {
                     .ok()
             }),
         };
+        let schedule = schedule::read(request.send_at, request.expires_at, &mut faults);
         if faults.is_empty() {
-            Ok(Self { brand_id, template_id, identifier, user, pass })
+            Ok(Self { brand_id, template_id, identifier, user, pass, schedule, reply_to, extras, files })
         } else {
             Err(Refusal::invalid(faults).about_form())
         }
@@ -219,14 +265,21 @@ fn new_mail(
     version: &TemplateVersion,
     values: &Value,
 ) -> NewMail {
-    NewMail::new(MailDraft {
+    let mail = NewMail::new(MailDraft {
         merchant: caller.merchant.id.clone(),
         lane: MailLane::Transactional,
         template: version.pinned(),
         sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
-        reply_to: brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
+        reply_to: draft
+            .reply_to
+            .clone()
+            .or_else(|| brand.reply_to.clone().map(|email| Mailbox { name: None, email })),
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
         values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
-    })
+        schedule: draft.schedule,
+        is_test: caller.merchant.is_test,
+    });
+    let extras = (!draft.extras.is_empty()).then(|| draft.extras.clone().into());
+    NewMail { extras, ..mail }
 }

@@ -7,7 +7,7 @@ use crate::{
         new_mail,
     },
     jobs,
-    mail::MailId,
+    mail::{MailId, MailLane},
     queue::QueuedJob,
     store::{Answer, KeyHolder, Moved, Precondition, Recorded, Recording},
     telemetry::{
@@ -45,7 +45,7 @@ impl Resend<'_> {
             }
         };
         if let Some((mail, job)) = job {
-            METRICS.recorded.get_or_create(&LaneLabels { lane: job.lane.as_str() }).inc();
+            METRICS.recorded.get_or_create(&LaneLabels { lane: MailLane::Transactional.as_str() }).inc();
             self.enqueue(mail, job, holder).await?;
         }
         Ok(answer)
@@ -83,7 +83,7 @@ impl Resend<'_> {
         Ok(match self.app.store.record(recording).await? {
             Recorded::Committed => Some(Done { answer, job }),
             Recorded::Suppressed => {
-                job.into_iter().for_each(|(_, job)| new_mail::count_suppressed(job.lane));
+                new_mail::count_suppressed(MailLane::Transactional.as_str());
                 Some(Done { answer, job: None })
             }
             Recorded::Outdated => None,
@@ -93,7 +93,7 @@ impl Resend<'_> {
 
     /// Enqueues the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
     async fn enqueue(&self, mail: MailId, job: QueuedJob, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
-        let lane = job.lane.as_str();
+        let lane = MailLane::Transactional.as_str();
         if self.app.enqueue_in_time(job).await {
             return Ok(());
         }

@@ -48,6 +48,7 @@ pub(super) fn bytes(name: Option<&str>, email: &str, content: &Content) -> Vec<u
         message_id: "0198c0de@postroom.example",
         date: Timestamp::parse("2026-11-21T10:00:00Z").unwrap(),
         list_unsubscribe: Some("https://shop.example.net/u/1?a=b"),
+        more: &[],
     };
     compose(&headers, content).unwrap()
 }
@@ -254,7 +255,15 @@ fn what_cannot_be_a_header_is_refused() {
     let compose_with = |message_id, list_unsubscribe| {
         let date = Timestamp(0);
         compose(
-            &Headers { sender: &box_, reply_to: None, recipient: &box_, message_id, date, list_unsubscribe },
+            &Headers {
+                sender: &box_,
+                reply_to: None,
+                recipient: &box_,
+                message_id,
+                date,
+                list_unsubscribe,
+                more: &[],
+            },
             &content,
         )
     };

@@ -56,14 +56,15 @@ pub enum Making {
 
 const COLUMNS: &str = "id text, merchant_id text, lane text, template text, template_version text, sender text,
     reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
-    batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, fault text";
+    batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, send_at bigint, expires_at bigint,
+    test bigint, fault text";
 
 // What cannot be sent has failed, also where its recipient is suppressed.
 static INSERT: LazyLock<Sql> = LazyLock::new(|| {
     let kept =
         "id, merchant_id, lane, template, template_version, sender, reply_to, recipient_name, recipient,
         recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, promotional,
-        unsubscribe_token, unsubscribe_language";
+        unsubscribe_token, unsubscribe_language, send_at, expires_at, test";
     Sql::made(format!(
         "INSERT INTO mails ({kept}, state, wake_at, settled_at, error)
          SELECT {kept},
@@ -78,14 +79,17 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
     ))
 });
 
+// A batch whose time has not come stays queued: its mails are made, and wait.
 static START: Sql = Sql::new(
-    "UPDATE batches SET state = 'processing', started_at = COALESCE(started_at, $2),
+    "UPDATE batches SET state = CASE WHEN send_at > $2 THEN state ELSE 'processing' END,
+        started_at = COALESCE(started_at, CASE WHEN send_at > $2 THEN NULL ELSE $2 END),
         wake_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
      WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL",
 );
 
 static ALL_MADE: Sql = Sql::new(
-    "UPDATE batches SET wake_at = NULL, mails = made, state = 'processing', started_at = COALESCE(started_at, $2)
+    "UPDATE batches SET wake_at = NULL, mails = made, state = CASE WHEN send_at > $2 THEN state ELSE 'processing' END,
+        started_at = COALESCE(started_at, CASE WHEN send_at > $2 THEN NULL ELSE $2 END)
      WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
 );

@@ -5,9 +5,10 @@ use std::{collections::HashMap, sync::LazyLock};
 use serde::Serialize;
 use sqlx::AnyConnection;
 
+use super::facts;
 use crate::{
     clock,
-    mail::{Mail, MailId, MailState, Mailbox, Unsubscribe, WorkerId},
+    mail::{Mail, MailId, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
@@ -46,8 +47,8 @@ impl Store {
 /// What a mail is read from.
 pub(super) const COLUMNS: &str =
     "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
-    message_id, tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent, promotional,
-    unsubscribe_token, unsubscribe_language";
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, extras, traceparent,
+    promotional, unsubscribe_token, unsubscribe_language";
 
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     Claims::new(&ClaimsOf {
@@ -58,12 +59,17 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
         // Mails of a batch that is paused or cancelled stay where they are; correlated, for Postgres would pay for a
         // list of those batches once per mail.
         only: " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)",
-        returns: &format!(
-            "{COLUMNS}, {} AS suppressed, {} AS was_bad_address",
-            suppressions::reason_of_mail("$2"),
-            suppressions::WAS_REFUSED
-        ),
+        returns: RETURNS.as_str(),
     })
+});
+
+static RETURNS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{COLUMNS}, {}, {} AS suppressed, {} AS was_bad_address",
+        facts::COLUMNS,
+        suppressions::reason_of_mail("$2"),
+        suppressions::WAS_REFUSED
+    )
 });
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
@@ -93,6 +99,7 @@ impl Grouped for ClaimRequest {
         for row in &rows {
             let columns = Columns { table: "mails", row };
             let mail = Mail {
+                facts: facts::read(&columns)?,
                 suppressed: columns.optional_parsed("suppressed")?,
                 was_bad_address: columns.integer("was_bad_address")? == 1,
                 ..read(&columns)?
@@ -155,6 +162,13 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         order: columns.optional_text("order_id")?,
         batch: columns.optional_parsed("batch_id")?,
         recorded_at: columns.time("recorded_at")?,
+        schedule: Schedule {
+            send_at: columns.optional_time("send_at")?,
+            expires_at: columns.optional_time("expires_at")?,
+        },
+        is_test: columns.integer("test")? != 0,
+        facts: None,
+        extras: columns.optional_json("extras")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
         trace_parent: columns.optional_parsed("traceparent")?,
         is_promotional: columns.integer("promotional")? == 1,

@@ -8,6 +8,7 @@ use super::precondition::{self, Precondition};
 use crate::{
     mail::{MailId, MailState, NewMail},
     store::{
+        attachments,
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
@@ -74,13 +75,14 @@ impl Store {
 const COLUMNS: &str = "id text, merchant_id text, lane text, template text, template_version text, sender text,
     reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
     order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint, due_at bigint,
-    wake_at bigint, traceparent text";
+    wake_at bigint, send_at bigint, expires_at bigint, test bigint, extras text, traceparent text";
 
 static INSERT: LazyLock<Sql> = LazyLock::new(|| {
     let kept =
         "id, merchant_id, lane, template, template_version, sender, reply_to, recipient_name, recipient,
         recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash,
-        recorded_at, due_at, traceparent, promotional, unsubscribe_token, unsubscribe_language";
+        recorded_at, due_at, traceparent, promotional, unsubscribe_token, unsubscribe_language,
+        send_at, expires_at, test, extras";
     Sql::made(format!(
         "INSERT INTO mails ({kept}, state, wake_at, settled_at, error)
          SELECT {kept}, CASE WHEN suppressed IS NULL THEN 'queued' ELSE 'suppressed' END,
@@ -126,6 +128,7 @@ impl Grouped for Recording {
         };
         let standing = || that_are(Recorded::Committed);
         let suppressed = insert(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
+        attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
         passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
         let is_refused =

@@ -69,10 +69,11 @@ pub(in crate::store) async fn suppress(
         .doing("store suppressions")
 }
 
-static WHOLLY: Sql = Sql::new(
+static FIND: Sql = Sql::new(
     "SELECT suppressions.address_key FROM {rows: address_key text}
      JOIN suppressions ON suppressions.merchant_id = $2 AND suppressions.address_key = rows.address_key
-        AND suppressions.scope = 'all' AND (suppressions.expires_at IS NULL OR suppressions.expires_at > $3)",
+        AND (suppressions.scope = 'all' OR $4 = 1)
+        AND (suppressions.expires_at IS NULL OR suppressions.expires_at > $3)",
 );
 
 /// The keys of those addresses that get no mail at all.
@@ -83,15 +84,26 @@ pub(in crate::store) async fn wholly_suppressed(
     addresses: &[Address],
     now: Timestamp,
 ) -> Result<HashSet<String>, StoreError> {
+    find(dialect, on, merchant, addresses, (false, now)).await
+}
+
+async fn find(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    addresses: &[Address],
+    (is_promotional, now): (bool, Timestamp),
+) -> Result<HashSet<String>, StoreError> {
     #[derive(Serialize)]
     struct Asked {
         address_key: String,
     }
     let asked: Vec<_> = addresses.iter().map(|address| Asked { address_key: address.search_key() }).collect();
-    let rows = sqlx::query(WHOLLY.on(dialect))
+    let rows = sqlx::query(FIND.on(dialect))
         .bind(to_json(&asked))
         .bind(merchant.as_str())
         .bind(now.millis())
+        .bind(i64::from(is_promotional))
         .fetch_all(on)
         .await
         .doing("find suppressions")?;
@@ -115,6 +127,20 @@ async fn is_suppressed(
 }
 
 impl Store {
+    /// The keys of those addresses that get no mail, or where `is_promotional`, no promotional mail.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn suppressed(
+        &self,
+        merchant: &MerchantId,
+        addresses: &[Address],
+        is_promotional: bool,
+    ) -> Result<HashSet<String>, StoreError> {
+        let mut reader = self.readers.acquire().await.doing("find suppressions")?;
+        find(self.dialect, &mut reader, merchant, addresses, (is_promotional, clock::now())).await
+    }
+
     /// Makes this the suppression of its address; returns whether the address was not suppressed before.
     ///
     /// # Errors

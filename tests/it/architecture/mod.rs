@@ -33,11 +33,12 @@ const NEIGHBOURS: [(&str, &str); 4] =
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
 const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
-    &["actions"],
+    &["actions", "recipients"],
     &["mails"],
     &["batches", "credentials", "resources"],
     &[
         "activity",
+        "attachments",
         "backlog",
         "carts",
         "drained_routes",
@@ -74,7 +75,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("argon2", &["auth", "http"]),
     ("async_trait", &["queue", "jobs"]),
     ("axum", &["http", "dashboard", "demo"]),
-    ("base16ct", &["auth", "dashboard", "http", "render", "templates"]),
+    ("base16ct", &["auth", "dashboard", "http", "render", "store", "templates"]),
     (
         "base64",
         &[
@@ -84,6 +85,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
             "demo",
             "dkim",
             "http",
+            "jobs",
             "mail",
             "render",
             "shop",
@@ -123,7 +125,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("rustls", &["callback", "demo", "smtp"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
-    ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "templates", "webhook"]),
+    ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "store", "templates", "webhook"]),
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
     ("tokio_rustls", &["demo", "smtp"]),

@@ -5,7 +5,7 @@ use postroom::{
         Consequence, Judgement, ReplyClass, ReplyScope, SuppressionReason, SuppressionScope, Unsubscribe,
         UnsubscribeToken,
     },
-    store::{NewSuppression, Unsubscribed},
+    store::{NewSuppression, Stop, Unsubscribed},
 };
 
 use super::*;
@@ -32,7 +32,8 @@ async fn refuse(store: &Store, worker: WorkerId) {
         ..Reply::silent("main", Phase::RcptTo, "5.1.1 no", Duration::ZERO)
     };
     let settlement = Settlement::new(&mail, worker, clock::now(), reply, Verdict::Failed);
-    assert_eq!(store.settle_mail(settlement).await.unwrap(), Settled::Now(MailState::Failed));
+    let settled = store.settle_mail(settlement).await.unwrap();
+    assert!(matches!(settled, Settled::Now { state: MailState::Failed, .. }));
 }
 
 async fn is_suppressed(store: &Store) -> bool {
@@ -107,9 +108,9 @@ on_both! {
         assert!(!store.put_suppression(&merchant(), suppression).await.unwrap());
         let mail = claim(&store, waiting, worker).await;
         assert_eq!(mail.suppressed, Some(SuppressionReason::Complaint));
-        let settled = store.suppress_mail(&mail, SuppressionReason::Complaint, worker).await.unwrap();
-        assert_eq!(settled, Settled::Now(MailState::Suppressed));
-        assert_eq!(store.suppress_mail(&mail, SuppressionReason::Complaint, worker).await.unwrap(), Settled::TooLate);
+        let settled = store.stop_mail(&mail, worker, Stop::Suppressed(SuppressionReason::Complaint)).await.unwrap();
+        assert!(matches!(settled, Settled::Now { state: MailState::Suppressed, .. }));
+        assert_eq!(store.stop_mail(&mail, worker, Stop::Suppressed(SuppressionReason::Complaint)).await.unwrap(), Settled::TooLate);
         assert_eq!(store.mail(None, waiting).await.unwrap().unwrap().attempt, 0);
         assert_eq!(claim(&store, other, worker).await.suppressed, None, "it is not promotional");
 

@@ -1,5 +1,6 @@
 //! The order family over HTTP: a real application on a database of its own, asked as a merchant's system asks.
 
+mod cool_down;
 mod refusals;
 mod shop;
 
