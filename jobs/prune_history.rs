@@ -1,6 +1,6 @@
 //! Forgets what is over: mails settled long ago, old idempotency answers, callbacks long settled,
-//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
-//! over.
+//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses and
+//! suppressions that are over.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -35,6 +35,8 @@ impl Job for PruneHistory {
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
         let sessions = app.store.forget_ended_sessions().await?;
+        let suppressions = app.store.forget_ended_suppressions().await?;
+        app.store.forget_bad_addresses().await?;
         app.store.forget_old_activity(ACTIVITY).await?;
         tracing::debug!(
             mails,
@@ -46,9 +48,11 @@ impl Job for PruneHistory {
             audit,
             pauses,
             sessions,
+            suppressions,
             "history pruned"
         );
-        let forgotten = mails + files + answers + callbacks + chunks + actions + audit + pauses + sessions;
+        let forgotten =
+            mails + files + answers + callbacks + chunks + actions + audit + pauses + sessions + suppressions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

@@ -261,10 +261,12 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
     let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
     let share = || Share::Job(mail.merchant.clone());
-    let rendered = app.templates.render(share, &version, &values.into()).await;
+    let link = app.unsubscribe_link(mail);
+    let rendered = app.templates.render_mail(share, &version, mail, values, link.as_deref()).await;
     let Some(mut files) = attached_files::of(app, mail).await? else { return Ok(Rendered::Busy) };
-    let composed = rendered
-        .and_then(|content| render::compose_with(&Headers::of(mail), &content, files.contents(mail)?));
+    let headers = Headers::of(mail).with_link(link.as_deref().filter(|_| mail.is_promotional));
+    let composed =
+        rendered.and_then(|content| render::compose_with(&headers, &content, files.contents(mail)?));
     Ok(match composed {
         Ok(message) => {
             let message = app.signing.signed(&mail.merchant, &mail.sender.email, message).await?;

@@ -13,8 +13,10 @@ use crate::{
     cpu_pool::CpuPool,
     dkim::{KeyFault, Keyring},
     limits::{InFlight, Limiter, MailLimits, RequestLimits},
+    mail::Mail,
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
+    shop::consent,
     signing::Signing,
     smtp::{Routes, Tuning},
     store::Store,
@@ -151,6 +153,12 @@ impl App {
             imports: InFlight::new(IMPORTS[0], IMPORTS[1], 1),
             config,
         }))
+    }
+
+    /// The link with which the recipient of a mail unsubscribes, where the mail carries one.
+    pub fn unsubscribe_link(&self, mail: &Mail) -> Option<String> {
+        let token = &mail.unsubscribe.as_ref()?.token;
+        Some(self.config.http.link_to(&consent::path_of(token)))
     }
 
     /// Enqueues a job for a worker without waiting for the queue; see [`Dispatcher::enqueue`].

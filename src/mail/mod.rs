@@ -21,8 +21,10 @@ pub mod sandbox;
 mod schedule;
 pub mod search;
 mod state;
+mod suppression;
 mod timestamp;
 mod trace_parent;
+mod unsubscribe;
 mod waiting;
 
 pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish};
@@ -40,8 +42,10 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub use schedule::{Schedule, ScheduleError};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
+pub use suppression::{SuppressionReason, SuppressionScope};
 pub use timestamp::Timestamp;
 pub use trace_parent::{NoTraceParent, TraceParent};
+pub use unsubscribe::{Unsubscribe, UnsubscribeToken};
 pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Address, BatchId, Extras, MailId, MailLane, Mailbox, MerchantId, Schedule, Timestamp, TraceParent,
-    state::closed_set,
+    Address, BatchId, Extras, MailId, MailLane, Mailbox, MerchantId, Schedule, SuppressionReason, Timestamp,
+    TraceParent, Unsubscribe, state::closed_set,
 };
 use crate::clock;
 
@@ -136,6 +136,10 @@ pub struct NewMail {
     pub extras: Option<Box<Extras>>,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
+    /// Whether it is advertising.
+    pub is_promotional: bool,
+    /// The unsubscribe link that it carries.
+    pub unsubscribe: Option<Unsubscribe>,
 }
 
 /// A recorded mail that this worker has claimed.
@@ -179,6 +183,14 @@ pub struct Mail {
     pub attempt: u32,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
+    /// Whether it is advertising: it says in its headers how to unsubscribe.
+    pub is_promotional: bool,
+    /// The unsubscribe link that it carries.
+    pub unsubscribe: Option<Unsubscribe>,
+    /// Why its recipient gets no such mail, where a suppression is in force.
+    pub suppressed: Option<SuppressionReason>,
+    /// Whether a relay said before that there is no such address.
+    pub was_bad_address: bool,
 }
 
 impl NewMail {
@@ -218,6 +230,8 @@ impl NewMail {
             is_test,
             extras: None,
             trace_parent: None,
+            is_promotional: false,
+            unsubscribe: None,
         }
     }
 

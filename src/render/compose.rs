@@ -30,7 +30,7 @@ pub struct Headers<'a> {
     pub message_id: &'a str,
     /// `Date`.
     pub date: Timestamp,
-    /// `List-Unsubscribe` (RFC 2369): a URL.
+    /// `List-Unsubscribe` (RFC 2369): a URL that takes a POST with one click (RFC 8058).
     pub list_unsubscribe: Option<&'a str>,
     /// Those of the request, each with visible ASCII on one line.
     pub more: &'a [(String, String)],
@@ -48,6 +48,11 @@ impl<'a> Headers<'a> {
             list_unsubscribe: None,
             more: mail.extras.as_ref().map_or(&[], |extras| extras.headers.as_slice()),
         }
+    }
+
+    /// The same with a link to unsubscribe, where there is one.
+    pub const fn with_link(self, link: Option<&'a str>) -> Self {
+        Self { list_unsubscribe: link, ..self }
     }
 }
 
@@ -97,6 +102,7 @@ pub fn compose_with(
     block.insert_raw(ready("Auto-Submitted", "auto-generated".to_owned()));
     if let Some(link) = headers.list_unsubscribe {
         block.insert_raw(ready("List-Unsubscribe", format!("<{link}>")));
+        block.insert_raw(ready("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
     }
     for (name, value) in headers.more {
         if let Ok(name) = HeaderName::new_from_ascii(name.clone()) {

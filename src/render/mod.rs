@@ -23,6 +23,7 @@ mod compiled_template;
 mod compose;
 mod encoded_words;
 mod engine;
+mod footer;
 mod html_to_text;
 mod html_tokenizer;
 mod inline_css;
@@ -43,6 +44,7 @@ use serde::Deserialize;
 pub use attached::AttachedContent;
 pub use check::{Checked, check};
 pub use compose::{Headers, compose, compose_with};
+pub use footer::with_footer;
 pub use renderer::Renderer;
 pub use values::Values;
 

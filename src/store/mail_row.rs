@@ -43,6 +43,9 @@ pub(super) struct MailRow<'a> {
     extras: Option<&'a Extras>,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    promotional: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsubscribe_language: Option<&'a str>,
 }
 
 impl<'a> MailRow<'a> {
@@ -76,6 +79,8 @@ impl<'a> MailRow<'a> {
             test: mail.is_test.into(),
             extras: mail.extras.as_deref(),
             traceparent: mail.trace_parent.as_ref().map(TraceParent::as_str),
+            promotional: mail.is_promotional.into(),
+            unsubscribe_language: mail.unsubscribe.as_ref().map(|link| &*link.language),
         }
     }
 }

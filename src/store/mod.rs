@@ -50,6 +50,7 @@ mod sessions;
 mod stake;
 mod states;
 mod steps;
+mod suppressions;
 mod template_lists;
 mod templates;
 mod webhooks;
@@ -90,6 +91,7 @@ pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
 pub use sessions::{NewSession, SessionRecord, SignedIn};
 pub use stake::{WriteProgress, WriteWatch};
+pub use suppressions::{NewSuppression, SuppressionCursor, SuppressionRecord, UnsubscribeLink, Unsubscribed};
 pub use template_lists::TemplateVersionRecord;
 pub use templates::NewTemplateVersion;
 pub use webhooks::{

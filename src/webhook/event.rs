@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::mail::{CancelReason, MailState, Timestamp, closed_set};
+use crate::mail::{CancelReason, MailState, SuppressionReason, SuppressionScope, Timestamp, closed_set};
 
 closed_set! {
     /// Something that happened and that a merchant can subscribe to.
@@ -23,6 +23,8 @@ closed_set! {
         EmailBounced = "email.bounced",
         /// A mail was not sent because its recipient is on the suppression list.
         EmailSuppressed = "email.suppressed",
+        /// A recipient unsubscribed from promotional mails.
+        EmailUnsubscribed = "email.unsubscribed",
         /// A mail was cancelled: by somebody, or because what it was asked for is not so any more.
         EmailCancelled = "email.cancelled",
         /// A mail's time was over before a relay took it.
@@ -53,6 +55,7 @@ impl EventKind {
             Self::EmailDeferred => "An attempt failed for now and another one follows.",
             Self::EmailBounced => "A mail came back after the relay took it.",
             Self::EmailSuppressed => "A mail was not sent: its recipient is on the suppression list.",
+            Self::EmailUnsubscribed => "A recipient unsubscribed from promotional mails.",
             Self::EmailCancelled => {
                 "A mail was cancelled: by somebody, or because what it was asked for is not so any more."
             }
@@ -91,6 +94,9 @@ impl EventKind {
         let body = match self {
             Self::WebhookTest => body(self, at, &TestSubject::default()),
             Self::BatchFinished | Self::BatchFailed => body(self, at, &BatchSubject::example(self)),
+            Self::EmailUnsubscribed => {
+                body(self, at, &UnsubscribeSubject::of("ann@example.net".to_owned(), at))
+            }
             _ => body(self, at, &MailSubject::example(self)),
         };
         serde_json::from_str(&body).unwrap_or_default()
@@ -249,6 +255,27 @@ impl BatchSubject {
             link: is_finished.then(|| format!("https://postroom.example/webhooks/mails/{id}")),
             error: (!is_finished).then(|| "The batch was cancelled.".to_owned()),
         }
+    }
+}
+
+/// What the event says of a recipient who unsubscribed.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnsubscribeSubject {
+    /// Whose address is suppressed, in lower case.
+    pub recipient: String,
+    /// Why.
+    pub reason: SuppressionReason,
+    /// Which mails it does not get any more.
+    pub scope: SuppressionScope,
+    /// When.
+    pub unsubscribed_at: Timestamp,
+}
+
+impl UnsubscribeSubject {
+    /// What is said of this address.
+    pub const fn of(recipient: String, at: Timestamp) -> Self {
+        let reason = SuppressionReason::Unsubscribed;
+        Self { recipient, reason, scope: reason.usual_scope(), unsubscribed_at: at }
     }
 }
 

@@ -8,7 +8,7 @@ use reqwest::Method;
 use super::support::{Backends, Operator, Scene, Shop, eventually, send};
 
 /// Pages that everybody who is signed in may open, also where nothing was ever recorded.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "/",
     "/mails",
     "/mails?q=state%3Afailed",
@@ -16,6 +16,7 @@ const PAGES: [&str; 13] = [
     "/batches",
     "/actions",
     "/templates",
+    "/suppressions",
     "/callbacks",
     "/queue",
     "/merchants",

@@ -69,3 +69,5 @@ mod schedule;
 mod states;
 mod steering;
 mod store;
+mod suppressions;
+mod unsubscribe;

@@ -17,7 +17,7 @@ use crate::{
         fields::{LONGEST_IDENTIFIER, optional_text, read_user, selected, text},
         idempotency::{IdempotencyKey, Once},
         mailing::extras::{ExtraFields, Given},
-        new_mail,
+        new_mail::{self, IsRecorded},
         passes::{self, PassRequest},
         schedule,
         stored::{document, pinned},
@@ -25,10 +25,12 @@ use crate::{
     mail::{Extras, MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     render::Values,
     shop::{
-        Ability, SingleLine, TemplateVersion,
-        mailing::{Brand, Member, UNSUBSCRIBE_LINK, tag_values},
+        Ability, SingleLine, TemplateClass, TemplateVersion,
+        consent::Consent,
+        language::Language,
+        mailing::{Brand, Member, tag_values},
     },
-    store::{AttachmentsStored, MailingSubjects, NewAttachment, NewPass, Recording, Stored},
+    store::{AttachmentsStored, MailingSubjects, Merchant, NewAttachment, NewPass, Recording, Stored},
 };
 
 /// A request for one mail.
@@ -114,11 +116,23 @@ pub(in crate::http) async fn send_mail(
         );
         let answered = holder.map(|holder| (holder, answer.clone()));
         let passes = pass.into_iter().collect();
-        let recording = Recording { mails: vec![mail], passes, answer: answered, ..Recording::default() };
-        new_mail::record(&app, recording).await?;
-        Ok(answer)
+        let recording = Recording {
+            mails: vec![mail],
+            passes,
+            answer: answered,
+            refuses_suppressed: true,
+            ..Recording::default()
+        };
+        match new_mail::record(&app, recording).await? {
+            IsRecorded::Suppressed => Err(suppressed()),
+            IsRecorded::Yes | IsRecorded::Outdated => Ok(answer),
+        }
     })
     .await
+}
+
+fn suppressed() -> Refusal {
+    Refusal::field("user.identifier", "The member is suppressed: this mail is not sent to this address.")
 }
 
 /// Reads what may be large aside.
@@ -223,20 +237,23 @@ impl Draft {
         if let Some(pass) = &pass {
             values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
         }
+        let class = version.class.unwrap_or(TemplateClass::Transactional);
+        let Merchant { language, country, .. } = &*caller.merchant;
+        let fallback = Language::for_merchant(language.as_deref(), country);
+        let consent = Consent::of(&version, class, values.get("language"), fallback);
+        consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);
         let missing = new_mail::missing(app, merchant, &version, &values).await?.map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
         })?;
         if !missing.is_empty() {
-            let faults = missing.iter().map(|tag| match tag.as_str() {
-                UNSUBSCRIBE_LINK => {
-                    fault("template_id", "The template prints an unsubscribe link; there are none yet.")
-                }
-                tag => fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")),
-            });
+            let faults = missing
+                .iter()
+                .map(|tag| fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")));
             return Err(Refusal::invalid(faults.collect()));
         }
-        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json()), pass))
+        let mail = new_mail(caller, &self, &brand, &member, &version, values.as_json());
+        Ok((consent.applied_to(mail), pass))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::mail::{Address, CrashPolicy, Mailbox, Timestamp};
 use crate::render::*;
-use crate::shop::{TemplateClass, TemplateSource, TemplateVersion};
+use crate::shop::{TemplateSource, TemplateVersion};
 
 fn source(subject: &str, html: &str, text: Option<&str>) -> TemplateSource {
     TemplateSource { subject: subject.to_owned(), html: html.to_owned(), text: text.map(str::to_owned) }
@@ -20,7 +20,7 @@ pub(super) fn version(subject: &str, html: &str, text: Option<&str>) -> Template
         source: checked.source,
         tags: checked.tags,
         sender: None,
-        class: TemplateClass::Transactional,
+        class: None,
         on_crash: CrashPolicy::Resend,
         language: None,
     }

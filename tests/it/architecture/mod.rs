@@ -51,6 +51,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
         "pauses",
         "room",
         "sessions",
+        "suppressions",
         "template_lists",
         "templates",
         "webhooks",
@@ -85,6 +86,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
             "dkim",
             "http",
             "jobs",
+            "mail",
             "render",
             "shop",
             "smtp",
@@ -104,7 +106,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("hyper_util", &["http"]),
     ("idna", &["mail"]),
     ("ipnet", &["callback"]),
-    ("jiff", &["clock", "mail", "shop", "webhook"]),
+    ("jiff", &["clock", "http", "mail", "shop", "webhook"]),
     ("lettre", &["render"]),
     ("mail_parser", &["demo", "render"]),
     ("memchr", &["dkim", "http", "smtp"]),
@@ -112,7 +114,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
-    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "queue"]),
+    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "mail", "queue"]),
     ("redis", &["queue", "limits"]),
     ("regex", &["smtp"]),
     ("regex_syntax", &["smtp"]),
@@ -153,7 +155,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
             "worker",
         ],
     ),
-    ("uuid", &["http", "jobs", "mail", "queue", "store", "worker"]),
+    ("uuid", &["cli", "http", "jobs", "mail", "queue", "store", "worker"]),
 ];
 
 /// Outside crates that are no matter of one module.
