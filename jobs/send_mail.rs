@@ -17,18 +17,13 @@ use tokio::time::timeout;
 use super::{
     before_sending,
     job::{Job, Outcome, until_recorded},
-    send_test_mail::SendTestMail,
 };
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{
-        self, CrashPolicy, Lane, Mail, MailId, MailLane, MerchantId, NewMail, Phase, Reply, TraceParent,
-        sandbox::SandboxFate,
-    },
-    queue::QueuedJob,
+    mail::{self, CrashPolicy, Mail, MailId, Phase, Reply, TraceParent, sandbox::SandboxFate},
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
@@ -56,23 +51,6 @@ pub struct SendMail {
     pub mail: MailId,
     /// Leave to send it. It was taken before the mail was fetched; without it the mail waits.
     pub permit: Mutex<Option<Permit>>,
-}
-
-/// The job that sends a mail.
-pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
-    let (sender, recipient) = (mail.sender.email.domain(), mail.recipient.email.domain());
-    job_for(mail.id, mail.is_test, mail.lane, mail.merchant.clone()).with_domains(sender, recipient)
-}
-
-/// The id of the job that sends a mail, or hands it to the sandbox.
-pub fn send_mail_id(mail: MailId, is_test: bool) -> String {
-    format!("{}:{mail}", if is_test { SendTestMail::NAME } else { SendMail::NAME })
-}
-
-/// The job that sends a mail. One for the sandbox travels with the callbacks: it waits for no route and no rate.
-pub(super) fn job_for(mail: MailId, is_test: bool, lane: MailLane, merchant: MerchantId) -> QueuedJob {
-    let lane = if is_test { Lane::Callback } else { lane.into() };
-    QueuedJob::new(send_mail_id(mail, is_test), lane, merchant)
 }
 
 #[async_trait]
@@ -120,7 +98,7 @@ pub(super) async fn carry_out(
     if let Some(why) = before_sending::why_not(mail, started_at) {
         turn.into_iter().flatten().for_each(Turn::leave);
         let (outcome, settled) = before_sending::stop(app, mail, why, at_work).await?;
-        note_settled(mail, settled);
+        note_settled(app, mail, settled);
         return Ok(outcome);
     }
     let offered = match turn.transpose() {
@@ -150,7 +128,7 @@ pub(super) async fn carry_out(
     )
     .await?;
     at_work.is_over();
-    note_settled(mail, settled);
+    note_settled(app, mail, settled);
     Ok(Outcome::Done)
 }
 
@@ -293,14 +271,17 @@ fn note_attempt(mail: &Mail, reply: &Reply) {
     );
 }
 
-fn note_settled(mail: &Mail, settled: Settled) {
+fn note_settled(app: &App, mail: &Mail, settled: Settled) {
+    if matches!(settled, Settled::Now { is_told: true, .. }) {
+        app.callbacks_recorded.notify_one();
+    }
     match settled {
-        Settled::Now(state) if state.is_settled() => {
+        Settled::Now { state, .. } if state.is_settled() => {
             let labels = MailLabels { lane: mail.lane.as_str(), state: state.as_str() };
             METRICS.settled.get_or_create(&labels).inc();
             METRICS.delivery_seconds.observe(clock::now().since(mail.meant_for()).as_secs_f64());
         }
-        Settled::Now(_) => {}
+        Settled::Now { .. } => {}
         Settled::TooLate => {
             METRICS.settled_too_late.inc();
             tracing::warn!(mail = %mail.id, attempt = mail.attempt, "settled too late, the claim was gone");

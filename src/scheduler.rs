@@ -17,6 +17,8 @@ use crate::{
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks for callbacks that this process recorded.
+const CALLBACK_PAUSE: Duration = Duration::from_millis(50);
 /// What was enqueued is due again after this, unless a worker claims it.
 const AGAIN: Duration = Duration::from_secs(60);
 /// A full round: there is probably more.
@@ -57,6 +59,26 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             }
         }
     }
+}
+
+/// Enqueues callbacks as soon as this process has recorded some, until it is told to stop. What it misses, because the
+/// database or the queue is away, the rounds of [`run`] find.
+pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
+    while stop.run_until_cancelled(app.callbacks_recorded.notified()).await.is_some() {
+        let enqueued = stop.run_until_cancelled(in_time(enqueue_callbacks(&app))).await;
+        if let Some(Err(error)) = enqueued {
+            tracing::debug!(error = format!("{error:#}"), "callbacks wait for the scheduler's next round");
+        }
+        // Those who settle mails meanwhile share the next look.
+        stop.run_until_cancelled(tokio::time::sleep(CALLBACK_PAUSE)).await;
+    }
+}
+
+async fn enqueue_callbacks(app: &App) -> anyhow::Result<usize> {
+    if !app.queue.status().await?.has_room(Lane::Callback) {
+        return Ok(0);
+    }
+    enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
 }
 
 /// A round that takes too long is given up.

@@ -71,6 +71,17 @@ impl List {
     }
 }
 
+impl Command {
+    /// Refuses wrong usage before anything is opened.
+    fn check(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Show { id, .. } => id_of(id).map(drop),
+            Self::List(arguments) => arguments.search().map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Reads an id.
 fn id_of(text: &str) -> anyhow::Result<MailId> {
     let wrong = || WrongUsage(format!("`{}` is not the id of a mail: a UUID", beginning(text)));
@@ -82,6 +93,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     if let Command::Tail(arguments) = command {
         return mail_tail::run(context, arguments).await;
     }
+    command.check()?;
     let app = context.app().await?;
     let store = &app.store.acting_for(author());
     match command {
@@ -155,6 +167,9 @@ async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Re
     }
     if let Some(waiting) = &story.waiting {
         writeln!(people, "waiting    {}", in_words(waiting))?;
+        for line in paused_by(store, waiting).await? {
+            writeln!(people, "           {line}")?;
+        }
     }
     if let Some(provider_id) = &story.mail.provider_id {
         writeln!(people, "provider   {provider_id}")?;
@@ -183,6 +198,22 @@ fn in_words(waiting: &Waiting) -> String {
         words.push_str(word);
     }
     until.map_or_else(|| words.clone(), |until| format!("{words}  until {until}"))
+}
+
+/// Who paused what the mail waits for, and why.
+async fn paused_by(store: &Store, waiting: &Waiting) -> anyhow::Result<Vec<String>> {
+    if waiting.reason != WaitReason::Paused {
+        return Ok(Vec::new());
+    }
+    let mut pauses = store.pauses().await?;
+    pauses.retain(|pause| {
+        waiting.scope.as_deref() == Some(pause.scope.kind())
+            && waiting.name.as_deref() == Some(pause.scope.name())
+    });
+    Ok(pauses
+        .into_iter()
+        .map(|pause| format!("since {} by {}: {}", pause.at, pause.actor, pause.reason))
+        .collect())
 }
 
 async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<()> {
@@ -217,8 +248,8 @@ fn note(mail: &MailRecord) -> String {
 fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     let shown = found.mails.len();
     match found.count {
-        Some(count) if count.more => eprintln!("{shown} mails of at least {}.", count.count),
-        Some(count) if count.count > shown as u64 => eprintln!("{shown} mails of {}.", count.count),
+        Some(count) if count.more => eprintln!("Shown: {shown} of at least {} mails.", count.count),
+        Some(count) if count.count > shown as u64 => eprintln!("Shown: {shown} of {} mails.", count.count),
         _ => {}
     }
     if let Some(time) = found.searched_to {

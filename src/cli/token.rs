@@ -44,7 +44,7 @@ pub(super) enum Command {
     },
     /// Revoke a token; it stops working within a second.
     Revoke {
-        /// The token.
+        /// The token, or its id as `token list` shows it.
         #[arg(required_unless_present = "id", conflicts_with = "id")]
         token: Option<String>,
         /// The id of the token, as `token list` shows it.
@@ -88,10 +88,12 @@ async fn list(context: &Context, merchant: Option<&MerchantId>) -> anyhow::Resul
     check_merchant(&store, merchant).await?;
     let tokens = store.tokens(merchant).await?;
     store.close().await;
-    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "STATE", "MODE", "ABILITIES"]);
+    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "EXPIRES", "STATE", "MODE", "ABILITIES"]);
     for token in &tokens {
+        let expires = token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         let mode = if token.is_test { "test" } else { "live" };
-        table.add(row![token.id, &token.merchant, token.created_at, state(token), mode, &token.abilities]);
+        let (id, created, state) = (token.id, token.created_at, state(token));
+        table.add(row![id, &token.merchant, created, expires, state, mode, &token.abilities]);
     }
     let programs: Vec<Value> = tokens.iter().map(view).collect();
     print_list(context.json, &table, "there are no tokens", &programs)
@@ -121,7 +123,10 @@ async fn revoke(context: &Context, token: Option<&str>, id: Option<TokenId>) -> 
     let store = context.store().await?;
     let was_revoked = match (token, id) {
         (_, Some(id)) => store.revoke_token_by_id(id).await?,
-        (Some(token), None) => store.revoke_token(&hash_token(token)).await?,
+        (Some(token), None) => match token.parse() {
+            Ok(id) => store.revoke_token_by_id(id).await?,
+            Err(_) => store.revoke_token(&hash_token(token)).await?,
+        },
         (None, None) => false,
     };
     store.close().await;

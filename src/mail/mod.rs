@@ -16,6 +16,7 @@ mod pause;
 mod reply;
 mod reply_class;
 mod retry;
+mod rfc3339;
 pub mod sandbox;
 mod schedule;
 pub mod search;

@@ -238,7 +238,7 @@ on_both! {
         }
         let newest = commands.run(&["mail", "list", "--json", "--merchant", "tea-co", "--limit", "1"]).expect(0);
         assert_eq!(newest.json()[0]["id"], json!(other));
-        assert!(newest.err.contains("1 mails of 2") && newest.err.contains(&format!("--after {other}")), "{}", newest.err);
+        assert!(newest.err.contains("Shown: 1 of 2 mails") && newest.err.contains(&format!("--after {other}")), "{}", newest.err);
         let oldest = commands.run(&["mail", "list", "--json", "--recipient", "@example.com", "--oldest-first"]).expect(0);
         assert_eq!(oldest.json()[0]["id"], json!(other));
     }

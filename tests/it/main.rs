@@ -56,6 +56,7 @@ mod outages;
 mod pauses;
 mod preflight;
 mod reasons;
+mod recipients;
 mod relays;
 mod replies;
 mod rescue;

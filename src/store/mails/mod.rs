@@ -8,6 +8,7 @@ mod due;
 mod expire;
 mod facts;
 mod follow;
+mod forget;
 mod give_back;
 mod look_up;
 mod lost;

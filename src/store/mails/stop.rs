@@ -103,11 +103,11 @@ impl Stopping {
             orders::follow(dialect, &mut *on, [(self.mail, state)]).await?;
         }
         let moved = MovedMail::without_reply(self.mail, self.merchant, state);
-        events::record_for_mails(dialect, &mut *on, &[moved]).await?;
+        let is_told = events::record_for_mails(dialect, &mut *on, &[moved]).await? > 0;
         let is_first_try = self.attempt == 1;
         let from = MailState::Sending;
         let moves = self.batch.map(|batch| BatchMove { batch, from, to: state, is_first_try });
         batches::follow(dialect, on, moves.as_slice()).await?;
-        Ok(Settled::Now(state))
+        Ok(Settled::Now { state, is_told })
     }
 }

@@ -93,7 +93,7 @@ pub(crate) async fn settle_mail(
         ..Reply::silent("main", Phase::Final, "Ok: queued as 4XyZ12", Duration::from_millis(7))
     };
     let settled = store.settle_mail(Settlement::new(&mail, worker, now, reply, verdict)).await.unwrap();
-    assert!(matches!(settled, Settled::Now(_)));
+    assert!(matches!(settled, Settled::Now { .. }));
     id
 }
 

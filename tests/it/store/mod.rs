@@ -108,20 +108,20 @@ pub(super) async fn record(store: &Store, mail: NewMail) -> MailId {
 }
 
 /// A worker that is alive.
-async fn worker(store: &Store) -> WorkerId {
+pub(super) async fn worker(store: &Store) -> WorkerId {
     let worker = WorkerId::new();
     store.beat(worker, "here", 1).await.unwrap();
     worker
 }
 
-async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
+pub(super) async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
     match store.claim_mail(mail, worker).await.unwrap() {
         Claim::Granted(mail) => *mail,
         Claim::NotYours(state) => panic!("not granted: {state:?}"),
     }
 }
 
-fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
+pub(super) fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
     let reply = Reply {
         outcome: AttemptOutcome::Accepted,
         code: Some(250),
