@@ -13,7 +13,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     job::{Job, Outcome},
-    send_mail::send_mail_job,
+    mail_job::send_mail_job,
 };
 use crate::{
     app::App,
