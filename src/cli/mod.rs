@@ -5,6 +5,7 @@ mod batch;
 mod check;
 mod context;
 mod dkim;
+mod doctor;
 mod import;
 mod mail;
 mod merchant;
@@ -70,6 +71,8 @@ enum Command {
     /// List routes, and drain them.
     #[command(subcommand)]
     Route(route::Command),
+    /// Look up what the DNS says about a sender's domain, and what is missing.
+    Doctor(doctor::Arguments),
     /// Make keys that sign mails.
     #[command(subcommand)]
     Dkim(dkim::Command),
@@ -122,6 +125,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Reply(command) => reply::run(&context, &command),
         Command::Route(command) => route::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,
+        Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Dkim(command) => dkim::run(context.json, &command),
     }
 }

@@ -29,6 +29,7 @@ mod connections;
 mod crash;
 mod demo;
 mod dkim;
+mod doctor;
 mod documentation;
 mod envelopes;
 mod first_mail;

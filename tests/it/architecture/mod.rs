@@ -57,7 +57,7 @@ const STORE_LAYERS: [&[&str]; 12] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 50] = [
+const OWNERS: [(&str, &[&str]); 51] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -85,7 +85,7 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
-    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "queue"]),
+    ("rand", &["auth", "callback", "cli", "demo", "dkim", "http", "jobs", "queue"]),
     ("redis", &["queue", "limits"]),
     ("regex", &["smtp"]),
     ("regex_syntax", &["smtp"]),
@@ -97,6 +97,7 @@ const OWNERS: [(&str, &[&str]); 50] = [
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
     ("sha2", &["auth", "callback", "http", "render", "shop", "templates", "webhook"]),
+    ("simple_dns", &["cli"]),
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
     ("tokio_rustls", &["demo", "smtp"]),
