@@ -323,19 +323,8 @@ fn what_cannot_be_a_header_is_refused() {
     let box_ = mailbox(None, "ann@example.net");
     let content = Content { subject: String::new(), html: String::new(), text: String::new() };
     let compose_with = |message_id, list_unsubscribe| {
-        let date = Timestamp(0);
-        compose(
-            &Headers {
-                sender: &box_,
-                reply_to: None,
-                recipient: &box_,
-                message_id,
-                date,
-                list_unsubscribe,
-                more: &[],
-            },
-            &content,
-        )
+        let (sender, recipient, reply_to, date, more) = (&box_, &box_, None, Timestamp(0), &[][..]);
+        compose(&Headers { sender, reply_to, recipient, message_id, date, list_unsubscribe, more }, &content)
     };
     for id in ["", "a", "a@", "a b@c", "a@b\r\nBcc: x", "<a@b>", "ä@b"] {
         assert!(matches!(compose_with(id, None), Err(RenderError::MessageId)), "{id}");
@@ -378,7 +367,7 @@ proptest! {
         let content = Content { subject, html: format!("<p>{text}"), text };
         let message = bytes(Some(&name), "ann@example.net", &content);
         prop_assert_eq!(header_names(&message), [
-            "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Unsubscribe", "MIME-Version", "Content-Type",
+            "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Unsubscribe", "List-Unsubscribe-Post", "MIME-Version", "Content-Type",
         ]);
         prop_assert!(message.is_ascii());
         for line in message.split(|&byte| byte == b'\n') {
