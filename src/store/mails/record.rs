@@ -186,5 +186,5 @@ async fn follow<'a>(
     orders::follow(dialect, on, of_orders.map(|mail| (mail.id, state))).await?;
     let moved: Vec<_> =
         mails.map(|mail| MovedMail::without_reply(mail.id, mail.merchant.clone(), state)).collect();
-    events::record_for_mails(dialect, on, &moved).await
+    events::record_for_mails(dialect, on, &moved).await.map(drop)
 }
