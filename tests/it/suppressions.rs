@@ -162,6 +162,8 @@ on_both! {
         scene.shop.enrol_all(&members).await;
         suppress(&scene, &members[1], &json!({"scope": "promotional"})).await;
         suppress(&scene, &members[2], &json!({"scope": "all"})).await;
+        let told = scene.shop.post("/api/v1/batches/preflight", &welcome_all(&members)).await.expect(200).json();
+        assert_eq!((&told["recipients"], &told["suppressed"]), (&json!(4), &json!(2)), "{told}");
         let mut body = welcome_all(&members);
         body["webhook_url"] = json!(hook.url);
         let batch = scene.shop.send_batch(&body).await;
