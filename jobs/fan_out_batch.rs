@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     app::App,
+    clock,
     cpu_pool::Share,
-    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
+    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, Schedule},
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
@@ -70,7 +71,9 @@ impl Job for FanOutBatch {
             return Ok(Outcome::NothingToDo);
         }
         if !has_room(app, &batch).await? {
-            app.store.put_off_batch(batch.id, PAUSE).await?;
+            // Until its time comes none of its mails goes, so that there is no room before.
+            let until_its_time = batch.schedule.send_at.map(|at| at.since(clock::now())).unwrap_or_default();
+            app.store.put_off_batch(batch.id, until_its_time.max(PAUSE)).await?;
             return Ok(Outcome::Postponed);
         }
         // Counted before the users are read: whatever ends this process is on record then.
@@ -186,7 +189,9 @@ impl<'a> BatchContext<'a> {
             }
         }
         let sendable = made.iter().filter(|made| made.error.is_none());
-        let mut jobs: Vec<QueuedJob> = sendable.map(|made| send_mail_job(&made.mail)).collect();
+        // Those that wait for their time are enqueued by the scheduler.
+        let due_now = sendable.filter(|made| !made.mail.is_scheduled());
+        let mut jobs: Vec<QueuedJob> = due_now.map(|made| send_mail_job(&made.mail)).collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         let recorded = made.len();
         if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
@@ -262,6 +267,11 @@ impl<'a> BatchContext<'a> {
             recipient,
             values,
             origin,
+            schedule: Schedule {
+                send_at: self.batch.schedule.send_at.filter(|at| *at > clock::now()),
+                ..self.batch.schedule
+            },
+            is_test: self.batch.is_test,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! A queued job names one of them and a row, as in `send_mail:0192…`. Running a job twice is harmless: whoever cannot
 //! claim the row leaves it alone.
 
+mod before_sending;
 mod fan_out_batch;
 mod job;
 mod notify_disabled_endpoints;
@@ -10,6 +11,7 @@ mod prune_history;
 mod run_bulk_action;
 mod send_callback;
 mod send_mail;
+mod send_test_mail;
 
 use std::{
     sync::{Arc, Mutex},
@@ -25,6 +27,7 @@ pub use prune_history::PruneHistory;
 pub use run_bulk_action::{RunBulkAction, run_bulk_action_job};
 pub use send_callback::{SendCallback, send_callback_job};
 pub use send_mail::{SendMail, send_mail_id, send_mail_job};
+pub use send_test_mail::SendTestMail;
 
 use crate::{
     admission::Permit,
@@ -55,7 +58,7 @@ impl From<DueDelivery> for QueuedJob {
 
 impl From<DueMail> for QueuedJob {
     fn from(due: DueMail) -> Self {
-        Self::new(send_mail_id(due.mail), due.lane.into(), due.merchant)
+        send_mail::job_for(due.mail, due.is_test, due.lane, due.merchant)
             .with_domains(&due.sender_domain, &due.recipient_domain)
     }
 }
@@ -71,6 +74,7 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
         Some((SendMail::NAME, Ok(mail))) => {
             run(&app, SendMail { mail: MailId(mail), permit: Mutex::new(permit) }).await
         }
+        Some((SendTestMail::NAME, Ok(mail))) => run(&app, SendTestMail { mail: MailId(mail) }).await,
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
         Some((FanOutBatch::NAME, Ok(batch))) => run(&app, FanOutBatch { batch: BatchId(batch) }).await,
         Some((RunBulkAction::NAME, Ok(id))) => run(&app, RunBulkAction { action: ActionId(id) }).await,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::App,
-    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     shop::{builtin_mails::BuiltinMail, format::format_date, language::Language},
     store::{DisabledEndpoint, Merchant, StoreError},
 };
@@ -80,5 +80,7 @@ async fn mail(
         reply_to: None,
         values: &values,
         origin: Origin::default(),
+        schedule: Schedule::default(),
+        is_test: merchant.is_test,
     }))
 }

@@ -1,4 +1,4 @@
-//! Forgets what nobody can ask for any more: old idempotency answers, callbacks long settled,
+//! Forgets what is over: mails settled long ago, old idempotency answers, callbacks long settled,
 //! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
 //! over.
 //!
@@ -17,7 +17,7 @@ const CLOCKS: Duration = Duration::from_secs(15 * 60);
 /// How long the dashboard's charts reach back.
 const ACTIVITY: Duration = Duration::from_secs(48 * 60 * 60);
 
-/// Forgets old answers and callbacks.
+/// Forgets old mails, answers and callbacks.
 pub struct PruneHistory;
 
 #[async_trait]
@@ -25,8 +25,9 @@ impl Job for PruneHistory {
     const NAME: &'static str = "prune_history";
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
+        let mails = app.store.forget_old_mails(app.config.keep.mails).await?;
         let answers = app.store.forget_old_answers().await?;
-        let callbacks = app.store.forget_old_deliveries(app.config.callbacks.keep).await?;
+        let callbacks = app.store.forget_old_deliveries(app.config.keep.callbacks).await?;
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
         let (keep, keep_drafts) = (app.config.actions.keep, app.config.actions.keep_drafts);
         let actions = app.store.forget_old_actions(keep, keep_drafts).await?;
@@ -34,8 +35,18 @@ impl Job for PruneHistory {
         let pauses = app.store.forget_ended_pauses().await?;
         let sessions = app.store.forget_ended_sessions().await?;
         app.store.forget_old_activity(ACTIVITY).await?;
-        tracing::debug!(answers, callbacks, chunks, actions, audit, pauses, sessions, "history pruned");
-        let forgotten = answers + callbacks + chunks + actions + audit + pauses + sessions;
+        tracing::debug!(
+            mails,
+            answers,
+            callbacks,
+            chunks,
+            actions,
+            audit,
+            pauses,
+            sessions,
+            "history pruned"
+        );
+        let forgotten = mails + answers + callbacks + chunks + actions + audit + pauses + sessions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

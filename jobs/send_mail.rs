@@ -14,13 +14,20 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::job::{Job, Outcome, until_recorded};
+use super::{
+    before_sending,
+    job::{Job, Outcome, until_recorded},
+    send_test_mail::SendTestMail,
+};
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{self, Mail, MailId, NewMail, Phase, Reply, TraceParent},
+    mail::{
+        self, CrashPolicy, Lane, Mail, MailId, MailLane, MerchantId, NewMail, Phase, Reply, TraceParent,
+        sandbox::SandboxFate,
+    },
     queue::QueuedJob,
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
@@ -54,13 +61,18 @@ pub struct SendMail {
 /// The job that sends a mail.
 pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
     let (sender, recipient) = (mail.sender.email.domain(), mail.recipient.email.domain());
-    let job = QueuedJob::new(send_mail_id(mail.id), mail.lane.into(), mail.merchant.clone());
-    job.with_domains(sender, recipient)
+    job_for(mail.id, mail.is_test, mail.lane, mail.merchant.clone()).with_domains(sender, recipient)
 }
 
-/// The id of the job that sends a mail.
-pub fn send_mail_id(mail: MailId) -> String {
-    format!("{}:{mail}", SendMail::NAME)
+/// The id of the job that sends a mail, or hands it to the sandbox.
+pub fn send_mail_id(mail: MailId, is_test: bool) -> String {
+    format!("{}:{mail}", if is_test { SendTestMail::NAME } else { SendMail::NAME })
+}
+
+/// The job that sends a mail. One for the sandbox travels with the callbacks: it waits for no route and no rate.
+pub(super) fn job_for(mail: MailId, is_test: bool, lane: MailLane, merchant: MerchantId) -> QueuedJob {
+    let lane = if is_test { Lane::Callback } else { lane.into() };
+    QueuedJob::new(send_mail_id(mail, is_test), lane, merchant)
 }
 
 #[async_trait]
@@ -93,45 +105,57 @@ impl Job for SendMail {
             }
         };
         at_work.has_claimed();
-        let started_at = clock::now();
-        let offered = match turn {
-            Ok(turn) => offer(app, &mail, turn, &at_work).await.inspect_err(|error| {
-                if error.downcast_ref().is_some_and(StoreError::may_pass) {
-                    at_work.puts_off(AGAIN);
-                }
-            })?,
-            Err(unreachable) => Some(unreachable),
-        };
-        let Some(reply) = offered else {
-            return Ok(Outcome::Postponed); // the claim is given back
-        };
-        let verdict = app.config.retry.judge(
-            &reply,
-            mail.attempt,
-            mail.on_crash,
-            mail.recorded_at,
-            clock::now(),
-            rand::random(),
-        );
-        note_attempt(&mail, &reply);
-        let settlement = Settlement::new(&mail, app.worker.id, started_at, reply, verdict);
-        let settled = until_recorded(
-            || app.store.settle_mail(settlement.clone()),
-            |error| {
-                if let Some(times) = UNRECORDED.failed() {
-                    tracing::warn!(mail = %mail.id, error, times, "an attempt could not be recorded, trying again");
-                }
-            },
-        )
-        .await?;
-        at_work.is_over();
-        note_settled(&mail, settled);
-        Ok(Outcome::Done)
+        carry_out(app, &mail, Some(turn), &at_work).await
     }
 }
 
+/// Offers a claimed mail and records what came of it. Without a turn at a relay it goes to the sandbox or nowhere.
+pub(super) async fn carry_out(
+    app: &App,
+    mail: &Mail,
+    turn: Option<Result<Turn, Reply>>,
+    at_work: &AtWork<'_>,
+) -> anyhow::Result<Outcome> {
+    let started_at = clock::now();
+    if let Some(why) = before_sending::why_not(mail, started_at) {
+        turn.into_iter().flatten().for_each(Turn::leave);
+        let (outcome, settled) = before_sending::stop(app, mail, why, at_work).await?;
+        note_settled(app, mail, settled);
+        return Ok(outcome);
+    }
+    let offered = match turn.transpose() {
+        Ok(turn) => offer(app, mail, turn, at_work).await.inspect_err(|error| {
+            if error.downcast_ref().is_some_and(StoreError::may_pass) {
+                at_work.puts_off(AGAIN);
+            }
+        })?,
+        Err(unreachable) => Some(unreachable),
+    };
+    let Some(reply) = offered else {
+        return Ok(Outcome::Postponed); // the claim is given back
+    };
+    let on_unknown = if mail.is_test { CrashPolicy::Hold } else { mail.on_crash };
+    let (age_from, now) = (mail.meant_for(), clock::now());
+    let verdict = app.config.retry.judge(&reply, mail.attempt, on_unknown, age_from, now, rand::random());
+    let verdict = verdict.until(mail.schedule.expires_at);
+    note_attempt(mail, &reply);
+    let settlement = Settlement::new(mail, app.worker.id, started_at, reply, verdict);
+    let settled = until_recorded(
+        || app.store.settle_mail(settlement.clone()),
+        |error| {
+            if let Some(times) = UNRECORDED.failed() {
+                tracing::warn!(mail = %mail.id, error, times, "an attempt could not be recorded, trying again");
+            }
+        },
+    )
+    .await?;
+    at_work.is_over();
+    note_settled(app, mail, settled);
+    Ok(Outcome::Done)
+}
+
 /// How a mail that is admitted gets to its connection.
-enum Turn {
+pub(super) enum Turn {
     /// It has one.
     Now(Box<Offer>),
     /// It waits for one with its message ready.
@@ -147,19 +171,34 @@ impl Turn {
     }
 }
 
-/// Renders a claimed mail and offers it to the relay. `None`: it was not offered, and nothing is broken.
-async fn offer(app: &App, mail: &Mail, turn: Turn, at_work: &AtWork<'_>) -> anyhow::Result<Option<Reply>> {
+/// Renders a claimed mail and offers it to the relay, or to the sandbox: nobody else decides which. `None`: it was not
+/// offered, and nothing is broken.
+async fn offer(
+    app: &App,
+    mail: &Mail,
+    turn: Option<Turn>,
+    at_work: &AtWork<'_>,
+) -> anyhow::Result<Option<Reply>> {
     let message = match message_of(app, mail).await? {
         Rendered::Message(message) => message,
         Rendered::Refused(reply) => {
-            turn.leave();
+            turn.into_iter().for_each(Turn::leave);
             return Ok(Some(reply));
         }
         Rendered::Busy => {
-            turn.leave();
+            turn.into_iter().for_each(Turn::leave);
             at_work.puts_off(AGAIN);
             return Ok(None);
         }
+    };
+    if mail.is_test {
+        turn.into_iter().for_each(Turn::leave);
+        let fate = SandboxFate::of(&mail.recipient.email);
+        return Ok(Some(fate.reply(mail.id, Duration::ZERO)));
+    }
+    let Some(turn) = turn else {
+        at_work.puts_off(Duration::ZERO); // its job is of another kind, and is enqueued at once
+        return Ok(None);
     };
     let offer = match turn {
         Turn::Now(offer) => *offer,
@@ -254,14 +293,17 @@ fn note_attempt(mail: &Mail, reply: &Reply) {
     );
 }
 
-fn note_settled(mail: &Mail, settled: Settled) {
+fn note_settled(app: &App, mail: &Mail, settled: Settled) {
+    if matches!(settled, Settled::Now { is_told: true, .. }) {
+        app.callbacks_recorded.notify_one();
+    }
     match settled {
-        Settled::Now(state) if state.is_settled() => {
+        Settled::Now { state, .. } if state.is_settled() => {
             let labels = MailLabels { lane: mail.lane.as_str(), state: state.as_str() };
             METRICS.settled.get_or_create(&labels).inc();
-            METRICS.delivery_seconds.observe(clock::now().since(mail.recorded_at).as_secs_f64());
+            METRICS.delivery_seconds.observe(clock::now().since(mail.meant_for()).as_secs_f64());
         }
-        Settled::Now(_) => {}
+        Settled::Now { .. } => {}
         Settled::TooLate => {
             METRICS.settled_too_late.inc();
             tracing::warn!(mail = %mail.id, attempt = mail.attempt, "settled too late, the claim was gone");

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
+use tokio::sync::Notify;
 
 use crate::{
     admission::{self, Admission},
@@ -47,6 +48,8 @@ pub struct App {
     pub templates: Templates,
     /// Signatures of messages.
     pub signing: Signing,
+    /// Wakes the scheduler when this process has recorded callbacks.
+    pub callbacks_recorded: Notify,
     /// Messages to relays.
     pub routes: Routes,
     /// Callbacks to merchants.
@@ -129,6 +132,7 @@ impl App {
             store,
             signing,
             routes,
+            callbacks_recorded: Notify::new(),
             callbacks: Callbacks::new(&config.callbacks)?,
             requests: RequestLimits::new(config.http.rate),
             admission: Arc::new(admission),

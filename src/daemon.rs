@@ -83,32 +83,29 @@ impl Daemon {
             daemon.stop().await; // the worker may have begun with something
             return Err(error);
         }
-        let (scheduling, stop) = (Arc::clone(&app), daemon.work.clone());
-        daemon.tasks.spawn(async move {
-            scheduler::run(scheduling, stop).await;
-            Ok("scheduler")
+        daemon.run_beside("scheduler", scheduler::run);
+        daemon.run_beside("scheduler of callbacks", scheduler::run_for_callbacks);
+        daemon.run_beside("rescuer", rescuer::run);
+        daemon.run_beside("sampler", sampler::run);
+        daemon.run_beside("activity", |app, stop| async move {
+            stop.run_until_cancelled(dashboard::keep_activity(app)).await;
         });
-        let (rescuing, stop) = (Arc::clone(&app), daemon.work.clone());
-        daemon.tasks.spawn(async move {
-            rescuer::run(rescuing, stop).await;
-            Ok("rescuer")
-        });
-        let (sampled, stop) = (Arc::clone(&app), daemon.work.clone());
-        daemon.tasks.spawn(async move {
-            sampler::run(sampled, stop).await;
-            Ok("sampler")
-        });
-        let (counted, stop) = (Arc::clone(&app), daemon.work.clone());
-        daemon.tasks.spawn(async move {
-            stop.run_until_cancelled(dashboard::keep_activity(counted)).await;
-            Ok("activity")
-        });
-        let (maintained, stop) = (app, daemon.work.clone());
-        daemon.tasks.spawn(async move {
-            stop.run_until_cancelled(jobs::run_maintenance(maintained, MAINTENANCE)).await;
-            Ok("maintenance")
+        daemon.run_beside("maintenance", |app, stop| async move {
+            stop.run_until_cancelled(jobs::run_maintenance(app, MAINTENANCE)).await;
         });
         Ok(daemon)
+    }
+
+    /// Starts what goes on until the daemon stops working.
+    fn run_beside<F>(&mut self, name: &'static str, task: impl FnOnce(Arc<App>, CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let running = task(Arc::clone(&self.app), self.work.clone());
+        self.tasks.spawn(async move {
+            running.await;
+            Ok(name)
+        });
     }
 
     async fn start_worker(&mut self) -> anyhow::Result<()> {
@@ -374,7 +371,7 @@ mod tests {
         let id = mail.id;
         app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
         let (lane, merchant) = (crate::mail::Lane::Transactional, fixture::tea());
-        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id), lane, merchant));
+        app.enqueue(queue::QueuedJob::new(jobs::send_mail_id(id, false), lane, merchant));
         while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -1,5 +1,5 @@
-//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost. It marks rows
-//! in the database, so any number of processes may run it.
+//! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost; and
+//! expires mails that wait and whose time is over. It marks rows in the database, so any number of processes may run it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +9,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    mail::Lane,
+    mail::{Lane, MailState},
     queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
-    telemetry::{METRICS, Outage},
+    telemetry::{METRICS, Outage, metrics::MailLabels},
 };
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks for callbacks that this process recorded.
+const CALLBACK_PAUSE: Duration = Duration::from_millis(50);
 /// What was enqueued is due again after this, unless a worker claims it.
 const AGAIN: Duration = Duration::from_secs(60);
 /// A full round: there is probably more.
@@ -59,6 +61,26 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
+/// Enqueues callbacks as soon as this process has recorded some, until it is told to stop. What it misses, because the
+/// database or the queue is away, the rounds of [`run`] find.
+pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
+    while stop.run_until_cancelled(app.callbacks_recorded.notified()).await.is_some() {
+        let enqueued = stop.run_until_cancelled(in_time(enqueue_callbacks(&app))).await;
+        if let Some(Err(error)) = enqueued {
+            tracing::debug!(error = format!("{error:#}"), "callbacks wait for the scheduler's next round");
+        }
+        // Those who settle mails meanwhile share the next look.
+        stop.run_until_cancelled(tokio::time::sleep(CALLBACK_PAUSE)).await;
+    }
+}
+
+async fn enqueue_callbacks(app: &App) -> anyhow::Result<usize> {
+    if !app.queue.status().await?.has_room(Lane::Callback) {
+        return Ok(0);
+    }
+    enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
+}
+
 /// A round that takes too long is given up.
 pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
     round: impl Future<Output = Result<T, E>>,
@@ -92,6 +114,9 @@ struct Round {
 /// One round of each lane: neither a full lane nor a long one keeps another's back.
 async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
     let (due, mut round) = (app.store.due_lanes().await?, Round::default());
+    if due.has_expired() {
+        round.is_full |= expire(app).await? >= FULL_ROUND;
+    }
     if due.is_empty() {
         return Ok(round);
     }
@@ -110,6 +135,16 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
         round.is_full |= count >= FULL_ROUND;
     }
     Ok(round)
+}
+
+/// Expires mails before anything is enqueued for them.
+async fn expire(app: &App) -> anyhow::Result<usize> {
+    let lanes = app.store.expire_mails().await?;
+    for lane in &lanes {
+        let labels = MailLabels { lane: lane.as_str(), state: MailState::Expired.as_str() };
+        METRICS.settled.get_or_create(&labels).inc();
+    }
+    Ok(lanes.len())
 }
 
 async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {

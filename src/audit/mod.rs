@@ -101,6 +101,8 @@ closed_set! {
         ResourceDeleted = "resource.deleted",
         /// Documents were imported.
         ResourceImported = "resource.imported",
+        /// A recipient was erased: so many rows changed.
+        RecipientErased = "recipient.erased",
     }
 }
 

@@ -200,6 +200,5 @@ pub(crate) fn settings() -> CallbackSettings {
         timeout: Duration::from_secs(15),
         concurrency: 64,
         per_endpoint: 8,
-        keep: Duration::from_secs(86_400),
     }
 }

@@ -20,7 +20,4 @@ pub struct CallbackSettings {
     pub concurrency: usize,
     /// The most of those to one endpoint.
     pub per_endpoint: usize,
-    /// How long deliveries are kept, so that they can be looked at and replayed.
-    #[serde(with = "crate::mail::duration")]
-    pub keep: Duration,
 }

@@ -1,4 +1,4 @@
-//! `postroom audit list`: shows who changed what, when and from where.
+//! `postroom audit list`: shows who changed what, when and from where, and who asked for the mails of an order.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::Action,
     mail::{MerchantId, Timestamp},
-    store::{AuditFilter, AuditRecord},
+    store::{AuditEntry, AuditFilter, AuditRecord, Store},
 };
 
 #[derive(clap::Subcommand)]
@@ -33,6 +33,9 @@ pub(super) enum Command {
         /// Only changes before this time.
         #[arg(long, value_parser = parse_time)]
         until: Option<Timestamp>,
+        /// Show who asked for mails of this order instead, also where they were refused.
+        #[arg(long, requires = "merchant", conflicts_with_all = ["actor", "action", "since", "until", "limit"])]
+        order: Option<String>,
         /// Maximum number of results.
         #[arg(long, default_value_t = 50)]
         limit: u32,
@@ -40,20 +43,60 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
-    let Command::List { merchant, actor, action, since, until, limit } = command;
+    let Command::List { merchant, actor, action, since, until, order, limit } = command;
     let store = context.store().await?;
     check_merchant(&store, merchant.as_ref()).await?;
+    if let Some((merchant, order)) = merchant.as_ref().zip(order) {
+        return list_of_order(&context, &store, merchant, &order).await;
+    }
     let entries = store.audit(&AuditFilter { merchant, actor, action, since, until, limit }).await?;
     store.close().await;
-    let mut table = Table::new(&["WHEN", "WHO", "ACTION", "TARGET", "MERCHANT", "COUNT", "FROM"]);
+    let mut table = Table::new(&["WHEN", "WHO", "ACTION", "TARGET", "MERCHANT", "COUNT", "FROM", "DETAILS"]);
     for entry in &entries {
         let merchant = entry.merchant.as_ref().map(ToString::to_string).unwrap_or_default();
         let origin = entry.origin.clone().unwrap_or_default();
         let at = Cell::of(entry.at, Tone::Faint);
-        table.add(row![at, &entry.actor, entry.action, &entry.target, merchant, entry.number, origin]);
+        let details = if entry.details.is_null() { String::new() } else { entry.details.to_string() };
+        table.add(row![
+            at,
+            &entry.actor,
+            entry.action,
+            &entry.target,
+            merchant,
+            entry.number,
+            origin,
+            details
+        ]);
     }
     let programs: Vec<_> = entries.iter().map(view).collect();
     print_list(context.json, &table, "no changes match", &programs)
+}
+
+async fn list_of_order(
+    context: &Context,
+    store: &Store,
+    merchant: &MerchantId,
+    order: &str,
+) -> anyhow::Result<()> {
+    let entries = store.order_audit(merchant, order).await?;
+    store.close().await;
+    let mut table = Table::new(&["WHEN", "WHO", "TEMPLATE", "COOL-DOWN", "REASON"]);
+    for AuditEntry { actor, template, reason, at, forced } in &entries {
+        let cool_down = if *forced { "forced" } else { "" };
+        table.add(row![
+            Cell::of(at, Tone::Faint),
+            actor,
+            template.as_deref().unwrap_or_default(),
+            cool_down,
+            reason
+        ]);
+    }
+    let program = |entry: &AuditEntry| {
+        let AuditEntry { actor, template, reason, at, forced } = entry;
+        json!({"at": at, "actor": actor, "template": template, "reason": reason, "forced": forced})
+    };
+    let programs: Vec<_> = entries.iter().map(program).collect();
+    print_list(context.json, &table, "nobody asked for a mail of this order", &programs)
 }
 
 fn view(entry: &AuditRecord) -> Value {

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::context::{Context, lacks_sender, print};
+use super::context::{Context, expect_file, lacks_sender, print};
 use crate::{app, config::Config, queue, smtp::Routes, store::Store};
 
 /// How long each of them may take to answer.
@@ -84,9 +84,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Resul
 }
 
 async fn test_database(config: &Config) -> anyhow::Result<()> {
-    if let Some(file) = config.database.absent_file() {
-        bail!("`{}` does not exist; `postroom migrate` or `postroom serve` creates it", file.display());
-    }
+    expect_file(config)?;
     let store = Store::open(&config.database).await?;
     store.check_schema().await?;
     store.check_writable().await?;

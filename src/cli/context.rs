@@ -20,12 +20,29 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) async fn app(self) -> anyhow::Result<Arc<App>> {
-        App::open(self.config).await
+        expect_file(&self.config)?;
+        let app = App::open(self.config).await?;
+        app.store.check_schema().await?;
+        Ok(app)
     }
 
     /// The rows, for commands that need nothing else. What they change is in the audit.
     pub(super) async fn store(&self) -> anyhow::Result<Store> {
-        Ok(Store::open(&self.config.database).await?.acting_for(author()))
+        expect_file(&self.config)?;
+        let store = Store::open(&self.config.database).await?;
+        store.check_schema().await?;
+        Ok(store.acting_for(author()))
+    }
+}
+
+/// Opening the database would make its file.
+pub(super) fn expect_file(config: &Config) -> anyhow::Result<()> {
+    match config.database.absent_file() {
+        Some(file) => anyhow::bail!(
+            "`{}` does not exist; `postroom migrate` or `postroom serve` creates it",
+            file.display()
+        ),
+        None => Ok(()),
     }
 }
 

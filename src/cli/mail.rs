@@ -16,8 +16,8 @@ use crate::{
     app::App,
     clock,
     http::{MailStory, MailView, Waiting},
-    mail::{ActionKind, MailEvent, MailId, WaitReason, search::Query},
-    store::{FoundMails, MailSearch, Moved, Store},
+    mail::{ActionKind, MailEvent, MailId, MailState, WaitReason, search::Query},
+    store::{FoundMails, MailRecord, MailSearch, Moved, Store},
 };
 
 #[derive(clap::Subcommand)]
@@ -71,6 +71,17 @@ impl List {
     }
 }
 
+impl Command {
+    /// Refuses wrong usage before anything is opened.
+    fn check(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Show { id, .. } => id_of(id).map(drop),
+            Self::List(arguments) => arguments.search().map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Reads an id.
 fn id_of(text: &str) -> anyhow::Result<MailId> {
     let wrong = || WrongUsage(format!("`{}` is not the id of a mail: a UUID", beginning(text)));
@@ -82,6 +93,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     if let Command::Tail(arguments) = command {
         return mail_tail::run(context, arguments).await;
     }
+    command.check()?;
     let app = context.app().await?;
     let store = &app.store.acting_for(author());
     match command {
@@ -138,11 +150,26 @@ async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Re
         story.mail.template,
         story.mail.recorded_at
     );
+    if story.mail.test {
+        writeln!(people, "test       yes: it goes to the sandbox, never to a relay")?;
+    }
+    if let Some(send_at) = story.mail.send_at {
+        writeln!(people, "send at    {send_at}")?;
+    }
+    if let Some(expires_at) = story.mail.expires_at {
+        writeln!(people, "expires    {expires_at}")?;
+    }
+    if let Some(why) = story.mail.cancel_reason {
+        writeln!(people, "not sent   {why}: {}", why.words())?;
+    }
     if let Some(due_at) = story.mail.due_at {
         writeln!(people, "due        {due_at}")?;
     }
     if let Some(waiting) = &story.waiting {
         writeln!(people, "waiting    {}", in_words(waiting))?;
+        for line in paused_by(store, waiting).await? {
+            writeln!(people, "           {line}")?;
+        }
     }
     if let Some(provider_id) = &story.mail.provider_id {
         writeln!(people, "provider   {provider_id}")?;
@@ -173,6 +200,22 @@ fn in_words(waiting: &Waiting) -> String {
     until.map_or_else(|| words.clone(), |until| format!("{words}  until {until}"))
 }
 
+/// Who paused what the mail waits for, and why.
+async fn paused_by(store: &Store, waiting: &Waiting) -> anyhow::Result<Vec<String>> {
+    if waiting.reason != WaitReason::Paused {
+        return Ok(Vec::new());
+    }
+    let mut pauses = store.pauses().await?;
+    pauses.retain(|pause| {
+        waiting.scope.as_deref() == Some(pause.scope.kind())
+            && waiting.name.as_deref() == Some(pause.scope.name())
+    });
+    Ok(pauses
+        .into_iter()
+        .map(|pause| format!("since {} by {}: {}", pause.at, pause.actor, pause.reason))
+        .collect())
+}
+
 async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<()> {
     let named: Vec<_> = search.query.merchants().cloned().collect();
     for id in named {
@@ -182,22 +225,31 @@ async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<
     }
     let found = store.search_mails(search).await?;
     say_what_is_left(search, &found);
-    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "ERROR"]);
+    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "NOTE"]);
     for mail in &found.mails {
         let state = Cell::of(mail.state, mail_tail::tone(mail.state));
-        let error = mail.error.as_deref().unwrap_or_default();
-        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, error]);
+        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, note(mail)]);
     }
     let views: Vec<MailView> = found.mails.into_iter().map(Into::into).collect();
     print_list(json, &table, "No mail fits.", &views)
+}
+
+/// What a list says of a mail beside its state.
+fn note(mail: &MailRecord) -> String {
+    let test = mail.is_test.then_some("test");
+    let scheduled = mail.schedule.send_at.filter(|_| mail.state == MailState::Queued && mail.attempt == 0);
+    let scheduled = scheduled.map(|at| format!("for {at}"));
+    let why = mail.cancel_reason.map(|why| why.as_str()).or(mail.error.as_deref());
+    let parts: Vec<_> = [test, scheduled.as_deref(), why].into_iter().flatten().collect();
+    parts.join(": ")
 }
 
 /// Beside the list, so that programs read the list alone: how many there are, and how to go on.
 fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     let shown = found.mails.len();
     match found.count {
-        Some(count) if count.more => eprintln!("{shown} mails of at least {}.", count.count),
-        Some(count) if count.count > shown as u64 => eprintln!("{shown} mails of {}.", count.count),
+        Some(count) if count.more => eprintln!("Shown: {shown} of at least {} mails.", count.count),
+        Some(count) if count.count > shown as u64 => eprintln!("Shown: {shown} of {} mails.", count.count),
         _ => {}
     }
     if let Some(time) = found.searched_to {

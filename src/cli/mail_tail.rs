@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock,
-    mail::{MailId, MailState, MerchantId, Timestamp},
+    mail::{MailEvent, MailId, MailState, MerchantId, Timestamp},
     store::{MailRecord, Store},
 };
 
@@ -50,6 +50,11 @@ struct Shown {
 impl Shown {
     fn of(mail: &MailRecord) -> Self {
         Self { state: mail.state, attempt: mail.attempt, recorded_at: mail.recorded_at }
+    }
+
+    /// Whether it may come into another state: a mail that failed may be retried.
+    fn may_change(&self) -> bool {
+        !self.state.is_settled() || self.state.after(MailEvent::Retried).is_some()
     }
 
     fn is_as(&self, mail: &MailRecord) -> bool {
@@ -96,7 +101,7 @@ impl Tail {
         let after = self.seen.iter().rev().find(|(_, shown)| shown.recorded_at < old).map(|(id, _)| *id);
         let merchant = self.arguments.merchant.clone();
         let came = store.mails_after(merchant.as_ref(), after, MOST).await?;
-        let open = self.seen.iter().rev().filter(|(_, shown)| !shown.state.is_settled());
+        let open = self.seen.iter().rev().filter(|(_, shown)| shown.may_change());
         let open: Vec<_> = open.take(FOLLOWED).map(|(id, _)| *id).collect();
         let followed = if open.is_empty() { Vec::new() } else { store.mails_with_ids(&open).await? };
         for mail in followed.into_iter().chain(came) {
@@ -110,12 +115,10 @@ impl Tail {
         Ok(())
     }
 
-    /// Forgets mails that are settled and old, except for the last: the next look begins with it.
+    /// Forgets mails that are old and change no more, except for the last: the next look begins with it.
     fn forget(&mut self, old: Timestamp) {
         let last_old = self.seen.iter().rev().find(|(_, shown)| shown.recorded_at < old).map(|(id, _)| *id);
-        self.seen.retain(|id, shown| {
-            Some(*id) == last_old || shown.recorded_at >= old || !shown.state.is_settled()
-        });
+        self.seen.retain(|id, shown| Some(*id) == last_old || shown.recorded_at >= old || shown.may_change());
         while self.seen.len() > FOLLOWED + MOST as usize {
             self.seen.pop_first();
         }

@@ -38,6 +38,9 @@ pub(super) enum Command {
         /// How many of its mails may go in a while, as in "3000/h burst 100", instead of `limits.per_merchant`.
         #[arg(long)]
         rate: Option<Rate>,
+        /// Only try out what the merchant sends: its mails go to the sandbox, never to a relay.
+        #[arg(long)]
+        test: bool,
     },
     /// List merchants.
     List {
@@ -99,11 +102,12 @@ pub(super) struct Update {
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Create { id, name, country, language, sender, rate } => {
+        Command::Create { id, name, country, language, sender, rate, test: is_test } => {
             let name = checked_name(name)?;
             let sender = sender.map(|email| Mailbox { name: Some(name.clone()), email });
             let (country, secret) = (checked_country(&country)?, Secret::generate().expose());
-            create(&context, NewMerchant { id, name, country, language, sender, secret }, rate).await
+            let merchant = NewMerchant { id, name, country, language, sender, secret, is_test };
+            create(&context, merchant, rate).await
         }
         Command::List { after, limit } => list(&context, after, limit).await,
         Command::Show { id } => {
@@ -146,7 +150,8 @@ async fn create(context: &Context, merchant: NewMerchant, rate: Option<Rate>) ->
     print(
         context.json,
         people,
-        &json!({"id": merchant.id, "name": merchant.name, "country": merchant.country, "secret": merchant.secret}),
+        &json!({"id": merchant.id, "name": merchant.name, "country": merchant.country, "secret": merchant.secret,
+            "test": merchant.is_test}),
     )
 }
 
@@ -155,10 +160,11 @@ async fn list(context: &Context, after: Option<MerchantId>, limit: u32) -> anyho
     let after = after.as_ref().map_or("", MerchantId::as_str);
     let merchants = store.merchants(after, limit).await?;
     store.close().await;
-    let mut table = Table::new(&["ID", "NAME", "COUNTRY", "RATE", "STATE"]);
+    let mut table = Table::new(&["ID", "NAME", "COUNTRY", "RATE", "STATE", "MODE"]);
     for merchant in &merchants {
         let rate = merchant.mails_rate.clone().unwrap_or_default();
-        table.add(row![&merchant.id, &merchant.name, &merchant.country, rate, state(merchant)]);
+        let mode = mode(merchant);
+        table.add(row![&merchant.id, &merchant.name, &merchant.country, rate, state(merchant), mode]);
     }
     let programs: Vec<_> = merchants.iter().map(view).collect();
     print_list(context.json, &table, "there are no merchants", &programs)
@@ -171,6 +177,10 @@ fn state(merchant: &Merchant) -> Cell {
     }
 }
 
+const fn mode(merchant: &Merchant) -> &'static str {
+    if merchant.is_test { "test" } else { "live" }
+}
+
 fn view(merchant: &Merchant) -> Value {
     json!({
         "id": merchant.id,
@@ -180,6 +190,7 @@ fn view(merchant: &Merchant) -> Value {
         "sender": merchant.sender.as_ref().map(|sender| &sender.email),
         "rate": merchant.mails_rate,
         "suspended_at": merchant.suspended_at,
+        "test": merchant.is_test,
     })
 }
 
@@ -200,7 +211,7 @@ async fn show(context: &Context, store: &Store, merchant: &Merchant) -> anyhow::
     let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     let sender = merchant.sender.as_ref().map(|sender| sender.email.to_string());
     let people = format!(
-        "id         {}\nname       {}\ncountry    {}\nlanguage   {}\nsender     {}\nrate       {}\nstate      {}\n\
+        "id         {}\nname       {}\ncountry    {}\nlanguage   {}\nsender     {}\nrate       {}\nstate      {}\nmode       {}\n\
          accounts   {}\ntokens     {tokens}\nwebhooks   {}",
         merchant.id,
         merchant.name,
@@ -209,6 +220,7 @@ async fn show(context: &Context, store: &Store, merchant: &Merchant) -> anyhow::
         or_dash(&sender),
         or_dash(&merchant.mails_rate),
         merchant.suspended_at.map_or_else(|| "active".to_owned(), |at| format!("suspended since {at}")),
+        mode(merchant),
         accounts.len(),
         webhooks.len(),
     );

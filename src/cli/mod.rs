@@ -19,6 +19,7 @@ mod migrate;
 mod operator;
 mod output;
 mod queue;
+mod recipient;
 mod reply;
 mod route;
 mod screen;
@@ -98,6 +99,9 @@ enum Command {
     /// List routes, and drain them.
     #[command(subcommand)]
     Route(route::Command),
+    /// Export or erase everything that is stored about a recipient.
+    #[command(subcommand)]
+    Recipient(recipient::Command),
     /// Make keys that sign mails.
     #[command(subcommand)]
     Dkim(dkim::Command),
@@ -164,6 +168,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Account(command) => account::run(context, command).await,
         Command::Token(command) => token::run(context, command).await,
         Command::Operator(command) => operator::run(context, command).await,
+        Command::Recipient(command) => recipient::run(context, command).await,
         Command::Queue(command) => queue::run(context, command).await,
         Command::Audit(command) => audit::run(context, command).await,
         Command::Import(arguments) => import::run(context, arguments).await,

@@ -32,6 +32,9 @@ pub(super) enum Command {
         /// How long the token is valid, such as 90d; default: forever.
         #[arg(long, value_parser = parse_duration)]
         expires_in: Option<Duration>,
+        /// Only try out what is asked for with the token: its mails go to the sandbox, never to a relay.
+        #[arg(long)]
+        test: bool,
     },
     /// List tokens by their ids; the tokens themselves are stored nowhere.
     List {
@@ -41,7 +44,7 @@ pub(super) enum Command {
     },
     /// Revoke a token; it stops working within a second.
     Revoke {
-        /// The token.
+        /// The token, or its id as `token list` shows it.
         #[arg(required_unless_present = "id", conflicts_with = "id")]
         token: Option<String>,
         /// The id of the token, as `token list` shows it.
@@ -52,8 +55,8 @@ pub(super) enum Command {
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Create { merchant, abilities, expires_in } => {
-            create(&context, &merchant, &abilities, expires_in).await
+        Command::Create { merchant, abilities, expires_in, test } => {
+            create(&context, &merchant, &abilities, expires_in, test).await
         }
         Command::List { merchant } => list(&context, merchant.as_ref()).await,
         Command::Revoke { token, id } => revoke(&context, token.as_deref(), id).await,
@@ -65,6 +68,7 @@ async fn create(
     merchant: &MerchantId,
     abilities: &str,
     expires_in: Option<Duration>,
+    is_test: bool,
 ) -> anyhow::Result<()> {
     let abilities =
         Abilities::parse(abilities).map_err(|error| WrongUsage(format!("--abilities: {error}")))?;
@@ -72,7 +76,8 @@ async fn create(
     context::merchant(&store, merchant).await?;
     let token = format!("pr_{}", new_secret());
     let expires_at = expires_in.map(|duration| clock::now() + duration);
-    let id = store.create_token(merchant, &hash_token(&token), &abilities.to_string(), expires_at).await?;
+    let (hash, abilities) = (hash_token(&token), abilities.to_string());
+    let id = store.create_token(merchant, &hash, &abilities, expires_at, is_test).await?;
     store.close().await;
     let people = format!("id: {id}\ntoken: {token}\nThe token is not shown again.");
     print(context.json, people, &json!({"token": token}))
@@ -83,9 +88,19 @@ async fn list(context: &Context, merchant: Option<&MerchantId>) -> anyhow::Resul
     check_merchant(&store, merchant).await?;
     let tokens = store.tokens(merchant).await?;
     store.close().await;
-    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "STATE", "ABILITIES"]);
+    let mut table = Table::new(&["ID", "MERCHANT", "CREATED", "EXPIRES", "STATE", "MODE", "ABILITIES"]);
     for token in &tokens {
-        table.add(row![token.id, &token.merchant, token.created_at, state(token), &token.abilities]);
+        let expires = token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let mode = if token.is_test { "test" } else { "live" };
+        table.add(row![
+            token.id,
+            &token.merchant,
+            token.created_at,
+            expires,
+            state(token),
+            mode,
+            &token.abilities
+        ]);
     }
     let programs: Vec<Value> = tokens.iter().map(view).collect();
     print_list(context.json, &table, "there are no tokens", &programs)
@@ -107,6 +122,7 @@ fn view(token: &TokenEntry) -> Value {
         "created_at": token.created_at,
         "expires_at": token.expires_at,
         "revoked_at": token.revoked_at,
+        "test": token.is_test,
     })
 }
 
@@ -114,7 +130,10 @@ async fn revoke(context: &Context, token: Option<&str>, id: Option<TokenId>) -> 
     let store = context.store().await?;
     let was_revoked = match (token, id) {
         (_, Some(id)) => store.revoke_token_by_id(id).await?,
-        (Some(token), None) => store.revoke_token(&hash_token(token)).await?,
+        (Some(token), None) => match token.parse() {
+            Ok(id) => store.revoke_token_by_id(id).await?,
+            Err(_) => store.revoke_token(&hash_token(token)).await?,
+        },
         (None, None) => false,
     };
     store.close().await;

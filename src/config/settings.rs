@@ -207,6 +207,12 @@ pub struct WorkerSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeepSettings {
+    /// Mails that are settled, with their attempts.
+    #[serde(with = "crate::mail::duration")]
+    pub mails: Duration,
+    /// Callbacks that are settled, so that they can be looked at and replayed.
+    #[serde(with = "crate::mail::duration")]
+    pub callbacks: Duration,
     /// Entries of the audit.
     #[serde(with = "crate::mail::duration")]
     pub audit: Duration,

@@ -110,6 +110,8 @@ pub(super) struct MailLine {
 impl MailLine {
     pub(super) fn of(mail: &MailRecord, viewer: &Viewer) -> Self {
         let error = mail.error.as_deref().filter(|_| mail.state != MailState::Sent).unwrap_or_default();
+        let note = mail.cancel_reason.map_or(error, |why| why.words());
+        let note = if mail.is_test { format!("test mail – {note}") } else { note.to_owned() };
         Self {
             id: mail.id.to_string(),
             state: Badge::of(mail.state),
@@ -117,7 +119,7 @@ impl MailLine {
             template: mail.template.clone(),
             merchant: mail.merchant.to_string(),
             recorded: Time(mail.recorded_at),
-            note: words::beginning(&viewer.seen(error), 140),
+            note: words::beginning(&viewer.seen(note.trim_end_matches(" – ")), 140),
         }
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct Api {
     client: reqwest::Client,
     base: String,
     token: String,
+    test_token: String,
     password: String,
 }
 
@@ -47,6 +48,8 @@ pub(super) struct Story {
     pub(super) recorded_at: Timestamp,
     pub(super) due_at: Option<Timestamp>,
     pub(super) settled_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) test: bool,
     pub(super) attempts: Vec<Attempt>,
 }
 
@@ -111,6 +114,7 @@ impl Api {
             client,
             base: addresses.api.clone(),
             token: addresses.token.clone(),
+            test_token: addresses.test_token.clone(),
             password: addresses.password.clone(),
         })
     }
@@ -120,6 +124,7 @@ impl Api {
         let sent = self.client.request(request.method.clone(), self.url(&request.path));
         let mut sent = match request.by {
             Credential::Token => sent.bearer_auth(&self.token),
+            Credential::TestToken => sent.bearer_auth(&self.test_token),
             Credential::Account => sent.basic_auth(shop::USERNAME, Some(&self.password)),
         };
         if let Some(key) = request.key {

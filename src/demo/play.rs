@@ -143,6 +143,13 @@ impl Play<'_> {
                     )?;
                     tally.refused += 1;
                 }
+                MailEnding::TriedOut => {
+                    if show_caught(self.terminal, self.catcher, self.addresses, &story)? {
+                        return Ok(Err("a mail that is only tried out reached the relay".to_owned()));
+                    }
+                    let note = "the sandbox took it: the relay heard nothing of it";
+                    self.terminal.remark("tried out", Tone::Plain, note)?;
+                }
                 MailEnding::Delivered | MailEnding::DeliveredLater => {
                     if !show_caught(self.terminal, self.catcher, self.addresses, &story)? {
                         return Ok(Err("the relay took it, but the catcher does not have it".to_owned()));
@@ -226,6 +233,7 @@ fn compare(story: &Story, announced: MailEnding) -> Result<(), String> {
                 && story.attempts.len() > 1
         }
         MailEnding::Refused(code) => story.state == MailState::Failed && last_code == Some(code),
+        MailEnding::TriedOut => story.state == MailState::Sent && story.test,
     };
     if is_as_announced {
         return Ok(());

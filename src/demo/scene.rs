@@ -50,6 +50,8 @@ pub(super) enum Body {
 pub(super) enum Credential {
     /// A bearer token.
     Token,
+    /// A bearer token in test mode.
+    TestToken,
     /// A user name and a password, by HTTP Basic.
     Account,
 }
@@ -92,6 +94,8 @@ pub(super) enum MailEnding {
     DeliveredLater,
     /// The relay refuses it for good with this code.
     Refused(u16),
+    /// The sandbox takes it, and the relay hears nothing of it.
+    TriedOut,
 }
 
 impl Act {

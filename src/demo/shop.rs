@@ -34,6 +34,7 @@ pub(super) fn scenes(receiver: &str) -> Vec<Scene> {
         abandoned_cart(),
         order(),
         mailing(),
+        sandbox(),
         batch(receiver),
     ]
 }
@@ -213,6 +214,20 @@ fn mailing() -> Scene {
                 ending: Ending::Refused(StatusCode::UNPROCESSABLE_ENTITY),
             },
         ],
+    }
+}
+
+/// The sandbox: a token in test mode.
+fn sandbox() -> Scene {
+    let mail = json!({"brand_id": MERCHANT, "template_id": "voucher",
+        "user": {"identifier": "ann", "voucher": "EARLGREY-10"}});
+    Scene {
+        title: "Sandbox: everything but the delivery",
+        acts: vec![Act {
+            request: Request { by: Credential::TestToken, ..post("/mail", mail) },
+            said: "The mail for Ann once more, with a token in test mode",
+            ending: Ending::Mail(FoundBy::Answer("/data/ann/transaction_id"), MailEnding::TriedOut),
+        }],
     }
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Addresses {
     pub(super) dashboard: String,
     /// The merchant's bearer token.
     pub(super) token: String,
+    /// The same in test mode.
+    pub(super) test_token: String,
     /// The password of the merchant's account [`shop::USERNAME`].
     pub(super) password: String,
     /// The merchant's own secret, which signs the webhooks of batches.
@@ -83,7 +85,7 @@ impl Stage {
         let receiver = Receiver::start().await.context("the sample shop's receiver cannot listen")?;
         let daemon = start_daemon(&folder.path, catcher.smtp_addr(), &mut taken).await?;
         let secret = Secret::generate();
-        let (token, password) = create_merchant(&daemon, &secret).await?;
+        let (token, test_token, password) = create_merchant(&daemon, &secret).await?;
         let dashboard = sign_in_link(&daemon).await?;
         let api = daemon.listening_on().context("the daemon takes no requests")?;
         let page = catcher.http_addr().context("the catcher has no page")?;
@@ -93,6 +95,7 @@ impl Stage {
             catcher: catcher.smtp_addr(),
             dashboard,
             token,
+            test_token,
             password,
             secret,
             log: log_file,
@@ -218,8 +221,8 @@ async fn sign_in_link(daemon: &Daemon) -> anyhow::Result<String> {
 }
 
 /// Creates the sample shop's merchant as `postroom merchant create`, `token create` and `account create` do; returns
-/// the token and the password.
-async fn create_merchant(daemon: &Daemon, secret: &Secret) -> anyhow::Result<(String, String)> {
+/// the token, one in test mode, and the password.
+async fn create_merchant(daemon: &Daemon, secret: &Secret) -> anyhow::Result<(String, String, String)> {
     let store = &daemon.app().store;
     let id: MerchantId = shop::MERCHANT.parse().context("the sample merchant's id is wrong")?;
     let merchant = NewMerchant {
@@ -229,11 +232,14 @@ async fn create_merchant(daemon: &Daemon, secret: &Secret) -> anyhow::Result<(St
         language: None,
         sender: Some(Mailbox { name: Some(shop::NAME.to_owned()), email: shop::SENDER.parse()? }),
         secret: secret.expose(),
+        is_test: false,
     };
     store.create_merchant(&merchant).await?;
-    let token = format!("pr_{}", new_secret());
-    store.create_token(&id, &hash_token(&token), "*", None).await?;
+    let (token, test_token) = (format!("pr_{}", new_secret()), format!("pr_{}", new_secret()));
+    for (token, is_test) in [(&token, false), (&test_token, true)] {
+        store.create_token(&id, &hash_token(token), "*", None, is_test).await?;
+    }
     let password = new_secret();
     store.create_account(&id, shop::USERNAME, &hash_password(&password)?).await?;
-    Ok((token, password))
+    Ok((token, test_token, password))
 }

@@ -36,7 +36,7 @@ const COMMIT_ENDS: Duration = Duration::from_secs(1);
 pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let longest = match request.uri().path() {
-        "/mails" => app.config.batches.timeout,
+        "/mails" | "/api/v1/batches/preflight" => app.config.batches.timeout,
         // An import goes on for as long as it makes progress, which its handler watches.
         import::PATH => Duration::MAX,
         _ => app.config.http.timeout,

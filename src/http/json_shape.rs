@@ -3,9 +3,7 @@
 //! serde stops at the first fault, takes a list for the fields of a struct, and speaks of Rust's types. So a document is
 //! read again with each fault repaired by a sample, until nothing is wrong with it.
 
-use serde::de::{
-    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, Map, Value};
 use serde_path_to_error::{Path, Segment};
 
@@ -50,12 +48,6 @@ pub(super) fn missing_field(message: &str) -> Option<&str> {
 
 /// What serde says, in words for people who do not know Rust.
 pub(super) fn plain(message: &str) -> String {
-    if let Some(rest) = message.strip_prefix("unknown field `") {
-        return match rest.split_once("`, ") {
-            Some((_, expected)) => format!("unknown field, {expected}"),
-            None => "unknown field".to_owned(),
-        };
-    }
     let is_about_type = message.starts_with("invalid type: ") || message.starts_with("invalid value: ");
     match message.rsplit_once(", expected ").filter(|_| is_about_type) {
         Some((_, expected)) => format!("must be {}", kind_of(expected)),
@@ -252,7 +244,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
 
 /// Reads JSON that may be of any shape, strictly.
 #[cfg(test)]
-fn strictly<'de, T: Deserialize<'de>>(given: &'de Value) -> Result<T, Error> {
+fn strictly<'de, T: serde::Deserialize<'de>>(given: &'de Value) -> Result<T, Error> {
     T::deserialize(Strict(given))
 }
 
@@ -309,7 +301,7 @@ mod tests {
                 json!({"id": 1, "name": "a", "inner": {"flag": true, "deep": {"flag": true, "deep": [true, null]}}, "x": 1}),
                 vec![
                     "inner.deep.deep: must be an object",
-                    "x: unknown field, expected one of `id`, `name`, `inner`, `list`, `tags`",
+                    "x: unknown field `x`, expected one of `id`, `name`, `inner`, `list`, `tags`",
                 ],
             ),
             (

@@ -34,6 +34,7 @@ mod rate_limit;
 mod request_id;
 mod request_note;
 mod resources;
+mod schedule;
 mod server;
 mod stored;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     cpu_pool::Share,
     jobs,
-    mail::{MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, Schedule},
     render::{RenderError, Values},
     shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
     store::{Merchant, Recorded, Recording},
@@ -26,6 +26,7 @@ pub(super) struct BuiltinMailDraft {
     pub(super) recipient: Mailbox,
     pub(super) values: Map<String, Value>,
     pub(super) origin: Origin,
+    pub(super) schedule: Schedule,
 }
 
 impl BuiltinMailDraft {
@@ -51,6 +52,8 @@ impl BuiltinMailDraft {
             recipient: self.recipient,
             values: values.as_json(),
             origin: self.origin,
+            schedule: self.schedule,
+            is_test: merchant.is_test,
         }))
     }
 }
@@ -123,14 +126,16 @@ pub(super) async fn record(app: &App, mut recording: Recording) -> Result<IsReco
         recording.mails.iter_mut().for_each(|mail| mail.trace_parent = Some(trace_parent.clone()));
     }
     let first = recording.mails.first().map(|mail| mail.id);
-    let jobs: Vec<_> = recording.mails.iter().map(jobs::send_mail_job).collect();
+    // The scheduler enqueues those that wait for their time.
+    let due_now = |mail: &NewMail| (!mail.is_scheduled()).then(|| jobs::send_mail_job(mail));
+    let jobs: Vec<_> = recording.mails.iter().map(|mail| (mail.lane.as_str(), due_now(mail))).collect();
     let recorded = app.store.record(recording).await?;
     match recorded {
         Recorded::Committed => {
             first.into_iter().for_each(note_mail);
-            for job in jobs {
-                METRICS.recorded.get_or_create(&LaneLabels { lane: job.lane.as_str() }).inc();
-                app.enqueue(job);
+            for (lane, due_now) in jobs {
+                METRICS.recorded.get_or_create(&LaneLabels { lane }).inc();
+                due_now.into_iter().for_each(|job| app.enqueue(job));
             }
             Ok(IsRecorded::Yes)
         }

@@ -84,6 +84,7 @@ impl TestApp {
             language: None,
             sender: None,
             secret: SECRET.to_owned(),
+            is_test: false,
         };
         self.app.store.create_merchant(&merchant).await.unwrap();
         self.add_token(id, id, "*").await;
@@ -92,7 +93,7 @@ impl TestApp {
     /// Adds a token with some abilities.
     pub(super) async fn add_token(&self, merchant: &str, token: &str, abilities: &str) {
         let hash = auth::hash_token(&self.token(token));
-        self.app.store.create_token(&merchant.parse().unwrap(), &hash, abilities, None).await.unwrap();
+        self.app.store.create_token(&merchant.parse().unwrap(), &hash, abilities, None, false).await.unwrap();
     }
 
     /// Verified credentials are remembered by the process, so that each app needs its own.

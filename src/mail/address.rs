@@ -44,6 +44,11 @@ impl Address {
         &self.domain
     }
 
+    /// The same as people read it: as U-labels.
+    pub fn readable_domain(&self) -> String {
+        idna::domain_to_unicode(&self.domain).0
+    }
+
     /// The address as mails are found by it: in lower case, because hardly any relay distinguishes local parts by case and
     /// people do not; and the domain first, so that a domain's addresses are together.
     pub fn search_key(&self) -> String {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Timestamp, TraceParent, state::closed_set,
+    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Schedule, Timestamp, TraceParent,
+    state::closed_set,
 };
 use crate::clock;
 
@@ -65,6 +66,34 @@ pub struct MailDraft<'a> {
     pub values: &'a Value,
     /// What it is about.
     pub origin: Origin,
+    /// When it may go, and until when.
+    pub schedule: Schedule,
+    /// Whether it is only tried out: it goes to the sandbox and never to a relay.
+    pub is_test: bool,
+}
+
+/// What a mail was asked for, as it is when the mail is claimed: its reason is judged by that once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Facts {
+    /// An abandoned cart.
+    Cart {
+        /// The cart's document, where it is still there.
+        document: Option<String>,
+    },
+    /// A subscription whose cart link it carries.
+    Subscription {
+        /// The subscription's document, where it is still there.
+        document: Option<String>,
+        /// The merchant's country, ISO 3166-1 alpha-2.
+        country: String,
+    },
+    /// An order.
+    Order {
+        /// The order's document, where it is still there.
+        document: Option<String>,
+        /// The name of the order's template.
+        template: String,
+    },
 }
 
 /// A valid mail, ready to be recorded. Everything that ends up in its bytes is fixed here, so rendering it twice gives
@@ -95,10 +124,14 @@ pub struct NewMail {
     pub origin: Origin,
     /// What to do when its outcome is unknown.
     pub on_crash: CrashPolicy,
-    /// When it was recorded; also its `Date`.
+    /// When it was recorded.
     pub recorded_at: Timestamp,
     /// Not before this time.
     pub due_at: Timestamp,
+    /// What the merchant said of its time.
+    pub schedule: Schedule,
+    /// Whether it goes to the sandbox and never to a relay.
+    pub is_test: bool,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
 }
@@ -130,8 +163,14 @@ pub struct Mail {
     pub batch: Option<BatchId>,
     /// What to do when its outcome is unknown.
     pub on_crash: CrashPolicy,
-    /// When it was recorded; also its `Date`.
+    /// When it was recorded.
     pub recorded_at: Timestamp,
+    /// What the merchant said of its time.
+    pub schedule: Schedule,
+    /// Whether it goes to the sandbox and never to a relay.
+    pub is_test: bool,
+    /// What it was asked for, as it was when it was claimed; `None` where it depends on nothing.
+    pub facts: Option<Facts>,
     /// The number of this attempt, from 1. With the worker's id it fences the claim.
     pub attempt: u32,
     /// The trace of the request that it came of.
@@ -139,9 +178,20 @@ pub struct Mail {
 }
 
 impl NewMail {
-    /// Makes a mail that is recorded now and due now, with an id and a `Message-ID` of its own.
+    /// Makes a mail that is recorded now and due now or at its time, with an id and a `Message-ID` of its own.
     pub fn new(draft: MailDraft<'_>) -> Self {
-        let MailDraft { merchant, lane, template, sender, reply_to, recipient, values, origin } = draft;
+        let MailDraft {
+            merchant,
+            lane,
+            template,
+            sender,
+            reply_to,
+            recipient,
+            values,
+            origin,
+            schedule,
+            is_test,
+        } = draft;
         let (id, now) = (MailId::new(), clock::now());
         #[expect(clippy::expect_used, reason = "a JSON value has string keys: writing it cannot fail")]
         let values = serde_json::value::to_raw_value(values).expect("a JSON value is writable").into();
@@ -159,13 +209,27 @@ impl NewMail {
             origin,
             on_crash: template.on_crash,
             recorded_at: now,
-            due_at: now,
+            due_at: schedule.send_at.unwrap_or(now),
+            schedule,
+            is_test,
             trace_parent: None,
         }
+    }
+
+    /// Whether it waits for a time: then nobody needs to be woken for it now.
+    pub fn is_scheduled(&self) -> bool {
+        self.due_at > self.recorded_at
     }
 
     /// The `Message-ID` of a mail, at the sender's domain so that SPF-minded filters see one domain.
     fn message_id_for(id: MailId, sender: &Address) -> String {
         format!("{id}@{}", sender.domain())
+    }
+}
+
+impl Mail {
+    /// When it was meant to go: its `Date`, and what its age is counted from.
+    pub fn meant_for(&self) -> Timestamp {
+        self.schedule.send_at.unwrap_or(self.recorded_at)
     }
 }

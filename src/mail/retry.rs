@@ -19,7 +19,7 @@ pub struct RetryPolicy {
     /// The waits after the first, second, … failed attempt, in place of `first` and `longest`; the last one repeats.
     #[serde(with = "super::duration::list")]
     pub schedule: Vec<Duration>,
-    /// How long after it was recorded a mail is given up: `failed` where a relay refused it, else `expired`.
+    /// How long after it was recorded, or the time that it was scheduled for, a mail is given up: `failed` where a relay refused it, else `expired`.
     #[serde(with = "super::duration")]
     pub max_age: Duration,
     /// How often a mail is queued again, or a chunk of a batch tried again, after its worker died or its job panicked.
@@ -52,6 +52,16 @@ pub enum Verdict {
     Expired,
     /// The outcome is unknown and a person shall decide.
     Held,
+}
+
+impl Verdict {
+    /// The same for a mail that is of no use from `expires_at` on: another attempt at or after that comes too late.
+    pub fn until(self, expires_at: Option<Timestamp>) -> Self {
+        match (self, expires_at) {
+            (Self::Retry(due), Some(expires_at)) if due >= expires_at => Self::Expired,
+            (verdict, _) => verdict,
+        }
+    }
 }
 
 impl RetryPolicy {
@@ -194,6 +204,16 @@ mod tests {
         };
         assert_eq!((wait(300, 0, 0.0), wait(300, 0, 1.0)), (300, 360));
         assert_eq!(wait(86_400, 86_300, 0.0), 100);
+    }
+
+    #[test]
+    fn another_attempt_comes_before_the_mail_expires_or_not_at_all() {
+        let (due, later) = (Timestamp(1_000), Timestamp(1_001));
+        assert_eq!(Verdict::Retry(due).until(None), Verdict::Retry(due));
+        assert_eq!(Verdict::Retry(due).until(Some(later)), Verdict::Retry(due));
+        assert_eq!(Verdict::Retry(due).until(Some(due)), Verdict::Expired);
+        assert_eq!(Verdict::Failed.until(Some(Timestamp(0))), Verdict::Failed);
+        assert_eq!(Verdict::Sent.until(Some(Timestamp(0))), Verdict::Sent);
     }
 
     #[test]

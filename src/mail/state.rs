@@ -98,6 +98,8 @@ closed_set! {
         Undispatched = "undispatched",
         /// Its maximum age passed before a relay took it.
         TimedOut = "timed_out",
+        /// What it was asked for is not so any more.
+        Lapsed = "lapsed",
         /// The worker died and the policy is to send again.
         LostAndResent = "lost_and_resent",
         /// The worker died and the policy is to ask a person, or it was rescued often enough.
@@ -129,7 +131,7 @@ impl MailState {
             (S::Sending, E::LostAndResent | E::GivenBack) => S::Queued,
             (S::Sending, E::LostAndHeld) => S::Held,
             (S::Queued | S::Deferred | S::Sending, E::Suppressed) => S::Suppressed,
-            (S::Queued | S::Deferred | S::Held, E::Cancelled) => S::Cancelled,
+            (S::Queued | S::Deferred | S::Held, E::Cancelled) | (S::Sending, E::Lapsed) => S::Cancelled,
             (S::Failed | S::Held | S::Expired | S::Cancelled | S::Deferred, E::Retried) => S::Queued,
             (S::Sent, E::Returned) => S::Bounced,
             (

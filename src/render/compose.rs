@@ -41,7 +41,7 @@ impl<'a> Headers<'a> {
             reply_to: mail.reply_to.as_ref(),
             recipient: &mail.recipient,
             message_id: &mail.message_id,
-            date: mail.recorded_at,
+            date: mail.meant_for(),
             list_unsubscribe: None,
         }
     }

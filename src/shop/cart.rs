@@ -10,7 +10,7 @@ use super::{
     full_name,
     language::Language,
 };
-use crate::mail::{Address, Mailbox, Timestamp, closed_set};
+use crate::mail::{Address, CancelReason, Mailbox, Timestamp, closed_set};
 
 /// The longest message of a reminder, in characters.
 const LONGEST_MESSAGE: usize = 10_000;
@@ -201,6 +201,14 @@ impl AbandonedCart {
         Ok(Mailbox { name: full_name(first_name.as_ref(), last_name.as_ref()), email })
     }
 
+    /// Why a reminder that was asked for is not to be sent any more.
+    pub const fn lapsed(&self) -> Option<CancelReason> {
+        match self.status {
+            CartStatus::Abandoned => None,
+            CartStatus::Recovered => Some(CancelReason::CartRecovered),
+        }
+    }
+
     /// The language of reminders: the customer's, else `otherwise`.
     pub fn language(&self, otherwise: Language) -> Language {
         let tag = self.customer.language.as_ref();
@@ -275,6 +283,17 @@ mod tests {
         assert_eq!(with("abandoned", None), Err(ReminderRefusal::NoAddress));
         assert_eq!(with("recovered", Some("ann@example.net")), Err(ReminderRefusal::Recovered));
         assert_eq!(with("recovered", None), Err(ReminderRefusal::Recovered));
+    }
+
+    #[test]
+    fn a_reminder_lapses_when_the_cart_is_recovered() {
+        for (status, expected) in [("abandoned", None), ("recovered", Some(CancelReason::CartRecovered))] {
+            // The address is on record with the mail: that it is gone from the cart changes nothing.
+            for email in [Some("ann@example.net"), None] {
+                let cart = cart(json!({"status": status, "customer": {"email": email}})).unwrap();
+                assert_eq!(cart.lapsed(), expected, "{status} {email:?}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::{Link, SingleLine, full_name};
-use crate::mail::{Address, Mailbox, closed_set};
+use crate::mail::{Address, CancelReason, Mailbox, closed_set};
 
 /// The country whose shoppers confirm their phone number elsewhere, so that the mail may come first.
 const MEXICO: &str = "MX";
@@ -113,6 +113,12 @@ impl Subscription {
         })
     }
 
+    /// Why a cart link that a merchant of this country asked for is not to be sent any more. A draft that became sent with the
+    /// mail is as good as before: where the one allows a cart link, so does the other.
+    pub fn lapsed(&self, country: &str) -> Option<CancelReason> {
+        (!self.state.allows_cart_link(country)).then_some(CancelReason::SubscriptionMovedOn)
+    }
+
     /// What becomes of the subscription when the cart link is recorded: a draft counts as sent, all others stay.
     pub fn after_cart_link(&self) -> Option<Self> {
         (self.state == SubscriptionState::Draft)
@@ -165,6 +171,28 @@ mod tests {
                 assert_eq!(judged(None).map(drop), Err(NoAddress), "{state} {country}");
             }
         }
+    }
+
+    #[test]
+    fn a_cart_link_lapses_where_its_state_would_not_allow_another() {
+        use SubscriptionState::{Active, Cancelled, Draft, Expired, InProgress, Sent, WaitingForPayment};
+        for (state, goes_in_mexico, goes_elsewhere) in [
+            (WaitingForPayment, true, true),
+            (Draft, true, false),
+            (Sent, true, false),
+            (InProgress, true, false),
+            (Active, false, false),
+            (Cancelled, false, false),
+            (Expired, false, false),
+        ] {
+            for (country, goes) in [("MX", goes_in_mexico), ("DE", goes_elsewhere)] {
+                let lapsed = subscription(state, None).lapsed(country);
+                let expected = (!goes).then_some(CancelReason::SubscriptionMovedOn);
+                assert_eq!(lapsed, expected, "{state} {country}");
+            }
+        }
+        let draft = subscription(Draft, Some("ann@example.net"));
+        assert_eq!(draft.after_cart_link().unwrap().lapsed("MX"), None, "its own mail made it sent");
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct TokenRecord {
     pub expires_at: Option<Timestamp>,
     /// Since when it is refused.
     pub revoked_at: Option<Timestamp>,
+    /// Whether what is asked for with it goes to the sandbox and never to a relay.
+    pub is_test: bool,
 }
 
 /// A token in a list.
@@ -64,6 +66,8 @@ pub struct TokenEntry {
     pub expires_at: Option<Timestamp>,
     /// Since when it is refused.
     pub revoked_at: Option<Timestamp>,
+    /// Whether what is asked for with it goes to the sandbox and never to a relay.
+    pub is_test: bool,
 }
 
 impl Store {
@@ -173,20 +177,24 @@ impl Store {
         hash: &str,
         abilities: &str,
         expires_at: Option<Timestamp>,
+        is_test: bool,
     ) -> Result<TokenId, StoreError> {
         let id = TokenId::new();
         let entry = self.entry(Action::TokenCreated, id, Some(merchant));
-        let entry = entry.map(|entry| entry.with(json!({"abilities": abilities, "expires_at": expires_at})));
+        let entry = entry.map(|entry| {
+            entry.with(json!({"abilities": abilities, "expires_at": expires_at, "test": is_test}))
+        });
         let insert = sqlx::query(
-            "INSERT INTO tokens (hash, id, merchant_id, abilities, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO tokens (hash, id, merchant_id, abilities, created_at, expires_at, test)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(hash.to_owned())
         .bind(id.to_string())
         .bind(merchant.to_string())
         .bind(abilities.to_owned())
         .bind(clock::now().millis())
-        .bind(expires_at.map(Timestamp::millis));
+        .bind(expires_at.map(Timestamp::millis))
+        .bind(i64::from(is_test));
         self.change(insert, "create a token", entry).await.map(|_| id)
     }
 
@@ -196,7 +204,8 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn token(&self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {
         let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT tokens.id AS token_id, tokens.abilities, tokens.expires_at, tokens.revoked_at, {MERCHANT}
+            "SELECT tokens.id AS token_id, tokens.abilities, tokens.expires_at, tokens.revoked_at,
+                tokens.test AS token_test, {MERCHANT}
              FROM tokens JOIN merchants ON merchants.id = tokens.merchant_id WHERE tokens.hash = $1"
         )))
         .bind(hash)
@@ -211,6 +220,7 @@ impl Store {
                 abilities: columns.text("abilities")?,
                 expires_at: columns.optional_time("expires_at")?,
                 revoked_at: columns.optional_time("revoked_at")?,
+                is_test: columns.integer("token_test")? != 0,
             })
         })
         .transpose()
@@ -222,7 +232,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn tokens(&self, merchant: Option<&MerchantId>) -> Result<Vec<TokenEntry>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, merchant_id, abilities, created_at, expires_at, revoked_at FROM tokens
+            "SELECT id, merchant_id, abilities, created_at, expires_at, revoked_at, test FROM tokens
              WHERE $1 = '' OR merchant_id = $1 ORDER BY merchant_id, id",
         )
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
@@ -275,5 +285,6 @@ fn read_token(columns: &Columns<'_>) -> Result<TokenEntry, StoreError> {
         created_at: columns.time("created_at")?,
         expires_at: columns.optional_time("expires_at")?,
         revoked_at: columns.optional_time("revoked_at")?,
+        is_test: columns.integer("test")? != 0,
     })
 }

@@ -68,11 +68,13 @@ impl Dialect {
                  PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY; \
                  PRAGMA journal_size_limit = 67108864"
             }
-            // A plan made while a table was empty must not outlive that. A lock or a statement that takes longer than
+            // A plan made while a table was empty must not outlive that. One who searches must not take every core from
+            // those who send. A lock or a statement that takes longer than
             // these limits fails, so that one session's lock does not stop all writing; and a transaction whose
             // process hangs lets its rows go.
             Self::Postgres => {
                 "SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1; SET jit = off; \
+                 SET max_parallel_workers_per_gather = 0; \
                  SET lock_timeout = '5s'; SET statement_timeout = '15s'; \
                  SET idle_in_transaction_session_timeout = '20s'"
             }
@@ -121,6 +123,7 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/sqlite/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/sqlite/0007_dashboard.sql")),
+                (9, "time_and_sandbox", include_str!("../../migrations/sqlite/0009_time_and_sandbox.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -130,6 +133,7 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/postgres/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/postgres/0007_dashboard.sql")),
+                (9, "time_and_sandbox", include_str!("../../migrations/postgres/0009_time_and_sandbox.sql")),
             ],
         }
     }

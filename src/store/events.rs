@@ -1,8 +1,8 @@
 //! Events: recorded in the transaction that causes them, for the endpoints that listen, together with one delivery for
 //! each of those.
 //!
-//! Where nobody listens it costs one look into an index for a whole group of mails. The deliveries are due at once;
-//! the scheduler enqueues them within 250 ms of the commit, so nobody who settles mails has to wait for the queue.
+//! Where nobody listens it costs one look into an index for a whole group of mails. The deliveries are due at once; the
+//! scheduler enqueues them after the commit, so nobody who settles mails has to wait for the queue.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -50,18 +50,26 @@ pub(in crate::store) struct MovedMail {
     pub(in crate::store) class: Option<&'static str>,
 }
 
-/// Records what mails that have just moved are events of. To be called after their rows are written.
+impl MovedMail {
+    /// One that moved although no relay said anything.
+    pub(in crate::store) fn without_reply(id: MailId, merchant: MerchantId, state: MailState) -> Self {
+        Self { id, merchant, state, code: None, enhanced_code: None, reply: None, class: None }
+    }
+}
+
+/// Records what mails that have just moved are events of; returns how many deliveries wait because of them. To be called
+/// after their rows are written.
 pub(in crate::store) async fn record_for_mails(
     dialect: Dialect,
     on: &mut AnyConnection,
     moved: &[MovedMail],
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let may_tell = |mail: &&MovedMail| !EventKind::of_mail(mail.state, true, true).is_empty();
     let merchants = moved.iter().filter(may_tell).map(|mail| &mail.merchant).collect();
     let listeners = Listeners::of(dialect, on, merchants).await?;
     let listened: Vec<_> = moved.iter().filter(|mail| listeners.any_for(mail)).collect();
     if listened.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let subjects = subjects(dialect, on, &listened).await?;
     let now = clock::now();
@@ -85,7 +93,7 @@ pub(in crate::store) async fn record(
     events: &[NewEvent],
 ) -> Result<(), StoreError> {
     let listeners = Listeners::of(dialect, on, events.iter().map(|event| &event.merchant).collect()).await?;
-    insert(dialect, on, events, &listeners).await
+    insert(dialect, on, events, &listeners).await.map(drop)
 }
 
 /// Records one event for one endpoint, whatever that listens to. Returns its delivery.
@@ -165,7 +173,7 @@ pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
 
 static SUBJECTS: Sql = Sql::new(
     "SELECT mails.id, template, recipient, mails.state, message_id, provider_id, route, attempt, member_id, order_id,
-        cart_id, subscription_id, batch_id, traceparent
+        cart_id, subscription_id, batch_id, cancel_reason, test, traceparent
      FROM {rows: id text} JOIN mails ON mails.id = rows.id",
 );
 
@@ -215,6 +223,8 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
         enhanced_code: None,
         reply: None,
         class: None,
+        cancel_reason: columns.optional_parsed("cancel_reason")?,
+        test: columns.integer("test")? != 0,
         member: columns.optional_text("member_id")?,
         order: columns.optional_text("order_id")?,
         cart: columns.optional_text("cart_id")?,
@@ -279,9 +289,10 @@ async fn insert(
     on: &mut AnyConnection,
     events: &[NewEvent],
     listeners: &Listeners,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let (events, deliveries) = rows(events, listeners);
-    write(dialect, on, &events, &deliveries).await
+    write(dialect, on, &events, &deliveries).await?;
+    Ok(deliveries.len())
 }
 
 async fn write(

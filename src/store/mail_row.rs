@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::mail::{BatchId, Mailbox, NewMail, TraceParent};
+use crate::mail::{BatchId, Mailbox, NewMail, Timestamp, TraceParent};
 
 /// How long the scheduler leaves a fresh mail to the job that its ingress enqueues.
 const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
@@ -35,6 +35,11 @@ pub(super) struct MailRow<'a> {
     due_at: i64,
     wake_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    send_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    test: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
 }
 
@@ -61,7 +66,12 @@ impl<'a> MailRow<'a> {
             on_crash: mail.on_crash.as_str(),
             recorded_at: mail.recorded_at.millis(),
             due_at: mail.due_at.millis(),
-            wake_at: (mail.due_at + ENQUEUED_BY_INGRESS).millis(),
+            // Nobody else wakes one that waits for a time.
+            wake_at: if mail.is_scheduled() { mail.due_at } else { mail.due_at + ENQUEUED_BY_INGRESS }
+                .millis(),
+            send_at: mail.schedule.send_at.map(Timestamp::millis),
+            expires_at: mail.schedule.expires_at.map(Timestamp::millis),
+            test: mail.is_test.into(),
             traceparent: mail.trace_parent.as_ref().map(TraceParent::as_str),
         }
     }

@@ -32,6 +32,8 @@ pub struct Merchant {
     pub mails_rate: Option<String>,
     /// Since when nothing is taken from it.
     pub suspended_at: Option<Timestamp>,
+    /// Whether all that it sends goes to the sandbox and never to a relay.
+    pub is_test: bool,
 }
 
 impl Merchant {
@@ -59,6 +61,8 @@ pub struct NewMerchant {
     pub sender: Option<Mailbox>,
     /// Signs batch webhooks and recovery links.
     pub secret: String,
+    /// Whether all that it sends goes to the sandbox and never to a relay.
+    pub is_test: bool,
 }
 
 /// What becomes of a merchant; what is `None` stays as it is.
@@ -78,7 +82,7 @@ pub struct MerchantChange {
 
 pub(super) const MERCHANT: &str =
     "merchants.id, merchants.name, merchants.country, merchants.language, merchants.sender_name,
-    merchants.sender_email, merchants.secret, merchants.mails_rate, merchants.suspended_at";
+    merchants.sender_email, merchants.secret, merchants.mails_rate, merchants.suspended_at, merchants.test";
 
 impl Store {
     /// Creates a merchant.
@@ -88,8 +92,8 @@ impl Store {
     pub async fn create_merchant(&self, merchant: &NewMerchant) -> Result<(), StoreError> {
         let entry = self.entry(Action::MerchantCreated, &merchant.id, Some(&merchant.id));
         let insert = sqlx::query(
-            "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at, test)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
         )
         .bind(merchant.id.to_string())
         .bind(merchant.name.clone())
@@ -98,7 +102,8 @@ impl Store {
         .bind(merchant.sender.as_ref().and_then(|sender| sender.name.clone()))
         .bind(merchant.sender.as_ref().map(|sender| sender.email.to_string()))
         .bind(merchant.secret.clone())
-        .bind(clock::now().millis());
+        .bind(clock::now().millis())
+        .bind(i64::from(merchant.is_test));
         let done = self.change(insert, "create a merchant", entry).await?;
         created(done, "a merchant with this id")
     }
@@ -261,5 +266,6 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Merchant, StoreError> {
         secret: columns.text("secret")?,
         mails_rate: columns.optional_text("mails_rate")?,
         suspended_at: columns.optional_time("suspended_at")?,
+        is_test: columns.integer("test")? != 0,
     })
 }

@@ -7,7 +7,7 @@
 //!
 //! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `steps`,
 //! `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
-//! Among these actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
+//! Among these recipients and actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
 mod actions;
@@ -40,6 +40,7 @@ mod order_traces;
 mod orders;
 mod passes;
 mod pauses;
+mod recipients;
 mod resources;
 mod room;
 mod rounds;
@@ -74,7 +75,7 @@ pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
     Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
-    Precondition, Recorded, Recording, Replacement, Settled, Settlement,
+    Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;
@@ -82,6 +83,7 @@ pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};
 pub use orders::{AuditEntry, NewAuditEntry, OrderRecord, OrderStep, WorkflowStep};
 pub use passes::{NewPass, Pass};
 pub use pauses::PauseRecord;
+pub use recipients::{Erased, Trace};
 pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
 pub use sessions::{NewSession, SessionRecord, SignedIn};

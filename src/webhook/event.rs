@@ -6,14 +6,14 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::mail::{MailState, Timestamp, closed_set};
+use crate::mail::{CancelReason, MailState, Timestamp, closed_set};
 
 closed_set! {
     /// Something that happened and that a merchant can subscribe to.
     EventKind {
         /// A relay took a mail.
         EmailSent = "email.sent",
-        /// A mail was refused for good, or grew too old.
+        /// A mail was refused for good, or is out of attempts.
         EmailFailed = "email.failed",
         /// An attempt failed for now and another one follows.
         EmailDeferred = "email.deferred",
@@ -21,6 +21,12 @@ closed_set! {
         EmailBounced = "email.bounced",
         /// A mail was not sent because its recipient is on the suppression list.
         EmailSuppressed = "email.suppressed",
+        /// A mail was cancelled: by somebody, or because what it was asked for is not so any more.
+        EmailCancelled = "email.cancelled",
+        /// A mail's time was over before a relay took it.
+        EmailExpired = "email.expired",
+        /// A person has to decide about a mail.
+        EmailHeld = "email.held",
         /// A reminder of an abandoned cart was sent.
         ReminderSent = "reminder.sent",
         /// An order's mail was sent.
@@ -45,6 +51,11 @@ impl EventKind {
             Self::EmailDeferred => "An attempt failed for now and another one follows.",
             Self::EmailBounced => "A mail came back after the relay took it.",
             Self::EmailSuppressed => "A mail was not sent: its recipient is on the suppression list.",
+            Self::EmailCancelled => {
+                "A mail was cancelled: by somebody, or because what it was asked for is not so any more."
+            }
+            Self::EmailExpired => "A mail was not sent: its time was over before a relay took it.",
+            Self::EmailHeld => "A mail waits for the decision of a person.",
             Self::ReminderSent => "A reminder of an abandoned cart was sent.",
             Self::OrderEmailCompleted => "An order's mail was sent.",
             Self::OrderEmailFailed => "An order's mail failed.",
@@ -58,13 +69,14 @@ impl EventKind {
     pub fn of_mail(state: MailState, is_about_cart: bool, is_about_order: bool) -> Vec<Self> {
         let (always, cart, order) = match state {
             MailState::Sent => (Self::EmailSent, Some(Self::ReminderSent), Some(Self::OrderEmailCompleted)),
-            MailState::Failed | MailState::Expired => (Self::EmailFailed, None, Some(Self::OrderEmailFailed)),
+            MailState::Failed => (Self::EmailFailed, None, Some(Self::OrderEmailFailed)),
+            MailState::Expired => (Self::EmailExpired, None, Some(Self::OrderEmailFailed)),
+            MailState::Cancelled => (Self::EmailCancelled, None, Some(Self::OrderEmailFailed)),
+            MailState::Held => (Self::EmailHeld, None, None),
             MailState::Deferred => (Self::EmailDeferred, None, None),
             MailState::Bounced => (Self::EmailBounced, None, None),
             MailState::Suppressed => (Self::EmailSuppressed, None, Some(Self::OrderEmailFailed)),
-            MailState::Queued | MailState::Sending | MailState::Cancelled | MailState::Held => {
-                return Vec::new();
-            }
+            MailState::Queued | MailState::Sending => return Vec::new(),
         };
         let cart = cart.filter(|_| is_about_cart);
         let order = order.filter(|_| is_about_order);
@@ -122,6 +134,10 @@ pub struct MailSubject {
     pub reply: Option<String>,
     /// What they mean: `bad_address`, `greylist`, ….
     pub class: Option<&'static str>,
+    /// What had changed when its reason was asked again, where it was cancelled for that.
+    pub cancel_reason: Option<CancelReason>,
+    /// Whether it is only tried out: no relay has it.
+    pub test: bool,
     /// The member it is for.
     pub member: Option<String>,
     /// The order it is about.
@@ -147,12 +163,16 @@ impl MailSubject {
                 (MailState::Bounced, Some(552), Some("5.2.2"), Some("The mailbox is full"))
             }
             EventKind::EmailSuppressed => (MailState::Suppressed, None, None, None),
+            EventKind::EmailCancelled => (MailState::Cancelled, None, None, None),
+            EventKind::EmailExpired => (MailState::Expired, None, None, None),
+            EventKind::EmailHeld => (MailState::Held, None, None, Some("The relay did not answer in time")),
             _ => (MailState::Sent, Some(250), Some("2.0.0"), Some("Ok: queued as 4XyZ12")),
         };
         let is_sent = state == MailState::Sent;
+        let was_stopped = matches!(state, MailState::Suppressed | MailState::Cancelled | MailState::Expired);
         let about = |wanted: &[EventKind], id: &str| wanted.contains(&kind).then(|| id.to_owned());
         let order = about(&[EventKind::OrderEmailCompleted, EventKind::OrderEmailFailed], "ord_1001");
-        let cart = about(&[EventKind::ReminderSent], "cart_77");
+        let cart = about(&[EventKind::ReminderSent, EventKind::EmailCancelled], "cart_77");
         let template = match (&order, &cart) {
             (Some(_), _) => "order_confirmation",
             (_, Some(_)) => "abandoned_cart_reminder",
@@ -165,8 +185,8 @@ impl MailSubject {
             state,
             message_id: "019a8f2e-5c1b-7d3a-9c55-2f6f1d0c8e11@shop.example".to_owned(),
             provider_id: is_sent.then(|| "4XyZ12".to_owned()),
-            route: (state != MailState::Suppressed).then(|| "main".to_owned()),
-            attempts: u32::from(state != MailState::Suppressed),
+            route: (!was_stopped).then(|| "main".to_owned()),
+            attempts: u32::from(!was_stopped),
             code,
             enhanced_code: enhanced_code.map(str::to_owned),
             reply: reply.map(str::to_owned),
@@ -176,6 +196,8 @@ impl MailSubject {
                 MailState::Bounced => "mailbox_full",
                 _ => "accepted",
             }),
+            cancel_reason: (state == MailState::Cancelled).then_some(CancelReason::CartRecovered),
+            test: false,
             member: (template == "welcome").then(|| "m_42".to_owned()),
             order,
             cart,
@@ -255,6 +277,9 @@ mod tests {
         assert_eq!(K::of_mail(MailState::Sent, false, true), [K::EmailSent, K::OrderEmailCompleted]);
         assert_eq!(K::of_mail(MailState::Failed, true, true), [K::EmailFailed, K::OrderEmailFailed]);
         assert_eq!(K::of_mail(MailState::Deferred, true, true), [K::EmailDeferred]);
-        assert_eq!(K::of_mail(MailState::Held, true, true), []);
+        assert_eq!(K::of_mail(MailState::Expired, true, true), [K::EmailExpired, K::OrderEmailFailed]);
+        assert_eq!(K::of_mail(MailState::Cancelled, true, true), [K::EmailCancelled, K::OrderEmailFailed]);
+        assert_eq!(K::of_mail(MailState::Held, true, true), [K::EmailHeld]);
+        assert_eq!(K::of_mail(MailState::Queued, true, true), []);
     }
 }

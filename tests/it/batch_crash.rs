@@ -6,7 +6,7 @@ use postroom::{
     app::App,
     config::Config,
     jobs::{FanOutBatch, Job, Outcome, fan_out_batch_job},
-    mail::BatchId,
+    mail::{BatchId, Schedule},
     queue::{QueuedJob, Room},
     scheduler,
     shop::ResourceKind,
@@ -194,6 +194,8 @@ async fn record_batch(app: &App, shop: &Shop, users: &[String]) -> BatchId {
         webhook_url: None,
         link: shop.merchant.clone(),
         mails: users.len() as u64,
+        schedule: Schedule::default(),
+        is_test: false,
     };
     app.store.record_batch(&batch, None).await.unwrap();
     id

@@ -1,7 +1,9 @@
 //! Carts in pages, their reminders, and passes: the same on both databases.
 
 use postroom::{
-    mail::{CrashPolicy, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate},
+    mail::{
+        CrashPolicy, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate, Schedule,
+    },
     shop::{ResourceKind, TemplateClass, TemplateSource, cart::CartStatus, pass::PassSubject},
     store::{NewMerchant, NewPass, NewTemplateVersion, Recording, ResourceRow, Store},
 };
@@ -36,6 +38,7 @@ async fn open(backends: &Backends) -> Store {
         language: None,
         sender: None,
         secret: "whsec_x".to_owned(),
+        is_test: false,
     };
     store.create_merchant(&merchant).await.unwrap();
     store.put_builtin_version(&version("v1", "abandoned_cart_reminder")).await.unwrap();
@@ -62,6 +65,8 @@ fn reminder(cart: &str, subject: &str) -> NewMail {
         recipient: mailbox(),
         values: &serde_json::json!({"subject": subject}),
         origin: Origin { cart: Some(cart.to_owned()), ..Origin::default() },
+        schedule: Schedule::default(),
+        is_test: false,
     })
 }
 

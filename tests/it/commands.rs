@@ -87,6 +87,8 @@ async fn each_command_has_help_and_an_example_that_runs() {
         vec!["route", "list"],
         vec!["route", "drain", "main"],
         vec!["route", "undrain", "main"],
+        vec!["recipient", "export", "nobody@example.net"],
+        vec!["recipient", "erase", "nobody@example.net", "--yes"],
         vec!["batch", "list"],
         vec!["batch", "show", &batch],
         vec!["batch", "pause", &batch],

@@ -88,6 +88,7 @@ fn searches() -> Vec<(&'static str, Option<&'static str>, &'static str, u64)> {
         ("route:main since:1d", tea, "mails_by_merchant", 0),
         ("lane:bulk state:failed", tea, "mails_by_state", 0),
         ("-state:sent order:o100002", tea, "mails_by_order", 1),
+        ("test:true state:failed", tea, "mails_by_state", 0),
         ("\"exact words\"", tea, "mails_by_merchant", 0),
     ]
 }
@@ -237,7 +238,7 @@ on_both! {
         }
         let newest = commands.run(&["mail", "list", "--json", "--merchant", "tea-co", "--limit", "1"]).expect(0);
         assert_eq!(newest.json()[0]["id"], json!(other));
-        assert!(newest.err.contains("1 mails of 2") && newest.err.contains(&format!("--after {other}")), "{}", newest.err);
+        assert!(newest.err.contains("Shown: 1 of 2 mails") && newest.err.contains(&format!("--after {other}")), "{}", newest.err);
         let oldest = commands.run(&["mail", "list", "--json", "--recipient", "@example.com", "--oldest-first"]).expect(0);
         assert_eq!(oldest.json()[0]["id"], json!(other));
     }

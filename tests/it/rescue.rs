@@ -1,17 +1,22 @@
 //! Who picks up what waits: the scheduler looks after each lane for itself.
 
+use std::sync::Arc;
+
 use postroom::{
     app::App,
     clock,
     config::Config,
-    mail::{Lane, MailId, MailLane, NewMail},
+    mail::{Lane, MailId, MailLane, MailState, NewMail},
     queue::{LaneStatus, QueuedJob},
     scheduler,
+    store::{NewEndpoint, Settled},
+    webhook::Topics,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    store::{merchant, new_mail, open, record},
-    support::Backends,
+    store::{accepted, claim, merchant, new_mail, open, record, worker},
+    support::{Backends, eventually},
 };
 
 /// Jobs of a lane that nobody takes.
@@ -43,5 +48,30 @@ on_both! {
         record(&store, due(MailLane::Bulk)).await;
         assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 1);
         assert_eq!((waiting(&app, Lane::Transactional).await, waiting(&app, Lane::Bulk).await), (1, 29_000));
+    }
+
+    async fn callbacks_that_this_process_recorded_do_not_wait_for_a_round(backends: Backends) {
+        let store = open(&backends).await;
+        let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
+        let endpoint = NewEndpoint {
+            url: "https://shop.example/hook".to_owned(),
+            topics: Topics::parse(&["email.sent"]).unwrap(),
+            description: String::new(),
+            enabled: true,
+            secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
+        };
+        store.register_endpoint(&merchant(), &endpoint).await.unwrap();
+        let stop = CancellationToken::new();
+        let scheduler = tokio::spawn(scheduler::run_for_callbacks(Arc::clone(&app), stop.clone()));
+
+        let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+        let mail = claim(&store, id, worker).await;
+        let settled = store.settle_mail(accepted(&mail, worker)).await.unwrap();
+        assert_eq!(settled, Settled::Now { state: MailState::Sent, is_told: true });
+        assert_eq!(waiting(&app, Lane::Callback).await, 0);
+        app.callbacks_recorded.notify_one();
+        eventually("the callback is enqueued", async || waiting(&app, Lane::Callback).await == 1).await;
+        stop.cancel();
+        scheduler.await.unwrap();
     }
 }

@@ -210,6 +210,12 @@ fn facts(viewer: &Viewer, mail: &MailRecord) -> Vec<Fact> {
         plain("Message-ID", mail.message_id.clone()),
         mail.route.clone().filter(|route| !route.is_empty()).and_then(|route| plain("Route", route)),
         mail.provider_id.clone().and_then(|id| plain("Relay's id", id)),
+        mail.schedule.send_at.and_then(|at| plain("To be sent", words::time(at))),
+        mail.schedule.expires_at.and_then(|at| plain("Expires", words::time(at))),
+        mail.cancel_reason.and_then(|why| plain("Not sent because", why.words().to_owned())),
+        mail.is_test
+            .then(|| "yes: it goes to the sandbox, never to a relay".to_owned())
+            .and_then(|it| plain("Test", it)),
     ]
     .into_iter()
     .flatten()
@@ -247,7 +253,8 @@ fn timeline(viewer: &Viewer, mail: &MailRecord, attempts: &[Attempt]) -> Vec<Eve
             MailState::Failed | MailState::Bounced => "bad",
             _ => "warn",
         };
-        events.push(event(at, tone, format!("Settled: {}", mail.state), String::new()));
+        let why = mail.cancel_reason.map_or_else(String::new, |why| format!("Not sent: {}.", why.words()));
+        events.push(event(at, tone, format!("Settled: {}", mail.state), why));
     }
     events.sort_by_key(|(at, _)| *at);
     events.into_iter().map(|(_, event)| event).collect()

@@ -119,7 +119,11 @@ async fn show(
             let event = Event {
                 at: Time(entry.at),
                 tone: "",
-                text: format!("{} asked for {template}", entry.actor),
+                text: format!(
+                    "{} asked for {template}{}",
+                    entry.actor,
+                    if entry.forced { ", forced" } else { "" }
+                ),
                 note: viewer.seen(&entry.reason),
                 mail: None,
             };

@@ -22,9 +22,10 @@ use crate::{
         error::{FieldError, Refusal, fault, json_answer},
         idempotency::{IdempotencyKey, Once},
         new_mail::{self, BuiltinMailDraft},
+        schedule,
         stored::document,
     },
-    mail::Origin,
+    mail::{Origin, Schedule},
     shop::{
         Ability, SingleLine,
         builtin_mails::BuiltinMail,
@@ -43,6 +44,12 @@ pub(in crate::http) struct ReminderRequest {
     #[schema(example = "email")]
     r#type: String,
     alert_details: AlertDetails,
+    /// Not before this time, at most 30 days ahead; one in the past means at once.
+    #[schema(format = DateTime)]
+    send_at: Option<String>,
+    /// Expires when it was not sent by this time, which is later than `send_at`.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
 }
 
 /// The message to the shopper.
@@ -102,11 +109,11 @@ pub(in crate::http) async fn remind(
     caller.may(Ability::CartsRemind)?;
     let message = language.reminder_sent();
     once.run(&app, &caller, &body.0, async |holder| {
-        let reminder = draft(body.parse()?)?;
+        let (reminder, schedule) = draft(body.parse()?)?;
         let data = ReminderSent { reminder_sent: true, r#type: "email" };
         let answer = json_answer(StatusCode::OK, &ReminderAnswer { status: "success", message, data });
-        record(&app, &caller.merchant, &identifier, &reminder, holder.map(|holder| (holder, answer.clone())))
-            .await?;
+        let kept = holder.map(|holder| (holder, answer.clone()));
+        record(&app, &caller.merchant, &identifier, (&reminder, schedule), kept).await?;
         Ok(answer)
     })
     .await
@@ -116,7 +123,7 @@ async fn record(
     app: &App,
     merchant: &Merchant,
     identifier: &str,
-    reminder: &Reminder,
+    (reminder, schedule): (&Reminder, Schedule),
     answer: Option<(KeyHolder, Answer)>,
 ) -> Result<(), Refusal> {
     let stored = find(app, merchant, identifier).await?;
@@ -126,7 +133,7 @@ async fn record(
     let link = cart.recovery_link.url();
     let link = match &reminder.discount {
         Some(discount) => {
-            let expires = clock::now() + recovery_link::OFFER_LASTS;
+            let expires = schedule.send_at.unwrap_or_else(clock::now) + recovery_link::OFFER_LASTS;
             &recovery_link::with_discount(link, &stored.id, discount, expires, &merchant.secret)
         }
         None => link,
@@ -137,6 +144,7 @@ async fn record(
         recipient,
         values: cart.mail_values(language, &merchant.name, reminder, link.as_str()),
         origin: Origin { cart: Some(stored.id), ..Origin::default() },
+        schedule,
     };
     let mails = vec![draft.into_mail(app, merchant).await?];
     new_mail::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
@@ -152,8 +160,9 @@ fn refused(why: ReminderRefusal) -> Refusal {
 }
 
 /// Reads a body whose fields may be of any type, so that every fault is named at once and by its path.
-fn draft(mut body: Map<String, Value>) -> Result<Reminder, Refusal> {
+fn draft(mut body: Map<String, Value>) -> Result<(Reminder, Schedule), Refusal> {
     let mut faults = Vec::new();
+    let schedule = schedule::read(body.remove("send_at"), body.remove("expires_at"), &mut faults);
     match body.remove("type") {
         Some(Value::String(word)) if word == "email" => {}
         None | Some(Value::Null) => faults.push(required("type")),
@@ -175,7 +184,9 @@ fn draft(mut body: Map<String, Value>) -> Result<Reminder, Refusal> {
     let message = text("alert_details.message", details.remove("message"), take, &mut faults);
     let discount = discount(details.remove("offer_discount"), &mut faults);
     match (subject, message) {
-        (Some(subject), Some(message)) if faults.is_empty() => Ok(Reminder { subject, message, discount }),
+        (Some(subject), Some(message)) if faults.is_empty() => {
+            Ok((Reminder { subject, message, discount }, schedule))
+        }
         _ => Err(invalid(faults).about_form()),
     }
 }

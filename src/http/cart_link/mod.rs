@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
-    mail::Origin,
+    mail::{Origin, Schedule},
     shop::{
         Ability, ResourceKind, builtin_mails::BuiltinMail, language::Language, subscription::Subscription,
     },
@@ -85,6 +85,7 @@ async fn send(
             recipient,
             values: subscription.mail_values(&merchant.name),
             origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },
+            schedule: Schedule::default(),
         };
         let recording = Recording {
             precondition: subscription

@@ -17,9 +17,10 @@ use crate::{
         idempotency::{IdempotencyKey, Once},
         new_mail,
         passes::{self, PassRequest},
+        schedule,
         stored::{document, pinned},
     },
-    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     render::Values,
     shop::{
         Ability, SingleLine, TemplateVersion,
@@ -47,6 +48,12 @@ pub(in crate::http) struct MailRequest {
     /// What the QR code of the pass says, 1 to 255 characters; the link to the pass where absent.
     #[schema(value_type = Option<String>)]
     pass_identifier: Option<Value>,
+    /// Not before this time, at most 30 days ahead; one in the past means at once.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    send_at: Option<Value>,
+    /// Expires when it was not sent by this time, which is later than `send_at`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Value>,
 }
 
 /// A member, and values for the placeholders of the template.
@@ -113,6 +120,7 @@ struct Draft {
     identifier: String,
     user: Map<String, Value>,
     pass: PassRequest,
+    schedule: Schedule,
 }
 
 impl Draft {
@@ -152,8 +160,9 @@ impl Draft {
                     .ok()
             }),
         };
+        let schedule = schedule::read(request.send_at, request.expires_at, &mut faults);
         if faults.is_empty() {
-            Ok(Self { brand_id, template_id, identifier, user, pass })
+            Ok(Self { brand_id, template_id, identifier, user, pass, schedule })
         } else {
             Err(Refusal::invalid(faults).about_form())
         }
@@ -211,5 +220,7 @@ fn new_mail(
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
         values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
+        schedule: draft.schedule,
+        is_test: caller.merchant.is_test,
     })
 }

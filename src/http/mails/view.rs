@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     http::waiting::Waiting,
-    mail::{MailState, ReplyClass, Timestamp},
+    mail::{CancelReason, MailState, ReplyClass, Timestamp},
     store::{Attempt, MailRecord},
 };
 
@@ -56,6 +56,19 @@ pub struct MailView {
     pub provider_id: Option<String>,
     /// Why the last attempt did not deliver it.
     pub error: Option<String>,
+    /// When it was to go, where a time was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub send_at: Option<Timestamp>,
+    /// When it expires unless a relay has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+    /// What had changed when it was about to go, where it was cancelled for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_reason: Option<CancelReason>,
+    /// Whether it is only tried out: it goes to the sandbox and never to a relay.
+    pub test: bool,
 }
 
 /// A mail with its attempts and its timeline.
@@ -134,6 +147,10 @@ impl From<MailRecord> for MailView {
             route: mail.route,
             provider_id: mail.provider_id,
             error: mail.error,
+            send_at: mail.schedule.send_at,
+            expires_at: mail.schedule.expires_at,
+            cancel_reason: mail.cancel_reason,
+            test: mail.is_test,
         }
     }
 }
@@ -168,7 +185,8 @@ impl MailStory {
             timeline.push(TimelineEntry { at, event: format!("attempt {} begun", mail.attempt) });
         }
         if let Some(at) = mail.settled_at {
-            timeline.push(TimelineEntry { at, event: mail.state.to_string() });
+            let why = mail.cancel_reason.map(|why| format!(": {}", why.words())).unwrap_or_default();
+            timeline.push(TimelineEntry { at, event: format!("{}{why}", mail.state) });
         }
         Self {
             mail: mail.into(),

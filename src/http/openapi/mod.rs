@@ -46,6 +46,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         super::mailing::single::send_mail,
         super::mailing::batches::send_mails,
         super::mailing::batches::results::show_results,
+        super::mailing::batches::preflight::preflight,
         super::mailing::batches::manage::show,
         super::mailing::batches::manage::pause,
         super::mailing::batches::manage::resume,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     loaded::LoadedOrder,
     refusals::refuse,
-    request::Resend,
+    request::{FORCE, Resend},
     view::{EmailView, OrderView},
 };
 use crate::{
@@ -19,14 +19,14 @@ use crate::{
         new_mail,
         stored::{document, version_called},
     },
-    mail::{MailDraft, MailLane, MailState, Mailbox, NewMail, Origin},
+    mail::{MailDraft, MailLane, MailState, Mailbox, NewMail, Origin, Schedule, Timestamp},
     render::Values,
     shop::{
         ResourceKind, SingleLine, TemplateVersion,
         language::Language,
         order::{OrderTemplate, Payment, StoreSettings, WorkflowState, mail_values},
     },
-    store::{NewOrderEmail, OrderStep, WorkflowRow, WorkflowStep},
+    store::{NewOrderEmail, OrderEmail, OrderStep, WorkflowRow, WorkflowStep},
 };
 
 /// What a request comes to: the answer, and what must be recorded with it.
@@ -59,6 +59,8 @@ impl Resend<'_> {
             .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country));
         let definition = settings.definition(template, order, tag.unwrap_or(language.as_str()));
         let recipient = self.recipient(found)?;
+        let quiet_since = self.quiet_since(&settings, now);
+        self.check_cool_down(&settings, found, template, &recipient, now)?;
 
         let version = self.version(definition, template, language).await?;
         let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
@@ -67,7 +69,9 @@ impl Resend<'_> {
         let values = Values::from(values);
         self.check_values(&version, &values).await?;
         let mail = self.mail(&settings, &version, recipient, values.as_json())?;
-        Ok(self.send(found, template, definition, payment, mail))
+        let mut decision = self.send(found, template, definition, payment, mail);
+        decision.step.iter_mut().for_each(|step| step.quiet_since = quiet_since);
+        Ok(decision)
     }
 
     async fn settings(&self, found: &LoadedOrder) -> Result<StoreSettings, Refusal> {
@@ -76,6 +80,43 @@ impl Resend<'_> {
         match self.app.store.resource(merchant, ResourceKind::Stores, id.as_str()).await? {
             Some(stored) => document(&stored),
             None => Ok(StoreSettings::default()),
+        }
+    }
+
+    /// Since when no like mail may have been recorded, where the store has a cool-down that is not overridden.
+    fn quiet_since(&self, settings: &StoreSettings, now: Timestamp) -> Option<Timestamp> {
+        let cooldown = settings.resend_cooldown.filter(|_| !self.audit.entry.forced);
+        cooldown.map(|cooldown| now - cooldown.length())
+    }
+
+    /// The same mail to the same recipient has to wait until the store's cool-down is over.
+    fn check_cool_down(
+        &self,
+        settings: &StoreSettings,
+        found: &LoadedOrder,
+        template: OrderTemplate,
+        recipient: &Mailbox,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let Some((since, cooldown)) = self.quiet_since(settings, now).zip(settings.resend_cooldown) else {
+            return Ok(());
+        };
+        let key = recipient.email.search_key();
+        let is_like_it = |email: &&OrderEmail| {
+            email.entry.template == template
+                && email.entry.recipient.search_key() == key
+                && email.entry.created_at > since
+                && went_or_may_go(email.state)
+        };
+        match found.record.emails.iter().filter(is_like_it).map(|email| email.entry.created_at).max() {
+            None => Ok(()),
+            Some(last) => {
+                let again = last + cooldown.length();
+                let why = format!(
+                    "{template} was sent to this recipient at {last}; it may be sent again at {again}, or with the header {FORCE}: true"
+                );
+                Err(refuse("resend_cooldown", why))
+            }
         }
     }
 
@@ -131,6 +172,8 @@ impl Resend<'_> {
             recipient,
             values,
             origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },
+            schedule: Schedule::default(),
+            is_test: self.caller.merchant.is_test,
         }))
     }
 
@@ -182,7 +225,22 @@ impl Resend<'_> {
             document_updated_at: found.record.document.updated_at,
             workflow: None,
             email: None,
+            quiet_since: None,
         }
+    }
+}
+
+/// Whether a mail keeps a like one waiting: what was not sent does not. `store/orders/cool_down.rs` says the same.
+const fn went_or_may_go(state: MailState) -> bool {
+    match state {
+        MailState::Queued | MailState::Sending | MailState::Deferred | MailState::Sent | MailState::Held => {
+            true
+        }
+        MailState::Failed
+        | MailState::Bounced
+        | MailState::Suppressed
+        | MailState::Cancelled
+        | MailState::Expired => false,
     }
 }
 

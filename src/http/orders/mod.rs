@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Path, State},
+    http::HeaderMap,
     response::Response,
     routing::{get, post},
 };
@@ -51,11 +52,12 @@ pub(super) async fn show(
 
 #[utoipa::path(post, path = "/ordersv2/{id}/email/send", tag = "orders", request_body = SendRequest,
     params(("id" = String, Path), IdempotencyKey,
-        ("reason" = Option<String>, Query, description = "For the audit: up to 255 characters, `MANUAL_RESEND` where absent.")),
+        ("reason" = Option<String>, Query, description = "For the audit: up to 255 characters, `MANUAL_RESEND` where absent."),
+        ("Postroom-Force" = Option<String>, Header, description = "`true` sends the mail although the store's `resendCooldown` is not over; the audit shows it.")),
     responses(
         (status = 202, body = OrderView, description = "The e-mail is recorded and on its way."),
         (status = 200, body = OrderView, description = "No e-mail is needed: the store does not want it, or a subscription has resumed already."),
-        (status = 400, description = "`{error: {code, message}}`: `template_missing`, `template_not_supported`, `template_unknown`, `template_incomplete`, `order_not_eligible`, `payment_unknown`, `recipient_invalid`, `recipient_missing`, `reason_invalid`"),
+        (status = 400, description = "`{error: {code, message}}`: `template_missing`, `template_not_supported`, `template_unknown`, `template_incomplete`, `order_not_eligible`, `payment_unknown`, `recipient_invalid`, `recipient_missing`, `reason_invalid`, `resend_cooldown`, `force_invalid`"),
         (status = 404, description = "`{error: {code, message}}`: `order_not_found`"),
         (status = 503, description = "`{error: {code, message}}`: `dispatch_failed`, the queue did not take the e-mail; it failed and is never sent")))]
 pub(super) async fn send_email(
@@ -64,11 +66,12 @@ pub(super) async fn send_email(
     once: Once,
     Path(id): Path<String>,
     QueryOf(query): QueryOf<Vec<(String, String)>>,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::OrdersEmail)?;
     once.run(&app, &caller, &body.0, async |holder| {
-        let request = Resend::of(&app, &caller, &id, &query, &body)?;
+        let request = Resend::of(&app, &caller, &id, &query, &headers, &body)?;
         request.carry_out(holder.as_ref()).await
     })
     .await

@@ -1,6 +1,6 @@
 //! A request to send a mail of an order again: read, with its fields of whatever type they came.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -20,6 +20,8 @@ use crate::{
 
 /// Why a mail was asked for, where the caller does not say.
 const DEFAULT_REASON: &str = "MANUAL_RESEND";
+/// The header that overrides a store's cool-down.
+pub(super) const FORCE: &str = "Postroom-Force";
 /// The most characters of a template's name that the audit keeps.
 const AUDITED: usize = 255;
 
@@ -54,8 +56,10 @@ impl<'a> Resend<'a> {
         caller: &'a Caller,
         id: &'a str,
         query: &[(String, String)],
+        headers: &HeaderMap,
         body: &JsonBody,
     ) -> Result<Self, Refusal> {
+        let is_forced = is_forced(headers)?;
         let given = query.iter().find(|(name, reason)| name == "reason" && !reason.is_empty());
         let reason = given.map_or(DEFAULT_REASON, |(_, reason)| reason);
         let reason = SingleLine::<255>::new(reason.to_owned())
@@ -65,7 +69,7 @@ impl<'a> Resend<'a> {
             body.parse().map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal })?;
         let mut take = |field: &str| given.remove(field).filter(|value| !value.is_null());
         let asked = SendRequest { template: take("template"), to: take("to"), payment_id: take("paymentId") };
-        let audit = audit(caller, id, asked.template.as_ref(), reason.as_str());
+        let audit = audit(caller, id, asked.template.as_ref(), reason.as_str(), is_forced);
         Ok(Self { app, caller, id, asked, audit })
     }
 
@@ -109,14 +113,33 @@ impl<'a> Resend<'a> {
     }
 }
 
+/// Whether the mail is to go whatever the store's cool-down says.
+fn is_forced(headers: &HeaderMap) -> Result<bool, Refusal> {
+    match headers.get(FORCE).map(HeaderValue::as_bytes) {
+        None => Ok(false),
+        Some(value) if value.eq_ignore_ascii_case(b"true") => Ok(true),
+        Some(value) if value.eq_ignore_ascii_case(b"false") => Ok(false),
+        Some(_) => {
+            Err(refuse("force_invalid", format!("The header {FORCE} must be true or false")).about_form())
+        }
+    }
+}
+
 /// Who asks for which mail of an order, and why.
-fn audit(caller: &Caller, order: &str, template: Option<&Value>, reason: &str) -> NewAuditEntry {
+fn audit(
+    caller: &Caller,
+    order: &str,
+    template: Option<&Value>,
+    reason: &str,
+    forced: bool,
+) -> NewAuditEntry {
     let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let entry = AuditEntry {
         actor: caller.actor.to_string(),
         template: template.map(|value| word(value).chars().take(AUDITED).collect()),
         reason: reason.to_owned(),
         at: clock::now(),
+        forced,
     };
     NewAuditEntry { id: Uuid::now_v7(), merchant: caller.merchant.id.clone(), order: order.to_owned(), entry }
 }

@@ -4,7 +4,7 @@ use super::{judgement::Decision, loaded::LoadedOrder, request::Resend};
 use crate::{
     http::error::{Refusal, json_answer},
     jobs,
-    mail::MailId,
+    mail::{MailId, MailLane},
     queue::QueuedJob,
     store::{Answer, KeyHolder, Moved, Precondition, Recorded, Recording},
     telemetry::{
@@ -42,7 +42,7 @@ impl Resend<'_> {
             }
         };
         if let Some((mail, job)) = job {
-            METRICS.recorded.get_or_create(&LaneLabels { lane: job.lane.as_str() }).inc();
+            METRICS.recorded.get_or_create(&LaneLabels { lane: MailLane::Transactional.as_str() }).inc();
             self.enqueue(mail, job, holder).await?;
         }
         Ok(answer)
@@ -86,7 +86,7 @@ impl Resend<'_> {
 
     /// Enqueues the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
     async fn enqueue(&self, mail: MailId, job: QueuedJob, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
-        let lane = job.lane.as_str();
+        let lane = MailLane::Transactional.as_str();
         if self.app.enqueue_in_time(job).await {
             return Ok(());
         }

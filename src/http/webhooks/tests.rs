@@ -69,7 +69,7 @@ impl Scene {
 
 async fn token(app: &App, merchant: &MerchantId, abilities: &str) -> String {
     let token = new_secret();
-    app.store.create_token(merchant, &hash_token(&token), abilities, None).await.unwrap();
+    app.store.create_token(merchant, &hash_token(&token), abilities, None, false).await.unwrap();
     token
 }
 

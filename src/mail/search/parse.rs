@@ -222,6 +222,9 @@ fn condition(key: Key, value: String) -> Result<Condition, String> {
             let id = id_in(&value).ok_or("must be a Message-ID that postroom made, such as <id@domain>")?;
             Condition::Id(id)
         }
+        Key::Test => {
+            Condition::Test(value.to_lowercase().parse().map_err(|_| "must be true or false".to_owned())?)
+        }
         Key::Tag => {
             return Err("mails have no tags; search by order, cart, subscription, batch or member".to_owned());
         }

@@ -38,6 +38,8 @@ closed_set! {
         Merchant = "merchant",
         /// The batch that it belongs to.
         Batch = "batch",
+        /// Whether it is only tried out: `true` or `false`.
+        Test = "test",
         /// What its merchant called it.
         Tag = "tag",
         /// Its id.
@@ -88,6 +90,8 @@ pub enum Condition {
     ProviderId(String),
     /// The subject of its template has these words.
     Subject(String),
+    /// It is only tried out, or it is not.
+    Test(bool),
 }
 
 /// One term of a query: a mail fits when one of the conditions is true of it, or none where the term is negated.

@@ -17,6 +17,6 @@ mod tests;
 
 pub use document::{Cancellation, EndUser, Item, Order, Payment, PaymentStatus, ResumeOffer, Subscription};
 pub use mail_values::mail_values;
-pub use settings::{Binding, StoreSettings};
+pub use settings::{Binding, Cooldown, StoreSettings};
 pub use template::{NotEligible, OrderTemplate, PaymentError, TemplateError};
 pub use workflow::{Workflow, WorkflowState};

@@ -1,11 +1,13 @@
 //! What a merchant settles for one of its stores: who writes, what is not written, and from which template.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use utoipa::ToSchema;
 
 use super::{document::Order, template::OrderTemplate};
 use crate::{
-    mail::{Address, Mailbox},
+    mail::{Address, Mailbox, duration},
     shop::{Colour, Link, Look, PostalAddress, SingleLine, Timezone, mailing::Sender},
 };
 
@@ -64,6 +66,56 @@ pub struct StoreSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uri")]
     pub website: Option<Link>,
+    /// For so long after a mail of an order the same mail goes to the same recipient only if it is forced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "15m")]
+    pub resend_cooldown: Option<Cooldown>,
+}
+
+/// A time to be quiet, written as in the configuration (`"90s"`, `"15m"`, `"2h"`) or as a number of whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cooldown(Duration);
+
+impl Cooldown {
+    /// The longest.
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+    /// How long it is.
+    pub const fn length(self) -> Duration {
+        self.0
+    }
+}
+
+impl Serialize for Cooldown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seconds = self.0.as_secs();
+        match (seconds % 86_400, seconds % 3_600, seconds % 60) {
+            (0, ..) => serializer.collect_str(&format_args!("{}d", seconds / 86_400)),
+            (_, 0, _) => serializer.collect_str(&format_args!("{}h", seconds / 3_600)),
+            (.., 0) => serializer.collect_str(&format_args!("{}m", seconds / 60)),
+            _ => serializer.collect_str(&format_args!("{seconds}s")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cooldown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Seconds(u64),
+            Words(String),
+        }
+        let shape = "must be a duration of whole seconds, as in \"15m\" or 900, at least 1s and at most 365d";
+        let length = match Written::deserialize(deserializer).map_err(|_| D::Error::custom(shape))? {
+            Written::Seconds(seconds) => Some(Duration::from_secs(seconds)),
+            Written::Words(words) => duration::parse(&words),
+        };
+        let is_fine = |length: &Duration| {
+            length.subsec_nanos() == 0 && (Duration::from_secs(1)..=Self::LONGEST).contains(length)
+        };
+        length.filter(is_fine).map(Self).ok_or_else(|| D::Error::custom(shape))
+    }
 }
 
 const fn yes() -> bool {
@@ -85,6 +137,7 @@ impl Default for StoreSettings {
             postal_address: None,
             timezone: None,
             website: None,
+            resend_cooldown: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     workflow::{Workflow, WorkflowState},
 };
 use crate::{
-    mail::{Timestamp, closed_set},
+    mail::{CancelReason, Timestamp, closed_set},
     shop::builtin_mails::BuiltinMail,
 };
 
@@ -40,6 +40,8 @@ struct Rule {
     /// Its words, after "requires that".
     demand: &'static str,
     holds: fn(&Order, Timestamp) -> bool,
+    /// What it means for a mail on its way that it does not hold any more; nothing where it is about the mail itself.
+    lapse: fn(&Order) -> Option<CancelReason>,
 }
 
 /// Which payment a mail is about where the request names none.
@@ -127,38 +129,52 @@ impl OrderTemplate {
 
 const RECURRING: Rule = Rule {
     demand: "the order has a recurring subscription",
+    lapse: |_| Some(CancelReason::RenewalChanged),
     holds: |order, _| order.subscription.as_ref().is_some_and(|subscription| subscription.recurring),
 };
 const NOT_RECURRING: Rule = Rule {
     demand: "the order has a non-recurring subscription",
+    lapse: |_| Some(CancelReason::RenewalChanged),
     holds: |order, _| order.subscription.as_ref().is_some_and(|subscription| !subscription.recurring),
 };
 const PAID: Rule = Rule {
     demand: "paymentStatus is COMPLETED",
+    lapse: |_| Some(CancelReason::OrderNotPaid),
     holds: |order, _| order.payment_status == PaymentStatus::Completed,
 };
 const NOT_PAID: Rule = Rule {
     demand: "paymentStatus is not COMPLETED",
+    lapse: |_| Some(CancelReason::OrderPaid),
     holds: |order, _| order.payment_status != PaymentStatus::Completed,
 };
 const PAYMENT_PENDING: Rule = Rule {
     demand: "paymentStatus is PENDING",
+    lapse: payment_moved_on,
     holds: |order, _| order.payment_status == PaymentStatus::Pending,
 };
 const PAYMENT_PENDING_OR_FAILED: Rule = Rule {
     demand: "paymentStatus is PENDING or FAILED",
+    lapse: payment_moved_on,
     holds: |order, _| matches!(order.payment_status, PaymentStatus::Pending | PaymentStatus::Failed),
 };
-const CANCELLED: Rule =
-    Rule { demand: "a cancellation has been triggered", holds: |order, _| order.cancelled_at().is_some() };
-const NOT_CANCELLED: Rule =
-    Rule { demand: "no cancellation has been triggered", holds: |order, _| order.cancelled_at().is_none() };
+const CANCELLED: Rule = Rule {
+    demand: "a cancellation has been triggered",
+    lapse: |_| Some(CancelReason::OrderNotCancelled),
+    holds: |order, _| order.cancelled_at().is_some(),
+};
+const NOT_CANCELLED: Rule = Rule {
+    demand: "no cancellation has been triggered",
+    lapse: |_| Some(CancelReason::OrderCancelled),
+    holds: |order, _| order.cancelled_at().is_none(),
+};
 const PARTLY_REFUNDED: Rule = Rule {
     demand: "a payment has been refunded in part",
+    lapse: |_| Some(CancelReason::RefundChanged),
     holds: |order, _| order.payments.iter().any(|payment| payment.partial_refund().is_some()),
 };
 const EXPIRED: Rule = Rule {
     demand: "the subscription's expiredAt is in the past",
+    lapse: |_| Some(CancelReason::SubscriptionNotExpired),
     holds: |order, now| {
         order
             .subscription
@@ -170,20 +186,34 @@ const EXPIRED: Rule = Rule {
 /// Prebilling may be sent whether or not it was before, but not twice at once.
 const PREBILLING_AT_REST: Rule = Rule {
     demand: "prebillingStatus is not PENDING",
+    lapse: of_the_workflow,
     holds: |order, _| order.prebilling_status != Some(WorkflowState::Pending),
 };
 const CONFIRMATION_SETTLED: Rule = Rule {
     demand: "emailConfirmationStatus is COMPLETED or FAILED",
+    lapse: of_the_workflow,
     holds: |order, _| is_settled(order.email_confirmation_status),
 };
 const CANCELLATION_SETTLED: Rule = Rule {
     demand: "emailCancellationStatus is COMPLETED or FAILED",
+    lapse: of_the_workflow,
     holds: |order, _| is_settled(order.email_cancellation_status),
 };
 const PARTIAL_REFUND_SETTLED: Rule = Rule {
     demand: "partialRefundEmailStatus is COMPLETED or FAILED",
+    lapse: of_the_workflow,
     holds: |order, _| is_settled(order.partial_refund_email_status),
 };
+
+fn payment_moved_on(order: &Order) -> Option<CancelReason> {
+    let is_paid = order.payment_status == PaymentStatus::Completed;
+    Some(if is_paid { CancelReason::OrderPaid } else { CancelReason::PaymentMovedOn })
+}
+
+/// A workflow waits for the very mail that is about to go.
+const fn of_the_workflow(_: &Order) -> Option<CancelReason> {
+    None
+}
 
 const fn is_settled(state: Option<WorkflowState>) -> bool {
     matches!(state, Some(WorkflowState::Completed | WorkflowState::Failed))
@@ -240,6 +270,14 @@ impl OrderTemplate {
             Some(rule) => Err(NotEligible { template: self, demand: rule.demand }),
             None => Ok(()),
         }
+    }
+
+    /// Why this mail, which the order allowed when it was asked for, is not to be sent any more: the first of its rules that the
+    /// order does not meet, less those about the workflow.
+    pub fn lapsed(self, order: &Order, now: Timestamp) -> Option<CancelReason> {
+        let broken = self.terms().rules.iter().filter(|rule| !(rule.holds)(order, now));
+        let lapsed = broken.filter_map(|rule| (rule.lapse)(order)).next();
+        lapsed.or_else(|| self.is_needless(order, now).then_some(CancelReason::SubscriptionResumed))
     }
 
     /// Whether this mail announces what has happened already: a subscription that was to go on has gone on.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    mail::{MailState, Timestamp},
+    mail::{CancelReason, MailState, Timestamp},
     shop::{Look, language::Language},
 };
 
@@ -108,6 +108,52 @@ fn an_order_allows_the_mails_that_the_source_document_says_it_allows() {
     }
 }
 
+/// What may change between the request and the moment at which its mail goes.
+#[test]
+fn a_mail_lapses_when_the_order_does_not_allow_it_any_more() {
+    use CancelReason as Why;
+    use OrderTemplate::{
+        Cancellation, NonRecurringPaymentAttempt, NonRecurringPaymentSubscriptionExpired,
+        NonRecurringPrebilling, OfflinePaymentPending, OrderConfirmation, PartialRefund, Prebilling,
+    };
+    let (renews, once) = (json!({"recurring": true}), json!({"recurring": false}));
+    let cancelled = json!({"triggeredAt": "2026-11-20T09:00:00Z"});
+    let refunded = |amount: &str| json!([{"paymentId": "p", "amount": "59.90", "refundedAmount": amount}]);
+    let resumed = json!({"recurring": true, "resumeOffer": {"resumesAt": "2026-11-21T11:59:59Z"}});
+
+    #[rustfmt::skip]
+    let changes = [
+        (Prebilling, json!({"subscription": renews, "prebillingStatus": "PENDING"}), None),
+        (Prebilling, json!({"subscription": renews, "paymentStatus": "COMPLETED"}), Some(Why::OrderPaid)),
+        (Prebilling, json!({"subscription": renews, "cancellation": cancelled}), Some(Why::OrderCancelled)),
+        (Prebilling, json!({"subscription": once}), Some(Why::RenewalChanged)),
+        (Prebilling, json!({}), Some(Why::RenewalChanged)),
+        (Prebilling, json!({"subscription": resumed}), Some(Why::SubscriptionResumed)),
+        (OrderConfirmation, json!({"paymentStatus": "COMPLETED", "emailConfirmationStatus": "PENDING"}), None),
+        (OrderConfirmation, json!({"paymentStatus": "COMPLETED", "cancellation": cancelled}), Some(Why::OrderCancelled)),
+        (OrderConfirmation, json!({"paymentStatus": "REFUNDED"}), Some(Why::OrderNotPaid)),
+        (Cancellation, json!({"cancellation": cancelled, "emailCancellationStatus": "PENDING"}), None),
+        (Cancellation, json!({"emailCancellationStatus": "PENDING"}), Some(Why::OrderNotCancelled)),
+        (PartialRefund, json!({"payments": refunded("10"), "partialRefundEmailStatus": "PENDING"}), None),
+        (PartialRefund, json!({"payments": refunded("59.90")}), Some(Why::RefundChanged)),
+        (OfflinePaymentPending, json!({"paymentStatus": "PENDING"}), None),
+        (OfflinePaymentPending, json!({"paymentStatus": "COMPLETED"}), Some(Why::OrderPaid)),
+        (OfflinePaymentPending, json!({"paymentStatus": "FAILED"}), Some(Why::PaymentMovedOn)),
+        (NonRecurringPrebilling, json!({"subscription": once, "prebillingStatus": "PENDING"}), None),
+        (NonRecurringPrebilling, json!({"subscription": once, "paymentStatus": "COMPLETED"}), Some(Why::OrderPaid)),
+        (NonRecurringPrebilling, json!({"subscription": once, "cancellation": cancelled}), Some(Why::OrderCancelled)),
+        (NonRecurringPrebilling, json!({"subscription": renews}), Some(Why::RenewalChanged)),
+        (NonRecurringPaymentAttempt, json!({"subscription": once, "paymentStatus": "FAILED"}), None),
+        (NonRecurringPaymentAttempt, json!({"subscription": once, "paymentStatus": "COMPLETED"}), Some(Why::OrderPaid)),
+        (NonRecurringPaymentAttempt, json!({"subscription": once, "paymentStatus": "REFUNDED"}), Some(Why::PaymentMovedOn)),
+        (NonRecurringPaymentSubscriptionExpired, json!({"subscription": {"recurring": false, "expiredAt": "2026-11-20T00:00:00Z"}}), None),
+        (NonRecurringPaymentSubscriptionExpired, json!({"subscription": once}), Some(Why::SubscriptionNotExpired)),
+    ];
+    for (template, given, expected) in &changes {
+        assert_eq!(template.lapsed(&order(given.clone()), now()), *expected, "{template} of {given}");
+    }
+}
+
 #[test]
 fn a_refusal_names_the_mail_and_the_rule() {
     let refusal =
@@ -127,6 +173,38 @@ fn templates_of_other_endpoints_are_told_from_words_that_nobody_knows() {
     for word in ["", "prebilling", "PREBILLING ", "ORDER_CONFIRMATION", "X"] {
         assert_eq!(OrderTemplate::named(word), Err(TemplateError::Unknown), "{word:?}");
     }
+}
+
+#[test]
+fn a_cool_down_is_written_in_words_or_in_seconds() {
+    let settings = |given: Value| serde_json::from_value::<StoreSettings>(json!({"resendCooldown": given}));
+    for (given, seconds, shown) in [
+        (json!("90s"), 90, "90s"),
+        (json!("15m"), 900, "15m"),
+        (json!("2h"), 7_200, "2h"),
+        (json!("1h 30m"), 5_400, "90m"),
+        (json!("7d"), 604_800, "7d"),
+        (json!(900), 900, "15m"),
+        (json!(1), 1, "1s"),
+    ] {
+        let settings = settings(given.clone()).unwrap();
+        assert_eq!(settings.resend_cooldown.unwrap().length().as_secs(), seconds, "{given}");
+        assert_eq!(serde_json::to_value(&settings).unwrap()["resendCooldown"], shown);
+    }
+    for given in [
+        json!(0),
+        json!(-5),
+        json!(1.5),
+        json!("500ms"),
+        json!("0s"),
+        json!("soon"),
+        json!("366d"),
+        json!([]),
+    ] {
+        let error = settings(given.clone()).unwrap_err().to_string();
+        assert!(error.contains("a duration of whole seconds"), "{given}: {error}");
+    }
+    assert_eq!(settings(Value::Null).unwrap().resend_cooldown, None);
 }
 
 #[test]
@@ -261,49 +339,6 @@ fn a_mail_gets_finished_strings_in_its_language() {
             "cancelled_on": "20. November 2026", "expired_on": "1. November 2026", "payment_id": "p",
             "refunded_amount": "10,00\u{a0}€"})
     );
-}
-
-#[test]
-fn a_mail_gets_all_that_an_order_and_its_store_have() {
-    let order = order(json!({"paymentStatus": "PENDING", "totalAmount": "59.80",
-        "items": [{"name": "Tea </script>", "unitPrice": "29.95", "quantity": 2, "imageUrl": "https://a.example/t.png"},
-            {"name": "Loose tea", "unitPrice": "10.00", "quantity": 0.75},
-            {"name": "Cake", "unitPrice": "0.33", "quantity": 0.5, "totalPrice": "0.17"}],
-        "subtotalAmount": "59.90", "shippingAmount": "4.90", "taxAmount": "9.55", "discountAmount": "5.00",
-        "shippingAddress": {"name": "Ann Lee", "line1": "Kai 1", "postalCode": "53111", "city": "Bonn"},
-        "orderUrl": "https://shop.example/o/1?a=1&b=2", "paymentUrl": "https://shop.example/p/1",
-        "subscription": {"recurring": true, "nextBillingAt": "2026-03-01T00:30:00+01:00"}}));
-    let store: StoreSettings =
-        serde_json::from_value(json!({"timezone": "America/New_York", "colour": "#FC0",
-        "support_email": "help@shop.example", "postal_address": "Tea & Co\nKai 2\n53111 Bonn"}))
-        .unwrap();
-    let values = mail_values("ord_1", &order, None, "Tea & Co", store.look(), Language::De);
-    for (tag, expected) in [
-        ("/items/0/line_total", json!("59,90\u{a0}€")),
-        ("/items/1/quantity", json!("0,75")),
-        ("/items/1/line_total", json!("7,50\u{a0}€")),
-        ("/items/2/line_total", json!("0,17\u{a0}€")),
-        ("/order_discount", json!("-5,00\u{a0}€")),
-        ("/shipping_address", json!("Ann Lee, Kai 1, 53111 Bonn")),
-        ("/order_url", json!("https://shop.example/o/1?a=1&b=2")),
-        ("/next_billing_date", json!("28. Februar 2026")),
-        ("/colour", json!("#ffcc00")),
-        ("/postal_address", json!("Tea & Co, Kai 2, 53111 Bonn")),
-    ] {
-        assert_eq!(values.pointer(tag), Some(&expected), "{tag}");
-    }
-    let linked = values["json_ld"].as_str().unwrap();
-    assert!(!linked.contains(['<', '>', '&']), "{linked}");
-    let linked: Value = serde_json::from_str(linked).unwrap();
-    assert_eq!(
-        linked["potentialAction"],
-        json!({"@type": "ViewAction",
-        "url": "https://shop.example/o/1?a=1&b=2", "target": "https://shop.example/o/1?a=1&b=2"})
-    );
-    assert_eq!(linked["acceptedOffer"][0]["itemOffered"]["name"], "Tea </script>");
-    assert_eq!(linked["orderStatus"], "http://schema.org/OrderPaymentDue");
-    let without = mail_values("ord_1", &order, None, "Tea & Co", Look::default(), Language::De);
-    assert_eq!(without["next_billing_date"], "1. März 2026");
 }
 
 #[test]

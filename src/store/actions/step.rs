@@ -15,6 +15,7 @@ use crate::{
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
+        events::{self, MovedMail},
         mails::{FoundMails, MailRecord},
         orders,
         row::{Columns, to_json},
@@ -56,7 +57,8 @@ static TAKE: Sql = Sql::new(
 );
 
 static MOVE: Sql = Sql::new(
-    "UPDATE mails SET state = $2, wake_at = $3, due_at = COALESCE($3, due_at), settled_at = $4, rescues = 0
+    "UPDATE mails SET state = $2, wake_at = $3, due_at = COALESCE($3, due_at), settled_at = $4, rescues = 0,
+        cancel_reason = NULL, expires_at = CASE WHEN expires_at > $5 OR $3 IS NULL THEN expires_at END
      FROM {rows: id text, state text}
      WHERE mails.id = rows.id AND mails.state = rows.state
      RETURNING mails.id",
@@ -257,6 +259,7 @@ async fn move_mails(
         .bind(next.as_str())
         .bind((!next.is_settled()).then_some(now.millis()))
         .bind(next.is_settled().then_some(now.millis()))
+        .bind(now.millis())
         .fetch_all(&mut *on)
         .await
         .doing("move mails of an action")?;
@@ -264,7 +267,11 @@ async fn move_mails(
     let done: HashMap<MailId, MailState> =
         ids.map(|id| Ok((id?, next))).collect::<Result<_, StoreError>>()?;
     let of_orders = mails.iter().filter(|mail| mail.origin.order.is_some() && done.contains_key(&mail.id));
-    orders::follow(dialect, on, of_orders.map(|mail| (mail.id, next))).await?;
+    orders::follow(dialect, &mut *on, of_orders.map(|mail| (mail.id, next))).await?;
+    let moved = mails.iter().filter(|mail| done.contains_key(&mail.id));
+    let moved: Vec<_> =
+        moved.map(|mail| MovedMail::without_reply(mail.id, mail.merchant.clone(), next)).collect();
+    events::record_for_mails(dialect, on, &moved).await?;
     Ok(done)
 }
 

@@ -74,11 +74,14 @@ pub(in crate::store) async fn follow(
     Ok(())
 }
 
+// A batch that waited for its time is still queued when its first mail goes.
 const ADD: &str = "UPDATE batches SET made = made + $2, tried = tried + $3, sent = sent + $4, failed = failed + $5,
         bounced = bounced + $6, suppressed = suppressed + $7, cancelled = cancelled + $8, expired = expired + $9,
         held = held + $10,
         in_span_before = CASE WHEN span = $11 THEN in_span_before WHEN span = $11 - 1 THEN in_span ELSE 0 END,
-        in_span = CASE WHEN span = $11 THEN in_span ELSE 0 END + $12, span = $11
+        in_span = CASE WHEN span = $11 THEN in_span ELSE 0 END + $12, span = $11,
+        started_at = CASE WHEN state = 'queued' AND $3 > 0 THEN COALESCE(started_at, $13) ELSE started_at END,
+        state = CASE WHEN state = 'queued' AND $3 > 0 THEN 'processing' ELSE state END
      WHERE id = $1
      RETURNING state, mails, sent + failed + bounced + suppressed + cancelled + expired + held AS settled";
 
@@ -103,6 +106,7 @@ pub(super) async fn add(
         .bind(of(MailState::Held))
         .bind(clock::now().millis().div_euclid(SPAN * 1_000))
         .bind(change.newly_settled)
+        .bind(clock::now().millis())
         .fetch_optional(&mut *on)
         .await
         .doing("count mails of a batch")?;

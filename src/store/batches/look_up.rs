@@ -2,7 +2,7 @@
 
 use super::counts::SPAN;
 use crate::{
-    mail::{BatchId, BatchState, MailState, MerchantId, Timestamp},
+    mail::{BatchId, BatchState, MailState, MerchantId, Schedule, Timestamp},
     store::{
         database::Store,
         error::{Doing, StoreError},
@@ -41,6 +41,10 @@ pub struct BatchRecord {
     pub started_at: Option<Timestamp>,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
+    /// When its mails may go, and until when.
+    pub schedule: Schedule,
+    /// Whether they go to the sandbox and never to a relay.
+    pub is_test: bool,
     /// How many mails it is of.
     pub mails: u64,
     /// How many of them are made.
@@ -80,7 +84,7 @@ impl BatchRecord {
 
 const COLUMNS: &str = "id, merchant_id, brand_id, brand, template, template_version, coupon_id, webhook_url, state,
     error, stopped_at, requested_at, started_at, finished_at, mails, made, tried, sent, failed, bounced, suppressed,
-    cancelled, expired, held, span, in_span, in_span_before";
+    cancelled, expired, held, span, in_span, in_span_before, send_at, expires_at, test";
 
 impl Store {
     /// Finds a batch; of this merchant, when one is given.
@@ -188,6 +192,11 @@ fn read(columns: &Columns<'_>) -> Result<BatchRecord, StoreError> {
         requested_at: columns.time("requested_at")?,
         started_at: columns.optional_time("started_at")?,
         finished_at: columns.optional_time("finished_at")?,
+        schedule: Schedule {
+            send_at: columns.optional_time("send_at")?,
+            expires_at: columns.optional_time("expires_at")?,
+        },
+        is_test: columns.integer("test")? != 0,
         mails: columns.count("mails")?,
         made: columns.count("made")?,
         tried: columns.count("tried")?,

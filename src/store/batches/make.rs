@@ -54,24 +54,30 @@ pub enum Making {
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, wake_at, settled_at, error)
+        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, wake_at, settled_at, error,
+        send_at, expires_at, test)
      SELECT id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at,
-        CASE state WHEN 'queued' THEN wake_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error
+        CASE state WHEN 'queued' THEN wake_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error,
+        send_at, expires_at, test
      FROM {rows: id text, merchant_id text, lane text, state text, template text, template_version text, sender text,
         reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
-        batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, error text} WHERE true
+        batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, error text, send_at bigint,
+        expires_at bigint, test bigint} WHERE true
      ON CONFLICT DO NOTHING RETURNING id",
 );
 
+// A batch whose time has not come stays queued: its mails are made, and wait.
 static START: Sql = Sql::new(
-    "UPDATE batches SET state = 'processing', started_at = COALESCE(started_at, $2),
+    "UPDATE batches SET state = CASE WHEN send_at > $2 THEN state ELSE 'processing' END,
+        started_at = COALESCE(started_at, CASE WHEN send_at > $2 THEN NULL ELSE $2 END),
         wake_at = CASE WHEN made + $4 >= mails THEN NULL ELSE $3 END
      WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL",
 );
 
 static ALL_MADE: Sql = Sql::new(
-    "UPDATE batches SET wake_at = NULL, mails = made, state = 'processing', started_at = COALESCE(started_at, $2)
+    "UPDATE batches SET wake_at = NULL, mails = made, state = CASE WHEN send_at > $2 THEN state ELSE 'processing' END,
+        started_at = COALESCE(started_at, CASE WHEN send_at > $2 THEN NULL ELSE $2 END)
      WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM batch_chunks WHERE batch_id = $1)",
 );

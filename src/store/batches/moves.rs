@@ -16,6 +16,7 @@ use crate::{
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
+        events::{self, MovedMail},
         row::Columns,
     },
 };
@@ -213,7 +214,7 @@ static CANCEL_MAILS: Sql = Sql::new(
     "UPDATE mails SET state = 'cancelled', wake_at = NULL, settled_at = $2 WHERE id IN (
         SELECT id FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL AND state IN {mail states before cancelled}
         LIMIT $3 {skip_locked})
-     RETURNING attempt",
+     RETURNING id, merchant_id, attempt",
 );
 
 async fn cancel_mails(dialect: Dialect, on: &mut AnyConnection, batch: BatchId) -> Result<u64, StoreError> {
@@ -231,6 +232,13 @@ async fn cancel_mails(dialect: Dialect, on: &mut AnyConnection, batch: BatchId) 
             Ok(BatchMove { batch, from: MailState::Queued, to: MailState::Cancelled, is_first_try })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
+    let moved = rows.iter().map(|row| {
+        let columns = Columns { table: "mails", row };
+        let (id, merchant) = (columns.parsed("id")?, columns.parsed("merchant_id")?);
+        Ok(MovedMail::without_reply(id, merchant, MailState::Cancelled))
+    });
+    let moved = moved.collect::<Result<Vec<_>, StoreError>>()?;
+    events::record_for_mails(dialect, &mut *on, &moved).await?;
     follow(dialect, on, &moves).await?;
     Ok(rows.len() as u64)
 }

@@ -10,7 +10,7 @@ use uuid::{NoContext, Timestamp as UuidTimestamp, Uuid};
 
 use crate::{
     clock,
-    mail::{BatchId, MerchantId},
+    mail::{BatchId, MerchantId, Schedule, Timestamp},
     store::{
         database::Store,
         dialect::Sql,
@@ -50,6 +50,10 @@ pub struct NewBatch {
     pub link: String,
     /// How many mails it is of.
     pub mails: u64,
+    /// When its mails may go, and until when.
+    pub schedule: Schedule,
+    /// Whether they go to the sandbox and never to a relay.
+    pub is_test: bool,
 }
 
 /// Users of a batch to come, in their order.
@@ -154,8 +158,8 @@ impl Store {
                     }
                     sqlx::query(
             "INSERT INTO batches (id, merchant_id, brand_id, brand, template, template_version, coupon_id,
-                webhook_url, link, mails, state, requested_at, wake_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12)",
+                webhook_url, link, mails, state, requested_at, wake_at, send_at, expires_at, test)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13, $14, $15)",
         )
         .bind(batch.id.to_string())
         .bind(batch.merchant.as_str())
@@ -169,6 +173,9 @@ impl Store {
         .bind(i64::try_from(batch.mails).unwrap_or(i64::MAX))
         .bind(now.millis())
         .bind((now + ENQUEUED_BY_INGRESS).millis())
+        .bind(batch.schedule.send_at.map(Timestamp::millis))
+        .bind(batch.schedule.expires_at.map(Timestamp::millis))
+        .bind(i64::from(batch.is_test))
         .execute(&mut *on)
         .await
         .doing("record a batch")?;

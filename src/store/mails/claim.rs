@@ -5,9 +5,10 @@ use std::{collections::HashMap, sync::LazyLock};
 use serde::Serialize;
 use sqlx::AnyConnection;
 
+use super::facts;
 use crate::{
     clock,
-    mail::{Mail, MailId, MailState, Mailbox, WorkerId},
+    mail::{Mail, MailId, MailState, Mailbox, Schedule, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
@@ -45,7 +46,7 @@ impl Store {
 /// What a mail is read from.
 pub(super) const COLUMNS: &str =
     "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
-    message_id, tags, on_crash, order_id, batch_id, recorded_at, attempt, traceparent";
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, traceparent";
 
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     Claims::new(&ClaimsOf {
@@ -56,9 +57,11 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
         // Mails of a batch that is paused or cancelled stay where they are; correlated, for Postgres would pay for a
         // list of those batches once per mail.
         only: " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.id = mails.batch_id AND batches.stopped_at IS NOT NULL)",
-        returns: COLUMNS,
+        returns: RETURNS.as_str(),
     })
 });
+
+static RETURNS: LazyLock<String> = LazyLock::new(|| format!("{COLUMNS}, {}", facts::COLUMNS));
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
@@ -85,7 +88,8 @@ impl Grouped for ClaimRequest {
         let rows = CLAIMS.take(dialect, &mut *on, asked, now).await?;
         let mut granted = HashMap::with_capacity(rows.len());
         for row in &rows {
-            let mail = read(&Columns { table: "mails", row })?;
+            let columns = Columns { table: "mails", row };
+            let mail = Mail { facts: facts::read(&columns)?, ..read(&columns)? };
             granted.insert(mail.id, mail);
         }
         let states = states_of(dialect, on, requests, &granted).await?;
@@ -144,6 +148,12 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         order: columns.optional_text("order_id")?,
         batch: columns.optional_parsed("batch_id")?,
         recorded_at: columns.time("recorded_at")?,
+        schedule: Schedule {
+            send_at: columns.optional_time("send_at")?,
+            expires_at: columns.optional_time("expires_at")?,
+        },
+        is_test: columns.integer("test")? != 0,
+        facts: None,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
         trace_parent: columns.optional_parsed("traceparent")?,
     })

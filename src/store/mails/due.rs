@@ -29,6 +29,10 @@ pub struct DueMail {
     pub sender_domain: String,
     /// Where it goes.
     pub recipient_domain: String,
+    /// Whether it goes to the sandbox.
+    pub is_test: bool,
+    /// When it was due.
+    pub due_at: Timestamp,
     /// When it is due again unless a worker claims it.
     pub again_at: Timestamp,
 }
@@ -39,14 +43,14 @@ pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
         has_lanes: true,
         // A mail that is being sent has a `wake_at` too: see `claim`.
         waits: " AND state IN {mail states before claimed}",
-        job: "id, lane, merchant_id, sender, recipient, wake_at",
+        job: "id, lane, merchant_id, sender, recipient, wake_at, due_at, test",
         since: "due_at",
         postpones: true,
     })
 });
 
 static WAITING: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, sender, recipient, wake_at FROM mails
+    "SELECT id, lane, merchant_id, sender, recipient, wake_at, due_at, test FROM mails
      WHERE id = $1 AND state IN {mail states before claimed}",
 );
 
@@ -65,13 +69,18 @@ struct Marked {
 }
 
 impl Store {
-    /// Marks the mails of a lane that are due and returns them. Those that nobody claims are due again after `again`.
+    /// Marks the mails of a lane that are due and returns them in the order of their times, and of their ids where those are
+    /// the same. Those that nobody claims are due again after `again`.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn mark_due_mails(&self, lane: MailLane, again: Duration) -> Result<Vec<DueMail>, StoreError> {
         let rows = DUE.mark(self, Some(lane.into()), again).await?;
-        rows.iter().map(|row| read_due(&Columns { table: "mails", row })).collect()
+        let due = rows.iter().map(|row| read_due(&Columns { table: "mails", row }));
+        let mut due = due.collect::<Result<Vec<_>, _>>()?;
+        // What a statement returns has no order.
+        due.sort_by_key(|mail| (mail.due_at, mail.mail.0));
+        Ok(due)
     }
 
     /// Makes mails that were marked due again later, unless anything became of them since.
@@ -121,6 +130,8 @@ pub(super) fn read_due(columns: &Columns<'_>) -> Result<DueMail, StoreError> {
             .map(|sender| sender.email.domain().to_owned())
             .unwrap_or_default(),
         recipient_domain: domain_of(&columns.text("recipient")?),
+        is_test: columns.integer("test")? != 0,
+        due_at: columns.time("due_at")?,
         again_at: columns.time("wake_at")?,
     })
 }

@@ -15,6 +15,7 @@ use crate::{
         database::Store,
         dialect::{Dialect, Sql},
         error::{Doing, StoreError},
+        events::{self, MovedMail},
         row::Columns,
     },
 };
@@ -29,7 +30,7 @@ static GIVE_BACK: Sql = Sql::new(
         worker = NULL, claimed_at = NULL, attempt = attempt - 1, rescues = rescues + rows.broken
      FROM {rows: id text, worker text, state text, wake_at bigint, broken bigint}
      WHERE mails.id = rows.id AND mails.state = 'sending' AND mails.worker = rows.worker
-     RETURNING mails.state, mails.batch_id, mails.attempt",
+     RETURNING mails.id, mails.merchant_id, mails.state, mails.batch_id, mails.attempt",
 );
 
 #[derive(Serialize)]
@@ -94,15 +95,20 @@ async fn give_back(
         .fetch_all(&mut *on)
         .await
         .doing("give mails back")?;
-    let mut moves = Vec::new();
+    let (mut moves, mut held) = (Vec::new(), Vec::new());
     for row in &moved {
         let columns = Columns { table: "mails", row };
         let to: MailState = columns.parsed("state")?;
+        if to == MailState::Held {
+            let (id, merchant) = (columns.parsed("id")?, columns.parsed("merchant_id")?);
+            held.push(MovedMail::without_reply(id, merchant, to));
+        }
         if let (MailState::Held, Some(batch)) = (to, columns.optional_parsed("batch_id")?) {
             let is_first_try = columns.integer("attempt")? == 0;
             moves.push(BatchMove { batch, from: MailState::Sending, to, is_first_try });
         }
     }
+    events::record_for_mails(dialect, &mut *on, &held).await?;
     batches::follow(dialect, on, &moves).await?;
     Ok(moved.len() as u64)
 }

@@ -4,13 +4,15 @@ use crate::{
     audit::Action,
     clock,
     mail::{
-        Address, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass, Timestamp,
+        Address, CancelReason, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass,
+        Schedule, Timestamp,
     },
     store::{
         audit,
         batches::{self, BatchMove},
         database::Store,
         error::{Doing, StoreError},
+        events::{self, MovedMail},
         orders,
         row::Columns,
     },
@@ -53,6 +55,12 @@ pub struct MailRecord {
     pub provider_id: Option<String>,
     /// Why the last attempt did not deliver it.
     pub error: Option<String>,
+    /// What the merchant said of its time.
+    pub schedule: Schedule,
+    /// What had changed when its reason was asked again, where it was cancelled for that.
+    pub cancel_reason: Option<CancelReason>,
+    /// Whether it goes to the sandbox and never to a relay.
+    pub is_test: bool,
 }
 
 /// One attempt as people see it.
@@ -121,7 +129,8 @@ pub enum Moved {
 }
 
 pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
-    subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error";
+    subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error, send_at,
+    expires_at, cancel_reason, test";
 
 impl MailFilter {
     /// The statement, and the values from `$3` on. Each filter has an index that also gives the order.
@@ -264,7 +273,8 @@ impl Store {
             .run(move |on| {
                 async move {
                     let done = sqlx::query(
-            "UPDATE mails SET state = $3, wake_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0
+            "UPDATE mails SET state = $3, wake_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0,
+                cancel_reason = NULL, expires_at = CASE WHEN expires_at > $6 OR $4 IS NULL THEN expires_at END
              WHERE id = $1 AND state = $2",
         )
         .bind(id.to_string())
@@ -272,6 +282,7 @@ impl Store {
         .bind(next.as_str())
         .bind((!next.is_settled()).then_some(now))
         .bind(next.is_settled().then_some(now))
+        .bind(now)
         .execute(&mut *on)
         .await
         .doing("move a mail")?;
@@ -279,6 +290,8 @@ impl Store {
                         return Ok(false);
                     }
                     orders::follow(dialect, &mut *on, [(id, next)]).await?;
+                    let moved = MovedMail::without_reply(id, mail.merchant.clone(), next);
+                    events::record_for_mails(dialect, &mut *on, &[moved]).await?;
                     if let Some(batch) = mail.origin.batch {
                         let is_first_try = mail.attempt == 0 && next.is_settled();
                         let moved = BatchMove { batch, from: mail.state, to: next, is_first_try };
@@ -341,6 +354,12 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {
         route: columns.optional_text("route")?,
         provider_id: columns.optional_text("provider_id")?,
         error: columns.optional_text("error")?,
+        schedule: Schedule {
+            send_at: columns.optional_time("send_at")?,
+            expires_at: columns.optional_time("expires_at")?,
+        },
+        cancel_reason: columns.optional_parsed("cancel_reason")?,
+        is_test: columns.integer("test")? != 0,
     })
 }
 

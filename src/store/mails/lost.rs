@@ -15,6 +15,7 @@ use crate::{
         database::Store,
         dialect::Sql,
         error::{Doing, StoreError},
+        events::{self, MovedMail},
         row::{Columns, to_json},
     },
 };
@@ -24,7 +25,8 @@ static LOST: LazyLock<Lost> = LazyLock::new(|| {
         table: "mails",
         // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
         at_work: "wake_at IS NOT NULL AND state = 'sending'",
-        reads: ", lane, merchant_id, sender, recipient, wake_at, attempt, on_crash, claimed_at, batch_id, rescues, recorded_at",
+        reads: ", lane, merchant_id, sender, recipient, wake_at, attempt, on_crash, claimed_at, batch_id, rescues,
+            recorded_at, send_at, due_at, test",
     })
 });
 
@@ -51,6 +53,8 @@ struct LostMail {
     due: Option<DueMail>,
     #[serde(skip)]
     batch: Option<BatchMove>,
+    #[serde(skip)]
+    held: Option<MovedMail>,
     state: &'static str,
     wake_at: Option<i64>,
     settled_at: Option<i64>,
@@ -97,6 +101,8 @@ impl Store {
                                 .await
                                 .doing("free lost mails")?;
                         }
+                        let held: Vec<_> = lost.iter_mut().filter_map(|lost| lost.held.take()).collect();
+                        events::record_for_mails(dialect, &mut *on, &held).await?;
                         let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
                         batches::follow(dialect, on, &moves).await?;
                     }
@@ -115,7 +121,8 @@ fn read_lost(
     now: Timestamp,
 ) -> Result<LostMail, StoreError> {
     let rescues = u32::try_from(columns.integer("rescues")?).unwrap_or(u32::MAX);
-    let rescue = policy.judge_lost(rescues, columns.parsed("on_crash")?, columns.time("recorded_at")?, now);
+    let meant_for = columns.optional_time("send_at")?.map_or_else(|| columns.time("recorded_at"), Ok)?;
+    let rescue = policy.judge_lost(rescues, columns.parsed("on_crash")?, meant_for, now);
     let event = match rescue {
         Rescue::Resend => MailEvent::LostAndResent,
         Rescue::Hold | Rescue::Spent(_) | Rescue::TooOld => MailEvent::LostAndHeld,
@@ -131,6 +138,13 @@ fn read_lost(
         id: columns.text("id")?,
         batch: batch.map(|batch| BatchMove { batch, from, to: state, is_first_try: number == 1 }),
         due: if waits { Some(read_due(columns)?) } else { None },
+        held: match waits {
+            true => None,
+            false => {
+                let (id, merchant) = (columns.parsed("id")?, columns.parsed("merchant_id")?);
+                Some(MovedMail::without_reply(id, merchant, state))
+            }
+        },
         state: state.as_str(),
         wake_at: waits.then_some(now),
         settled_at: (!waits).then_some(now),

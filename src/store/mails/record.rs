@@ -66,14 +66,14 @@ impl Store {
 static INSERT: Sql = Sql::new(
     "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
-        due_at, wake_at, traceparent)
+        due_at, wake_at, send_at, expires_at, test, traceparent)
      SELECT id, merchant_id, lane, 'queued', template, template_version, sender, reply_to, recipient_name,
         recipient, recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash, recorded_at,
-        due_at, wake_at, traceparent
+        due_at, wake_at, send_at, expires_at, test, traceparent
      FROM {rows: id text, merchant_id text, lane text, template text, template_version text, sender text,
         reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
         order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint,
-        due_at bigint, wake_at bigint, traceparent text}",
+        due_at bigint, wake_at bigint, send_at bigint, expires_at bigint, test bigint, traceparent text}",
 );
 
 impl Grouped for Recording {

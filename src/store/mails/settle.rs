@@ -41,8 +41,13 @@ pub struct Settlement {
 /// Whether the settlement was still the worker's to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The mail is in this state now.
-    Now(MailState),
+    /// It was.
+    Now {
+        /// The mail is in this state.
+        state: MailState,
+        /// Whether callbacks wait that this settlement or one beside it caused.
+        is_told: bool,
+    },
     /// The claim was gone: the worker came back too late and changed nothing.
     TooLate,
 }
@@ -166,18 +171,17 @@ impl Grouped for Settlement {
         let rows = requests.iter().map(|settlement| row_of(settlement, now)).collect();
         let moved = SETTLING.settle(dialect, on, rows).await?;
         let is_ours = |settlement: &&Settlement| moved.contains(&settlement.mail.to_string());
-        let answer = |settlement: &Settlement| match is_ours(&settlement) {
-            true => Settled::Now(settlement.state),
-            false => Settled::TooLate,
-        };
-        let answers = requests.iter().map(answer).collect();
         let ours: Vec<_> = requests.iter().filter(is_ours).collect();
         let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
         orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
             .await?;
-        let moved: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
-        events::record_for_mails(dialect, on, &moved).await?;
-        Ok(answers)
+        let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
+        let is_told = events::record_for_mails(dialect, on, &told).await? > 0;
+        let answer = |settlement: &Settlement| match is_ours(&settlement) {
+            true => Settled::Now { state: settlement.state, is_told },
+            false => Settled::TooLate,
+        };
+        Ok(requests.iter().map(answer).collect())
     }
 
     async fn write_last(
@@ -186,7 +190,8 @@ impl Grouped for Settlement {
         requests: &[Self],
         answers: &[Settled],
     ) -> Result<(), StoreError> {
-        let settled = requests.iter().zip(answers).filter(|(_, answer)| matches!(answer, Settled::Now(_)));
+        let settled =
+            requests.iter().zip(answers).filter(|(_, answer)| matches!(answer, Settled::Now { .. }));
         let moves: Vec<_> = settled.filter_map(|(settlement, _)| settlement.batch_move()).collect();
         batches::follow(dialect, on, &moves).await
     }

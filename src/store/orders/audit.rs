@@ -25,6 +25,8 @@ pub struct AuditEntry {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+    /// Whether it was to be sent whatever the store's cool-down says.
+    pub forced: bool,
 }
 
 /// An entry to record, once however often it is tried.
@@ -41,9 +43,9 @@ pub struct NewAuditEntry {
 }
 
 static INSERT: Sql = Sql::new(
-    "INSERT INTO order_audit (id, merchant_id, order_id, actor, template, reason, at)
-     SELECT id, merchant, document, actor, template, reason, at
-     FROM {rows: id text, merchant text, document text, actor text, template text, reason text, at bigint}
+    "INSERT INTO order_audit (id, merchant_id, order_id, actor, template, reason, at, forced)
+     SELECT id, merchant, document, actor, template, reason, at, forced
+     FROM {rows: id text, merchant text, document text, actor text, template text, reason text, at bigint, forced bigint}
      WHERE true ON CONFLICT (id) DO NOTHING",
 );
 
@@ -56,6 +58,7 @@ struct Row<'a> {
     template: Option<&'a str>,
     reason: &'a str,
     at: i64,
+    forced: u8,
 }
 
 /// Records who asked.
@@ -72,6 +75,7 @@ pub(in crate::store) async fn audit<'a>(
         template: new.entry.template.as_deref(),
         reason: &new.entry.reason,
         at: new.entry.at.millis(),
+        forced: new.entry.forced.into(),
     };
     let rows: Vec<_> = entries.map(row).collect();
     if rows.is_empty() {
@@ -96,7 +100,7 @@ impl Store {
         order: &str,
     ) -> Result<Vec<AuditEntry>, StoreError> {
         let rows = sqlx::query(
-            "SELECT actor, template, reason, at FROM order_audit WHERE merchant_id = $1 AND order_id = $2 ORDER BY id",
+            "SELECT actor, template, reason, at, forced FROM order_audit WHERE merchant_id = $1 AND order_id = $2 ORDER BY id",
         )
         .bind(merchant.as_str())
         .bind(order)
@@ -109,6 +113,7 @@ impl Store {
                 template: columns.optional_text("template")?,
                 reason: columns.text("reason")?,
                 at: columns.time("at")?,
+                forced: columns.integer("forced")? != 0,
             })
         };
         rows.iter().map(|row| read(&Columns { table: "order_audit", row })).collect()

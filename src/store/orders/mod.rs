@@ -4,6 +4,7 @@
 //! overrides the document's field and follows its mail: code that moves mails calls [`follow`] in the same transaction.
 
 mod audit;
+mod cool_down;
 mod look_up;
 mod moves;
 mod step;

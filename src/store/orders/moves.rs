@@ -6,7 +6,10 @@ use serde::{Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use sqlx::{AnyConnection, any::AnyRow};
 
-use super::step::{OrderStep, WorkflowStep};
+use super::{
+    cool_down,
+    step::{OrderStep, WorkflowStep},
+};
 use crate::{
     clock,
     mail::{MailId, MailState, MerchantId},
@@ -60,6 +63,7 @@ pub(in crate::store) async fn take_steps(
     for row in &rows {
         taken[numbered(row)?] = true;
     }
+    cool_down::take_back(dialect, on, steps, &mut taken).await?;
     move_workflows(dialect, on, steps, &mut taken).await?;
     let standing = steps.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(step, _)| *step);
     insert_emails(dialect, on, standing).await?;

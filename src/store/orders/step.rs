@@ -20,6 +20,8 @@ pub struct OrderStep {
     pub workflow: Option<WorkflowStep>,
     /// The entry for the mail that is recorded.
     pub email: Option<NewOrderEmail>,
+    /// Where the store has a cool-down: no like mail may have been recorded since.
+    pub quiet_since: Option<Timestamp>,
 }
 
 /// A workflow that moves.

@@ -9,7 +9,7 @@ use crate::{
     clock,
     mail::{
         AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
-        Origin, Phase, PinnedTemplate, Reply, Verdict, WorkerId,
+        Origin, Phase, PinnedTemplate, Reply, Schedule, Verdict, WorkerId,
     },
     shop::{TemplateClass, TemplateSource},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
@@ -32,6 +32,7 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
         language: None,
         sender: Some(sender),
         secret: SECRET.to_owned(),
+        is_test: false,
     };
     store.create_merchant(&new).await.unwrap();
     let version = NewTemplateVersion {
@@ -62,6 +63,8 @@ pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
         recipient: Mailbox { name: None, email: "ann@example.net".parse().unwrap() },
         values: &json!({}),
         origin,
+        schedule: Schedule::default(),
+        is_test: false,
     })
 }
 
@@ -90,7 +93,7 @@ pub(crate) async fn settle_mail(
         ..Reply::silent("main", Phase::Final, "Ok: queued as 4XyZ12", Duration::from_millis(7))
     };
     let settled = store.settle_mail(Settlement::new(&mail, worker, now, reply, verdict)).await.unwrap();
-    assert!(matches!(settled, Settled::Now(_)));
+    assert!(matches!(settled, Settled::Now { .. }));
     id
 }
 

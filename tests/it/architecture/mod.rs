@@ -33,7 +33,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
 const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
-    &["actions"],
+    &["actions", "recipients"],
     &["mails"],
     &["batches", "credentials", "resources"],
     &[
@@ -73,7 +73,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("argon2", &["auth", "http"]),
     ("async_trait", &["queue", "jobs"]),
     ("axum", &["http", "dashboard", "demo"]),
-    ("base16ct", &["auth", "dashboard", "http", "render", "templates"]),
+    ("base16ct", &["auth", "dashboard", "http", "render", "store", "templates"]),
     (
         "base64",
         &["auth", "callback", "dashboard", "demo", "dkim", "http", "render", "shop", "smtp", "webhook"],
@@ -110,7 +110,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("rustls", &["callback", "demo", "smtp"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
-    ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "templates", "webhook"]),
+    ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "store", "templates", "webhook"]),
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
     ("tokio_rustls", &["demo", "smtp"]),

@@ -10,7 +10,7 @@ on_both! {
         let mail = claim(&store, id, worker).await;
         assert_eq!((mail.attempt, state(&store, id).await), (1, MailState::Sending));
         let settled = store.settle_mail(accepted(&mail, worker)).await.unwrap();
-        assert_eq!(settled, Settled::Now(MailState::Sent));
+        assert_eq!(settled, Settled::Now { state: MailState::Sent, is_told: false });
         let attempts = store.attempts(id).await.unwrap();
         assert_eq!((attempts.len(), attempts[0].code, attempts[0].number), (1, Some(250), 1));
         assert!(store.mails_under_way().await.unwrap().is_empty());
@@ -65,7 +65,7 @@ on_both! {
         let second = claim(&store, id, slow).await;
         assert_eq!(second.attempt, 2);
         assert_eq!(store.settle_mail(accepted(&first, slow)).await.unwrap(), Settled::TooLate);
-        assert_eq!(store.settle_mail(accepted(&second, slow)).await.unwrap(), Settled::Now(MailState::Sent));
+        assert_eq!(store.settle_mail(accepted(&second, slow)).await.unwrap(), Settled::Now { state: MailState::Sent, is_told: false });
     }
 
     async fn a_worker_that_signed_off_holds_nothing(backends: Backends) {

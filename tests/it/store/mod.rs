@@ -11,8 +11,8 @@ use postroom::{
     clock,
     mail::{
         Address, AttemptOutcome, BatchId, CrashPolicy, Mail, MailDraft, MailEvent, MailId, MailLane,
-        MailState, Mailbox, MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Verdict,
-        WorkerId,
+        MailState, Mailbox, MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Schedule,
+        Verdict, WorkerId,
     },
     shop::{ResourceKind, TemplateClass, TemplateSource},
     store::{
@@ -46,6 +46,7 @@ pub(super) async fn open(backends: &Backends) -> Store {
         language: None,
         sender: None,
         secret: "whsec_x".to_owned(),
+        is_test: false,
     };
     store.create_merchant(&merchant).await.unwrap();
     let version = NewTemplateVersion {
@@ -94,6 +95,8 @@ pub(super) fn new_mail() -> NewMail {
         recipient: mailbox("ok@example.net"),
         values: &serde_json::json!({}),
         origin: Origin::default(),
+        schedule: Schedule::default(),
+        is_test: false,
     })
 }
 
@@ -105,20 +108,20 @@ pub(super) async fn record(store: &Store, mail: NewMail) -> MailId {
 }
 
 /// A worker that is alive.
-async fn worker(store: &Store) -> WorkerId {
+pub(super) async fn worker(store: &Store) -> WorkerId {
     let worker = WorkerId::new();
     store.beat(worker, "here", 1).await.unwrap();
     worker
 }
 
-async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
+pub(super) async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
     match store.claim_mail(mail, worker).await.unwrap() {
         Claim::Granted(mail) => *mail,
         Claim::NotYours(state) => panic!("not granted: {state:?}"),
     }
 }
 
-fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
+pub(super) fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
     let reply = Reply {
         outcome: AttemptOutcome::Accepted,
         code: Some(250),
@@ -266,6 +269,8 @@ on_both! {
             webhook_url: None,
             link: "http://127.0.0.1/".to_owned(),
             mails: 1,
+            schedule: Schedule::default(),
+            is_test: false,
         };
         assert_eq!(store.record_batch(&batch, None).await.unwrap(), BatchRecorded::Committed);
         let due = async || store.mark_due_batches(Duration::from_secs(60)).await.unwrap();

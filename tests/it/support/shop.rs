@@ -33,6 +33,11 @@ impl Shop {
     /// Makes a merchant with a token that may do everything.
     pub fn open(daemon: &Daemon, commands: &CommandLine, merchant: &str) -> Self {
         commands.run(&["merchant", "create", merchant, "--name", "Tea & Co", "--country", "DE"]).expect(0);
+        Self::of(daemon, commands, merchant)
+    }
+
+    /// Makes a token that may do everything for a merchant that is there.
+    pub fn of(daemon: &Daemon, commands: &CommandLine, merchant: &str) -> Self {
         let shop = Self {
             merchant: merchant.to_owned(),
             url: daemon.url(),

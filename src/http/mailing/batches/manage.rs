@@ -57,6 +57,16 @@ pub struct BatchView {
     pub forecast_end: Option<Timestamp>,
     /// The lowest limit that all of its mails have to keep.
     pub limited_by: Option<LimitView>,
+    /// When its mails may go, where a time was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub send_at: Option<Timestamp>,
+    /// When those expire that were not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it is only tried out: its mails go to the sandbox and never to a relay.
+    pub test: bool,
     /// When it was recorded.
     #[schema(value_type = String)]
     pub requested_at: Timestamp,
@@ -83,7 +93,8 @@ pub struct LimitView {
 /// A rate that was observed for less than this tells little.
 const OBSERVED: Duration = Duration::from_secs(10);
 
-/// When a batch will be over: as fast as its mails were settled lately, and never faster than limits allow.
+/// When a batch will be over: as fast as its mails were settled lately, and never faster than limits allow. One that waits
+/// for its time begins then.
 fn forecast_end(
     batch: &BatchRecord,
     left: u64,
@@ -95,7 +106,8 @@ fn forecast_end(
     let allowed = limit.map(|limit| limit.per_second);
     let speed = if is_observed { Some(rate.min(allowed.unwrap_or(rate))) } else { allowed };
     let speed = speed.or((rate > 0.0).then_some(rate))?;
-    Some(now + Duration::from_secs_f64((left as f64 / speed).min(3e9)))
+    let begins = batch.schedule.send_at.map_or(now, |at| at.max(now));
+    Some(begins + Duration::from_secs_f64((left as f64 / speed).min(3e9)))
 }
 
 impl BatchView {
@@ -109,11 +121,7 @@ impl BatchView {
         let paused = batch.paused_at().is_some();
         let goes_on = is_open && !paused;
         let forecast_end = goes_on.then(|| forecast_end(&batch, left, rate, limit, now)).flatten();
-        let limited_by = limit.filter(|_| is_open).map(|limit| LimitView {
-            scope: limit.scope.kind(),
-            name: limit.scope.name().map(str::to_owned),
-            per_second: rounded(limit.per_second),
-        });
+        let limited_by = limit.filter(|_| is_open).map(LimitView::of);
         let mut counts: BTreeMap<_, _> =
             batch.settled.iter().map(|(state, mails)| (state.as_str(), *mails)).collect();
         let of = |state| {
@@ -136,9 +144,22 @@ impl BatchView {
             rate: rounded(rate),
             forecast_end,
             limited_by,
+            send_at: batch.schedule.send_at,
+            expires_at: batch.schedule.expires_at,
+            test: batch.is_test,
             requested_at: batch.requested_at,
             started_at: batch.started_at,
             finished_at: batch.finished_at,
+        }
+    }
+}
+
+impl LimitView {
+    pub(super) fn of(limit: &Speed) -> Self {
+        Self {
+            scope: limit.scope.kind(),
+            name: limit.scope.name().map(str::to_owned),
+            per_second: rounded(limit.per_second),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! answer.
 
 pub(in crate::http) mod manage;
+pub(in crate::http) mod preflight;
 pub(in crate::http) mod results;
 mod spool;
 mod user_stream;
@@ -56,6 +57,7 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/mails", post(send_mails))
         .route("/webhooks/mails/{batch_id}", get(results::show_results))
+        .route("/api/v1/batches/preflight", post(preflight::preflight))
         .merge(manage::router())
 }
 
@@ -69,6 +71,12 @@ pub(in crate::http) struct MailsRequest {
     webhook_url: Option<String>,
     /// Makes a pass for each member, to which `link_to_pass` leads.
     coupon_id: Option<String>,
+    /// No mail goes before this time, at most 30 days ahead; one in the past means at once.
+    #[schema(format = DateTime)]
+    send_at: Option<String>,
+    /// Mails that were not sent by this time expire; it is later than `send_at`.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
     /// 1 to `batches.max_users` objects, each with an `identifier` and the tags of this member.
     #[schema(value_type = Vec<MailUser>)]
     users: Vec<Value>,
@@ -207,6 +215,8 @@ async fn judge(app: &App, caller: &Caller, head: &Head) -> Result<NewBatch, Refu
         webhook_url: head.webhook_url.clone(),
         link: app.config.http.link_to(&format!("webhooks/mails/{id}")),
         mails: 0,
+        schedule: head.schedule,
+        is_test: caller.merchant.is_test,
     })
 }
 
@@ -231,7 +241,7 @@ async fn stage(app: &App, batch: &mut NewBatch, spool: &Spool, limits: Limits) -
     let mut users = spool.users(limits);
     let (mut waiting, mut number) = (Vec::with_capacity(CHUNKS_AT_ONCE), 0);
     while let Some(chunk) = users.recv().await {
-        let users = chunk?;
+        let users = chunk?.users;
         let ids: Vec<&str> = users.iter().map(|user| user.identifier.as_str()).collect();
         let known = app.store.members_among(&batch.merchant, &batch.brand_id, &ids).await?;
         let (found, not_found): (Vec<User>, Vec<User>) =

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     user_stream::Limits,
-    users::{self, Head, User},
+    users::{self, Chunk, Head},
 };
 use crate::{
     http::{body, error::Refusal, fingerprint},
@@ -92,7 +92,7 @@ impl Spool {
     }
 
     /// Its users, each identifier once. To be called after [`Spool::head`], one at a time.
-    pub(super) fn users(&self, limits: Limits) -> mpsc::Receiver<Result<Vec<User>, Refusal>> {
+    pub(super) fn users(&self, limits: Limits) -> mpsc::Receiver<Result<Chunk, Refusal>> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let file = Arc::clone(&self.file);
         // Ends with the receiver.

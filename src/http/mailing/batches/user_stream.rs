@@ -30,6 +30,8 @@ pub(super) struct Fields {
     pub(super) template_id: Option<Value>,
     pub(super) webhook_url: Option<Value>,
     pub(super) coupon_id: Option<Value>,
+    pub(super) send_at: Option<Value>,
+    pub(super) expires_at: Option<Value>,
     pub(super) users: Users,
 }
 
@@ -134,6 +136,8 @@ impl<'de, F: FnMut(Box<RawValue>) -> bool> Visitor<'de> for Body<'_, F> {
                 "template_id" => fields.template_id = Some(map.next_value()?),
                 "webhook_url" => fields.webhook_url = Some(map.next_value()?),
                 "coupon_id" => fields.coupon_id = Some(map.next_value()?),
+                "send_at" => fields.send_at = Some(map.next_value()?),
+                "expires_at" => fields.expires_at = Some(map.next_value()?),
                 "users" => {
                     let is_array = map.next_value_seed(Items(&mut self.0, self.1))?;
                     fields.users = match (is_array, fields.users) {

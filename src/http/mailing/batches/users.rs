@@ -15,8 +15,9 @@ use crate::{
         body,
         error::{FieldError, Refusal, fault},
         fields::{LONGEST_IDENTIFIER, optional_text, text},
-        json_bounds,
+        json_bounds, schedule,
     },
+    mail::Schedule,
     store::StagedChunk,
 };
 
@@ -33,6 +34,16 @@ pub(super) struct Head {
     pub(super) template_id: String,
     pub(super) webhook_url: Option<String>,
     pub(super) coupon_id: Option<String>,
+    pub(super) schedule: Schedule,
+}
+
+/// Users that are taken together.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    /// Those that come for the first time.
+    pub(super) users: Vec<User>,
+    /// The identifiers of those that came before.
+    pub(super) repeated: Vec<String>,
 }
 
 /// A user as it came.
@@ -68,6 +79,7 @@ pub(super) fn judge(reader: impl Read, limits: Limits) -> Result<Head, Refusal> 
         template_id: text("template_id", fields.template_id, &mut faults),
         webhook_url: optional_text("webhook_url", fields.webhook_url, LONGEST_URL, &mut faults),
         coupon_id: optional_text("coupon_id", fields.coupon_id, LONGEST_IDENTIFIER, &mut faults),
+        schedule: schedule::read(fields.send_at, fields.expires_at, &mut faults),
     };
     let texts =
         [Some(&head.brand_id), Some(&head.template_id), head.webhook_url.as_ref(), head.coupon_id.as_ref()];
@@ -94,21 +106,21 @@ pub(super) fn judge(reader: impl Read, limits: Limits) -> Result<Head, Refusal> 
 pub(super) fn read(
     reader: impl Read,
     limits: Limits,
-    mut take: impl FnMut(Vec<User>) -> bool,
+    mut take: impl FnMut(Chunk) -> bool,
 ) -> Result<(), Refusal> {
-    let (mut seen, mut chunk, mut bytes): (HashSet<[u8; 16]>, Vec<User>, usize) = Default::default();
+    let (mut seen, mut chunk, mut bytes): (HashSet<[u8; 16]>, Chunk, usize) = Default::default();
     let mut fault = None;
     let mut wanted = true;
     let passed = for_each_user(reader, limits, |json| {
         match identifier_of(&json, 0) {
             Ok(identifier) if seen.insert(hash(&identifier)) => {
                 bytes += json.get().len();
-                chunk.push(User { identifier, json });
+                chunk.users.push(User { identifier, json });
             }
-            Ok(_) => {}
+            Ok(identifier) => chunk.repeated.push(identifier),
             Err(error) => fault = Some(error),
         }
-        if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
+        if chunk.users.len() + chunk.repeated.len() == CHUNK || bytes >= CHUNK_BYTES {
             bytes = 0;
             wanted = take(std::mem::take(&mut chunk));
         }
@@ -124,7 +136,7 @@ pub(super) fn read(
     if let Some(fault) = fault {
         return Err(Refusal::invalid(vec![fault]).about_form());
     }
-    if wanted && !chunk.is_empty() {
+    if wanted && !(chunk.users.is_empty() && chunk.repeated.is_empty()) {
         take(chunk);
     }
     Ok(())
@@ -276,12 +288,14 @@ mod tests {
     fn an_identifier_passes_once_by_its_first_entry() {
         let body =
             with("[{\"identifier\":\"a\",\"n\":1},{\"identifier\":\"b\"},{\"n\":2,\"identifier\":\"a\"}]");
-        let mut users = Vec::new();
+        let (mut users, mut repeated) = (Vec::new(), Vec::new());
         read(body.as_bytes(), Limits { users: 3, user: 1_000 }, |chunk| {
-            users.extend(chunk.into_iter().map(|user| user.json.get().to_owned()));
+            repeated.extend(chunk.repeated);
+            users.extend(chunk.users.into_iter().map(|user| user.json.get().to_owned()));
             true
         })
         .unwrap();
         assert_eq!(users, ["{\"identifier\":\"a\",\"n\":1}", "{\"identifier\":\"b\"}"]);
+        assert_eq!(repeated, ["a"]);
     }
 }

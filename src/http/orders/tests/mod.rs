@@ -1,5 +1,6 @@
 //! The order family over HTTP: a real application on a database of its own, asked as a merchant's system asks.
 
+mod cool_down;
 mod refusals;
 mod shop;
 
@@ -9,7 +10,7 @@ use super::*;
 use crate::{
     mail::{AttemptOutcome, MailEvent, MailLane, MailState, Timestamp, WorkerId},
     shop::{
-        builtin_mails,
+        Look, builtin_mails,
         language::Language,
         order::{Order, OrderTemplate, mail_values},
     },
@@ -309,7 +310,7 @@ async fn every_letter_gets_the_values_that_it_needs_in_every_language() {
     for &template in OrderTemplate::ALL {
         let payment = template.payment(&order, None).unwrap();
         for &language in Language::ALL {
-            let values = mail_values("ord_1", &order, payment, "Tea & Co", language);
+            let values = mail_values("ord_1", &order, payment, "Tea & Co", Look::default(), language);
             let source = builtin_mails::template(template.builtin_mail(), language);
             let (_, missing) = renderer.preview(&source, &values.into()).unwrap();
             assert_eq!(missing, Vec::<String>::new(), "{template} in {language}");

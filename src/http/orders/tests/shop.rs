@@ -63,6 +63,7 @@ impl Shop {
             language: None,
             sender: None,
             secret: new_secret(),
+            is_test: false,
         };
         shop.app.store.create_merchant(&merchant).await.unwrap();
         shop.token = shop.new_token("*").await;
@@ -72,7 +73,7 @@ impl Shop {
     pub(super) async fn new_token(&self, abilities: &str) -> String {
         let token = new_secret();
         let merchant = "tea".parse().unwrap();
-        self.app.store.create_token(&merchant, &hash_token(&token), abilities, None).await.unwrap();
+        self.app.store.create_token(&merchant, &hash_token(&token), abilities, None, false).await.unwrap();
         token
     }
 

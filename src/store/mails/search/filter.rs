@@ -144,6 +144,7 @@ impl Filter {
             Condition::Merchant(id) => is(id.as_str()),
             Condition::Batch(id) => is(&id.to_string()),
             Condition::Id(id) => is(&id.to_string()),
+            Condition::Test(is_test) => format!("mails.{column} = {}", u8::from(*is_test)),
             Condition::Domain(domain) => {
                 let mark = statement.bind(&format!("{domain}@"));
                 format!("substr(mails.{column}, 1, length({mark})) = {mark}")
@@ -177,5 +178,6 @@ const fn column_of(condition: &Condition) -> &'static str {
         Condition::Merchant(_) => "merchant_id",
         Condition::Id(_) => "id",
         Condition::Subject(_) => "template_version",
+        Condition::Test(_) => "test",
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 use driver::{Driver, Leg};
 use filter::Statement;
+pub(super) use prepared::prefix_of;
 use prepared::{MOST_COUNTED, Prepared, WINDOW, recorded_at, within};
 pub use question::{FoundMails, MailSearch};
 use source::Source;

@@ -236,7 +236,7 @@ pub(super) fn within(ids: &[String], (low, high): &(String, String)) -> Vec<Stri
 }
 
 /// The first characters of every id that is made at this time (UUIDv7, RFC 9562, section 5.7).
-pub(super) fn prefix_of(time: Timestamp) -> String {
+pub(in crate::store::mails) fn prefix_of(time: Timestamp) -> String {
     let millis = u64::try_from(time.millis()).unwrap_or(0) & 0xffff_ffff_ffff;
     format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
 }

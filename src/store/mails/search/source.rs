@@ -87,6 +87,7 @@ impl Source {
             | Condition::Template(_)
             | Condition::Lane(_)
             | Condition::Merchant(_)
+            | Condition::Test(_)
             | Condition::Subject(_) => None,
         }
     }
@@ -160,6 +161,7 @@ impl Source {
             | Condition::Template(_)
             | Condition::Lane(_)
             | Condition::Merchant(_)
+            | Condition::Test(_)
             | Condition::Subject(_) => 8,
         }
     }

@@ -1,0 +1,51 @@
+//! What is asked of a claimed mail before anything else: whether it is still to be sent. Whoever says no settles it here,
+//! without an attempt.
+//!
+//! Its facts came with the claim, so that asking takes no other round trip; see `store/mails/facts.rs`. The rules are
+//! those of its family: see [`shop::reasons`](crate::shop::reasons).
+
+use super::job::{Outcome, until_recorded};
+use crate::{
+    app::App,
+    mail::{Mail, Timestamp},
+    shop::reasons,
+    store::{Settled, Stop},
+    telemetry::Outage,
+    worker::AtWork,
+};
+
+/// Mails whose end the database does not take, of all: each is tried again every second.
+static UNRECORDED: Outage = Outage::new();
+
+/// Why a mail is not sent although its turn has come.
+pub(super) fn why_not(mail: &Mail, now: Timestamp) -> Option<Stop> {
+    if mail.schedule.expires_at.is_some_and(|at| at <= now) {
+        return Some(Stop::Expired);
+    }
+    mail.facts.as_ref().and_then(|facts| reasons::lapsed(facts, now)).map(Stop::Lapsed)
+}
+
+/// Settles a mail that is not sent.
+pub(super) async fn stop(
+    app: &App,
+    mail: &Mail,
+    why: Stop,
+    at_work: &AtWork<'_>,
+) -> anyhow::Result<(Outcome, Settled)> {
+    let settled = until_recorded(
+        || app.store.stop_mail(mail, app.worker.id, why),
+        |error| {
+            if let Some(times) = UNRECORDED.failed() {
+                tracing::warn!(mail = %mail.id, error, times, "a mail could not be stopped, trying again");
+            }
+        },
+    )
+    .await?;
+    at_work.is_over();
+    let (state, reason) = match why {
+        Stop::Lapsed(reason) => (why.state(), Some(reason.as_str())),
+        Stop::Expired => (why.state(), None),
+    };
+    tracing::info!(mail = %mail.id, merchant = %mail.merchant, state = %state, reason, "not sent");
+    Ok((Outcome::Done, settled))
+}

@@ -1,0 +1,68 @@
+//! Renders a recorded mail that is only tried out, hands it to the sandbox and records what that said.
+//!
+//! Comes in the place of `SendMail`, from the same hands; a mail that is not tried out is given back. It needs no route and
+//! keeps no rate: see [`mail::sandbox`](crate::mail::sandbox). Running twice is harmless: whoever cannot claim the mail
+//! leaves it alone.
+
+use async_trait::async_trait;
+
+use super::{
+    job::{Job, Outcome, until_recorded},
+    send_mail,
+};
+use crate::{
+    app::App,
+    mail::{MailId, sandbox::SandboxFate},
+    store::Claim,
+    telemetry::Outage,
+};
+
+/// Returns that the database does not take.
+static UNRECORDED: Outage = Outage::new();
+
+/// Sends one mail to the sandbox, once.
+pub struct SendTestMail {
+    /// Which.
+    pub mail: MailId,
+}
+
+#[async_trait]
+impl Job for SendTestMail {
+    const NAME: &'static str = "send_test_mail";
+
+    async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
+        if !app.worker.may_begin() {
+            return Ok(Outcome::Postponed);
+        }
+        let Some(at_work) = app.worker.begin(self.mail.0) else {
+            return Ok(Outcome::NothingToDo);
+        };
+        at_work.claims();
+        let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
+            Claim::Granted(mail) => mail,
+            Claim::NotYours(_) => {
+                at_work.is_over();
+                return Ok(Outcome::NothingToDo);
+            }
+        };
+        at_work.has_claimed();
+        let outcome = send_mail::carry_out(app, &mail, None, &at_work).await?;
+        if mail.is_test
+            && outcome == Outcome::Done
+            && SandboxFate::of(&mail.recipient.email) == SandboxFate::Bounced
+        {
+            // As with a relay: taken first, returned later.
+            let (code, enhanced, words) = SandboxFate::BOUNCE;
+            until_recorded(
+                || app.store.return_mail(mail.id, code, enhanced, words),
+                |error| {
+                    if let Some(times) = UNRECORDED.failed() {
+                        tracing::warn!(mail = %mail.id, error, times, "a bounce could not be recorded, trying again");
+                    }
+                },
+            )
+            .await?;
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,71 @@
+//! Forgets mails that were settled long ago, with their attempts: what is in the counts of a batch stays there.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde::Serialize;
+
+use super::search::prefix_of;
+use crate::{
+    clock,
+    store::{
+        database::Store,
+        dialect::Sql,
+        error::{Doing, StoreError},
+        row::{Columns, to_json},
+        steps::{STEP, in_steps},
+    },
+};
+
+// A mail that waits is never forgotten. Ids are in the order in which mails were recorded.
+static FORGET: Sql = Sql::new(
+    "DELETE FROM mails WHERE id IN (
+        SELECT id FROM mails WHERE id < $1 AND wake_at IS NULL AND state <> 'sending'
+            AND COALESCE(settled_at, recorded_at) < $2 ORDER BY id LIMIT $3)
+     RETURNING id",
+);
+static FORGET_ATTEMPTS: Sql =
+    Sql::new("DELETE FROM attempts WHERE mail_id IN (SELECT rows.id FROM {rows: id text})");
+
+impl Store {
+    /// Forgets mails that were settled longer ago than `keep`, a thousand at a time; returns how many.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn forget_old_mails(&self, keep: Duration) -> Result<u64, StoreError> {
+        let long_ago = clock::now() - keep;
+        let dialect = self.dialect;
+        in_steps(STEP, || async {
+            self.writer
+                .aside()
+                .run(move |on| {
+                    async move {
+                        let rows = sqlx::query(FORGET.on(dialect))
+                            .bind(prefix_of(long_ago))
+                            .bind(long_ago.millis())
+                            .bind(STEP)
+                            .fetch_all(&mut *on)
+                            .await
+                            .doing("forget old mails")?;
+                        #[derive(Serialize)]
+                        struct Gone {
+                            id: String,
+                        }
+                        let id = |row| Ok(Gone { id: Columns { table: "mails", row }.text("id")? });
+                        let gone: Vec<_> = rows.iter().map(id).collect::<Result<_, StoreError>>()?;
+                        if !gone.is_empty() {
+                            sqlx::query(FORGET_ATTEMPTS.on(dialect))
+                                .bind(to_json(&gone))
+                                .execute(on)
+                                .await
+                                .doing("forget old attempts")?;
+                        }
+                        Ok(gone.len() as u64)
+                    }
+                    .boxed()
+                })
+                .await
+        })
+        .await
+    }
+}

@@ -1,0 +1,87 @@
+//! Whether a mail of an order was sent so lately that its store wants no other one yet: asked once more in the transaction that
+//! records it, so that of several requests at once one is taken.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::step::OrderStep;
+use crate::{
+    mail::MerchantId,
+    store::{
+        dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
+        row::{Columns, to_json},
+    },
+};
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    n: usize,
+    merchant: &'a MerchantId,
+    document: &'a str,
+    template: &'static str,
+    recipient: String,
+    since: i64,
+}
+
+// Whoever asks about an order after this waits until what is recorded now is committed.
+static LOCK: Sql = Sql::new(
+    "UPDATE resources SET updated_at = updated_at FROM {rows: merchant text, document text}
+     WHERE merchant_id = rows.merchant AND kind = 'orders' AND resources.id = rows.document",
+);
+
+// The mails that count are those that went, or still may.
+static SENT_LATELY: Sql = Sql::new(
+    "SELECT n FROM {rows: n bigint, merchant text, document text, template text, recipient text, since bigint}
+     JOIN order_emails ON order_emails.merchant_id = rows.merchant AND order_emails.order_id = rows.document
+     JOIN mails ON mails.id = order_emails.mail_id
+     WHERE order_emails.template_name = rows.template AND lower(order_emails.recipient) = rows.recipient
+        AND order_emails.created_at > rows.since
+        AND mails.state NOT IN ('failed', 'bounced', 'suppressed', 'cancelled', 'expired')",
+);
+
+/// Takes back steps whose store has a cool-down that is not over. Steps of stores that have none cost nothing.
+pub(super) async fn take_back(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    steps: &[&OrderStep],
+    taken: &mut [bool],
+) -> Result<(), StoreError> {
+    let (mut asked, mut first) = (Vec::new(), HashSet::new());
+    for (n, step) in steps.iter().enumerate().filter(|(n, _)| taken[*n]).collect::<Vec<_>>() {
+        let Some((since, email)) = step.quiet_since.zip(step.email.as_ref()) else { continue };
+        let recipient = email.recipient.to_string().to_lowercase();
+        // Two of one group: the first is taken.
+        if !first.insert((&step.merchant, &step.order, email.template, recipient.clone())) {
+            taken[n] = false;
+            continue;
+        }
+        let (merchant, document, template) = (&step.merchant, step.order.as_str(), email.template.as_str());
+        asked.push(Asked { n, merchant, document, template, recipient, since: since.millis() });
+    }
+    if asked.is_empty() {
+        return Ok(());
+    }
+    // In one order, so that two groups never wait for each other.
+    asked.sort_by_key(|asked| (asked.merchant, asked.document));
+    let rows = to_json(&asked);
+    sqlx::query(LOCK.on(dialect))
+        .bind(&rows)
+        .execute(&mut *on)
+        .await
+        .doing("lock orders with a cool-down")?;
+    let sent = sqlx::query(SENT_LATELY.on(dialect))
+        .bind(&rows)
+        .fetch_all(on)
+        .await
+        .doing("look for mails that were sent lately")?;
+    for row in &sent {
+        let n = Columns { table: "order_emails", row }.count("n")?;
+        if let Some(taken) = usize::try_from(n).ok().and_then(|n| taken.get_mut(n)) {
+            *taken = false;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Takes a recipient's address, and what came with it, out of every row. The rows stay, and with them the counts.
+
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use sqlx::{AnyConnection, AssertSqlSafe};
+
+use super::{
+    person::Person,
+    places::{DOCUMENTS, MAILS, PLACES, Place, Stretch, Trace},
+};
+use crate::{
+    audit::Action,
+    mail::{Address, MailEvent, MailId},
+    store::{
+        audit,
+        database::Store,
+        dialect::Dialect,
+        error::{Doing, StoreError},
+        mails::Moved,
+        row::Columns,
+    },
+};
+
+/// The most mails of one recipient that wait and are taken back in one call.
+const MOST_WAITING: i64 = 10_000;
+
+/// What an erasure came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Mails that waited and were cancelled.
+    pub cancelled: u64,
+    /// Mails that are being sent at this moment: they are left as they are.
+    pub sending: u64,
+    /// Rows that were changed.
+    pub rows: u64,
+}
+
+/// What becomes of a row.
+enum Change {
+    Delete,
+    Set(Vec<(&'static str, Option<String>)>),
+}
+
+impl Store {
+    /// Takes an address out of all rows, whosever they are: mails to it that wait are cancelled, members with it deleted;
+    /// mails lose their values and names, orders and carts their person. What is being sent meanwhile stays; the answer
+    /// says so, and a second call finds it.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`]. What was erased until then stays erased.
+    pub async fn erase_recipient(&self, address: &Address) -> Result<Erased, StoreError> {
+        let person = Person::of(address);
+        let mut erased = self.take_back_mails_to(&person).await?;
+        for place in &PLACES {
+            let mut stretch = Stretch::default();
+            while let Some(traces) = self.next_traces(place, &person, &mut stretch).await? {
+                erased.rows += self.erase_from(place, traces, &person).await?;
+            }
+        }
+        // The address itself must not be in the audit; who knows it can compute this.
+        let target = format!("sha256:{}", base16ct::lower::encode_string(&Sha256::digest(person.key())));
+        if let Some(entry) = self.entry(Action::RecipientErased, target, None) {
+            let entry = entry.of(erased.rows).with(json!({"cancelled": erased.cancelled}));
+            self.writer.run(move |on| async move { audit::record(on, Some(&entry)).await }.boxed()).await?;
+        }
+        Ok(erased)
+    }
+
+    /// Rewrites the database's files without what rows held before: until then it may stand in pages that are free. Takes
+    /// long, and SQLite takes no writes meanwhile.
+    ///
+    /// # Errors
+    /// When the database does not do it.
+    pub async fn vacuum(&self) -> Result<(), StoreError> {
+        let mut connection = self.writer.own_connection().await?;
+        let statements: &[&str] = match self.dialect {
+            Dialect::Sqlite => &["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"],
+            Dialect::Postgres => &["SET statement_timeout = 0", "VACUUM"],
+        };
+        for statement in statements {
+            sqlx::raw_sql(*statement).execute(&mut connection).await.doing("be vacuumed")?;
+        }
+        Ok(())
+    }
+
+    async fn take_back_mails_to(&self, person: &Person) -> Result<Erased, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, state FROM mails WHERE recipient_key = $1 AND (wake_at IS NOT NULL OR state = 'sending') LIMIT $2",
+        )
+        .bind(person.key().to_owned())
+        .bind(MOST_WAITING)
+        .fetch_all(&self.readers)
+        .await
+        .doing("find a recipient's mails")?;
+        let mut erased = Erased::default();
+        for row in &rows {
+            let id: MailId = Columns { table: MAILS, row }.parsed("id")?;
+            match self.move_mail(None, id, MailEvent::Cancelled).await? {
+                Moved::Now(_) => erased.cancelled += 1,
+                Moved::Refused(state) if !state.is_settled() => erased.sending += 1,
+                Moved::Refused(_) | Moved::Unknown => {}
+            }
+        }
+        Ok(erased)
+    }
+
+    /// Changes rows in one transaction, as far as they are still as they were; returns how many.
+    async fn erase_from(
+        &self,
+        place: &'static Place,
+        traces: Vec<Trace>,
+        person: &Person,
+    ) -> Result<u64, StoreError> {
+        let changes = traces.into_iter().filter_map(|trace| Some((change(place, &trace, person)?, trace)));
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let dialect = self.dialect;
+        self.writer
+            .aside()
+            .run(move |on| {
+                async move {
+                    // SQLite: what the rows held is written over instead of left in the file.
+                    secure_delete(dialect, on, "ON").await?;
+                    let mut rows = 0;
+                    for (change, trace) in changes {
+                        rows += apply(place, change, trace, on).await?;
+                    }
+                    secure_delete(dialect, on, "OFF").await?;
+                    Ok(rows)
+                }
+                .boxed()
+            })
+            .await
+    }
+}
+
+async fn secure_delete(dialect: Dialect, on: &mut AnyConnection, value: &str) -> Result<(), StoreError> {
+    if matches!(dialect, Dialect::Sqlite) {
+        let pragma = AssertSqlSafe(format!("PRAGMA secure_delete = {value}"));
+        sqlx::raw_sql(pragma).execute(on).await.doing("write over what is erased")?;
+    }
+    Ok(())
+}
+
+/// What becomes of a row; `None` where the address does not stand in it after all.
+fn change(place: &Place, trace: &Trace, person: &Person) -> Option<Change> {
+    if place.table == DOCUMENTS {
+        return document(trace, person);
+    }
+    let is_theirs = place.table == MAILS && trace.text("recipient_key") == Some(person.key());
+    let mut set = Vec::new();
+    for (column, text) in &trace.columns {
+        let Some(text) = text else { continue };
+        let without = match *column {
+            "recipient_name" if is_theirs => None,
+            "tags" if is_theirs => Some("{}".to_owned()),
+            column => match person.without(text) {
+                Some(_) if place.ids.contains(&column) => None,
+                Some(without) => Some(without),
+                None => continue,
+            },
+        };
+        set.push((*column, without));
+    }
+    (!set.is_empty()).then_some(Change::Set(set))
+}
+
+/// A member's document goes. From others goes the person, where it is this one, and the address wherever else it stands.
+fn document(trace: &Trace, person: &Person) -> Option<Change> {
+    let body = trace.text("body")?;
+    let mut value: Value = serde_json::from_str(body).ok()?;
+    let is_theirs = |value: &Value| value["email"].as_str().is_some_and(|email| person.is(email));
+    if trace.key.get(1).is_some_and(|kind| kind == "members") && is_theirs(&value) {
+        return Some(Change::Delete);
+    }
+    for whom in ["shopper", "customer", "endUser"] {
+        if let Some(whom) = value.get_mut(whom).filter(|whom| is_theirs(whom)) {
+            *whom = json!({});
+        }
+    }
+    let text = value.to_string();
+    let without = person.without(&text).unwrap_or(text);
+    (without != body).then(|| Change::Set(vec![("body", Some(without))]))
+}
+
+impl Trace {
+    fn text(&self, column: &str) -> Option<&str> {
+        self.columns.iter().find(|(name, _)| *name == column).and_then(|(_, text)| text.as_deref())
+    }
+}
+
+async fn apply(
+    place: &Place,
+    change: Change,
+    trace: Trace,
+    on: &mut AnyConnection,
+) -> Result<u64, StoreError> {
+    let (mut values, mut conditions) = (Vec::new(), Vec::new());
+    let mut mark = |value: Option<String>| {
+        values.push(value);
+        format!("${}", values.len())
+    };
+    let verb = match change {
+        Change::Delete => format!("DELETE FROM {}", place.table),
+        Change::Set(set) => {
+            let set: Vec<_> =
+                set.into_iter().map(|(column, text)| format!("{column} = {}", mark(text))).collect();
+            format!("UPDATE {} SET {}", place.table, set.join(", "))
+        }
+    };
+    for (column, value) in place.key.iter().zip(trace.key) {
+        conditions.push(format!("{column} = {}", mark(Some(value))));
+    }
+    // As it was read: else somebody changed it, and it is found again.
+    for (column, was) in trace.columns {
+        conditions.push(match was {
+            Some(was) => format!("{column} = {}", mark(Some(was))),
+            None => format!("{column} IS NULL"),
+        });
+    }
+    if place.table == MAILS {
+        conditions.push("wake_at IS NULL AND state <> 'sending'".to_owned());
+    }
+    let statement = AssertSqlSafe(format!("{verb} WHERE {}", conditions.join(" AND ")));
+    let query = values.into_iter().fold(sqlx::query(statement), |query, value| query.bind(value));
+    query.execute(on).await.map(|done| done.rows_affected()).doing("erase an address")
+}
