@@ -1,7 +1,7 @@
 //! What is asked of a claimed mail before anything else: whether it is still to be sent. Whoever says no settles it here,
 //! without an attempt.
 //!
-//! Its facts came with the claim, so that asking takes no other round trip; see `store/mails/facts.rs`. The rules are
+//! Its facts, and whether its recipient is suppressed, came with the claim, so that asking takes no other round trip; see `store/mails/facts.rs`. The rules are
 //! those of its family: see [`shop::reasons`](crate::shop::reasons).
 
 use super::job::{Outcome, until_recorded};
@@ -19,6 +19,9 @@ static UNRECORDED: Outage = Outage::new();
 
 /// Why a mail is not sent although its turn has come.
 pub(super) fn why_not(mail: &Mail, now: Timestamp) -> Option<Stop> {
+    if let Some(reason) = mail.suppressed {
+        return Some(Stop::Suppressed(reason));
+    }
     if mail.schedule.expires_at.is_some_and(|at| at <= now) {
         return Some(Stop::Expired);
     }
@@ -44,6 +47,7 @@ pub(super) async fn stop(
     at_work.is_over();
     let (state, reason) = match why {
         Stop::Lapsed(reason) => (why.state(), Some(reason.as_str())),
+        Stop::Suppressed(reason) => (why.state(), Some(reason.as_str())),
         Stop::Expired => (why.state(), None),
     };
     tracing::info!(mail = %mail.id, merchant = %mail.merchant, state = %state, reason, "not sent");

@@ -23,7 +23,9 @@ use crate::{
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
-        TemplateVersion,
+        TemplateClass, TemplateVersion,
+        consent::Consent,
+        language::Language,
         mailing::{Brand, Member, tag_values},
         pass::PassSubject,
     },
@@ -229,6 +231,11 @@ impl<'a> BatchContext<'a> {
             let link = || app.config.http.link_to(&format!("passes/{}", pass.id)).into();
             values.entry("link_to_pass").or_insert_with(link);
         }
+        let class = self.version.class.unwrap_or(TemplateClass::Promotional);
+        let Merchant { language, country, .. } = &self.merchant;
+        let fallback = Language::for_merchant(language.as_deref(), country);
+        let consent = Consent::of(&self.version, class, values.get("language"), fallback);
+        consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);
         let share = || Share::Job(self.merchant.id.clone());
         let error = match app.templates.missing(share, &self.version, &values).await {
@@ -238,7 +245,8 @@ impl<'a> BatchContext<'a> {
             Err(error) => Some(format!("the template cannot be rendered: {error}")),
         };
         let recipient = Mailbox { name: member.full_name(), email: member.email };
-        Ok(Some((MadeMail { mail: self.mail(id, recipient, values.as_json()), error }, pass)))
+        let mail = consent.applied_to(self.mail(id, recipient, values.as_json()));
+        Ok(Some((MadeMail { mail, error }, pass)))
     }
 
     /// The batch was answered that this member's mail is queued, so there is one to look up.

@@ -3,6 +3,7 @@
 //! A queued job names one of them and a row, as in `send_mail:0192…`. Running a job twice is harmless: whoever cannot
 //! claim the row leaves it alone.
 
+mod attached_files;
 mod before_sending;
 mod fan_out_batch;
 mod job;

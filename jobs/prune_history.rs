@@ -1,6 +1,6 @@
 //! Forgets what is over: mails settled long ago, old idempotency answers, callbacks long settled,
-//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses that are
-//! over.
+//! bulk actions long over, users that were staged for batches whose requests never ended, old audit entries, pauses and
+//! suppressions that are over.
 //!
 //! Comes by itself, every few minutes in every process; running twice is harmless.
 
@@ -26,6 +26,7 @@ impl Job for PruneHistory {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let mails = app.store.forget_old_mails(app.config.keep.mails).await?;
+        let files = app.store.forget_unused_attachments().await?;
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.keep.callbacks).await?;
         let chunks = app.store.discard_forgotten_chunks(longest_request(app)).await?;
@@ -34,9 +35,12 @@ impl Job for PruneHistory {
         let audit = app.store.forget_old_audit(app.config.keep.audit).await?;
         let pauses = app.store.forget_ended_pauses().await?;
         let sessions = app.store.forget_ended_sessions().await?;
+        let suppressions = app.store.forget_ended_suppressions().await?;
+        app.store.forget_bad_addresses().await?;
         app.store.forget_old_activity(ACTIVITY).await?;
         tracing::debug!(
             mails,
+            files,
             answers,
             callbacks,
             chunks,
@@ -44,9 +48,11 @@ impl Job for PruneHistory {
             audit,
             pauses,
             sessions,
+            suppressions,
             "history pruned"
         );
-        let forgotten = mails + answers + callbacks + chunks + actions + audit + pauses + sessions;
+        let forgotten =
+            mails + files + answers + callbacks + chunks + actions + audit + pauses + sessions + suppressions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

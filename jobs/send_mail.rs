@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    before_sending,
+    attached_files, before_sending,
     job::{Job, Outcome, until_recorded},
     send_test_mail::SendTestMail,
 };
@@ -24,6 +24,7 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
+    limits::Held,
     mail::{
         self, CrashPolicy, Lane, Mail, MailId, MailLane, MerchantId, NewMail, Phase, Reply, TraceParent,
         sandbox::SandboxFate,
@@ -179,8 +180,8 @@ async fn offer(
     turn: Option<Turn>,
     at_work: &AtWork<'_>,
 ) -> anyhow::Result<Option<Reply>> {
-    let message = match message_of(app, mail).await? {
-        Rendered::Message(message) => message,
+    let (message, _room) = match message_of(app, mail).await? {
+        Rendered::Message(message, room) => (message, room),
         Rendered::Refused(reply) => {
             turn.into_iter().for_each(Turn::leave);
             return Ok(Some(reply));
@@ -243,10 +244,11 @@ async fn unless_stopping<T>(app: &App, what: impl Future<Output = T>) -> Option<
 
 /// What became of a mail's values and its template.
 enum Rendered {
-    Message(Vec<u8>),
+    /// With the room that its files take until it is sent.
+    Message(Vec<u8>, Option<Held>),
     /// It cannot be rendered: a refusal, on record like a relay's.
     Refused(Reply),
-    /// Too much of the merchant's work waits for a thread.
+    /// Too much of the merchant's work waits for a thread, or there is no room for its files.
     Busy,
 }
 
@@ -259,10 +261,16 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
         .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
     let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
     let share = || Share::Job(mail.merchant.clone());
-    let rendered = app.templates.render(share, &version, &values.into()).await;
-    Ok(match rendered.and_then(|content| render::compose(&Headers::of(mail), &content)) {
+    let link = app.unsubscribe_link(mail);
+    let rendered = app.templates.render_mail(share, &version, mail, values, link.as_deref()).await;
+    let Some(mut files) = attached_files::of(app, mail).await? else { return Ok(Rendered::Busy) };
+    let headers = Headers::of(mail).with_link(link.as_deref().filter(|_| mail.is_promotional));
+    let composed =
+        rendered.and_then(|content| render::compose_with(&headers, &content, files.contents(mail)?));
+    Ok(match composed {
         Ok(message) => {
-            Rendered::Message(app.signing.signed(&mail.merchant, &mail.sender.email, message).await?)
+            let message = app.signing.signed(&mail.merchant, &mail.sender.email, message).await?;
+            Rendered::Message(message, files.room.take())
         }
         Err(RenderError::Busy) => Rendered::Busy,
         Err(error) => Rendered::Refused(Reply {

@@ -13,8 +13,10 @@ use crate::{
     cpu_pool::CpuPool,
     dkim::{KeyFault, Keyring},
     limits::{InFlight, Limiter, MailLimits, RequestLimits},
+    mail::Mail,
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
+    shop::consent,
     signing::Signing,
     smtp::{Routes, Tuning},
     store::Store,
@@ -26,6 +28,9 @@ use crate::{
 const BODY_UNIT: usize = 1024;
 /// Requests for batches that are read at once; one of them for each merchant.
 const BATCH_REQUESTS: usize = 2;
+
+/// Bytes of files under way: in all, and of one merchant. Each may have 10 MB, a few times over.
+const ATTACHED: [usize; 2] = [128 << 20, 64 << 20];
 
 /// Imports that are received at once: in all, and for one merchant.
 const IMPORTS: [usize; 2] = [16, 4];
@@ -62,6 +67,8 @@ pub struct App {
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
     pub bodies: InFlight,
+    /// The memory of files that go with mails which are being sent.
+    pub attached: InFlight,
     /// Requests for batches that are read: each reads as much as `http.max_body`.
     pub batch_requests: InFlight,
     /// Imports that are received: each holds a chunk of lines in memory, beside `bodies`.
@@ -141,10 +148,17 @@ impl App {
             cpu,
             renderer,
             bodies: InFlight::new(config.http.max_in_flight.0, config.http.max_in_flight.0 / 4, BODY_UNIT),
+            attached: InFlight::new(ATTACHED[0], ATTACHED[1], BODY_UNIT),
             batch_requests: InFlight::new(BATCH_REQUESTS, 1, 1),
             imports: InFlight::new(IMPORTS[0], IMPORTS[1], 1),
             config,
         }))
+    }
+
+    /// The link with which the recipient of a mail unsubscribes, where the mail carries one.
+    pub fn unsubscribe_link(&self, mail: &Mail) -> Option<String> {
+        let token = &mail.unsubscribe.as_ref()?.token;
+        Some(self.config.http.link_to(&consent::path_of(token)))
     }
 
     /// Enqueues a job for a worker without waiting for the queue; see [`Dispatcher::enqueue`].

@@ -6,16 +6,18 @@
 use std::sync::Arc;
 
 use moka::sync::Cache;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
     cpu_pool::{CpuPool, Share},
-    mail::{CrashPolicy, MerchantId},
+    mail::{CrashPolicy, Mail, MerchantId},
     render::{self, Content, RenderError, RenderLimits, Renderer, Values},
     shop::{
-        TemplateClass, TemplateSource, TemplateVersion,
+        TemplateSource, TemplateVersion, UnsubscribeWords,
         builtin_mails::{self, BuiltinMail},
         language::Language,
+        mailing::UNSUBSCRIBE_LINK,
     },
     store::{NewTemplateVersion, Store, StoreError},
 };
@@ -146,6 +148,33 @@ impl Templates {
         let content = self.cpu.run(share(), move || renderer.render(&version, &values));
         content.await.map_err(|_busy| RenderError::Busy)?
     }
+
+    /// Fills a recorded mail in as its recipient gets it: with the link to unsubscribe, where it carries one, and below a
+    /// promotional mail whose template does not print the link, a line that has it.
+    ///
+    /// # Errors
+    /// As [`Templates::render`].
+    pub async fn render_mail(
+        &self,
+        share: impl FnOnce() -> Share,
+        version: &Arc<TemplateVersion>,
+        mail: &Mail,
+        mut values: Value,
+        link: Option<&str>,
+    ) -> Result<Content, RenderError> {
+        let (Some(link), Some(unsubscribe)) = (link, &mail.unsubscribe) else {
+            return self.render(share, version, &values.into()).await;
+        };
+        if let Some(values) = values.as_object_mut() {
+            values.insert(UNSUBSCRIBE_LINK.to_owned(), link.into());
+        }
+        let content = self.render(share, version, &values.into()).await?;
+        if !mail.is_promotional {
+            return Ok(content);
+        }
+        let language = Language::from_tag(&unsubscribe.language).unwrap_or(Language::En);
+        Ok(render::with_footer(content, &UnsubscribeWords::of(language).footer, link))
+    }
 }
 
 /// About how many bytes of memory a version takes.
@@ -184,7 +213,7 @@ fn check_builtin(
         source,
         tags: checked.tags,
         sender: None,
-        class: TemplateClass::Transactional,
+        class: None,
         on_crash: CrashPolicy::Resend,
         language: Some(language.as_str().to_owned()),
     })

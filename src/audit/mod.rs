@@ -101,6 +101,10 @@ closed_set! {
         ResourceDeleted = "resource.deleted",
         /// Documents were imported.
         ResourceImported = "resource.imported",
+        /// An address was suppressed.
+        SuppressionStored = "suppression.stored",
+        /// An address may get mails again.
+        SuppressionRemoved = "suppression.removed",
         /// A recipient was erased: so many rows changed.
         RecipientErased = "recipient.erased",
     }

@@ -44,6 +44,8 @@ pub(super) enum Command {
     Discard(Box<Draft>),
     /// Send the callbacks about mails again, once it is confirmed.
     Replay(Box<Draft>),
+    /// Suppress the recipients of mails: they get no mail any more, once it is confirmed.
+    Suppress(Box<Draft>),
 }
 
 #[derive(clap::Args)]
@@ -108,6 +110,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
         Command::Release(draft) => act(store, ActionKind::Release, None, &draft, json_wanted).await?,
         Command::Discard(draft) => act(store, ActionKind::Discard, None, &draft, json_wanted).await?,
         Command::Replay(draft) => act(store, ActionKind::Replay, None, &draft, json_wanted).await?,
+        Command::Suppress(draft) => act(store, ActionKind::Suppress, None, &draft, json_wanted).await?,
         Command::Tail(_) => {} // above
     }
     store.close().await;

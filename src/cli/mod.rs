@@ -24,6 +24,7 @@ mod reply;
 mod route;
 mod screen;
 mod serve;
+mod suppression;
 mod table;
 mod test_mail;
 mod times;
@@ -96,6 +97,9 @@ enum Command {
     /// Find out what relays' replies mean.
     #[command(subcommand)]
     Reply(reply::Command),
+    /// List, add, remove, import and export addresses that get no mail.
+    #[command(subcommand)]
+    Suppression(suppression::Command),
     /// List routes, and drain them.
     #[command(subcommand)]
     Route(route::Command),
@@ -175,6 +179,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Mail(command) => mail::run(context, command).await,
         Command::Action(command) => action::run(context, command).await,
         Command::Reply(command) => reply::run(&context, &command),
+        Command::Suppression(command) => suppression::run(context, command).await,
         Command::Route(command) => route::run(context, command).await,
         Command::Batch(command) => batch::run(context, command).await,
         Command::Top(arguments) => top::run(context, arguments).await,

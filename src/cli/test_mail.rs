@@ -112,6 +112,7 @@ async fn send(route: &Arc<Route>, sender: &Address, to: &Address, message_id: &s
         message_id,
         date: clock::now(),
         list_unsubscribe: None,
+        more: &[],
     };
     let message = render::compose(&headers, &content)?;
     let permit = route.permits(1).next().context("the route has no free connection")?;

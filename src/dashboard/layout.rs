@@ -33,13 +33,14 @@ const fn place(href: &'static str, label: &'static str, key: char, is_for_all: b
     Place { href, label, key, is_for_all }
 }
 
-const PLACES: [Place; 12] = [
+const PLACES: [Place; 13] = [
     place("/", "Overview", 'o', false),
     place("/mails", "Mails", 'm', false),
     place("/dead-letters", "Dead letters", 'd', false),
     place("/batches", "Batches", 'b', false),
     place("/actions", "Bulk actions", 'a', false),
     place("/callbacks", "Callbacks", 'c', false),
+    place("/suppressions", "Suppressions", 's', false),
     place("/queue", "Queue", 'q', false),
     place("/routes", "Routes", 'r', true),
     place("/workers", "Workers", 'w', true),

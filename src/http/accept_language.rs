@@ -14,13 +14,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Preferred {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        // A header in several lines means the same as one with commas (RFC 9110, section 5.3).
-        let lines: Vec<_> = parts
-            .headers
-            .get_all(header::ACCEPT_LANGUAGE)
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .collect();
-        Ok(Self(Language::negotiate(Some(&lines.join(","))).unwrap_or(Language::En)))
+        Ok(Self(asked(parts).unwrap_or(Language::En)))
     }
+}
+
+/// The same, and nothing where the client wants none of our languages.
+pub struct Asked(pub Option<Language>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(asked(parts)))
+    }
+}
+
+fn asked(parts: &Parts) -> Option<Language> {
+    // A header in several lines means the same as one with commas (RFC 9110, section 5.3).
+    let lines: Vec<_> =
+        parts.headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok()).collect();
+    Language::negotiate(Some(&lines.join(",")))
 }

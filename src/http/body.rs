@@ -29,6 +29,8 @@ const SMALL: usize = 16 * 1024;
 const MOST_DISCARDED: usize = 16 << 20;
 /// What a request for one mail may have beside its user object.
 const BESIDE_A_USER: usize = 64 * 1024;
+/// What a request for one mail may have that has files: 10 MB in base64, in lines, and the rest.
+const FILES: usize = 14 * 1024 * 1024;
 
 /// The bytes of a body that says it is JSON, and the room that it and its values take, or what cannot be taken of it.
 pub struct JsonBody(pub Bytes, Result<Held, FieldError>);
@@ -106,7 +108,8 @@ fn longest(app: &App, path: &str) -> usize {
         || is_preview(path)
         || path.starts_with("/api/v1/builtin-mails/");
     if is_about_one_mail {
-        limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER))
+        let files = if path == "/mail" { FILES } else { 0 };
+        limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER)).max(files)
     } else {
         limit
     }

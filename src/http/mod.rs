@@ -29,6 +29,7 @@ mod openapi;
 mod orders;
 mod page;
 mod passes;
+mod public_page;
 mod queue_status;
 mod rate_limit;
 mod request_id;
@@ -37,8 +38,10 @@ mod resources;
 mod schedule;
 mod server;
 mod stored;
+mod suppressions;
 #[cfg(test)]
 mod test_app;
+mod unsubscribe;
 mod waiting;
 mod webhooks;
 
@@ -56,6 +59,7 @@ pub use page::cut_to_page;
 pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView, WAITING_PATH};
 pub use request_id::RequestId;
 pub use server::{Peer, serve, serve_operators};
+pub use suppressions::{CSV_HEAD, CsvReader, SuppressionView, csv_line};
 pub use waiting::Waiting;
 
 /// Everything that merchants' systems reach.
@@ -68,6 +72,8 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(mailing::router())
         .merge(orders::router())
         .merge(passes::router())
+        .merge(unsubscribe::router())
+        .merge(suppressions::router())
         .merge(resources::router())
         .merge(builtin_mails::router())
         .merge(import::router())

@@ -12,11 +12,14 @@ use crate::{
     app::App,
     cpu_pool::Share,
     jobs,
-    mail::{MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, Schedule},
+    mail::{MailDraft, MailLane, MailState, Mailbox, MerchantId, NewMail, Origin, Schedule},
     render::{RenderError, Values},
-    shop::{TemplateVersion, builtin_mails::BuiltinMail, language::Language},
+    shop::{TemplateVersion, builtin_mails::BuiltinMail, consent::Consent, language::Language},
     store::{Merchant, Recorded, Recording},
-    telemetry::{METRICS, metrics::LaneLabels},
+    telemetry::{
+        METRICS,
+        metrics::{LaneLabels, MailLabels},
+    },
 };
 
 /// A built-in mail that the rules allow.
@@ -38,9 +41,12 @@ impl BuiltinMailDraft {
     /// answer: the same request may be made again after `Retry-After`.
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
         let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
-        let values = Values::from(self.values);
+        let mut values = self.values;
+        let consent = Consent::of(&version, self.mail.class(version.class), None, self.language);
+        consent.put_link(&mut values, |path| app.config.http.link_to(path));
+        let values = Values::from(values);
         check_tags(app, merchant, &version, &values).await?;
-        Ok(NewMail::new(MailDraft {
+        Ok(consent.applied_to(NewMail::new(MailDraft {
             merchant: merchant.id.clone(),
             lane: MailLane::Transactional,
             template: version.pinned(),
@@ -54,7 +60,7 @@ impl BuiltinMailDraft {
             origin: self.origin,
             schedule: self.schedule,
             is_test: merchant.is_test,
-        }))
+        })))
     }
 }
 
@@ -95,6 +101,8 @@ async fn check_tags(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IsRecorded {
     Yes,
+    /// On record, and not sent: the recipient is suppressed.
+    Suppressed,
     /// What the rules saw has changed meanwhile: ask them again.
     Outdated,
 }
@@ -139,7 +147,18 @@ pub(super) async fn record(app: &App, mut recording: Recording) -> Result<IsReco
             }
             Ok(IsRecorded::Yes)
         }
+        Recorded::Suppressed => {
+            first.into_iter().for_each(note_mail);
+            jobs.iter().for_each(|(lane, _)| count_suppressed(lane));
+            Ok(IsRecorded::Suppressed)
+        }
         Recorded::Outdated => Ok(IsRecorded::Outdated),
         Recorded::KeyLost => Err(Refusal::key_lost()),
     }
+}
+
+/// Counts a mail that is settled as soon as it is recorded.
+pub(super) fn count_suppressed(lane: &'static str) {
+    METRICS.recorded.get_or_create(&LaneLabels { lane }).inc();
+    METRICS.settled.get_or_create(&MailLabels { lane, state: MailState::Suppressed.as_str() }).inc();
 }

@@ -26,8 +26,9 @@ use super::{
 use crate::{
     app::App,
     cpu_pool::Share,
+    mail::UnsubscribeToken,
     render::Values,
-    shop::{Ability, ResourceKind, TemplateVersion},
+    shop::{Ability, ResourceKind, TemplateVersion, consent, mailing::UNSUBSCRIBE_LINK},
     store::{Counted, ResourceRow, Stored},
 };
 
@@ -194,8 +195,11 @@ pub(super) async fn preview(
     let version = newest_version(&app, &caller, &id).await?;
     let user =
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
-    let values = Values::from(user.map_err(|message| Refusal::field("user", message))?);
-    preview_of(&app, &caller, version, values).await
+    let mut user = user.map_err(|message| Refusal::field("user", message))?;
+    // A link of the right form, which leads nowhere.
+    let link = app.config.http.link_to(&consent::path_of(&UnsubscribeToken::generate()));
+    user.insert(UNSUBSCRIBE_LINK.to_owned(), link.into());
+    preview_of(&app, &caller, version, Values::from(user)).await
 }
 
 /// A template filled in for people to look at.

@@ -21,6 +21,8 @@ closed_set! {
         Discard = "discard",
         /// Sends the callbacks about mails again.
         Replay = "replay",
+        /// Suppresses the recipients of mails: they get no mail any more.
+        Suppress = "suppress",
     }
 }
 
@@ -119,7 +121,7 @@ impl ActionKind {
         match self {
             Self::Retry | Self::Release => Some(MailEvent::Retried),
             Self::Cancel | Self::Discard => Some(MailEvent::Cancelled),
-            Self::Replay => None,
+            Self::Replay | Self::Suppress => None,
         }
     }
 
@@ -139,7 +141,7 @@ impl ActionKind {
             Self::Retry => vec![MailState::Failed, MailState::Expired, MailState::Deferred],
             Self::Cancel => vec![MailState::Queued, MailState::Deferred],
             Self::Release | Self::Discard => vec![MailState::Held],
-            Self::Replay => Vec::new(),
+            Self::Replay | Self::Suppress => Vec::new(),
         }
     }
 
@@ -180,6 +182,9 @@ impl ActionKind {
             Self::Cancel => "Each is cancelled and not sent.",
             Self::Release => "Each goes back to the queue; a relay may have had it before.",
             Self::Discard => "Each is cancelled and not sent again.",
+            Self::Suppress => {
+                "The recipient of each gets no mail any more, also none that waits; the mails themselves stay as they are."
+            }
             Self::Replay => {
                 "The callbacks about each are sent again, with the same webhook-id, to the endpoints that are enabled."
             }

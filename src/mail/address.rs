@@ -55,6 +55,17 @@ impl Address {
         format!("{}@{}", self.domain, self.local.to_lowercase())
     }
 
+    /// The address that a [`search_key`](Self::search_key) is of, in lower case.
+    pub fn of_search_key(key: &str) -> String {
+        key.split_once('@').map_or_else(String::new, |(domain, local)| format!("{local}@{domain}"))
+    }
+
+    /// The address with no more of its local part than the first character, for what must not name a person.
+    pub fn masked(&self) -> String {
+        let first = self.local.chars().next().map(String::from).unwrap_or_default();
+        format!("{first}••@{}", self.domain)
+    }
+
     /// Whether the local part has characters that only SMTPUTF8 (RFC 6531) can carry.
     pub fn needs_smtputf8(&self) -> bool {
         !self.local.is_ascii()
@@ -267,6 +278,21 @@ mod tests {
         ] {
             let error = given.parse::<Address>().unwrap_err();
             assert!(error.to_string().ends_with(name), "{given:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_search_key_leads_back_to_its_address_in_lower_case() {
+        for (given, folded) in [
+            ("Ann.Lee+Tea@EXAMPLE.net", "ann.lee+tea@example.net"),
+            ("JÖRG@Bücher.example", "jörg@xn--bcher-kva.example"),
+            ("\"A@B\"@example.net", "\"a@b\"@example.net"),
+        ] {
+            let address: Address = given.parse().unwrap();
+            assert_eq!(Address::of_search_key(&address.search_key()), folded);
+            assert!(
+                address.masked().ends_with(address.domain()) && !address.masked().contains(address.local())
+            );
         }
     }
 

@@ -9,6 +9,7 @@ mod address;
 mod batch;
 mod cancel_reason;
 pub mod duration;
+mod extras;
 mod id;
 mod lane;
 mod new_mail;
@@ -20,14 +21,17 @@ pub mod sandbox;
 mod schedule;
 pub mod search;
 mod state;
+mod suppression;
 mod timestamp;
 mod trace_parent;
+mod unsubscribe;
 mod waiting;
 
 pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish};
 pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchEvent, BatchState};
 pub use cancel_reason::CancelReason;
+pub use extras::{AttachedFile, Extras};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
 pub use new_mail::{CrashPolicy, Facts, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
@@ -38,8 +42,10 @@ pub use retry::{Rescue, RetryPolicy, Verdict};
 pub use schedule::{Schedule, ScheduleError};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};
+pub use suppression::{SuppressionReason, SuppressionScope};
 pub use timestamp::Timestamp;
 pub use trace_parent::{NoTraceParent, TraceParent};
+pub use unsubscribe::{Unsubscribe, UnsubscribeToken};
 pub use waiting::WaitReason;
 
 /// A word that is not a member of a closed set.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Address, BatchId, MailId, MailLane, Mailbox, MerchantId, Schedule, Timestamp, TraceParent,
-    state::closed_set,
+    Address, BatchId, Extras, MailId, MailLane, Mailbox, MerchantId, Schedule, SuppressionReason, Timestamp,
+    TraceParent, Unsubscribe, state::closed_set,
 };
 use crate::clock;
 
@@ -132,8 +132,14 @@ pub struct NewMail {
     pub schedule: Schedule,
     /// Whether it goes to the sandbox and never to a relay.
     pub is_test: bool,
+    /// What its request gave it beside the values; `None`: nothing.
+    pub extras: Option<Box<Extras>>,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
+    /// Whether it is advertising.
+    pub is_promotional: bool,
+    /// The unsubscribe link that it carries.
+    pub unsubscribe: Option<Unsubscribe>,
 }
 
 /// A recorded mail that this worker has claimed.
@@ -171,10 +177,20 @@ pub struct Mail {
     pub is_test: bool,
     /// What it was asked for, as it was when it was claimed; `None` where it depends on nothing.
     pub facts: Option<Facts>,
+    /// What its request gave it beside the values; `None`: nothing.
+    pub extras: Option<Box<Extras>>,
     /// The number of this attempt, from 1. With the worker's id it fences the claim.
     pub attempt: u32,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
+    /// Whether it is advertising: it says in its headers how to unsubscribe.
+    pub is_promotional: bool,
+    /// The unsubscribe link that it carries.
+    pub unsubscribe: Option<Unsubscribe>,
+    /// Why its recipient gets no such mail, where a suppression is in force.
+    pub suppressed: Option<SuppressionReason>,
+    /// Whether a relay said before that there is no such address.
+    pub was_bad_address: bool,
 }
 
 impl NewMail {
@@ -212,7 +228,10 @@ impl NewMail {
             due_at: schedule.send_at.unwrap_or(now),
             schedule,
             is_test,
+            extras: None,
             trace_parent: None,
+            is_promotional: false,
+            unsubscribe: None,
         }
     }
 

@@ -4,7 +4,6 @@ use crate::shop::TemplateSource;
 
 use super::compiled_template::{self, LONGEST_SUBJECT};
 use super::syntax::{self, Role};
-use super::tags::Age;
 use super::{Part, RenderLimits, TemplateFault, inline_css};
 
 /// A template that may be stored.
@@ -56,7 +55,7 @@ fn check_part(
         let message = format!("this part is larger than {} bytes", limits.template_bytes);
         return Err(TemplateFault { part, line: None, column: None, message });
     }
-    compiled_template::compile_part(part, source, tags, Age::New).map(|_| ())
+    compiled_template::compile_part(part, source, tags).map(|_| ())
 }
 
 /// How long a subject is whatever its values are: the text outside of its placeholders and blocks.

@@ -8,7 +8,6 @@ use crate::shop::TemplateSource;
 use super::engine::Engine;
 use super::inline_css::{self, Effort, Rendered};
 use super::requirements::Requirements;
-use super::tags::Age;
 use super::work::charge_for;
 use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
 
@@ -35,7 +34,7 @@ pub(super) struct CompiledTemplate {
 impl CompiledTemplate {
     /// Compiles the three parts.
     pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
-        let compile = |part, source: &str| compile_part(part, source, &mut Vec::new(), Age::Stored);
+        let compile = |part, source: &str| compile_part(part, source, &mut Vec::new());
         let mut subject = compile(Part::Subject, &source.subject)?;
         let mut html = compile(Part::Html, &source.html)?;
         let mut text = source.given_text().map(|text| compile(Part::Text, text)).transpose()?;
@@ -133,7 +132,6 @@ pub(super) fn compile_part(
     part: Part,
     source: &str,
     tags: &mut Vec<String>,
-    age: Age,
 ) -> Result<Template, TemplateFault> {
     syntax::mustaches(part, source)?;
     let template = Template::compile(source).map_err(|error| {
@@ -149,7 +147,7 @@ pub(super) fn compile_part(
         };
         TemplateFault { part, line, column, message }
     })?;
-    tags::collect(part, &template, tags, age)?;
+    tags::collect(part, &template, tags)?;
     Ok(template)
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::mail::{Mail, Mailbox, Timestamp};
 
+use super::attached::{self, AttachedContent};
 use super::encoded_words::{mailbox, subject};
 use super::{Content, RenderError};
 
@@ -29,8 +30,10 @@ pub struct Headers<'a> {
     pub message_id: &'a str,
     /// `Date`.
     pub date: Timestamp,
-    /// `List-Unsubscribe` (RFC 2369): a URL.
+    /// `List-Unsubscribe` (RFC 2369): a URL that takes a POST with one click (RFC 8058).
     pub list_unsubscribe: Option<&'a str>,
+    /// Those of the request, each with visible ASCII on one line.
+    pub more: &'a [(String, String)],
 }
 
 impl<'a> Headers<'a> {
@@ -43,7 +46,13 @@ impl<'a> Headers<'a> {
             message_id: &mail.message_id,
             date: mail.meant_for(),
             list_unsubscribe: None,
+            more: mail.extras.as_ref().map_or(&[], |extras| extras.headers.as_slice()),
         }
+    }
+
+    /// The same with a link to unsubscribe, where there is one.
+    pub const fn with_link(self, link: Option<&'a str>) -> Self {
+        Self { list_unsubscribe: link, ..self }
     }
 }
 
@@ -52,16 +61,30 @@ impl<'a> Headers<'a> {
 /// # Errors
 /// [`RenderError::MessageId`] and [`RenderError::UnsubscribeLink`] when these are not what they should be.
 pub fn compose(headers: &Headers<'_>, content: &Content) -> Result<Vec<u8>, RenderError> {
+    compose_with(headers, content, Vec::new())
+}
+
+/// Builds a message of two alternatives, text and HTML, with files.
+///
+/// # Errors
+/// Those of [`compose`], and [`RenderError::Attachment`] when a media type is none.
+pub fn compose_with(
+    headers: &Headers<'_>,
+    content: &Content,
+    files: Vec<AttachedContent<'_>>,
+) -> Result<Vec<u8>, RenderError> {
     if !is_message_id(headers.message_id) {
         return Err(RenderError::MessageId);
     }
     if headers.list_unsubscribe.is_some_and(|link| !is_link(link)) {
         return Err(RenderError::UnsubscribeLink);
     }
-    let mut message = MultiPart::alternative()
-        .boundary(boundary(headers.message_id))
+    let boundary = boundary(headers.message_id);
+    let message = MultiPart::alternative()
+        .boundary(boundary.clone())
         .singlepart(SinglePart::builder().header(ContentType::TEXT_PLAIN).body(encoded(body(&content.text))))
         .singlepart(SinglePart::builder().header(ContentType::TEXT_HTML).body(encoded(body(&content.html))));
+    let mut message = attached::with_files(message, &boundary, files)?;
     let block = message.headers_mut();
     let content_type = block.get::<ContentType>();
     block.clear();
@@ -79,6 +102,12 @@ pub fn compose(headers: &Headers<'_>, content: &Content) -> Result<Vec<u8>, Rend
     block.insert_raw(ready("Auto-Submitted", "auto-generated".to_owned()));
     if let Some(link) = headers.list_unsubscribe {
         block.insert_raw(ready("List-Unsubscribe", format!("<{link}>")));
+        block.insert_raw(ready("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+    }
+    for (name, value) in headers.more {
+        if let Ok(name) = HeaderName::new_from_ascii(name.clone()) {
+            block.insert_raw(HeaderValue::dangerous_new_pre_encoded(name, String::new(), value.clone()));
+        }
     }
     block.set(header::MIME_VERSION_1_0);
     if let Some(content_type) = content_type {

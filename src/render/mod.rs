@@ -16,12 +16,14 @@
 //! the other helpers take a missing value as false or empty. What a condition leaves out is not missed: in
 //! `{{#if name}}Dear {{name}}{{/if}}` the name may be absent. `null` counts as given and prints nothing.
 
+mod attached;
 mod check;
 mod comparison;
 mod compiled_template;
 mod compose;
 mod encoded_words;
 mod engine;
+mod footer;
 mod html_to_text;
 mod html_tokenizer;
 mod inline_css;
@@ -39,8 +41,10 @@ use std::fmt;
 
 use serde::Deserialize;
 
+pub use attached::AttachedContent;
 pub use check::{Checked, check};
-pub use compose::{Headers, compose};
+pub use compose::{Headers, compose, compose_with};
+pub use footer::with_footer;
 pub use renderer::Renderer;
 pub use values::Values;
 
@@ -171,6 +175,9 @@ pub enum RenderError {
         #[source]
         cause: Box<handlebars::RenderError>,
     },
+    /// A file is not stored any more, or its media type is none.
+    #[error("an attachment is gone or has no media type")]
+    Attachment,
     /// The Message-ID is not one (RFC 5322, section 3.6.4).
     #[error("the message id is not of the form `left@right`")]
     MessageId,

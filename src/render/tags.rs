@@ -4,7 +4,6 @@ use handlebars::Template;
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, TemplateElement};
 
 use super::{Part, TemplateFault};
-use crate::shop::mailing::UNSUBSCRIBE_LINK;
 
 /// The helpers of a template, each with the least and the most arguments it takes.
 pub(super) const HELPERS: [(&str, usize, usize); 15] = [
@@ -25,9 +24,6 @@ pub(super) const HELPERS: [(&str, usize, usize); 15] = [
     ("len", 1, 1),
 ];
 
-/// Why a template that prints the unsubscribe link is refused.
-const NO_LINK: &str = "there are no unsubscribe links yet: leave `unsubscribe_link` out, or print it inside \
-    `{{#if unsubscribe_link}}` only";
 /// handlebars copies what `lookup` finds, and that may be large.
 const MOST_LOOKUPS: usize = 64;
 
@@ -35,29 +31,14 @@ const MOST_LOOKUPS: usize = 64;
 ///
 /// # Errors
 /// When the template uses what we do not support.
-pub(super) fn collect(
-    part: Part,
-    template: &Template,
-    tags: &mut Vec<String>,
-    age: Age,
-) -> Result<(), TemplateFault> {
-    let mut walk =
-        Walk { tags, scopes: Vec::new(), age, links_asked_for: 0, lookups: 0, line: None, column: None };
+pub(super) fn collect(part: Part, template: &Template, tags: &mut Vec<String>) -> Result<(), TemplateFault> {
+    let mut walk = Walk { tags, scopes: Vec::new(), lookups: 0, line: None, column: None };
     walk.template(template).map_err(|message| TemplateFault {
         part,
         line: walk.line,
         column: walk.column,
         message,
     })
-}
-
-/// Whether a template is about to be stored, or was, perhaps by an older version of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Age {
-    /// About to be stored.
-    New,
-    /// Stored: its mails are recorded.
-    Stored,
 }
 
 /// What a name means inside a block that moves the context, as `each` and `with` do.
@@ -68,9 +49,6 @@ struct Scope<'a> {
 struct Walk<'a, 'tags> {
     tags: &'tags mut Vec<String>,
     scopes: Vec<Scope<'a>>,
-    age: Age,
-    /// The conditions around this place that ask for the unsubscribe link.
-    links_asked_for: usize,
     lookups: usize,
     line: Option<usize>,
     column: Option<usize>,
@@ -109,10 +87,7 @@ impl<'a> Walk<'a, '_> {
                 Some(name) if is_helper(name) => Err(format!("`{name}` is a helper and needs an argument")),
                 Some("helperMissing" | "blockHelperMissing") => Err("this name is reserved".to_owned()),
                 Some(path) => {
-                    let is_link = self.path(path) == Some(UNSUBSCRIBE_LINK);
-                    if is_link && self.links_asked_for == 0 && self.age == Age::New {
-                        return Err(NO_LINK.to_owned());
-                    }
+                    self.path(path);
                     Ok(())
                 }
                 None => Ok(()),
@@ -137,10 +112,7 @@ impl<'a> Walk<'a, '_> {
             };
             self.scopes.push(Scope { block_names });
         }
-        let asks = usize::from(name == "if" && block.params[0].as_name() == Some(UNSUBSCRIBE_LINK));
-        self.links_asked_for += asks;
         let inside = block.template.as_ref().map_or(Ok(()), |inside| self.template(inside));
-        self.links_asked_for -= asks;
         if moves {
             self.scopes.pop();
         }
@@ -178,10 +150,10 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Adds the first name of a path if the path starts at the top, and returns it.
-    fn path<'b>(&mut self, raw: &'b str) -> Option<&'b str> {
+    fn path(&mut self, raw: &str) {
         let (mut rest, mut depth) = match raw.strip_prefix("@root") {
             Some(rest) => (rest.trim_start_matches(['.', '/']), 0),
-            None if raw.starts_with('@') => return None,
+            None if raw.starts_with('@') => return,
             None => (raw, self.scopes.len()),
         };
         while let Some(up) = rest.strip_prefix("../").or_else(|| rest.strip_prefix("...")) {
@@ -196,12 +168,11 @@ impl<'a> Walk<'a, '_> {
         let first = first_name(rest.trim_start_matches(['.', '/']));
         let is_block_name = self.scopes.iter().any(|scope| scope.block_names.contains(&first));
         if depth > 0 || first.is_empty() || is_block_name {
-            return None;
+            return;
         }
         if !self.tags.iter().any(|tag| tag == first) {
             self.tags.push(first.to_owned());
         }
-        Some(first)
     }
 }
 
@@ -223,7 +194,7 @@ mod tests {
     fn tags(source: &str) -> Result<Vec<String>, String> {
         let mut tags = Vec::new();
         let template = Template::compile(source).unwrap();
-        collect(Part::Html, &template, &mut tags, Age::New).map(|()| tags).map_err(|fault| fault.to_string())
+        collect(Part::Html, &template, &mut tags).map(|()| tags).map_err(|fault| fault.to_string())
     }
 
     #[test]
@@ -250,25 +221,6 @@ mod tests {
             ("{{! no }}plain", vec![]),
         ] {
             assert_eq!(tags(source).unwrap(), expected, "{source}");
-        }
-    }
-
-    #[test]
-    fn a_new_template_prints_no_unsubscribe_link_but_where_it_asks_for_one() {
-        for source in [
-            "{{#if unsubscribe_link}}<a href=\"{{unsubscribe_link}}\">{{/if}}",
-            "{{#each l}}{{unsubscribe_link}}{{/each}}{{#unless unsubscribe_link}}none{{/unless}}",
-        ] {
-            assert!(tags(source).is_ok(), "{source}");
-        }
-        for source in [
-            "{{unsubscribe_link}}",
-            "{{#if a}}{{{@root.unsubscribe_link}}}{{/if}}",
-            "{{#if unsubscribe_link}}{{else}}{{unsubscribe_link}}{{/if}}",
-        ] {
-            assert!(tags(source).unwrap_err().contains("no unsubscribe links yet"), "{source}");
-            let template = Template::compile(source).unwrap();
-            assert!(collect(Part::Html, &template, &mut Vec::new(), Age::Stored).is_ok(), "{source}");
         }
     }
 

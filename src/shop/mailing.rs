@@ -12,9 +12,17 @@ use super::{
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
 /// The placeholders that postroom fills itself.
-pub const RESERVED_TAGS: [&str; 7] =
-    ["email", "first_name", "last_name", "full_name", "language", "brand_name", "link_to_pass"];
-/// The placeholder that postroom does not fill yet and nobody else may: its meaning is a promise.
+pub const RESERVED_TAGS: [&str; 8] = [
+    "email",
+    "first_name",
+    "last_name",
+    "full_name",
+    "language",
+    "brand_name",
+    "link_to_pass",
+    UNSUBSCRIBE_LINK,
+];
+/// The placeholder that leads the recipient to unsubscribing. Nobody but postroom fills it: its meaning is a promise.
 pub const UNSUBSCRIBE_LINK: &str = "unsubscribe_link";
 /// Placeholders that a caller's value does not fill.
 const NOT_OVERRIDABLE: [&str; 2] = ["email", UNSUBSCRIBE_LINK];
@@ -142,16 +150,12 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
     pub language: Option<SingleLine<35>>,
-    /// What it is for.
-    #[serde(default = "transactional")]
-    pub class: TemplateClass,
+    /// What it is for. Where it does not say so, a mail of a batch is promotional, and any other is transactional.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<TemplateClass>,
     /// What to do with its mails when a crash left their outcome unknown.
     #[serde(default = "resend")]
     pub on_crash: CrashPolicy,
-}
-
-const fn transactional() -> TemplateClass {
-    TemplateClass::Transactional
 }
 
 const fn resend() -> CrashPolicy {
@@ -225,7 +229,7 @@ pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> M
 
 /// The placeholders of a template that postroom does not fill.
 pub fn custom_tags(version: &TemplateVersion) -> Vec<&str> {
-    let is_custom = |tag: &&str| !RESERVED_TAGS.contains(tag) && *tag != UNSUBSCRIBE_LINK;
+    let is_custom = |tag: &&str| !RESERVED_TAGS.contains(tag);
     version.tags.iter().map(String::as_str).filter(is_custom).collect()
 }
 

@@ -3,6 +3,7 @@
 mod ability;
 pub mod builtin_mails;
 pub mod cart;
+pub mod consent;
 pub mod format;
 pub mod language;
 mod link;
@@ -21,6 +22,7 @@ mod resource;
 pub mod subscription;
 mod template;
 mod text;
+mod unsubscribe_words;
 
 pub use ability::{Abilities, Ability};
 pub use link::Link;
@@ -32,3 +34,4 @@ pub use quantity::Quantity;
 pub use resource::ResourceKind;
 pub use template::{TemplateClass, TemplateSource, TemplateVersion};
 pub use text::{SingleLine, full_name};
+pub use unsubscribe_words::UnsubscribeWords;

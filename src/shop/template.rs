@@ -46,8 +46,8 @@ pub struct TemplateVersion {
     pub tags: Vec<String>,
     /// Its own `From`.
     pub sender: Option<Mailbox>,
-    /// What it is for.
-    pub class: TemplateClass,
+    /// What it is for, where it says so.
+    pub class: Option<TemplateClass>,
     /// What to do with its mails when a crash left their outcome unknown.
     pub on_crash: CrashPolicy,
     /// The language it is written in.

@@ -123,7 +123,9 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/sqlite/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/sqlite/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/sqlite/0007_dashboard.sql")),
+                (8, "consent", include_str!("../../migrations/sqlite/0008_consent.sql")),
                 (9, "time_and_sandbox", include_str!("../../migrations/sqlite/0009_time_and_sandbox.sql")),
+                (11, "extras", include_str!("../../migrations/sqlite/0011_extras.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -133,7 +135,9 @@ impl Dialect {
                 (5, "batches", include_str!("../../migrations/postgres/0005_batches.sql")),
                 (6, "actions", include_str!("../../migrations/postgres/0006_actions.sql")),
                 (7, "dashboard", include_str!("../../migrations/postgres/0007_dashboard.sql")),
+                (8, "consent", include_str!("../../migrations/postgres/0008_consent.sql")),
                 (9, "time_and_sandbox", include_str!("../../migrations/postgres/0009_time_and_sandbox.sql")),
+                (11, "extras", include_str!("../../migrations/postgres/0011_extras.sql")),
             ],
         }
     }

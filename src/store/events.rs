@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    mail::{DeliveryId, EndpointId, EventId, MailId, MailState, MerchantId},
+    mail::{DeliveryId, EndpointId, EventId, Extras, MailId, MailState, MerchantId},
     webhook::{
         EventKind, Topics,
         event::{self, MailSubject},
@@ -173,7 +173,7 @@ pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
 
 static SUBJECTS: Sql = Sql::new(
     "SELECT mails.id, template, recipient, mails.state, message_id, provider_id, route, attempt, member_id, order_id,
-        cart_id, subscription_id, batch_id, cancel_reason, test, traceparent
+        cart_id, subscription_id, batch_id, cancel_reason, test, extras, traceparent
      FROM {rows: id text} JOIN mails ON mails.id = rows.id",
 );
 
@@ -210,6 +210,7 @@ async fn subjects(
 }
 
 fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreError> {
+    let extras: Extras = columns.optional_json("extras")?.unwrap_or_default();
     let subject = MailSubject {
         id: columns.text("id")?,
         template: columns.text("template")?,
@@ -225,6 +226,8 @@ fn read_subject(columns: &Columns<'_>) -> Result<(MailId, MailSubject), StoreErr
         class: None,
         cancel_reason: columns.optional_parsed("cancel_reason")?,
         test: columns.integer("test")? != 0,
+        tags: extras.tags,
+        metadata: extras.metadata,
         member: columns.optional_text("member_id")?,
         order: columns.optional_text("order_id")?,
         cart: columns.optional_text("cart_id")?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::mail::{BatchId, Mailbox, NewMail, Timestamp, TraceParent};
+use crate::mail::{BatchId, Extras, Mailbox, NewMail, Timestamp, TraceParent};
 
 /// How long the scheduler leaves a fresh mail to the job that its ingress enqueues.
 const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
@@ -40,7 +40,12 @@ pub(super) struct MailRow<'a> {
     expires_at: Option<i64>,
     test: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
+    extras: Option<&'a Extras>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    promotional: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsubscribe_language: Option<&'a str>,
 }
 
 impl<'a> MailRow<'a> {
@@ -72,7 +77,10 @@ impl<'a> MailRow<'a> {
             send_at: mail.schedule.send_at.map(Timestamp::millis),
             expires_at: mail.schedule.expires_at.map(Timestamp::millis),
             test: mail.is_test.into(),
+            extras: mail.extras.as_deref(),
             traceparent: mail.trace_parent.as_ref().map(TraceParent::as_str),
+            promotional: mail.is_promotional.into(),
+            unsubscribe_language: mail.unsubscribe.as_ref().map(|link| &*link.language),
         }
     }
 }

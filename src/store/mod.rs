@@ -12,6 +12,7 @@
 
 mod actions;
 mod activity;
+mod attachments;
 mod audit;
 mod backlog;
 mod batches;
@@ -49,6 +50,7 @@ mod sessions;
 mod stake;
 mod states;
 mod steps;
+mod suppressions;
 mod template_lists;
 mod templates;
 mod webhooks;
@@ -57,6 +59,7 @@ mod writer;
 
 pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
 pub use activity::{Activity, ActivitySpan};
+pub use attachments::{AttachmentsStored, NewAttachment};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};
 pub use batches::{
@@ -88,6 +91,7 @@ pub use resources::{MailingSubjects, ResourceRow};
 pub use room::{Counted, StoredLimits};
 pub use sessions::{NewSession, SessionRecord, SignedIn};
 pub use stake::{WriteProgress, WriteWatch};
+pub use suppressions::{NewSuppression, SuppressionCursor, SuppressionRecord, UnsubscribeLink, Unsubscribed};
 pub use template_lists::TemplateVersionRecord;
 pub use templates::NewTemplateVersion;
 pub use webhooks::{

@@ -37,6 +37,10 @@ pub struct StoredLimits {
     pub definitions: u64,
     /// Versions of templates, which are kept for good.
     pub template_versions: u64,
+    /// Suppressions that are stored by request. What recipients and relays say is always taken.
+    pub suppressions: u64,
+    /// Bytes of attached files.
+    pub attachments: u64,
 }
 
 impl StoredLimits {
@@ -44,6 +48,7 @@ impl StoredLimits {
     pub fn most(&self, what: Counted) -> u64 {
         match what {
             Counted::TemplateVersions => self.template_versions,
+            Counted::Suppressions => self.suppressions,
             Counted::Documents(ResourceKind::Members) => self.members,
             Counted::Documents(
                 ResourceKind::Subscriptions | ResourceKind::AbandonedCarts | ResourceKind::Orders,
@@ -66,6 +71,8 @@ pub enum Counted {
     Documents(ResourceKind),
     /// Versions of templates.
     TemplateVersions,
+    /// Suppressions.
+    Suppressions,
 }
 
 #[derive(Clone, Copy)]
@@ -114,6 +121,11 @@ impl Store {
             ),
             Counted::TemplateVersions => (
                 "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM template_versions WHERE merchant_id = $1
+                    AND $2 = '' LIMIT $3) AS counted",
+                "",
+            ),
+            Counted::Suppressions => (
+                "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM suppressions WHERE merchant_id = $1
                     AND $2 = '' LIMIT $3) AS counted",
                 "",
             ),

@@ -30,8 +30,8 @@ pub struct NewTemplateVersion {
     pub tags: Vec<String>,
     /// Its own `From`.
     pub sender: Option<Mailbox>,
-    /// What it is for.
-    pub class: TemplateClass,
+    /// What it is for, where it says so.
+    pub class: Option<TemplateClass>,
     /// What to do with its mails when a crash left their outcome unknown.
     pub on_crash: CrashPolicy,
     /// The language it is written in.
@@ -46,11 +46,11 @@ impl From<NewTemplateVersion> for TemplateVersion {
 }
 
 static INSERT: Sql = Sql::new(
-    "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, on_crash,
-        language, created_at)
-     SELECT id, merchant, template, subject, html, text, tags, sender, class, on_crash, language, $2
+    "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, class_is_said,
+        on_crash, language, created_at)
+     SELECT id, merchant, template, subject, html, text, tags, sender, class, class_is_said, on_crash, language, $2
      FROM {rows: id text, merchant text, template text, subject text, html text, text text, tags text, sender text,
-        class text, on_crash text, language text} WHERE true ON CONFLICT (id) DO NOTHING",
+        class text, class_is_said bigint, on_crash text, language text} WHERE true ON CONFLICT (id) DO NOTHING",
 );
 
 #[derive(Serialize)]
@@ -64,6 +64,7 @@ struct Row<'a> {
     tags: &'a [String],
     sender: Option<&'a Mailbox>,
     class: &'static str,
+    class_is_said: u8,
     on_crash: &'static str,
     language: Option<&'a str>,
 }
@@ -89,7 +90,8 @@ pub(super) async fn insert(
             text: version.source.text.as_deref(),
             tags: &version.tags,
             sender: version.sender.as_ref(),
-            class: version.class.as_str(),
+            class: version.class.unwrap_or(TemplateClass::Transactional).as_str(),
+            class_is_said: version.class.is_some().into(),
             on_crash: version.on_crash.as_str(),
             language: version.language.as_deref(),
         })
@@ -137,7 +139,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn template_version(&self, id: &str) -> Result<Option<TemplateVersion>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, template_id, subject, html, text, tags, sender, class, on_crash, language
+            "SELECT id, template_id, subject, html, text, tags, sender, class, class_is_said, on_crash, language
              FROM template_versions WHERE id = $1",
         )
         .bind(id)
@@ -159,7 +161,10 @@ fn read(columns: &Columns<'_>) -> Result<TemplateVersion, StoreError> {
         },
         tags: columns.json("tags")?,
         sender: columns.optional_json("sender")?,
-        class: columns.parsed("class")?,
+        class: match columns.integer("class_is_said")? {
+            1 => Some(columns.parsed("class")?),
+            _ => None,
+        },
         on_crash: columns.parsed("on_crash")?,
         language: columns.optional_text("language")?,
     })

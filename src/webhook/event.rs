@@ -3,10 +3,12 @@
 //! A body is `{"type", "timestamp", "data"}`. The data is a [`MailSubject`] or a [`BatchSubject`]; the examples in the
 //! API are made of the same structs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::mail::{CancelReason, MailState, Timestamp, closed_set};
+use crate::mail::{CancelReason, MailState, SuppressionReason, SuppressionScope, Timestamp, closed_set};
 
 closed_set! {
     /// Something that happened and that a merchant can subscribe to.
@@ -21,6 +23,8 @@ closed_set! {
         EmailBounced = "email.bounced",
         /// A mail was not sent because its recipient is on the suppression list.
         EmailSuppressed = "email.suppressed",
+        /// A recipient unsubscribed from promotional mails.
+        EmailUnsubscribed = "email.unsubscribed",
         /// A mail was cancelled: by somebody, or because what it was asked for is not so any more.
         EmailCancelled = "email.cancelled",
         /// A mail's time was over before a relay took it.
@@ -51,6 +55,7 @@ impl EventKind {
             Self::EmailDeferred => "An attempt failed for now and another one follows.",
             Self::EmailBounced => "A mail came back after the relay took it.",
             Self::EmailSuppressed => "A mail was not sent: its recipient is on the suppression list.",
+            Self::EmailUnsubscribed => "A recipient unsubscribed from promotional mails.",
             Self::EmailCancelled => {
                 "A mail was cancelled: by somebody, or because what it was asked for is not so any more."
             }
@@ -89,6 +94,9 @@ impl EventKind {
         let body = match self {
             Self::WebhookTest => body(self, at, &TestSubject::default()),
             Self::BatchFinished | Self::BatchFailed => body(self, at, &BatchSubject::example(self)),
+            Self::EmailUnsubscribed => {
+                body(self, at, &UnsubscribeSubject::of("ann@example.net".to_owned(), at))
+            }
             _ => body(self, at, &MailSubject::example(self)),
         };
         serde_json::from_str(&body).unwrap_or_default()
@@ -138,6 +146,12 @@ pub struct MailSubject {
     pub cancel_reason: Option<CancelReason>,
     /// Whether it is only tried out: no relay has it.
     pub test: bool,
+    /// What its request called it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What its request gave to have it back.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// The member it is for.
     pub member: Option<String>,
     /// The order it is about.
@@ -198,6 +212,8 @@ impl MailSubject {
             }),
             cancel_reason: (state == MailState::Cancelled).then_some(CancelReason::CartRecovered),
             test: false,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
             member: (template == "welcome").then(|| "m_42".to_owned()),
             order,
             cart,
@@ -239,6 +255,27 @@ impl BatchSubject {
             link: is_finished.then(|| format!("https://postroom.example/webhooks/mails/{id}")),
             error: (!is_finished).then(|| "The batch was cancelled.".to_owned()),
         }
+    }
+}
+
+/// What the event says of a recipient who unsubscribed.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnsubscribeSubject {
+    /// Whose address is suppressed, in lower case.
+    pub recipient: String,
+    /// Why.
+    pub reason: SuppressionReason,
+    /// Which mails it does not get any more.
+    pub scope: SuppressionScope,
+    /// When.
+    pub unsubscribed_at: Timestamp,
+}
+
+impl UnsubscribeSubject {
+    /// What is said of this address.
+    pub const fn of(recipient: String, at: Timestamp) -> Self {
+        let reason = SuppressionReason::Unsubscribed;
+        Self { recipient, reason, scope: reason.usual_scope(), unsubscribed_at: at }
     }
 }
 

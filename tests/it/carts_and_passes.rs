@@ -4,7 +4,7 @@ use postroom::{
     mail::{
         CrashPolicy, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate, Schedule,
     },
-    shop::{ResourceKind, TemplateClass, TemplateSource, cart::CartStatus, pass::PassSubject},
+    shop::{ResourceKind, TemplateSource, cart::CartStatus, pass::PassSubject},
     store::{NewMerchant, NewPass, NewTemplateVersion, Recording, ResourceRow, Store},
 };
 use serde_json::value::to_raw_value;
@@ -22,7 +22,7 @@ fn version(id: &str, template: &str) -> NewTemplateVersion {
         source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi</p>".to_owned(), text: None },
         tags: Vec::new(),
         sender: None,
-        class: TemplateClass::Transactional,
+        class: None,
         on_crash: CrashPolicy::Resend,
         language: None,
     }

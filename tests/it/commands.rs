@@ -44,6 +44,9 @@ async fn each_command_has_help_and_an_example_that_runs() {
     let file = scene.backends.folder().join("import.ndjson");
     std::fs::write(&file, "{\"merchant\":\"tea-co\",\"kind\":\"members\",\"id\":\"m\",\"brand_id\":\"tea\",\"email\":\"ok@example.net\"}\n").unwrap();
     let file = file.to_str().unwrap().to_owned();
+    let list = scene.backends.folder().join("suppressions.csv");
+    std::fs::write(&list, "address,reason\nbob@example.net,complaint\n").unwrap();
+    let list = list.to_str().unwrap().to_owned();
     let folder = scene.backends.folder().to_str().unwrap().to_owned();
     let manual = scene.backends.folder().join("man");
     let manual = manual.to_str().unwrap().to_owned();
@@ -78,6 +81,12 @@ async fn each_command_has_help_and_an_example_that_runs() {
         vec!["mail", "release", "state:held", "--dry-run"],
         vec!["mail", "discard", "state:held", "--dry-run"],
         vec!["mail", "replay", "state:sent", "--dry-run"],
+        vec!["mail", "suppress", "state:deferred", "--dry-run"],
+        vec!["suppression", "add", "--merchant", "oak", "ann@example.net"],
+        vec!["suppression", "list", "--merchant", "oak"],
+        vec!["suppression", "export", "--merchant", "oak"],
+        vec!["suppression", "remove", "--merchant", "oak", "ann@example.net"],
+        vec!["suppression", "import", "--merchant", "oak", &list],
         vec!["action", "list"],
         vec!["action", "show", "LAST ACTION"],
         vec!["action", "confirm", "LAST ACTION"],

@@ -73,6 +73,7 @@ on_both! {
         shop.fill_shelves().await;
 
         let mut odd = template();
+        odd["class"] = json!("promotional");
         odd["subject"] = json!("{{first_name}}");
         odd["html"] = json!("<p>.</p>\n.\n..\n  <p>{{{city}}}</p>\t \n\n\n");
         odd["text"] = json!(".\n..\n{{city}} \n.\n\n");
@@ -101,6 +102,12 @@ on_both! {
             let said: Vec<_> = verdict.as_array().unwrap().iter().map(|one| json!([one[0], one[1], one[2]])).collect();
             let good = |algorithm| json!([true, algorithm, "tea.example"]);
             assert_eq!(said, [good("rsa-sha256"), good("ed25519-sha256")], "{verdicts:?}");
+            for signature in verdict.as_array().unwrap() {
+                let covered = signature[4].as_array().unwrap();
+                for name in ["list-unsubscribe", "list-unsubscribe-post"] {
+                    assert!(covered.contains(&json!(name)), "{name}: {verdict}");
+                }
+            }
         }
     }
 

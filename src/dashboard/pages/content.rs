@@ -57,7 +57,7 @@ async fn show(
     let mail = found(&board.app, &viewer, &id).await?;
     let (subject, text, fault) = match rendered(&board.app, &mail).await? {
         Err(error) => (String::new(), None, Some(error.to_string())),
-        Ok(content) => match text_of(view, &mail, &content) {
+        Ok(content) => match text_of(view, &board.app, &mail, &content) {
             Ok(text) => (content.subject, text, None),
             Err(error) => (content.subject, None, Some(error.to_string())),
         },
@@ -67,11 +67,12 @@ async fn show(
 }
 
 /// What a view shows as text; the preview has a frame instead.
-fn text_of(view: &str, mail: &Mail, content: &Content) -> Result<Option<String>, RenderError> {
+fn text_of(view: &str, app: &App, mail: &Mail, content: &Content) -> Result<Option<String>, RenderError> {
     let text = match view {
         "text" => content.text.clone(),
         "source" | "headers" => {
-            let source = render::compose(&Headers::of(mail), content)?;
+            let link = app.unsubscribe_link(mail).filter(|_| mail.is_promotional);
+            let source = render::compose(&Headers::of(mail).with_link(link.as_deref()), content)?;
             let source = String::from_utf8_lossy(&source).into_owned();
             match view {
                 "headers" => source.split("\r\n\r\n").next().unwrap_or_default().to_owned(),
@@ -119,5 +120,6 @@ async fn rendered(app: &App, mail: &Mail) -> Result<Result<Content, RenderError>
     let version = version.ok_or_else(|| Trouble::not_found("version of the template"))?;
     let values: serde_json::Value = serde_json::from_str(&mail.values).map_err(|_| Trouble::fault())?;
     let share = || Share::Request(mail.merchant.clone());
-    Ok(app.templates.render(share, &version, &values.into()).await)
+    let link = app.unsubscribe_link(mail);
+    Ok(app.templates.render_mail(share, &version, mail, values, link.as_deref()).await)
 }

@@ -14,6 +14,7 @@ mod overview;
 mod queue;
 mod routes;
 mod sessions;
+mod suppressions;
 mod templates;
 mod workers;
 
@@ -40,6 +41,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
         .merge(workers::router())
         .merge(merchants::router())
         .merge(templates::router())
+        .merge(suppressions::router())
         .merge(audit::router())
         .merge(sessions::router())
 }

@@ -113,6 +113,7 @@ fn composed(name: &str, subject: &str, text: &str) -> Vec<u8> {
         message_id: "1@example.net",
         date: Timestamp(0),
         list_unsubscribe: Some("https://shop.example.net/u/1"),
+        more: &[],
     };
     let content = Content { subject: subject.to_owned(), html: format!("<p>{text}"), text: text.to_owned() };
     compose(&headers, &content).unwrap()

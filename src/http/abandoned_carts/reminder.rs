@@ -21,7 +21,7 @@ use crate::{
         body::JsonBody,
         error::{FieldError, Refusal, fault, json_answer},
         idempotency::{IdempotencyKey, Once},
-        new_mail::{self, BuiltinMailDraft},
+        new_mail::{self, BuiltinMailDraft, IsRecorded},
         schedule,
         stored::document,
     },
@@ -147,7 +147,16 @@ async fn record(
         schedule,
     };
     let mails = vec![draft.into_mail(app, merchant).await?];
-    new_mail::record(app, Recording { mails, answer, ..Recording::default() }).await.map(drop)
+    let recording = Recording { mails, answer, refuses_suppressed: true, ..Recording::default() };
+    match new_mail::record(app, recording).await? {
+        IsRecorded::Suppressed => Err(suppressed()),
+        IsRecorded::Yes | IsRecorded::Outdated => Ok(()),
+    }
+}
+
+fn suppressed() -> Refusal {
+    let message = "The cart's customer is suppressed: no reminder is sent to this address.";
+    invalid(vec![fault("customer.email", message)])
 }
 
 fn refused(why: ReminderRefusal) -> Refusal {

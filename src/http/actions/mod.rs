@@ -91,6 +91,7 @@ pub(super) async fn draft(
 fn may_do(caller: &Caller, kind: ActionKind) -> Result<(), Refusal> {
     match kind {
         ActionKind::Replay => caller.may(Ability::WebhooksManage),
+        ActionKind::Suppress => caller.may(Ability::ResourcesWrite),
         ActionKind::Retry | ActionKind::Cancel | ActionKind::Release | ActionKind::Discard => Ok(()),
     }
 }

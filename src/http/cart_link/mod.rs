@@ -97,7 +97,7 @@ async fn send(
             ..Recording::default()
         };
         match new_mail::record(app, recording).await? {
-            IsRecorded::Yes => return Ok(answer),
+            IsRecorded::Yes | IsRecorded::Suppressed => return Ok(answer),
             IsRecorded::Outdated => {} // somebody else moved the subscription: ask the rules about what it is now
         }
     }

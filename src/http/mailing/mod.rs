@@ -1,6 +1,7 @@
 //! The mailing family (`mailing.txt`): templates, a mail from one, and batches of mails.
 
 pub(super) mod batches;
+pub(super) mod extras;
 pub(super) mod single;
 pub(super) mod templates;
 

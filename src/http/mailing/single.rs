@@ -9,24 +9,28 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    cpu_pool::Share,
     http::{
         auth::Caller,
         body::JsonBody,
         error::{Refusal, fault, json_answer},
         fields::{LONGEST_IDENTIFIER, optional_text, read_user, selected, text},
         idempotency::{IdempotencyKey, Once},
-        new_mail,
+        mailing::extras::{ExtraFields, Given},
+        new_mail::{self, IsRecorded},
         passes::{self, PassRequest},
         schedule,
         stored::{document, pinned},
     },
-    mail::{MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
+    mail::{Extras, MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     render::Values,
     shop::{
-        Ability, SingleLine, TemplateVersion,
-        mailing::{Brand, Member, UNSUBSCRIBE_LINK, tag_values},
+        Ability, SingleLine, TemplateClass, TemplateVersion,
+        consent::Consent,
+        language::Language,
+        mailing::{Brand, Member, tag_values},
     },
-    store::{MailingSubjects, NewPass, Recording, Stored},
+    store::{AttachmentsStored, MailingSubjects, Merchant, NewAttachment, NewPass, Recording, Stored},
 };
 
 /// A request for one mail.
@@ -54,6 +58,8 @@ pub(in crate::http) struct MailRequest {
     /// Expires when it was not sent by this time, which is later than `send_at`.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Value>,
+    #[serde(flatten)]
+    extras: ExtraFields,
 }
 
 /// A member, and values for the placeholders of the template.
@@ -96,9 +102,13 @@ pub(in crate::http) async fn send_mail(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
     once.run(&app, &caller, &body.0, async |holder| {
-        let draft = Draft::of(body.parse()?, app.config.http.max_user.0)?;
+        let mut request: MailRequest = body.parse()?;
+        let given = read_extras(&app, &caller, std::mem::take(&mut request.extras)).await?;
+        let mut draft = Draft::of(request, given, app.config.http.max_user.0)?;
         let identifier = draft.identifier.clone();
+        let files = std::mem::take(&mut draft.files);
         let (mail, pass) = draft.judge(&app, &caller).await?;
+        store_files(&app, &caller, files).await?;
         let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
         let answer = json_answer(
             StatusCode::OK,
@@ -106,11 +116,49 @@ pub(in crate::http) async fn send_mail(
         );
         let answered = holder.map(|holder| (holder, answer.clone()));
         let passes = pass.into_iter().collect();
-        let recording = Recording { mails: vec![mail], passes, answer: answered, ..Recording::default() };
-        new_mail::record(&app, recording).await?;
-        Ok(answer)
+        let recording = Recording {
+            mails: vec![mail],
+            passes,
+            answer: answered,
+            refuses_suppressed: true,
+            ..Recording::default()
+        };
+        match new_mail::record(&app, recording).await? {
+            IsRecorded::Suppressed => Err(suppressed()),
+            IsRecorded::Yes | IsRecorded::Outdated => Ok(answer),
+        }
     })
     .await
+}
+
+fn suppressed() -> Refusal {
+    Refusal::field("user.identifier", "The member is suppressed: this mail is not sent to this address.")
+}
+
+/// Reads what may be large aside.
+async fn read_extras(app: &App, caller: &Caller, fields: ExtraFields) -> Result<Given, Refusal> {
+    if !fields.has_files() {
+        return Ok(fields.read());
+    }
+    let share = Share::Request(caller.merchant.id.clone());
+    app.cpu.run(share, || fields.read()).await.map_err(|_| Refusal::busy())
+}
+
+/// Stores what is in the files, before the mail that has them: a file without a mail is forgotten within a day.
+async fn store_files(app: &App, caller: &Caller, files: Vec<NewAttachment>) -> Result<(), Refusal> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let most = app.config.stored.attachments;
+    match app.store.store_attachments(&caller.merchant.id, files, most).await? {
+        AttachmentsStored::Now => Ok(()),
+        AttachmentsStored::NoRoom => {
+            let message = format!(
+                "The attachments of all mails may have {most} bytes together; there is no room for these."
+            );
+            Err(Refusal::field("attachments", message))
+        }
+    }
 }
 
 /// A request whose fields are there and of the right type.
@@ -121,11 +169,14 @@ struct Draft {
     user: Map<String, Value>,
     pass: PassRequest,
     schedule: Schedule,
+    reply_to: Option<Mailbox>,
+    extras: Extras,
+    files: Vec<NewAttachment>,
 }
 
 impl Draft {
-    fn of(request: MailRequest, max_user: usize) -> Result<Self, Refusal> {
-        let mut faults = Vec::new();
+    fn of(request: MailRequest, given: Given, max_user: usize) -> Result<Self, Refusal> {
+        let Given { reply_to, extras, files, mut faults } = given;
         let brand_id = text("brand_id", request.brand_id, &mut faults);
         let template_id = text("template_id", request.template_id, &mut faults);
         let (mut user, is_read) = match request.user.as_deref().map(|user| read_user(user, max_user)) {
@@ -162,7 +213,7 @@ impl Draft {
         };
         let schedule = schedule::read(request.send_at, request.expires_at, &mut faults);
         if faults.is_empty() {
-            Ok(Self { brand_id, template_id, identifier, user, pass, schedule })
+            Ok(Self { brand_id, template_id, identifier, user, pass, schedule, reply_to, extras, files })
         } else {
             Err(Refusal::invalid(faults).about_form())
         }
@@ -186,20 +237,23 @@ impl Draft {
         if let Some(pass) = &pass {
             values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
         }
+        let class = version.class.unwrap_or(TemplateClass::Transactional);
+        let Merchant { language, country, .. } = &*caller.merchant;
+        let fallback = Language::for_merchant(language.as_deref(), country);
+        let consent = Consent::of(&version, class, values.get("language"), fallback);
+        consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);
         let missing = new_mail::missing(app, merchant, &version, &values).await?.map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
         })?;
         if !missing.is_empty() {
-            let faults = missing.iter().map(|tag| match tag.as_str() {
-                UNSUBSCRIBE_LINK => {
-                    fault("template_id", "The template prints an unsubscribe link; there are none yet.")
-                }
-                tag => fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")),
-            });
+            let faults = missing
+                .iter()
+                .map(|tag| fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")));
             return Err(Refusal::invalid(faults.collect()));
         }
-        Ok((new_mail(caller, &self, &brand, &member, &version, values.as_json()), pass))
+        let mail = new_mail(caller, &self, &brand, &member, &version, values.as_json());
+        Ok((consent.applied_to(mail), pass))
     }
 }
 
@@ -211,16 +265,18 @@ fn new_mail(
     version: &TemplateVersion,
     values: &Value,
 ) -> NewMail {
-    NewMail::new(MailDraft {
+    let mail = NewMail::new(MailDraft {
         merchant: caller.merchant.id.clone(),
         lane: MailLane::Transactional,
         template: version.pinned(),
         sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
-        reply_to: brand.answers_to(),
+        reply_to: draft.reply_to.clone().or_else(|| brand.answers_to()),
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
         values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },
         schedule: draft.schedule,
         is_test: caller.merchant.is_test,
-    })
+    });
+    let extras = (!draft.extras.is_empty()).then(|| draft.extras.clone().into());
+    NewMail { extras, ..mail }
 }

@@ -1,11 +1,13 @@
 //! A mail as its merchant sees it, with its attempts and its timeline.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     http::waiting::Waiting,
-    mail::{CancelReason, MailState, ReplyClass, Timestamp},
+    mail::{AttachedFile, CancelReason, MailState, ReplyClass, Timestamp},
     store::{Attempt, MailRecord},
 };
 
@@ -69,6 +71,29 @@ pub struct MailView {
     pub cancel_reason: Option<CancelReason>,
     /// Whether it is only tried out: it goes to the sandbox and never to a relay.
     pub test: bool,
+    /// What its request called it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// What its request gave to have it back in callbacks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The files that go with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<AttachedFileView>,
+}
+
+/// A file that goes with a mail.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AttachedFileView {
+    /// Its name.
+    pub filename: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its size in bytes.
+    pub size: usize,
+    /// By which the HTML shows it, where it is inline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_id: Option<String>,
 }
 
 /// A mail with its attempts and its timeline.
@@ -151,7 +176,17 @@ impl From<MailRecord> for MailView {
             expires_at: mail.schedule.expires_at,
             cancel_reason: mail.cancel_reason,
             test: mail.is_test,
+            tags: mail.extras.tags,
+            metadata: mail.extras.metadata,
+            attachments: mail.extras.attachments.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<AttachedFile> for AttachedFileView {
+    fn from(file: AttachedFile) -> Self {
+        let AttachedFile { filename, content_type, content_id, size, .. } = file;
+        Self { filename, content_type, size, content_id }
     }
 }
 

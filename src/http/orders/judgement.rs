@@ -22,7 +22,8 @@ use crate::{
     mail::{MailDraft, MailLane, MailState, Mailbox, NewMail, Origin, Schedule, Timestamp},
     render::Values,
     shop::{
-        ResourceKind, SingleLine, TemplateVersion,
+        ResourceKind, SingleLine, TemplateClass, TemplateVersion,
+        consent::Consent,
         language::Language,
         order::{OrderTemplate, Payment, StoreSettings, WorkflowState, mail_values},
     },
@@ -65,10 +66,15 @@ impl Resend<'_> {
         let version = self.version(definition, template, language).await?;
         let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
         let store_name = store_name.map_or(merchant.name.as_str(), SingleLine::as_str);
-        let values = mail_values(self.id, order, payment, store_name, settings.look(), language);
+        let mut values = mail_values(self.id, order, payment, store_name, settings.look(), language);
+        // No advertising, whatever its template says.
+        let consent = Consent::of(&version, TemplateClass::Transactional, None, language);
+        if let Some(values) = values.as_object_mut() {
+            consent.put_link(values, |path| self.app.config.http.link_to(path));
+        }
         let values = Values::from(values);
         self.check_values(&version, &values).await?;
-        let mail = self.mail(&settings, &version, recipient, values.as_json())?;
+        let mail = consent.applied_to(self.mail(&settings, &version, recipient, values.as_json())?);
         let mut decision = self.send(found, template, definition, payment, mail);
         decision.step.iter_mut().for_each(|step| step.quiet_since = quiet_since);
         Ok(decision)

@@ -2,7 +2,10 @@
 
 use super::{judgement::Decision, loaded::LoadedOrder, request::Resend};
 use crate::{
-    http::error::{Refusal, json_answer},
+    http::{
+        error::{Refusal, json_answer},
+        new_mail,
+    },
     jobs,
     mail::{MailId, MailLane},
     queue::QueuedJob,
@@ -79,6 +82,10 @@ impl Resend<'_> {
         };
         Ok(match self.app.store.record(recording).await? {
             Recorded::Committed => Some(Done { answer, job }),
+            Recorded::Suppressed => {
+                new_mail::count_suppressed(MailLane::Transactional.as_str());
+                Some(Done { answer, job: None })
+            }
             Recorded::Outdated => None,
             Recorded::KeyLost => return Err(Refusal::key_lost()),
         })

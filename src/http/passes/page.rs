@@ -3,17 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write, sync::LazyLock};
 
 use askama::Template;
-use axum::{
-    http::{HeaderName, StatusCode, header},
-    response::{Html, IntoResponse, Response},
-};
-use base64::{Engine, prelude::BASE64_STANDARD};
+use axum::{http::StatusCode, response::Response};
 use qrcode::{Color, EcLevel, QrCode};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::{
     html::written,
+    http::public_page::{Forms, PublicPage},
     mail::Timestamp,
     shop::{format::format_date, language::Language, pass::Voucher},
 };
@@ -167,22 +163,7 @@ pub(super) fn missing(language: Language) -> Response {
 }
 
 fn answer(status: StatusCode, language: Language, page: String) -> Response {
-    static POLICY: LazyLock<String> = LazyLock::new(|| {
-        let style = BASE64_STANDARD.encode(Sha256::digest(STYLE));
-        format!(
-            "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
-    });
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
-        // The link is the key: it must reach neither other sites nor caches nor search engines.
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "private, no-store"),
-        (HeaderName::from_static("x-robots-tag"), "noindex"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_LANGUAGE, language.as_str()),
-    ];
-    (status, headers, Html(page)).into_response()
+    PublicPage { status, language, style: STYLE, forms: Forms::None, page }.answer()
 }
 
 /// A QR code as the path of an SVG, each row's runs of dark modules as one rectangle.

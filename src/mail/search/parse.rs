@@ -225,9 +225,7 @@ fn condition(key: Key, value: String) -> Result<Condition, String> {
         Key::Test => {
             Condition::Test(value.to_lowercase().parse().map_err(|_| "must be true or false".to_owned())?)
         }
-        Key::Tag => {
-            return Err("mails have no tags; search by order, cart, subscription, batch or member".to_owned());
-        }
+        Key::Tag => Condition::Tag(value),
         Key::Since | Key::Until => return Err("is no condition".to_owned()),
     })
 }

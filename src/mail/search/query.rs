@@ -84,6 +84,8 @@ pub enum Condition {
     Merchant(MerchantId),
     /// It is of this batch.
     Batch(BatchId),
+    /// Its merchant called it this, or gave it this `key=value`.
+    Tag(String),
     /// It has this id.
     Id(MailId),
     /// A relay gave it this id.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::mail::{Address, CrashPolicy, Mailbox, Timestamp};
 use crate::render::*;
-use crate::shop::{TemplateClass, TemplateSource, TemplateVersion};
+use crate::shop::{TemplateSource, TemplateVersion};
 
 fn source(subject: &str, html: &str, text: Option<&str>) -> TemplateSource {
     TemplateSource { subject: subject.to_owned(), html: html.to_owned(), text: text.map(str::to_owned) }
@@ -20,7 +20,7 @@ pub(super) fn version(subject: &str, html: &str, text: Option<&str>) -> Template
         source: checked.source,
         tags: checked.tags,
         sender: None,
-        class: TemplateClass::Transactional,
+        class: None,
         on_crash: CrashPolicy::Resend,
         language: None,
     }
@@ -48,6 +48,7 @@ pub(super) fn bytes(name: Option<&str>, email: &str, content: &Content) -> Vec<u
         message_id: "0198c0de@postroom.example",
         date: Timestamp::parse("2026-11-21T10:00:00Z").unwrap(),
         list_unsubscribe: Some("https://shop.example.net/u/1?a=b"),
+        more: &[],
     };
     compose(&headers, content).unwrap()
 }
@@ -275,8 +276,6 @@ fn a_blank_text_part_counts_as_not_given() {
         assert_eq!(renderer.render(&stored, &json!({}).into()).unwrap().text, "Tea\n");
         renderer.missing(&stored, &json!({}).into()).unwrap();
     }
-    let kept = version("s", "<p>Tea</p>", Some("cups"));
-    assert_eq!(renderer.render(&kept, &json!({}).into()).unwrap().text, "cups");
 }
 
 #[test]
@@ -324,7 +323,15 @@ fn what_cannot_be_a_header_is_refused() {
     let compose_with = |message_id, list_unsubscribe| {
         let date = Timestamp(0);
         compose(
-            &Headers { sender: &box_, reply_to: None, recipient: &box_, message_id, date, list_unsubscribe },
+            &Headers {
+                sender: &box_,
+                reply_to: None,
+                recipient: &box_,
+                message_id,
+                date,
+                list_unsubscribe,
+                more: &[],
+            },
             &content,
         )
     };

@@ -39,7 +39,7 @@ use std::{
     sync::LazyLock,
 };
 
-use super::{TemplateSource, language::Language};
+use super::{TemplateClass, TemplateSource, language::Language};
 use crate::mail::UnknownWord;
 
 /// Defines the built-in mails, each with its name, which is also the name of its two fragments below `templates/mails`.
@@ -106,6 +106,17 @@ builtin_mails! {
     OrderNonRecurringPaymentSubscriptionExpired = "order_non_recurring_payment_subscription_expired",
     /// Says to a merchant that postroom disabled one of its webhook endpoints.
     EndpointDisabled = "endpoint_disabled",
+}
+
+impl BuiltinMail {
+    /// What it is for. A merchant's own template in place of a promotional one may say otherwise; in place of any other it
+    /// may not: orders and carts that shoppers ask for are no advertising.
+    pub fn class(self, own: Option<TemplateClass>) -> TemplateClass {
+        match self {
+            Self::AbandonedCartReminder => own.unwrap_or(TemplateClass::Promotional),
+            _ => TemplateClass::Transactional,
+        }
+    }
 }
 
 /// Returns the template of a built-in mail in a language.

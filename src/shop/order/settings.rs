@@ -24,6 +24,10 @@ pub struct StoreSettings {
     /// The `From` of the store's mails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<Sender>,
+    /// For so long after a mail of an order the same mail goes to the same recipient only if it is forced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "15m")]
+    pub resend_cooldown: Option<Cooldown>,
     /// The `Reply-To` of the store's mails.
     #[serde(skip_serializing_if = "Option::is_none", rename = "reply_to", alias = "replyTo")]
     #[schema(value_type = Option<String>, format = "email")]
@@ -66,10 +70,6 @@ pub struct StoreSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uri")]
     pub website: Option<Link>,
-    /// For so long after a mail of an order the same mail goes to the same recipient only if it is forced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "15m")]
-    pub resend_cooldown: Option<Cooldown>,
 }
 
 /// A time to be quiet, written as in the configuration (`"90s"`, `"15m"`, `"2h"`) or as a number of whole seconds.
@@ -129,6 +129,7 @@ impl Default for StoreSettings {
             alternative_non_recurring_communications: true,
             bindings: Vec::new(),
             sender: None,
+            resend_cooldown: None,
             reply_to: None,
             logo_url: None,
             colour: None,
@@ -137,7 +138,6 @@ impl Default for StoreSettings {
             postal_address: None,
             timezone: None,
             website: None,
-            resend_cooldown: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod forget;
 mod look_up;
 mod moves;
 mod step;
+mod suppress;
 
 pub use draft::{NewAction, Selected};
 pub use due::DueAction;

@@ -6,10 +6,10 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::look_up::ActionRecord;
+use super::{look_up::ActionRecord, suppress::suppress_recipients};
 use crate::{
     clock,
-    mail::{ActionResult, ActionState, MailEvent, MailId, MailState, Timestamp},
+    mail::{ActionKind, ActionResult, ActionState, MailEvent, MailId, MailState, Timestamp},
     store::{
         batches::{self, BatchMove},
         database::Store,
@@ -112,13 +112,20 @@ impl Step {
         let (fresh, moved): (Vec<_>, Vec<_>) = self.mails.iter().partition(|mail| !self.has_moved(mail));
         let mut results: Vec<_> = moved.into_iter().map(moved_since).collect();
         let mut moves = Vec::new();
-        match self.action.kind.event() {
-            Some(event) => {
+        match (self.action.kind, self.action.kind.event()) {
+            (_, Some(event)) => {
                 let done = move_mails(dialect, on, &fresh, event, now).await?;
                 moves = batch_moves(&fresh, &done);
                 results.extend(self.results_of_moves(dialect, on, &fresh, &done).await?);
             }
-            None => results.extend(self.replay(dialect, on, &fresh).await?),
+            (ActionKind::Suppress, None) => {
+                let suppressed = suppress_recipients(dialect, on, &fresh, now).await?;
+                results.extend(suppressed.into_iter().map(|(mail, is_new)| match is_new {
+                    true => ResultRow::done(mail),
+                    false => ResultRow::skipped(mail, "its recipient gets no mail already".to_owned()),
+                }));
+            }
+            (_, None) => results.extend(self.replay(dialect, on, &fresh).await?),
         }
         let done = results.iter().filter(|row| row.result == ActionResult::Done.as_str()).count();
         let skipped = results.len() - done;

@@ -1,8 +1,9 @@
 //! Turns a chunk of users into mails. The chunk's row is the right to do so: the transaction that writes the mails
 //! deletes it, so a second worker finds nothing to do.
 
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
+
 use futures_util::FutureExt;
-use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -10,7 +11,7 @@ use sqlx::AnyConnection;
 use super::counts::{self, Change};
 use crate::{
     clock,
-    mail::{BatchId, MailState, NewMail},
+    mail::{BatchId, MailId, MailState, NewMail},
     store::{
         database::Store,
         dialect::{Dialect, Sql},
@@ -19,6 +20,7 @@ use crate::{
         mail_row::MailRow,
         passes::{self, NewPass},
         row::{Columns, to_json},
+        suppressions,
     },
 };
 
@@ -52,20 +54,30 @@ pub enum Making {
     NotYours,
 }
 
-static INSERT: Sql = Sql::new(
-    "INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, wake_at, settled_at, error,
-        send_at, expires_at, test)
-     SELECT id, merchant_id, lane, state, template, template_version, sender, reply_to, recipient_name,
-        recipient, recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at,
-        CASE state WHEN 'queued' THEN wake_at END, CASE state WHEN 'queued' THEN NULL ELSE recorded_at END, error,
-        send_at, expires_at, test
-     FROM {rows: id text, merchant_id text, lane text, state text, template text, template_version text, sender text,
-        reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
-        batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, error text, send_at bigint,
-        expires_at bigint, test bigint} WHERE true
-     ON CONFLICT DO NOTHING RETURNING id",
-);
+const COLUMNS: &str = "id text, merchant_id text, lane text, template text, template_version text, sender text,
+    reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
+    batch_id text, on_crash text, recorded_at bigint, due_at bigint, wake_at bigint, send_at bigint, expires_at bigint,
+    test bigint, fault text";
+
+// What cannot be sent has failed, also where its recipient is suppressed.
+static INSERT: LazyLock<Sql> = LazyLock::new(|| {
+    let kept =
+        "id, merchant_id, lane, template, template_version, sender, reply_to, recipient_name, recipient,
+        recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, promotional,
+        unsubscribe_token, unsubscribe_language, send_at, expires_at, test";
+    Sql::made(format!(
+        "INSERT INTO mails ({kept}, state, wake_at, settled_at, error)
+         SELECT {kept},
+            CASE WHEN fault IS NOT NULL THEN 'failed' WHEN suppressed IS NOT NULL THEN 'suppressed' ELSE 'queued' END,
+            CASE WHEN fault IS NULL AND suppressed IS NULL THEN wake_at END,
+            CASE WHEN fault IS NOT NULL OR suppressed IS NOT NULL THEN recorded_at END,
+            COALESCE(fault, '{}' || suppressed)
+         FROM {} WHERE true
+         ON CONFLICT DO NOTHING RETURNING id, state",
+        suppressions::KEPT_BACK,
+        suppressions::recorded_rows(COLUMNS)
+    ))
+});
 
 // A batch whose time has not come stays queued: its mails are made, and wait.
 static START: Sql = Sql::new(
@@ -86,8 +98,7 @@ static ALL_MADE: Sql = Sql::new(
 struct MadeRow<'a> {
     #[serde(flatten)]
     mail: MailRow<'a>,
-    state: MailState,
-    error: Option<&'a str>,
+    fault: Option<&'a str>,
 }
 
 impl Store {
@@ -212,44 +223,37 @@ impl Store {
 
 /// Writes mails; those that were there already do not count.
 async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> Result<Change, StoreError> {
-    let state = |made: &MadeMail| if made.error.is_some() { MailState::Failed } else { MailState::Queued };
+    suppressions::insert_links(dialect, on, made.iter().map(|made| &made.mail)).await?;
     let rows: Vec<_> = made
         .iter()
-        .map(|made| MadeRow {
-            mail: MailRow::of(&made.mail),
-            state: state(made),
-            error: made.error.as_deref(),
-        })
+        .map(|made| MadeRow { mail: MailRow::of(&made.mail), fault: made.error.as_deref() })
         .collect();
     let inserted = sqlx::query(INSERT.on(dialect))
         .bind(to_json(&rows))
         .fetch_all(&mut *on)
         .await
         .doing("record mails of a batch")?;
-    let inserted = inserted
-        .iter()
-        .map(|row| Columns { table: "mails", row }.text("id"))
-        .collect::<Result<std::collections::HashSet<_>, _>>()?;
+    let mut settled: HashMap<MailId, MailState> = HashMap::new();
+    for row in &inserted {
+        let columns = Columns { table: "mails", row };
+        let state: MailState = columns.parsed("state")?;
+        if state.is_settled() {
+            settled.insert(columns.parsed("id")?, state);
+        }
+    }
     let mut change = Change::default();
     change.made = inserted.len() as i64;
-    let refused: Vec<_> = made
-        .iter()
-        .filter(|made| made.error.is_some() && inserted.contains(&made.mail.id.to_string()))
-        .map(|made| MovedMail {
-            id: made.mail.id,
-            merchant: made.mail.merchant.clone(),
-            state: MailState::Failed,
-            code: None,
-            enhanced_code: None,
-            reply: made.error.clone(),
-            class: None,
-        })
-        .collect();
-    for _ in &refused {
-        change.enters(MailState::Failed);
+    let moved = made.iter().filter_map(|made| {
+        let (id, state) = (made.mail.id, *settled.get(&made.mail.id)?);
+        let moved = MovedMail::without_reply(id, made.mail.merchant.clone(), state);
+        Some(MovedMail { reply: made.error.clone(), ..moved })
+    });
+    let moved: Vec<_> = moved.collect();
+    for mail in &moved {
+        change.enters(mail.state);
         change.tried += 1;
     }
-    events::record_for_mails(dialect, on, &refused).await?;
+    events::record_for_mails(dialect, on, &moved).await?;
     Ok(change)
 }
 

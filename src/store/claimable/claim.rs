@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is particular to one table.
-pub(in crate::store) struct ClaimsOf {
+pub(in crate::store) struct ClaimsOf<'a> {
     /// The table.
     pub(in crate::store) table: &'static str,
     /// Its word in the mark `{… states before claimed}`.
@@ -24,8 +24,8 @@ pub(in crate::store) struct ClaimsOf {
     pub(in crate::store) sets: &'static str,
     /// What else must be so.
     pub(in crate::store) only: &'static str,
-    /// The columns that the worker needs.
-    pub(in crate::store) returns: &'static str,
+    /// The columns that the worker needs; the time of the claim is `$2`.
+    pub(in crate::store) returns: &'a str,
 }
 
 /// The statement that claims rows of one table.
@@ -40,7 +40,7 @@ struct Asked {
 }
 
 impl Claims {
-    pub(in crate::store) fn new(of: &ClaimsOf) -> Self {
+    pub(in crate::store) fn new(of: &ClaimsOf<'_>) -> Self {
         let ClaimsOf { table, machine, sets, only, returns } = of;
         let claim = format!(
             "UPDATE {table} SET state = 'sending', worker = rows.worker, claimed_at = $2, attempt = attempt + 1{sets}

@@ -8,7 +8,7 @@ use sqlx::AnyConnection;
 use super::facts;
 use crate::{
     clock,
-    mail::{Mail, MailId, MailState, Mailbox, Schedule, WorkerId},
+    mail::{Mail, MailId, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
@@ -16,6 +16,7 @@ use crate::{
         error::{Doing, StoreError},
         group_commit::{Grouped, Turn},
         row::{Columns, to_json},
+        suppressions,
     },
 };
 
@@ -46,7 +47,8 @@ impl Store {
 /// What a mail is read from.
 pub(super) const COLUMNS: &str =
     "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
-    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, traceparent";
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, extras, traceparent,
+    promotional, unsubscribe_token, unsubscribe_language";
 
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     Claims::new(&ClaimsOf {
@@ -61,7 +63,14 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
     })
 });
 
-static RETURNS: LazyLock<String> = LazyLock::new(|| format!("{COLUMNS}, {}", facts::COLUMNS));
+static RETURNS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{COLUMNS}, {}, {} AS suppressed, {} AS was_bad_address",
+        facts::COLUMNS,
+        suppressions::reason_of_mail("$2"),
+        suppressions::WAS_REFUSED
+    )
+});
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
@@ -89,7 +98,12 @@ impl Grouped for ClaimRequest {
         let mut granted = HashMap::with_capacity(rows.len());
         for row in &rows {
             let columns = Columns { table: "mails", row };
-            let mail = Mail { facts: facts::read(&columns)?, ..read(&columns)? };
+            let mail = Mail {
+                facts: facts::read(&columns)?,
+                suppressed: columns.optional_parsed("suppressed")?,
+                was_bad_address: columns.integer("was_bad_address")? == 1,
+                ..read(&columns)?
+            };
             granted.insert(mail.id, mail);
         }
         let states = states_of(dialect, on, requests, &granted).await?;
@@ -154,7 +168,18 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         },
         is_test: columns.integer("test")? != 0,
         facts: None,
+        extras: columns.optional_json("extras")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
         trace_parent: columns.optional_parsed("traceparent")?,
+        is_promotional: columns.integer("promotional")? == 1,
+        unsubscribe: unsubscribe(columns)?,
+        suppressed: None,
+        was_bad_address: false,
     })
+}
+
+fn unsubscribe(columns: &Columns<'_>) -> Result<Option<Unsubscribe>, StoreError> {
+    let token = columns.optional_parsed("unsubscribe_token")?;
+    let language = columns.optional_text("unsubscribe_language")?.unwrap_or_default();
+    Ok(token.map(|token| Unsubscribe { token, language }))
 }

@@ -24,8 +24,11 @@ static FORGET: Sql = Sql::new(
             AND COALESCE(settled_at, recorded_at) < $2 ORDER BY id LIMIT $3)
      RETURNING id",
 );
-static FORGET_ATTEMPTS: Sql =
-    Sql::new("DELETE FROM attempts WHERE mail_id IN (SELECT rows.id FROM {rows: id text})");
+static FORGET_WITH_THEM: [Sql; 3] = [
+    Sql::new("DELETE FROM attempts WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
+    Sql::new("DELETE FROM mail_tags WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
+    Sql::new("DELETE FROM mail_attachments WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
+];
 
 impl Store {
     /// Forgets mails that were settled longer ago than `keep`, a thousand at a time; returns how many.
@@ -53,12 +56,15 @@ impl Store {
                         }
                         let id = |row| Ok(Gone { id: Columns { table: "mails", row }.text("id")? });
                         let gone: Vec<_> = rows.iter().map(id).collect::<Result<_, StoreError>>()?;
-                        if !gone.is_empty() {
-                            sqlx::query(FORGET_ATTEMPTS.on(dialect))
+                        if gone.is_empty() {
+                            return Ok(0);
+                        }
+                        for statement in &FORGET_WITH_THEM {
+                            sqlx::query(statement.on(dialect))
                                 .bind(to_json(&gone))
-                                .execute(on)
+                                .execute(&mut *on)
                                 .await
-                                .doing("forget old attempts")?;
+                                .doing("forget what old mails had")?;
                         }
                         Ok(gone.len() as u64)
                     }

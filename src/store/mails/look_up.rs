@@ -4,8 +4,8 @@ use crate::{
     audit::Action,
     clock,
     mail::{
-        Address, CancelReason, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass,
-        Schedule, Timestamp,
+        Address, CancelReason, Extras, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin,
+        ReplyClass, Schedule, Timestamp,
     },
     store::{
         audit,
@@ -61,6 +61,8 @@ pub struct MailRecord {
     pub cancel_reason: Option<CancelReason>,
     /// Whether it goes to the sandbox and never to a relay.
     pub is_test: bool,
+    /// What its request gave it beside the values.
+    pub extras: Extras,
 }
 
 /// One attempt as people see it.
@@ -130,7 +132,7 @@ pub enum Moved {
 
 pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
     subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error, send_at,
-    expires_at, cancel_reason, test";
+    expires_at, cancel_reason, test, extras";
 
 impl MailFilter {
     /// The statement, and the values from `$3` on. Each filter has an index that also gives the order.
@@ -359,6 +361,7 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {
             expires_at: columns.optional_time("expires_at")?,
         },
         cancel_reason: columns.optional_parsed("cancel_reason")?,
+        extras: columns.optional_json("extras")?.unwrap_or_default(),
         is_test: columns.integer("test")? != 0,
     })
 }

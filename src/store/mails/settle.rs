@@ -8,8 +8,8 @@ use sqlx::AnyConnection;
 use crate::{
     clock,
     mail::{
-        AttemptOutcome, BatchId, Mail, MailEvent, MailId, MailState, MerchantId, Reply, Timestamp, Verdict,
-        WorkerId,
+        AttemptOutcome, BatchId, Consequence, Judgement, Mail, MailEvent, MailId, MailState, MerchantId,
+        Reply, ReplyClass, Timestamp, Verdict, WorkerId,
     },
     store::{
         batches::{self, BatchMove},
@@ -20,6 +20,7 @@ use crate::{
         events::{self, MovedMail},
         group_commit::{Grouped, Turn},
         orders,
+        suppressions::{self, AddressReply},
     },
 };
 
@@ -36,6 +37,8 @@ pub struct Settlement {
     reply: Reply,
     state: MailState,
     due_at: Option<Timestamp>,
+    /// What the reply says of the recipient's address, where that is of note.
+    address: Option<AddressReply>,
 }
 
 /// Whether the settlement was still the worker's to make.
@@ -64,6 +67,7 @@ impl Settlement {
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
         Self {
+            address: address_reply(mail, &reply),
             mail: mail.id,
             merchant: mail.merchant.clone(),
             worker,
@@ -94,6 +98,19 @@ impl Settlement {
             class: Some(self.reply.judgement.class.as_str()),
         }
     }
+}
+
+/// A refusal for good that counts towards suppression; or a success after one.
+fn address_reply(mail: &Mail, reply: &Reply) -> Option<AddressReply> {
+    let Judgement { class, then, .. } = reply.judgement;
+    let is_bad = then == Consequence::Suppress
+        || (class == ReplyClass::BadAddress && reply.judgement.fails_the_mail());
+    let is_good = mail.was_bad_address && reply.outcome == AttemptOutcome::Accepted;
+    (is_bad || is_good).then(|| AddressReply {
+        merchant: mail.merchant.clone(),
+        key: mail.recipient.email.search_key(),
+        is_good,
+    })
 }
 
 impl Store {
@@ -177,6 +194,8 @@ impl Grouped for Settlement {
             .await?;
         let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
         let is_told = events::record_for_mails(dialect, on, &told).await? > 0;
+        let replies = ours.iter().filter_map(|settlement| settlement.address.clone());
+        suppressions::judge_replies(dialect, on, replies.collect()).await?;
         let answer = |settlement: &Settlement| match is_ours(&settlement) {
             true => Settled::Now { state: settlement.state, is_told },
             false => Settled::TooLate,

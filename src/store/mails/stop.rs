@@ -6,7 +6,9 @@ use sqlx::AnyConnection;
 use super::settle::Settled;
 use crate::{
     clock,
-    mail::{BatchId, CancelReason, Mail, MailEvent, MailId, MailState, MerchantId, WorkerId},
+    mail::{
+        BatchId, CancelReason, Mail, MailEvent, MailId, MailState, MerchantId, SuppressionReason, WorkerId,
+    },
     store::{
         batches::{self, BatchMove},
         database::Store,
@@ -14,6 +16,7 @@ use crate::{
         error::{Doing, StoreError},
         events::{self, MovedMail},
         orders,
+        suppressions::KEPT_BACK,
     },
 };
 
@@ -24,6 +27,8 @@ pub enum Stop {
     Lapsed(CancelReason),
     /// Its `expires_at` has passed.
     Expired,
+    /// Its recipient gets no such mail.
+    Suppressed(SuppressionReason),
 }
 
 /// What a mail says that expired, for people.
@@ -34,6 +39,7 @@ impl Stop {
         match self {
             Self::Lapsed(_) => MailEvent::Lapsed,
             Self::Expired => MailEvent::TimedOut,
+            Self::Suppressed(_) => MailEvent::Suppressed,
         }
     }
 
@@ -81,9 +87,11 @@ impl Store {
 
 impl Stopping {
     async fn write(self, dialect: Dialect, on: &mut AnyConnection) -> Result<Settled, StoreError> {
-        let (state, reason) = match self.stop {
-            Stop::Lapsed(reason) => (self.stop.state(), Some(reason.as_str())),
-            Stop::Expired => (self.stop.state(), None),
+        let state = self.stop.state();
+        let (reason, error) = match self.stop {
+            Stop::Lapsed(reason) => (Some(reason.as_str()), None),
+            Stop::Expired => (None, Some(EXPIRED.to_owned())),
+            Stop::Suppressed(reason) => (None, Some(format!("{KEPT_BACK}{reason}"))),
         };
         let done = sqlx::query(STOP)
             .bind(self.mail.to_string())
@@ -91,7 +99,7 @@ impl Stopping {
             .bind(i64::from(self.attempt))
             .bind(state.as_str())
             .bind(reason)
-            .bind((self.stop == Stop::Expired).then_some(EXPIRED))
+            .bind(error)
             .bind(clock::now().millis())
             .execute(&mut *on)
             .await

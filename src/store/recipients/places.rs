@@ -41,13 +41,17 @@ pub(super) const DOCUMENTS: &str = "resources";
 /// Where a mail is.
 pub(super) const MAILS: &str = "mails";
 
-pub(super) static PLACES: [Place; 13] = [
+/// Rows that are about one address, which they have as `address_key`: nothing is left of them without it.
+pub(super) const OF_ONE_ADDRESS: [&str; 3] = ["suppressions", "bad_addresses", "unsubscribe_links"];
+
+pub(super) static PLACES: [Place; 17] = [
     place(
         MAILS,
         &["id"],
-        &["recipient", "recipient_key", "recipient_name", "tags", "error"],
+        &["recipient", "recipient_key", "recipient_name", "tags", "extras", "error"],
         &["member_id", "order_id", "cart_id", "subscription_id"],
     ),
+    place("mail_tags", &["tag", "tag_merchant", "mail_id"], &["tag"], &[]),
     place("attempts", &["mail_id"], &["reply", "transcript"], &[]),
     place("order_emails", &["mail_id"], &["recipient"], &[]),
     place("order_audit", &["id"], &["reason", "order_id"], &[]),
@@ -60,6 +64,9 @@ pub(super) static PLACES: [Place; 13] = [
     place("bulk_actions", &["id"], &["query"], &[]),
     place("idempotency", &["merchant_id", "path", "key"], &["body"], &[]),
     place("audit", &["id"], &["target", "details"], &[]),
+    place("suppressions", &["id"], &["address_key", "note"], &[]),
+    place("bad_addresses", &["merchant_id", "address_key"], &["address_key"], &[]),
+    place("unsubscribe_links", &["token"], &["address_key"], &[]),
 ];
 
 impl Place {

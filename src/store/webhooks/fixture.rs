@@ -11,7 +11,7 @@ use crate::{
         AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
         Origin, Phase, PinnedTemplate, Reply, Schedule, Verdict, WorkerId,
     },
-    shop::{TemplateClass, TemplateSource},
+    shop::TemplateSource,
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
     webhook::Topics,
 };
@@ -41,7 +41,7 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
         source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi".to_owned(), text: None },
         tags: Vec::new(),
         sender: None,
-        class: TemplateClass::Transactional,
+        class: None,
         on_crash: CrashPolicy::Resend,
         language: None,
     };

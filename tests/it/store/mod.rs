@@ -3,6 +3,7 @@
 mod callers;
 mod claims;
 mod groups;
+mod suppressions;
 
 use std::{collections::HashSet, task::Poll, time::Duration};
 
@@ -14,7 +15,7 @@ use postroom::{
         MailState, Mailbox, MerchantId, NewMail, Origin, Phase, PinnedTemplate, Reply, RetryPolicy, Schedule,
         Verdict, WorkerId,
     },
-    shop::{ResourceKind, TemplateClass, TemplateSource},
+    shop::{ResourceKind, TemplateSource},
     store::{
         Answer, BatchRecorded, Claim, DueBatch, DueMail, GivenBack, KeyHolder, NewBatch, NewEndpoint,
         NewMerchant, NewTemplateVersion, Precondition, Recorded, Recording, Registered, Replacement,
@@ -55,7 +56,7 @@ pub(super) async fn open(backends: &Backends) -> Store {
         source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi</p>".to_owned(), text: None },
         tags: Vec::new(),
         sender: None,
-        class: TemplateClass::Transactional,
+        class: None,
         on_crash: CrashPolicy::Resend,
         language: None,
     };

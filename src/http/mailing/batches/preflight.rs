@@ -3,11 +3,7 @@
 //! The body is read as that of `POST /mails`, a chunk of users at a time, each filled in as far as it takes to see what is
 //! missing. Of all messages those are rendered whole that have the most to say: the largest is among them.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -29,11 +25,13 @@ use crate::{
     clock,
     cpu_pool::Share,
     http::{auth::Caller, body, error::Refusal, passes, stored::version_called},
-    mail::{Address, MailId, Mailbox, MerchantId, Timestamp},
+    mail::{MailId, Mailbox, Timestamp},
     render::{self, Headers, RenderError, Values},
     shop::{
-        Ability, TemplateVersion,
-        mailing::{Brand, Member, tag_values},
+        Ability, TemplateClass, TemplateVersion, UnsubscribeWords,
+        consent::Consent,
+        language::Language,
+        mailing::{Brand, Member, UNSUBSCRIBE_LINK, tag_values},
         pass::PassSubject,
     },
     store::{Merchant, NewBatch},
@@ -187,11 +185,12 @@ impl<'a> Survey<'a> {
                 }
             }
         }
-        let addresses: Vec<_> = recipients.iter().map(|(_, member)| &member.email).collect();
-        let suppressed = suppressed_among(self.app, &self.merchant.id, &addresses).await?;
+        let addresses: Vec<_> = recipients.iter().map(|(_, member)| member.email.clone()).collect();
+        let is_promotional = self.class() == TemplateClass::Promotional;
+        let suppressed = self.app.store.suppressed(&self.merchant.id, &addresses, is_promotional).await?;
         for (index, (user, member)) in recipients.into_iter().enumerate() {
             self.found.recipients += 1;
-            if suppressed.contains(&index) {
+            if suppressed.contains(&member.email.search_key()) {
                 note(&mut self.found.suppressed, &mut self.found.examples.suppressed, user.identifier);
             } else {
                 self.fill_in(user, &member).await?;
@@ -201,6 +200,11 @@ impl<'a> Survey<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What its mails are for, as `fan_out_batch` has it.
+    fn class(&self) -> TemplateClass {
+        self.version.class.unwrap_or(TemplateClass::Promotional)
     }
 
     fn unrenderable(&mut self, identifier: String) {
@@ -217,6 +221,9 @@ impl<'a> Survey<'a> {
         if let Some(link) = &self.pass_link {
             values.entry("link_to_pass").or_insert_with(|| link.clone().into());
         }
+        // All links are of one length, whatever their language.
+        let consent = Consent::of(&self.version, self.class(), None, Language::En);
+        consent.put_link(&mut values, |path| self.app.config.http.link_to(path));
         let values = Values::from(values);
         let share = || Share::Request(self.merchant.id.clone());
         match self.app.templates.missing(share, &self.version, &values).await {
@@ -278,9 +285,22 @@ impl<'a> Survey<'a> {
                 Err(RenderError::Busy) => return Err(Refusal::busy()),
                 Err(_) => continue,
             };
+            let link = values.as_json()[UNSUBSCRIBE_LINK].as_str();
+            let link = link.filter(|_| self.class() == TemplateClass::Promotional);
+            let content = match link {
+                Some(link) => render::with_footer(content, &UnsubscribeWords::of(Language::En).footer, link),
+                None => content,
+            };
             let (reply_to, message_id, date) = (reply_to.as_ref(), message_id.as_str(), clock::now());
-            let headers =
-                Headers { sender: &sender, reply_to, recipient, message_id, date, list_unsubscribe: None };
+            let headers = Headers {
+                sender: &sender,
+                reply_to,
+                recipient,
+                message_id,
+                date,
+                list_unsubscribe: link,
+                more: &[],
+            };
             let Ok(message) = render::compose(&headers, &content) else { continue };
             let message = self.app.signing.signed(&self.merchant.id, &sender.email, message).await;
             largest = largest.max(message.map_err(|_| Refusal::unavailable())?.len());
@@ -304,13 +324,4 @@ fn bytes_of(value: &Value) -> usize {
         Value::Object(fields) => fields.values().map(bytes_of).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
     }
-}
-
-/// Which of these addresses, by their places, the merchant must not mail to. There is no suppression list yet.
-async fn suppressed_among(
-    _app: &App,
-    _merchant: &MerchantId,
-    _addresses: &[&Address],
-) -> Result<HashSet<usize>, Refusal> {
-    Ok(HashSet::new())
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     mail::{AttemptOutcome, MailEvent, MailLane, MailState, Timestamp, WorkerId},
     shop::{
-        Look, builtin_mails,
+        builtin_mails,
         language::Language,
         order::{Order, OrderTemplate, mail_values},
     },
@@ -310,7 +310,8 @@ async fn every_letter_gets_the_values_that_it_needs_in_every_language() {
     for &template in OrderTemplate::ALL {
         let payment = template.payment(&order, None).unwrap();
         for &language in Language::ALL {
-            let values = mail_values("ord_1", &order, payment, "Tea & Co", Look::default(), language);
+            let values =
+                mail_values("ord_1", &order, payment, "Tea & Co", crate::shop::Look::default(), language);
             let source = builtin_mails::template(template.builtin_mail(), language);
             let (_, missing) = renderer.preview(&source, &values.into()).unwrap();
             assert_eq!(missing, Vec::<String>::new(), "{template} in {language}");

@@ -127,6 +127,12 @@ impl Filter {
 
     /// Never NULL, so that it can be negated; and never the bare column, so that no index is tempted.
     fn condition(&self, condition: &Condition, statement: &mut Statement) -> String {
+        if let Condition::Tag(tag) = condition {
+            let mark = statement.bind(tag);
+            return format!(
+                "EXISTS (SELECT 1 FROM mail_tags AS called WHERE called.mail_id = mails.id AND called.tag = {mark})"
+            );
+        }
         let column = column_of(condition);
         let mut is = |value: &str| format!("COALESCE(mails.{column}, '') = {}", statement.bind(value));
         match condition {
@@ -144,6 +150,8 @@ impl Filter {
             Condition::Merchant(id) => is(id.as_str()),
             Condition::Batch(id) => is(&id.to_string()),
             Condition::Id(id) => is(&id.to_string()),
+            // Above.
+            Condition::Tag(_) => "1 = 0".to_owned(),
             Condition::Test(is_test) => format!("mails.{column} = {}", u8::from(*is_test)),
             Condition::Domain(domain) => {
                 let mark = statement.bind(&format!("{domain}@"));
@@ -176,7 +184,7 @@ const fn column_of(condition: &Condition) -> &'static str {
         Condition::Lane(_) => "lane",
         Condition::Recipient(_) | Condition::Domain(_) => "recipient_key",
         Condition::Merchant(_) => "merchant_id",
-        Condition::Id(_) => "id",
+        Condition::Id(_) | Condition::Tag(_) => "id",
         Condition::Subject(_) => "template_version",
         Condition::Test(_) => "test",
     }

@@ -24,6 +24,8 @@ pub(super) struct Range {
     predicate: Option<&'static str>,
     /// Whether each entry fits.
     is_exact: bool,
+    /// Whether the index is on the tags of mails, which lead to the mails.
+    is_of_tags: bool,
 }
 
 /// Entries of an index between two values of its first column.
@@ -73,7 +75,15 @@ impl Source {
                 keys: vec![("batch_id", id.to_string())],
                 predicate: Some("batch_id IS NOT NULL"),
                 is_exact: true,
+                is_of_tags: false,
             })),
+            Condition::Tag(tag) => {
+                let mut keys = vec![("tag", tag.clone())];
+                keys.extend(merchant.map(|id| ("tag_merchant", id.as_str().to_owned())));
+                let index = if merchant.is_some() { "" } else { "mail_tags_of_all" };
+                let predicate = Some("mails.id = mail_id");
+                Some(Self::Range(Range { index, keys, predicate, is_exact: true, is_of_tags: true }))
+            }
             Condition::State(state) => Some(Self::of_state(*state, merchant)),
             Condition::Class(ReplyClass::Accepted) => None,
             Condition::Class(class) => {
@@ -81,7 +91,7 @@ impl Source {
                 keys.extend(merchant.map(|id| ("merchant_id", id.as_str().to_owned())));
                 let index = if merchant.is_some() { "mails_by_class" } else { "mails_by_class_of_all" };
                 let predicate = Some("class <> 'accepted'");
-                Some(Self::Range(Range { index, keys, predicate, is_exact: true }))
+                Some(Self::Range(Range { index, keys, predicate, is_exact: true, is_of_tags: false }))
             }
             Condition::Route(_)
             | Condition::Template(_)
@@ -104,6 +114,7 @@ impl Source {
                 keys: vec![(column, value.to_owned()), ("merchant_id", merchant.as_str().to_owned())],
                 predicate,
                 is_exact: true,
+                is_of_tags: false,
             }),
             None => Self::Listing(Listing {
                 column,
@@ -125,6 +136,7 @@ impl Source {
                 keys: vec![("merchant_id", merchant.as_str().to_owned())],
                 predicate: Some("wake_at IS NOT NULL"),
                 is_exact: false,
+                is_of_tags: false,
             }),
             (true, None) => Self::Listing(Listing {
                 column: "merchant_id",
@@ -139,6 +151,7 @@ impl Source {
                 keys: vec![("state_after", state.as_str().to_owned())],
                 predicate: Some("state_after <> 'sent' AND state_after <> 'deferred'"),
                 is_exact: true,
+                is_of_tags: false,
             }),
             (false, _) => {
                 Self::keyed("state_after", Some("state_after IS NOT NULL"), state.as_str(), merchant)
@@ -155,7 +168,7 @@ impl Source {
             Condition::Member(_) | Condition::Recipient(_) => 3,
             Condition::Class(_) => 4,
             Condition::State(_) => 5,
-            Condition::Batch(_) => 6,
+            Condition::Batch(_) | Condition::Tag(_) => 6,
             Condition::Domain(_) => 7,
             Condition::Route(_)
             | Condition::Template(_)
@@ -171,7 +184,8 @@ impl Source {
         match self {
             Self::Id(_) => true,
             Self::Range(range) => {
-                let names_merchant = range.keys.iter().any(|(column, _)| *column == "merchant_id");
+                let names_merchant =
+                    range.keys.iter().any(|(column, _)| ["merchant_id", "tag_merchant"].contains(column));
                 range.is_exact && (names_merchant || !for_a_merchant)
             }
             Self::Listing(listing) => listing.is_exact && !for_a_merchant,
@@ -184,12 +198,21 @@ impl Range {
     pub(super) fn timeline(merchant: Option<&MerchantId>) -> Self {
         let keys: Vec<_> = merchant.map(|id| ("merchant_id", id.as_str().to_owned())).into_iter().collect();
         let index = if keys.is_empty() { "" } else { "mails_by_merchant" };
-        Self { index, keys, predicate: None, is_exact: true }
+        Self { index, keys, predicate: None, is_exact: true, is_of_tags: false }
     }
 
-    /// `mails`, to be read by this index. The primary key's has no name; it is the only one for `id` alone.
+    /// `mails`, or their tags with them, to be read by this index. The primary key's has no name.
     pub(super) fn table(&self) -> String {
-        if self.index.is_empty() { "mails".to_owned() } else { format!("mails {{index: {}}}", self.index) }
+        let table = if self.is_of_tags { "mail_tags" } else { "mails" };
+        let by = if self.index.is_empty() { String::new() } else { format!(" {{index: {}}}", self.index) };
+        // SQLite reads the tables of a cross join in this order.
+        let mails = if self.is_of_tags { " CROSS JOIN mails" } else { "" };
+        format!("{table}{by}{mails}")
+    }
+
+    /// The column that ends the index.
+    const fn id(&self) -> &'static str {
+        if self.is_of_tags { "mail_id" } else { "mails.id" }
     }
 
     pub(super) fn is_timeline(&self) -> bool {
@@ -198,7 +221,7 @@ impl Range {
 
     /// `WHERE` of the entries between the bounds, exclusive.
     pub(super) fn write(&self, statement: &mut Statement, (low, high): &(String, String)) {
-        let columns: Vec<_> = self.keys.iter().map(|(column, _)| *column).chain(["mails.id"]).collect();
+        let columns: Vec<_> = self.keys.iter().map(|(column, _)| *column).chain([self.id()]).collect();
         let keys: Vec<_> = self.keys.iter().map(|(_, value)| statement.bind(value)).collect();
         for (comparison, bound) in [("<", high), (">", low)] {
             let bound = statement.bind(bound);
@@ -214,7 +237,7 @@ impl Range {
 
     pub(super) fn order(&self, oldest_first: bool) -> String {
         let direction = if oldest_first { "ASC" } else { "DESC" };
-        let columns = self.keys.iter().map(|(column, _)| *column).chain(["mails.id"]);
+        let columns = self.keys.iter().map(|(column, _)| *column).chain([self.id()]);
         let ordered: Vec<_> = columns.map(|column| format!("{column} {direction}")).collect();
         format!(" ORDER BY {}", ordered.join(", "))
     }

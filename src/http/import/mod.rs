@@ -3,6 +3,8 @@
 //! The lines are a stream: however many there are, [`Import`] holds one chunk of them, checks it away from the async
 //! threads, stores what is sound in one transaction and goes on. Lines that are not sound are named and left out.
 
+mod lines;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -17,25 +19,24 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     auth::Caller,
     body,
-    documents::{DocumentLimits, check},
+    documents::DocumentLimits,
     error::{FieldError, Refusal, fault},
-    json_bounds,
 };
 use crate::{
     app::App,
     audit::Author,
     cpu_pool::{Busy, Share},
-    mail::{MerchantId, UnknownWord},
+    mail::MerchantId,
     shop::{Ability, ResourceKind},
-    store::{Counted, ResourceRow, Store, StoreError},
+    store::{Counted, NewSuppression, ResourceRow, Store, StoreError},
 };
+use lines::{Line, ReadLine, is_template, read_line};
 
 /// Where imports are sent.
 pub(super) const PATH: &str = "/api/v1/import";
@@ -133,6 +134,13 @@ pub struct Import<'a> {
     known: Known,
 }
 
+/// The lines of a chunk that may be stored for one merchant.
+#[derive(Default)]
+struct Sound {
+    documents: Vec<(usize, ResourceRow)>,
+    suppressions: Vec<(usize, NewSuppression)>,
+}
+
 /// Merchants and brands that the import has met, so that 100,000 members do not ask for theirs 100,000 times.
 #[derive(Default)]
 struct Known {
@@ -217,29 +225,52 @@ impl<'a> Import<'a> {
     /// Checks the chunk and stores what is sound.
     async fn store(&mut self) -> Result<(), StoreError> {
         self.chunk_bytes = 0;
-        let mut sound: HashMap<MerchantId, Vec<(usize, ResourceRow)>> = HashMap::new();
-        for (number, line) in self.read_lines().await {
-            let placed = match line {
-                Ok((named, row)) => {
-                    self.place(named, &row).await?.map(|merchant| (merchant, row)).map_err(|it| vec![it])
-                }
+        let mut sound: HashMap<MerchantId, Sound> = HashMap::new();
+        for (number, read) in self.read_lines().await {
+            let placed = match read {
+                Ok((named, line)) => self.place(named, &line).await?.map(|merchant| (merchant, line)),
                 Err(faults) => Err(faults),
             };
             match placed {
-                Ok((merchant, row)) => sound.entry(merchant).or_default().push((number, row)),
+                Ok((merchant, Line::Document(row))) => {
+                    sound.entry(merchant).or_default().documents.push((number, *row));
+                }
+                Ok((merchant, Line::Suppression(suppression))) => {
+                    sound.entry(merchant).or_default().suppressions.push((number, suppression));
+                }
                 Err(faults) => self.refuse(number, faults),
             }
         }
-        for (merchant, rows) in sound {
-            let rows = self.with_room(&merchant, rows).await?;
-            let count = rows.len();
-            if count > 0 {
-                let id = *self.ids.entry(merchant.clone()).or_insert_with(Uuid::now_v7);
+        for (merchant, Sound { documents, suppressions }) in sound {
+            let rows = self.with_room(&merchant, documents).await?;
+            let suppressions = self.suppressions_with_room(&merchant, suppressions).await?;
+            self.accepted += rows.len() + suppressions.len();
+            let id = *self.ids.entry(merchant.clone()).or_insert_with(Uuid::now_v7);
+            if !rows.is_empty() {
                 self.store.import_resources(id, &merchant, rows).await?;
             }
-            self.accepted += count;
+            if !suppressions.is_empty() {
+                self.store.import_suppressions(id, &merchant, suppressions).await?;
+            }
         }
         Ok(())
+    }
+
+    /// The same for suppressions; near the limit all of a chunk are left out.
+    async fn suppressions_with_room(
+        &mut self,
+        merchant: &MerchantId,
+        given: Vec<(usize, NewSuppression)>,
+    ) -> Result<Vec<NewSuppression>, StoreError> {
+        let (what, more) = (Counted::Suppressions, given.len() as u64);
+        let most = self.app.config.stored.most(what);
+        if more == 0 || self.app.store.take_room(merchant, what, more, most).await? {
+            return Ok(given.into_iter().map(|(_, suppression)| suppression).collect());
+        }
+        for (line, _) in given {
+            self.refuse(line, vec![fault("", "is one more than this merchant may have")]);
+        }
+        Ok(Vec::new())
     }
 
     /// Leaves out what would be more of a kind than a merchant may have; what replaces something stays.
@@ -309,28 +340,29 @@ impl<'a> Import<'a> {
         read
     }
 
-    /// Whose a document is, once that merchant and the document's brand are known to exist.
+    /// Whose a line is, once that merchant and a document's brand are known to exist.
     async fn place(
         &mut self,
         named: Option<String>,
-        row: &ResourceRow,
-    ) -> Result<Result<MerchantId, FieldError>, StoreError> {
+        line: &Line,
+    ) -> Result<Result<MerchantId, Vec<FieldError>>, StoreError> {
         let store = &self.app.store;
         let merchant = match &self.owner {
             Some(owner) => owner.clone(),
             None => {
                 let Some(merchant) = named.and_then(|name| name.parse::<MerchantId>().ok()) else {
-                    return Ok(Err(fault("merchant", "must name a merchant")));
+                    return Ok(Err(vec![fault("merchant", "must name a merchant")]));
                 };
                 if !self.known.merchants.contains(&merchant) {
                     if store.merchant(&merchant).await?.is_none() {
-                        return Ok(Err(fault("merchant", "names no merchant")));
+                        return Ok(Err(vec![fault("merchant", "names no merchant")]));
                     }
                     self.known.merchants.insert(merchant.clone());
                 }
                 merchant
             }
         };
+        let Line::Document(row) = line else { return Ok(Ok(merchant)) };
         // A brand may stand before what belongs to it.
         let (kind, id) = (ResourceKind::Brands, row.brand_id.as_ref());
         if row.kind == kind {
@@ -339,7 +371,7 @@ impl<'a> Import<'a> {
             && !self.known.brands.contains(&brand)
         {
             if store.resource(&merchant, kind, &brand.1).await?.is_none() {
-                return Ok(Err(fault("brand_id", "names no brand of this merchant")));
+                return Ok(Err(vec![fault("brand_id", "names no brand of this merchant")]));
             }
             self.known.brands.insert(brand);
         }
@@ -352,34 +384,4 @@ impl<'a> Import<'a> {
         let named = faults.into_iter().take(room);
         self.faults.extend(named.map(|FieldError { path, message }| LineError { line, path, message }));
     }
-}
-
-/// What a line says, or what is wrong with it.
-type ReadLine = Result<(Option<String>, ResourceRow), Vec<FieldError>>;
-
-/// Whether a line may be a template: it is enough that it looks like one.
-fn is_template(line: &[u8]) -> bool {
-    memchr::memmem::find(line, b"\"templates\"").is_some()
-}
-
-/// Reads one line: the merchant where it names one, and the document.
-fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
-    let line = line.strip_prefix(body::BYTE_ORDER_MARK).unwrap_or(line);
-    json_bounds::measure(line, json_bounds::DEEPEST + 1).map_err(|fault| vec![fault])?;
-    let mut given: Map<String, Value> =
-        body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {
-            [] => vec![fault("", "is not a JSON object")],
-            errors => errors.to_vec(),
-        })?;
-    let mut take = |field: &str| match given.remove(field) {
-        Some(Value::String(text)) => Ok(text),
-        _ => Err(vec![fault(field, "must be a string")]),
-    };
-    let (kind, id) = (take("kind")?, take("id")?);
-    let merchant = take("merchant").ok();
-    // The word is not repeated: it may be as long as a line.
-    let kind = kind.parse().map_err(|UnknownWord { allowed, .. }| {
-        vec![fault("kind", &format!("is unknown; expected one of {}", allowed.join(", ")))]
-    })?;
-    check(kind, &id, given, limits).map(|row| (merchant, row))
 }

@@ -1,0 +1,62 @@
+//! One line of an import: the merchant where it names one, and a document or a suppression.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    http::{
+        body,
+        documents::{DocumentLimits, check},
+        error::{FieldError, fault},
+        json_bounds, suppressions,
+    },
+    shop::ResourceKind,
+    store::{NewSuppression, ResourceRow},
+};
+
+/// What a line says.
+pub(super) enum Line {
+    /// One of the documents that merchants' systems store.
+    Document(Box<ResourceRow>),
+    /// An address that gets no mail.
+    Suppression(NewSuppression),
+}
+
+/// What a line says and which merchant it names, or what is wrong with it.
+pub(super) type ReadLine = Result<(Option<String>, Line), Vec<FieldError>>;
+
+/// Whether a line may be a template: it is enough that it looks like one.
+pub(super) fn is_template(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"\"templates\"").is_some()
+}
+
+/// Reads one line.
+pub(super) fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
+    let line = line.strip_prefix(body::BYTE_ORDER_MARK).unwrap_or(line);
+    json_bounds::measure(line, json_bounds::DEEPEST + 1).map_err(|fault| vec![fault])?;
+    let mut given: Map<String, Value> =
+        body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {
+            [] => vec![fault("", "is not a JSON object")],
+            errors => errors.to_vec(),
+        })?;
+    let kind = take(&mut given, "kind")?;
+    if kind == suppressions::KIND {
+        let merchant = take(&mut given, "merchant").ok();
+        return suppressions::read(given).map(|read| (merchant, Line::Suppression(read)));
+    }
+    let id = take(&mut given, "id")?;
+    let merchant = take(&mut given, "merchant").ok();
+    // The word is not repeated: it may be as long as a line.
+    let kind = kind.parse().map_err(|_| {
+        let allowed: Vec<_> = ResourceKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let allowed = [&allowed[..], &[suppressions::KIND]].concat().join(", ");
+        vec![fault("kind", &format!("is unknown; expected one of {allowed}"))]
+    })?;
+    check(kind, &id, given, limits).map(|row| (merchant, Line::Document(Box::new(row))))
+}
+
+fn take(given: &mut Map<String, Value>, field: &str) -> Result<String, Vec<FieldError>> {
+    match given.remove(field) {
+        Some(Value::String(text)) => Ok(text),
+        _ => Err(vec![fault(field, "must be a string")]),
+    }
+}

@@ -1,0 +1,254 @@
+//! Storing, importing and removing suppressions.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::FutureExt;
+use serde::Serialize;
+use serde_json::json;
+use sqlx::AnyConnection;
+use uuid::Uuid;
+
+use super::record::{NewSuppression, Row};
+use crate::{
+    audit::Action,
+    clock,
+    mail::{Address, MerchantId, Timestamp},
+    store::{
+        audit,
+        database::Store,
+        dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
+        row::{Columns, to_json},
+        steps::{STEP, in_steps},
+    },
+};
+
+// Where it is not said since when, what is replaced stays as old as it is, unless it has ended.
+static UPSERT: Sql = Sql::new(
+    "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, note, expires_at, created_at)
+     SELECT id, $2, address_key, scope, reason, note, expires_at, COALESCE(created_at, $3)
+     FROM {rows: id text, address_key text, scope text, reason text, note text, expires_at bigint, created_at bigint}
+     WHERE true
+     ON CONFLICT (merchant_id, address_key, scope) DO UPDATE SET reason = excluded.reason, note = excluded.note,
+        expires_at = excluded.expires_at,
+        created_at = CASE WHEN excluded.created_at = $3 AND (suppressions.expires_at IS NULL OR suppressions.expires_at > $3)
+            THEN suppressions.created_at ELSE excluded.created_at END",
+);
+
+const IS_SUPPRESSED: &str = "SELECT 1 FROM suppressions WHERE merchant_id = $1 AND address_key = $2
+        AND (expires_at IS NULL OR expires_at > $3)";
+
+// What the recipient asked for stays, for the time when the wider one ends.
+const REPLACE_OTHER_SCOPE: &str =
+    "DELETE FROM suppressions WHERE merchant_id = $1 AND address_key = $2 AND scope <> $3
+        AND (scope = 'all' OR reason NOT IN ('unsubscribed', 'complaint'))";
+
+/// Stores suppressions beside what is known of their addresses. Of two with one address and scope the later stands.
+pub(in crate::store) async fn suppress(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    suppressions: &[NewSuppression],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if suppressions.is_empty() {
+        return Ok(());
+    }
+    // One statement may not write a row twice; in the order of the key, so that two transactions never wait for each other.
+    let rows: HashMap<_, _> =
+        suppressions.iter().map(Row::of).map(|row| ((row.address_key.clone(), row.scope), row)).collect();
+    let mut rows: Vec<_> = rows.into_values().collect();
+    rows.sort_unstable_by(|a, b| (&a.address_key, a.scope).cmp(&(&b.address_key, b.scope)));
+    sqlx::query(UPSERT.on(dialect))
+        .bind(to_json(&rows))
+        .bind(merchant.as_str())
+        .bind(now.millis())
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("store suppressions")
+}
+
+static FIND: Sql = Sql::new(
+    "SELECT suppressions.address_key FROM {rows: address_key text}
+     JOIN suppressions ON suppressions.merchant_id = $2 AND suppressions.address_key = rows.address_key
+        AND (suppressions.scope = 'all' OR $4 = 1)
+        AND (suppressions.expires_at IS NULL OR suppressions.expires_at > $3)",
+);
+
+/// The keys of those addresses that get no mail at all.
+pub(in crate::store) async fn wholly_suppressed(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    addresses: &[Address],
+    now: Timestamp,
+) -> Result<HashSet<String>, StoreError> {
+    find(dialect, on, merchant, addresses, (false, now)).await
+}
+
+async fn find(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    addresses: &[Address],
+    (is_promotional, now): (bool, Timestamp),
+) -> Result<HashSet<String>, StoreError> {
+    #[derive(Serialize)]
+    struct Asked {
+        address_key: String,
+    }
+    let asked: Vec<_> = addresses.iter().map(|address| Asked { address_key: address.search_key() }).collect();
+    let rows = sqlx::query(FIND.on(dialect))
+        .bind(to_json(&asked))
+        .bind(merchant.as_str())
+        .bind(now.millis())
+        .bind(i64::from(is_promotional))
+        .fetch_all(on)
+        .await
+        .doing("find suppressions")?;
+    rows.iter().map(|row| Columns { table: "suppressions", row }.text("address_key")).collect()
+}
+
+async fn is_suppressed(
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    key: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query(IS_SUPPRESSED)
+        .bind(merchant.as_str())
+        .bind(key)
+        .bind(now.millis())
+        .fetch_optional(on)
+        .await
+        .doing("find a suppression")?;
+    Ok(row.is_some())
+}
+
+impl Store {
+    /// The keys of those addresses that get no mail, or where `is_promotional`, no promotional mail.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn suppressed(
+        &self,
+        merchant: &MerchantId,
+        addresses: &[Address],
+        is_promotional: bool,
+    ) -> Result<HashSet<String>, StoreError> {
+        let mut reader = self.readers.acquire().await.doing("find suppressions")?;
+        find(self.dialect, &mut reader, merchant, addresses, (is_promotional, clock::now())).await
+    }
+
+    /// Makes this the suppression of its address; returns whether the address was not suppressed before.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn put_suppression(
+        &self,
+        merchant: &MerchantId,
+        suppression: NewSuppression,
+    ) -> Result<bool, StoreError> {
+        let target = format!("suppressions/{}", suppression.address.masked());
+        let entry = self.entry(Action::SuppressionStored, target, Some(merchant));
+        let details = json!({"reason": suppression.reason, "scope": suppression.scope});
+        let entry = entry.map(|entry| entry.with(details));
+        let (dialect, merchant, now) = (self.dialect, merchant.clone(), clock::now());
+        self.writer
+            .run(move |on| {
+                async move {
+                    let key = suppression.address.search_key();
+                    let was_suppressed = is_suppressed(on, &merchant, &key, now).await?;
+                    suppress(dialect, on, &merchant, std::slice::from_ref(&suppression), now).await?;
+                    sqlx::query(REPLACE_OTHER_SCOPE)
+                        .bind(merchant.as_str())
+                        .bind(&key)
+                        .bind(suppression.scope.as_str())
+                        .execute(&mut *on)
+                        .await
+                        .doing("replace a suppression")?;
+                    audit::record(on, entry.as_ref()).await?;
+                    Ok(!was_suppressed)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Stores many suppressions, all or none, as a part of an import, which has one entry in the audit, however many parts
+    /// it has. It suppresses more, never less.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn import_suppressions(
+        &self,
+        import: Uuid,
+        merchant: &MerchantId,
+        suppressions: Vec<NewSuppression>,
+    ) -> Result<(), StoreError> {
+        let entry = self.entry(Action::ResourceImported, "import", Some(merchant));
+        let entry = entry.map(|entry| entry.part_of(import).of(suppressions.len() as u64));
+        let (dialect, merchant, now) = (self.dialect, merchant.clone(), clock::now());
+        self.writer
+            .run(move |on| {
+                async move {
+                    suppress(dialect, on, &merchant, &suppressions, now).await?;
+                    audit::record(on, entry.as_ref()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Lets an address get mails again, and forgets what relays said of it; returns whether it was suppressed.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn remove_suppression(
+        &self,
+        merchant: &MerchantId,
+        address: &Address,
+    ) -> Result<bool, StoreError> {
+        let target = format!("suppressions/{}", address.masked());
+        let entry = self.entry(Action::SuppressionRemoved, target, Some(merchant));
+        let (merchant, key, now) = (merchant.clone(), address.search_key(), clock::now());
+        self.writer
+            .run(move |on| {
+                async move {
+                    let was_suppressed = is_suppressed(on, &merchant, &key, now).await?;
+                    for delete in [
+                        "DELETE FROM suppressions WHERE merchant_id = $1 AND address_key = $2",
+                        "DELETE FROM bad_addresses WHERE merchant_id = $1 AND address_key = $2",
+                    ] {
+                        sqlx::query(delete)
+                            .bind(merchant.as_str())
+                            .bind(&key)
+                            .execute(&mut *on)
+                            .await
+                            .doing("remove a suppression")?;
+                    }
+                    audit::record(on, entry.as_ref().filter(|_| was_suppressed)).await?;
+                    Ok(was_suppressed)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Forgets suppressions that ended by themselves; returns how many.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn forget_ended_suppressions(&self) -> Result<u64, StoreError> {
+        let now = clock::now().millis();
+        in_steps(STEP, || async {
+            let delete = sqlx::query(
+                "DELETE FROM suppressions WHERE id IN (
+                    SELECT id FROM suppressions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+            );
+            self.writer.aside().execute(delete.bind(now).bind(STEP), "forget suppressions that ended").await
+        })
+        .await
+    }
+}

@@ -1,0 +1,186 @@
+//! Unsubscribe links: made with the mails that carry them, followed by recipients.
+//!
+//! A recipient has one link of each language with each merchant, whichever mails carry it. The row is all that makes a
+//! token good: no key is involved, and no mail has to be there any more.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt;
+use serde::Serialize;
+use sqlx::AnyConnection;
+use uuid::Uuid;
+
+use crate::{
+    clock,
+    mail::{Address, MerchantId, NewMail, UnsubscribeToken},
+    store::{
+        database::Store,
+        dialect::{Dialect, Sql},
+        error::{Doing, StoreError},
+        events::{self, NewEvent},
+        row::{Columns, to_json},
+    },
+    webhook::{
+        EventKind,
+        event::{self, UnsubscribeSubject},
+    },
+};
+
+/// Where an unsubscribe link leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsubscribeLink {
+    /// Whose mails.
+    pub merchant: MerchantId,
+    /// Whose address, in lower case.
+    pub address: String,
+    /// The language of the mails that carry the link.
+    pub language: String,
+    /// Whether the recipient has unsubscribed.
+    pub is_unsubscribed: bool,
+}
+
+/// What following a link came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsubscribed {
+    /// The recipient gets no promotional mails from now on.
+    Now,
+    /// It was so already.
+    Before,
+}
+
+static INSERT: Sql = Sql::new(
+    "INSERT INTO unsubscribe_links (token, merchant_id, address_key, language, created_at)
+     SELECT token, merchant, address_key, language, $2
+     FROM {rows: token text, merchant text, address_key text, language text} WHERE true
+     ON CONFLICT DO NOTHING",
+);
+
+/// Makes the links of mails whose recipients have none yet. To be called before the mails are recorded.
+pub(in crate::store) async fn insert_links<'a>(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    mails: impl Iterator<Item = &'a NewMail>,
+) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        token: &'a str,
+        merchant: &'a MerchantId,
+        address_key: &'a str,
+        language: &'a str,
+    }
+    // In the order of the key, so that two transactions never wait for each other.
+    let mut links = BTreeMap::new();
+    for mail in mails {
+        let Some(link) = &mail.unsubscribe else { continue };
+        links.insert((&mail.merchant, mail.recipient.email.search_key(), &*link.language), &link.token);
+    }
+    if links.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = links
+        .iter()
+        .map(|((merchant, key, language), token)| Row {
+            token: token.as_str(),
+            merchant,
+            address_key: key,
+            language,
+        })
+        .collect();
+    sqlx::query(INSERT.on(dialect))
+        .bind(to_json(&rows))
+        .bind(clock::now().millis())
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("make unsubscribe links")
+}
+
+const FIND: &str = "SELECT merchant_id, address_key, language,
+        CASE WHEN EXISTS (SELECT 1 FROM suppressions WHERE suppressions.merchant_id = unsubscribe_links.merchant_id
+            AND suppressions.address_key = unsubscribe_links.address_key AND scope = 'promotional'
+            AND reason = 'unsubscribed' AND (expires_at IS NULL OR expires_at > $2)) THEN 1 ELSE 0 END AS is_unsubscribed
+     FROM unsubscribe_links WHERE token = $1";
+
+// What the recipient says goes over what the merchant said; said again, it changes nothing.
+const UNSUBSCRIBE: &str =
+    "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, created_at)
+     SELECT $1, merchant_id, address_key, 'promotional', 'unsubscribed', $3 FROM unsubscribe_links WHERE token = $2
+     ON CONFLICT (merchant_id, address_key, scope) DO UPDATE SET reason = excluded.reason, note = NULL,
+        expires_at = NULL, created_at = excluded.created_at
+     WHERE suppressions.reason <> 'unsubscribed' OR suppressions.expires_at IS NOT NULL
+     RETURNING merchant_id, address_key";
+
+const SUBSCRIBE_AGAIN: &str = "DELETE FROM suppressions WHERE scope = 'promotional' AND reason = 'unsubscribed'
+        AND (merchant_id, address_key) IN (SELECT merchant_id, address_key FROM unsubscribe_links WHERE token = $1)";
+
+impl Store {
+    /// Finds where a link leads.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn unsubscribe_link(
+        &self,
+        token: &UnsubscribeToken,
+    ) -> Result<Option<UnsubscribeLink>, StoreError> {
+        let row = sqlx::query(FIND)
+            .bind(token.as_str())
+            .bind(clock::now().millis())
+            .fetch_optional(&self.readers)
+            .await
+            .doing("follow an unsubscribe link")?;
+        row.map(|row| {
+            let columns = Columns { table: "unsubscribe_links", row: &row };
+            Ok(UnsubscribeLink {
+                merchant: columns.parsed("merchant_id")?,
+                address: Address::of_search_key(&columns.text("address_key")?),
+                language: columns.text("language")?,
+                is_unsubscribed: columns.integer("is_unsubscribed")? == 1,
+            })
+        })
+        .transpose()
+    }
+
+    /// Lets the recipient that a link is for get no promotional mails any more, and records the event where that is new.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn unsubscribe(&self, token: &UnsubscribeToken) -> Result<Unsubscribed, StoreError> {
+        let (dialect, token, now) = (self.dialect, token.as_str().to_owned(), clock::now());
+        self.writer
+            .run(move |on| {
+                async move {
+                    let row = sqlx::query(UNSUBSCRIBE)
+                        .bind(Uuid::now_v7().to_string())
+                        .bind(&token)
+                        .bind(now.millis())
+                        .fetch_optional(&mut *on)
+                        .await
+                        .doing("unsubscribe a recipient")?;
+                    let Some(row) = row else { return Ok(Unsubscribed::Before) };
+                    let columns = Columns { table: "suppressions", row: &row };
+                    let recipient = Address::of_search_key(&columns.text("address_key")?);
+                    let kind = EventKind::EmailUnsubscribed;
+                    let event = NewEvent {
+                        merchant: columns.parsed("merchant_id")?,
+                        kind,
+                        body: event::body(kind, now, &UnsubscribeSubject::of(recipient, now)),
+                        mail: None,
+                        trace_parent: None,
+                    };
+                    events::record(dialect, on, &[event]).await?;
+                    Ok(Unsubscribed::Now)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Takes back what the recipient did with a link.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn subscribe_again(&self, token: &UnsubscribeToken) -> Result<(), StoreError> {
+        let delete = sqlx::query(SUBSCRIBE_AGAIN).bind(token.as_str().to_owned());
+        self.writer.execute(delete, "take an unsubscription back").await.map(drop)
+    }
+}
