@@ -376,7 +376,7 @@ proptest! {
         let content = Content { subject, html: format!("<p>{text}"), text };
         let message = bytes(Some(&name), "ann@example.net", &content);
         prop_assert_eq!(header_names(&message), [
-            "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Unsubscribe", "MIME-Version", "Content-Type",
+            "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Unsubscribe", "List-Unsubscribe-Post", "MIME-Version", "Content-Type",
         ]);
         prop_assert!(message.is_ascii());
         for line in message.split(|&byte| byte == b'\n') {
