@@ -48,12 +48,6 @@ pub(super) fn missing_field(message: &str) -> Option<&str> {
 
 /// What serde says, in words for people who do not know Rust.
 pub(super) fn plain(message: &str) -> String {
-    if let Some(rest) = message.strip_prefix("unknown field `") {
-        return match rest.split_once("`, ") {
-            Some((_, expected)) => format!("unknown field, {expected}"),
-            None => "unknown field".to_owned(),
-        };
-    }
     let is_about_type = message.starts_with("invalid type: ") || message.starts_with("invalid value: ");
     match message.rsplit_once(", expected ").filter(|_| is_about_type) {
         Some((_, expected)) => format!("must be {}", kind_of(expected)),
@@ -307,7 +301,7 @@ mod tests {
                 json!({"id": 1, "name": "a", "inner": {"flag": true, "deep": {"flag": true, "deep": [true, null]}}, "x": 1}),
                 vec![
                     "inner.deep.deep: must be an object",
-                    "x: unknown field, expected one of `id`, `name`, `inner`, `list`, `tags`",
+                    "x: unknown field `x`, expected one of `id`, `name`, `inner`, `list`, `tags`",
                 ],
             ),
             (

@@ -11,6 +11,7 @@ mod look;
 pub mod mailing;
 mod moment;
 mod money;
+mod months;
 mod operator;
 pub mod order;
 pub mod pass;

@@ -13,10 +13,8 @@ pub(super) struct Lists {
     open: Vec<List>,
     /// As in `2. `; empty where it is written.
     pub(super) marker: String,
-    /// How many items each `<ol>` of the document has, in order, where one counts down.
-    counts: Vec<i64>,
-    /// How many `<ol>` have begun.
-    numbered: usize,
+    /// Where each `<ol>` of the document begins and how many items it has, once one counts down.
+    counts: Option<Vec<(usize, i64)>>,
 }
 
 struct List {
@@ -31,12 +29,6 @@ struct List {
 }
 
 impl Lists {
-    /// Counts the items of lists that count down; they begin with a number that is known only at their end.
-    pub(super) fn of(html: &str) -> Self {
-        let counts_down = html.as_bytes().windows(8).any(|word| word.eq_ignore_ascii_case(b"reversed"));
-        Self { counts: if counts_down { items(html) } else { Vec::new() }, ..Self::default() }
-    }
-
     /// How many are open.
     pub(super) fn depth(&self) -> usize {
         self.open.len()
@@ -51,14 +43,20 @@ impl Lists {
     pub(super) fn start(&mut self, html: &str, tag: &Tag<'_>) {
         let is_numbered = tag.name.eq_ignore_ascii_case("ol");
         let number = is_numbered.then(|| {
-            let counted = self.counts.get(self.numbered).copied();
-            self.numbered += 1;
-            let step = if tag.attribute("reversed").is_some() { -1 } else { 1 };
-            let first = if step < 0 { counted.unwrap_or(1) } else { 1 };
-            (attribute(html, tag, "start").unwrap_or(first), step)
+            let counts_down = tag.attribute("reversed").is_some();
+            let start = attribute(html, tag, "start");
+            let first = start.unwrap_or_else(|| if counts_down { self.count(html, tag) } else { 1 });
+            (first, if counts_down { -1 } else { 1 })
         });
         let column = self.open.last().map_or(0, |list| list.item);
         self.open.push(List { number, column, item: column, waiting: self.marker.len() });
+    }
+
+    /// How many items a list has: it begins with a number that is known only at its end.
+    fn count(&mut self, html: &str, tag: &Tag<'_>) -> i64 {
+        let counts = self.counts.get_or_insert_with(|| items(html));
+        let found = counts.binary_search_by_key(&tag.name_end, |(start, _)| *start);
+        found.map_or(1, |at| counts[at].1)
     }
 
     /// An item begins.
@@ -103,8 +101,8 @@ fn attribute(html: &str, tag: &Tag<'_>, name: &str) -> Option<i64> {
     html[tag.attribute(name)?.value.clone()].trim().parse().ok()
 }
 
-/// How many items each `<ol>` has, in the order in which they begin.
-fn items(html: &str) -> Vec<i64> {
+/// Where each `<ol>` begins and how many items it has, in order.
+fn items(html: &str) -> Vec<(usize, i64)> {
     let mut counts = Vec::new();
     // The lists that are open, with their place among the numbered ones.
     let mut open: Vec<Option<usize>> = Vec::new();
@@ -112,12 +110,12 @@ fn items(html: &str) -> Vec<i64> {
         match piece {
             Piece::Start(tag) if tag.name.eq_ignore_ascii_case("ol") => {
                 open.push(Some(counts.len()));
-                counts.push(0);
+                counts.push((tag.name_end, 0));
             }
             Piece::Start(tag) if tag.name.eq_ignore_ascii_case("ul") => open.push(None),
             Piece::Start(tag) if tag.name.eq_ignore_ascii_case("li") => {
                 if let Some(Some(list)) = open.last() {
-                    counts[*list] += 1;
+                    counts[*list].1 += 1;
                 }
             }
             Piece::End(name) if name.eq_ignore_ascii_case("ol") || name.eq_ignore_ascii_case("ul") => {

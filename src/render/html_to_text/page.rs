@@ -40,7 +40,7 @@ impl<'a> Page<'a> {
             space: false,
             newlines: 0,
             line: 0,
-            lists: Lists::of(html),
+            lists: Lists::default(),
             tables: Tables::default(),
             link: None,
             link_end: usize::MAX,

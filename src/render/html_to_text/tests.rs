@@ -64,6 +64,7 @@ fn lists_count_and_are_moved_in() {
         ("<ol><li>a</li><li>b</li></ol>", "1. a\n2. b\n"),
         ("<ol start=5><li>a<li>b</ol>", "5. a\n6. b\n"),
         ("<ol reversed><li>a<li>b<li>c</ol>", "3. a\n2. b\n1. c\n"),
+        ("<ol hidden><li>x</ol><ol reversed><li>a<li>b</ol>", "2. a\n1. b\n"),
         ("<ol reversed start=\"2\"><li>a<li>b<li>c</ol>", "2. a\n1. b\n0. c\n"),
         ("<ol><li>a<li value=10>b<li>c</ol><ol><li>d</ol>", "1. a\n10. b\n11. c\n\n1. d\n"),
         ("<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>", "- a\n  - b\n- c\n"),

@@ -276,8 +276,6 @@ fn a_blank_text_part_counts_as_not_given() {
         assert_eq!(renderer.render(&stored, &json!({}).into()).unwrap().text, "Tea\n");
         renderer.missing(&stored, &json!({}).into()).unwrap();
     }
-    let kept = version("s", "<p>Tea</p>", Some("cups"));
-    assert_eq!(renderer.render(&kept, &json!({}).into()).unwrap().text, "cups");
 }
 
 #[test]
