@@ -20,6 +20,7 @@ use crate::{
     queue::{self, Leases, Places, Work},
     rescuer, sampler, scheduler,
     smtp::{ReplyRules, RouteSettings},
+    supervisor,
     telemetry::{METRICS, metrics::BuildLabels},
 };
 
@@ -40,6 +41,7 @@ const CLOSED: Duration = Duration::from_secs(3);
 /// A running daemon.
 pub struct Daemon {
     app: Arc<App>,
+    role: Role,
     listening_on: Option<SocketAddr>,
     admin: watch::Receiver<Option<SocketAddr>>,
     requests: CancellationToken,
@@ -67,6 +69,7 @@ impl Daemon {
         app.store.check_schema().await?;
         let mut daemon = Self {
             app: Arc::clone(&app),
+            role,
             listening_on: None,
             admin: watch::channel(None).1,
             requests: CancellationToken::new(),
@@ -178,10 +181,15 @@ impl Daemon {
     }
 
     async fn start_ingress(&mut self) -> anyhow::Result<()> {
-        let address = self.app.config.http.listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("http.listen: cannot listen on {address}"))?;
+        let given = supervisor::listener().context("what systemd listens on cannot be used")?;
+        let listener = match given {
+            Some(listener) => TcpListener::from_std(listener)?,
+            None => {
+                let address = self.app.config.http.listen;
+                let bound = TcpListener::bind(address).await;
+                bound.with_context(|| format!("http.listen: cannot listen on {address}"))?
+            }
+        };
         let address = listener.local_addr()?;
         self.listening_on = Some(address);
         tracing::info!(%address, "taking requests");
@@ -224,6 +232,13 @@ impl Daemon {
         self.listening_on
     }
 
+    /// What it does, in words.
+    fn status(&self) -> String {
+        let ingress = self.listening_on.map(|address| format!("takes requests on {address}"));
+        let worker = (self.role != Role::Ingress).then(|| "sends mails".to_owned());
+        [ingress, worker].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// What the roles work with.
     pub fn app(&self) -> &Arc<App> {
         &self.app
@@ -248,6 +263,7 @@ impl Daemon {
     /// # Errors
     /// When a role ended: which, and why; or what `asked` says.
     pub async fn run_until(mut self, asked: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        supervisor::ready(&self.status());
         let ended = tokio::select! {
             ended = self.watch() => ended,
             asked = asked => asked,
@@ -266,6 +282,7 @@ impl Daemon {
     /// closed.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
+        supervisor::stopping("finishes what a relay was offered, gives everything else back");
         self.requests.cancel();
         self.work.cancel();
         let patience = self.app.config.worker.drain + Duration::from_secs(5);

@@ -30,6 +30,7 @@ pub mod shop;
 pub mod webhook;
 
 pub mod store;
+mod supervisor;
 
 pub mod queue;
 

@@ -12,6 +12,7 @@ use crate::{
     mail::{Lane, MailState},
     queue::{QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
+    supervisor::Watchdog,
     telemetry::{METRICS, Outage, metrics::MailLabels},
 };
 
@@ -36,8 +37,10 @@ static UNENQUEUED: Outage = Outage::new();
 
 /// Enqueues what is due until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let mut watch = GenerationWatch::default();
+    let (mut watch, watchdog) = (GenerationWatch::default(), Watchdog::of_this_process());
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        // A database that is away is no reason to be restarted: this loop goes on.
+        watchdog.feed();
         // A database that vanished without a word must not hold up all later rounds.
         let looked = stop.run_until_cancelled(in_time(watch.look(&app))).await;
         if let Some(Err(error)) = looked

@@ -67,6 +67,7 @@ mod retries;
 mod routes;
 mod sandbox;
 mod schedule;
+mod service;
 mod states;
 mod steering;
 mod store;

@@ -68,7 +68,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 53] = [
+const OWNERS: [(&str, &[&str]); 55] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -111,6 +111,7 @@ const OWNERS: [(&str, &[&str]); 53] = [
     ("mail_parser", &["demo", "render"]),
     ("memchr", &["dkim", "http", "smtp"]),
     ("mimalloc", &["main"]),
+    ("listenfd", &["supervisor"]),
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
@@ -123,6 +124,7 @@ const OWNERS: [(&str, &[&str]); 53] = [
     ("rsa", &["dkim"]),
     ("rustix", &["cli", "demo", "http"]),
     ("rustls", &["callback", "demo", "smtp"]),
+    ("sd_notify", &["supervisor"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
     ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "store", "templates", "webhook"]),

@@ -38,7 +38,7 @@ pub use command_line::{CommandLine, Ended, postroom};
 pub use daemon::Daemon;
 pub use hook::Hook;
 pub use operator::Operator;
-pub use place::{mortal, own_address};
+pub use place::{mortal, own_address, signal};
 pub use postgres::Cluster;
 pub use proxy::CommitProxy;
 pub use scene::Scene;
