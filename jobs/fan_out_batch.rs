@@ -13,7 +13,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     job::{Job, Outcome},
-    send_mail::send_mail_job,
+    mail_job::send_mail_job,
 };
 use crate::{
     app::App,
@@ -271,7 +271,7 @@ impl<'a> BatchContext<'a> {
             lane: MailLane::Bulk,
             template: self.version.pinned(),
             sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
-            reply_to: self.brand.reply_to.clone().map(|email| Mailbox { name: None, email }),
+            reply_to: self.brand.answers_to(),
             recipient,
             values,
             origin,

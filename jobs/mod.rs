@@ -7,6 +7,7 @@ mod attached_files;
 mod before_sending;
 mod fan_out_batch;
 mod job;
+mod mail_job;
 mod notify_disabled_endpoints;
 mod prune_history;
 mod run_bulk_action;
@@ -23,11 +24,12 @@ use uuid::Uuid;
 
 pub use fan_out_batch::{FanOutBatch, fan_out_batch_job};
 pub use job::{Job, Outcome};
+pub use mail_job::{send_mail_id, send_mail_job};
 pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
 pub use run_bulk_action::{RunBulkAction, run_bulk_action_job};
 pub use send_callback::{SendCallback, send_callback_job};
-pub use send_mail::{SendMail, send_mail_id, send_mail_job};
+pub use send_mail::SendMail;
 pub use send_test_mail::SendTestMail;
 
 use crate::{
@@ -59,7 +61,7 @@ impl From<DueDelivery> for QueuedJob {
 
 impl From<DueMail> for QueuedJob {
     fn from(due: DueMail) -> Self {
-        send_mail::job_for(due.mail, due.is_test, due.lane, due.merchant)
+        mail_job::job_for(due.mail, due.is_test, due.lane, due.merchant)
             .with_domains(&due.sender_domain, &due.recipient_domain)
     }
 }

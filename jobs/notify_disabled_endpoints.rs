@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     job::{Job, Outcome},
-    send_mail::send_mail_job,
+    mail_job::send_mail_job,
 };
 use crate::{
     app::App,

@@ -17,7 +17,6 @@ use tokio::time::timeout;
 use super::{
     attached_files, before_sending,
     job::{Job, Outcome, until_recorded},
-    send_test_mail::SendTestMail,
 };
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
@@ -25,11 +24,7 @@ use crate::{
     clock,
     cpu_pool::Share,
     limits::Held,
-    mail::{
-        self, CrashPolicy, Lane, Mail, MailId, MailLane, MerchantId, NewMail, Phase, Reply, TraceParent,
-        sandbox::SandboxFate,
-    },
-    queue::QueuedJob,
+    mail::{self, CrashPolicy, Mail, MailId, Phase, Reply, TraceParent, sandbox::SandboxFate},
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
@@ -57,23 +52,6 @@ pub struct SendMail {
     pub mail: MailId,
     /// Leave to send it. It was taken before the mail was fetched; without it the mail waits.
     pub permit: Mutex<Option<Permit>>,
-}
-
-/// The job that sends a mail.
-pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
-    let (sender, recipient) = (mail.sender.email.domain(), mail.recipient.email.domain());
-    job_for(mail.id, mail.is_test, mail.lane, mail.merchant.clone()).with_domains(sender, recipient)
-}
-
-/// The id of the job that sends a mail, or hands it to the sandbox.
-pub fn send_mail_id(mail: MailId, is_test: bool) -> String {
-    format!("{}:{mail}", if is_test { SendTestMail::NAME } else { SendMail::NAME })
-}
-
-/// The job that sends a mail. One for the sandbox travels with the callbacks: it waits for no route and no rate.
-pub(super) fn job_for(mail: MailId, is_test: bool, lane: MailLane, merchant: MerchantId) -> QueuedJob {
-    let lane = if is_test { Lane::Callback } else { lane.into() };
-    QueuedJob::new(send_mail_id(mail, is_test), lane, merchant)
 }
 
 #[async_trait]

@@ -80,16 +80,10 @@ async fn list_of_order(
 ) -> anyhow::Result<()> {
     let entries = store.order_audit(merchant, order).await?;
     store.close().await;
-    let mut table = Table::new(&["WHEN", "WHO", "TEMPLATE", "COOL-DOWN", "REASON"]);
+    let mut table = Table::new(&["WHEN", "WHO", "TEMPLATE", "REASON", "FORCED"]);
     for AuditEntry { actor, template, reason, at, forced } in &entries {
-        let cool_down = if *forced { "forced" } else { "" };
-        table.add(row![
-            Cell::of(at, Tone::Faint),
-            actor,
-            template.as_deref().unwrap_or_default(),
-            cool_down,
-            reason
-        ]);
+        let (template, forced) = (template.as_deref().unwrap_or_default(), if *forced { "yes" } else { "" });
+        table.add(row![Cell::of(at, Tone::Faint), actor, template, reason, forced]);
     }
     let program = |entry: &AuditEntry| {
         let AuditEntry { actor, template, reason, at, forced } = entry;

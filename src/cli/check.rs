@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use super::context::{Context, expect_file, print};
+use super::context::{Context, expect_file, lacks_sender, print};
 use crate::{app, config::Config, queue, smtp::Routes, store::Store};
 
 /// How long each of them may take to answer.
@@ -68,6 +68,9 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Resul
     if number == 0 {
         people.push("there is no route, so mails will wait".to_owned());
     }
+    if database.fault.is_none() {
+        people.extend(without_sender(&config).await);
+    }
     print(json, people.join("\n"), &programs)?;
     let faults: Vec<_> = [database, queue]
         .into_iter()
@@ -87,6 +90,15 @@ async fn test_database(config: &Config) -> anyhow::Result<()> {
     store.check_writable().await?;
     store.close().await;
     Ok(())
+}
+
+/// Names merchants without a sender where the installation has none for them, the first hundred at most.
+async fn without_sender(config: &Config) -> Vec<String> {
+    let Ok(store) = Store::open(&config.database).await else { return Vec::new() };
+    let merchants = store.merchants("", 100).await.unwrap_or_default();
+    store.close().await;
+    let without = merchants.into_iter().filter(|merchant| merchant.sender.is_none());
+    without.filter_map(|merchant| lacks_sender(config, &merchant.id)).map(|it| it.trim().to_owned()).collect()
 }
 
 async fn test_queue(config: &Config) -> anyhow::Result<()> {

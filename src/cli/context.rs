@@ -67,6 +67,17 @@ pub(super) async fn check_merchant(store: &Store, id: Option<&MerchantId>) -> an
     }
 }
 
+/// What is wrong when a merchant has no sender and the installation has none for it, as a line of its own.
+pub(super) fn lacks_sender(config: &Config, id: &MerchantId) -> Option<String> {
+    (!config.http.has_no_reply()).then(|| {
+        format!(
+            "\nmerchant {id} has no sender: its mails for which no brand and no store has one would go out from {}; \
+            set one with `postroom merchant update {id} --sender ADDRESS`",
+            config.http.no_reply()
+        )
+    })
+}
+
 /// Whoever runs this process: the user that the system knows, at which terminal and machine.
 pub(super) fn author() -> Author {
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();

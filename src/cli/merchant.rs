@@ -140,10 +140,13 @@ async fn create(context: &Context, merchant: NewMerchant, rate: Option<Rate>) ->
         store.change_merchant(&merchant.id, change).await?;
     }
     store.close().await;
-    let people = format!(
+    let mut people = format!(
         "created merchant {}\nsecret: {}\nIt signs recovery links and batch webhooks; the shop checks them with it.",
         merchant.id, merchant.secret
     );
+    if merchant.sender.is_none() {
+        people.push_str(&context::lacks_sender(&context.config, &merchant.id).unwrap_or_default());
+    }
     print(
         context.json,
         people,

@@ -8,6 +8,7 @@ mod check;
 mod context;
 mod daemon_status;
 mod dkim;
+mod doctor;
 mod filter;
 mod import;
 mod mail;
@@ -106,6 +107,8 @@ enum Command {
     /// Export or erase everything that is stored about a recipient.
     #[command(subcommand)]
     Recipient(recipient::Command),
+    /// Look up what the DNS says about a sender's domain, and what is missing.
+    Doctor(doctor::Arguments),
     /// Make keys that sign mails.
     #[command(subcommand)]
     Dkim(dkim::Command),
@@ -184,6 +187,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Batch(command) => batch::run(context, command).await,
         Command::Top(arguments) => top::run(context, arguments).await,
         Command::TestMail(arguments) => test_mail::run(context, arguments).await,
+        Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Completions(_) | Command::Man(_) | Command::Dkim(_) => Ok(()), // above
     }
 }

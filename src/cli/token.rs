@@ -92,15 +92,8 @@ async fn list(context: &Context, merchant: Option<&MerchantId>) -> anyhow::Resul
     for token in &tokens {
         let expires = token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         let mode = if token.is_test { "test" } else { "live" };
-        table.add(row![
-            token.id,
-            &token.merchant,
-            token.created_at,
-            expires,
-            state(token),
-            mode,
-            &token.abilities
-        ]);
+        let (id, created, state) = (token.id, token.created_at, state(token));
+        table.add(row![id, &token.merchant, created, expires, state, mode, &token.abilities]);
     }
     let programs: Vec<Value> = tokens.iter().map(view).collect();
     print_list(context.json, &table, "there are no tokens", &programs)

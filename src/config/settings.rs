@@ -101,6 +101,22 @@ impl HttpSettings {
     pub fn no_reply(&self) -> Address {
         no_reply(&self.public_url)
     }
+
+    /// Whether [`HttpSettings::no_reply`] is an address that never exists.
+    pub fn has_no_reply(&self) -> bool {
+        !self.no_reply().domain().ends_with(".invalid")
+    }
+
+    /// Whether a mail may go out from an address that never exists: where links lead to this machine alone, to try things
+    /// out.
+    pub fn is_for_trying_out(&self) -> bool {
+        match self.public_url.host() {
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        }
+    }
 }
 
 pub(super) fn no_reply(public_url: &Url) -> Address {

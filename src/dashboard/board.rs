@@ -10,12 +10,12 @@ pub(super) struct Board {
     /// The components.
     pub(super) app: Arc<App>,
     /// Who looks at what.
-    pub(super) hub: Hub,
+    pub(super) hub: Arc<Hub>,
 }
 
 impl Board {
     /// Nobody looks yet.
     pub(super) fn new(app: Arc<App>) -> Arc<Self> {
-        Arc::new(Self { app, hub: Hub::default() })
+        Arc::new(Self { app, hub: Arc::default() })
     }
 }

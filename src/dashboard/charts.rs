@@ -32,8 +32,8 @@ pub(super) struct Chart {
     /// Names the chart on its page.
     id: &'static str,
     title: String,
-    /// What is said instead of the picture.
-    summary: String,
+    /// How many of each series there are in all.
+    totals: Vec<String>,
     series: Vec<Series>,
     rows: Vec<Row>,
     rectangles: Vec<Rectangle>,
@@ -79,11 +79,7 @@ impl Chart {
             }
         }
         let total = |at: usize| spans.iter().filter_map(|span| span.values.get(at)).sum::<u64>();
-        let totals: Vec<_> = series
-            .iter()
-            .enumerate()
-            .map(|(at, series)| format!("{} {}", words::number(total(at)), series.name))
-            .collect();
+        let totals = (0..series.len()).map(|at| words::number(total(at))).collect();
         let happened = spans.iter().filter(|span| span.sum() > 0);
         let rows = happened.rev().map(|span| Row {
             from: Time(span.from),
@@ -93,7 +89,7 @@ impl Chart {
         Self {
             id,
             title: title.to_owned(),
-            summary: totals.join(", "),
+            totals,
             series: series.to_vec(),
             rows: rows.collect(),
             rectangles,
@@ -129,7 +125,7 @@ mod tests {
             values: values.to_vec(),
         });
         let chart = Chart::of("hour", "Mails", &SERIES, &spans.collect::<Vec<_>>());
-        assert_eq!(chart.summary, "2,500 sent, 500 failed");
+        assert_eq!(chart.totals, ["2,500", "500"]);
         assert_eq!(chart.rectangles.len(), 3);
         assert_eq!((chart.rectangles[0].y.as_str(), chart.rectangles[0].height.as_str()), ("0.0", "120.0"));
         assert_eq!((chart.rectangles[2].y.as_str(), chart.rectangles[2].height.as_str()), ("60.0", "30.0"));

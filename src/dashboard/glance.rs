@@ -4,7 +4,11 @@ use std::{fmt::Display, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{alarms::Facts, board::Board};
+use super::{
+    alarms::Facts,
+    board::Board,
+    causes::{causes, lanes_behind},
+};
 use crate::{
     clock,
     mail::{Lane, MailLane, MailState, MerchantId, PauseScope, search::MailCount},
@@ -14,6 +18,8 @@ use crate::{
 
 /// How long each part may take.
 const LONGEST: Duration = Duration::from_secs(2);
+/// How many of the newest mails that failed are looked at.
+const NEWEST_FAILED: u32 = 200;
 /// The charts' spans.
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -69,7 +75,20 @@ impl Glance {
         let activity = |since: Duration, minutes: i64| async move {
             if for_all { within(store.activity(now - since, minutes)).await } else { Ok(Vec::new()) }
         };
-        let (database, queue, pauses, drained, workers, waiting, oldest) = tokio::join!(
+        let (
+            database,
+            queue,
+            pauses,
+            drained,
+            workers,
+            waiting,
+            oldest,
+            held,
+            failed,
+            newest_failed,
+            hour,
+            day,
+        ) = tokio::join!(
             within(store.check_writable()),
             within(app.queue.status()),
             within(store.pauses()),
@@ -77,10 +96,9 @@ impl Glance {
             within(store.workers()),
             waiting,
             within(store.oldest_waiting(merchant)),
-        );
-        let (held, failed, hour, day) = tokio::join!(
             within(store.failing(merchant, MailState::Held)),
             within(store.failing(merchant, MailState::Failed)),
+            within(store.newest_failed(merchant, NEWEST_FAILED)),
             activity(HOUR, 1),
             activity(DAY, QUARTER),
         );
@@ -99,6 +117,8 @@ impl Glance {
             oldest: oldest.ok().flatten().map(|oldest| now.since(oldest)),
             held: held.unwrap_or_default(),
             last_hour: for_all.then(|| (settled(&hour, MailState::Sent), settled(&hour, MailState::Failed))),
+            causes: causes(&newest_failed.unwrap_or_default(), now - HOUR),
+            behind: lanes_behind(queue.as_ref().ok()),
             pauses: pauses.clone(),
         };
         let lanes = Lane::ALL.iter().map(|&lane| LaneAtAGlance {

@@ -19,13 +19,13 @@ use axum::{
 use futures_util::{Stream, stream};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     board::Board,
     form::Asked,
-    hub::{Channel, Drawn, Key},
+    hub::{Drawing, Drawn, Key},
     pages, session,
     trouble::Trouble,
     viewer::Viewer,
@@ -36,6 +36,9 @@ use crate::auth::new_secret;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a drawing may take.
 const LONGEST: Duration = Duration::from_millis(2_800);
+/// After so long a drawing is slow, and those who look are told: with the interval that is less than three seconds after
+/// the database began to hang.
+const SLOW: Duration = Duration::from_millis(900);
 /// How often a stream looks whether its session goes on.
 const CHECK: Duration = Duration::from_secs(5);
 /// Stands for the token of a session in what is drawn for many. Nobody can write it into what is drawn.
@@ -46,20 +49,22 @@ pub(super) fn router() -> Router<Arc<Board>> {
 }
 
 /// Draws a page while somebody looks.
-async fn draw(board: Arc<Board>, key: Key, viewer: Viewer, channel: Channel) {
+async fn draw(board: Arc<Board>, viewer: Viewer, drawing: Drawing) {
     let stopping = &board.app.worker.stopping;
     loop {
-        let drawn = match timeout(LONGEST, pages::fragments(&board, &viewer, &key.page)).await {
+        let begun = Instant::now();
+        let mut fragments = std::pin::pin!(pages::fragments(&board, &viewer, &drawing.key.page));
+        let mut drawn = timeout_at(begun + SLOW, &mut fragments).await;
+        if drawn.is_err() {
+            drawing.show(Drawn::Slow);
+            drawn = timeout_at(begun + LONGEST, &mut fragments).await;
+        }
+        drawing.show(match drawn {
             Ok(Ok(html)) => Drawn::Html(html.into()),
             Ok(Err(_)) | Err(_) => Drawn::Slow,
-        };
-        channel.send_if_modified(|shown| {
-            let is_news = *shown != drawn;
-            *shown = drawn;
-            is_news
         });
-        let is_over = stopping.run_until_cancelled(sleep(INTERVAL)).await.is_none();
-        if board.hub.close(&key, &channel, is_over) {
+        let is_stopping = stopping.run_until_cancelled(sleep(INTERVAL)).await.is_none();
+        if is_stopping || drawing.is_over() {
             return;
         }
     }
@@ -80,9 +85,9 @@ async fn follow(
     }
     let hash = session::secret(&headers).map(session::hash).unwrap_or_default();
     let key = Key { page, merchant: viewer.merchant.clone(), role: viewer.role };
-    let (receiver, new) = board.hub.look(&key);
-    if let Some(channel) = new {
-        tokio::spawn(draw(Arc::clone(&board), key, viewer.for_many(&TOKEN), channel));
+    let (receiver, new) = board.hub.look(key);
+    if let Some(drawing) = new {
+        tokio::spawn(draw(Arc::clone(&board), viewer.for_many(&TOKEN), drawing));
     }
     let check = Instant::now() + CHECK;
     let following = Following { board, viewer, hash, receiver, check, is_over: false };

@@ -15,14 +15,16 @@
 //! | `viewer.rs`, `form.rs` | who looks, and what was filled in |
 //! | `board.rs`, `hub.rs` | what the pages work with, and who looks at what |
 //! | `layout.rs`, `trouble.rs`, `words.rs`, `parts.rs` | what pages have in common; what is said when something does not work |
-//! | `alarms.rs`, `glance.rs` | what is wrong, in words, and all that is known at a glance |
+//! | `alarms/`, `causes.rs`, `glance.rs` | what is wrong, in words; why; and all that is known at a glance |
 //! | `live.rs`, `charts.rs`, `activity.rs` | fragments that are sent while a page is open; charts, and what they are made of |
+//! | `rates.rs` | how much of its rate a route used |
 //! | `pages/` | a file for each page |
 
 mod activity;
 mod alarms;
 mod assets;
 mod board;
+mod causes;
 mod charts;
 mod form;
 mod glance;
@@ -32,6 +34,7 @@ mod layout;
 mod live;
 mod pages;
 mod parts;
+mod rates;
 mod session;
 mod sign_in;
 mod trouble;

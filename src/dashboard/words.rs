@@ -101,6 +101,21 @@ pub(super) fn beginning(text: &str, longest: usize) -> String {
     }
 }
 
+/// A reply without what differs from mail to mail: addresses, numbers, ids.
+pub(super) fn alike(reply: &str) -> String {
+    let is_edge = |letter: char| !letter.is_alphanumeric();
+    let word = |(place, word): (usize, &str)| {
+        let core = word.trim_matches(is_edge);
+        let digits = core.chars().filter(char::is_ascii_digit).count();
+        let is_code =
+            place < 2 && core.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
+        let is_id = !is_code && !core.is_empty() && (digits > 3 || core.chars().count() > 24);
+        if is_id || core.contains('@') { word.replacen(core, "…", 1) } else { word.to_owned() }
+    };
+    let words: Vec<_> = reply.split_whitespace().take(40).enumerate().map(word).collect();
+    beginning(&words.join(" "), 240)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +159,17 @@ mod tests {
             ("<\"ann lee\"@example.net>", "<••@example.net>"),
         ] {
             assert_eq!(masked(text), expected);
+        }
+    }
+
+    #[test]
+    fn replies_that_differ_in_an_address_or_an_id_are_alike() {
+        for (reply, expected) in [
+            ("550 5.1.1 <ann@example.net>: no such user", "550 5.1.1 <…>: no such user"),
+            ("451 4.7.1 try again in 300 s (id 4f3a99c2b81)", "451 4.7.1 try again in 300 s (id …)"),
+            ("", ""),
+        ] {
+            assert_eq!(alike(reply), expected);
         }
     }
 

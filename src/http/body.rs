@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     error::{FieldError, Refusal},
-    json_bounds,
+    json_bounds, json_shape,
     server::TooSlow,
 };
 use crate::{
@@ -64,6 +64,7 @@ pub(super) async fn read(request: Request, app: &App) -> Result<(Bytes, Result<H
     let longest = longest(app, request.uri().path());
     let merchant = request.extensions().get::<MerchantId>().cloned();
     let (bytes, room) = collect(request, app, merchant.as_ref(), longest).await?;
+    let bytes = without_mark(bytes);
     let needed = match json_bounds::measure(&bytes, json_bounds::DEEPEST + 1) {
         Ok(measure) => bytes.len() + measure.memory,
         Err(fault) => return Ok((bytes, Err(fault))),
@@ -88,6 +89,14 @@ pub(super) fn full(full: Full) -> Refusal {
     }
 }
 
+/// A body without the mark that some programs write before UTF-8 (RFC 8259, section 8.1: it may be ignored).
+fn without_mark(bytes: Bytes) -> Bytes {
+    if bytes.starts_with(BYTE_ORDER_MARK) { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes }
+}
+
+/// U+FEFF in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The longest body at a path: of those that give values for one mail, what they can need at most.
 fn longest(app: &App, path: &str) -> usize {
     let limit = app.config.http.max_small_body.min(app.config.http.max_body).0;
@@ -96,7 +105,8 @@ fn longest(app: &App, path: &str) -> usize {
         || path.starts_with("/ordersv2/")
         || path.starts_with("/api/public/")
         || path.starts_with("/templates")
-        || is_preview(path);
+        || is_preview(path)
+        || path.starts_with("/api/v1/builtin-mails/");
     if is_about_one_mail {
         let files = if path == "/mail" { FILES } else { 0 };
         limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER)).max(files)
@@ -213,7 +223,7 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
         let inner = error.into_inner();
         // A wrong shape may stand before wrong syntax, which is the graver fault.
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Ok(_) => Refusal::field(readable(&path), without_position(&inner)).about_form(),
+            Ok(_) => shape_fault(&readable(&path), &without_position(&inner)).about_form(),
             Err(syntax) => not_json(&syntax),
         }
     })?;
@@ -222,6 +232,15 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
         return Err(Refusal::field("", "must not contain the character U+0000").about_form());
     }
     Ok(value)
+}
+
+/// What is wrong with a field, in plain words.
+fn shape_fault(path: &str, message: &str) -> Refusal {
+    match json_shape::missing_field(message) {
+        Some(field) if path.is_empty() => Refusal::field(field, "is required"),
+        Some(field) => Refusal::field(format!("{path}.{field}"), "is required"),
+        None => Refusal::field(path, json_shape::plain(message)),
+    }
 }
 
 pub(super) fn not_json(error: &serde_json::Error) -> Refusal {
@@ -279,6 +298,15 @@ pub(super) fn is_utf8_of(headers: &HeaderMap, is_type: impl Fn(&str) -> bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_before_a_body_is_ignored() {
+        for (given, kept) in
+            [("\u{feff}{}", "{}"), ("{}", "{}"), ("\u{feff}", ""), ("{\"\u{feff}\":1}", "{\"\u{feff}\":1}")]
+        {
+            assert_eq!(without_mark(Bytes::copy_from_slice(given.as_bytes())), kept.as_bytes());
+        }
+    }
 
     #[test]
     fn a_nul_is_found_only_where_it_is_one() {

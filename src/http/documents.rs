@@ -1,10 +1,13 @@
 //! What merchants' systems tell postroom: each kind's document, checked before it is stored.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{body, error::FieldError};
+use super::{
+    error::{FieldError, fault},
+    json_shape,
+};
 use crate::{
     app::App,
     render::{self, RenderLimits},
@@ -51,8 +54,10 @@ pub(super) fn check(
     if given.get("id").is_some_and(|given| given == id) {
         given.remove("id");
     }
+    let sample = sample(kind);
+    let given = Value::Object(given);
     match kind {
-        ResourceKind::Members => typed::<Member>(given).and_then(|member| {
+        ResourceKind::Members => json_shape::read::<Member>(given, &sample).and_then(|member| {
             let row = row(kind, id, Some(member.brand_id.as_str().to_owned()), None, &member)?;
             if row.body.get().len() > limits.member {
                 let message = format!("a member may be at most {} bytes", limits.member);
@@ -60,32 +65,51 @@ pub(super) fn check(
             }
             Ok(row)
         }),
-        ResourceKind::Templates => typed::<Template>(given).and_then(|template| {
+        ResourceKind::Templates => json_shape::read::<Template>(given, &sample).and_then(|template| {
             let version = version_of(id, &template, &limits.render)?;
             row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
         }),
-        ResourceKind::Subscriptions => {
-            typed::<Subscription>(given).and_then(|subscription| row(kind, id, None, None, &subscription))
-        }
-        ResourceKind::AbandonedCarts => typed::<AbandonedCart>(given).and_then(|cart| {
+        ResourceKind::Subscriptions => json_shape::read::<Subscription>(given, &sample)
+            .and_then(|subscription| row(kind, id, None, None, &subscription)),
+        ResourceKind::AbandonedCarts => json_shape::read::<AbandonedCart>(given, &sample).and_then(|cart| {
             let row = row(kind, id, None, None, &cart)?;
             Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
         }),
-        ResourceKind::Coupons | ResourceKind::Storecards => typed::<Voucher>(given)
+        ResourceKind::Coupons | ResourceKind::Storecards => json_shape::read::<Voucher>(given, &sample)
             .and_then(|voucher| row(kind, id, Some(voucher.brand_id.as_str().to_owned()), None, &voucher)),
-        ResourceKind::Orders => typed::<Order>(given).and_then(|order| row(kind, id, None, None, &order)),
-        ResourceKind::Stores => {
-            typed::<StoreSettings>(given).and_then(|settings| row(kind, id, None, None, &settings))
+        ResourceKind::Orders => {
+            json_shape::read::<Order>(given, &sample).and_then(|order| row(kind, id, None, None, &order))
         }
-        ResourceKind::Brands => typed::<Brand>(given).and_then(|brand| row(kind, id, None, None, &brand)),
+        ResourceKind::Stores => json_shape::read::<StoreSettings>(given, &sample)
+            .and_then(|settings| row(kind, id, None, None, &settings)),
+        ResourceKind::Brands => {
+            json_shape::read::<Brand>(given, &sample).and_then(|brand| row(kind, id, None, None, &brand))
+        }
     }
 }
 
-fn typed<T: serde::de::DeserializeOwned>(given: Map<String, Value>) -> Result<T, Vec<FieldError>> {
-    serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-        let path = body::readable(&error.path().to_string());
-        vec![FieldError { path, message: error.inner().to_string() }]
-    })
+/// Documents that are right, with one entry in each list.
+fn sample(kind: ResourceKind) -> Value {
+    let (link, sender) = ("https://shop.example/", json!({"email": "a@shop.example"}));
+    match kind {
+        ResourceKind::Subscriptions => json!({"state": "draft", "cart_link": link, "shopper": {}}),
+        ResourceKind::AbandonedCarts => json!({"recovery_link": link, "currency": "EUR", "total": "1",
+            "status": "abandoned", "customer": {}, "items": [{"name": "a", "unit_price": "1", "quantity": 1}]}),
+        ResourceKind::Orders => json!({"endUser": {}, "paymentStatus": "PENDING", "currency": "EUR",
+            "totalAmount": "1", "items": [{"name": "a", "unitPrice": "1", "quantity": 1}],
+            "payments": [{"paymentId": "a"}],
+            "subscription": {"recurring": true, "trial": false, "conversion": false,
+                "resumeOffer": {"resumesAt": "2026-01-01T00:00:00Z"}}}),
+        ResourceKind::Brands => json!({"name": "a", "sender": sender}),
+        ResourceKind::Templates => {
+            json!({"brand_id": "a", "title": "a", "subject": "a", "html": "a", "sender": sender,
+                "class": "transactional", "on_crash": "resend"})
+        }
+        ResourceKind::Members => json!({"brand_id": "a", "email": "a@shop.example", "tags": {}}),
+        ResourceKind::Coupons | ResourceKind::Storecards => json!({"brand_id": "a", "title": "a"}),
+        ResourceKind::Stores => json!({"alternativeNonRecurringCommunications": true, "sender": sender,
+            "bindings": [{"template": "ORDERCONFIRMATION", "templateDefinitionName": "a"}]}),
+    }
 }
 
 fn row(
@@ -105,6 +129,11 @@ fn version_of(
     template: &Template,
     limits: &RenderLimits,
 ) -> Result<NewTemplateVersion, Vec<FieldError>> {
+    let parts = [("subject", &template.subject), ("html", &template.html)];
+    let blank: Vec<_> = parts.into_iter().filter(|(_, text)| text.trim().is_empty()).collect();
+    if !blank.is_empty() {
+        return Err(blank.into_iter().map(|(path, _)| fault(path, "must not be blank")).collect());
+    }
     let source = TemplateSource {
         subject: template.subject.clone(),
         html: template.html.clone(),

@@ -9,6 +9,7 @@ mod accept_language;
 mod actions;
 mod auth;
 mod body;
+mod builtin_mails;
 mod cart_link;
 mod documents;
 mod error;
@@ -19,6 +20,7 @@ mod health;
 mod idempotency;
 mod import;
 mod json_bounds;
+mod json_shape;
 mod mailing;
 mod mails;
 mod metrics;
@@ -73,6 +75,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(unsubscribe::router())
         .merge(suppressions::router())
         .merge(resources::router())
+        .merge(builtin_mails::router())
         .merge(import::router())
         .merge(mails::router())
         .merge(actions::router())

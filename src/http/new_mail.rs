@@ -50,10 +50,10 @@ impl BuiltinMailDraft {
             merchant: merchant.id.clone(),
             lane: MailLane::Transactional,
             template: version.pinned(),
-            sender: version
-                .sender
-                .clone()
-                .unwrap_or_else(|| merchant.sender_or(|| app.config.http.no_reply())),
+            sender: match version.sender.clone() {
+                Some(sender) => sender,
+                None => sender_of(app, merchant).map_err(|why| Refusal::field("sender", why))?,
+            },
             reply_to: None,
             recipient: self.recipient,
             values: values.as_json(),
@@ -62,6 +62,21 @@ impl BuiltinMailDraft {
             is_test: merchant.is_test,
         })))
     }
+}
+
+/// The sender of a merchant's mails that have no other.
+///
+/// # Errors
+/// Why there is none, for people: the mail would go out from an address that does not exist.
+pub(super) fn sender_of(app: &App, merchant: &Merchant) -> Result<Mailbox, &'static str> {
+    let http = &app.config.http;
+    if merchant.sender.is_none() && !http.has_no_reply() && !http.is_for_trying_out() {
+        return Err(
+            "the merchant has no sender, and `http.public_url` has no domain name to stand in for one; \
+            set one with `postroom merchant update --sender`",
+        );
+    }
+    Ok(merchant.sender_or(|| http.no_reply()))
 }
 
 async fn check_tags(

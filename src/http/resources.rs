@@ -199,7 +199,16 @@ pub(super) async fn preview(
     // A link of the right form, which leads nowhere.
     let link = app.config.http.link_to(&consent::path_of(&UnsubscribeToken::generate()));
     user.insert(UNSUBSCRIBE_LINK.to_owned(), link.into());
-    let values = Values::from(user);
+    preview_of(&app, &caller, version, Values::from(user)).await
+}
+
+/// A template filled in for people to look at.
+pub(super) async fn preview_of(
+    app: &App,
+    caller: &Caller,
+    version: Arc<TemplateVersion>,
+    values: Values,
+) -> Result<Json<PreviewAnswer>, Refusal> {
     let renderer = Arc::clone(&app.renderer);
     let preview = move || renderer.preview(&version.source, &values);
     let previewed = app.cpu.run(Share::Request(caller.merchant.id.clone()), preview).await;

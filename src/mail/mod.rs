@@ -17,6 +17,7 @@ mod pause;
 mod reply;
 mod reply_class;
 mod retry;
+mod rfc3339;
 pub mod sandbox;
 mod schedule;
 pub mod search;

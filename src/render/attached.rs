@@ -1,6 +1,9 @@
 //! Files that go with a message (RFC 2183): inline images beside the HTML (RFC 2387), and the others after it.
 
-use lettre::message::{Attachment, MultiPart, SinglePart, header::ContentType};
+use lettre::message::{
+    Attachment, Body, MultiPart, SinglePart,
+    header::{ContentTransferEncoding, ContentType},
+};
 
 use super::RenderError;
 
@@ -46,5 +49,7 @@ fn part(file: AttachedContent<'_>) -> Result<SinglePart, RenderError> {
         Some(id) => Attachment::new_inline_with_name(id.to_owned(), filename),
         None => Attachment::new(filename),
     };
-    Ok(attachment.body(file.content, content_type))
+    // Whatever it looks like, it arrives byte for byte.
+    let content = Body::new_with_encoding(file.content, ContentTransferEncoding::Base64);
+    Ok(attachment.body(content.map_err(|_| RenderError::Attachment)?, content_type))
 }

@@ -2,7 +2,9 @@
 
 use crate::shop::TemplateSource;
 
-use super::{Part, RenderLimits, TemplateFault, compiled_template, inline_css};
+use super::compiled_template::{self, LONGEST_SUBJECT};
+use super::syntax::{self, Role};
+use super::{Part, RenderLimits, TemplateFault, inline_css};
 
 /// A template that may be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct Checked {
 pub fn check(source: &TemplateSource, limits: &RenderLimits) -> Result<Checked, Vec<TemplateFault>> {
     let mut tags = Vec::new();
     let mut faults = Vec::new();
-    let text = source.text.as_deref().map(|text| (Part::Text, text));
+    let text = source.given_text().map(|text| (Part::Text, text));
     for (part, text) in
         [(Part::Subject, &*source.subject), (Part::Html, &*source.html)].into_iter().chain(text)
     {
@@ -35,7 +37,8 @@ pub fn check(source: &TemplateSource, limits: &RenderLimits) -> Result<Checked, 
     let html = inline_css::inline(&source.html)
         .and_then(|html| check_part(Part::Html, &html, &grown(limits), &mut Vec::new()).map(|()| html))
         .map_err(|fault| vec![fault])?;
-    Ok(Checked { source: TemplateSource { html, ..source.clone() }, tags })
+    let text = source.given_text().map(str::to_owned);
+    Ok(Checked { source: TemplateSource { html, text, subject: source.subject.clone() }, tags })
 }
 
 fn check_part(
@@ -44,11 +47,36 @@ fn check_part(
     limits: &RenderLimits,
     tags: &mut Vec<String>,
 ) -> Result<(), TemplateFault> {
+    if part == Part::Subject && least_length(source) > LONGEST_SUBJECT {
+        let message = format!("a subject has at most {LONGEST_SUBJECT} bytes");
+        return Err(TemplateFault { part, line: None, column: None, message });
+    }
     if source.len() > limits.template_bytes {
         let message = format!("this part is larger than {} bytes", limits.template_bytes);
         return Err(TemplateFault { part, line: None, column: None, message });
     }
     compiled_template::compile_part(part, source, tags).map(|_| ())
+}
+
+/// How long a subject is whatever its values are: the text outside of its placeholders and blocks.
+fn least_length(source: &str) -> usize {
+    let Ok(mustaches) = syntax::mustaches(Part::Subject, source) else { return 0 };
+    let (mut length, mut done, mut depth) = (0, 0, 0_usize);
+    for mustache in mustaches {
+        if depth == 0 {
+            length += source[done..mustache.range.start]
+                .split_whitespace()
+                .map(|word| word.len() + 1)
+                .sum::<usize>();
+        }
+        match mustache.role {
+            Role::Open => depth += 1,
+            Role::Close => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        done = mustache.range.end;
+    }
+    (length + source[done..].split_whitespace().map(|word| word.len() + 1).sum::<usize>()).saturating_sub(1)
 }
 
 /// Inlining repeats declarations, so what it makes may be larger than what was given.

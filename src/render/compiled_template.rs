@@ -1,16 +1,18 @@
 //! A template in its compiled form.
 
 use handlebars::{Template, TemplateErrorReason};
+use serde_json::Value;
 
 use crate::shop::TemplateSource;
 
 use super::engine::Engine;
+use super::inline_css::{self, Effort, Rendered};
 use super::requirements::Requirements;
 use super::work::charge_for;
 use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
 
 /// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
-const LONGEST_SUBJECT: usize = 998;
+pub(super) const LONGEST_SUBJECT: usize = 998;
 /// What making the text part costs for each byte of HTML, in units of work.
 const PER_BYTE_OF_TEXT: u64 = 8;
 /// About how many bytes of memory an element of a compiled template takes.
@@ -23,6 +25,10 @@ pub(super) struct CompiledTemplate {
     text: Option<Template>,
     memory: u32,
     requirements: Option<Requirements>,
+    /// The bytes of the subject's source, and its placeholders where it has nothing else: they bound its length.
+    subject_bound: Option<(usize, Vec<String>)>,
+    /// Inlines the CSS of each mail, where that cannot be done once for all.
+    rendered: Option<Rendered>,
 }
 
 impl CompiledTemplate {
@@ -31,12 +37,16 @@ impl CompiledTemplate {
         let compile = |part, source: &str| compile_part(part, source, &mut Vec::new());
         let mut subject = compile(Part::Subject, &source.subject)?;
         let mut html = compile(Part::Html, &source.html)?;
-        let mut text = source.text.as_deref().map(|text| compile(Part::Text, text)).transpose()?;
+        let mut text = source.given_text().map(|text| compile(Part::Text, text)).transpose()?;
+        let subject_bound = Requirements::of([&subject].into_iter())
+            .and_then(Requirements::into_names)
+            .map(|names| (source.subject.len(), names));
         let requirements = Requirements::of([&subject, &html].into_iter().chain(&text));
         let elements: usize = [&mut subject, &mut html].into_iter().chain(&mut text).map(charge_for).sum();
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
         let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
-        Ok(Self { memory, requirements, subject, html, text })
+        let rendered = inline_css::depends_on_values(&source.html).then(Rendered::new);
+        Ok(Self { memory, requirements, subject, html, text, subject_bound, rendered })
     }
 
     /// About how many bytes of memory it takes.
@@ -49,6 +59,40 @@ impl CompiledTemplate {
         self.requirements.as_ref()?.missing(values)
     }
 
+    /// Whether the subject fits on one line with these values, however that is found out.
+    ///
+    /// # Errors
+    /// [`RenderError::TooLarge`] when it does not.
+    pub(super) fn check_subject(
+        &self,
+        engine: &Engine,
+        values: &Values,
+        mut work: u64,
+    ) -> Result<(), RenderError> {
+        let bound = self.subject_bound.as_ref().and_then(|(source, names)| {
+            let length = |name: &String| match values.as_json().get(name) {
+                None | Some(Value::Null) => Some(0),
+                Some(Value::String(text)) => Some(text.len()),
+                Some(Value::Bool(_) | Value::Number(_)) => Some(32),
+                Some(Value::Array(_) | Value::Object(_)) => None,
+            };
+            names.iter().map(length).sum::<Option<usize>>().map(|values| source + values)
+        });
+        if bound.is_some_and(|bound| bound <= LONGEST_SUBJECT) {
+            return Ok(());
+        }
+        // Ten times as much: what is on one line may be much shorter.
+        let most = LONGEST_SUBJECT * 10;
+        let too_large = RenderError::TooLarge { part: Part::Subject, limit: LONGEST_SUBJECT };
+        let filled =
+            engine.fill(Part::Subject, &self.subject, values.context(), most, &mut work, &mut Vec::new());
+        match filled {
+            Ok(subject) if one_line(&subject).len() <= LONGEST_SUBJECT => Ok(()),
+            Ok(_) | Err(RenderError::TooLarge { .. }) => Err(too_large),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Fills the parts in, each with at most `most_bytes`, all with at most `work`; also returns the placeholders that
     /// had no value.
     pub(super) fn fill(
@@ -57,13 +101,18 @@ impl CompiledTemplate {
         values: &Values,
         most_bytes: usize,
         mut work: u64,
+        effort: Effort,
     ) -> Result<(Content, Vec<String>), RenderError> {
         let mut missing = Vec::new();
         let mut fill = |part, template| {
             engine.fill(part, template, values.context(), most_bytes, &mut work, &mut missing)
         };
         let subject = one_line(&fill(Part::Subject, &self.subject)?);
-        let html = fill(Part::Html, &self.html)?;
+        let mut html = fill(Part::Html, &self.html)?;
+        if let Some(rendered) = &self.rendered {
+            html =
+                rendered.inline(html, most_bytes, effort).ok_or(RenderError::TooLong { part: Part::Html })?;
+        }
         let text = match &self.text {
             Some(template) => fill(Part::Text, template)?,
             None if work < html.len() as u64 * PER_BYTE_OF_TEXT => {

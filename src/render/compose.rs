@@ -4,27 +4,18 @@
 //! lines of at most 998 bytes, except for an address that needs SMTPUTF8. Whatever stands in a name or a subject, no
 //! header comes of it.
 
-use std::fmt::Write as _;
-
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use lettre::message::header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailboxes, MultiPart, SinglePart};
+use lettre::message::{Body, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
 
 use crate::mail::{Mail, Mailbox, Timestamp};
 
 use super::attached::{self, AttachedContent};
+use super::encoded_words::{mailbox, subject};
 use super::{Content, RenderError};
 
-/// The longest display name that is written, in bytes; what is longer is cut.
-const LONGEST_NAME: usize = 320;
-/// The longest word that is written as it is: a line can be folded only between words.
-const LONGEST_WORD: usize = 70;
 /// The longest line of a body that is not encoded, in bytes without its end (RFC 5322, section 2.1.1).
 const LONGEST_LINE: usize = 998;
-/// How many bytes of text one encoded word holds (RFC 2047, section 2: 75 characters in all).
-const ENCODED_WORD: usize = 45;
 
 /// The headers of a message.
 #[derive(Clone, Copy, Debug)]
@@ -97,14 +88,18 @@ pub fn compose_with(
     let block = message.headers_mut();
     let content_type = block.get::<ContentType>();
     block.clear();
-    block.set(header::From::from(mailboxes(headers.sender)));
-    block.set(header::To::from(mailboxes(headers.recipient)));
-    if let Some(reply_to) = headers.reply_to {
-        block.set(header::ReplyTo::from(mailboxes(reply_to)));
+    for (field, of) in
+        [("From", Some(headers.sender)), ("To", Some(headers.recipient)), ("Reply-To", headers.reply_to)]
+    {
+        if let Some(of) = of {
+            block.insert_raw(ready(field, mailbox(field, of)));
+        }
     }
-    block.insert_raw(subject(&content.subject));
+    block.insert_raw(ready("Subject", subject(&content.subject)));
     block.insert_raw(ready("Date", headers.date.to_rfc5322()));
     block.insert_raw(ready("Message-ID", format!("<{}>", headers.message_id)));
+    // Nobody wrote it by hand, so no answering machine answers it (RFC 3834, section 5).
+    block.insert_raw(ready("Auto-Submitted", "auto-generated".to_owned()));
     if let Some(link) = headers.list_unsubscribe {
         block.insert_raw(ready("List-Unsubscribe", format!("<{link}>")));
         block.insert_raw(ready("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
@@ -121,7 +116,7 @@ pub fn compose_with(
     Ok(message.formatted())
 }
 
-/// A header whose value is visible ASCII on one line already.
+/// A header whose value is written as it travels already.
 fn ready(name: &'static str, value: String) -> HeaderValue {
     HeaderValue::dangerous_new_pre_encoded(HeaderName::new_from_ascii_str(name), String::new(), value)
 }
@@ -145,46 +140,6 @@ fn is_link(link: &str) -> bool {
 fn boundary(message_id: &str) -> String {
     let digest = Sha256::digest(message_id);
     format!("=_{}", base16ct::lower::encode_string(&digest[..16]))
-}
-
-fn mailboxes(mailbox: &Mailbox) -> Mailboxes {
-    let name = mailbox.name.as_deref().map(|name| cut(visible(name).trim(), LONGEST_NAME).trim().to_owned());
-    let address = lettre::Address::new_dangerous(mailbox.email.local(), mailbox.email.domain());
-    lettre::message::Mailbox::new(name.filter(|name| !name.is_empty()), address).into()
-}
-
-/// ASCII is folded between its words; what cannot be folded or looks encoded already is encoded as a whole.
-fn subject(subject: &str) -> HeaderValue {
-    const NAME: &str = "Subject";
-    let subject = visible(subject);
-    let subject = subject.trim();
-    let is_foldable = subject.is_ascii()
-        && !subject.contains("=?")
-        && subject.split(' ').all(|word| (1..=LONGEST_WORD).contains(&word.len()));
-    if is_foldable {
-        return HeaderValue::new(HeaderName::new_from_ascii_str(NAME), subject.to_owned());
-    }
-    let mut words = String::with_capacity(subject.len() * 2);
-    let mut rest = subject;
-    while !rest.is_empty() {
-        let word = cut(rest, ENCODED_WORD);
-        rest = &rest[word.len()..];
-        let fold = if words.is_empty() { "" } else { "\r\n " };
-        let _ = write!(words, "{fold}=?utf-8?b?{}?=", BASE64_STANDARD.encode(word));
-    }
-    ready(NAME, words)
-}
-
-/// The start of a text, at most so many bytes, without cutting a character.
-fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
-
-/// A text on one line: each control character and line separator is a space.
-fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
-        .collect()
 }
 
 /// Whether a control character other than the tab may begin with this byte: U+0080 to U+009F begin with 0xC2.

@@ -34,6 +34,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new() -> Self {
         let mut escaping = Handlebars::new();
+        escaping.register_escape_fn(escape);
         for helper in ["log", "raw"] {
             escaping.unregister_helper(helper);
         }
@@ -81,6 +82,27 @@ impl Engine {
             Err(cause) => Err(RenderError::Helper { part, cause: Box::new(cause) }),
         }
     }
+}
+
+/// Escapes what means something in HTML, between tags and in attributes with quotes. handlebars' own also writes `&#x3D;`
+/// for `=`, on which services that count clicks break links.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + text.len() / 16);
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        let (plain, special) = rest.split_at(at);
+        escaped.push_str(plain);
+        escaped.push_str(match special.as_bytes()[0] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        });
+        rest = &special[1..];
+    }
+    escaped.push_str(rest);
+    escaped
 }
 
 /// `lookup`: handlebars copies what it finds.

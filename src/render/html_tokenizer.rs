@@ -85,6 +85,11 @@ impl<'a> Iterator for Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
+    /// Where the next piece begins.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     fn markup(&mut self, rest: &'a str) -> (Piece<'a>, usize) {
         let bytes = rest.as_bytes();
         match bytes.get(1) {

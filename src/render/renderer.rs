@@ -11,6 +11,7 @@ use crate::shop::{TemplateSource, TemplateVersion};
 
 use super::compiled_template::CompiledTemplate;
 use super::engine::Engine;
+use super::inline_css::Effort;
 use super::{Content, RenderError, RenderLimits, Values};
 
 /// The work that may be done at once on an async thread: about a millisecond.
@@ -39,7 +40,7 @@ impl Renderer {
     /// # Errors
     /// [`RenderError::Missing`] when placeholders that would be printed have no value; the others as they say.
     pub fn render(&self, version: &TemplateVersion, values: &Values) -> Result<Content, RenderError> {
-        complete(self.fill(&*self.compiled(version)?, values, self.limits.work))
+        complete(self.fill(&*self.compiled(version)?, values, self.limits.work, Effort::All))
     }
 
     /// The same where it is done in a moment; `None` where it must be left to another thread.
@@ -49,7 +50,8 @@ impl Renderer {
         values: &Values,
     ) -> Option<Result<Content, RenderError>> {
         let compiled = self.compiled.get(&version.id)?;
-        self.in_a_moment(self.fill(&compiled, values, self.moment())).map(complete)
+        let effort = if self.limits.work > MOMENT { Effort::Known } else { Effort::All };
+        self.in_a_moment(self.fill(&compiled, values, self.moment(), effort)).map(complete)
     }
 
     /// Fills a template in as far as it goes and names the placeholders that have no value; they print nothing. Not for
@@ -62,7 +64,7 @@ impl Renderer {
         source: &TemplateSource,
         values: &Values,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        self.fill(&CompiledTemplate::compile(source)?, values, self.limits.work)
+        self.fill(&CompiledTemplate::compile(source)?, values, self.limits.work, Effort::All)
     }
 
     /// Names the placeholders that [`Renderer::render`] would miss with these values, as paths from the top. Not for an
@@ -73,8 +75,8 @@ impl Renderer {
     pub fn missing(&self, version: &TemplateVersion, values: &Values) -> Result<Vec<String>, RenderError> {
         let compiled = self.compiled(version)?;
         match compiled.missing_at_a_glance(values.as_json()) {
-            Some(missing) => Ok(missing),
-            None => self.fill(&compiled, values, self.limits.work).map(|(_, missing)| missing),
+            Some(missing) => compiled.check_subject(&self.engine, values, self.limits.work).map(|()| missing),
+            None => self.fill(&compiled, values, self.limits.work, Effort::None).map(|(_, missing)| missing),
         }
     }
 
@@ -86,9 +88,10 @@ impl Renderer {
     ) -> Option<Result<Vec<String>, RenderError>> {
         let compiled = self.compiled.get(&version.id)?;
         if let Some(missing) = compiled.missing_at_a_glance(values.as_json()) {
-            return Some(Ok(missing));
+            let checked = compiled.check_subject(&self.engine, values, self.moment());
+            return self.in_a_moment(checked.map(|()| missing));
         }
-        let filled = self.fill(&compiled, values, self.moment());
+        let filled = self.fill(&compiled, values, self.moment(), Effort::None);
         self.in_a_moment(filled).map(|filled| filled.map(|(_, missing)| missing))
     }
 
@@ -108,8 +111,9 @@ impl Renderer {
         compiled: &CompiledTemplate,
         values: &Values,
         work: u64,
+        effort: Effort,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        compiled.fill(&self.engine, values, self.limits.rendered_bytes, work)
+        compiled.fill(&self.engine, values, self.limits.rendered_bytes, work, effort)
     }
 
     fn compiled(&self, version: &TemplateVersion) -> Result<Arc<CompiledTemplate>, RenderError> {

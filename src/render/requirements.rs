@@ -44,6 +44,15 @@ impl Requirements {
         Some(Self { elements, has_blocks })
     }
 
+    /// The names of the placeholders, where there is nothing but placeholders and text.
+    pub(super) fn into_names(self) -> Option<Vec<String>> {
+        let names = self.elements.into_iter().map(|element| match element {
+            Element::Printed(name) => Some(name),
+            Element::Condition { .. } | Element::Loop { .. } => None,
+        });
+        names.collect()
+    }
+
     /// The placeholders that would be printed and have no value, once each in order of first use; `None` where only
     /// filling in can tell.
     pub(super) fn missing(&self, values: &Value) -> Option<Vec<String>> {

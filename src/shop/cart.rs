@@ -5,8 +5,8 @@ use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::{
-    Amount, Currency, Link, SingleLine,
-    format::{format_money, format_percent},
+    Amount, Currency, Link, Quantity, SingleLine,
+    format::{decimals, format_money, format_percent, quantity_value},
     full_name,
     language::Language,
 };
@@ -87,10 +87,10 @@ pub struct CartItem {
     /// What it is called.
     #[schema(value_type = String)]
     pub name: SingleLine,
-    /// How many of it; 1 where absent.
-    #[serde(default = "one")]
-    #[schema(value_type = u32, minimum = 1)]
-    pub quantity: std::num::NonZeroU32,
+    /// How many of it, also a part of one; 1 where absent.
+    #[serde(default = "Quantity::one")]
+    #[schema(value_type = f64, exclusive_minimum = 0)]
+    pub quantity: Quantity,
     /// What one costs, a decimal string.
     #[serde(deserialize_with = "price")]
     #[schema(value_type = String, example = "29.95")]
@@ -105,10 +105,6 @@ pub struct CartItem {
 fn price<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
     let amount = Amount::deserialize(deserializer)?;
     if amount.as_str().starts_with('-') { Err(D::Error::custom("must not be negative")) } else { Ok(amount) }
-}
-
-const fn one() -> std::num::NonZeroU32 {
-    std::num::NonZeroU32::MIN
 }
 
 /// Why a reminder of a cart is not sent.
@@ -148,6 +144,22 @@ impl Message {
         } else {
             Ok(Self(text))
         }
+    }
+
+    /// Its lines, each with whether a paragraph begins with it. Outlook for Windows knows no other way to keep them.
+    fn lines(&self) -> Vec<Value> {
+        let mut lines = Vec::new();
+        let mut begins = false;
+        for line in self.0.replace("\r\n", "\n").replace('\r', "\n").split('\n').map(str::trim_end) {
+            if line.is_empty() {
+                begins = true;
+                continue;
+            }
+            let is_first = lines.is_empty();
+            lines.push(json!({"text": line, "begins": begins && !is_first, "goes_on": !begins && !is_first}));
+            begins = false;
+        }
+        lines
     }
 }
 
@@ -218,7 +230,7 @@ impl AbandonedCart {
             .map(|item| {
                 json!({
                     "name": item.name,
-                    "quantity": item.quantity,
+                    "quantity": quantity_value(language, &item.quantity),
                     "unit_price": price(&item.unit_price),
                     "image_url": item.image_url.as_ref().map(Link::as_str),
                 })
@@ -230,8 +242,14 @@ impl AbandonedCart {
             "last_name": self.customer.last_name,
             "subject": reminder.subject,
             "message": reminder.message.0,
+            "message_lines": reminder.message.lines(),
             "recovery_link": recovery_link,
             "total": price(&self.total),
+            "discounted_total": reminder.discount.as_ref().and_then(|discount| {
+                let currency = self.currency.as_str();
+                let left = self.total.less_percent(discount.as_str(), decimals(currency))?;
+                Some(format_money(language, &left, currency))
+            }),
             "discount": reminder.discount.as_ref().map(|discount| format_percent(language, discount.as_str())),
             "items": items,
         });
@@ -307,6 +325,28 @@ mod tests {
     }
 
     #[test]
+    fn a_message_keeps_its_paragraphs_and_lines() {
+        for (message, marked) in [
+            ("one", "one"),
+            ("one\ntwo", "one|two"),
+            ("one\r\n\r\ntwo\rthree", "one¶two|three"),
+            ("\n\none \n \n\n\ntwo\n", "one¶two"),
+        ] {
+            let lines = Message::new(message.to_owned()).unwrap().lines();
+            let mark = |line: &Value| match (line["begins"] == true, line["goes_on"] == true) {
+                (true, _) => "¶",
+                (_, true) => "|",
+                _ => "",
+            };
+            let shown: String = lines
+                .iter()
+                .map(|line| format!("{}{}", mark(line), line["text"].as_str().unwrap()))
+                .collect();
+            assert_eq!(shown, marked, "{message:?}");
+        }
+    }
+
+    #[test]
     fn the_customers_language_goes_before_the_merchants() {
         let language =
             |tag: Option<&str>| cart(json!({"customer": {"language": tag}})).unwrap().language(Language::Es);
@@ -324,7 +364,7 @@ mod tests {
             (json!({"currency": "€"}), "three letters"),
             (json!({"recovery_link": "javascript:alert(1)"}), "http"),
             (json!({"status": "lost"}), "abandoned"),
-            (json!({"items": [{"name": "Tea", "quantity": 0, "unit_price": "1"}]}), "nonzero"),
+            (json!({"items": [{"name": "Tea", "quantity": 0, "unit_price": "1"}]}), "number over 0"),
             (json!({"items": [{"name": "Tea", "quantity": 1}]}), "unit_price"),
             (json!({"items": [{"name": "Tea", "quantity": 1, "unit_price": "1", "image_url": "x"}]}), "URL"),
             (json!({"customer": {"email": "ann"}}), "address"),
@@ -349,6 +389,7 @@ mod tests {
         };
         let values = cart.mail_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");
         assert_eq!(values["total"], "1.234,50\u{a0}€");
+        assert_eq!(values["discounted_total"], "1.080,19\u{a0}€");
         assert_eq!(values["discount"], "12,5\u{a0}%");
         assert_eq!(values["items"][0]["unit_price"], "29,95\u{a0}€");
         assert_eq!(values["message"], "<b>Hi</b>");

@@ -4,8 +4,9 @@
 //! are those of the Unicode CLDR (48), kept here as a few short tables. Differences are meant: signs that few readers know
 //! give way to ISO codes, a minus always comes first, and French writes the first of a month as `1er`.
 
-use super::language::Language;
+use super::{Quantity, language::Language, moment::day, months::months};
 use crate::mail::Timestamp;
+use serde_json::Value;
 
 const NO_BREAK_SPACE: char = '\u{a0}';
 const NARROW_NO_BREAK_SPACE: char = '\u{202f}';
@@ -63,6 +64,15 @@ pub fn format_money(language: Language, amount: &str, currency: &str) -> String 
     }
 }
 
+/// A quantity for a mail: a whole number as a number, another as readers of the language write it: `0,75`.
+pub(super) fn quantity_value(language: Language, quantity: &Quantity) -> Value {
+    let text = quantity.text();
+    match Number::parse(&text).filter(|number| !number.fraction.is_empty()) {
+        Some(number) => Value::from(number.write(numerals(language), 0)),
+        None => Value::Number(quantity.number().clone()),
+    }
+}
+
 /// Writes a percentage: `percent` is a decimal number such as `15` or `12.5`. What is none is written as it came.
 pub fn format_percent(language: Language, percent: &str) -> String {
     let Some(number) = Number::parse(percent) else {
@@ -78,10 +88,11 @@ pub fn format_percent(language: Language, percent: &str) -> String {
 
 /// Writes the day of `time`, in UTC, in full: `21 November 2026`.
 pub fn format_date(language: Language, time: Timestamp) -> String {
-    let date = jiff::Timestamp::from_millisecond(time.millis())
-        .unwrap_or(jiff::Timestamp::MAX)
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .date();
+    format_day(language, day(time, jiff::tz::TimeZone::UTC))
+}
+
+/// Writes a day in full.
+pub fn format_day(language: Language, date: jiff::civil::Date) -> String {
     let (day, year) = (date.day(), date.year());
     let index = usize::try_from(date.month() - 1).unwrap_or_default();
     let month = months(language).get(index).copied().unwrap_or_default();
@@ -150,101 +161,12 @@ fn sign(language: Language, currency: &str) -> Option<&'static str> {
 }
 
 /// The decimals of a currency by ISO 4217.
-fn decimals(currency: &str) -> usize {
+pub(super) fn decimals(currency: &str) -> usize {
     match currency {
         "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI"
         | "VND" | "VUV" | "XAF" | "XOF" | "XPF" => 0,
         "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
         _ => 2,
-    }
-}
-
-const fn months(language: Language) -> [&'static str; 12] {
-    match language {
-        Language::En => [
-            "January",
-            "February",
-            "March",
-            "April",
-            "May",
-            "June",
-            "July",
-            "August",
-            "September",
-            "October",
-            "November",
-            "December",
-        ],
-        Language::Es => [
-            "enero",
-            "febrero",
-            "marzo",
-            "abril",
-            "mayo",
-            "junio",
-            "julio",
-            "agosto",
-            "septiembre",
-            "octubre",
-            "noviembre",
-            "diciembre",
-        ],
-        Language::Pt => [
-            "janeiro",
-            "fevereiro",
-            "março",
-            "abril",
-            "maio",
-            "junho",
-            "julho",
-            "agosto",
-            "setembro",
-            "outubro",
-            "novembro",
-            "dezembro",
-        ],
-        Language::De => [
-            "Januar",
-            "Februar",
-            "März",
-            "April",
-            "Mai",
-            "Juni",
-            "Juli",
-            "August",
-            "September",
-            "Oktober",
-            "November",
-            "Dezember",
-        ],
-        Language::It => [
-            "gennaio",
-            "febbraio",
-            "marzo",
-            "aprile",
-            "maggio",
-            "giugno",
-            "luglio",
-            "agosto",
-            "settembre",
-            "ottobre",
-            "novembre",
-            "dicembre",
-        ],
-        Language::Fr => [
-            "janvier",
-            "février",
-            "mars",
-            "avril",
-            "mai",
-            "juin",
-            "juillet",
-            "août",
-            "septembre",
-            "octobre",
-            "novembre",
-            "décembre",
-        ],
     }
 }
 

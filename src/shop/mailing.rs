@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{SingleLine, TemplateClass, TemplateVersion, full_name};
+use super::{
+    Colour, Link, Look, PostalAddress, SingleLine, TemplateClass, TemplateVersion, Timezone, full_name,
+};
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
 /// The placeholders that postroom fills itself.
@@ -34,8 +36,20 @@ pub struct Sender {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub name: Option<SingleLine>,
     /// The address.
+    #[serde(deserialize_with = "senders_address")]
     #[schema(value_type = String, format = "email")]
     pub email: Address,
+}
+
+/// The longest domain of a sender: with an id before it, it becomes the `Message-ID` of each of its mails.
+const LONGEST_DOMAIN: usize = 213;
+
+fn senders_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
+    let address = Address::deserialize(deserializer)?;
+    if address.domain().len() > LONGEST_DOMAIN {
+        return Err(D::Error::custom(format!("must have at most {LONGEST_DOMAIN} characters after the `@`")));
+    }
+    Ok(address)
 }
 
 impl From<Sender> for Mailbox {
@@ -61,6 +75,55 @@ pub struct Brand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
     pub language: Option<SingleLine<35>>,
+    /// A picture above its built-in mails; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub logo_url: Option<Link>,
+    /// The colour of buttons in its built-in mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
+    pub colour: Option<Colour>,
+    /// Where shoppers are answered; also the `Reply-To` of its mails, where they have no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "email")]
+    pub support_email: Option<Address>,
+    /// A page where shoppers are answered; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub support_url: Option<Link>,
+    /// Where it is, on some lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 1000)]
+    pub postal_address: Option<PostalAddress>,
+    /// The time zone of dates in its mails, of the IANA database; where absent, the offset that a date was given with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Europe/Berlin")]
+    pub timezone: Option<Timezone>,
+    /// Its home page; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub website: Option<Link>,
+}
+
+impl Brand {
+    /// What its mails show of it.
+    pub fn look(&self) -> Look<'_> {
+        Look {
+            logo_url: self.logo_url.as_ref(),
+            colour: self.colour.as_ref(),
+            support_email: self.support_email.as_ref(),
+            support_url: self.support_url.as_ref(),
+            postal_address: self.postal_address.as_ref(),
+            website: self.website.as_ref(),
+            timezone: self.timezone.as_ref(),
+        }
+    }
+
+    /// The `Reply-To` of its mails.
+    pub fn answers_to(&self) -> Option<Mailbox> {
+        let email = self.reply_to.as_ref().or(self.support_email.as_ref())?;
+        Some(Mailbox { name: None, email: email.clone() })
+    }
 }
 
 /// A template as merchants write it.
@@ -141,7 +204,6 @@ pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> M
     let known = [
         ("first_name", text(&member.first_name)),
         ("last_name", text(&member.last_name)),
-        ("full_name", member.full_name().map(Value::from)),
         ("language", language.map(|language| Value::from(language.as_str()))),
         ("brand_name", Some(Value::from(brand.name.as_str()))),
     ];
@@ -151,6 +213,15 @@ pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> M
     values.extend(user.into_iter().filter(|(tag, _)| tag != "identifier"));
     for tag in NOT_OVERRIDABLE {
         values.remove(tag);
+    }
+    // The full name is that of the names that the mail has, whoever gave them.
+    if !values.contains_key("full_name") {
+        let names = ["first_name", "last_name"].map(|tag| values.get(tag).and_then(Value::as_str));
+        let names: Vec<_> =
+            names.into_iter().flatten().map(str::trim).filter(|name| !name.is_empty()).collect();
+        if !names.is_empty() {
+            values.insert("full_name".to_owned(), Value::from(names.join(" ")));
+        }
     }
     values.insert("email".to_owned(), Value::from(member.email.to_string()));
     values
@@ -187,9 +258,55 @@ mod tests {
         let values = tag_values(&brand(), &member(), serde_json::from_value(user).unwrap());
         assert_eq!(
             Value::Object(values),
-            json!({"email": "ann@example.net", "first_name": "Anna", "full_name": "Ann", "language": "de",
+            json!({"email": "ann@example.net", "first_name": "Anna", "full_name": "Anna", "language": "de",
                 "brand_name": "Tea", "points": 12, "city": "Köln"})
         );
+    }
+
+    #[test]
+    fn a_full_name_is_that_of_the_names_in_the_mail() {
+        for (user, full_name) in [
+            (json!({}), json!("Ann")),
+            (json!({"last_name": "Lee"}), json!("Ann Lee")),
+            (json!({"first_name": "Bo", "last_name": "Ray"}), json!("Bo Ray")),
+            (json!({"first_name": "Bo", "full_name": "Dr. Bo"}), json!("Dr. Bo")),
+            (json!({"first_name": " ", "last_name": "Ray"}), json!("Ray")),
+            (json!({"first_name": null}), json!(null)),
+        ] {
+            let values = tag_values(&brand(), &member(), serde_json::from_value(user.clone()).unwrap());
+            assert_eq!(values.get("full_name").cloned().unwrap_or_default(), full_name, "{user}");
+        }
+    }
+
+    #[test]
+    fn a_senders_domain_leaves_room_for_a_message_id() {
+        let brand = |length: usize| {
+            let domain = format!("{}.example", ["a"; 103].join("."))[..].to_owned();
+            let domain = format!("{}{domain}", "b".repeat(length - domain.len()));
+            serde_json::from_value::<Brand>(
+                json!({"name": "Tea", "sender": {"email": format!("hi@{domain}")}}),
+            )
+        };
+        assert!(brand(213).is_ok());
+        assert!(brand(214).unwrap_err().to_string().contains("at most 213"));
+    }
+
+    #[test]
+    fn a_brand_answers_at_its_reply_to_or_its_support() {
+        for (given, answers_to) in [
+            (json!({}), None),
+            (json!({"support_email": "help@tea.example"}), Some("help@tea.example")),
+            (
+                json!({"support_email": "help@tea.example", "reply_to": "us@tea.example"}),
+                Some("us@tea.example"),
+            ),
+        ] {
+            let mut document = json!({"name": "Tea", "sender": {"email": "hi@tea.example"}});
+            document.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
+            let brand: Brand = serde_json::from_value(document.clone()).unwrap();
+            assert_eq!(brand.answers_to().map(|mailbox| mailbox.to_string()).as_deref(), answers_to);
+            assert_eq!(serde_json::to_value(&brand).unwrap(), document);
+        }
     }
 
     #[test]

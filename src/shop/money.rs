@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::Quantity;
+
 /// The most digits before and after the point: in millionths every amount fits into 64 bits.
 const WHOLE: usize = 12;
 const DECIMALS: usize = 6;
@@ -31,10 +33,44 @@ impl Amount {
         self.millionths > 0
     }
 
+    /// In millionths.
+    pub const fn millionths(&self) -> i64 {
+        self.millionths
+    }
+
+    /// So many times this, where it comes out even with at most `decimals` decimals (up to 6): nothing is rounded.
+    pub fn times(&self, quantity: &Quantity, decimals: usize) -> Option<String> {
+        let product = i128::from(self.millionths) * quantity.millionths();
+        let step = 10_i128.pow(12 - places(decimals));
+        (product % step == 0).then(|| decimal(product / 1_000_000))
+    }
+
+    /// What is left of it when so many percent, a decimal number, are taken off, rounded to so many decimals as cash
+    /// registers do.
+    pub fn less_percent(&self, percent: &str, decimals: usize) -> Option<String> {
+        let percent = percent.parse::<Self>().ok()?.millionths;
+        let left = i128::from(self.millionths) * (100_000_000 - i128::from(percent));
+        let step = 100_000_000 * 10_i128.pow(6 - places(decimals));
+        let rounded = (left + step / 2).div_euclid(step) * 10_i128.pow(6 - places(decimals));
+        Some(decimal(rounded))
+    }
+
     /// Whether this is less than `other`, in the same currency.
     pub fn is_less_than(&self, other: &Self) -> bool {
         self.millionths < other.millionths
     }
+}
+
+fn places(decimals: usize) -> u32 {
+    u32::try_from(decimals.min(DECIMALS)).unwrap_or_default()
+}
+
+/// Millionths as a decimal number without trailing zeros.
+fn decimal(millionths: i128) -> String {
+    let sign = if millionths < 0 { "-" } else { "" };
+    let (whole, rest) = (millionths.abs() / 1_000_000, millionths.abs() % 1_000_000);
+    let text = format!("{sign}{whole}.{rest:06}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl FromStr for Amount {
@@ -110,6 +146,35 @@ mod tests {
         assert!(!amount("59.9").is_less_than(&amount("59.90")));
         assert!(amount("0.01").is_positive() && !amount("0.00").is_positive() && !amount("-1").is_positive());
         assert_eq!(amount("007.10").to_string(), "007.10");
+    }
+
+    #[test]
+    fn a_line_is_multiplied_exactly_or_not_at_all() {
+        for (price, quantity, product) in [
+            ("29.95", "2", Some("59.9")),
+            ("9.99", "0.75", None),
+            ("10.00", "0.75", Some("7.5")),
+            ("-5", "3", Some("-15")),
+            ("999999999999.99", "1000000000", Some("999999999999990000000")),
+        ] {
+            let (price, quantity): (Amount, Quantity) =
+                (price.parse().unwrap(), serde_json::from_str(quantity).unwrap());
+            assert_eq!(price.times(&quantity, 2).as_deref(), product, "{price} {quantity:?}");
+        }
+    }
+
+    #[test]
+    fn a_discounted_total_is_rounded_to_what_can_be_paid() {
+        for (total, percent, decimals, left) in [
+            ("59.90", "15", 2, "50.92"),
+            ("59.90", "12.5", 2, "52.41"),
+            ("100", "100", 2, "0"),
+            ("1000", "33.3333", 0, "667"),
+            ("0.01", "50", 2, "0.01"),
+        ] {
+            let amount: Amount = total.parse().unwrap();
+            assert_eq!(amount.less_percent(percent, decimals).as_deref(), Some(left), "{total} {percent}");
+        }
     }
 
     #[test]

@@ -26,6 +26,13 @@ pub struct TemplateSource {
     pub text: Option<String>,
 }
 
+impl TemplateSource {
+    /// The text part, where it says anything: a blank one counts as not given.
+    pub fn given_text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.trim().is_empty())
+    }
+}
+
 /// One stored version of a template. A version never changes: mails pin it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateVersion {

@@ -17,6 +17,8 @@ impl<const MOST: usize> SingleLine<MOST> {
             Err(format!("must have 1 to {MOST} characters"))
         } else if text.chars().any(char::is_control) {
             Err("must not contain control characters".to_owned())
+        } else if text.trim().is_empty() {
+            Err("must not be blank".to_owned())
         } else {
             Ok(Self(text))
         }

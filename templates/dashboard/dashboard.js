@@ -106,7 +106,7 @@
     source = new EventSource(`/live?page=${encodeURIComponent(live)}`);
     source.addEventListener("open", () => state("Live", "live"));
     source.addEventListener("swap", (event) => { state("Live", "live"); swap(event.data); });
-    source.addEventListener("slow", () => { state("No answer, trying again", "lost"); say("The database does not answer."); });
+    source.addEventListener("slow", () => { state("No answer from the database", "lost"); say("The database does not answer. Trying again."); });
     source.addEventListener("end", () => { hush(); paused = true; state("Session ended", "lost"); say("Your session has ended. Sign in again."); });
     source.addEventListener("error", () => {
       if (paused) return;
@@ -171,6 +171,20 @@
     if (!next) return;
     next.closest("tr").classList.add("marked");
     next.focus();
+  }
+
+  // Suggestions for the last word of a query: the server's list, with what stands before it.
+  const query = byId("query");
+  const list = byId("keys-of-queries");
+  if (query && list) {
+    const all = [...list.options].map((option) => option.value);
+    query.addEventListener("input", () => {
+      const before = query.value.slice(0, query.value.search(/\S*$/));
+      const word = query.value.slice(before.length);
+      const sign = word.startsWith("-") ? "-" : "";
+      const fitting = all.filter((each) => (sign + each).startsWith(word) && (each.endsWith(":") || word.includes(":")));
+      list.replaceChildren(...fitting.slice(0, 40).map((each) => new Option("", before + sign + each)));
+    });
   }
 
   // The session: a warning five minutes before its end.

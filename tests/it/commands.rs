@@ -111,7 +111,7 @@ async fn each_command_has_help_and_an_example_that_runs() {
     ];
     let draft = commands.run(&["mail", "retry", "state:deferred", "--json"]).expect(0).json();
     let action = draft["id"].as_str().unwrap_or_else(|| panic!("{draft}")).to_owned();
-    let said_by_others = ["serve", "demo", "mail tail"];
+    let said_by_others = ["serve", "demo", "mail tail", "doctor"];
     let mut covered: BTreeSet<String> = said_by_others.map(str::to_owned).into();
     let known: Vec<_> = below(&commands, &[]);
     for mut words in examples {

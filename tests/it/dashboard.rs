@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use postroom::{dashboard::sign_in_link, store::Store};
 use reqwest::Method;
 
-use super::support::{Backends, Operator, Scene, Shop, eventually, send};
+use super::support::{Backends, Cluster, Operator, Scene, Shop, eventually, send};
 
 /// Pages that everybody who is signed in may open, also where nothing was ever recorded.
 const PAGES: [&str; 14] = [
@@ -70,6 +71,27 @@ on_both! {
         // The clock of the database's rows goes on: a session that is too old has ended.
         scene.backends.execute("UPDATE sessions SET expires_at = 1").await;
         other.get("/").await.expect(303);
+    }
+
+    async fn a_link_signs_in_once_and_within_its_time(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        Operator::sign_in(&scene.daemon, &commands, "ann", "viewer", None).await;
+        let store = Store::open(&scene.backends.database()).await.unwrap();
+        let link = async |within: u64| sign_in_link(&store, "ann", Duration::from_secs(within)).await.unwrap();
+        let once = link(60).await;
+        let mut guest = Operator::nobody(&scene.daemon);
+        let answer = guest.get(&once).await.expect(303);
+        guest.cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        assert!(guest.page("/").await.contains("All is well"));
+        for path in [once, link(0).await, "/login/once/nothing".to_owned()] {
+            let refused = Operator::nobody(&scene.daemon).get(&path).await.expect(404);
+            assert!(refused.body.contains("This link was used already") && refused.header("set-cookie").is_none());
+        }
+        // A link goes with its operator.
+        let late = link(60).await;
+        commands.run(&["operator", "remove", "--name", "ann"]).expect(0);
+        Operator::nobody(&scene.daemon).get(&late).await.expect(404);
     }
 
     async fn a_viewer_changes_nothing_and_sees_no_content(backends: Backends) {
@@ -292,4 +314,33 @@ async fn a_page_says_in_time_that_the_database_hangs() {
     assert!(started.elapsed() < Duration::from_millis(3_500), "{:?}", started.elapsed());
     sqlx::Executor::execute(&mut connection, "ROLLBACK").await.unwrap();
     eventually("the page is back", async || ann.get("/mails").await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_page_says_in_time_that_the_database_hangs_and_goes_on() {
+    let mut cluster = Cluster::start();
+    let scene = Scene::open(Backends::on(cluster.new_database().await).await).await;
+    let ann = Operator::sign_in(&scene.daemon, &scene.backends.command_line(), "ann", "admin", None).await;
+    let response = ann.request(Method::GET, "/live?page=overview").send().await.unwrap();
+    let mut stream = response.bytes_stream();
+    let mut until = async |wanted: &str| {
+        let (mut seen, started) = (String::new(), std::time::Instant::now());
+        while !seen.contains(wanted) {
+            let chunk = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect(wanted);
+            seen.push_str(&String::from_utf8_lossy(&chunk.expect("the stream goes on").unwrap()));
+        }
+        started.elapsed()
+    };
+    until("All is well").await;
+    cluster.freeze();
+    let told = until("event: slow").await;
+    assert!(told < Duration::from_millis(3_300), "{told:?}");
+    until("The database takes no writes").await;
+    for path in ["/", "/mails", "/queue"] {
+        let started = std::time::Instant::now();
+        ann.get(path).await.expect(503);
+        assert!(started.elapsed() < Duration::from_millis(3_500), "{path}: {:?}", started.elapsed());
+    }
+    cluster.thaw();
+    until("All is well").await;
 }

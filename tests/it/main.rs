@@ -35,6 +35,7 @@ mod dashboard_browser;
 mod dashboard_pages;
 mod demo;
 mod dkim;
+mod doctor;
 mod documentation;
 mod envelopes;
 mod extras;

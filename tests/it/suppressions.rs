@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Backends, Hook, Operator, Scene, addresses, eventually, send, welcome, welcome_all};
+use super::support::{
+    Backends, Credential, Hook, Operator, Scene, addresses, eventually, send, welcome, welcome_all,
+};
 
 async fn suppress(scene: &Scene, address: &str, suppression: &Value) {
     let answer = scene.shop.put(&format!("/api/v1/suppressions/{address}"), suppression).await;
@@ -252,7 +254,7 @@ on_both! {
         let ok = scene.shop.send_to("ok@example.net").await;
         scene.shop.wait_until(&ok, "sent").await;
         let draft = json!({"kind": "suppress", "q": "state:failed"});
-        let narrow = scene.shop.with(super::support::Credential::Bearer(scene.shop.new_token("mails.manage,mails.read")));
+        let narrow = scene.shop.with(Credential::Bearer(scene.shop.new_token("mails.manage,mails.read")));
         narrow.post("/api/v1/actions", &draft).await.expect(403);
         let action = scene.shop.post("/api/v1/actions", &draft).await.expect(201).json();
         let path = format!("/api/v1/actions/{}", action["id"].as_str().unwrap());

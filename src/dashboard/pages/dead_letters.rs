@@ -8,10 +8,10 @@ use std::{
 use askama::Template;
 use axum::{Router, extract::State, response::Response, routing::get};
 
-use super::mail::meaning_of;
 use crate::{
     dashboard::{
         board::Board,
+        causes::meaning_of,
         layout,
         parts::Ago,
         trouble::{Trouble, encoded},
@@ -22,6 +22,8 @@ use crate::{
     store::FailedMail,
 };
 
+/// How many of the newest mails that failed are looked at.
+const LOOKED_AT: u32 = 5_000;
 /// The most groups that are shown.
 const MOST_GROUPS: usize = 60;
 /// The domains that a group names.
@@ -55,7 +57,7 @@ struct Group {
 }
 
 async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
-    let failed = board.app.store.newest_failed(viewer.merchant.as_ref()).await?;
+    let failed = board.app.store.newest_failed(viewer.merchant.as_ref(), LOOKED_AT).await?;
     let seen = words::several(failed.len() as u64, "mail", "mails");
     let mut groups = grouped(&failed);
     let left_out = groups.len().saturating_sub(MOST_GROUPS);
@@ -80,7 +82,7 @@ fn grouped(failed: &[FailedMail]) -> Vec<Sum> {
     let mut groups: HashMap<(ReplyClass, String), Sum> = HashMap::new();
     for mail in failed {
         let class = mail.class.unwrap_or(ReplyClass::Unknown);
-        let reply = alike(mail.error.as_deref().unwrap_or_default());
+        let reply = words::alike(mail.error.as_deref().unwrap_or_default());
         let sum = groups.entry((class, reply.clone())).or_insert_with(|| Sum {
             class,
             reply,
@@ -99,21 +101,6 @@ fn grouped(failed: &[FailedMail]) -> Vec<Sum> {
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by(|a, b| b.mails.cmp(&a.mails).then_with(|| a.reply.cmp(&b.reply)));
     groups
-}
-
-/// A reply without what differs from mail to mail: addresses, numbers, ids.
-fn alike(reply: &str) -> String {
-    let is_edge = |letter: char| !letter.is_alphanumeric();
-    let word = |(place, word): (usize, &str)| {
-        let core = word.trim_matches(is_edge);
-        let digits = core.chars().filter(char::is_ascii_digit).count();
-        let is_code =
-            place < 2 && core.chars().all(|letter| letter.is_ascii_digit() || matches!(letter, '.' | '-'));
-        let is_id = !is_code && !core.is_empty() && (digits > 3 || core.chars().count() > 24);
-        if is_id || core.contains('@') { word.replacen(core, "…", 1) } else { word.to_owned() }
-    };
-    let words: Vec<_> = reply.split_whitespace().take(40).enumerate().map(word).collect();
-    words::beginning(&words.join(" "), 240)
 }
 
 impl Group {
@@ -151,16 +138,10 @@ mod tests {
     use crate::mail::MailId;
 
     #[test]
-    fn replies_that_differ_in_an_address_or_an_id_are_one_group() {
-        for (reply, expected) in [
-            ("550 5.1.1 <ann@example.net>: no such user", "550 5.1.1 <…>: no such user"),
-            ("451 4.7.1 try again in 300 s (id 4f3a99c2b81)", "451 4.7.1 try again in 300 s (id …)"),
-            ("", ""),
-        ] {
-            assert_eq!(alike(reply), expected);
-        }
+    fn mails_whose_replies_differ_in_an_address_are_one_group() {
         let failed = |recipient: &str, error: &str| FailedMail {
             id: MailId::new(),
+            template: "welcome".to_owned(),
             merchant: "tea".parse().unwrap(),
             recipient: recipient.to_owned(),
             class: Some(ReplyClass::BadAddress),

@@ -13,9 +13,11 @@ use axum::{
 use super::callbacks::{answer_of, state_of_delivery};
 use crate::{
     app::App,
+    audit::Action,
     clock,
     dashboard::{
         board::Board,
+        causes::meaning_of,
         form::Act,
         layout,
         parts::{Badge, Button, Time},
@@ -25,8 +27,11 @@ use crate::{
     },
     http::Waiting,
     mail::{MailEvent, MailId, MailState, MerchantId, ReplyClass, Timestamp, WaitReason},
-    store::{Attempt, DeliveryAbout, MailRecord, Moved},
+    store::{Attempt, AuditFilter, AuditRecord, DeliveryAbout, MailRecord, Moved, StoreError},
 };
+
+/// How many of the newest changes of a kind are looked at.
+const LOOKED_AT: u32 = 200;
 
 pub(super) fn router() -> Router<Arc<Board>> {
     Router::new()
@@ -55,6 +60,8 @@ struct Fact {
     name: &'static str,
     value: String,
     href: Option<String>,
+    /// Whether it is something to copy.
+    is_id: bool,
 }
 
 struct Event {
@@ -101,6 +108,7 @@ async fn show(
     let attempts = app.store.attempts(id).await?;
     let told = app.store.deliveries_about(id).await?;
     let waiting = Waiting::of(app, &mail).await;
+    let acted = acted_on(app, &mail).await?;
     let page = Page {
         viewer: &viewer,
         id: id.to_string(),
@@ -109,42 +117,11 @@ async fn show(
         waits: waiting.map(|waiting| in_words(&waiting)),
         buttons: buttons(&viewer, &mail),
         facts: facts(&viewer, &mail),
-        timeline: timeline(&viewer, &mail, &attempts),
+        timeline: timeline(&viewer, &mail, &attempts, &acted, &told),
         attempts: attempts.into_iter().map(|attempt| Tried::of(attempt, &viewer)).collect(),
         told: told.into_iter().map(|about| Told::of(about, &mail.merchant, &viewer)).collect(),
     };
     Ok(layout::page(&viewer, &format!("Mail to {}", page.recipient), &page))
-}
-
-/// What a class means, and what one does about it.
-pub(super) const fn meaning_of(class: ReplyClass) -> &'static str {
-    match class {
-        ReplyClass::Accepted => "The relay took the mail.",
-        ReplyClass::BadAddress => "There is no such mailbox. The merchant should correct the address.",
-        ReplyClass::MailboxFull => "The mailbox has no room. It is tried again until it is too old.",
-        ReplyClass::PolicyBlock => {
-            "The receiver's rules forbid this mail. Ask the receiver, or change the content."
-        }
-        ReplyClass::SpamContent => "The content looks like spam. The merchant should change the template.",
-        ReplyClass::Reputation => {
-            "Our machine or the sender's domain has a bad name. Look at blocklists; slow down."
-        }
-        ReplyClass::RateLimited => {
-            "Too much in too short a time. It slows down by itself; a lower rate avoids it."
-        }
-        ReplyClass::Greylist => "Strangers have to come back later. It is tried again by itself.",
-        ReplyClass::AuthFailure => {
-            "SPF, DKIM, DMARC or the reverse name of our side. Correct the DNS records."
-        }
-        ReplyClass::Config => {
-            "We are set up wrongly: credentials, relaying, TLS or names. An operator has to act."
-        }
-        ReplyClass::DomainWide => "The recipient's whole domain takes no mail.",
-        ReplyClass::Temporary => "A fault of the relay that passes. It is tried again by itself.",
-        ReplyClass::MessageFault => "The message is too large or malformed, or cannot be rendered.",
-        ReplyClass::Connection => "No relay said anything: no connection, a time-out, or a broken dialogue.",
-        ReplyClass::Unknown => "No rule knows this reply; add one to your replies file.",
-    }
 }
 
 /// Why a mail waits, as a sentence.
@@ -189,16 +166,22 @@ fn buttons(viewer: &Viewer, mail: &MailRecord) -> Vec<Button> {
 }
 
 fn facts(viewer: &Viewer, mail: &MailRecord) -> Vec<Fact> {
-    let plain = |name, value: String| Some(Fact { name, value, href: None });
+    let plain = |name, value: String| Some(Fact { name, value, href: None, is_id: false });
+    let id = |name, value: String| Some(Fact { name, value, href: None, is_id: true });
     let page = |name, value: &Option<String>, kind: &str| {
         let value = value.clone()?;
         let href = Some(format!("/{kind}/{}", segment(&value)));
-        Some(Fact { name, value, href })
+        Some(Fact { name, value, href, is_id: false })
     };
     let of_merchant = format!("/merchants/{}", mail.merchant);
     let origin = &mail.origin;
     [
-        Some(Fact { name: "Merchant", value: mail.merchant.to_string(), href: Some(of_merchant) }),
+        Some(Fact {
+            name: "Merchant",
+            value: mail.merchant.to_string(),
+            href: Some(of_merchant),
+            is_id: false,
+        }),
         plain("Lane", mail.lane.to_string()),
         plain("Template", mail.template.clone()),
         page("Order", &origin.order, "orders"),
@@ -206,10 +189,10 @@ fn facts(viewer: &Viewer, mail: &MailRecord) -> Vec<Fact> {
         page("Subscription", &origin.subscription, "subscriptions"),
         page("Batch", &origin.batch.map(|batch| batch.to_string()), "batches"),
         origin.member.as_ref().and_then(|member| plain("Member", viewer.seen(member))),
-        plain("Mail", mail.id.to_string()),
-        plain("Message-ID", mail.message_id.clone()),
+        id("Mail", mail.id.to_string()),
+        id("Message-ID", mail.message_id.clone()),
         mail.route.clone().filter(|route| !route.is_empty()).and_then(|route| plain("Route", route)),
-        mail.provider_id.clone().and_then(|id| plain("Relay's id", id)),
+        mail.provider_id.clone().and_then(|given| id("Relay's id", given)),
         mail.schedule.send_at.and_then(|at| plain("To be sent", words::time(at))),
         mail.schedule.expires_at.and_then(|at| plain("Expires", words::time(at))),
         mail.cancel_reason.and_then(|why| plain("Not sent because", why.words().to_owned())),
@@ -227,7 +210,30 @@ pub(super) fn segment(id: &str) -> String {
     crate::dashboard::trouble::encoded(id).replace('+', "%20")
 }
 
-fn timeline(viewer: &Viewer, mail: &MailRecord, attempts: &[Attempt]) -> Vec<Event> {
+/// What people did to a mail by itself, as far as it is found among the newest of their kind.
+async fn acted_on(app: &App, mail: &MailRecord) -> Result<Vec<AuditRecord>, StoreError> {
+    let of = |action| AuditFilter {
+        merchant: Some(mail.merchant.clone()),
+        action: Some(action),
+        since: Some(mail.recorded_at),
+        limit: LOOKED_AT,
+        ..AuditFilter::default()
+    };
+    let (retried, cancelled) = (of(Action::MailRetried), of(Action::MailCancelled));
+    let (mut acted, cancelled) = tokio::try_join!(app.store.audit(&retried), app.store.audit(&cancelled))?;
+    let id = mail.id.to_string();
+    acted.extend(cancelled);
+    acted.retain(|entry| entry.target == id);
+    Ok(acted)
+}
+
+fn timeline(
+    viewer: &Viewer,
+    mail: &MailRecord,
+    attempts: &[Attempt],
+    acted: &[AuditRecord],
+    told: &[DeliveryAbout],
+) -> Vec<Event> {
     let event =
         |at: Timestamp, tone, text: String, note: String| (at, Event { at: Time(at), tone, text, note });
     let mut events = vec![event(mail.recorded_at, "good", "Recorded".to_owned(), String::new())];
@@ -255,6 +261,15 @@ fn timeline(viewer: &Viewer, mail: &MailRecord, attempts: &[Attempt]) -> Vec<Eve
         };
         let why = mail.cancel_reason.map_or_else(String::new, |why| format!("Not sent: {}.", why.words()));
         events.push(event(at, tone, format!("Settled: {}", mail.state), why));
+    }
+    for entry in acted {
+        let what = if entry.action == Action::MailRetried { "Tried again" } else { "Cancelled" };
+        events.push(event(entry.at, "", format!("{what} by {}", entry.actor), String::new()));
+    }
+    for DeliveryAbout { delivery, .. } in told {
+        let kind = delivery.kind.as_deref().unwrap_or("what happened");
+        let at = delivery.settled_at.unwrap_or(delivery.created_at);
+        events.push(event(at, "", format!("Merchant told of {kind}: {}", delivery.state), String::new()));
     }
     events.sort_by_key(|(at, _)| *at);
     events.into_iter().map(|(_, event)| event).collect()

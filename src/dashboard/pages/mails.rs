@@ -17,7 +17,7 @@ use crate::{
         words,
     },
     mail::{
-        ActionKind, MailId, MerchantId,
+        ActionKind, Lane, MailId, MailState, MerchantId, ReplyClass,
         search::{Key, MOST_BYTES, Query},
     },
     store::{FoundMails, MailSearch},
@@ -38,6 +38,7 @@ struct Page<'a> {
     fault: Option<String>,
     terms: Vec<Term>,
     hints: Vec<Hint>,
+    values: Vec<Values>,
     keys: Vec<&'static str>,
     found: String,
     searched_to: Option<Time>,
@@ -54,19 +55,19 @@ struct Term {
 
 /// A term that could be added.
 struct Hint {
-    text: &'static str,
+    text: String,
     href: String,
 }
 
-const HINTS: [&str; 7] = [
-    "state:failed",
-    "state:held",
-    "state:deferred",
-    "since:1h",
-    "class:rate_limited",
-    "lane:bulk",
-    "to:@example.com",
-];
+/// All values that a key may have.
+struct Values {
+    key: Key,
+    hints: Vec<Hint>,
+}
+
+const HINTS: [&str; 5] = ["state:failed", "state:held", "state:deferred", "since:1h", "to:@example.com"];
+/// The most routes that are named.
+const MOST_ROUTES: usize = 50;
 
 async fn show(
     State(board): State<Arc<Board>>,
@@ -86,7 +87,8 @@ async fn show(
         query,
         fault,
         terms: terms(query),
-        hints: HINTS.iter().map(|text| hint(text, query)).collect(),
+        hints: HINTS.iter().map(|text| hint((*text).to_owned(), query)).collect(),
+        values: values(&board, &viewer, query),
         keys: Key::ALL.iter().map(|key| key.as_str()).collect(),
         found: how_many(&found, after.is_some()),
         searched_to: found.searched_to.map(Time),
@@ -144,9 +146,35 @@ fn page_of(query: &str) -> String {
     if query.is_empty() { "/mails".to_owned() } else { format!("/mails?q={}", encoded(query)) }
 }
 
-fn hint(text: &'static str, query: &str) -> Hint {
-    let query = if query.is_empty() { text.to_owned() } else { format!("{query} {text}") };
-    Hint { text, href: page_of(&query) }
+fn hint(text: String, query: &str) -> Hint {
+    let query = if query.is_empty() { text.clone() } else { format!("{query} {text}") };
+    Hint { href: page_of(&query), text }
+}
+
+/// What may stand after a colon, where that is known. Routes are for those who see everything.
+fn values(board: &Board, viewer: &Viewer, query: &str) -> Vec<Values> {
+    let routes = board.app.config.smtp.routes.iter().filter(|_| viewer.merchant.is_none()).take(MOST_ROUTES);
+    let of = |key: Key, values: Vec<&str>| {
+        let hints = values.into_iter().map(|value| hint(format!("{key}:{}", spelled(value)), query));
+        Values { key, hints: hints.collect() }
+    };
+    let all = [
+        of(Key::State, MailState::ALL.iter().map(|state| state.as_str()).collect()),
+        of(Key::Class, ReplyClass::ALL.iter().map(|class| class.as_str()).collect()),
+        of(Key::Lane, [Lane::Transactional, Lane::Bulk].iter().map(|lane| lane.as_str()).collect()),
+        of(Key::Route, routes.map(|route| route.name.as_str()).collect()),
+    ];
+    all.into_iter().filter(|values| !values.hints.is_empty()).collect()
+}
+
+/// A value as it is written in a query: in quotes where it has to be.
+fn spelled(value: &str) -> String {
+    let is_plain = value.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter));
+    if is_plain {
+        value.to_owned()
+    } else {
+        format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    }
 }
 
 /// A query cut at the space between its terms; quotes hold a term together.

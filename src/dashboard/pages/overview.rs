@@ -10,10 +10,12 @@ use crate::{
     dashboard::{
         alarms::{Alarm, alarms},
         board::Board,
+        causes::meaning_of,
         charts::{Chart, Series, Span},
         glance::{Glance, LaneAtAGlance},
         layout,
         parts::{Ago, Badge},
+        rates,
         trouble::Trouble,
         viewer::Viewer,
         words,
@@ -68,6 +70,7 @@ struct RouteRow {
     name: String,
     state: Badge,
     busy: String,
+    rate: String,
     note: String,
 }
 
@@ -102,7 +105,9 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
         alarms: alarms(&glance.facts, viewer.merchant.as_ref()),
         tiles: tiles(&glance),
         lanes: lanes.collect(),
-        routes: routes.map(|route| RouteRow::of(route, &glance.facts.drained)).collect(),
+        routes: routes
+            .map(|route| RouteRow::of(route, &glance, rate_used(board, &glance, &route.name)))
+            .collect(),
         failures: if for_all { failures(&glance) } else { Vec::new() },
         workers: glance
             .workers
@@ -196,14 +201,23 @@ pub(super) fn state_of_route(route: &RouteStatus, is_drained: bool) -> Badge {
     }
 }
 
+/// How much of its rate a route used.
+fn rate_used(board: &Board, glance: &Glance, name: &str) -> String {
+    let settings = board.app.config.smtp.routes.iter().find(|route| route.name == name);
+    let rate = settings.and_then(|route| route.rate.as_deref());
+    let Some(rate) = rate.and_then(|rate| rate.parse().ok()) else { return "no limit".to_owned() };
+    format!("{} %", rates::used(name, rate, &glance.hour, &glance.day, clock::now()).percent)
+}
+
 impl RouteRow {
-    fn of(route: &RouteStatus, drained: &[String]) -> Self {
-        let state = state_of_route(route, drained.contains(&route.name));
+    fn of(route: &RouteStatus, glance: &Glance, rate: String) -> Self {
+        let state = state_of_route(route, glance.facts.drained.contains(&route.name));
         let fault = route.stopped.as_ref().or(route.last_error.as_ref());
         Self {
             name: route.name.clone(),
             state,
             busy: format!("{} of {}", route.busy, route.connections),
+            rate,
             note: fault.map(|fault| format!("{}: {}", words::time(fault.at), fault.text)).unwrap_or_default(),
         }
     }
@@ -248,7 +262,7 @@ fn failures(glance: &Glance) -> Vec<ClassRow> {
         day.iter().filter(|(class, _)| *class != ReplyClass::Accepted.as_str()).collect();
     classes.sort_by_key(|(class, number)| (std::cmp::Reverse(hour.get(*class)), std::cmp::Reverse(**number)));
     let rows = classes.into_iter().map(|(class, number)| ClassRow {
-        meaning: class.parse().map_or("", super::mail::meaning_of),
+        meaning: class.parse().map_or("", meaning_of),
         hour: words::number(hour.get(class).copied().unwrap_or(0)),
         day: words::number(*number),
         href: format!("/mails?q=class%3A{class}"),
@@ -288,6 +302,6 @@ fn charts(glance: &Glance) -> Vec<Chart> {
     };
     vec![
         Chart::of("hour", "The last hour, minute by minute", &SERIES, &spans(&glance.hour, 1, 60)),
-        Chart::of("day", "The last day, quarter by quarter", &SERIES, &spans(&glance.day, 15, 96)),
+        Chart::of("day", "The last day, in quarters of an hour", &SERIES, &spans(&glance.day, 15, 96)),
     ]
 }

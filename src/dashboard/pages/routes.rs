@@ -1,6 +1,6 @@
 //! `/routes`: the relays, how each is, and the limits; draining one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -12,17 +12,20 @@ use axum::{
 
 use super::overview::state_of_route;
 use crate::{
+    clock,
     dashboard::{
         board::Board,
         form::Act,
         layout,
         parts::{Badge, Button, Time},
+        rates,
         trouble::Trouble,
         viewer::{Flash, Viewer, back_to},
         words,
     },
     html::written,
     smtp::{RouteSettings, RouteStatus},
+    store::ActivitySpan,
 };
 
 pub(super) fn router() -> Router<Arc<Board>> {
@@ -52,6 +55,7 @@ struct RouteRow {
     fault: Option<(Time, String)>,
     connections: String,
     rate: String,
+    used: Option<rates::Used>,
     preference: String,
     takes: String,
     button: Option<Button>,
@@ -72,11 +76,29 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
     viewer.sees_everything()?;
     let drained = board.app.store.drained_routes().await?;
     let all = board.app.routes.status();
+    let done = Done {
+        hour: board.app.store.activity(clock::now() - Duration::from_secs(60 * 60), 1).await?,
+        day: board.app.store.activity(clock::now() - Duration::from_secs(24 * 60 * 60), 15).await?,
+    };
     let routes = board.app.config.smtp.routes.iter().map(|settings| {
         let status = all.iter().find(|status| status.name == settings.name);
-        RouteRow::of(settings, status, drained.contains(&settings.name), viewer)
+        let used = done.of(settings);
+        RouteRow { used, ..RouteRow::of(settings, status, drained.contains(&settings.name), viewer) }
     });
     Ok(written(&Parts { routes: routes.collect() }))
+}
+
+/// What was done lately.
+struct Done {
+    hour: Vec<ActivitySpan>,
+    day: Vec<ActivitySpan>,
+}
+
+impl Done {
+    fn of(&self, settings: &RouteSettings) -> Option<rates::Used> {
+        let rate = settings.rate.as_deref()?.parse().ok()?;
+        Some(rates::used(&settings.name, rate, &self.hour, &self.day, clock::now()))
+    }
 }
 
 impl RouteRow {
@@ -100,6 +122,7 @@ impl RouteRow {
                 format!("{} busy, {} idle, at most {}", status.busy, status.idle, status.connections)
             }),
             rate: settings.rate.clone().unwrap_or_else(|| "no limit".to_owned()),
+            used: None,
             preference: format!("priority {}, weight {}", settings.priority, settings.weight),
             takes: takes(settings),
             button,

@@ -263,7 +263,7 @@ async fn the_mail_has_the_message_as_text_the_cart_and_a_link_that_carries_the_d
     let earlier = recovery_link::with_discount(&plain, "2", &discount, earlier, SECRET);
     let links = [signed, earlier];
     assert!(links.iter().any(|link| content.text.contains(&format!("{link}\n"))), "{}", content.text);
-    assert!(links.iter().any(|link| content.html.contains(&handlebars::html_escape(link.as_str()))));
+    assert!(links.iter().any(|link| content.html.contains(&link.as_str().replace('&', "&amp;"))));
 }
 
 #[tokio::test]

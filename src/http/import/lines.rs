@@ -31,6 +31,7 @@ pub(super) fn is_template(line: &[u8]) -> bool {
 
 /// Reads one line.
 pub(super) fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
+    let line = line.strip_prefix(body::BYTE_ORDER_MARK).unwrap_or(line);
     json_bounds::measure(line, json_bounds::DEEPEST + 1).map_err(|fault| vec![fault])?;
     let mut given: Map<String, Value> =
         body::parse(line).map_err(|refusal| match refusal.errors.as_slice() {

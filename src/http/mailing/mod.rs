@@ -20,4 +20,5 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/templates/{id}", get(templates::inspect_template))
         .route("/mail", post(single::send_mail))
         .merge(batches::router())
+        .merge(batches::preflight::router())
 }

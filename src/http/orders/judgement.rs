@@ -66,7 +66,7 @@ impl Resend<'_> {
         let version = self.version(definition, template, language).await?;
         let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
         let store_name = store_name.map_or(merchant.name.as_str(), SingleLine::as_str);
-        let mut values = mail_values(self.id, order, payment, store_name, language);
+        let mut values = mail_values(self.id, order, payment, store_name, settings.look(), language);
         // No advertising, whatever its template says.
         let consent = Consent::of(&version, TemplateClass::Transactional, None, language);
         if let Some(values) = values.as_object_mut() {
@@ -74,7 +74,7 @@ impl Resend<'_> {
         }
         let values = Values::from(values);
         self.check_values(&version, &values).await?;
-        let mail = consent.applied_to(self.mail(&settings, &version, recipient, values.as_json()));
+        let mail = consent.applied_to(self.mail(&settings, &version, recipient, values.as_json())?);
         let mut decision = self.send(found, template, definition, payment, mail);
         decision.step.iter_mut().for_each(|step| step.quiet_since = quiet_since);
         Ok(decision)
@@ -162,22 +162,25 @@ impl Resend<'_> {
         version: &TemplateVersion,
         recipient: Mailbox,
         values: &Value,
-    ) -> NewMail {
+    ) -> Result<NewMail, Refusal> {
         let of_store = || settings.sender.clone().map(Mailbox::from);
-        let sender = version.sender.clone().or_else(of_store);
-        NewMail::new(MailDraft {
+        let sender = match version.sender.clone().or_else(of_store) {
+            Some(sender) => sender,
+            None => new_mail::sender_of(self.app, &self.caller.merchant)
+                .map_err(|why| refuse("sender_missing", why))?,
+        };
+        Ok(NewMail::new(MailDraft {
             merchant: self.caller.merchant.id.clone(),
             lane: MailLane::Transactional,
             template: version.pinned(),
-            sender: sender
-                .unwrap_or_else(|| self.caller.merchant.sender_or(|| self.app.config.http.no_reply())),
-            reply_to: None,
+            sender,
+            reply_to: settings.answers_to(),
             recipient,
             values,
             origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },
             schedule: Schedule::default(),
             is_test: self.caller.merchant.is_test,
-        })
+        }))
     }
 
     /// The mail goes out and its workflow waits for it.

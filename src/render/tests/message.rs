@@ -11,7 +11,7 @@ fn source(subject: &str, html: &str, text: Option<&str>) -> TemplateSource {
     TemplateSource { subject: subject.to_owned(), html: html.to_owned(), text: text.map(str::to_owned) }
 }
 
-fn version(subject: &str, html: &str, text: Option<&str>) -> TemplateVersion {
+pub(super) fn version(subject: &str, html: &str, text: Option<&str>) -> TemplateVersion {
     let source = source(subject, html, text);
     let checked = check(&source, &RenderLimits::default()).unwrap();
     TemplateVersion {
@@ -226,6 +226,74 @@ fn a_subject_is_one_line_of_at_most_998_bytes() {
 }
 
 #[test]
+fn a_subject_that_cannot_be_sent_is_refused_when_it_is_asked_for() {
+    let renderer = Renderer::new(RenderLimits::default());
+    for subject in ["Hello {{x}}", "{{#if x}}Hello {{x}}{{/if}}", "{{lookup o \"x\"}} {{x}}"] {
+        let version = version(subject, "h", Some("t"));
+        let missing = |length: usize| {
+            let x = "x".repeat(length);
+            renderer.missing(&version, &json!({"x": x, "o": {"x": ""}}).into())
+        };
+        assert_eq!(missing(900).unwrap(), Vec::<String>::new(), "{subject}");
+        for too_long in [999, 20_000] {
+            let error = missing(too_long).unwrap_err();
+            assert!(matches!(error, RenderError::TooLarge { part: Part::Subject, limit: 998 }), "{error}");
+        }
+    }
+    // White space is one space: this is 998 bytes on its line.
+    let values = json!({"x": format!("{}{}", "x".repeat(992), " ".repeat(500))});
+    assert_eq!(
+        renderer.missing(&version("Hello {{x}}", "h", None), &values.into()).unwrap(),
+        Vec::<String>::new()
+    );
+    for (subject, is_sound) in [
+        ("x".repeat(998), true),
+        ("x".repeat(999), false),
+        (format!("{}{{{{a}}}}", "x".repeat(999)), false),
+        (format!("{{{{#if a}}}}{}{{{{/if}}}}", "x".repeat(2_000)), true),
+        (format!("a{}b", " ".repeat(2_000)), true),
+    ] {
+        assert_eq!(
+            check(&source(&subject, "h", None), &RenderLimits::default()).is_ok(),
+            is_sound,
+            "{subject}"
+        );
+    }
+}
+
+#[test]
+fn a_blank_text_part_counts_as_not_given() {
+    let renderer = Renderer::new(RenderLimits::default());
+    for text in ["", " \r\n\t", "\u{a0}"] {
+        let version = version("s", "<p>Tea &amp; cups</p>", Some(text));
+        let content = renderer.render(&version, &json!({}).into()).unwrap();
+        assert_eq!(content.text, "Tea & cups\n");
+        let stored = TemplateVersion {
+            id: "old".to_owned(),
+            source: source("s", "<p>Tea</p>", Some(text)),
+            ..version
+        };
+        assert_eq!(renderer.render(&stored, &json!({}).into()).unwrap().text, "Tea\n");
+        renderer.missing(&stored, &json!({}).into()).unwrap();
+    }
+}
+
+#[test]
+fn only_what_html_needs_is_escaped() {
+    for (value, escaped) in [
+        ("https://shop.example/c?a=1&b=2", "https://shop.example/c?a=1&amp;b=2"),
+        ("a=`b`=c", "a=`b`=c"),
+        ("O'Neil <b>", "O&#39;Neil &lt;b&gt;"),
+        ("x=\"1\"", "x=&quot;1&quot;"),
+    ] {
+        assert_eq!(
+            html("<a href=\"{{x}}\">", json!({"x": value})).unwrap(),
+            format!("<a href=\"{escaped}\">")
+        );
+    }
+}
+
+#[test]
 fn a_message_is_written_so() {
     let version = version(
         "Your cart at {{shop}}",
@@ -253,19 +321,8 @@ fn what_cannot_be_a_header_is_refused() {
     let box_ = mailbox(None, "ann@example.net");
     let content = Content { subject: String::new(), html: String::new(), text: String::new() };
     let compose_with = |message_id, list_unsubscribe| {
-        let date = Timestamp(0);
-        compose(
-            &Headers {
-                sender: &box_,
-                reply_to: None,
-                recipient: &box_,
-                message_id,
-                date,
-                list_unsubscribe,
-                more: &[],
-            },
-            &content,
-        )
+        let (sender, recipient, reply_to, date, more) = (&box_, &box_, None, Timestamp(0), &[][..]);
+        compose(&Headers { sender, reply_to, recipient, message_id, date, list_unsubscribe, more }, &content)
     };
     for id in ["", "a", "a@", "a b@c", "a@b\r\nBcc: x", "<a@b>", "ä@b"] {
         assert!(matches!(compose_with(id, None), Err(RenderError::MessageId)), "{id}");
@@ -308,7 +365,7 @@ proptest! {
         let content = Content { subject, html: format!("<p>{text}"), text };
         let message = bytes(Some(&name), "ann@example.net", &content);
         prop_assert_eq!(header_names(&message), [
-            "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "MIME-Version", "Content-Type",
+            "From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "List-Unsubscribe", "List-Unsubscribe-Post", "MIME-Version", "Content-Type",
         ]);
         prop_assert!(message.is_ascii());
         for line in message.split(|&byte| byte == b'\n') {

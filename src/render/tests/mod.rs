@@ -2,3 +2,4 @@
 
 mod message;
 mod python;
+mod structure;

@@ -14,10 +14,10 @@
 //!
 //! | mail | required | optional |
 //! |---|---|---|
-//! | all | | `first_name`, `last_name` (used only with `first_name`) |
+//! | all | | `first_name`, `last_name` (used only with `first_name`); of the brand or store `logo_url`, `colour` with `colour_of_letters`, `support_email`, `support_url`, `postal_address`, `website` |
 //! | `cart_link` | `merchant_name`, `cart_link` (a URL) | |
-//! | `abandoned_cart_reminder` | `merchant_name`, `subject`, `message`, `recovery_link` (a URL), `total` | `discount` (`15%`), `items` |
-//! | every `order_…` | `store_name`, `order_id`, `total` | `items` |
+//! | `abandoned_cart_reminder` | `merchant_name`, `subject`, `message`, `recovery_link` (a URL), `total` | `message_lines`, `discount` (`15%`), `discounted_total`, `items` |
+//! | every `order_…` | `store_name`, `order_id`, `total` | `items`, `subtotal`, `shipping`, `order_discount`, `tax`, `shipping_address`, `billing_address`, `order_url`, `payment_url`, `json_ld` (not to be escaped) |
 //! | `order_prebilling` | | `next_billing_date` |
 //! | `order_confirmation` | | |
 //! | `order_cancellation` | `cancelled_on` | `reason` |
@@ -28,8 +28,9 @@
 //! | `order_non_recurring_payment_subscription_expired` | `expired_on` | |
 //! | `endpoint_disabled` | `merchant_name`, `url`, `endpoint_id`, `disabled_on` | `status` (what it answered, where that disabled it) |
 //!
-//! `items` is a list of objects: `name`, `quantity` (a number or a string) and `unit_price` required, `image_url`
-//! optional.
+//! `items` is a list of objects: `name`, `quantity` (a number or a string) and `unit_price` required, `image_url` and
+//! `line_total` optional. `message_lines` are the lines of the message: `text`, and whether a paragraph `begins` with it
+//! or the one before `goes_on`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -171,6 +172,7 @@ impl Fragment {
             "button" => fragment!("parts/button"),
             "summary" => fragment!("parts/summary"),
             "order" => fragment!("parts/order"),
+            "pay" => fragment!("parts/pay"),
             _ => return None,
         })
     }
@@ -284,5 +286,9 @@ impl Composition {
     }
 }
 
+mod sample;
+
 #[cfg(test)]
 mod tests;
+
+pub use sample::sample_values;

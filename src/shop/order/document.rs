@@ -1,14 +1,12 @@
 //! An order as a merchant's system tells it to postroom.
 
-use std::num::NonZeroU32;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::workflow::{Workflow, WorkflowState};
 use crate::{
     mail::{Address, Timestamp, closed_set},
-    shop::{Amount, Currency, SingleLine, full_name},
+    shop::{Amount, Currency, Link, Moment, Quantity, SingleLine, full_name},
 };
 
 /// An order. What is `None` was not sent; a PUT replaces the whole order.
@@ -37,6 +35,36 @@ pub struct Order {
     /// What the shopper pays, a decimal string.
     #[schema(value_type = String, example = "59.90")]
     pub total_amount: Amount,
+    /// What the items cost together.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "subtotal")]
+    #[schema(value_type = Option<String>, example = "59.90")]
+    pub subtotal_amount: Option<Amount>,
+    /// What shipping costs.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "shipping")]
+    #[schema(value_type = Option<String>, example = "4.90")]
+    pub shipping_amount: Option<Amount>,
+    /// How much of the total is tax.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "tax")]
+    #[schema(value_type = Option<String>, example = "9.56")]
+    pub tax_amount: Option<Amount>,
+    /// What was taken off, without a minus.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "discount")]
+    #[schema(value_type = Option<String>, example = "5.00")]
+    pub discount_amount: Option<Amount>,
+    /// Where it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<OrderAddress>,
+    /// Who is billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing_address: Option<OrderAddress>,
+    /// The page of the order; http or https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub order_url: Option<Link>,
+    /// The page where it is paid; http or https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub payment_url: Option<Link>,
     /// What was ordered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Item>,
@@ -94,17 +122,79 @@ pub struct Item {
     /// What it is.
     #[schema(value_type = String, example = "Tea")]
     pub name: SingleLine,
-    /// How many; 1 where absent.
-    #[serde(default = "one")]
-    #[schema(value_type = u32, minimum = 1, example = 2)]
-    pub quantity: NonZeroU32,
+    /// How many, also a part of one; 1 where absent.
+    #[serde(default = "Quantity::one")]
+    #[schema(value_type = f64, exclusive_minimum = 0, example = 2)]
+    pub quantity: Quantity,
     /// What one costs.
     #[schema(value_type = String, example = "29.95")]
     pub unit_price: Amount,
+    /// What all of it costs; the quantity times the price where absent.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "total")]
+    #[schema(value_type = Option<String>, example = "59.90")]
+    pub total_price: Option<Amount>,
+    /// A picture; http or https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub image_url: Option<Link>,
 }
 
-const fn one() -> NonZeroU32 {
-    NonZeroU32::MIN
+/// An address of an order, as it is written on a parcel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OrderAddress {
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Ann Lee")]
+    pub name: Option<SingleLine>,
+    /// A company.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub company: Option<SingleLine>,
+    /// Street and number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "1 Quay Street")]
+    pub line1: Option<SingleLine>,
+    /// What else it takes to find it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub line2: Option<SingleLine>,
+    /// The postal code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "53111")]
+    pub postal_code: Option<SingleLine>,
+    /// The town.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Bonn")]
+    pub city: Option<SingleLine>,
+    /// The state or province.
+    #[serde(skip_serializing_if = "Option::is_none", alias = "state")]
+    #[schema(value_type = Option<String>)]
+    pub region: Option<SingleLine>,
+    /// The country, as it is to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "DE")]
+    pub country: Option<SingleLine>,
+}
+
+impl OrderAddress {
+    /// Its lines from top to bottom, those that have anything.
+    pub fn lines(&self) -> Vec<String> {
+        let joined = |parts: &[&Option<SingleLine>]| {
+            let parts = parts.iter().filter_map(|part| part.as_ref()).map(SingleLine::as_str);
+            parts.collect::<Vec<_>>().join(" ")
+        };
+        let lines = [
+            joined(&[&self.name]),
+            joined(&[&self.company]),
+            joined(&[&self.line1]),
+            joined(&[&self.line2]),
+            joined(&[&self.postal_code, &self.city]),
+            joined(&[&self.region]),
+            joined(&[&self.country]),
+        ];
+        lines.into_iter().filter(|line| !line.is_empty()).collect()
+    }
 }
 
 /// Who ordered.
@@ -139,7 +229,7 @@ pub struct Cancellation {
     /// When; the order is not cancelled while this is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub triggered_at: Option<Timestamp>,
+    pub triggered_at: Option<Moment>,
     /// Why, in the words that the shopper reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -205,14 +295,14 @@ pub struct Subscription {
     /// When the next payment is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_billing_at: Option<Timestamp>,
+    pub next_billing_at: Option<Moment>,
     /// The offer to go on after a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_offer: Option<ResumeOffer>,
     /// When it ended because nobody paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub expired_at: Option<Timestamp>,
+    pub expired_at: Option<Moment>,
 }
 
 /// The offer to go on with a subscription after a pause.
@@ -247,7 +337,7 @@ impl Order {
     }
 
     /// When the order was cancelled.
-    pub fn cancelled_at(&self) -> Option<Timestamp> {
+    pub fn cancelled_at(&self) -> Option<Moment> {
         self.cancellation.as_ref()?.triggered_at
     }
 

@@ -6,6 +6,7 @@
 //! order with its workflows as postroom knows them. `order/tests.rs` is the source document as a table.
 
 mod document;
+mod linked_data;
 mod mail_values;
 mod settings;
 mod template;

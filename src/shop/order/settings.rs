@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use super::{document::Order, template::OrderTemplate};
 use crate::{
-    mail::duration,
-    shop::{SingleLine, mailing::Sender},
+    mail::{Address, Mailbox, duration},
+    shop::{Colour, Link, Look, PostalAddress, SingleLine, Timezone, mailing::Sender},
 };
 
 /// The settings of a store.
@@ -28,6 +28,48 @@ pub struct StoreSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "15m")]
     pub resend_cooldown: Option<Cooldown>,
+    /// The `Reply-To` of the store's mails.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "reply_to", alias = "replyTo")]
+    #[schema(value_type = Option<String>, format = "email")]
+    pub reply_to: Option<Address>,
+    /// A picture above its built-in mails; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "logo_url", alias = "logoUrl")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub logo_url: Option<Link>,
+    /// The colour of buttons in its built-in mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
+    pub colour: Option<Colour>,
+    /// Where shoppers are answered; also the `Reply-To` of its mails, where they have no other.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        rename = "support_email",
+        alias = "supportEmail"
+    )]
+    #[schema(value_type = Option<String>, format = "email")]
+    pub support_email: Option<Address>,
+    /// A page where shoppers are answered; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "support_url", alias = "supportUrl")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub support_url: Option<Link>,
+    /// Where it is, on some lines.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        rename = "postal_address",
+        alias = "postalAddress"
+    )]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 1000)]
+    pub postal_address: Option<PostalAddress>,
+    /// The time zone of dates in its mails, of the IANA database; where absent, the offset that a date was given with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Europe/Berlin")]
+    pub timezone: Option<Timezone>,
+    /// Its home page; http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uri")]
+    pub website: Option<Link>,
 }
 
 /// A time to be quiet, written as in the configuration (`"90s"`, `"15m"`, `"2h"`) or as a number of whole seconds.
@@ -88,6 +130,14 @@ impl Default for StoreSettings {
             bindings: Vec::new(),
             sender: None,
             resend_cooldown: None,
+            reply_to: None,
+            logo_url: None,
+            colour: None,
+            support_email: None,
+            support_url: None,
+            postal_address: None,
+            timezone: None,
+            website: None,
         }
     }
 }
@@ -125,6 +175,25 @@ pub struct Binding {
 }
 
 impl StoreSettings {
+    /// What its mails show of it.
+    pub fn look(&self) -> Look<'_> {
+        Look {
+            logo_url: self.logo_url.as_ref(),
+            colour: self.colour.as_ref(),
+            support_email: self.support_email.as_ref(),
+            support_url: self.support_url.as_ref(),
+            postal_address: self.postal_address.as_ref(),
+            website: self.website.as_ref(),
+            timezone: self.timezone.as_ref(),
+        }
+    }
+
+    /// The `Reply-To` of its mails.
+    pub fn answers_to(&self) -> Option<Mailbox> {
+        let email = self.reply_to.as_ref().or(self.support_email.as_ref())?;
+        Some(Mailbox { name: None, email: email.clone() })
+    }
+
     /// Whether the store has asked not to have this mail sent.
     pub const fn switches_off(&self, template: OrderTemplate) -> bool {
         let is_alternative = matches!(

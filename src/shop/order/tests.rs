@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     mail::{CancelReason, MailState, Timestamp},
-    shop::language::Language,
+    shop::{Look, language::Language},
 };
 
 const NOW: &str = "2026-11-21T12:00:00Z";
@@ -326,11 +326,16 @@ fn a_mail_gets_finished_strings_in_its_language() {
         "cancellation": {"triggeredAt": "2026-11-20T09:00:00Z"},
         "payments": [{"paymentId": "p", "amount": "59.90", "refundedAmount": "10.00"}],
         "subscription": {"recurring": false, "expiredAt": "2026-11-01T00:00:00Z"}}));
-    let values = mail_values("ord_1", &order, order.payment("p"), "Tea & Co", Language::De);
+    let mut values =
+        mail_values("ord_1", &order, order.payment("p"), "Tea & Co", Look::default(), Language::De);
+    let linked: Value =
+        serde_json::from_str(values.as_object_mut().unwrap().remove("json_ld").unwrap().as_str().unwrap())
+            .unwrap();
+    assert_eq!(linked["@type"], "Order");
     assert_eq!(
         values,
         json!({"store_name": "Tea & Co", "order_id": "ord_1", "total": "1.059,90\u{a0}€", "language": "de",
-            "items": [{"name": "Tea", "quantity": 1, "unit_price": "29,95\u{a0}€"}],
+            "items": [{"name": "Tea", "quantity": 1, "unit_price": "29,95\u{a0}€", "line_total": "29,95\u{a0}€"}],
             "cancelled_on": "20. November 2026", "expired_on": "1. November 2026", "payment_id": "p",
             "refunded_amount": "10,00\u{a0}€"})
     );

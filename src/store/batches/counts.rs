@@ -80,8 +80,8 @@ const ADD: &str = "UPDATE batches SET made = made + $2, tried = tried + $3, sent
         held = held + $10,
         in_span_before = CASE WHEN span = $11 THEN in_span_before WHEN span = $11 - 1 THEN in_span ELSE 0 END,
         in_span = CASE WHEN span = $11 THEN in_span ELSE 0 END + $12, span = $11,
-        started_at = CASE WHEN state = 'queued' AND $3 > 0 THEN COALESCE(started_at, $13) ELSE started_at END,
-        state = CASE WHEN state = 'queued' AND $3 > 0 THEN 'processing' ELSE state END
+        started_at = CASE WHEN state = 'queued' AND $3 > 0 AND COALESCE(send_at, 0) <= $13 THEN COALESCE(started_at, $13) ELSE started_at END,
+        state = CASE WHEN state = 'queued' AND $3 > 0 AND COALESCE(send_at, 0) <= $13 THEN 'processing' ELSE state END
      WHERE id = $1
      RETURNING state, mails, sent + failed + bounced + suppressed + cancelled + expired + held AS settled";
 

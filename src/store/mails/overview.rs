@@ -12,8 +12,6 @@ use crate::{
 
 /// Mails are counted up to here.
 const MOST_COUNTED: i64 = 10_000;
-/// How many of the newest mails that failed are looked at.
-const MOST_FAILED: i64 = 5_000;
 /// How many merchants are asked for their oldest mail.
 const MOST_MERCHANTS: i64 = 2_000;
 
@@ -22,6 +20,8 @@ const MOST_MERCHANTS: i64 = 2_000;
 pub struct FailedMail {
     /// Its id.
     pub id: MailId,
+    /// The name of its template.
+    pub template: String,
     /// Whose mail it is.
     pub merchant: MerchantId,
     /// Whom it was for.
@@ -120,11 +120,15 @@ impl Store {
             .doing("find the oldest mail under way")
     }
 
-    /// The newest mails that failed, at most 5,000, the newest first; of this merchant, when one is given.
+    /// The newest mails that failed, so many at most, the newest first; of this merchant, when one is given.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn newest_failed(&self, merchant: Option<&MerchantId>) -> Result<Vec<FailedMail>, StoreError> {
+    pub async fn newest_failed(
+        &self,
+        merchant: Option<&MerchantId>,
+        most: u32,
+    ) -> Result<Vec<FailedMail>, StoreError> {
         let range = match merchant {
             Some(_) => {
                 "state_after IS NOT NULL AND (state_after, merchant_id, id) > ('failed', $1, '')
@@ -138,11 +142,11 @@ impl Store {
             }
         };
         let text = format!(
-            "SELECT id, merchant_id, recipient, class, route, error, settled_at FROM mails WHERE {range} LIMIT $2"
+            "SELECT id, template, merchant_id, recipient, class, route, error, settled_at FROM mails WHERE {range} LIMIT $2"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
-            .bind(MOST_FAILED)
+            .bind(i64::from(most))
             .fetch_all(&self.readers)
             .await
             .doing("list mails that failed")?;
@@ -151,6 +155,7 @@ impl Store {
                 let columns = Columns { table: "mails", row };
                 Ok(FailedMail {
                     id: columns.parsed("id")?,
+                    template: columns.text("template")?,
                     merchant: columns.parsed("merchant_id")?,
                     recipient: columns.text("recipient")?,
                     class: columns.optional_parsed("class")?,

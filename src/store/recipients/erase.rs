@@ -160,7 +160,7 @@ fn change(place: &Place, trace: &Trace, person: &Person) -> Option<Change> {
         let without = match *column {
             "recipient_name" | "extras" if is_theirs => None,
             "tags" if is_theirs => Some("{}".to_owned()),
-            column => match person.without(text) {
+            column => match erased(text, person) {
                 Some(_) if place.ids.contains(&column) => None,
                 Some(without) => Some(without),
                 None => continue,
@@ -174,19 +174,43 @@ fn change(place: &Place, trace: &Trace, person: &Person) -> Option<Change> {
 /// A member's document goes. From others goes the person, where it is this one, and the address wherever else it stands.
 fn document(trace: &Trace, person: &Person) -> Option<Change> {
     let body = trace.text("body")?;
-    let mut value: Value = serde_json::from_str(body).ok()?;
+    let value: Value = serde_json::from_str(body).ok()?;
     let is_theirs = |value: &Value| value["email"].as_str().is_some_and(|email| person.is(email));
     if trace.key.get(1).is_some_and(|kind| kind == "members") && is_theirs(&value) {
         return Some(Change::Delete);
     }
-    for whom in ["shopper", "customer", "endUser"] {
-        if let Some(whom) = value.get_mut(whom).filter(|whom| is_theirs(whom)) {
-            *whom = json!({});
+    erased(body, person).map(|without| Change::Set(vec![("body", Some(without))]))
+}
+
+/// A text without the person: in JSON, whoever has this address goes as a whole; the address goes wherever else it stands.
+fn erased(text: &str, person: &Person) -> Option<String> {
+    let mut value: Option<Value> =
+        text.starts_with(['{', '[']).then(|| serde_json::from_str(text).ok()).flatten();
+    let is_changed = value.as_mut().is_some_and(|value| take_out(value, person));
+    let text = match value {
+        Some(value) if is_changed => value.to_string(),
+        _ => return person.without(text),
+    };
+    Some(person.without(&text).unwrap_or(text))
+}
+
+/// Empties each object below the outermost that has the person's address; returns whether there was one.
+fn take_out(value: &mut Value, person: &Person) -> bool {
+    let inner: Box<dyn Iterator<Item = &mut Value>> = match value {
+        Value::Object(fields) => Box::new(fields.values_mut()),
+        Value::Array(items) => Box::new(items.iter_mut()),
+        _ => return false,
+    };
+    let mut is_changed = false;
+    for each in inner {
+        if each["email"].as_str().is_some_and(|email| person.is(email)) {
+            *each = json!({});
+            is_changed = true;
+        } else {
+            is_changed |= take_out(each, person);
         }
     }
-    let text = value.to_string();
-    let without = person.without(&text).unwrap_or(text);
-    (without != body).then(|| Change::Set(vec![("body", Some(without))]))
+    is_changed
 }
 
 impl Trace {

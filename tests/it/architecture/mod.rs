@@ -68,7 +68,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 52] = [
+const OWNERS: [(&str, &[&str]); 53] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -106,7 +106,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("hyper_util", &["http"]),
     ("idna", &["mail"]),
     ("ipnet", &["callback"]),
-    ("jiff", &["clock", "mail", "shop", "webhook"]),
+    ("jiff", &["clock", "http", "mail", "shop", "webhook"]),
     ("lettre", &["render"]),
     ("mail_parser", &["demo", "render"]),
     ("memchr", &["dkim", "http", "smtp"]),
@@ -114,7 +114,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
-    ("rand", &["auth", "callback", "demo", "dkim", "http", "jobs", "mail", "queue"]),
+    ("rand", &["auth", "callback", "cli", "demo", "dkim", "http", "jobs", "mail", "queue"]),
     ("redis", &["queue", "limits"]),
     ("regex", &["smtp"]),
     ("regex_syntax", &["smtp"]),
@@ -126,6 +126,7 @@ const OWNERS: [(&str, &[&str]); 52] = [
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
     ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "store", "templates", "webhook"]),
+    ("simple_dns", &["cli"]),
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
     ("tokio_rustls", &["demo", "smtp"]),

@@ -43,7 +43,11 @@ impl Answer {
     #[track_caller]
     pub fn faulty_fields(&self) -> Vec<String> {
         match &self.json()["errors"] {
-            Value::Object(by_path) => by_path.keys().cloned().collect(),
+            Value::Object(by_path) => {
+                let mut fields: Vec<_> = by_path.keys().cloned().collect();
+                fields.sort();
+                fields
+            }
             Value::Array(errors) => {
                 errors.iter().map(|error| error["path"].as_str().unwrap().to_owned()).collect()
             }

@@ -57,7 +57,6 @@ pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/mails", post(send_mails))
         .route("/webhooks/mails/{batch_id}", get(results::show_results))
-        .route("/api/v1/batches/preflight", post(preflight::preflight))
         .merge(manage::router())
 }
 

@@ -6,16 +6,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Json, Router,
     extract::{Request, State},
+    routing::post,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    MailsRequest, SMALL, judge, limit_of,
-    manage::LimitView,
+    MailsRequest, SMALL, judge,
+    manage::{LimitView, limit_of},
     spool::Spool,
     user_stream::Limits,
     users::{Chunk, Head, User},
@@ -94,6 +95,10 @@ pub(in crate::http) struct Examples {
     duplicates: Vec<String>,
     suppressed: Vec<String>,
     unrenderable: Vec<String>,
+}
+
+pub(in crate::http::mailing) fn router() -> Router<Arc<App>> {
+    Router::new().route("/api/v1/batches/preflight", post(preflight))
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/preflight", tag = "batches", request_body = MailsRequest,

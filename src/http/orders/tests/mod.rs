@@ -310,7 +310,8 @@ async fn every_letter_gets_the_values_that_it_needs_in_every_language() {
     for &template in OrderTemplate::ALL {
         let payment = template.payment(&order, None).unwrap();
         for &language in Language::ALL {
-            let values = mail_values("ord_1", &order, payment, "Tea & Co", language);
+            let values =
+                mail_values("ord_1", &order, payment, "Tea & Co", crate::shop::Look::default(), language);
             let source = builtin_mails::template(template.builtin_mail(), language);
             let (_, missing) = renderer.preview(&source, &values.into()).unwrap();
             assert_eq!(missing, Vec::<String>::new(), "{template} in {language}");

@@ -106,7 +106,7 @@ async fn orders_and_stores_are_checked_when_they_are_told() {
         ("endUser", json!({"email": "ann"}), "endUser.email"),
         ("endUser", Value::Null, "endUser"),
         ("items", json!([{"name": "Tea", "unitPrice": "1", "quantity": 0}]), "items.0.quantity"),
-        ("payments", json!([{"amount": "1"}]), "payments.0"),
+        ("payments", json!([{"amount": "1"}]), "payments.0.paymentId"),
         ("cancellation", json!({"triggeredAt": "yesterday"}), "cancellation.triggeredAt"),
         ("prebillingStatus", json!("DONE"), "prebillingStatus"),
     ] {

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use super::words;
+use super::{
+    causes::{BEHIND, Cause, LaneBehind, meaning_of},
+    trouble::encoded,
+    words,
+};
 use crate::{
-    mail::{MerchantId, PauseScope, search::MailCount},
+    mail::{MerchantId, PauseScope, ReplyClass, search::MailCount},
     smtp::{BreakerState, RouteStatus},
     store::PauseRecord,
 };
 
-/// A mail that waits longer has somebody asking for it.
-const LONG: Duration = Duration::from_secs(5 * 60);
 /// From so many failed mails in an hour on it is worth a look, where they are one of twenty or more.
 const MANY_FAILED: u64 = 10;
+/// From so many mails in an hour on that a template failed, it is its template's fault.
+const FEW_FAILED: usize = 3;
 
 /// What is known of the installation.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,10 @@ pub(super) struct Facts {
     pub(super) held: MailCount,
     /// Mails that were sent, and that failed, in the last hour.
     pub(super) last_hour: Option<(u64, u64)>,
+    /// Why the newest mails failed, of those of the last hour; the most frequent first.
+    pub(super) causes: Vec<Cause>,
+    /// Lanes of which mails are due for long.
+    pub(super) behind: Vec<LaneBehind>,
 }
 
 /// How urgent something is.
@@ -58,7 +66,7 @@ pub(super) struct Alarm {
     pub(super) urgency: Urgency,
     pub(super) text: String,
     /// Where one acts.
-    pub(super) href: &'static str,
+    pub(super) href: String,
     pub(super) link: &'static str,
 }
 
@@ -116,13 +124,12 @@ pub(super) fn alarms(facts: &Facts, merchant: Option<&MerchantId>) -> Vec<Alarm>
             format!("{mails} held: a crash left open whether a relay has them. Somebody has to decide.");
         warnings.push(alarm(text, "/mails?q=state%3Aheld", "Decide"));
     }
-    if let Some((sent, failed)) = facts.last_hour
-        && failed >= MANY_FAILED
-        && failed * 19 >= sent
-    {
-        let (sent, failed) = (words::number(sent), words::number(failed));
-        let text = format!("{failed} mails failed in the last hour, {sent} were sent.");
-        warnings.push(alarm(text, "/dead-letters", "Dead letters"));
+    warnings.extend(facts.causes.iter().filter(|cause| is_of_template(cause)).map(broken));
+    warnings.extend(failures(facts));
+    if for_all && bad.is_empty() {
+        warnings.extend(
+            facts.behind.iter().filter(|lane| !is_paused(facts, lane)).map(|lane| behind(lane, facts)),
+        );
     }
     warnings.iter_mut().for_each(|alarm| alarm.urgency = Urgency::Warn);
     bad.append(&mut warnings);
@@ -132,8 +139,71 @@ pub(super) fn alarms(facts: &Facts, merchant: Option<&MerchantId>) -> Vec<Alarm>
     bad
 }
 
-fn alarm(text: String, href: &'static str, link: &'static str) -> Alarm {
-    Alarm { urgency: Urgency::Bad, text, href, link }
+fn alarm(text: String, href: impl Into<String>, link: &'static str) -> Alarm {
+    Alarm { urgency: Urgency::Bad, text, href: href.into(), link }
+}
+
+fn is_of_template(cause: &Cause) -> bool {
+    cause.class == ReplyClass::MessageFault && cause.mails >= FEW_FAILED
+}
+
+/// A template of which mails fail.
+fn broken(cause: &Cause) -> Alarm {
+    let of = cause.merchant.as_ref().map(|merchant| format!(" of {merchant}")).unwrap_or_default();
+    let template = cause.template.as_deref().unwrap_or("?");
+    let mails = words::several(cause.mails as u64, "mail", "mails");
+    let text = format!(
+        "The template {template}{of} makes mails that fail: {mails} in the last hour; {}.",
+        said(cause)
+    );
+    let merchant =
+        cause.merchant.as_ref().map(|merchant| format!("merchant:{merchant} ")).unwrap_or_default();
+    let query = encoded(&format!("{merchant}state:failed class:message_fault"));
+    alarm(text, format!("/mails?q={query}"), "Its mails")
+}
+
+/// What the last reply of a cause said.
+fn said(cause: &Cause) -> &str {
+    let said = cause.reply.trim_end_matches(['.', ' ']);
+    if said.is_empty() { "no reply" } else { said }
+}
+
+/// That many mails fail, and why the newest of them do.
+fn failures(facts: &Facts) -> Option<Alarm> {
+    let cause = facts.causes.iter().find(|cause| !is_of_template(cause));
+    let many = match facts.last_hour {
+        Some((sent, failed)) if failed >= MANY_FAILED && failed * 19 >= sent => {
+            let (sent, failed) = (words::number(sent), words::number(failed));
+            format!("{failed} mails failed in the last hour, {sent} were sent.")
+        }
+        Some(_) => return None,
+        None => {
+            let mails = cause.map(|cause| cause.mails as u64).filter(|mails| *mails >= MANY_FAILED)?;
+            format!("{} of your newest mails failed alike.", words::number(mails))
+        }
+    };
+    let why = cause.map(|cause| {
+        let over = cause.route.as_ref().filter(|_| facts.last_hour.is_some());
+        let over = over.map(|route| format!(" over {route}")).unwrap_or_default();
+        format!(" Most of the newest{over}: {} ({}). {}", said(cause), cause.class, meaning_of(cause.class))
+    });
+    Some(alarm(format!("{many}{}", why.unwrap_or_default()), "/dead-letters", "Dead letters"))
+}
+
+/// Whether somebody chose that a lane is behind.
+fn is_paused(facts: &Facts, behind: &LaneBehind) -> bool {
+    facts.pauses.iter().any(|pause| matches!(pause.scope, PauseScope::Lane(lane) if lane == behind.lane))
+}
+
+fn behind(behind: &LaneBehind, facts: &Facts) -> Alarm {
+    let due = words::length(behind.due_for);
+    let waits_for = behind.waits_for.as_ref().map(|waits| format!(" {waits}.")).unwrap_or_default();
+    let mails = words::counted(facts.waiting);
+    let text = format!(
+        "The lane {} is behind: its oldest mail is due for {due}. {mails} mails are on their way in all.{waits_for}",
+        behind.lane
+    );
+    alarm(text, "/queue", "Queue")
 }
 
 fn is_away(route: &RouteStatus) -> bool {
@@ -213,118 +283,14 @@ fn all_is_well(facts: &Facts) -> Alarm {
         .last_hour
         .map(|(sent, _)| format!("{} sent in the last hour", words::several(sent, "mail", "mails")));
     let oldest = match facts.oldest {
-        Some(oldest) if oldest > LONG => format!("{} (some are not due yet)", waits(facts)),
+        Some(oldest) if oldest > BEHIND => format!("{} (some are not due yet)", waits(facts)),
         Some(_) => waits(facts),
         None => "none waits".to_owned(),
     };
     let parts: Vec<_> = sent.into_iter().chain([oldest]).collect();
     let text = format!("All is well: {}.", parts.join("; "));
-    Alarm { urgency: Urgency::Good, text, href: "/mails", link: "Mails" }
+    Alarm { urgency: Urgency::Good, text, href: "/mails".to_owned(), link: "Mails" }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        mail::{Lane, Phase, Timestamp},
-        smtp::RouteFault,
-    };
-
-    fn route(name: &str, stopped: Option<&str>) -> RouteStatus {
-        let fault =
-            |text: &str| RouteFault { at: Timestamp(0), phase: Phase::MailFrom, text: text.to_owned() };
-        RouteStatus {
-            name: name.to_owned(),
-            connections: 4,
-            open: 0,
-            idle: 0,
-            busy: 0,
-            breaker: BreakerState::Closed,
-            stopped: stopped.map(fault),
-            last_error: None,
-        }
-    }
-
-    fn pause(scope: PauseScope) -> PauseRecord {
-        let (actor, reason) = ("operator:ann".to_owned(), "blocklisted".to_owned());
-        PauseRecord { scope, reason, actor, at: Timestamp(0), ends_at: None, is_suspension: false }
-    }
-
-    fn facts() -> Facts {
-        Facts {
-            routes: vec![route("main", None)],
-            works: true,
-            workers: Some(1),
-            waiting: MailCount { count: 1_204, more: false },
-            oldest: Some(Duration::from_secs(2)),
-            last_hour: Some((3_214, 1)),
-            ..Facts::default()
-        }
-    }
-
-    fn said(facts: &Facts) -> Vec<String> {
-        alarms(facts, None).into_iter().map(|alarm| format!("{} {}", alarm.tone(), alarm.text)).collect()
-    }
-
-    #[test]
-    fn all_is_well_when_nothing_is_wrong() {
-        let text =
-            "good All is well: 3,214 mails sent in the last hour; 1,204 mails wait, the oldest for 2 s.";
-        assert_eq!(said(&facts()), [text]);
-        let idle = Facts { waiting: MailCount { count: 0, more: false }, oldest: None, ..facts() };
-        assert_eq!(said(&idle), ["good All is well: 3,214 mails sent in the last hour; none waits."]);
-    }
-
-    #[test]
-    fn what_stops_everything_comes_before_what_somebody_chose() {
-        let wrong = Facts {
-            routes: vec![route("main", Some("530 authentication required")), route("spare", None)],
-            drained: vec!["spare".to_owned()],
-            pauses: vec![pause(PauseScope::Lane(Lane::Bulk))],
-            held: MailCount { count: 3, more: false },
-            last_hour: Some((10, 400)),
-            ..facts()
-        };
-        assert_eq!(
-            said(&wrong),
-            [
-                "bad The relay of route main refuses us: 530 authentication required, since 1 Jan 00:00:00 UTC; \
-                 1,204 mails wait, the oldest for 2 s.",
-                "warn The route spare is drained: nothing new goes over it.",
-                "warn The lane bulk is paused by operator:ann: blocklisted.",
-                "warn 3 held: a crash left open whether a relay has them. Somebody has to decide.",
-                "warn 400 mails failed in the last hour, 10 were sent.",
-            ]
-        );
-    }
-
-    #[test]
-    fn an_operator_of_one_merchant_hears_of_no_other_and_of_no_route() {
-        let (own, other): (MerchantId, MerchantId) = ("tea".parse().unwrap(), "ink".parse().unwrap());
-        let facts = Facts {
-            routes: vec![route("main", Some("530")), route("secret", None)],
-            drained: vec!["secret".to_owned()],
-            pauses: vec![
-                pause(PauseScope::Merchant(own.clone())),
-                pause(PauseScope::Merchant(other)),
-                pause(PauseScope::Route("secret".to_owned())),
-            ],
-            ..facts()
-        };
-        let said: Vec<_> = alarms(&facts, Some(&own)).into_iter().map(|alarm| alarm.text).collect();
-        assert_eq!(said, ["The merchant tea is paused by operator:ann: blocklisted."]);
-    }
-
-    #[test]
-    fn a_database_a_queue_or_workers_that_are_away_come_first() {
-        let wrong = Facts {
-            database: Some("it does not answer".to_owned()),
-            queue: Some("redis is away".to_owned()),
-            workers: Some(0),
-            ..facts()
-        };
-        let said = said(&wrong);
-        assert_eq!(said.len(), 3);
-        assert!(said[0].starts_with("bad The database takes no writes") && said[2].contains("No worker"));
-    }
-}
+mod tests;

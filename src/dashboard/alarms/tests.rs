@@ -1,0 +1,144 @@
+//! What is said of an installation, by what is known of it.
+
+use super::*;
+use crate::{
+    mail::{Lane, Phase, Timestamp},
+    smtp::RouteFault,
+};
+
+fn route(name: &str, stopped: Option<&str>) -> RouteStatus {
+    let fault = |text: &str| RouteFault { at: Timestamp(0), phase: Phase::MailFrom, text: text.to_owned() };
+    RouteStatus {
+        name: name.to_owned(),
+        connections: 4,
+        open: 0,
+        idle: 0,
+        busy: 0,
+        breaker: BreakerState::Closed,
+        stopped: stopped.map(fault),
+        last_error: None,
+    }
+}
+
+fn pause(scope: PauseScope) -> PauseRecord {
+    let (actor, reason) = ("operator:ann".to_owned(), "blocklisted".to_owned());
+    PauseRecord { scope, reason, actor, at: Timestamp(0), ends_at: None, is_suspension: false }
+}
+
+fn facts() -> Facts {
+    Facts {
+        routes: vec![route("main", None)],
+        works: true,
+        workers: Some(1),
+        waiting: MailCount { count: 1_204, more: false },
+        oldest: Some(Duration::from_secs(2)),
+        last_hour: Some((3_214, 1)),
+        ..Facts::default()
+    }
+}
+
+fn told(facts: &Facts) -> Vec<String> {
+    alarms(facts, None).into_iter().map(|alarm| format!("{} {}", alarm.tone(), alarm.text)).collect()
+}
+
+#[test]
+fn all_is_well_when_nothing_is_wrong() {
+    let text = "good All is well: 3,214 mails sent in the last hour; 1,204 mails wait, the oldest for 2 s.";
+    assert_eq!(told(&facts()), [text]);
+    let idle = Facts { waiting: MailCount { count: 0, more: false }, oldest: None, ..facts() };
+    assert_eq!(told(&idle), ["good All is well: 3,214 mails sent in the last hour; none waits."]);
+}
+
+#[test]
+fn what_stops_everything_comes_before_what_somebody_chose() {
+    let wrong = Facts {
+        routes: vec![route("main", Some("530 authentication required")), route("spare", None)],
+        drained: vec!["spare".to_owned()],
+        pauses: vec![pause(PauseScope::Lane(Lane::Bulk))],
+        held: MailCount { count: 3, more: false },
+        last_hour: Some((10, 400)),
+        ..facts()
+    };
+    assert_eq!(
+        told(&wrong),
+        [
+            "bad The relay of route main refuses us: 530 authentication required, since 1 Jan 00:00:00 UTC; \
+             1,204 mails wait, the oldest for 2 s.",
+            "warn The route spare is drained: nothing new goes over it.",
+            "warn The lane bulk is paused by operator:ann: blocklisted.",
+            "warn 3 held: a crash left open whether a relay has them. Somebody has to decide.",
+            "warn 400 mails failed in the last hour, 10 were sent.",
+        ]
+    );
+}
+
+fn cause(class: ReplyClass, mails: usize, reply: &str) -> Cause {
+    Cause {
+        mails,
+        class,
+        reply: reply.to_owned(),
+        merchant: Some("tea".parse().unwrap()),
+        template: Some("welcome".to_owned()),
+        route: Some("main".to_owned()),
+    }
+}
+
+#[test]
+fn a_cause_is_said_of_what_fails_and_of_what_is_late() {
+    let wrong = Facts {
+        last_hour: Some((10, 400)),
+        causes: vec![
+            cause(ReplyClass::PolicyBlock, 180, "554 5.7.1 refused."),
+            cause(ReplyClass::MessageFault, 20, "an unknown placeholder"),
+        ],
+        behind: vec![LaneBehind {
+            lane: Lane::Bulk,
+            due_for: Duration::from_secs(1_200),
+            waits_for: Some("1,100 wait for the rate of route main".to_owned()),
+        }],
+        ..facts()
+    };
+    assert_eq!(
+        told(&wrong),
+        [
+            "warn The template welcome of tea makes mails that fail: 20 mails in the last hour; \
+             an unknown placeholder.",
+            "warn 400 mails failed in the last hour, 10 were sent. Most of the newest over main: 554 5.7.1 refused \
+             (policy_block). The receiver's rules forbid this mail. Ask the receiver, or change the content.",
+            "warn The lane bulk is behind: its oldest mail is due for 20 min. 1,204 mails are on their way in all. \
+             1,100 wait for the rate of route main.",
+        ]
+    );
+    let chosen = Facts { pauses: vec![pause(PauseScope::Lane(Lane::Bulk))], causes: Vec::new(), ..wrong };
+    assert_eq!(told(&chosen).len(), 2, "a lane that is paused is behind by choice");
+}
+
+#[test]
+fn an_operator_of_one_merchant_hears_of_no_other_and_of_no_route() {
+    let (own, other): (MerchantId, MerchantId) = ("tea".parse().unwrap(), "ink".parse().unwrap());
+    let facts = Facts {
+        routes: vec![route("main", Some("530")), route("secret", None)],
+        drained: vec!["secret".to_owned()],
+        pauses: vec![
+            pause(PauseScope::Merchant(own.clone())),
+            pause(PauseScope::Merchant(other)),
+            pause(PauseScope::Route("secret".to_owned())),
+        ],
+        ..facts()
+    };
+    let said: Vec<_> = alarms(&facts, Some(&own)).into_iter().map(|alarm| alarm.text).collect();
+    assert_eq!(said, ["The merchant tea is paused by operator:ann: blocklisted."]);
+}
+
+#[test]
+fn a_database_a_queue_or_workers_that_are_away_come_first() {
+    let wrong = Facts {
+        database: Some("it does not answer".to_owned()),
+        queue: Some("redis is away".to_owned()),
+        workers: Some(0),
+        ..facts()
+    };
+    let told = told(&wrong);
+    assert_eq!(told.len(), 3);
+    assert!(told[0].starts_with("bad The database takes no writes") && told[2].contains("No worker"));
+}

@@ -1,0 +1,151 @@
+//! What inlining writes, by examples.
+
+use super::*;
+
+fn inlined(html: &str) -> String {
+    inline(html).unwrap()
+}
+
+#[test]
+fn rows_of_a_loop_stay_in_their_table() {
+    let html =
+        "<style>td { color: red }</style><table>{{#each rows}}<tr><td>{{name}}</td></tr>{{/each}}</table>";
+    assert_eq!(
+        inlined(html),
+        "<style>td { color: red }</style><table>{{#each rows}}<tr><td style=\"color: red\">{{name}}</td></tr>{{/each}}</table>"
+    );
+}
+
+#[test]
+fn a_template_without_style_is_left_byte_for_byte() {
+    for html in ["<P CLASS=a>{{x}}<br></p>\r\n", "", "no markup", "<table>{{#each a}}<tr>{{/each}}"] {
+        assert_eq!(inlined(html), html);
+    }
+}
+
+#[test]
+fn what_a_tag_says_itself_comes_last() {
+    let css = "<style>p{margin:0;font-family:\"A B\"}</style>";
+    for (tag, expected) in [
+        (
+            "<p style=\"color:{{c}};{{#if w}}width:1px{{/if}}\">",
+            "<p style=\"margin: 0;font-family: 'A B'; color:{{c}};{{#if w}}width:1px{{/if}}\">",
+        ),
+        ("<p style='a:b'>", "<p style='margin: 0;font-family: &#39;A B&#39;; a:b'>"),
+        ("<p style=a:b>", "<p style=\"margin: 0;font-family: 'A B'; a:b\">"),
+        (
+            "<p {{#if x}}id=\"a\"{{/if}} {{y}}>",
+            "<p style=\"margin: 0;font-family: 'A B'\" {{#if x}}id=\"a\"{{/if}} {{y}}>",
+        ),
+    ] {
+        assert_eq!(inlined(&format!("{css}{tag}")), format!("{css}{expected}"));
+    }
+}
+
+#[test]
+fn placeholders_survive_wherever_they_stand() {
+    let css = "<style>.a { color: {{brand.color}}; width: {{w}}px } .{{b}} { color: red }</style>";
+    let body = "<a class=\"a\" style=\"{{#if p}}b{{/if}}\" href={{url}}>{{lookup m \"<p>\"}}</a><!-- {{c}} --><p class=\"a\">{{{d}}}";
+    let style = "style=\"color: {{@root.brand.color}};width: {{@root.w}}px";
+    let expected =
+        body.replace("style=\"", &format!("{style}; ")).replace("<p class", &format!("<p {style}\" class"));
+    assert_eq!(inlined(&format!("{css}{body}")), format!("{css}{expected}"));
+}
+
+#[test]
+fn any_value_survives_in_an_attribute_and_both_backgrounds_go_there() {
+    for (css, style) in [
+        (
+            "font-family:\"Bob's Font\",serif;color:red",
+            "font-family: &quot;Bob's Font&quot;,serif;color: red",
+        ),
+        (
+            "background:#1d6357;background:linear-gradient(#1d6357,#fff)",
+            "background: #1d6357;background: linear-gradient(#1d6357,#fff)",
+        ),
+        ("background:url(\"a.png?b=1&c=2\")", "background: url('a.png?b=1&amp;c=2')"),
+        ("width:{{w}}px;width:calc({{w}}px - 1px)", "width: {{@root.w}}px;width: calc({{@root.w}}px - 1px)"),
+        ("content:'\"}'", "content: '&quot;}'"),
+    ] {
+        let html = format!("<style>p{{{css}}}</style><p>a</p>");
+        assert_eq!(inlined(&html), html.replace("<p>", &format!("<p style=\"{style}\">")), "{css}");
+    }
+}
+
+#[test]
+fn the_cascade_decides_between_rules() {
+    let html = "<style>p{color:red;margin:0}.a{color:blue}p{color:green !important}@layer x{p{margin:9px}}</style><p class=a style='top:1px'>";
+    assert!(
+        inlined(html).ends_with("<p class=a style='margin: 0;color: green !important; top:1px'>"),
+        "{}",
+        inlined(html)
+    );
+}
+
+#[test]
+fn an_element_or_a_sheet_can_opt_out() {
+    for html in [
+        "<style data-css-inline=\"ignore\">p{color:red}</style><p>a</p>",
+        "<style>p{color:red}</style><p data-css-inline=\"ignore\">a</p>",
+    ] {
+        assert_eq!(inlined(html), html);
+    }
+}
+
+#[test]
+fn what_depends_on_values_is_left_for_each_mail() {
+    for (body, css) in [
+        ("{{#each r}}<tr><td>{{this}}</td></tr>{{/each}}", "tr:last-child td{color:red}"),
+        ("{{#each r}}<tr>{{/each}}", "tr+tr{color:red}"),
+        ("{{#if a}}<p>b</p>{{/if}}<i>c</i>", "p~i{color:red}"),
+        ("{{{a}}}<i>c</i>", "i:first-child{color:red}"),
+        ("<p class=\"{{c}}\">", ".a{color:red}"),
+        ("<p {{#if c}}id=a{{/if}}>", "#a{color:red}"),
+        ("<p title=\"{{c}}\">", "[title=a]{color:red}"),
+        ("{{#if c}}<div class=a>{{else}}<div>{{/if}}<p>b</p></div>", ".a p{color:red}"),
+    ] {
+        let html = format!("<style>{css}</style>{body}");
+        assert!(depends_on_values(&html), "{html}");
+        assert_eq!(inlined(&html), html);
+    }
+    for (body, css) in [
+        ("{{#each r}}<tr><td>{{this}}</td></tr>{{/each}}", "tr td{color:red}"),
+        ("{{#each r}}<li>{{this}}{{/each}}", "ul li{color:red}"),
+        ("<tr><td>{{a}}</td></tr>", "td:last-child{color:red}"),
+        ("<p class=\"a\" style=\"{{c}}\" title=\"{{c}}\">", ".a{color:red}"),
+        ("<p class=\"{{c}}\">", "p{color:red}"),
+        ("{{#if c}}<div class=a></div>{{else}}<p></p>{{/if}}", "td:hover, .a p{color:red}"),
+    ] {
+        assert!(!depends_on_values(&format!("<style>{css}</style>{body}")), "{css} {body}");
+    }
+}
+
+#[test]
+fn a_style_sheet_with_conditions_stays_in_style_only() {
+    let html = "<style>{{#if x}}p{color:red}{{/if}}</style><style media=print>p{color:blue}</style><p>";
+    assert_eq!(inlined(html), html);
+}
+
+#[test]
+fn media_queries_stay_and_are_not_inlined() {
+    let html = "<html><head><style>p{color:red}@media (max-width:600px){p{color:blue !important}}</style></head><body><p>a</p></body></html>";
+    assert_eq!(inlined(html), html.replace("<p>a", "<p style=\"color: red\">a"));
+}
+
+#[test]
+fn a_linked_style_sheet_is_not_loaded() {
+    let html = "<link rel=stylesheet href=\"/etc/passwd\"><link rel=stylesheet href=\"http://127.0.0.1:1/\"><style>p{color:red}@import url(http://127.0.0.1:1/);</style><p>";
+    assert_eq!(inlined(html), html.replace("<p>", "<p style=\"color: red\">"));
+}
+
+#[test]
+fn a_document_that_would_take_forever_is_refused() {
+    let css = "<style>p{color:red}</style>";
+    assert!(inline(&format!("{css}{}", "<div>".repeat(1001))).is_err());
+    assert!(inline(&format!("{css}{}", "<b>".repeat(51))).is_err());
+    let rules = "p{color:red}".repeat(2000);
+    assert!(inline(&format!("<style>{rules}</style>{}", "<p></p>".repeat(2000))).is_err());
+    let properties: String = (0..600).map(|number| format!("a{number}:b;")).collect();
+    assert!(inline(&format!("<style>p{{{properties}}}</style><p>")).is_err());
+    assert!(inline(&format!("{css}{}", "<p>a</p>".repeat(20_000))).is_ok());
+}

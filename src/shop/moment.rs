@@ -1,0 +1,148 @@
+//! Times that mails show as days, and the time zones that they are shown in.
+
+use jiff::{
+    civil::Date,
+    fmt::temporal::Pieces,
+    tz::{Offset, TimeZone},
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use crate::mail::Timestamp;
+
+/// The longest name of a time zone, in bytes.
+const LONGEST: usize = 64;
+
+/// A point in time with the offset that it was given with, which says what day it is where it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    at: Timestamp,
+    offset: Offset,
+}
+
+impl Moment {
+    /// The point in time.
+    pub const fn at(self) -> Timestamp {
+        self.at
+    }
+
+    /// Its day in a time zone, or where it was written.
+    pub fn day(self, zone: Option<&Timezone>) -> Date {
+        let zone = zone.map_or_else(|| TimeZone::fixed(self.offset), |zone| zone.zone.clone());
+        day(self.at, zone)
+    }
+}
+
+/// The day of a point in time in a time zone.
+pub(super) fn day(at: Timestamp, zone: TimeZone) -> Date {
+    jiff::Timestamp::from_millisecond(at.millis()).unwrap_or(jiff::Timestamp::MAX).to_zoned(zone).date()
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || D::Error::custom("must be a date and time in RFC 3339");
+        let at = Timestamp::parse(&text).map_err(|_| wrong())?;
+        let offset = Pieces::parse(text.as_str()).ok().and_then(|pieces| pieces.to_numeric_offset());
+        Ok(Self { at, offset: offset.unwrap_or(Offset::UTC) })
+    }
+}
+
+/// In UTC, or with the offset that it was given with where that is another.
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match jiff::Timestamp::from_millisecond(self.at.millis()) {
+            Ok(at) if self.offset != Offset::UTC => {
+                serializer.collect_str(&format_args!("{:.3}", at.display_with_offset(self.offset)))
+            }
+            _ => self.at.serialize(serializer),
+        }
+    }
+}
+
+/// A time zone by its name in the IANA database, as in `Europe/Berlin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timezone {
+    name: String,
+    zone: TimeZone,
+}
+
+impl Serialize for Timezone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timezone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let zone = (name.len() <= LONGEST).then(|| TimeZone::get(&name).ok()).flatten();
+        let zone = zone.filter(|zone| !zone.is_unknown());
+        let wrong = || D::Error::custom("must be a time zone of the IANA database, as in \"Europe/Berlin\"");
+        Ok(Self { zone: zone.ok_or_else(wrong)?, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shop::{format::format_day, language::Language};
+
+    fn moment(text: &str) -> Moment {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
+    fn zone(name: &str) -> Option<Timezone> {
+        serde_json::from_value(name.into()).ok()
+    }
+
+    #[test]
+    fn a_day_is_the_readers() {
+        use Language::{De, En, Es, Fr, It, Pt};
+        for (language, time, in_zone, expected) in [
+            (De, "2026-03-01T00:30:00+01:00", None, "1. März 2026"),
+            (De, "2026-03-01T00:30:00+01:00", Some("Europe/Berlin"), "1. März 2026"),
+            (De, "2026-02-28T23:30:00Z", Some("Europe/Berlin"), "1. März 2026"),
+            (De, "2026-02-28T23:30:00Z", None, "28. Februar 2026"),
+            (En, "2026-12-31T23:59:59-05:00", None, "31 December 2026"),
+            (En, "2027-01-01T04:59:59Z", Some("America/New_York"), "31 December 2026"),
+            (En, "2027-01-01T05:00:00Z", Some("America/New_York"), "1 January 2027"),
+            // Summer time began an hour before: the clock is two hours ahead, not one.
+            (Fr, "2026-03-29T22:30:00Z", Some("Europe/Paris"), "30 mars 2026"),
+            (Fr, "2026-10-25T22:30:00Z", Some("Europe/Paris"), "25 octobre 2026"),
+            (It, "2026-06-30T22:00:00Z", Some("Europe/Rome"), "1 luglio 2026"),
+            (Es, "2026-05-01T05:30:00Z", Some("America/Mexico_City"), "30 de abril de 2026"),
+            (Pt, "2026-01-01T02:59:00Z", Some("America/Sao_Paulo"), "31 de dezembro de 2025"),
+            (Pt, "2026-06-30T23:00:00Z", Some("Europe/Lisbon"), "1 de julho de 2026"),
+        ] {
+            let zone = in_zone.map(|name| zone(name).unwrap());
+            let shown = format_day(language, moment(time).day(zone.as_ref()));
+            assert_eq!(shown, expected, "{time} {in_zone:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_keeps_its_offset() {
+        for (given, kept) in [
+            ("2026-03-01T00:30:00+01:00", "2026-03-01T00:30:00.000+01:00"),
+            ("2026-03-01T00:30:00.1234-05:30", "2026-03-01T00:30:00.123-05:30"),
+            ("2026-03-01T00:30:00Z", "2026-03-01T00:30:00.000Z"),
+            ("2026-03-01T00:30:00+00:00", "2026-03-01T00:30:00.000Z"),
+        ] {
+            assert_eq!(serde_json::to_value(moment(given)).unwrap(), kept);
+            assert_eq!(moment(kept).at(), Timestamp::parse(kept).unwrap());
+        }
+        assert!(serde_json::from_value::<Moment>("1 March".into()).is_err());
+    }
+
+    #[test]
+    fn a_time_zone_has_a_name_of_the_database() {
+        for name in ["Europe/Berlin", "UTC", "America/Argentina/Buenos_Aires"] {
+            assert_eq!(serde_json::to_value(zone(name).unwrap()).unwrap(), name);
+        }
+        for name in
+            ["", "Europe/Berlinn", "+01:00", "Etc/Unknown", "../etc/passwd", "CET-1CEST,M3.5.0,M10.5.0/3"]
+        {
+            assert!(zone(name).is_none(), "{name}");
+        }
+    }
+}
