@@ -235,7 +235,7 @@ on_both! {
             (json!({"kind": "retry", "q": "state:sent"}), 400, "invalid_query"),
             (json!({"kind": "retry", "q": "merchant:oak-co state:failed"}), 400, "invalid_query"),
             (json!({"kind": "retry", "q": "state:failed"}), 422, "nothing_fits"),
-            (json!({"kind": "suppress", "q": "state:failed"}), 422, "invalid"),
+            (json!({"kind": "explode", "q": "state:failed"}), 422, "invalid"),
             (json!({"kind": "retry", "q": "state:failed", "force": true}), 422, "invalid"),
         ] {
             let answer = scene.shop.post("/api/v1/actions", &body).await.expect(status).json();
