@@ -113,6 +113,7 @@ on_both! {
         let mut invitation = template();
         invitation["html"] = json!("<p>{{link_to_pass}}</p>");
         invitation["text"] = json!("{{link_to_pass}}");
+        invitation["class"] = json!("transactional"); // nothing stands below it
         scene.shop.put("/api/v1/templates/welcome", &invitation).await.expect(200);
         let coupon = json!({"brand_id": "tea", "title": "A free pot", "code": "POT"});
         scene.shop.put("/api/v1/coupons/pot", &coupon).await.expect(201);

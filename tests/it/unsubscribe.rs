@@ -130,7 +130,7 @@ on_both! {
         let path = link_of(&scene, "ok@example.net");
         let swapped: String = path.chars().rev().take(22).collect();
         let mut pages = Vec::new();
-        for wrong in [&path[..path.len() - 1], &format!("{path}A"), &format!("/u/{swapped}"), "/u/x", "/u/%00", "/u/..%2F..%2Fx"] {
+        for wrong in [&path[..path.len() - 1], &format!("{path}A"), &format!("/u/{swapped}"), "/u/x", "/u/..%2F..%2Fx"] {
             for answer in [reader.get(wrong).await.expect(404), reader.one_click(wrong).await.expect(404)] {
                 pages.push(answer.body);
             }
