@@ -1,6 +1,6 @@
 //! What there is to know at a glance, asked for all at once. A part that does not answer in time is left out, and said.
 
-use std::{fmt::Display, time::Duration};
+use std::{error::Error, time::Duration};
 
 use tokio::time::timeout;
 
@@ -8,6 +8,7 @@ use super::{
     alarms::Facts,
     board::Board,
     causes::{causes, lanes_behind},
+    words,
 };
 use crate::{
     clock,
@@ -48,10 +49,10 @@ pub(super) struct LaneAtAGlance {
 }
 
 /// An answer, or why there is none.
-async fn within<T, E: Display>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+async fn within<T, E: Error>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
     match timeout(LONGEST, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(words::with_causes(&error)),
         Err(_) => Err(format!("it does not answer within {} s", LONGEST.as_secs())),
     }
 }

@@ -19,7 +19,7 @@ def main(browser, known):
         page.wait_for_timeout(300)
         assert page.url.startswith(ann.base), page.url
         assert all(frame.url.startswith(ann.base) for frame in page.frames), [frame.url for frame in page.frames]
-        assert "hacked" not in page.title(), path
+        assert page.title() != "hacked", path
     please("hear nothing")
     # The one who listens would have heard.
     try:

@@ -8,8 +8,8 @@ use super::{
     words,
 };
 use crate::{
-    mail::{MerchantId, PauseScope, ReplyClass, search::MailCount},
-    smtp::{BreakerState, RouteStatus},
+    mail::{MerchantId, PauseScope, Phase, ReplyClass, search::MailCount},
+    smtp::{BreakerState, RouteFault, RouteStatus},
     store::PauseRecord,
 };
 
@@ -220,10 +220,11 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
         let name = &route.name;
         if let Some(fault) = &route.stopped {
             let text = format!(
-                "The relay of route {name} refuses us: {}, since {}; {}.",
+                "The relay of route {name} refuses us: {}, since {}; {}.{}",
                 fault.text,
                 words::time(fault.at),
-                waits(facts)
+                waits(facts),
+                advice(fault)
             );
             bad.push(alarm(text, "/routes", "Routes"));
         } else if is_away(route) {
@@ -243,6 +244,18 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
             alarm(format!("The route {name} is drained: nothing new goes over it."), "/routes", "Routes")
         });
         warnings.extend(drained);
+    }
+}
+
+/// What one does about a relay that refuses us. Its own words are not told, for they may hold our credentials.
+fn advice(fault: &RouteFault) -> &'static str {
+    let is_about_signing_in =
+        ["(530)", "(534)", "(535)", "(538)"].iter().any(|code| fault.text.ends_with(code));
+    match fault.phase {
+        _ if is_about_signing_in => " Check the user name and the password of the route.",
+        Phase::Greeting => " It may block our address: look at blocklists, ask who runs it.",
+        Phase::Tls => " Check the encryption and the certificates of the route.",
+        _ => " The transcripts of the mails that it refused say more.",
     }
 }
 

@@ -1,10 +1,7 @@
 //! What is said of an installation, by what is known of it.
 
 use super::*;
-use crate::{
-    mail::{Lane, Phase, Timestamp},
-    smtp::RouteFault,
-};
+use crate::mail::{Lane, Timestamp};
 
 fn route(name: &str, stopped: Option<&str>) -> RouteStatus {
     let fault = |text: &str| RouteFault { at: Timestamp(0), phase: Phase::MailFrom, text: text.to_owned() };
@@ -63,7 +60,7 @@ fn what_stops_everything_comes_before_what_somebody_chose() {
         told(&wrong),
         [
             "bad The relay of route main refuses us: 530 authentication required, since 1 Jan 00:00:00 UTC; \
-             1,204 mails wait, the oldest for 2 s.",
+             1,204 mails wait, the oldest for 2 s. The transcripts of the mails that it refused say more.",
             "warn The route spare is drained: nothing new goes over it.",
             "warn The lane bulk is paused by operator:ann: blocklisted.",
             "warn 3 held: a crash left open whether a relay has them. Somebody has to decide.",
@@ -111,6 +108,16 @@ fn a_cause_is_said_of_what_fails_and_of_what_is_late() {
     );
     let chosen = Facts { pauses: vec![pause(PauseScope::Lane(Lane::Bulk))], causes: Vec::new(), ..wrong };
     assert_eq!(told(&chosen).len(), 2, "a lane that is paused is behind by choice");
+}
+
+#[test]
+fn a_relay_that_wants_another_sign_in_is_told_by_its_code() {
+    let at_sign_in = route("main", Some("the relay refused us, not the mail (530)"));
+    assert!(advice(&at_sign_in.stopped.unwrap()).contains("password"));
+    let mut at_greeting =
+        route("main", Some("the relay takes no connections from us (554)")).stopped.unwrap();
+    at_greeting.phase = Phase::Greeting;
+    assert!(advice(&at_greeting).contains("block"));
 }
 
 #[test]

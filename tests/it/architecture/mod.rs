@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 10] = [
     &["app"],
     &["admission", "auth", "signing", "templates"],
     &["worker"],
-    &["store", "queue", "limits", "render", "dkim", "smtp", "callback", "cpu_pool", "html"],
+    &["store", "queue", "limits", "render", "dkim", "smtp", "callback", "cpu_pool", "html", "supervisor"],
     &["audit", "shop", "webhook"],
     &["mail"],
 ];
