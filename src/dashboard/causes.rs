@@ -36,7 +36,7 @@ pub(super) fn causes(failed: &[FailedMail], since: Timestamp) -> Vec<Cause> {
     for mail in failed.iter().filter(|mail| mail.settled_at.is_some_and(|at| at >= since)) {
         let class = mail.class.unwrap_or(ReplyClass::Unknown);
         let reply = words::alike(mail.error.as_deref().unwrap_or_default());
-        let own = (class == ReplyClass::MessageFault).then(|| (&mail.merchant, &mail.template));
+        let own = (class == ReplyClass::MessageFault).then_some((&mail.merchant, &mail.template));
         let cause = groups.entry((class, reply.clone(), own)).or_insert_with(|| Cause {
             mails: 0,
             class,

@@ -109,7 +109,9 @@ fn longest(app: &App, path: &str) -> usize {
         || path.starts_with("/api/v1/builtin-mails/");
     if is_about_one_mail {
         let files = if path == "/mail" { FILES } else { 0 };
-        limit.min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER)).max(files)
+        limit
+            .min(app.config.http.max_user.0.saturating_mul(4).saturating_add(BESIDE_A_USER))
+            .max(files.min(app.config.http.max_body.0))
     } else {
         limit
     }

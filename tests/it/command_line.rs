@@ -173,7 +173,7 @@ on_both! {
         let mut made = commands.run(&create).expect(0).json();
         let secret = made.as_object_mut().unwrap().remove("secret").unwrap();
         assert!(secret.as_str().unwrap().starts_with("whsec_"));
-        assert_eq!(made, json!({"id": "tea", "name": "Tea", "country": "DE"}));
+        assert_eq!(made, json!({"id": "tea", "name": "Tea", "country": "DE", "test": false}));
         assert!(commands.run(&create).expect(1).err.contains("exists already"));
 
         let quick = ["merchant", "create", "quick", "--name", "Q", "--country", "DE", "--rate", "3000/h  burst 100"];

@@ -193,7 +193,7 @@ fn a_list_is_a_table_on_a_terminal_tabs_in_a_pipe_and_says_when_it_is_empty() {
     commands.run(&["merchant", "create", "tea", "--name", name, "--country", "DE"]).expect(0);
     commands.run(&["merchant", "suspend", "tea"]).expect(0);
     let piped = commands.run(&["merchant", "list"]).expect(0).out;
-    assert_eq!(piped, format!("tea\t{name}\tDE\t\tsuspended\n"));
+    assert_eq!(piped, format!("tea\t{name}\tDE\t\tsuspended\tlive\n"));
 
     let shown = on_a_terminal(&backends, &["merchant", "list"], 100, &[]);
     assert!(shown.contains("\x1b[1mID\x1b[0m") && shown.contains("\x1b[33msuspended\x1b[0m"), "{shown:?}");

@@ -14,7 +14,7 @@ def main(browser, known):
         page.goto(path)
         for details in page.locator("main details").all():
             details.locator("summary").click()
-        for frame in page.locator("iframe").all():
+        for frame in page.locator("main iframe").all():
             expect(frame.content_frame.locator("body")).to_contain_text("stays here")
         page.wait_for_timeout(300)
         assert page.url.startswith(ann.base), page.url

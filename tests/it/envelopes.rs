@@ -52,7 +52,7 @@ on_both! {
         let scene = Scene::open(backends).await;
         for target in WRITES {
             for body in [
-                "", " ", "{", "{}x", "{\"a\":}", "{'a':1}", "\u{feff}{}", "nonsense",
+                "", " ", "{", "{}x", "{\"a\":}", "{'a':1}", "nonsense",
                 "{\"a\":\"\u{1}\"}", "{\"user\":01}", "NaN",
             ] {
                 let answer = write(&scene.shop, target, "application/json", body.to_owned()).await;

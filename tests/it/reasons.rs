@@ -61,7 +61,8 @@ on_both! {
         let mut hook = listen(&scene, &["email.cancelled", "reminder.sent"]).await;
         let commands = scene.backends.command_line();
         commands.run(&["merchant", "update", "tea-co", "--rate", "1/h"]).expect(0);
-        tokio::time::sleep(SEEN).await;
+        // Rates are read every five seconds.
+        tokio::time::sleep(SEEN * 3).await;
         scene.shop.wait_until(&scene.shop.send_to("ok@example.net").await, "sent").await;
         scene.shop.put("/api/v1/abandoned-carts/c1", &cart("abandoned")).await.expect(201);
         let body = json!({"type": "email", "alert_details": {"subject": "Your cart", "message": "It waits."}});

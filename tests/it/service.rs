@@ -94,6 +94,7 @@ def start():
     child = os.fork()
     if child == 0:
         os.dup2(listener.fileno(), 3)
+        os.set_inheritable(3, True)
         os.execve(binary, [binary, "--config", config, "serve"],
                   {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
     return child

@@ -17,7 +17,7 @@ on_both! {
         let changed = commands.run(&["merchant", "update", "tea-co", "--name", "Tea", "--country", "mx", "--language", "es",
             "--sender", "hello@tea.example", "--rate", "3000/h  burst 100", "--json"]).expect(0).json();
         let expected = json!({"id": "tea-co", "name": "Tea", "country": "MX", "language": "es", "sender": "hello@tea.example",
-            "rate": "3000/h burst 100", "suspended_at": null, "accounts": 0, "tokens": 1, "webhooks": 0});
+            "rate": "3000/h burst 100", "suspended_at": null, "test": false, "accounts": 0, "tokens": 1, "webhooks": 0});
         assert_eq!(changed, expected);
         assert_eq!(commands.run(&["merchant", "show", "tea-co", "--json"]).expect(0).json(), expected);
         let changed = commands.run(&["merchant", "update", "tea-co", "--no-rate", "--no-language", "--no-sender", "--json"]).expect(0).json();
