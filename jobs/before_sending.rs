@@ -1,8 +1,8 @@
 //! What is asked of a claimed mail before anything else: whether it is still to be sent. Whoever says no settles it here,
 //! without an attempt.
 //!
-//! Its facts, and whether its recipient is suppressed, came with the claim, so that asking takes no other round trip; see `store/mails/facts.rs`. The rules are
-//! those of its family: see [`shop::reasons`](crate::shop::reasons).
+//! Its facts, and whether its recipient is suppressed, came with the claim, so that asking takes no other round trip; see
+//! `store/mails/facts.rs`. The rules are those of its family: see [`shop::reasons`](crate::shop::reasons).
 
 use super::job::{Outcome, until_recorded};
 use crate::{

@@ -83,6 +83,19 @@ on_both! {
         assert_eq!(marked, FATES.len());
     }
 
+    async fn refusals_of_the_sandbox_suppress_nobody(backends: Backends) {
+        let daemon = Daemon::start(&backends).await;
+        let commands = backends.command_line();
+        commands.run(&["merchant", "create", "try-co", "--name", "Try", "--country", "DE", "--test"]).expect(0);
+        let shop = Shop::of(&daemon, &commands, "try-co");
+        shop.fill_shelves().await;
+        // Two like them from a relay suppress an address.
+        for _ in 0..3 {
+            ends(&shop, &shop.send_to("rejected@sandbox.postroom.test").await, "failed").await;
+        }
+        assert_eq!(shop.get("/api/v1/suppressions").await.expect(200).json()["data"], json!([]));
+    }
+
     async fn a_merchant_in_test_mode_needs_no_route(backends: Backends) {
         let daemon = Daemon::start(&backends).await;
         let commands = backends.command_line();

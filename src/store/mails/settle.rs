@@ -100,13 +100,13 @@ impl Settlement {
     }
 }
 
-/// A refusal for good that counts towards suppression; or a success after one.
+/// A refusal for good that counts towards suppression; or a success after one. The sandbox says nothing of an address.
 fn address_reply(mail: &Mail, reply: &Reply) -> Option<AddressReply> {
     let Judgement { class, then, .. } = reply.judgement;
     let is_bad = then == Consequence::Suppress
         || (class == ReplyClass::BadAddress && reply.judgement.fails_the_mail());
     let is_good = mail.was_bad_address && reply.outcome == AttemptOutcome::Accepted;
-    (is_bad || is_good).then(|| AddressReply {
+    (!mail.is_test && (is_bad || is_good)).then(|| AddressReply {
         merchant: mail.merchant.clone(),
         key: mail.recipient.email.search_key(),
         is_good,
