@@ -271,7 +271,7 @@ impl<'a> BatchContext<'a> {
             lane: MailLane::Bulk,
             template: self.version.pinned(),
             sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
-            reply_to: self.brand.answers_to(),
+            reply_to: self.brand.look().answers_to(),
             recipient,
             values,
             origin,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     mail::{Lane, MailState},
-    queue::{QueuedJob, Whereabouts},
+    queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     supervisor::Watchdog,
     telemetry::{METRICS, Outage, metrics::MailLabels},
@@ -68,7 +68,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 /// database or the queue is away, the rounds of [`run`] find.
 pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
     while stop.run_until_cancelled(app.callbacks_recorded.notified()).await.is_some() {
-        let enqueued = stop.run_until_cancelled(in_time(enqueue_callbacks(&app))).await;
+        let enqueued = stop.run_until_cancelled(in_time(enqueue_due_callbacks(&app))).await;
         if let Some(Err(error)) = enqueued {
             tracing::debug!(error = format!("{error:#}"), "callbacks wait for the scheduler's next round");
         }
@@ -77,8 +77,12 @@ pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn enqueue_callbacks(app: &App) -> anyhow::Result<usize> {
-    if !app.queue.status().await?.has_room(Lane::Callback) {
+async fn enqueue_due_callbacks(app: &App) -> anyhow::Result<usize> {
+    enqueue_callbacks(app, &app.queue.status().await?).await
+}
+
+async fn enqueue_callbacks(app: &App, status: &QueueStatus) -> anyhow::Result<usize> {
+    if !status.has_room(Lane::Callback) {
         return Ok(0);
     }
     enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
@@ -124,8 +128,8 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
         return Ok(round);
     }
     let status = app.queue.status().await?;
-    if due.has(Lane::Callback) && status.has_room(Lane::Callback) {
-        round.enqueued += enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await?;
+    if due.has(Lane::Callback) {
+        round.enqueued += enqueue_callbacks(app, &status).await?;
     }
     if due.has(Lane::Batch) {
         // Batches and bulk actions are few: a fan-out itself stops when the queue is full.

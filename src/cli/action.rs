@@ -1,9 +1,7 @@
 //! `postroom action list|show|confirm|stop|resume`, and the drafting of an action by `postroom mail retry` and the like.
 
-use std::io::{IsTerminal, Write as _};
-
 use super::{
-    context::{Context, WrongUsage, author, print},
+    context::{Context, WrongUsage, ask, author, print, somebody_can_be_asked},
     filter::{Filter, beginning},
     output::print_list,
     table::{Cell, Table, Tone, row},
@@ -109,24 +107,16 @@ pub(super) async fn draft(store: &Store, kind: ActionKind, draft: &Draft, json: 
     let action = store.draft_action(&new, count).await?;
     let id = action.id;
     let people = in_words(kind, &text, count, &sample);
-    let asks = !json && !draft.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let asks = !json && !draft.yes && somebody_can_be_asked();
     if asks {
         eprintln!("{people}");
     }
-    if draft.yes || asks && ask(kind, count)? {
+    if draft.yes || asks && ask(&format!("{kind} {}?", mails(count)))? {
         return move_action(store, id, ActionWish::Confirm, json).await;
     }
     let hint = format!("Nothing is done yet. To do it: postroom action confirm {id}");
     let people = if asks { hint } else { format!("{people}\n{hint}") };
     print(json, people, &ActionView::of(action, sample))
-}
-
-fn ask(kind: ActionKind, count: MailCount) -> anyhow::Result<bool> {
-    eprint!("{kind} {}? [y/N] ", mails(count));
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn mails(count: MailCount) -> String {

@@ -1,6 +1,10 @@
 //! What the commands share: the settings they run with, who runs them, and how they refuse.
 
-use std::{fs, io, sync::Arc};
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+};
 
 use crate::{
     app::App,
@@ -44,6 +48,20 @@ pub(super) fn expect_file(config: &Config) -> anyhow::Result<()> {
         ),
         None => Ok(()),
     }
+}
+
+/// Asks the person at the terminal; anything but `y` or `yes` is a no.
+pub(super) fn ask(question: &str) -> anyhow::Result<bool> {
+    eprint!("{question} [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Whether there is a person to ask.
+pub(super) fn somebody_can_be_asked() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// The command line is valid, but asks for something impossible.

@@ -1,11 +1,9 @@
 //! `postroom recipient export|erase`: everything that is stored about one address, and its removal.
 
-use std::io::{IsTerminal, Write as _};
-
 use serde_json::{Value, json};
 
 use super::{
-    context::{Context, WrongUsage, print},
+    context::{Context, WrongUsage, ask, print, somebody_can_be_asked},
     output::write_out,
 };
 use crate::{
@@ -97,13 +95,12 @@ fn view(trace: &Trace) -> Value {
 
 async fn erase(store: &Store, address: &Address, yes: bool, vacuum: bool, json: bool) -> anyhow::Result<()> {
     if !yes {
-        let is_asked = !json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-        if !is_asked {
+        if json || !somebody_can_be_asked() {
             return Err(
                 WrongUsage("nobody can be asked here: say --yes to erase the recipient".to_owned()).into()
             );
         }
-        if !ask(address)? {
+        if !ask(&format!("Erase {address} for good? Waiting mails are cancelled."))? {
             return Ok(());
         }
     }
@@ -121,12 +118,4 @@ async fn erase(store: &Store, address: &Address, yes: bool, vacuum: bool, json: 
         erased.sending
     );
     Ok(())
-}
-
-fn ask(address: &Address) -> anyhow::Result<bool> {
-    eprint!("Erase {address} for good? Waiting mails are cancelled. [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

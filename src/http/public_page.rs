@@ -1,5 +1,6 @@
 //! How a page for shoppers is answered: plain HTML behind a link that is a secret, which needs nothing from outside.
 
+use askama::Template;
 use axum::{
     http::{HeaderName, StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -7,7 +8,7 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-use crate::shop::language::Language;
+use crate::{html::written, shop::language::Language};
 
 /// Where a page's forms may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,24 @@ pub(super) struct PublicPage {
     pub(super) forms: Forms,
     /// The HTML.
     pub(super) page: String,
+}
+
+/// The page for a link that leads nowhere: it says no more than that.
+#[derive(Template)]
+#[template(path = "passes/missing.html")]
+pub(super) struct MissingPage<'a> {
+    pub(super) language: Language,
+    pub(super) title: &'a str,
+    pub(super) style: &'static str,
+    pub(super) text: &'a str,
+}
+
+impl MissingPage<'_> {
+    /// The page as an answer.
+    pub(super) fn answer(&self, forms: Forms) -> Response {
+        let (status, style, page) = (StatusCode::NOT_FOUND, self.style, written(self));
+        PublicPage { status, language: self.language, style, forms, page }.answer()
+    }
 }
 
 impl PublicPage {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 
 use super::{Link, Timezone};
-use crate::mail::Address;
+use crate::mail::{Address, Mailbox};
 
 /// The longest postal address, in characters.
 const LONGEST_ADDRESS: usize = 1_000;
@@ -78,6 +78,8 @@ pub struct Look<'a> {
     pub logo_url: Option<&'a Link>,
     /// The colour of buttons and lines.
     pub colour: Option<&'a Colour>,
+    /// The `Reply-To` of its mails, in place of the next.
+    pub reply_to: Option<&'a Address>,
     /// Where people who read the mails are answered.
     pub support_email: Option<&'a Address>,
     /// A page where they are.
@@ -91,6 +93,12 @@ pub struct Look<'a> {
 }
 
 impl Look<'_> {
+    /// The `Reply-To` of its mails.
+    pub fn answers_to(self) -> Option<Mailbox> {
+        let email = self.reply_to.or(self.support_email)?;
+        Some(Mailbox { name: None, email: email.clone() })
+    }
+
     /// The values of built-in mails that show it.
     pub fn mail_values(self) -> Map<String, Value> {
         let link = |link: Option<&Link>| link.map(|link| Value::from(link.as_str()));

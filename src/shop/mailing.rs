@@ -111,18 +111,13 @@ impl Brand {
         Look {
             logo_url: self.logo_url.as_ref(),
             colour: self.colour.as_ref(),
+            reply_to: self.reply_to.as_ref(),
             support_email: self.support_email.as_ref(),
             support_url: self.support_url.as_ref(),
             postal_address: self.postal_address.as_ref(),
             website: self.website.as_ref(),
             timezone: self.timezone.as_ref(),
         }
-    }
-
-    /// The `Reply-To` of its mails.
-    pub fn answers_to(&self) -> Option<Mailbox> {
-        let email = self.reply_to.as_ref().or(self.support_email.as_ref())?;
-        Some(Mailbox { name: None, email: email.clone() })
     }
 }
 
@@ -304,7 +299,7 @@ mod tests {
             let mut document = json!({"name": "Tea", "sender": {"email": "hi@tea.example"}});
             document.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
             let brand: Brand = serde_json::from_value(document.clone()).unwrap();
-            assert_eq!(brand.answers_to().map(|mailbox| mailbox.to_string()).as_deref(), answers_to);
+            assert_eq!(brand.look().answers_to().map(|mailbox| mailbox.to_string()).as_deref(), answers_to);
             assert_eq!(serde_json::to_value(&brand).unwrap(), document);
         }
     }

@@ -117,10 +117,6 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn forget_unused_attachments(&self) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - UNUSED).millis();
-        let lost = sqlx::query(
-            "DELETE FROM mail_attachments WHERE NOT EXISTS (SELECT 1 FROM mails WHERE mails.id = mail_attachments.mail_id)",
-        );
-        self.writer.aside().execute(lost, "forget what mails had").await?;
         in_steps(STEP, || async {
             let delete = sqlx::query(
                 "DELETE FROM attachments WHERE (merchant_id, hash) IN (

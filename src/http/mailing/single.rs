@@ -270,7 +270,7 @@ fn new_mail(
         lane: MailLane::Transactional,
         template: version.pinned(),
         sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
-        reply_to: draft.reply_to.clone().or_else(|| brand.answers_to()),
+        reply_to: draft.reply_to.clone().or_else(|| brand.look().answers_to()),
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
         values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },

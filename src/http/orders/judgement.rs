@@ -174,7 +174,7 @@ impl Resend<'_> {
             lane: MailLane::Transactional,
             template: version.pinned(),
             sender,
-            reply_to: settings.answers_to(),
+            reply_to: settings.look().answers_to(),
             recipient,
             values,
             origin: Origin { order: Some(self.id.to_owned()), ..Origin::default() },

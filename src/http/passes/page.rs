@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     html::written,
-    http::public_page::{Forms, PublicPage},
+    http::public_page::{Forms, MissingPage, PublicPage},
     mail::Timestamp,
     shop::{format::format_date, language::Language, pass::Voucher},
 };
@@ -97,16 +97,6 @@ struct Fact<'a> {
     value: String,
 }
 
-/// The page for a link that leads to no pass.
-#[derive(Template)]
-#[template(path = "passes/missing.html")]
-struct MissingTemplate<'a> {
-    language: &'a str,
-    title: &'a str,
-    style: &'a str,
-    text: &'a str,
-}
-
 impl PassPage {
     /// The page as an answer.
     pub(super) fn answer(&self) -> Response {
@@ -121,7 +111,14 @@ impl PassPage {
             is_over: self.vouchers.iter().all(|shown| self.is_over(shown)),
             qr: QrImage::of(&self.code),
         };
-        answer(StatusCode::OK, self.language, written(&page))
+        PublicPage {
+            status: StatusCode::OK,
+            language: self.language,
+            style: STYLE,
+            forms: Forms::None,
+            page: written(&page),
+        }
+        .answer()
     }
 
     fn is_over(&self, shown: &ShownVoucher) -> bool {
@@ -153,17 +150,8 @@ impl PassPage {
 /// The page for a link that leads to no pass.
 pub(super) fn missing(language: Language) -> Response {
     let words = Words::of(language);
-    let page = MissingTemplate {
-        language: language.as_str(),
-        title: &words.missing_title,
-        style: STYLE,
-        text: &words.missing_text,
-    };
-    answer(StatusCode::NOT_FOUND, language, written(&page))
-}
-
-fn answer(status: StatusCode, language: Language, page: String) -> Response {
-    PublicPage { status, language, style: STYLE, forms: Forms::None, page }.answer()
+    let (title, text) = (words.missing_title.as_str(), words.missing_text.as_str());
+    MissingPage { language, title, style: STYLE, text }.answer(Forms::None)
 }
 
 /// A QR code as the path of an SVG, each row's runs of dark modules as one rectangle.

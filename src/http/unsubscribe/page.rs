@@ -5,7 +5,7 @@ use axum::{http::StatusCode, response::Response};
 
 use crate::{
     html::written,
-    http::public_page::{Forms, PublicPage},
+    http::public_page::{Forms, MissingPage, PublicPage},
     mail::UnsubscribeToken,
     shop::{UnsubscribeWords, language::Language},
 };
@@ -51,16 +51,6 @@ struct UnsubscribeTemplate<'a> {
     is_quiet: bool,
 }
 
-/// The page for a link that leads nowhere.
-#[derive(Template)]
-#[template(path = "passes/missing.html")]
-struct MissingTemplate<'a> {
-    language: &'a str,
-    title: &'a str,
-    style: &'a str,
-    text: &'a str,
-}
-
 impl UnsubscribePage<'_> {
     /// The page as an answer.
     pub(super) fn answer(&self) -> Response {
@@ -82,7 +72,14 @@ impl UnsubscribePage<'_> {
             button,
             is_quiet: self.shown != Shown::Question,
         };
-        answer(StatusCode::OK, self.language, written(&page))
+        PublicPage {
+            status: StatusCode::OK,
+            language: self.language,
+            style: STYLE,
+            forms: Forms::ToUs,
+            page: written(&page),
+        }
+        .answer()
     }
 }
 
@@ -90,15 +87,6 @@ impl UnsubscribePage<'_> {
 pub(super) fn missing(language: Option<Language>) -> Response {
     let language = language.unwrap_or(Language::En);
     let words = UnsubscribeWords::of(language);
-    let page = MissingTemplate {
-        language: language.as_str(),
-        title: &words.missing_title,
-        style: STYLE,
-        text: &words.missing_text,
-    };
-    answer(StatusCode::NOT_FOUND, language, written(&page))
-}
-
-fn answer(status: StatusCode, language: Language, page: String) -> Response {
-    PublicPage { status, language, style: STYLE, forms: Forms::ToUs, page }.answer()
+    let (title, text) = (words.missing_title.as_str(), words.missing_text.as_str());
+    MissingPage { language, title, style: STYLE, text }.answer(Forms::ToUs)
 }

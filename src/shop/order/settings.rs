@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{document::Order, template::OrderTemplate};
 use crate::{
-    mail::{Address, Mailbox, duration},
+    mail::{Address, duration},
     shop::{Colour, Link, Look, PostalAddress, SingleLine, Timezone, mailing::Sender},
 };
 
@@ -180,18 +180,13 @@ impl StoreSettings {
         Look {
             logo_url: self.logo_url.as_ref(),
             colour: self.colour.as_ref(),
+            reply_to: self.reply_to.as_ref(),
             support_email: self.support_email.as_ref(),
             support_url: self.support_url.as_ref(),
             postal_address: self.postal_address.as_ref(),
             website: self.website.as_ref(),
             timezone: self.timezone.as_ref(),
         }
-    }
-
-    /// The `Reply-To` of its mails.
-    pub fn answers_to(&self) -> Option<Mailbox> {
-        let email = self.reply_to.as_ref().or(self.support_email.as_ref())?;
-        Some(Mailbox { name: None, email: email.clone() })
     }
 
     /// Whether the store has asked not to have this mail sent.

@@ -24,8 +24,6 @@ pub(super) struct Range {
     predicate: Option<&'static str>,
     /// Whether each entry fits.
     is_exact: bool,
-    /// Whether the index is on the tags of mails, which lead to the mails.
-    is_of_tags: bool,
 }
 
 /// Entries of an index between two values of its first column.
@@ -75,14 +73,13 @@ impl Source {
                 keys: vec![("batch_id", id.to_string())],
                 predicate: Some("batch_id IS NOT NULL"),
                 is_exact: true,
-                is_of_tags: false,
             })),
             Condition::Tag(tag) => {
                 let mut keys = vec![("tag", tag.clone())];
                 keys.extend(merchant.map(|id| ("tag_merchant", id.as_str().to_owned())));
                 let index = if merchant.is_some() { "" } else { "mail_tags_of_all" };
                 let predicate = Some("mails.id = mail_id");
-                Some(Self::Range(Range { index, keys, predicate, is_exact: true, is_of_tags: true }))
+                Some(Self::Range(Range { index, keys, predicate, is_exact: true }))
             }
             Condition::State(state) => Some(Self::of_state(*state, merchant)),
             Condition::Class(ReplyClass::Accepted) => None,
@@ -91,7 +88,7 @@ impl Source {
                 keys.extend(merchant.map(|id| ("merchant_id", id.as_str().to_owned())));
                 let index = if merchant.is_some() { "mails_by_class" } else { "mails_by_class_of_all" };
                 let predicate = Some("class <> 'accepted'");
-                Some(Self::Range(Range { index, keys, predicate, is_exact: true, is_of_tags: false }))
+                Some(Self::Range(Range { index, keys, predicate, is_exact: true }))
             }
             Condition::Route(_)
             | Condition::Template(_)
@@ -114,7 +111,6 @@ impl Source {
                 keys: vec![(column, value.to_owned()), ("merchant_id", merchant.as_str().to_owned())],
                 predicate,
                 is_exact: true,
-                is_of_tags: false,
             }),
             None => Self::Listing(Listing {
                 column,
@@ -136,7 +132,6 @@ impl Source {
                 keys: vec![("merchant_id", merchant.as_str().to_owned())],
                 predicate: Some("wake_at IS NOT NULL"),
                 is_exact: false,
-                is_of_tags: false,
             }),
             (true, None) => Self::Listing(Listing {
                 column: "merchant_id",
@@ -151,7 +146,6 @@ impl Source {
                 keys: vec![("state_after", state.as_str().to_owned())],
                 predicate: Some("state_after <> 'sent' AND state_after <> 'deferred'"),
                 is_exact: true,
-                is_of_tags: false,
             }),
             (false, _) => {
                 Self::keyed("state_after", Some("state_after IS NOT NULL"), state.as_str(), merchant)
@@ -198,21 +192,26 @@ impl Range {
     pub(super) fn timeline(merchant: Option<&MerchantId>) -> Self {
         let keys: Vec<_> = merchant.map(|id| ("merchant_id", id.as_str().to_owned())).into_iter().collect();
         let index = if keys.is_empty() { "" } else { "mails_by_merchant" };
-        Self { index, keys, predicate: None, is_exact: true, is_of_tags: false }
+        Self { index, keys, predicate: None, is_exact: true }
     }
 
     /// `mails`, or their tags with them, to be read by this index. The primary key's has no name.
     pub(super) fn table(&self) -> String {
-        let table = if self.is_of_tags { "mail_tags" } else { "mails" };
+        let table = if self.is_of_tags() { "mail_tags" } else { "mails" };
         let by = if self.index.is_empty() { String::new() } else { format!(" {{index: {}}}", self.index) };
         // SQLite reads the tables of a cross join in this order.
-        let mails = if self.is_of_tags { " CROSS JOIN mails" } else { "" };
+        let mails = if self.is_of_tags() { " CROSS JOIN mails" } else { "" };
         format!("{table}{by}{mails}")
     }
 
+    /// Whether the index is on the tags of mails, which lead to the mails.
+    fn is_of_tags(&self) -> bool {
+        self.keys.iter().any(|(column, _)| *column == "tag")
+    }
+
     /// The column that ends the index.
-    const fn id(&self) -> &'static str {
-        if self.is_of_tags { "mail_id" } else { "mails.id" }
+    fn id(&self) -> &'static str {
+        if self.is_of_tags() { "mail_id" } else { "mails.id" }
     }
 
     pub(super) fn is_timeline(&self) -> bool {
