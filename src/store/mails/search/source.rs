@@ -173,6 +173,12 @@ impl Source {
         }
     }
 
+    /// The batch whose mails it leads to.
+    pub(super) fn batch(&self) -> Option<&str> {
+        let Self::Range(range) = self else { return None };
+        range.keys.iter().find(|(column, _)| *column == "batch_id").map(|(_, id)| id.as_str())
+    }
+
     /// Whether each mail that it leads to fits its condition and is the merchant's, where one is asked for.
     pub(super) fn is_exact(&self, for_a_merchant: bool) -> bool {
         match self {
@@ -251,15 +257,26 @@ impl Range {
         statement
     }
 
-    /// The ids of the first entries, joined by commas.
-    pub(super) fn entries(&self, bounds: &(String, String), oldest_first: bool, most: i64) -> Statement {
-        let mut statement = Statement::default();
-        let table = self.table();
-        statement.push(&format!("SELECT string_agg(id, ',') AS ids FROM (SELECT id FROM {table} WHERE "));
-        self.write(&mut statement, bounds);
+    /// The ids of the first entries, as a table.
+    pub(super) fn first(
+        &self,
+        statement: &mut Statement,
+        bounds: &(String, String),
+        oldest_first: bool,
+        most: i64,
+    ) {
+        statement.push(&format!("(SELECT id FROM {} WHERE ", self.table()));
+        self.write(statement, bounds);
         statement.push(&self.order(oldest_first));
         statement.limit(most);
         statement.push(") AS entries");
+    }
+
+    /// The ids of the first entries, joined by commas.
+    pub(super) fn entries(&self, bounds: &(String, String), oldest_first: bool, most: i64) -> Statement {
+        let mut statement = Statement::default();
+        statement.push("SELECT string_agg(id, ',') AS ids FROM ");
+        self.first(&mut statement, bounds, oldest_first, most);
         statement
     }
 }
