@@ -36,7 +36,9 @@ pub(super) struct Listing {
     /// The rest of the index.
     then: &'static str,
     predicate: Option<&'static str>,
-    /// Whether each entry fits if all merchants' do.
+    /// Only this merchant's, where the index says whose a mail is.
+    merchant: Option<MerchantId>,
+    /// Whether each entry fits, if all merchants' do or those of others are left out.
     is_exact: bool,
 }
 
@@ -58,6 +60,7 @@ impl Source {
                 to: Some(value.clone()),
                 then: "batch_id",
                 predicate: Some("member_id IS NOT NULL"),
+                merchant: None,
                 is_exact: true,
             })),
             Condition::Domain(domain) => Some(Self::Listing(Listing {
@@ -66,6 +69,7 @@ impl Source {
                 to: Some(format!("{domain}@{}", char::MAX)),
                 then: "merchant_id, id",
                 predicate: None,
+                merchant: merchant.cloned(),
                 is_exact: true,
             })),
             Condition::Batch(id) => Some(Self::Range(Range {
@@ -118,6 +122,7 @@ impl Source {
                 to: Some(value.to_owned()),
                 then: "merchant_id, id",
                 predicate,
+                merchant: None,
                 is_exact: true,
             }),
         }
@@ -139,6 +144,7 @@ impl Source {
                 to: None,
                 then: "id",
                 predicate: Some("wake_at IS NOT NULL"),
+                merchant: None,
                 is_exact: false,
             }),
             (false, None) if !matches!(state, MailState::Sent | MailState::Deferred) => Self::Range(Range {
@@ -188,7 +194,7 @@ impl Source {
                     range.keys.iter().any(|(column, _)| ["merchant_id", "tag_merchant"].contains(column));
                 range.is_exact && (names_merchant || !for_a_merchant)
             }
-            Self::Listing(listing) => listing.is_exact && !for_a_merchant,
+            Self::Listing(listing) => listing.is_exact && (listing.merchant.is_some() || !for_a_merchant),
         }
     }
 }
@@ -296,6 +302,10 @@ impl Listing {
         }
         if let Some(predicate) = self.predicate {
             statement.push(&format!(" AND {predicate}"));
+        }
+        if let Some(merchant) = &self.merchant {
+            let merchant = statement.bind(merchant.as_str());
+            statement.push(&format!(" AND merchant_id = {merchant}"));
         }
         statement.push(&format!(" ORDER BY {column}, {then}"));
         statement.limit(most);
