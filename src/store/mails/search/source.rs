@@ -305,7 +305,8 @@ impl Listing {
         }
         if let Some(merchant) = &self.merchant {
             let merchant = statement.bind(merchant.as_str());
-            statement.push(&format!(" AND merchant_id = {merchant}"));
+            // Never the bare column: an index that goes on with it would give another order.
+            statement.push(&format!(" AND merchant_id || '' = {merchant}"));
         }
         statement.push(&format!(" ORDER BY {column}, {then}"));
         statement.limit(most);
