@@ -37,6 +37,7 @@ mod demo;
 mod dkim;
 mod doctor;
 mod documentation;
+mod documented_commands;
 mod envelopes;
 mod extras;
 mod first_mail;
