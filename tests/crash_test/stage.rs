@@ -12,7 +12,7 @@ use postroom::demo::catcher::{Catcher, CatcherOptions};
 use serde_json::{Value, json};
 
 use super::{disk::SmallDisk, fault::Link, plan::Able, process::Process, proxy::Proxy, receiver::Receiver};
-use crate::support::{Backends, Cluster, Redis, Shop, brand, template, within};
+use crate::support::{Backends, Cluster, Redis, Shop, brand, client, template, within};
 
 /// The most a run may keep of what the relay got.
 const RELAY_KEEPS: usize = 1_000_000;
@@ -140,8 +140,7 @@ impl Stage {
 
     /// Waits until a process says that it is ready.
     pub async fn is_ready(&self, place: usize) {
-        let (process, http) =
-            (&self.processes[place], reqwest::Client::builder().no_proxy().build().unwrap());
+        let (process, http) = (&self.processes[place], client());
         within(Duration::from_secs(60), &format!("{} is ready", process.name), async || {
             process.supervise();
             let answer = http.get(format!("{}/readyz", process.admin_url())).send().await;

@@ -43,7 +43,7 @@ pub use postgres::Cluster;
 pub use proxy::CommitProxy;
 pub use redis::Redis;
 pub use scene::Scene;
-pub use shop::{Credential, Shop, brand, send, template, welcome};
+pub use shop::{Credential, Shop, brand, client, send, template, welcome};
 pub use tools::{Aiosmtpd, SmtpSink, python, python_of_tools, tools};
 
 /// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.

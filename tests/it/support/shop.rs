@@ -180,7 +180,7 @@ pub fn welcome(member: &str) -> Value {
 }
 
 /// An HTTP client; it belongs to the test's runtime, so tests do not share one.
-pub(super) fn client() -> Client {
+pub fn client() -> Client {
     static TLS: Once = Once::new();
     TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     Client::builder().no_proxy().build().unwrap()
