@@ -19,7 +19,7 @@ async fn run_shortly(seed: u64, embedded: bool) {
         logs: None,
     };
     let report = run(&options).await;
-    assert!(report.is_good(), "{report}");
+    assert!(report.is_good(), "{report}\n{}", report.json());
     assert!(report.verdict.delivered > 100, "{report}");
 }
 

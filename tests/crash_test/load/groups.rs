@@ -14,6 +14,9 @@ use super::{
     Load, address_in_group, in_seconds, mail_to, size_of_group,
 };
 
+/// How long a bulk action may take, however late it was confirmed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Load {
     pub(super) async fn batch(&self, number: usize, step: Step, end: BatchEnd) {
         let places = 0..size_of_group(number, step.task);
@@ -63,7 +66,7 @@ impl Load {
             _ => false,
         };
         if !is_done && !self.moves_clocks {
-            self.ledger.oddities().push(format!("bulk action {number} was not carried out: {drafted:?}"));
+            self.ledger.oddities().push(format!("bulk action {number} was not carried out"));
         }
         let ends = if self.moves_clocks { Ends::Either } else { Ends::Cancelled };
         for (place, said) in told {
@@ -76,7 +79,8 @@ impl Load {
         let path = format!("/api/v1/actions/{id}");
         // 409: an earlier confirmation was carried out, and its answer got lost.
         self.persist(step.ingress, &format!("{path}/confirm"), &Value::Null, None).await;
-        while Instant::now() < self.gives_up {
+        let until = self.gives_up.max(Instant::now() + PATIENCE);
+        while Instant::now() < until {
             let shown = self.persist_with(Method::GET, step.ingress, &path, &Value::Null, None).await;
             if matches!(&shown, Said::Yes(action) if action["state"] == "done") {
                 return true;

@@ -17,7 +17,7 @@ use super::{
 use crate::support::Shop;
 
 /// Callers who persist do so for this long after the last step.
-const PERSISTENCE: Duration = Duration::from_secs(75);
+const PERSISTENCE: Duration = Duration::from_secs(120);
 
 /// What all callers share.
 pub struct Load {
