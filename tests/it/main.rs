@@ -30,6 +30,7 @@ mod command_line;
 mod commands;
 mod connections;
 mod crash;
+mod crash_test;
 mod dashboard;
 mod dashboard_browser;
 mod dashboard_pages;
