@@ -41,6 +41,7 @@ pub use operator::Operator;
 pub use place::{mortal, own_address, signal};
 pub use postgres::Cluster;
 pub use proxy::CommitProxy;
+pub use redis::Redis;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, send, template, welcome};
 pub use tools::{Aiosmtpd, SmtpSink, python, python_of_tools, tools};
