@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -40,14 +41,10 @@ pub struct Found {
 /// # Errors
 /// When the system does not say which sockets there are.
 pub async fn find() -> io::Result<Vec<Found>> {
-    let mut all = Vec::new();
-    for name in names(&fs::read_to_string(SOCKETS)?) {
-        match timeout(HELLO, greet(name)).await {
-            Ok(Ok(Some(found))) => all.push(found),
-            // It ends just now, or listens to others only.
-            Ok(Ok(None) | Err(_)) | Err(_) => tracing::debug!(name, "who listens there did not answer"),
-        }
-    }
+    let sockets = fs::read_to_string(SOCKETS)?;
+    // One that ends just now, hangs, or listens to others only, says nothing.
+    let greeted = names(&sockets).into_iter().map(|name| timeout(HELLO, greet(name)));
+    let mut all: Vec<_> = join_all(greeted).await.into_iter().flatten().flatten().flatten().collect();
     all.sort_by_key(|found| found.hello.pid);
     Ok(all)
 }

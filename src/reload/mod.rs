@@ -91,6 +91,10 @@ impl Reloader {
         let report = match read(&self.app, self.role).await {
             Ok((prepared, report)) => {
                 self.over.extend(self.app.put_in_force(prepared));
+                let there = self.app.routes.all();
+                let is_gone = |name: &str| there.iter().all(|route| route.name() != name);
+                let gone = self.over.iter().filter(|route| is_gone(route.name()));
+                gone.for_each(|route| METRICS.forget_route(route.name()));
                 METRICS.reloads.read_now();
                 report
             }

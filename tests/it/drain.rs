@@ -136,7 +136,7 @@ on_both! {
         let stopping = Instant::now();
         assert_eq!(daemon.stop().await, 0);
         assert!(stopping.elapsed() < Duration::from_secs(8), "the stop took {:?}", stopping.elapsed());
-        let states = backends.tally("SELECT state || ' ' || attempts, COUNT(*) FROM mails GROUP BY state, attempts").await;
+        let states = backends.tally("SELECT state || ' ' || attempt, COUNT(*) FROM mails GROUP BY state, attempt").await;
         assert_eq!(states, [("queued 0".to_owned(), 5)].into());
         relays.iter().for_each(|(_, relay)| relay.hangs.store(false, Ordering::SeqCst));
         daemon.start_again().await;
@@ -196,8 +196,7 @@ on_both! {
         while let Ok(Some(_)) = watching.chunk().await {}
         hook.speak();
         scene.daemon.start_again().await;
-        let (again, _) = hook.next_unchecked().await;
-        assert_eq!(again["webhook-id"], first["webhook-id"]);
+        while hook.next_unchecked().await.0["webhook-id"] != first["webhook-id"] {}
         eventually("the other is sent", async || scene.caught("ok-2@example.net") == 1).await;
     }
 }

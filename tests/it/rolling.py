@@ -57,7 +57,7 @@ def load(number):
 running = [(role, start(role)) for role in ["ingress", "ingress", "worker", "worker"]]
 while True:
     try:
-        if ask("nobody")[0] == 404:
+        if ask("nobody")[0] < 500:
             break
     except OSError:
         pass

@@ -30,7 +30,10 @@ const LATER: [&str; 2] = [
 ];
 
 async fn run(plan: Plan) {
-    let sink = Catcher::start(CatcherOptions { keep: 100_000, ..CatcherOptions::default() }).await.unwrap();
+    let sink =
+        Catcher::start(CatcherOptions { keep: 200_000, keep_bytes: 1 << 30, ..CatcherOptions::default() })
+            .await
+            .unwrap();
     let backends = Backends::postgres_redis().await.with_route_to(&sink);
     let mut first = Daemon::start_as("ingress", &backends).await;
     let shop = Shop::open(&first, &backends.command_line(), "tea-co");

@@ -172,6 +172,10 @@ fn the_units_are_well_formed_and_leave_the_daemon_hardly_any_right() {
         }
     }
     assert_eq!(files.len(), 5, "{files:?}");
+    for unit in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "service")) {
+        let text = std::fs::read_to_string(unit).unwrap();
+        assert!(text.contains("\nType=notify\n") && text.contains(" reload --wait "), "{}", unit.display());
+    }
     for file in files {
         let verified =
             Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().unwrap();

@@ -5,7 +5,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Fraction, ResultLabels};
+use super::{Fraction, Metrics, ResultLabels, RouteNameLabels, RouteStateLabels};
 use crate::clock;
 
 /// The results that are counted.
@@ -44,5 +44,19 @@ impl Reloads {
     /// Counts a reload.
     pub fn count(&self, result: &'static str) {
         self.results.get_or_create(&ResultLabels { result }).inc();
+    }
+}
+
+impl Metrics {
+    /// Shows nothing any more of how a route is that is no longer there. What was counted over it stays.
+    pub fn forget_route(&self, route: &str) {
+        for state in ["busy", "idle"] {
+            self.route_connections.remove(&RouteStateLabels { route: route.to_owned(), state });
+        }
+        let labels = RouteNameLabels { route: route.to_owned() };
+        for gauges in [&self.route_drained, &self.route_up, &self.route_connections_limit] {
+            gauges.remove(&labels);
+        }
+        self.route_rate_used.remove(&labels);
     }
 }
