@@ -70,6 +70,14 @@ pub enum StoreError {
     /// The schema is older than this version and `database.migrate` is off.
     #[error("the schema is not up to date; run `postroom migrate`")]
     Outdated,
+    /// A later version changed the schema so that this version cannot work with it.
+    #[error(
+        "a later version of postroom changed the schema (migration {version}): this version cannot work with it"
+    )]
+    TooNew {
+        /// The migration.
+        version: i64,
+    },
     /// The group that this call was part of failed; another of its members has the cause.
     #[error("the database could not serve a group of calls")]
     Group,

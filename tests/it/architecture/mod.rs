@@ -13,7 +13,7 @@ use source::{Source, below_root, files, root, sources};
 const LAYERS: [&[&str]; 10] = [
     &["main", "cli", "demo"],
     &["daemon"],
-    &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat"],
+    &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat", "reload"],
     &["jobs"],
     &["app"],
     &["admission", "auth", "signing", "templates"],
@@ -122,7 +122,7 @@ const OWNERS: [(&str, &[&str]); 55] = [
     ("reqwest", &["callback", "demo"]), // who speaks HTTP to others
     ("ring", &["dkim"]),
     ("rsa", &["dkim"]),
-    ("rustix", &["cli", "demo", "http"]),
+    ("rustix", &["cli", "demo", "http", "reload"]),
     ("rustls", &["callback", "demo", "smtp"]),
     ("sd_notify", &["supervisor"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
@@ -152,6 +152,7 @@ const OWNERS: [(&str, &[&str]); 55] = [
             "http",
             "jobs",
             "main",
+            "reload",
             "rescuer",
             "scheduler",
             "telemetry",

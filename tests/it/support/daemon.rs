@@ -152,6 +152,11 @@ impl Daemon {
         place::signal(self.process.as_ref().expect("it runs").id(), signal);
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Ends it as a crash would.
     pub fn kill_9(&mut self) {
         let mut process = self.process.take().expect("it runs");
