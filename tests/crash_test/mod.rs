@@ -102,6 +102,11 @@ pub async fn run(options: &Options) -> Report {
     if let Some(unsettled) = unsettled {
         verdict.complain("never settled", unsettled);
     }
+    // A test that hardly sends anything breaks no promise and proves nothing.
+    if verdict.promised < plan.steps.len() / 2 {
+        verdict
+            .complain("too few promises", format!("{} for {} requests", verdict.promised, plan.steps.len()));
+    }
     stage.receiver.forged().into_iter().for_each(|body| verdict.complain("forged webhooks", body));
     ledger.oddities().iter().for_each(|oddity| verdict.complain("strange answers", oddity.clone()));
     let ends = stage.processes.iter().flat_map(|process| process.ends());

@@ -23,12 +23,14 @@ async fn run_shortly(seed: u64, embedded: bool) {
     assert!(report.verdict.delivered > 100, "{report}");
 }
 
+/// kill -9, a locked database, an fsync that fails, a relay that does not answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_promised_is_lost_or_doubled_on_sqlite() {
-    run_shortly(1, true).await;
+    run_shortly(237, true).await;
 }
 
+/// kill -9 of two workers, a Redis that comes back empty, a Postgres that hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_promised_is_lost_or_doubled_on_postgres_and_redis() {
-    run_shortly(1, false).await;
+    run_shortly(1341, false).await;
 }

@@ -10,8 +10,10 @@ use super::{super::ledger::Said, Load};
 
 /// How long a caller waits for an answer; longer than `http.timeout`, shorter than a frozen process sleeps.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Between two tries of a caller who persists.
+/// Between the first two tries of a caller who persists; each pause is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(700);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(6);
 
 impl Load {
     /// Asks once.
@@ -33,7 +35,7 @@ impl Load {
         body: &Value,
         key: Option<&str>,
     ) -> Said {
-        let (mut is_unknown, mut ingress) = (false, ingress);
+        let (mut is_unknown, mut ingress, mut pause) = (false, ingress, PAUSE);
         loop {
             match self.ask_with(method.clone(), ingress, path, body, key).await {
                 Said::Unknown => is_unknown = true,
@@ -44,7 +46,8 @@ impl Load {
                 return if is_unknown { Said::Unknown } else { Said::Never };
             }
             ingress += 1;
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
