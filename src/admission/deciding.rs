@@ -15,35 +15,14 @@ use super::{
     lines::{line_of_domain, line_of_rate, line_without_a_route, order_of_asking},
     paused::Paused,
     permit::{Others, Permit},
+    room::{Held, Room},
     token::Token,
     way::Way,
 };
 use crate::{
     limits::{Answer, Ask, Tokens},
     queue::{Decision, Lease, Line, QueuedJob},
-    smtp::Permits,
 };
-
-/// Places for connections, taken before the mails are known: those of each route.
-pub struct Room {
-    pub(super) held: Vec<Held>,
-    /// What was in force when they were taken.
-    pub(super) in_force: Arc<InForce>,
-}
-
-pub(super) struct Held {
-    pub(super) connections: Permits,
-    /// How many are promised to mails.
-    pub(super) promised: usize,
-    /// For how long its relay is away.
-    pub(super) away: Option<Duration>,
-}
-
-impl Held {
-    fn has_place(&self) -> bool {
-        self.promised < self.connections.len()
-    }
-}
 
 /// What becomes of a mail.
 enum Plan {

@@ -19,6 +19,7 @@ mod lines;
 mod paused;
 mod pauses;
 mod permit;
+mod room;
 mod speed;
 mod token;
 mod watch;
@@ -39,13 +40,13 @@ use tokio::{
 };
 
 pub use permit::{NotAdmitted, Offer, Permit};
+pub use room::Room;
 pub use speed::Speed;
 
 use choice::{Choice, Standing};
-use deciding::Held;
-pub use deciding::Room;
 use in_force::InForce;
 use paused::Paused;
+use room::Held;
 use token::Desk;
 
 use crate::{

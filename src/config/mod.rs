@@ -57,7 +57,7 @@ impl Config {
         let mut written = Written::new(file, environment, layers.values());
         let mut config = layers.parse::<Self>();
         if let Some(config) = &mut config {
-            written.note_files(config);
+            reloaded::note_files(&mut written, config);
             config.written = written;
             check::check(config, &mut layers);
         }

@@ -3,8 +3,21 @@
 use super::{
     faults::ConfigFaults,
     settings::{Config, Role},
-    written::{Change, is_changeable},
+    written::{Change, Written, is_changeable},
 };
+
+/// Notes the content of the files that these settings name and that a reload reads again.
+pub(super) fn note_files(written: &mut Written, config: &Config) {
+    for route in &config.smtp.routes {
+        if let Some(file) = &route.ca_file {
+            written.note_file(format!("smtp.routes.{}.ca_file", route.name), file);
+        }
+    }
+    for key in &config.dkim {
+        written.note_file(format!("dkim.{}/{}.key_file", key.domain, key.selector), &key.path());
+    }
+    written.note_file("smtp.replies_file".to_owned(), &config.smtp.replies_file);
+}
 
 /// A configuration that was read again.
 pub struct Reloaded {

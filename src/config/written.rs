@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use super::{layers::SECRETS, settings::Config};
+use super::layers::SECRETS;
 
 /// What a reload may change: these settings and those below them. All others need a restart.
 const CHANGEABLE: [&str; 4] = ["smtp", "dkim", "limits", "log.filter"];
@@ -126,23 +126,12 @@ impl Written {
         }
     }
 
-    /// Notes the content of the files that settings name. Before those files are read for use: what changes in between is
-    /// seen by the next reload then.
-    pub(super) fn note_files(&mut self, config: &Config) {
-        let mut note = |key: String, file: &Path| {
-            if let Some(content) = content_of(file) {
-                self.files.insert(key, content);
-            }
-        };
-        for route in &config.smtp.routes {
-            if let Some(file) = &route.ca_file {
-                note(format!("smtp.routes.{}.ca_file", route.name), file);
-            }
+    /// Notes the content of a file that a setting names. Before it is read for use: what changes in between is seen by the next
+    /// reload then.
+    pub(super) fn note_file(&mut self, key: String, file: &Path) {
+        if let Some(content) = content_of(file) {
+            self.files.insert(key, content);
         }
-        for key in &config.dkim {
-            note(format!("dkim.{}/{}.key_file", key.domain, key.selector), &key.path());
-        }
-        note("smtp.replies_file".to_owned(), &config.smtp.replies_file);
     }
 
     /// What differs from `before`, by key.

@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 pub use client::{Found, find};
+use report::Asked;
 pub use report::{Report, Result as ReloadResult};
 
 use crate::{
@@ -40,9 +41,6 @@ const READING: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_secs(1);
 /// The most who wait for a reload at once.
 const MOST_WAITING: usize = 8;
-
-/// Somebody who waits for a reload.
-type Asked = oneshot::Sender<Report>;
 
 /// SIGHUPs from now on. Before this a SIGHUP ends the process.
 ///

@@ -3,8 +3,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::config::Change;
+
+/// Somebody who waits for a reload.
+pub(super) type Asked = oneshot::Sender<Report>;
 
 /// What came of a reload.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Asked;
+use super::report::Asked;
 use crate::{config::Role, mail::WorkerId};
 
 /// Every socket's name begins with this. The process and something unguessable follow.

@@ -3,6 +3,7 @@
 mod labels;
 mod last_time;
 mod reloads;
+mod routes;
 mod text;
 
 use std::{

@@ -1,11 +1,13 @@
 //! What is known of reloads of the configuration.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::{
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
-use super::{Fraction, Metrics, ResultLabels, RouteNameLabels, RouteStateLabels};
+use super::labels::ResultLabels;
 use crate::clock;
 
 /// The results that are counted.
@@ -15,7 +17,7 @@ const RESULTS: [&str; 4] = ["changed", "unchanged", "refused", "failed"];
 #[derive(Default)]
 pub struct Reloads {
     results: Family<ResultLabels, Counter>,
-    read_at: Fraction,
+    read_at: Gauge<f64, AtomicU64>,
 }
 
 impl Reloads {
@@ -44,19 +46,5 @@ impl Reloads {
     /// Counts a reload.
     pub fn count(&self, result: &'static str) {
         self.results.get_or_create(&ResultLabels { result }).inc();
-    }
-}
-
-impl Metrics {
-    /// Shows nothing any more of how a route is that is no longer there. What was counted over it stays.
-    pub fn forget_route(&self, route: &str) {
-        for state in ["busy", "idle"] {
-            self.route_connections.remove(&RouteStateLabels { route: route.to_owned(), state });
-        }
-        let labels = RouteNameLabels { route: route.to_owned() };
-        for gauges in [&self.route_drained, &self.route_up, &self.route_connections_limit] {
-            gauges.remove(&labels);
-        }
-        self.route_rate_used.remove(&labels);
     }
 }
