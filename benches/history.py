@@ -21,13 +21,13 @@ MAILS = """
 INSERT INTO mails (id, merchant_id, lane, state, template, template_version, sender, recipient, recipient_key, message_id,
     tags, order_id, cart_id, subscription_id, member_id, batch_id, on_crash, recorded_at, due_at, wake_at, attempt,
     settled_at, route, provider_id, error, class)
-SELECT id, 'shop-' || (n % 3), CASE WHEN n % 4 = 0 THEN 'bulk' ELSE 'transactional' END,
+SELECT id, CASE WHEN n % 4 = 0 THEN 'shop-' || (n * 10 / {mails} % 3) ELSE 'shop-' || (n % 3) END, CASE WHEN n % 4 = 0 THEN 'bulk' ELSE 'transactional' END,
     CASE WHEN n % 200 = 1 THEN 'failed' WHEN n % 500 = 2 THEN 'queued' WHEN n % 500 = 3 THEN 'deferred' ELSE 'sent' END,
     'template-' || (n % 20), 'v' || (n % 20), '{"email":"shop@tea.example"}',
     'Ann-' || (n % 300000) || '@d' || (n % 5000) || '.example', 'd' || (n % 5000) || '.example@ann-' || (n % 300000),
     id || '@tea.example', '{"user":{"code":"' || n || '","filler":"' || {filler} || '"}}',
     CASE WHEN n % 4 = 1 THEN 'o' || n END, CASE WHEN n % 4 = 2 THEN 'c' || n END, CASE WHEN n % 4 = 3 THEN 's' || n END,
-    CASE WHEN n % 4 = 0 THEN 'm' || (n % 400000) END,
+    CASE WHEN n % 4 = 0 THEN 'm' || (n % {members}) END,
     CASE WHEN n % 4 = 0 THEN '01900000-0000-7000-8000-' || {batch} END, 'resend', at, at,
     CASE WHEN n % 500 IN (2, 3) AND n % 200 <> 1 THEN 9000000000000 END, 2,
     CASE WHEN n % 500 IN (2, 3) AND n % 200 <> 1 THEN NULL ELSE at END, CASE WHEN n % 2 = 0 THEN 'main' ELSE 'second' END,
@@ -41,6 +41,12 @@ INSERT INTO attempts (mail_id, number, worker, at, route, phase, outcome, code, 
 SELECT id, number, 'w', recorded_at + number, 'main', 'final', CASE WHEN number = 1 THEN 'transient' ELSE 'accepted' END,
     250, '2.0.0', '2.0.0 Ok: queued as p', 12, CASE WHEN number = 1 THEN 'greylist' ELSE 'accepted' END
 FROM mails CROSS JOIN (SELECT 1 AS number UNION ALL SELECT 2) AS numbers
+"""
+
+BATCHES = """
+INSERT INTO batches (id, merchant_id, brand_id, brand, template, template_version, link, state, requested_at, mails, made, sent)
+SELECT {batch_id}, 'shop-' || (n % 3), 'tea', '{}', 'template-1', 'v1', '', 'finished', {start}, {size}, {size}, {size}
+FROM {numbers}
 """
 
 TEMPLATES = """
@@ -57,25 +63,31 @@ def words(database, mails):
         numbers = "(WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {}) SELECT n FROM numbers) AS numbers"
         hexed = f"printf('%012x', {at})"
         number = "printf('%012x', n)"
-        batch = "printf('%012d', n * 10 / {})".format(mails)
+        twelve = "printf('%012d', {})"
         filler = "printf('%.300c', 'x')"
     else:
         numbers = "generate_series(1::bigint, {}) AS numbers (n)"
         hexed = f"lpad(to_hex({at}), 12, '0')"
         number = "lpad(to_hex(n), 12, '0')"
-        batch = "lpad((n * 10 / {})::text, 12, '0')".format(mails)
+        twelve = "lpad(({})::text, 12, '0')"
         filler = "repeat('x', 300)"
     made = f"substr({hexed}, 1, 8) || '-' || substr({hexed}, 9, 4) || '-7000-8000-' || {number}"
-    return {"start": start, "step": step, "numbers": numbers, "id": made, "batch": batch, "filler": filler}
+    return {"start": start, "step": step, "numbers": numbers, "id": made, "twelve": twelve, "filler": filler}
 
 
 def fill(database, mails):
     marks = words(database, mails)
     many, few = marks["numbers"].format(mails), marks["numbers"].format(20)
+    marks["batch"] = marks["twelve"].format(f"n * 10 / {mails}")
     statement = MAILS
-    for name in ("start", "step", "id", "batch", "filler"):
+    marks |= {"mails": mails, "members": mails * 2 // 5}
+    for name in ("start", "step", "id", "batch", "mails", "members", "filler"):
         statement = statement.replace("{" + name + "}", str(marks[name]))
-    return [statement.replace("{numbers}", many), ATTEMPTS, TEMPLATES.replace("{numbers}", few)]
+    # Each batch is one merchant's.
+    batches = BATCHES.replace("{batch_id}", "'01900000-0000-7000-8000-' || " + marks["twelve"].format("n"))
+    batches = batches.replace("{size}", str(mails // 40)).replace("{start}", str(marks["start"]))
+    few_statements = [statement.replace("{numbers}", few) for statement in (TEMPLATES, batches)]
+    return [statement.replace("{numbers}", many), ATTEMPTS, *few_statements]
 
 
 def postgres(bench):

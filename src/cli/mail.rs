@@ -251,7 +251,10 @@ fn note(mail: &MailRecord) -> String {
 fn say_what_is_left(search: &MailSearch, found: &FoundMails) {
     let shown = found.mails.len();
     match found.count {
-        Some(count) if count.more => eprintln!("Shown: {shown} of at least {} mails.", count.count),
+        Some(count) if count.more => match found.estimate {
+            Some(estimate) => eprintln!("Shown: {shown} of about {estimate} mails."),
+            None => eprintln!("Shown: {shown} of at least {} mails.", count.count),
+        },
         Some(count) if count.count > shown as u64 => eprintln!("Shown: {shown} of {} mails.", count.count),
         _ => {}
     }

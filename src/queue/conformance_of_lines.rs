@@ -73,6 +73,7 @@ on_both_queues! {
     a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines
     a_worker_without_room_leaves_due_lines_to_another
     what_was_released_keeps_its_turn_in_a_line
+    what_waited_in_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn
     domains_come_back_as_they_were_given
     twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing
 }
@@ -288,6 +289,26 @@ async fn what_was_released_keeps_its_turn_in_a_line(kind: Kind) {
     set_aside(&queue, line("all", Some(Duration::ZERO), 10), again).await;
     let due = fetch_due(&queue, 10).await;
     assert_eq!(ids(&due), jobs(6).iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
+}
+
+async fn what_waited_in_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn(
+    kind: Kind,
+) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let tea = ["tea 1", "tea 2"].map(|id| of("tea", Bulk, id));
+    all_aside(&queue, &tea, line("route:main", Some(SHORT), 10)).await;
+    let later = [
+        of("ink", Bulk, "ink 1"),
+        of("ink", Bulk, "ink 2"),
+        of("tea", Bulk, "tea 3"),
+        of("tea", Bulk, "tea 4"),
+    ];
+    all_aside(&queue, &later, line("all", LATE, 10)).await;
+    let moved = fetch_due(&queue, 10).await;
+    assert_eq!(ids(&moved), ["tea 1", "tea 2"]);
+    set_aside(&queue, line("all", LATE, 10), moved).await;
+    queue.wake(&["all".to_owned()]).await.unwrap();
+    assert_eq!(ids(&fetch_due(&queue, 10).await), ["ink 1", "tea 1", "ink 2", "tea 2", "tea 3", "tea 4"]);
 }
 
 async fn domains_come_back_as_they_were_given(kind: Kind) {

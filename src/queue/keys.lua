@@ -58,6 +58,13 @@ local function add_to_the_end(base, id, lane, merchant)
   count('waiting', lane, 1)
 end
 
+local function add_before_its_merchants(base, id, lane, merchant)
+  if redis.call('LPUSH', base .. 'wait:' .. lane .. ':' .. merchant, id) == 1 then
+    redis.call('RPUSH', base .. 'turns:' .. lane, merchant)
+  end
+  count('waiting', lane, 1)
+end
+
 local function add_to_the_front(base, id, lane)
   redis.call('LPUSH', base .. 'front:' .. lane, id)
   count('waiting', lane, 1)

@@ -71,8 +71,30 @@ pub struct SetAside {
     /// makes it at most earlier.
     pub line: Line,
     /// The jobs, in their order. Those that came from that line go back to its front, and so do those that a worker had
-    /// before and released.
+    /// before and released. Those that came from another line are its merchant's first: they were before what waits there.
     pub leases: Vec<Lease>,
+}
+
+/// Where in a line a job is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Behind all others.
+    End,
+    /// Before those of its merchant, whose turn comes when it comes.
+    FirstOfMerchant,
+    /// Before all others.
+    Front,
+}
+
+impl Place {
+    /// As the script has it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::FirstOfMerchant => "first",
+            Self::Front => "front",
+        }
+    }
 }
 
 impl SetAside {
@@ -85,12 +107,20 @@ impl SetAside {
         lease.line.as_deref() == Some(self.line.name.as_str())
     }
 
-    /// The jobs and whether they go to the front, in the order in which they are to be added.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, bool)> {
-        let is_next = |lease: &Lease| lease.was_at_the_front || self.is_home_of(lease);
-        let to_the_end = self.leases.iter().filter(move |lease| !is_next(lease));
-        let to_the_front = self.leases.iter().rev().filter(move |lease| is_next(lease));
-        to_the_end.map(|lease| (lease, false)).chain(to_the_front.map(|lease| (lease, true)))
+    fn place_of(&self, lease: &Lease) -> Place {
+        match &lease.line {
+            _ if lease.was_at_the_front || self.is_home_of(lease) => Place::Front,
+            Some(_) => Place::FirstOfMerchant,
+            None => Place::End,
+        }
+    }
+
+    /// The jobs and their places, in the order in which they are to be added: the last one first where each is put before
+    /// the one that was added before it.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, Place)> {
+        let placed = || self.leases.iter().map(|lease| (lease, self.place_of(lease)));
+        let behind = placed().filter(|(_, place)| *place == Place::End);
+        behind.chain(placed().rev().filter(|(_, place)| *place != Place::End))
     }
 }
 

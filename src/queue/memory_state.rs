@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room, SetAside,
     Whereabouts,
-    lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, parts},
+    lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, Place, parts},
     room::Turn,
     waiting_jobs::{WaitingJob, WaitingJobs},
 };
@@ -215,7 +215,7 @@ impl QueueState {
             None => aside.line.name.as_str().into(),
         };
         let mut moved = 0;
-        for (lease, to_the_front) in aside.in_order() {
+        for (lease, place) in aside.in_order() {
             let Some((id, lease_state)) = self.end(lease) else { continue };
             moved += 1;
             self.jobs.insert(id.clone(), Entry::SetAside(Arc::clone(&name)));
@@ -228,7 +228,11 @@ impl QueueState {
                 reason: aside.line.reason,
             });
             let (jobs, job) = (&mut line.lanes[lane as usize], WaitingJob { id, domains });
-            if to_the_front { jobs.push_front(job, merchant) } else { jobs.push(job, merchant) }
+            match place {
+                Place::End => jobs.push(job, merchant),
+                Place::FirstOfMerchant => jobs.push_first_of(job, merchant),
+                Place::Front => jobs.push_front(job, merchant),
+            }
         }
         self.set_line(&name, aside, now);
         moved

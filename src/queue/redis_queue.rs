@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     Fetched, Group, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room, SetAside,
     Whereabouts, check_ids, check_names,
-    lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN},
+    lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN, Place},
     redis_connection::Connection,
     redis_status,
     redis_text::{job_of, text_of, whereabouts_of},
@@ -148,7 +148,7 @@ impl RedisQueue {
     }
 
     /// Moves up to [`CHUNK`] jobs to one line; without any it sets the line's time.
-    async fn set_aside_chunk(&self, aside: &SetAside, jobs: &[(&Lease, bool)]) -> Result<usize, QueueError> {
+    async fn set_aside_chunk(&self, aside: &SetAside, jobs: &[(&Lease, Place)]) -> Result<usize, QueueError> {
         let mut script = self.scripts.set_aside.key(&self.prefix);
         push_aside(&mut script, aside, jobs);
         self.connection.run("set_aside", PATIENCE, &script).await
@@ -237,7 +237,7 @@ impl Queue for RedisQueue {
             return self.connection.run("set_aside", PATIENCE, &script).await;
         }
         for aside in asides {
-            let jobs: Vec<(&Lease, bool)> = aside.in_order().collect();
+            let jobs: Vec<(&Lease, Place)> = aside.in_order().collect();
             if jobs.is_empty() {
                 self.set_aside_chunk(aside, &[]).await?;
             }
@@ -319,12 +319,12 @@ impl Queue for RedisQueue {
 /// Milliseconds until the next line's time, and jobs with the lines that they came from.
 type FetchReply = (i64, Vec<(String, String, String)>);
 
-fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, bool)]) {
+fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, Place)]) {
     let line = &aside.line;
     script.arg(&line.name).arg(signed_millis(line.after)).arg(line.at_most.max(1)).arg(line.reason.as_str());
     script.arg(u8::from(aside.is_answer())).arg(jobs.len());
-    for (lease, to_the_front) in jobs {
-        script.arg(&lease.job.id).arg(lease.token).arg(u8::from(*to_the_front));
+    for (lease, place) in jobs {
+        script.arg(&lease.job.id).arg(lease.token).arg(place.as_str());
     }
 }
 

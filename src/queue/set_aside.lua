@@ -1,9 +1,9 @@
 -- Moves leased jobs to lines. ARGV: (line, its time from now in milliseconds or -1 for none, how many to fetch then,
--- reason, 1 when this time replaces the one it has, number of jobs, (id, token, 1 for the front)*)*. Returns how many were
+-- reason, 1 when this time replaces the one it has, number of jobs, (id, token, place)*)*; a place is "end", "first" of its merchant, or "front". Returns how many were
 -- leased with that token.
 local moved, now, i = 0, now(), 1
 
-local function move(line, id, token, to_the_front)
+local function move(line, id, token, place)
   local entry = redis.call('HGET', jobs, id)
   if not entry then return 0 end
   local job, lane, merchant, held = parse(entry)
@@ -12,8 +12,10 @@ local function move(line, id, token, to_the_front)
   redis.call('HSET', jobs, id, job .. ' @ ' .. line)
   count('leased', lane, -1)
   count('aside', lane, 1)
-  if to_the_front == '1' then
+  if place == 'front' then
     add_to_the_front(base_of(line), id, lane)
+  elseif place == 'first' then
+    add_before_its_merchants(base_of(line), id, lane, merchant)
   else
     add_to_the_end(base_of(line), id, lane, merchant)
   end

@@ -27,14 +27,21 @@ pub(super) struct WaitingJobs {
 
 impl WaitingJobs {
     pub(super) fn push(&mut self, job: WaitingJob, merchant: MerchantId) {
+        self.of_merchant(merchant).push_back(job);
+    }
+
+    /// Adds a job before those of its merchant, whose turn stays.
+    pub(super) fn push_first_of(&mut self, job: WaitingJob, merchant: MerchantId) {
+        self.of_merchant(merchant).push_front(job);
+    }
+
+    /// The jobs of a merchant to whom one is about to be added.
+    fn of_merchant(&mut self, merchant: MerchantId) -> &mut VecDeque<WaitingJob> {
         self.number += 1;
-        match self.by_merchant.get_mut(&merchant) {
-            Some(jobs) => jobs.push_back(job),
-            None => {
-                self.turns.push_back(merchant.clone());
-                self.by_merchant.insert(merchant, VecDeque::from([job]));
-            }
-        }
+        self.by_merchant.entry(merchant).or_insert_with_key(|merchant| {
+            self.turns.push_back(merchant.clone());
+            VecDeque::new()
+        })
     }
 
     pub(super) fn push_front(&mut self, job: WaitingJob, merchant: MerchantId) {

@@ -1,17 +1,11 @@
 //! The dashboard in a browser: used as people do, judged by axe, and shown what others wrote.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
-    path::Path,
-    process::Stdio,
-};
+use std::{fs, net::TcpListener, path::Path};
 
 use postroom::mail::MailId;
 use serde_json::{Value, json};
 
-use super::support::{Backends, Operator, Scene, addresses, brand, mortal, own_address, tools};
+use super::support::{Backends, Operator, Scene, addresses, brand, in_browser, own_address, tools};
 
 /// Dead letters that are put into the database: so many that an action takes longer than a click.
 const PLANTED: usize = 40_000;
@@ -224,28 +218,4 @@ async fn write(scene: &Scene, statement: &str, value: &str) {
     let statement = sqlx::AssertSqlSafe(statement.to_owned());
     sqlx::query(statement).bind(value.to_owned()).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-}
-
-/// Runs a program of this folder in the browser, does what it asks for, and returns what it saw.
-async fn in_browser(program: &str, known: &Value, mut does: impl AsyncFnMut(&str)) -> Value {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let program = ["support/playwright.py", program]
-        .map(|file| fs::read_to_string(folder.join(file)).unwrap())
-        .concat();
-    let mut command = mortal(tools().join("venv/bin/python"));
-    command.args(["-c", &program]).arg(known.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    let (mut orders, mut last) = (process.stdin.take().unwrap(), String::new());
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    while let Some(line) = tokio::task::block_in_place(|| lines.next()) {
-        last = line.unwrap();
-        if last.starts_with('{') {
-            break;
-        }
-        does(&last).await;
-        writeln!(orders).unwrap();
-    }
-    let status = process.wait().unwrap();
-    assert!(status.success(), "see the Python traceback above; the last line is {last}");
-    serde_json::from_str(&last).unwrap()
 }

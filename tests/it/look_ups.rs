@@ -24,6 +24,12 @@ const MANY: &str = "INSERT INTO mails (id, merchant_id, lane, state, template, t
         CASE WHEN n % 100 = 0 THEN 9000000000000 END, CASE WHEN n % 100 = 0 THEN NULL ELSE 0 END,
         'p' || CAST(n AS TEXT), CASE WHEN n % 100 = 2 THEN 'mailbox_full' ELSE 'accepted' END, 'main', 1 FROM numbers";
 
+/// Spreads these mails over two and a half seconds, eight in each millisecond.
+const OVER_SECONDS: &str = "UPDATE mails SET id = '01900000-0'
+    || substr('0123456789abcdef', (CAST(substr(id, 31) AS INTEGER) - 100000) / 2048 + 1, 1)
+    || substr('0123456789abcdef', (CAST(substr(id, 31) AS INTEGER) - 100000) / 128 % 16 + 1, 1)
+    || substr('0123456789abcdef', (CAST(substr(id, 31) AS INTEGER) - 100000) / 8 % 16 + 1, 1) || substr(id, 14)";
+
 /// The filters that people use, each with the index that answers it.
 fn filters() -> Vec<(&'static str, MailFilter)> {
     let text = |text: &str| Some(text.to_owned());
@@ -191,10 +197,21 @@ on_both! {
             search.after = found.next;
         }
         // More than are counted, and fewer.
-        let count = store.search_mails(&searched("", None)).await.unwrap().count.unwrap();
-        assert_eq!((count.count, count.more), (10_000, true));
-        let count = store.search_mails(&searched("", Some("tea"))).await.unwrap().count.unwrap();
-        assert_eq!((count.count, count.more), (10_000, false));
+        let found = store.search_mails(&searched("", None)).await.unwrap();
+        let count = found.count.unwrap();
+        assert_eq!((count.count, count.more, found.estimate), (10_000, true, None), "of one millisecond nothing is known");
+        backends.execute(OVER_SECONDS).await;
+        let found = store.search_mails(&searched("", None)).await.unwrap();
+        let estimate = found.estimate.unwrap();
+        assert!((19_000..=21_000).contains(&estimate), "there are 20,000, not about {estimate}");
+        let found = store.search_mails(&searched("", Some("tea"))).await.unwrap();
+        let count = found.count.unwrap();
+        assert_eq!((count.count, count.more, found.estimate), (10_000, false, None));
+        // What has no index is estimated by its share of those that were looked at.
+        let found = store.search_mails(&searched("lane:transactional", None)).await.unwrap();
+        assert_eq!(found.count.map(|count| (count.count, count.more)), Some((5_000, true)));
+        let estimate = found.estimate.unwrap();
+        assert!((19_000..=21_000).contains(&estimate), "there are 20,000, not about {estimate}");
     }
 
     async fn a_mail_is_found_by_the_api_and_the_command_line_alike(backends: Backends) {

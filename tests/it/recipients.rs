@@ -1,7 +1,8 @@
 //! Everything about a recipient is found and erased, and what is old goes by itself.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
+use postroom::store::Store;
 use serde_json::{Value, json};
 
 use super::support::{Backends, Hook, Scene, addresses, eventually};
@@ -122,6 +123,23 @@ on_both! {
         scene.shop.get(&format!("/api/v1/members/{ANN}")).await.expect(404);
         let order = scene.shop.get("/ordersv2/ord_1").await.expect(200).json();
         assert_eq!(order["endUser"], json!({}));
+    }
+
+    async fn a_recipient_is_found_and_erased_among_more_rows_than_are_read_at_once(backends: Backends) {
+        let store = Store::open(&backends.database()).await.unwrap();
+        store.migrate().await.unwrap();
+        let rows = "INSERT INTO audit (id, at, actor, action, target, number, details)
+            WITH RECURSIVE numbers (n) AS (SELECT 100000 UNION ALL SELECT n + 1 FROM numbers WHERE n < 112000)
+            SELECT CAST(n AS TEXT), 0, 'cli:root', 'mail.cancel', 'mail', 1,
+                CASE WHEN n % 6000 = 0 THEN '{\"q\":\"to:last@example.net\"}' ELSE '{}' END FROM numbers";
+        backends.execute(rows).await;
+        let address = "last@example.net".parse().unwrap();
+        let look_and_erase = async {
+            assert_eq!(store.traces_of(&address).await.unwrap().len(), 2);
+            store.erase_recipient(&address).await.unwrap();
+            assert_eq!(store.traces_of(&address).await.unwrap(), []);
+        };
+        tokio::time::timeout(Duration::from_secs(60), look_and_erase).await.expect("it comes to an end");
     }
 
     async fn mails_go_when_they_were_kept_long_enough_and_their_batch_keeps_its_counts(backends: Backends) {

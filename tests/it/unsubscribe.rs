@@ -1,10 +1,13 @@
 //! Unsubscribing: what promotional mails carry, what the link does for mail programs and for people, and what still comes
 //! afterwards.
 
+use std::{fs, path::Path};
+
+use postroom::{app::App, config::Config};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::support::{Answer, Backends, Hook, Scene, eventually, send, template, welcome};
+use super::support::{Answer, Backends, Hook, Scene, eventually, in_browser, send, template, welcome};
 
 /// Somebody who has nothing but the link.
 struct Reader<'a> {
@@ -207,4 +210,33 @@ on_both! {
         let refusal = scene.shop.post("/abandoned-carts/c1/reminder", &reminder).await.expect(422);
         assert_eq!(refusal.faulty_fields(), ["customer.email"]);
     }
+}
+
+on_both! {
+    async fn a_link_works_after_its_mail_is_forgotten(backends: Backends) {
+        let scene = Scene::open(backends.with("keep.mails", "1d")).await;
+        let (address, reader) = ("ok@example.net", Reader::of(&scene));
+        advertise(&scene, address).await;
+        let path = link_of(&scene, address);
+        scene.backends.execute("UPDATE mails SET settled_at = settled_at - 172800000, id = '01900000' || substr(id, 9)").await;
+        let app = App::open(Config::load(Some(&scene.backends.config()), []).unwrap()).await.unwrap();
+        assert_eq!(app.store.forget_old_mails(app.config.keep.mails).await.unwrap(), 1);
+        reader.one_click(&path).await.expect(200);
+        scene.shop.get(&format!("/api/v1/suppressions/{address}")).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_unsubscribe_in_a_browser_and_take_it_back() {
+    let scene = Scene::open(Backends::sqlite_memory()).await;
+    let address = "ok@example.net";
+    advertise(&scene, address).await;
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    fs::create_dir_all(&pictures).unwrap();
+    let known = json!({"base": scene.daemon.url(), "link": link_of(&scene, address), "pictures": pictures});
+    let seen = in_browser("unsubscribe.py", &known, async |wish| {
+        let is_suppressed = scene.shop.get(&format!("/api/v1/suppressions/{address}")).await.status == 200;
+        assert_eq!(is_suppressed, wish == "the address is suppressed", "{wish}");
+    });
+    assert_eq!(seen.await, json!({"faults": []}));
 }

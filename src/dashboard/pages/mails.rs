@@ -120,7 +120,10 @@ fn how_many(found: &FoundMails, goes_on: bool) -> String {
     match found.count {
         Some(count) => {
             let mails = if count.count == 1 && !count.more { "mail" } else { "mails" };
-            format!("{} {mails}", words::counted(count))
+            match found.estimate {
+                Some(estimate) => format!("About {} {mails}", words::number(estimate)),
+                None => format!("{} {mails}", words::counted(count)),
+            }
         }
         None if goes_on => "Further mails".to_owned(),
         None => String::new(),

@@ -40,6 +40,9 @@ pub struct MailPage {
     /// How many mails fit in all: on the first page of a query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<MailCount>,
+    /// About how many fit, to two digits, where `count` says that there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u64>,
 }
 
 impl From<FoundMails> for MailPage {
@@ -49,6 +52,7 @@ impl From<FoundMails> for MailPage {
             next: found.next.map(|id| id.to_string()),
             searched_to: found.searched_to,
             count: found.count,
+            estimate: found.estimate,
             data: found.mails.into_iter().map(Into::into).collect(),
         }
     }

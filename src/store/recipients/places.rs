@@ -118,8 +118,8 @@ impl Store {
         if stretch.is_last {
             return Ok(None);
         }
-        let (after, end) =
-            (stretch.after.take(), self.end_of_stretch(place, stretch.after.as_deref()).await?);
+        let end = self.end_of_stretch(place, stretch.after.as_deref()).await?;
+        let after = stretch.after.take();
         stretch.is_last = end.is_none();
         stretch.after.clone_from(&end);
         let (mut conditions, mut values) = (Vec::new(), Vec::new());

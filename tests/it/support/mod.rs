@@ -17,6 +17,7 @@
 mod answer;
 mod backends;
 mod batch;
+mod browser;
 mod command_line;
 mod daemon;
 mod hook;
@@ -34,6 +35,7 @@ use std::time::Duration;
 pub use answer::Answer;
 pub use backends::Backends;
 pub use batch::{addresses, times_caught, welcome_all};
+pub use browser::in_browser;
 pub use command_line::{CommandLine, Ended, postroom};
 pub use daemon::Daemon;
 pub use hook::Hook;

@@ -6,6 +6,7 @@
 //! ended says so, with the time that it reached and a cursor to go on from.
 
 mod driver;
+mod estimate;
 mod filter;
 mod prepared;
 mod question;
@@ -70,9 +71,32 @@ impl Store {
                 None => MailCount { count: mails.len() as u64, more: false },
                 Some(_) => self.count(&prepared, &driver, &bounds, MOST_COUNTED).await?,
             });
+            found.estimate = self.estimate_beyond(&prepared, &driver, found.count).await?;
         }
         found.mails = mails;
         Ok(found)
+    }
+
+    /// About how many mails fit, where a count says that there are more. `None` where several terms are alternatives,
+    /// where none of those that were looked at fits, or where the samples do not reach further than the count.
+    async fn estimate_beyond(
+        &self,
+        prepared: &Prepared,
+        driver: &Driver,
+        count: Option<MailCount>,
+    ) -> Result<Option<u64>, StoreError> {
+        let (Some(count), [Leg::Range(range)]) = (count.filter(|count| count.more), driver.legs.as_slice())
+        else {
+            return Ok(None);
+        };
+        let entries = self.estimate(prepared, range).await?;
+        // Of a window it is known how many fit; of all the same share is expected to.
+        let fit = if driver.has_filters {
+            entries.saturating_mul(count.count) / WINDOW.unsigned_abs()
+        } else {
+            entries
+        };
+        Ok(Some(fit).filter(|fit| count.count > 0 && *fit > count.count))
     }
 
     /// Counts the mails that fit, up to `most`, over as many windows as that takes, at most 400. The count is exact unless
@@ -125,6 +149,7 @@ impl Store {
                         statements.push(range.window(bounds, prepared.oldest_first, WINDOW));
                         statements.push(prepared.page(&range, bounds, has_filters, i64::from(search.limit)));
                         statements.push(prepared.counting(&range, bounds, has_filters, MOST_COUNTED));
+                        statements.push(estimate::sampling(&[(0, i64::MAX >> 17)], &range, bounds));
                     }
                 }
             }

@@ -29,6 +29,8 @@ const MOST_VERSIONS: usize = 100;
 pub(super) struct Prepared {
     pub(super) filter: Filter,
     pub(super) merchant: Option<MerchantId>,
+    /// The batches asked for whose mails are all this merchant's.
+    own_batches: Vec<String>,
     pub(super) oldest_first: bool,
     /// Ids as text: later than the first, earlier than the second.
     pub(super) bounds: (String, String),
@@ -51,6 +53,10 @@ impl Store {
             let versions = self.versions_about(merchant.as_ref(), &words).await?;
             filter.resolve(words, versions);
         }
+        let own_batches = match &merchant {
+            Some(merchant) => self.own_batches(merchant, &filter).await?,
+            None => Vec::new(),
+        };
         let time = |time: Timestamp| prefix_of(time);
         let (mut low, mut high) = (
             search.query.since.map_or_else(String::new, time),
@@ -63,7 +69,21 @@ impl Store {
             high = high.min(before);
         }
         let oldest_first = search.oldest_first;
-        Ok(Prepared { filter, merchant, oldest_first, bounds: (low, high) })
+        Ok(Prepared { filter, merchant, own_batches, oldest_first, bounds: (low, high) })
+    }
+
+    /// The batches of a filter that are this merchant's. Of one that is forgotten its mails are asked whose they are.
+    async fn own_batches(&self, merchant: &MerchantId, filter: &Filter) -> Result<Vec<String>, StoreError> {
+        let mut own = Vec::new();
+        for condition in filter.terms().iter().flat_map(|term| &term.any_of) {
+            let Condition::Batch(id) = condition else { continue };
+            let found = sqlx::query("SELECT id FROM batches WHERE id = $1 AND merchant_id = $2")
+                .bind(id.to_string())
+                .bind(merchant.as_str().to_owned());
+            let found = found.fetch_optional(&self.readers).await.doing("look whose a batch is")?;
+            own.extend(found.map(|_| id.to_string()));
+        }
+        Ok(own)
     }
 
     /// The versions of templates whose subjects have these words, in any case.
@@ -119,7 +139,11 @@ impl Prepared {
 
     /// Whether entries of this driver may not fit.
     pub(super) fn has_filters(&self, sources: &[Source]) -> bool {
-        let answers_alone = sources.iter().all(|source| source.is_exact(self.merchant.is_some()));
+        let is_for_a_merchant = |source: &Source| {
+            let is_own_batch = source.batch().is_some_and(|id| self.own_batches.iter().any(|own| own == id));
+            self.merchant.is_some() && !is_own_batch
+        };
+        let answers_alone = sources.iter().all(|source| source.is_exact(is_for_a_merchant(source)));
         let is_timeline = matches!(sources, [Source::Range(range)] if range.is_timeline());
         let terms = self.filter.terms().len();
         !(answers_alone && terms == usize::from(!is_timeline))

@@ -38,4 +38,6 @@ pub struct FoundMails {
     pub searched_to: Option<Timestamp>,
     /// How many fit in all.
     pub count: Option<MailCount>,
+    /// About how many fit, to two digits, where `count` says that there are more.
+    pub estimate: Option<u64>,
 }

@@ -36,7 +36,9 @@ pub(super) struct Listing {
     /// The rest of the index.
     then: &'static str,
     predicate: Option<&'static str>,
-    /// Whether each entry fits if all merchants' do.
+    /// Only this merchant's, where the index says whose a mail is.
+    merchant: Option<MerchantId>,
+    /// Whether each entry fits, if all merchants' do or those of others are left out.
     is_exact: bool,
 }
 
@@ -58,6 +60,7 @@ impl Source {
                 to: Some(value.clone()),
                 then: "batch_id",
                 predicate: Some("member_id IS NOT NULL"),
+                merchant: None,
                 is_exact: true,
             })),
             Condition::Domain(domain) => Some(Self::Listing(Listing {
@@ -66,6 +69,7 @@ impl Source {
                 to: Some(format!("{domain}@{}", char::MAX)),
                 then: "merchant_id, id",
                 predicate: None,
+                merchant: merchant.cloned(),
                 is_exact: true,
             })),
             Condition::Batch(id) => Some(Self::Range(Range {
@@ -118,6 +122,7 @@ impl Source {
                 to: Some(value.to_owned()),
                 then: "merchant_id, id",
                 predicate,
+                merchant: None,
                 is_exact: true,
             }),
         }
@@ -139,6 +144,7 @@ impl Source {
                 to: None,
                 then: "id",
                 predicate: Some("wake_at IS NOT NULL"),
+                merchant: None,
                 is_exact: false,
             }),
             (false, None) if !matches!(state, MailState::Sent | MailState::Deferred) => Self::Range(Range {
@@ -173,6 +179,12 @@ impl Source {
         }
     }
 
+    /// The batch whose mails it leads to.
+    pub(super) fn batch(&self) -> Option<&str> {
+        let Self::Range(range) = self else { return None };
+        range.keys.iter().find(|(column, _)| *column == "batch_id").map(|(_, id)| id.as_str())
+    }
+
     /// Whether each mail that it leads to fits its condition and is the merchant's, where one is asked for.
     pub(super) fn is_exact(&self, for_a_merchant: bool) -> bool {
         match self {
@@ -182,7 +194,7 @@ impl Source {
                     range.keys.iter().any(|(column, _)| ["merchant_id", "tag_merchant"].contains(column));
                 range.is_exact && (names_merchant || !for_a_merchant)
             }
-            Self::Listing(listing) => listing.is_exact && !for_a_merchant,
+            Self::Listing(listing) => listing.is_exact && (listing.merchant.is_some() || !for_a_merchant),
         }
     }
 }
@@ -251,15 +263,26 @@ impl Range {
         statement
     }
 
-    /// The ids of the first entries, joined by commas.
-    pub(super) fn entries(&self, bounds: &(String, String), oldest_first: bool, most: i64) -> Statement {
-        let mut statement = Statement::default();
-        let table = self.table();
-        statement.push(&format!("SELECT string_agg(id, ',') AS ids FROM (SELECT id FROM {table} WHERE "));
-        self.write(&mut statement, bounds);
+    /// The ids of the first entries, as a table.
+    pub(super) fn first(
+        &self,
+        statement: &mut Statement,
+        bounds: &(String, String),
+        oldest_first: bool,
+        most: i64,
+    ) {
+        statement.push(&format!("(SELECT id FROM {} WHERE ", self.table()));
+        self.write(statement, bounds);
         statement.push(&self.order(oldest_first));
         statement.limit(most);
         statement.push(") AS entries");
+    }
+
+    /// The ids of the first entries, joined by commas.
+    pub(super) fn entries(&self, bounds: &(String, String), oldest_first: bool, most: i64) -> Statement {
+        let mut statement = Statement::default();
+        statement.push("SELECT string_agg(id, ',') AS ids FROM ");
+        self.first(&mut statement, bounds, oldest_first, most);
         statement
     }
 }
@@ -279,6 +302,11 @@ impl Listing {
         }
         if let Some(predicate) = self.predicate {
             statement.push(&format!(" AND {predicate}"));
+        }
+        if let Some(merchant) = &self.merchant {
+            let merchant = statement.bind(merchant.as_str());
+            // Never the bare column: an index that goes on with it would give another order.
+            statement.push(&format!(" AND merchant_id || '' = {merchant}"));
         }
         statement.push(&format!(" ORDER BY {column}, {then}"));
         statement.limit(most);
