@@ -163,7 +163,7 @@ fn mail_called(name: &str) -> Result<BuiltinMail, Refusal> {
 fn language_of(tag: Option<&str>) -> Result<Language, Refusal> {
     let Some(tag) = tag else { return Ok(Language::En) };
     let unknown = || Refusal::field("language", format!("must be one of {}", languages().join(", ")));
-    Language::from_tag(tag).map(|language| language.regional(Some(tag), "")).ok_or_else(unknown)
+    Language::from_regional_tag(tag).ok_or_else(unknown)
 }
 
 async fn version(app: &App, mail: BuiltinMail, language: Language) -> Result<Arc<TemplateVersion>, Refusal> {

@@ -48,7 +48,7 @@ impl CompiledTemplate {
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
         let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
         let rendered = inline_css::depends_on_values(&source.html).then(Rendered::new);
-        let language = language.and_then(Language::from_tag);
+        let language = language.and_then(Language::from_regional_tag);
         Ok(Self { memory, requirements, subject, html, text, subject_bound, rendered, language })
     }
 

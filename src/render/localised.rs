@@ -106,7 +106,7 @@ impl Localised {
     fn write(self, given: &Given, language: Language) -> Result<String, String> {
         let language = match &given.language {
             None | Some(Value::Null) => language,
-            Some(tag) => tag.as_str().and_then(Language::from_tag).ok_or_else(|| {
+            Some(tag) => tag.as_str().and_then(Language::from_regional_tag).ok_or_else(|| {
                 let known: Vec<_> = Language::ALL.iter().map(|language| language.as_str()).collect();
                 format!("the language of `{}` must be one of {}", self.name(), known.join(", "))
             })?,
@@ -190,7 +190,8 @@ impl Localised {
             timezone: if self == Self::Date { hash("timezone").or_else(of_brand) } else { None },
             words: (self == Self::Plural).then(|| ["zero", "one", "many", "other"].map(words)),
         };
-        let of_reader = || values.data().get("language").and_then(Value::as_str).and_then(Language::from_tag);
+        let of_reader =
+            || values.data().get("language").and_then(Value::as_str).and_then(Language::from_regional_tag);
         let language = language_of_run().or_else(of_reader).unwrap_or(Language::En);
         let written = self.write(&given, language).map_err(|why| RenderErrorReason::Other(why))?;
         charged(written.len() as u64)?;

@@ -124,6 +124,11 @@ impl Language {
         Self::ALL.iter().copied().find(|language| primary.eq_ignore_ascii_case(language.as_str()))
     }
 
+    /// The same with the region that the tag names: `pt-BR` is not `pt`.
+    pub fn from_regional_tag(tag: &str) -> Option<Self> {
+        Self::from_tag(tag).map(|language| language.regional(Some(tag), ""))
+    }
+
     /// The language that the sender of an `Accept-Language` header likes best among ours (RFC 9110, section 12.5.4);
     /// `None` where it names none of them, or there is no header.
     ///
@@ -297,6 +302,7 @@ mod tests {
             assert_eq!(language.regional(tag, country), expected, "{tag:?} {country}");
         }
         assert_eq!((PtBr.as_str(), PtBr.base()), ("pt-BR", Pt));
+        assert_eq!(["pt", "pt-BR"].map(Language::from_regional_tag), [Some(Pt), Some(PtBr)]);
         assert_eq!(serde_json::to_string(&PtBr).unwrap(), "\"pt-BR\"");
     }
 

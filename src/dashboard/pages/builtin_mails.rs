@@ -37,10 +37,7 @@ struct Page {
 /// The language that is asked for; English where none is.
 fn language_of(fields: &crate::dashboard::form::Fields) -> Result<Language, Trouble> {
     match fields.get("language")? {
-        Some(tag) => {
-            let language = Language::from_tag(tag).map(|language| language.regional(Some(tag), ""));
-            language.ok_or_else(|| Trouble::not_found("language"))
-        }
+        Some(tag) => Language::from_regional_tag(tag).ok_or_else(|| Trouble::not_found("language")),
         None => Ok(Language::En),
     }
 }

@@ -39,6 +39,8 @@ fn money_dates_and_plurals_are_those_of_the_readers_language() {
     for (language, expected) in [
         ("en", "€1,234.50 CHF~5.00 1 March 2026 1,234 items"),
         ("es-MX", "1234,50~€ 5,00~CHF 1 de marzo de 2026 1234 items"),
+        ("pt", "1234,50~€ 5,00~CHF 1 de março de 2026 1234 items"),
+        ("pt-BR", "€~1.234,50 CHF~5,00 1º de março de 2026 1.234 items"),
         ("de", "1.234,50~€ CHF~5.00 1. März 2026 1.234 items"),
         ("fr", "1~234,50~€ 5.00~CHF 1er mars 2026 1~234 items"),
         ("xx", "€1,234.50 CHF~5.00 1 March 2026 1,234 items"),
