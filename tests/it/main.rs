@@ -58,6 +58,7 @@ mod metrics;
 mod openapi;
 mod orders;
 mod outages;
+mod partials;
 mod pauses;
 mod preflight;
 mod reasons;
