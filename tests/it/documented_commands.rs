@@ -58,9 +58,8 @@ fn calls(page: &str) -> Vec<String> {
         let line = line.replace(" > ", " | ");
         let command = line.split(&['|', ')', ';'][..]).next().unwrap().trim();
         // Tables name several commands at once, as in `list|show`, or leave the rest out; `postroom starts` is in the log.
-        let is_whole = !command.contains('…')
-            && !(line.contains('|') && !line.contains(" | "))
-            && command != "postroom starts";
+        let names_several = line.contains('|') && !line.contains(" | ");
+        let is_whole = !names_several && !command.contains('…') && command != "postroom starts";
         if let Some(words) = command.strip_prefix("postroom ").filter(|_| is_whole) {
             calls.push(words.to_owned());
         }
