@@ -190,5 +190,5 @@ async fn mjml_is_taken_with_its_placeholders_and_partials() {
     )
     .await;
     assert_eq!(status, 422, "{errors}");
-    assert!(errors[0]["message"].as_str().unwrap().starts_with("line 2 column 2: "), "{errors}");
+    assert!(errors[0]["message"].as_str().unwrap().starts_with("line 2 column 3: "), "{errors}");
 }
