@@ -86,11 +86,14 @@ pub fn check_certificates(settings: &RouteSettings) -> Result<(), RouteError> {
 /// The largest file of certificates, in bytes; that of a whole system has about 250,000.
 const LARGEST: u64 = 8 << 20;
 
+/// A file of certificates that cannot be used, and why.
+type UnusableFile = (PathBuf, io::Error);
+
 /// The certificates of both files beside the public ones, and what the files hold.
 fn trusted_roots(
     system_file: Option<&Path>,
     route_file: Option<&Path>,
-) -> Result<(RootCertStore, Vec<Vec<u8>>), (PathBuf, io::Error)> {
+) -> Result<(RootCertStore, Vec<Vec<u8>>), UnusableFile> {
     let mut files = Vec::new();
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for path in [system_file, route_file].into_iter().flatten() {

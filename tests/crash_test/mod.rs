@@ -90,9 +90,10 @@ pub async fn run(options: &Options) -> Report {
     }
     supervisor.abort();
 
+    let (promises, batches) = (ledger.promises().clone(), ledger.batches().clone());
     let seen = Seen {
-        promises: &ledger.promises().clone(),
-        batches: &ledger.batches().clone(),
+        promises: &promises,
+        batches: &batches,
         caught: stage.relay.mails(),
         webhooks: stage.receiver.webhooks(),
         record: stage.record().await,
