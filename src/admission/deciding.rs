@@ -1,10 +1,7 @@
 //! Decides about fetched mails, in the room that was taken for them: a route for each, then what is asked of its rates, all in one
 //! call.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
