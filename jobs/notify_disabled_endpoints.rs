@@ -60,7 +60,8 @@ async fn mail(
     sender: Mailbox,
     endpoint: &DisabledEndpoint,
 ) -> Result<NewMail, StoreError> {
-    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
+    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country)
+        .regional(merchant.language.as_deref(), &merchant.country);
     let version = app.templates.builtin(BuiltinMail::EndpointDisabled, language).await?;
     let mut values = json!({
         "merchant_name": merchant.name,

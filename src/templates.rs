@@ -3,7 +3,7 @@
 //! A version never changes, so it is read from the database once and kept. What takes longer than a moment runs on the CPU
 //! pool, in the caller's share of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use moka::sync::Cache;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::{
     mail::{CrashPolicy, Mail, MerchantId},
     render::{self, Content, RenderError, RenderLimits, Renderer, Values},
     shop::{
-        TemplateSource, TemplateVersion, UnsubscribeWords,
+        ResourceKind, TemplateSource, TemplateVersion, UnsubscribeWords,
         builtin_mails::{self, BuiltinMail},
         language::Language,
         mailing::UNSUBSCRIBE_LINK,
@@ -24,6 +24,8 @@ use crate::{
 
 /// The bytes of templates' versions that are kept in memory.
 const VERSION_BYTES: u64 = 64 << 20;
+/// Begins the subject of a mail that a merchant tries a template out with.
+const TEST_MARK: &str = "[Test]";
 /// What a version takes beside its parts.
 const PER_VERSION: usize = 1024;
 
@@ -49,7 +51,7 @@ impl Templates {
                 .max_capacity(VERSION_BYTES)
                 .weigher(|_: &String, version: &Arc<TemplateVersion>| memory(version))
                 .build(),
-            builtins: Cache::new((BuiltinMail::ALL.len() * Language::ALL.len()) as u64),
+            builtins: Cache::new((BuiltinMail::ALL.len() * Language::OF_BUILTIN_MAILS.len()) as u64),
         }
     }
 
@@ -69,7 +71,7 @@ impl Templates {
     }
 
     /// The version that a mail to a merchant's customer is written from: the merchant's own template, one whose id
-    /// is the mail's name and language as in `cart_link.de`, else its name alone; else the built-in mail.
+    /// is the mail's name and language as in `cart_link.pt-BR` or `cart_link.de`, else its name alone; else the built-in mail.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -79,8 +81,9 @@ impl Templates {
         mail: BuiltinMail,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, StoreError> {
-        let in_language = format!("{mail}.{language}");
-        let own = self.store.newest_version_of(merchant, &in_language, mail.as_str()).await?;
+        let in_region = format!("{mail}.{language}");
+        let in_language = format!("{mail}.{}", language.base());
+        let own = self.store.newest_version_of(merchant, &[&in_region, &in_language, mail.as_str()]).await?;
         if let Some(id) = own
             && let Some(version) = self.version(&id).await?
         {
@@ -162,13 +165,18 @@ impl Templates {
         mut values: Value,
         link: Option<&str>,
     ) -> Result<Content, RenderError> {
+        let is_test_send = mail.extras.as_ref().is_some_and(|extras| extras.test_send);
+        let marked = |content: Content| match is_test_send {
+            true => Content { subject: format!("{TEST_MARK} {}", content.subject), ..content },
+            false => content,
+        };
         let (Some(link), Some(unsubscribe)) = (link, &mail.unsubscribe) else {
-            return self.render(share, version, &values.into()).await;
+            return self.render(share, version, &values.into()).await.map(marked);
         };
         if let Some(values) = values.as_object_mut() {
             values.insert(UNSUBSCRIBE_LINK.to_owned(), link.into());
         }
-        let content = self.render(share, version, &values.into()).await?;
+        let content = self.render(share, version, &values.into()).await.map(marked)?;
         if !mail.is_promotional {
             return Ok(content);
         }
@@ -209,6 +217,8 @@ fn check_builtin(
     }
     Ok(NewTemplateVersion {
         id: base16ct::lower::encode_string(&content.finalize()),
+        kind: ResourceKind::Templates,
+        partials: BTreeMap::new(),
         template: mail.as_str().to_owned(),
         source,
         tags: checked.tags,
@@ -255,7 +265,7 @@ mod tests {
     fn every_builtin_mail_is_sound_in_every_language() {
         for (&mail, &language) in BuiltinMail::ALL
             .iter()
-            .flat_map(|mail| Language::ALL.iter().map(move |language| (mail, language)))
+            .flat_map(|mail| Language::OF_BUILTIN_MAILS.iter().map(move |language| (mail, language)))
         {
             let version = check_builtin(mail, language, &RenderLimits::default()).unwrap();
             assert_eq!((version.id.len(), version.template.as_str()), (64, mail.as_str()));

@@ -153,7 +153,7 @@ pub(super) async fn preview(
 }
 
 fn languages() -> Vec<&'static str> {
-    Language::ALL.iter().map(|language| language.as_str()).collect()
+    Language::OF_BUILTIN_MAILS.iter().map(|language| language.as_str()).collect()
 }
 
 fn mail_called(name: &str) -> Result<BuiltinMail, Refusal> {
@@ -163,7 +163,7 @@ fn mail_called(name: &str) -> Result<BuiltinMail, Refusal> {
 fn language_of(tag: Option<&str>) -> Result<Language, Refusal> {
     let Some(tag) = tag else { return Ok(Language::En) };
     let unknown = || Refusal::field("language", format!("must be one of {}", languages().join(", ")));
-    Language::from_tag(tag).ok_or_else(unknown)
+    Language::from_regional_tag(tag).ok_or_else(unknown)
 }
 
 async fn version(app: &App, mail: BuiltinMail, language: Language) -> Result<Arc<TemplateVersion>, Refusal> {

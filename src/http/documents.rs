@@ -2,18 +2,23 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::{
+    composed,
     error::{FieldError, fault},
     json_shape,
 };
 use crate::{
     app::App,
+    mail::CrashPolicy,
     render::{self, RenderLimits},
     shop::{
-        ResourceKind, TemplateSource,
+        Partial, Partials, ResourceKind, TemplateSource,
         cart::AbandonedCart,
+        is_partial_name,
         mailing::{Brand, Member, Template},
         order::{Order, StoreSettings},
         pass::Voucher,
@@ -39,12 +44,21 @@ impl DocumentLimits {
     }
 }
 
+/// The partials that a document was read with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) partials: Partials,
+    /// Their versions, by name.
+    pub(super) versions: BTreeMap<String, String>,
+}
+
 /// Checks a document and makes it ready to be stored.
 pub(super) fn check(
     kind: ResourceKind,
     id: &str,
     mut given: Map<String, Value>,
     limits: &DocumentLimits,
+    loaded: &Loaded,
 ) -> Result<ResourceRow, Vec<FieldError>> {
     if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
         let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
@@ -66,13 +80,22 @@ pub(super) fn check(
             Ok(row)
         }),
         ResourceKind::Templates => json_shape::read::<Template>(given, &sample).and_then(|template| {
-            let version = version_of(id, &template, &limits.render)?;
+            let version = version_of(id, &template, &limits.render, loaded)?;
             row(kind, id, Some(template.brand_id.as_str().to_owned()), Some(version), &template)
         }),
-        ResourceKind::Subscriptions => json_shape::read::<Subscription>(given, &sample)
-            .and_then(|subscription| row(kind, id, None, None, &subscription)),
+        ResourceKind::Partials => json_shape::read::<Partial>(given, &sample).and_then(|partial| {
+            let version = version_of_partial(id, &partial, &limits.render, loaded)?;
+            row(kind, id, None, Some(version), &partial)
+        }),
+        ResourceKind::Subscriptions => {
+            json_shape::read::<Subscription>(given, &sample).and_then(|subscription| {
+                let brand = subscription.brand_id.as_ref().map(|id| id.as_str().to_owned());
+                row(kind, id, brand, None, &subscription)
+            })
+        }
         ResourceKind::AbandonedCarts => json_shape::read::<AbandonedCart>(given, &sample).and_then(|cart| {
-            let row = row(kind, id, None, None, &cart)?;
+            let brand = cart.brand_id.as_ref().map(|id| id.as_str().to_owned());
+            let row = row(kind, id, brand, None, &cart)?;
             Ok(ResourceRow { status: Some(cart.status.as_str()), ..row })
         }),
         ResourceKind::Coupons | ResourceKind::Storecards => json_shape::read::<Voucher>(given, &sample)
@@ -105,6 +128,7 @@ fn sample(kind: ResourceKind) -> Value {
             json!({"brand_id": "a", "title": "a", "subject": "a", "html": "a", "sender": sender,
                 "class": "transactional", "on_crash": "resend"})
         }
+        ResourceKind::Partials => json!({"html": "a"}),
         ResourceKind::Members => json!({"brand_id": "a", "email": "a@shop.example", "tags": {}}),
         ResourceKind::Coupons | ResourceKind::Storecards => json!({"brand_id": "a", "title": "a"}),
         ResourceKind::Stores => json!({"alternativeNonRecurringCommunications": true, "sender": sender,
@@ -128,6 +152,7 @@ fn version_of(
     id: &str,
     template: &Template,
     limits: &RenderLimits,
+    loaded: &Loaded,
 ) -> Result<NewTemplateVersion, Vec<FieldError>> {
     let parts = [("subject", &template.subject), ("html", &template.html)];
     let blank: Vec<_> = parts.into_iter().filter(|(_, text)| text.trim().is_empty()).collect();
@@ -139,17 +164,52 @@ fn version_of(
         html: template.html.clone(),
         text: template.text.clone(),
     };
-    let checked = render::check(&source, limits)
+    let checked = render::check_with(&source, &loaded.partials, limits)
         .map_err(|faults| faults.into_iter().map(FieldError::from).collect::<Vec<_>>())?;
     Ok(NewTemplateVersion {
         id: Uuid::now_v7().to_string(),
+        kind: ResourceKind::Templates,
         template: id.to_owned(),
+        partials: composed::pinned(checked.partials, &loaded.versions),
         source: checked.source,
         tags: checked.tags,
         sender: template.sender.clone().map(Into::into),
         class: template.class,
         on_crash: template.on_crash,
         language: template.language.as_ref().map(|language| language.as_str().to_owned()),
+    })
+}
+
+fn version_of_partial(
+    name: &str,
+    partial: &Partial,
+    limits: &RenderLimits,
+    loaded: &Loaded,
+) -> Result<NewTemplateVersion, Vec<FieldError>> {
+    if !is_partial_name(name) {
+        let message = "must be a name as templates spell it: 1 to 64 letters, digits, `_`, `-` and `.`";
+        return Err(vec![fault("id", message)]);
+    }
+    if partial.html.trim().is_empty() {
+        return Err(vec![fault("html", "must not be blank")]);
+    }
+    let used = render::check_partial(name, partial, &loaded.partials, limits)
+        .map_err(|faults| faults.into_iter().map(FieldError::from).collect::<Vec<_>>())?;
+    Ok(NewTemplateVersion {
+        id: Uuid::now_v7().to_string(),
+        kind: ResourceKind::Partials,
+        template: name.to_owned(),
+        partials: composed::pinned(used, &loaded.versions),
+        source: TemplateSource {
+            subject: String::new(),
+            html: partial.html.clone(),
+            text: partial.text.clone(),
+        },
+        tags: Vec::new(),
+        sender: None,
+        class: None,
+        on_crash: CrashPolicy::Resend,
+        language: None,
     })
 }
 

@@ -11,6 +11,8 @@ mod auth;
 mod body;
 mod builtin_mails;
 mod cart_link;
+mod cart_look;
+mod composed;
 mod documents;
 mod error;
 mod fields;
@@ -39,8 +41,10 @@ mod schedule;
 mod server;
 mod stored;
 mod suppressions;
+mod template_versions;
 #[cfg(test)]
 mod test_app;
+mod test_send;
 mod unsubscribe;
 mod waiting;
 mod webhooks;
@@ -60,6 +64,7 @@ pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteV
 pub use request_id::RequestId;
 pub use server::{Peer, serve, serve_operators};
 pub use suppressions::{CSV_HEAD, CsvReader, SuppressionView, csv_line};
+pub use template_versions::restore_for_operator;
 pub use waiting::Waiting;
 
 /// Everything that merchants' systems reach.
@@ -76,6 +81,8 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(suppressions::router())
         .merge(resources::router())
         .merge(builtin_mails::router())
+        .merge(template_versions::router())
+        .merge(test_send::router())
         .merge(import::router())
         .merge(mails::router())
         .merge(actions::router())

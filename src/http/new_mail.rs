@@ -14,7 +14,13 @@ use crate::{
     jobs,
     mail::{MailDraft, MailLane, MailState, Mailbox, MerchantId, NewMail, Origin, Schedule},
     render::{RenderError, Values},
-    shop::{TemplateVersion, builtin_mails::BuiltinMail, consent::Consent, language::Language},
+    shop::{
+        Look, TemplateVersion,
+        builtin_mails::{self, BuiltinMail},
+        consent::Consent,
+        language::Language,
+        mailing::Brand,
+    },
     store::{Merchant, Recorded, Recording},
     telemetry::{
         METRICS,
@@ -30,6 +36,8 @@ pub(super) struct BuiltinMailDraft {
     pub(super) values: Map<String, Value>,
     pub(super) origin: Origin,
     pub(super) schedule: Schedule,
+    /// What it looks like.
+    pub(super) brand: Option<Arc<Brand>>,
 }
 
 impl BuiltinMailDraft {
@@ -42,6 +50,11 @@ impl BuiltinMailDraft {
     pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
         let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
         let mut values = self.values;
+        let look = self.brand.as_ref().map(|brand| brand.look());
+        values.extend(look.map(Look::mail_values).unwrap_or_default());
+        if let Some(linked) = builtin_mails::linked_data(self.mail, self.language, &values) {
+            values.insert("json_ld".to_owned(), linked.into());
+        }
         let consent = Consent::of(&version, self.mail.class(version.class), None, self.language);
         consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);
@@ -54,7 +67,7 @@ impl BuiltinMailDraft {
                 Some(sender) => sender,
                 None => sender_of(app, merchant).map_err(|why| Refusal::field("sender", why))?,
             },
-            reply_to: None,
+            reply_to: look.and_then(Look::answers_to),
             recipient: self.recipient,
             values: values.as_json(),
             origin: self.origin,

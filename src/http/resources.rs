@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 use super::{
     auth::Caller,
     body::JsonBody,
-    documents::{self, DocumentLimits},
+    composed,
+    documents::{self, DocumentLimits, Loaded},
     error::{Page, Refusal},
     fields::read_user,
     openapi::documents::Document,
@@ -29,7 +30,7 @@ use crate::{
     mail::UnsubscribeToken,
     render::Values,
     shop::{Ability, ResourceKind, TemplateVersion, consent, mailing::UNSUBSCRIBE_LINK},
-    store::{Counted, ResourceRow, Stored},
+    store::{Counted, Stored},
 };
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -89,9 +90,12 @@ pub(super) async fn put(
 ) -> Result<Response, Refusal> {
     let kind = kind_of(&kind)?;
     caller.may(Ability::ResourcesWrite)?;
-    let given = body.parse()?;
+    let given: Map<String, Value> = body.parse()?;
+    if composed::is_composed(kind, &given) {
+        return put_composed(&app, &caller, (kind, &id), given).await;
+    }
     let limits = DocumentLimits::of(&app);
-    let check = move || documents::check(kind, &id, given, &limits);
+    let check = move || documents::check(kind, &id, given, &limits, &Loaded::default());
     // A hostile template takes long to check; the others take microseconds.
     let row = match kind {
         ResourceKind::Templates => {
@@ -101,14 +105,43 @@ pub(super) async fn put(
         _ => check(),
     };
     let row = row.map_err(Refusal::invalid)?;
-    check_brand(&app, &caller, &row).await?;
-    check_room(&app, &caller, &row).await?;
-    let mut shown: Map<String, Value> =
-        serde_json::from_str(row.body.get()).map_err(|_| Refusal::unavailable())?;
-    shown.insert("id".to_owned(), Value::from(row.id.as_str()));
+    check_brand(&app, &caller, row.brand_id.as_deref()).await?;
+    check_room(&app, &caller, (row.kind, &row.id, row.version.is_some())).await?;
+    let (id, body) = (row.id.clone(), row.body.clone());
     let is_new = app.store.acting_for(caller.author()).put_resource(&caller.merchant.id, row).await?;
+    stored_answer(is_new, &id, &body)
+}
+
+fn stored_answer(is_new: bool, id: &str, body: &RawValue) -> Result<Response, Refusal> {
+    let mut shown: Map<String, Value> =
+        serde_json::from_str(body.get()).map_err(|_| Refusal::unavailable())?;
+    shown.insert("id".to_owned(), Value::from(id));
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(shown)).into_response())
+}
+
+/// Stores a partial, or a template that has some in it.
+pub(super) async fn put_composed(
+    app: &App,
+    caller: &Caller,
+    (kind, id): (ResourceKind, &str),
+    mut given: Map<String, Value>,
+) -> Result<Response, Refusal> {
+    // What `GET` shows can be put back as it is.
+    if given.get("id").is_some_and(|given| given == id) {
+        given.remove("id");
+    }
+    let merchant = &caller.merchant.id;
+    if let Some(Value::String(brand)) = given.get("brand_id") {
+        check_brand(app, caller, Some(brand)).await?;
+    }
+    check_room(app, caller, (kind, id, true)).await?;
+    if kind == ResourceKind::Templates {
+        composed::check_uses(app, merchant, id, &given).await?;
+    }
+    let store = app.store.acting_for(caller.author());
+    let put = composed::put(app, &store, merchant, (kind, id), &given).await?;
+    stored_answer(put.is_new, id, &put.body)
 }
 
 #[utoipa::path(delete, path = "/api/v1/{kind}/{id}", tag = "resources",
@@ -123,6 +156,10 @@ pub(super) async fn remove(
     caller.may(Ability::ResourcesWrite)?;
     match app.store.acting_for(caller.author()).delete_resource(&caller.merchant.id, kind, &id).await? {
         true => Ok(StatusCode::NO_CONTENT),
+        false if kind == ResourceKind::Partials => {
+            composed::refuse_used(&app, &caller.merchant.id, &id).await?;
+            Err(Refusal::not_found(kind.as_str()))
+        }
         false => Err(Refusal::not_found(kind.as_str())),
     }
 }
@@ -134,8 +171,8 @@ fn view(stored: &Stored) -> Result<Value, Refusal> {
 }
 
 /// A document's brand must exist: a mail could never be made from it otherwise.
-async fn check_brand(app: &App, caller: &Caller, row: &ResourceRow) -> Result<(), Refusal> {
-    let Some(brand) = &row.brand_id else { return Ok(()) };
+async fn check_brand(app: &App, caller: &Caller, brand: Option<&str>) -> Result<(), Refusal> {
+    let Some(brand) = brand else { return Ok(()) };
     match app.store.resource(&caller.merchant.id, ResourceKind::Brands, brand).await? {
         Some(_) => Ok(()),
         None => Err(Refusal::field("brand_id", "names no brand of this merchant")),
@@ -143,18 +180,22 @@ async fn check_brand(app: &App, caller: &Caller, row: &ResourceRow) -> Result<()
 }
 
 /// A merchant that has as many of a kind as it may have can change them, but not add to them.
-async fn check_room(app: &App, caller: &Caller, row: &ResourceRow) -> Result<(), Refusal> {
+async fn check_room(
+    app: &App,
+    caller: &Caller,
+    (kind, id, is_versioned): (ResourceKind, &str, bool),
+) -> Result<(), Refusal> {
     let (merchant, limits) = (&caller.merchant.id, &app.config.stored);
     let most = |what| limits.most(what);
-    let what = Counted::Documents(row.kind);
+    let what = Counted::Documents(kind);
     if !app.store.take_room(merchant, what, 1, most(what)).await?
-        && app.store.resource(merchant, row.kind, &row.id).await?.is_none()
+        && app.store.resource(merchant, kind, id).await?.is_none()
     {
-        let message = format!("A merchant has at most {} {}.", most(what), row.kind);
+        let message = format!("A merchant has at most {} {kind}.", most(what));
         return Err(Refusal::new(StatusCode::CONFLICT, "too_many", message));
     }
     let what = Counted::TemplateVersions;
-    if row.version.is_some() && !app.store.take_room(merchant, what, 1, most(what)).await? {
+    if is_versioned && !app.store.take_room(merchant, what, 1, most(what)).await? {
         let message = format!("A merchant has at most {} versions of templates.", most(what));
         return Err(Refusal::new(StatusCode::CONFLICT, "too_many", message));
     }
@@ -210,7 +251,7 @@ pub(super) async fn preview_of(
     values: Values,
 ) -> Result<Json<PreviewAnswer>, Refusal> {
     let renderer = Arc::clone(&app.renderer);
-    let preview = move || renderer.preview(&version.source, &values);
+    let preview = move || renderer.preview(&version.source, version.language.as_deref(), &values);
     let previewed = app.cpu.run(Share::Request(caller.merchant.id.clone()), preview).await;
     let (content, missing) = previewed
         .map_err(|_busy| Refusal::busy())?

@@ -20,6 +20,9 @@ pub struct Extras {
     /// Files that go with it, in order. What is in them is stored beside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<AttachedFile>,
+    /// Whether a merchant tries a template out: the subject says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub test_send: bool,
 }
 
 /// A file that goes with a mail.

@@ -3,13 +3,13 @@
 use handlebars::{Template, TemplateErrorReason};
 use serde_json::Value;
 
-use crate::shop::TemplateSource;
+use crate::shop::{TemplateSource, language::Language};
 
 use super::engine::Engine;
 use super::inline_css::{self, Effort, Rendered};
 use super::requirements::Requirements;
 use super::work::charge_for;
-use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, syntax, tags};
+use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, localised, syntax, tags};
 
 /// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
 pub(super) const LONGEST_SUBJECT: usize = 998;
@@ -29,11 +29,13 @@ pub(super) struct CompiledTemplate {
     subject_bound: Option<(usize, Vec<String>)>,
     /// Inlines the CSS of each mail, where that cannot be done once for all.
     rendered: Option<Rendered>,
+    /// The language that it is written in, where it says so.
+    language: Option<Language>,
 }
 
 impl CompiledTemplate {
-    /// Compiles the three parts.
-    pub(super) fn compile(source: &TemplateSource) -> Result<Self, TemplateFault> {
+    /// Compiles the three parts of a template in this language, a tag.
+    pub(super) fn compile(source: &TemplateSource, language: Option<&str>) -> Result<Self, TemplateFault> {
         let compile = |part, source: &str| compile_part(part, source, &mut Vec::new());
         let mut subject = compile(Part::Subject, &source.subject)?;
         let mut html = compile(Part::Html, &source.html)?;
@@ -46,7 +48,8 @@ impl CompiledTemplate {
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
         let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
         let rendered = inline_css::depends_on_values(&source.html).then(Rendered::new);
-        Ok(Self { memory, requirements, subject, html, text, subject_bound, rendered })
+        let language = language.and_then(Language::from_regional_tag);
+        Ok(Self { memory, requirements, subject, html, text, subject_bound, rendered, language })
     }
 
     /// About how many bytes of memory it takes.
@@ -84,8 +87,14 @@ impl CompiledTemplate {
         // Ten times as much: what is on one line may be much shorter.
         let most = LONGEST_SUBJECT * 10;
         let too_large = RenderError::TooLarge { part: Part::Subject, limit: LONGEST_SUBJECT };
-        let filled =
-            engine.fill(Part::Subject, &self.subject, values.context(), most, &mut work, &mut Vec::new());
+        let filled = engine.fill(
+            Part::Subject,
+            (&self.subject, self.language),
+            values.context(),
+            most,
+            &mut work,
+            &mut Vec::new(),
+        );
         match filled {
             Ok(subject) if one_line(&subject).len() <= LONGEST_SUBJECT => Ok(()),
             Ok(_) | Err(RenderError::TooLarge { .. }) => Err(too_large),
@@ -105,7 +114,14 @@ impl CompiledTemplate {
     ) -> Result<(Content, Vec<String>), RenderError> {
         let mut missing = Vec::new();
         let mut fill = |part, template| {
-            engine.fill(part, template, values.context(), most_bytes, &mut work, &mut missing)
+            engine.fill(
+                part,
+                (template, self.language),
+                values.context(),
+                most_bytes,
+                &mut work,
+                &mut missing,
+            )
         };
         let subject = one_line(&fill(Part::Subject, &self.subject)?);
         let mut html = fill(Part::Html, &self.html)?;
@@ -134,7 +150,7 @@ pub(super) fn compile_part(
     tags: &mut Vec<String>,
 ) -> Result<Template, TemplateFault> {
     syntax::mustaches(part, source)?;
-    let template = Template::compile(source).map_err(|error| {
+    let mut template = Template::compile(source).map_err(|error| {
         let (line, column) = error.pos().unzip();
         let message = match error.reason() {
             TemplateErrorReason::MismatchingClosedHelper(open, close) => {
@@ -148,6 +164,7 @@ pub(super) fn compile_part(
         TemplateFault { part, line, column, message }
     })?;
     tags::collect(part, &template, tags)?;
+    localised::bind(&mut template);
     Ok(template)
 }
 

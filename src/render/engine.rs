@@ -3,7 +3,10 @@
 //! `work.rs` says what each step costs, `comparison.rs` is the helpers that compare. handlebars gives a helper no way to
 //! the run it belongs to, but a run stays on its thread: what it missed is kept there.
 
-use std::{cell::RefCell, cmp::Ordering};
+use std::{
+    cell::{Cell, RefCell},
+    cmp::Ordering,
+};
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, Renderable, ScopedJson,
@@ -11,9 +14,12 @@ use handlebars::{
 };
 use serde_json::Value;
 
+use crate::shop::language::Language;
+
 use super::{
     Part, RenderError,
     comparison::{Comparison, Holds, argument, compare},
+    localised::Localised,
     work::{self, COPIES_OF_LOOKUP, PER_WRITTEN_BYTE, STEP, Step, charge, charged, size},
 };
 
@@ -23,6 +29,8 @@ pub(super) const MOST_MISSING: usize = 100;
 thread_local! {
     /// What it missed.
     static MISSED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The language that its template is written in.
+    static LANGUAGE: Cell<Option<Language>> = const { Cell::new(None) };
 }
 
 /// handlebars as it fills the HTML and as it fills the other parts.
@@ -52,6 +60,9 @@ impl Engine {
         for (name, holds) in comparisons {
             escaping.register_helper(name, Box::new(Comparison(holds)));
         }
+        for helper in Localised::ALL {
+            escaping.register_helper(helper.bound_name(), Box::new(helper));
+        }
         let mut verbatim = escaping.clone();
         verbatim.register_escape_fn(no_escape);
         Self { escaping, verbatim }
@@ -62,7 +73,7 @@ impl Engine {
     pub(super) fn fill(
         &self,
         part: Part,
-        template: &Template,
+        (template, language): (&Template, Option<Language>),
         values: &Context,
         most_bytes: usize,
         work: &mut u64,
@@ -70,6 +81,7 @@ impl Engine {
     ) -> Result<String, RenderError> {
         let registry = if part == Part::Html { &self.escaping } else { &self.verbatim };
         work::allow(*work);
+        LANGUAGE.set(language);
         MISSED.replace(std::mem::take(missing));
         let mut out = Bounded { text: String::new(), limit: most_bytes, is_full: false };
         let result = template.render(registry, values, &mut RenderContext::new(None), &mut out);
@@ -86,7 +98,7 @@ impl Engine {
 
 /// Escapes what means something in HTML, between tags and in attributes with quotes. handlebars' own also writes `&#x3D;`
 /// for `=`, on which services that count clicks break links.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + text.len() / 16);
     let mut rest = text;
     while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
@@ -141,15 +153,25 @@ impl HelperDef for Missing {
         context: &mut RenderContext<'reg, 'rc>,
         _: &mut dyn Output,
     ) -> HelperResult {
-        let path = full_path(helper.name(), context);
-        MISSED.with_borrow_mut(|missing| {
-            charged((1 + missing.len() as u64).saturating_mul(16 + path.len() as u64 / 8))?;
-            if missing.len() < MOST_MISSING && !missing.contains(&path) {
-                missing.push(path);
-            }
-            Ok(())
-        })
+        note_missing(helper.name(), context)
     }
+}
+
+/// Notes that a name would be printed and has no value.
+pub(super) fn note_missing(raw: &str, context: &RenderContext<'_, '_>) -> HelperResult {
+    let path = full_path(raw, context);
+    MISSED.with_borrow_mut(|missing| {
+        charged((1 + missing.len() as u64).saturating_mul(16 + path.len() as u64 / 8))?;
+        if missing.len() < MOST_MISSING && !missing.contains(&path) {
+            missing.push(path);
+        }
+        Ok(())
+    })
+}
+
+/// The language that the template of the run on this thread is written in.
+pub(super) fn language_of_run() -> Option<Language> {
+    LANGUAGE.get()
 }
 
 /// The path from the top, as in `items.0.name`, where it can be told.

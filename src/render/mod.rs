@@ -8,8 +8,9 @@
 //! # What a template may do
 //!
 //! Placeholders in handlebars, in three parts: subject, HTML, text. The helpers are `if`, `unless`, `each`, `with`,
-//! `lookup`, `eq`, `ne`, `gt`, `gte`, `lt`, `lte`, `and`, `or`, `not` and `len`; there are no partials, no decorators,
-//! no raw blocks. Values are escaped in the HTML (except in `{{{…}}}`), not in the subject and the text.
+//! `lookup`, `eq`, `ne`, `gt`, `gte`, `lt`, `lte`, `and`, `or`, `not` and `len`, and `money`, `date` and `plural`
+//! ([`localised`]); there are no decorators and no raw blocks. Partials are put in their places when a template is stored
+//! ([`partials`]), and HTML that is MJML becomes HTML then ([`mjml`]). Values are escaped in the HTML (except in `{{{…}}}`), not in the subject and the text.
 //!
 //! A placeholder that would be printed and has no value is missing, and a mail with a missing placeholder is not
 //! sent. A condition is not printed: `{{#if x}}`, `{{#unless x}}`, `{{#each x}}`, `{{#with x}}` and the arguments of
@@ -27,6 +28,9 @@ mod footer;
 mod html_to_text;
 mod html_tokenizer;
 mod inline_css;
+mod localised;
+mod mjml;
+mod partials;
 mod renderer;
 mod requirements;
 mod syntax;
@@ -42,9 +46,10 @@ use std::fmt;
 use serde::Deserialize;
 
 pub use attached::AttachedContent;
-pub use check::{Checked, check};
+pub use check::{Checked, check, check_partial, check_with};
 pub use compose::{Headers, compose, compose_with};
 pub use footer::with_footer;
+pub use partials::partials_in;
 pub use renderer::Renderer;
 pub use values::Values;
 
@@ -167,7 +172,7 @@ pub enum RenderError {
     #[error("too many templates of this merchant wait to be rendered")]
     Busy,
     /// A helper cannot work with the values it was given.
-    #[error("the {part} of the template cannot be filled with these values")]
+    #[error("the {part} of the template cannot be filled with these values{}", why(.cause))]
     Helper {
         /// The part.
         part: Part,
@@ -184,6 +189,14 @@ pub enum RenderError {
     /// The unsubscribe link is not a URL that a header can carry (RFC 2369).
     #[error("the unsubscribe link is not a URL of visible ASCII characters")]
     UnsubscribeLink,
+}
+
+/// What a helper of ours says of its values.
+fn why(cause: &handlebars::RenderError) -> String {
+    match cause.reason() {
+        handlebars::RenderErrorReason::Other(why) => format!(": {why}"),
+        _ => String::new(),
+    }
 }
 
 fn quoted(tags: &[String]) -> String {

@@ -54,7 +54,7 @@ impl Renderer {
         self.in_a_moment(self.fill(&compiled, values, self.moment(), effort)).map(complete)
     }
 
-    /// Fills a template in as far as it goes and names the placeholders that have no value; they print nothing. Not for
+    /// Fills a template, in this language (a tag), in as far as it goes and names the placeholders that have no value; they print nothing. Not for
     /// an async thread.
     ///
     /// # Errors
@@ -62,9 +62,11 @@ impl Renderer {
     pub fn preview(
         &self,
         source: &TemplateSource,
+        language: Option<&str>,
         values: &Values,
     ) -> Result<(Content, Vec<String>), RenderError> {
-        self.fill(&CompiledTemplate::compile(source)?, values, self.limits.work, Effort::All)
+        let compiled = CompiledTemplate::compile(source, language)?;
+        self.fill(&compiled, values, self.limits.work, Effort::All)
     }
 
     /// Names the placeholders that [`Renderer::render`] would miss with these values, as paths from the top. Not for an
@@ -120,7 +122,7 @@ impl Renderer {
         if let Some(compiled) = self.compiled.get(&version.id) {
             return Ok(compiled);
         }
-        let compiled = Arc::new(CompiledTemplate::compile(&version.source)?);
+        let compiled = Arc::new(CompiledTemplate::compile(&version.source, version.language.as_deref())?);
         self.compiled.insert(version.id.clone(), Arc::clone(&compiled));
         Ok(compiled)
     }

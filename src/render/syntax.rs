@@ -31,6 +31,10 @@ pub(super) enum Role {
     Close,
     /// A comment.
     Comment,
+    /// Calls a partial.
+    Partial,
+    /// Opens what a partial is given as a block.
+    OpenPartial,
 }
 
 /// One `{{…}}`.
@@ -47,6 +51,18 @@ pub(super) struct Mustache {
 /// # Errors
 /// When a mustache is not closed or says what we refuse, or blocks are nested too deep.
 pub(super) fn mustaches(part: Part, source: &str) -> Result<Vec<Mustache>, TemplateFault> {
+    let found = with_partials(part, source)?;
+    match found.iter().find(|mustache| matches!(mustache.role, Role::Partial | Role::OpenPartial)) {
+        Some(partial) => Err(fault_at(part, source, partial.range.start, "partials are not supported here")),
+        None => Ok(found),
+    }
+}
+
+/// The same where partials are not in their places yet.
+///
+/// # Errors
+/// As [`mustaches`].
+pub(super) fn with_partials(part: Part, source: &str) -> Result<Vec<Mustache>, TemplateFault> {
     let mut found = Vec::new();
     let mut nesting = Nesting::default();
     let mut at = 0;
@@ -82,7 +98,7 @@ pub(super) fn fault_at(part: Part, source: &str, byte: usize, message: &str) -> 
 /// What stands between the braces, without `~`, `#`, `/` and the like.
 pub(super) fn inner(mustache: &str) -> &str {
     mustache.trim_matches(|c: char| {
-        matches!(c, '{' | '}' | '~' | '#' | '/' | '&' | '^') || c.is_ascii_whitespace()
+        matches!(c, '{' | '}' | '~' | '#' | '/' | '&' | '^' | '>') || c.is_ascii_whitespace()
     })
 }
 
@@ -110,12 +126,18 @@ fn read(source: &str, start: usize) -> Result<Mustache, &'static str> {
             let end = start + comment_end(&rest[body + 1..]).ok_or("this comment is not closed")? + body + 1;
             return Ok(Mustache { range: start..end, role: Role::Comment });
         }
-        Some('>') => return Err("partials are not supported"),
+        Some('>') => {
+            body += 1;
+            Role::Partial
+        }
         Some('*') => return Err("decorators are not supported"),
         Some('#') => {
             body += 1 + skipped(&rest[body + 1..]);
             match rest[body..].chars().next() {
-                Some('>') => return Err("partials are not supported"),
+                Some('>') => {
+                    body += 1;
+                    Role::OpenPartial
+                }
                 Some('*') => return Err("decorators are not supported"),
                 _ => Role::Open,
             }
@@ -215,7 +237,8 @@ impl Nesting {
             Role::Close => {
                 self.open.pop();
             }
-            Role::Print | Role::Comment | Role::Else => {}
+            Role::OpenPartial => self.open.push((1, false)),
+            Role::Print | Role::Comment | Role::Else | Role::Partial => {}
         }
         if self.open.iter().map(|(depth, _)| depth).sum::<usize>() > DEEPEST {
             return Err("blocks are nested too deep");
@@ -257,8 +280,8 @@ mod tests {
 
     #[test]
     fn what_we_refuse_is_named_with_its_place() {
-        assert_eq!(refusal("a\nü {{> row}}"), "html, line 2, column 3: partials are not supported");
-        assert_eq!(refusal("{{#> row}}{{/row}}"), "html, line 1, column 1: partials are not supported");
+        assert_eq!(refusal("a\nü {{> row}}"), "html, line 2, column 3: partials are not supported here");
+        assert_eq!(refusal("{{#> row}}{{/row}}"), "html, line 1, column 1: partials are not supported here");
         assert_eq!(
             refusal("{{#*inline \"a\"}}{{/inline}}"),
             "html, line 1, column 1: decorators are not supported"

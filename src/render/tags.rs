@@ -3,6 +3,7 @@
 use handlebars::Template;
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, TemplateElement};
 
+use super::localised::Localised;
 use super::{Part, TemplateFault};
 
 /// The helpers of a template, each with the least and the most arguments it takes.
@@ -98,7 +99,7 @@ impl<'a> Walk<'a, '_> {
     fn block(&mut self, block: &'a HelperTemplate) -> Result<(), String> {
         self.call(block)?;
         let name = block.name.as_name().unwrap_or_default();
-        if matches!(name, "lookup" | "len") {
+        if matches!(name, "lookup" | "len") || Localised::called(name).is_some() {
             return Err(format!("`{name}` has no block"));
         }
         let moves = matches!(name, "each" | "with");
@@ -122,6 +123,10 @@ impl<'a> Walk<'a, '_> {
 
     fn call(&mut self, call: &'a HelperTemplate) -> Result<(), String> {
         let name = call.name.as_name().unwrap_or_default();
+        if let Some(helper) = Localised::called(name) {
+            helper.check(call)?;
+            return self.parameters(call);
+        }
         let Some((_, least, most)) = HELPERS.iter().find(|(helper, ..)| *helper == name) else {
             return Err(format!("there is no helper `{name}`"));
         };
@@ -136,6 +141,10 @@ impl<'a> Walk<'a, '_> {
         if self.lookups > MOST_LOOKUPS {
             return Err(format!("`lookup` is used more than {MOST_LOOKUPS} times"));
         }
+        self.parameters(call)
+    }
+
+    fn parameters(&mut self, call: &'a HelperTemplate) -> Result<(), String> {
         call.params.iter().chain(call.hash.values()).try_for_each(|parameter| self.parameter(parameter))
     }
 

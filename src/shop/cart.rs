@@ -56,6 +56,10 @@ pub struct AbandonedCart {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub abandoned_at: Option<Timestamp>,
+    /// The brand whose look its mails have; where absent, that of the merchant's only brand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub brand_id: Option<SingleLine>,
 }
 
 /// Who left a cart.
@@ -351,8 +355,7 @@ mod tests {
         let language =
             |tag: Option<&str>| cart(json!({"customer": {"language": tag}})).unwrap().language(Language::Es);
         assert_eq!(language(Some("pt-BR")), Language::Pt);
-        assert_eq!(language(Some("nl")), Language::Es);
-        assert_eq!(language(None), Language::Es);
+        assert_eq!((language(Some("nl")), language(None)), (Language::Es, Language::Es));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The code that fills a built-in mail calls these, so that a template only ever places finished strings. The conventions
 //! are those of the Unicode CLDR (48), kept here as a few short tables. Differences are meant: signs that few readers know
-//! give way to ISO codes, a minus always comes first, and French writes the first of a month as `1er`.
+//! give way to ISO codes, a minus always comes first, and the first of a month is `1er` in French, `1º` in Brazil.
 
 use super::{Quantity, language::Language, moment::day, months::months};
 use crate::mail::Timestamp;
@@ -44,8 +44,8 @@ enum Place {
 /// The sum gets as many decimals as its currency has by ISO 4217. It is never rounded: further decimals are dropped
 /// only where they are zeros. An amount that is not a decimal number is written as it came, before the code.
 ///
-/// A currency that is at home in a region of the language is written as there: pesos in Spanish as in Mexico, euros in
-/// Portuguese as in Portugal, Swiss francs as in Switzerland.
+/// A currency that is at home in a region of the language is written as there: pesos in Spanish as in Mexico, reais in
+/// Portuguese as in Brazil, Swiss francs as in Switzerland.
 pub fn format_money(language: Language, amount: &str, currency: &str) -> String {
     let currency = currency.trim().to_ascii_uppercase();
     let Some(number) = Number::parse(amount) else {
@@ -62,6 +62,18 @@ pub fn format_money(language: Language, amount: &str, currency: &str) -> String 
         Place::Close | Place::Before => format!("{minus}{sign}{NO_BREAK_SPACE}{digits}"),
         Place::After => format!("{minus}{digits}{NO_BREAK_SPACE}{sign}"),
     }
+}
+
+/// Writes a decimal number such as `1234.5`; `None` where it is none.
+pub fn format_number(language: Language, number: &str) -> Option<String> {
+    let number = Number::parse(number)?;
+    let minus = if number.negative { "-" } else { "" };
+    Some(format!("{minus}{}", number.write(numerals(language), 0)))
+}
+
+/// Whether a text is a decimal number such as `-1234.5`.
+pub fn is_number(text: &str) -> bool {
+    Number::parse(text).is_some()
 }
 
 /// A quantity for a mail: a whole number as a number, another as readers of the language write it: `0,75`.
@@ -81,7 +93,7 @@ pub fn format_percent(language: Language, percent: &str) -> String {
     let minus = if number.negative { "-" } else { "" };
     let digits = number.write(numerals(language), 0);
     match language {
-        Language::En | Language::Pt | Language::It => format!("{minus}{digits}%"),
+        Language::En | Language::Pt | Language::PtBr | Language::It => format!("{minus}{digits}%"),
         Language::Es | Language::De | Language::Fr => format!("{minus}{digits}{NO_BREAK_SPACE}%"),
     }
 }
@@ -98,7 +110,8 @@ pub fn format_day(language: Language, date: jiff::civil::Date) -> String {
     let month = months(language).get(index).copied().unwrap_or_default();
     match language {
         Language::En | Language::It => format!("{day} {month} {year}"),
-        Language::Es | Language::Pt => format!("{day} de {month} de {year}"),
+        Language::PtBr if day == 1 => format!("1º de {month} de {year}"),
+        Language::Es | Language::Pt | Language::PtBr => format!("{day} de {month} de {year}"),
         Language::De => format!("{day}. {month} {year}"),
         Language::Fr if day == 1 => format!("1er {month} {year}"),
         Language::Fr => format!("{day} {month} {year}"),
@@ -109,14 +122,15 @@ const fn numerals(language: Language) -> Numerals {
     match language {
         Language::En => POINT,
         Language::Es | Language::It => COMMA_FROM_FIVE_DIGITS,
-        Language::Pt | Language::De => COMMA,
+        Language::Pt => COMMA_AND_SPACES,
+        Language::PtBr | Language::De => COMMA,
         Language::Fr => COMMA_AND_NARROW_SPACES,
     }
 }
 
 /// How a currency is written in a language, with the sign it has only at home, where it is at home.
 fn convention(language: Language, currency: &str) -> (Numerals, Place, Option<&'static str>) {
-    use Language::{De, En, Es, Fr, It, Pt};
+    use Language::{De, En, Es, Fr, It, Pt, PtBr};
     match (language, currency) {
         (Es, "MXN") => (POINT, Place::Close, Some("$")),
         (Es, "DOP") => (POINT, Place::Close, Some("RD$")),
@@ -130,22 +144,22 @@ fn convention(language: Language, currency: &str) -> (Numerals, Place, Option<&'
         (Es, "BOB") => (COMMA, Place::Before, Some("Bs")),
         (Es, "PYG") => (COMMA, Place::Before, Some("Gs.")),
         (Es, "VES") => (COMMA, Place::Before, Some("Bs.S")),
-        (Pt, "EUR") => (COMMA_AND_SPACES, Place::After, None),
+        (Pt, "BRL") => (COMMA, Place::Before, None),
         (Pt, "AOA") => (COMMA_AND_SPACES, Place::After, Some("Kz")),
         (Pt, "MZN") => (COMMA_AND_SPACES, Place::After, Some("MTn")),
         (De, "CHF") => (SWISS, Place::Before, None),
         (It, "CHF") => (Numerals { before_group: 2, ..SWISS }, Place::Before, None),
         (Fr, "CHF") => (Numerals { decimal: '.', ..COMMA_AND_NARROW_SPACES }, Place::After, None),
         (En, _) => (POINT, Place::Close, None),
-        (Pt, _) => (COMMA, Place::Before, None),
-        (Es | De | It | Fr, _) => (numerals(language), Place::After, None),
+        (PtBr, _) => (COMMA, Place::Before, None),
+        (Es | Pt | De | It | Fr, _) => (numerals(language), Place::After, None),
     }
 }
 
 /// The sign of a currency where readers of the language know it; all others go by their code, which cannot mislead.
 fn sign(language: Language, currency: &str) -> Option<&'static str> {
     use Language::{De, En, Es, Fr, It, Pt};
-    Some(match (language, currency) {
+    Some(match (language.base(), currency) {
         (_, "EUR") => "€",
         (_, "GBP") => "£",
         (_, "XOF") => "F\u{202f}CFA",
@@ -215,7 +229,7 @@ impl<'a> Number<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Language::{De, En, Es, Fr, It, Pt};
+    use Language::{De, En, Es, Fr, It, Pt, PtBr};
 
     /// Makes the spaces that do not break visible: `~` for the wide one, `_` for the narrow one.
     fn visible(text: &str) -> String {
@@ -241,7 +255,10 @@ mod tests {
             (Pt, "1234.5", "BRL", "R$~1.234,50"),
             (Pt, "1234.5", "EUR", "1234,50~€"),
             (Pt, "12345.5", "EUR", "12~345,50~€"),
-            (Pt, "1234.5", "USD", "US$~1.234,50"),
+            (Pt, "1234.5", "USD", "1234,50~US$"),
+            (PtBr, "1234.5", "USD", "US$~1.234,50"),
+            (PtBr, "1234.5", "EUR", "€~1.234,50"),
+            (PtBr, "1234.5", "BRL", "R$~1.234,50"),
             (De, "1234.5", "EUR", "1.234,50~€"),
             (De, "1234.5", "CHF", "CHF~1’234.50"),
             (De, "-1234567.5", "EUR", "-1.234.567,50~€"),
@@ -298,6 +315,7 @@ mod tests {
             (En, "21 November 2026", "1 March 2027"),
             (Es, "21 de noviembre de 2026", "1 de marzo de 2027"),
             (Pt, "21 de novembro de 2026", "1 de março de 2027"),
+            (PtBr, "21 de novembro de 2026", "1º de março de 2027"),
             (De, "21. November 2026", "1. März 2027"),
             (It, "21 novembre 2026", "1 marzo 2027"),
             (Fr, "21 novembre 2026", "1er mars 2027"),

@@ -17,7 +17,7 @@ pub enum Language {
     En,
     /// Spanish.
     Es,
-    /// Portuguese, worded so that neither Brazil nor Portugal minds.
+    /// Portuguese, as in Portugal and Africa.
     Pt,
     /// German.
     De,
@@ -25,6 +25,9 @@ pub enum Language {
     It,
     /// French.
     Fr,
+    /// Portuguese as in Brazil. Only built-in mails tell it from [`Language::Pt`]: see [`Language::regional`].
+    #[serde(rename = "pt-BR")]
+    PtBr,
 }
 
 /// Countries whose merchants are written to in Spanish: Spain and the Spanish-speaking Americas. Puerto Rico is one of
@@ -59,9 +62,13 @@ impl Language {
     /// Every language, in the order in which one is picked for somebody who takes any.
     pub const ALL: &[Self] = &[Self::En, Self::Es, Self::Pt, Self::De, Self::It, Self::Fr];
 
+    /// Every language that built-in mails are written in.
+    pub const OF_BUILTIN_MAILS: &[Self] =
+        &[Self::En, Self::Es, Self::Pt, Self::PtBr, Self::De, Self::It, Self::Fr];
+
     const WORDS: &[&str] = &["en", "es", "pt", "de", "it", "fr"];
 
-    /// The spelling in JSON, in SQL and in a `lang` attribute: the ISO 639-1 code.
+    /// The spelling in JSON, in SQL and in a `lang` attribute: the ISO 639-1 code, with a region for Brazil.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -70,7 +77,24 @@ impl Language {
             Self::De => "de",
             Self::It => "it",
             Self::Fr => "fr",
+            Self::PtBr => "pt-BR",
         }
+    }
+
+    /// The language without a region.
+    pub const fn base(self) -> Self {
+        match self {
+            Self::PtBr => Self::Pt,
+            other => other,
+        }
+    }
+
+    /// The language as it is written in a region: that of the tag which asked for it, where it names one, else that of the
+    /// merchant's country.
+    pub fn regional(self, tag: Option<&str>, country: &str) -> Self {
+        let region = tag.and_then(|tag| tag.trim().split(['-', '_']).nth(1));
+        let is_brazil = region.unwrap_or(country).trim().eq_ignore_ascii_case("br");
+        if self.base() == Self::Pt && is_brazil { Self::PtBr } else { self.base() }
     }
 
     /// The language that a merchant is answered in: its own setting, a language tag; else by its country, an
@@ -100,6 +124,11 @@ impl Language {
         Self::ALL.iter().copied().find(|language| primary.eq_ignore_ascii_case(language.as_str()))
     }
 
+    /// The same with the region that the tag names: `pt-BR` is not `pt`.
+    pub fn from_regional_tag(tag: &str) -> Option<Self> {
+        Self::from_tag(tag).map(|language| language.regional(Some(tag), ""))
+    }
+
     /// The language that the sender of an `Accept-Language` header likes best among ours (RFC 9110, section 12.5.4);
     /// `None` where it names none of them, or there is no header.
     ///
@@ -127,7 +156,7 @@ impl Language {
         match self {
             Self::En => "Cart link email sent successfully",
             Self::Es => "Correo con enlace al carrito enviado exitosamente",
-            Self::Pt => "E-mail com link do carrinho enviado com sucesso",
+            Self::Pt | Self::PtBr => "E-mail com link do carrinho enviado com sucesso",
             Self::De => "Cart-Link-E-Mail erfolgreich gesendet",
             Self::It => "E-mail con link al carrello inviata con successo",
             Self::Fr => "E-mail avec lien du panier envoyé avec succès",
@@ -139,7 +168,7 @@ impl Language {
         match self {
             Self::En => "Reminder sent successfully",
             Self::Es => "Recordatorio enviado exitosamente",
-            Self::Pt => "Lembrete enviado com sucesso",
+            Self::Pt | Self::PtBr => "Lembrete enviado com sucesso",
             Self::De => "Erinnerung erfolgreich gesendet",
             Self::It => "Promemoria inviato con successo",
             Self::Fr => "Rappel envoyé avec succès",
@@ -255,6 +284,26 @@ mod tests {
         ] {
             assert_eq!(Language::from_tag(tag), language, "{tag:?}");
         }
+    }
+
+    #[test]
+    fn portuguese_is_that_of_the_tag_or_of_the_merchants_country() {
+        use Language::{De, Pt, PtBr};
+        for (language, tag, country, expected) in [
+            (Pt, None, "BR", PtBr),
+            (Pt, None, "br", PtBr),
+            (Pt, None, "PT", Pt),
+            (Pt, None, "AO", Pt),
+            (Pt, Some("pt"), "BR", PtBr),
+            (Pt, Some("pt-PT"), "BR", Pt),
+            (Pt, Some("pt_br"), "PT", PtBr),
+            (De, Some("de-AT"), "BR", De),
+        ] {
+            assert_eq!(language.regional(tag, country), expected, "{tag:?} {country}");
+        }
+        assert_eq!((PtBr.as_str(), PtBr.base()), ("pt-BR", Pt));
+        assert_eq!(["pt", "pt-BR"].map(Language::from_regional_tag), [Some(Pt), Some(PtBr)]);
+        assert_eq!(serde_json::to_string(&PtBr).unwrap(), "\"pt-BR\"");
     }
 
     #[test]

@@ -186,6 +186,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Somebody of this brand of whom nothing but the address is known.
+    pub fn at(email: Address, brand_id: SingleLine) -> Self {
+        Self { brand_id, email, first_name: None, last_name: None, language: None, tags: BTreeMap::new() }
+    }
+
     /// First and last name, as far as they are known.
     pub fn full_name(&self) -> Option<String> {
         full_name(self.first_name.as_ref(), self.last_name.as_ref())
@@ -201,6 +206,8 @@ pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> M
         ("last_name", text(&member.last_name)),
         ("language", language.map(|language| Value::from(language.as_str()))),
         ("brand_name", Some(Value::from(brand.name.as_str()))),
+        // No placeholder: what the helper `date` asks for.
+        ("brand_timezone", brand.timezone.as_ref().map(|zone| Value::from(zone.as_str()))),
     ];
     let mut values: Map<_, _> =
         known.into_iter().filter_map(|(tag, value)| Some((tag.to_owned(), value?))).collect();

@@ -20,6 +20,12 @@ pub struct Moment {
 }
 
 impl Moment {
+    fn parse(text: &str) -> Option<Self> {
+        let at = Timestamp::parse(text).ok()?;
+        let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+        Some(Self { at, offset: offset.unwrap_or(Offset::UTC) })
+    }
+
     /// The point in time.
     pub const fn at(self) -> Timestamp {
         self.at
@@ -32,6 +38,14 @@ impl Moment {
     }
 }
 
+/// The day that a date (`2026-03-01`) or a time in RFC 3339 names, in a time zone, or where the time was written.
+pub fn day_in(text: &str, zone: Option<&Timezone>) -> Option<Date> {
+    if text.len() == "2026-03-01".len() {
+        return text.parse().ok();
+    }
+    Moment::parse(text).map(|moment| moment.day(zone))
+}
+
 /// The day of a point in time in a time zone.
 pub(super) fn day(at: Timestamp, zone: TimeZone) -> Date {
     jiff::Timestamp::from_millisecond(at.millis()).unwrap_or(jiff::Timestamp::MAX).to_zoned(zone).date()
@@ -40,10 +54,7 @@ pub(super) fn day(at: Timestamp, zone: TimeZone) -> Date {
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let wrong = || D::Error::custom("must be a date and time in RFC 3339");
-        let at = Timestamp::parse(&text).map_err(|_| wrong())?;
-        let offset = Pieces::parse(text.as_str()).ok().and_then(|pieces| pieces.to_numeric_offset());
-        Ok(Self { at, offset: offset.unwrap_or(Offset::UTC) })
+        Self::parse(&text).ok_or_else(|| D::Error::custom("must be a date and time in RFC 3339"))
     }
 }
 
@@ -66,6 +77,20 @@ pub struct Timezone {
     zone: TimeZone,
 }
 
+impl Timezone {
+    /// The time zone of this name.
+    pub fn called(name: &str) -> Option<Self> {
+        let zone = (name.len() <= LONGEST).then(|| TimeZone::get(name).ok()).flatten();
+        let zone = zone.filter(|zone| !zone.is_unknown())?;
+        Some(Self { zone, name: name.to_owned() })
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Serialize for Timezone {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.name)
@@ -75,10 +100,8 @@ impl Serialize for Timezone {
 impl<'de> Deserialize<'de> for Timezone {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        let zone = (name.len() <= LONGEST).then(|| TimeZone::get(&name).ok()).flatten();
-        let zone = zone.filter(|zone| !zone.is_unknown());
         let wrong = || D::Error::custom("must be a time zone of the IANA database, as in \"Europe/Berlin\"");
-        Ok(Self { zone: zone.ok_or_else(wrong)?, name })
+        Self::called(&name).ok_or_else(wrong)
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) const fn months(language: Language) -> [&'static str; 12] {
             "noviembre",
             "diciembre",
         ],
-        Language::Pt => [
+        Language::Pt | Language::PtBr => [
             "janeiro",
             "fevereiro",
             "março",

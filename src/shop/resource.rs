@@ -23,12 +23,19 @@ closed_set! {
         Storecards = "storecards",
         /// Store settings of the order e-mail family.
         Stores = "stores",
+        /// Pieces that templates share.
+        Partials = "partials",
     }
 }
 
 impl ResourceKind {
     /// Whether it says how mails look or who sends them; the others are data that mails are about.
     pub const fn is_definition(self) -> bool {
-        matches!(self, Self::Brands | Self::Templates | Self::Stores)
+        matches!(self, Self::Brands | Self::Templates | Self::Stores | Self::Partials)
+    }
+
+    /// Whether each change of it is kept as a version.
+    pub const fn has_versions(self) -> bool {
+        matches!(self, Self::Templates | Self::Partials)
     }
 }

@@ -43,6 +43,10 @@ pub struct Subscription {
     /// Who is buying.
     #[serde(default)]
     pub shopper: Shopper,
+    /// The brand whose look its mails have; where absent, that of the merchant's only brand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub brand_id: Option<SingleLine>,
 }
 
 /// Who is buying.

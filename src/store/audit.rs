@@ -238,7 +238,7 @@ impl Store {
     }
 }
 
-async fn changed(
+pub(super) async fn changed(
     statement: Statement,
     on: &mut AnyConnection,
     doing: &'static str,

@@ -126,6 +126,7 @@ impl Dialect {
                 (8, "consent", include_str!("../../migrations/sqlite/0008_consent.sql")),
                 (9, "time_and_sandbox", include_str!("../../migrations/sqlite/0009_time_and_sandbox.sql")),
                 (11, "extras", include_str!("../../migrations/sqlite/0011_extras.sql")),
+                (12, "partials", include_str!("../../migrations/sqlite/0012_partials.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -138,6 +139,7 @@ impl Dialect {
                 (8, "consent", include_str!("../../migrations/postgres/0008_consent.sql")),
                 (9, "time_and_sandbox", include_str!("../../migrations/postgres/0009_time_and_sandbox.sql")),
                 (11, "extras", include_str!("../../migrations/postgres/0011_extras.sql")),
+                (12, "partials", include_str!("../../migrations/postgres/0012_partials.sql")),
             ],
         }
     }

@@ -39,6 +39,7 @@ mod merchants;
 mod operators;
 mod order_traces;
 mod orders;
+mod partials;
 mod passes;
 mod pauses;
 mod recipients;
@@ -84,6 +85,7 @@ pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;
 pub use order_traces::{NewOrderEmail, OrderEmail, WorkflowRow};
 pub use orders::{AuditEntry, NewAuditEntry, OrderRecord, OrderStep, WorkflowStep};
+pub use partials::{Composed, Composition, Seen};
 pub use passes::{NewPass, Pass};
 pub use pauses::PauseRecord;
 pub use recipients::{Erased, Trace};
@@ -92,7 +94,7 @@ pub use room::{Counted, StoredLimits};
 pub use sessions::{NewSession, SessionRecord, SignedIn};
 pub use stake::{WriteProgress, WriteWatch};
 pub use suppressions::{NewSuppression, SuppressionCursor, SuppressionRecord, UnsubscribeLink, Unsubscribed};
-pub use template_lists::TemplateVersionRecord;
+pub use template_lists::{TemplateVersionRecord, WrittenVersion};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
     Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAbout, DeliveryAttempt,

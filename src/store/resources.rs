@@ -14,7 +14,7 @@ use super::{
     dialect::{Dialect, Sql},
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
-    orders,
+    orders, partials,
     row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
@@ -31,7 +31,7 @@ pub struct ResourceRow {
     pub brand_id: Option<String>,
     /// Its status, for kinds that are listed by it.
     pub status: Option<&'static str>,
-    /// For a template: the version that this document is.
+    /// For a template or a partial: the version that this document is.
     pub version: Option<NewTemplateVersion>,
     /// The document.
     pub body: Box<RawValue>,
@@ -87,18 +87,10 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let existing = sqlx::query(
-                        "SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3",
-                    )
-                    .bind(merchant.as_str())
-                    .bind(resource.kind.as_str())
-                    .bind(&resource.id)
-                    .fetch_optional(&mut *on)
-                    .await
-                    .doing("find a resource")?;
+                    let is_new = !exists(on, &merchant, resource.kind, &resource.id).await?;
                     upsert(dialect, &mut *on, &merchant, std::slice::from_ref(&resource)).await?;
                     audit::record(on, entry.as_ref()).await?;
-                    Ok(existing.is_none())
+                    Ok(is_new)
                 }
                 .boxed()
             })
@@ -207,7 +199,8 @@ impl Store {
         rows.iter().map(|row| read(&Columns { table: "resources", row })).collect()
     }
 
-    /// Deletes one document; returns whether there was one. Mails already recorded keep their template's version.
+    /// Deletes one document; returns whether there was one that nothing uses. Mails already recorded keep their
+    /// template's version.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -218,11 +211,29 @@ impl Store {
         id: &str,
     ) -> Result<bool, StoreError> {
         let entry = self.entry(Action::ResourceDeleted, format!("{kind}/{id}"), Some(merchant));
-        let delete = sqlx::query("DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
-            .bind(merchant.to_string())
-            .bind(kind.as_str())
-            .bind(id.to_owned());
-        Ok(self.change(delete, "delete a resource", entry).await? > 0)
+        let delete = sqlx::query(
+            "DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3 AND ($2 <> 'partials' OR NOT EXISTS (
+                SELECT 1 FROM partial_uses WHERE partial_uses.merchant_id = $1 AND partial = $3))",
+        )
+        .bind(merchant.to_string())
+        .bind(kind.as_str())
+        .bind(id.to_owned());
+        if !kind.has_versions() {
+            return Ok(self.change(delete, "delete a resource", entry).await? > 0);
+        }
+        let (merchant, id) = (merchant.clone(), id.to_owned());
+        self.writer
+            .run(move |on| {
+                async move {
+                    let rows = audit::changed(delete, &mut *on, "delete a resource", entry).await?;
+                    if rows > 0 {
+                        partials::forget_uses(on, &merchant, kind, &id).await?;
+                    }
+                    Ok(rows > 0)
+                }
+                .boxed()
+            })
+            .await
     }
 
     /// Finds what a request for a templated mail names, in a round trip that it shares with others.
@@ -250,7 +261,7 @@ impl Store {
     }
 }
 
-async fn upsert(
+pub(super) async fn upsert(
     dialect: Dialect,
     on: &mut AnyConnection,
     merchant: &MerchantId,
@@ -268,9 +279,10 @@ async fn upsert(
     let resources_at = |index: &usize| !unchanged.contains(index);
     let versions: Vec<_> = (0..resources.len())
         .filter(resources_at)
-        .filter_map(|index| resources[index].version.as_ref())
+        .filter_map(|index| Some((resources[index].version.as_ref()?, Some(resources[index].body.get()))))
         .collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
+    partials::note_uses(dialect, on, merchant, resources).await?;
     let of_orders = resources.iter().filter(|resource| resource.kind == ResourceKind::Orders);
     let of_orders = of_orders.map(|order| (order.id.as_str(), &*order.body));
     orders::forget_settled(dialect, on, merchant, of_orders).await?;
@@ -301,6 +313,23 @@ async fn upsert(
         .await
         .map(drop)
         .doing("store resources")
+}
+
+/// Whether there is a document.
+pub(super) async fn exists(
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    kind: ResourceKind,
+    id: &str,
+) -> Result<bool, StoreError> {
+    sqlx::query("SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
+        .bind(merchant.as_str())
+        .bind(kind.as_str())
+        .bind(id)
+        .fetch_optional(on)
+        .await
+        .map(|row| row.is_some())
+        .doing("find a resource")
 }
 
 /// Whether a template is stored as it is already: then it makes no version, which would be kept for good.

@@ -33,9 +33,9 @@ pub struct StoredLimits {
     pub members: u64,
     /// Subscriptions, abandoned carts and orders, of each.
     pub documents: u64,
-    /// Brands, templates, coupons, store cards and stores, of each.
+    /// Brands, templates, partials, coupons, store cards and stores, of each.
     pub definitions: u64,
-    /// Versions of templates, which are kept for good.
+    /// Versions of templates and partials, which are kept for good.
     pub template_versions: u64,
     /// Suppressions that are stored by request. What recipients and relays say is always taken.
     pub suppressions: u64,
@@ -58,7 +58,8 @@ impl StoredLimits {
                 | ResourceKind::Templates
                 | ResourceKind::Coupons
                 | ResourceKind::Storecards
-                | ResourceKind::Stores,
+                | ResourceKind::Stores
+                | ResourceKind::Partials,
             ) => self.definitions,
         }
     }

@@ -1,6 +1,6 @@
 //! Templates and their versions in lists, for people.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -10,17 +10,35 @@ use super::{
     error::{Doing, StoreError},
     row::{Columns, to_json},
 };
-use crate::mail::{MerchantId, Timestamp};
+use crate::{
+    mail::{MerchantId, Timestamp},
+    shop::{ResourceKind, TemplateSource},
+};
 
 /// A version of a template in a list.
 #[derive(Clone, Debug)]
 pub struct TemplateVersionRecord {
     /// Its id.
     pub id: String,
-    /// The subject, with its placeholders.
+    /// The subject, with its placeholders; empty for a partial.
     pub subject: String,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+/// A version as it was written and as it was made.
+#[derive(Clone, Debug)]
+pub struct WrittenVersion {
+    /// Its id.
+    pub id: String,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// The document as it was given, where it is kept.
+    pub document: Option<String>,
+    /// The partials in it, by name, with the version of each.
+    pub partials: BTreeMap<String, String>,
+    /// The parts as mails are made from them.
+    pub source: TemplateSource,
 }
 
 #[derive(Serialize)]
@@ -53,23 +71,25 @@ impl Store {
         rows.iter().map(|row| Columns { table: "resources", row }.text("id")).collect()
     }
 
-    /// The versions of a merchant's template, the newest first.
+    /// The versions of a merchant's template or partial, the newest first.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn versions_of_template(
         &self,
         merchant: &MerchantId,
+        kind: ResourceKind,
         template: &str,
         limit: u32,
     ) -> Result<Vec<TemplateVersionRecord>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, subject, created_at FROM template_versions WHERE merchant_id = $1 AND template_id = $2
-             ORDER BY created_at DESC, id DESC LIMIT $3",
+                AND kind = $4 ORDER BY created_at DESC, id DESC LIMIT $3",
         )
         .bind(merchant.as_str())
         .bind(template)
         .bind(i64::from(limit))
+        .bind(kind.as_str())
         .fetch_all(&self.readers)
         .await
         .doing("list versions of a template")?;
@@ -83,5 +103,42 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// A version of a merchant's template or partial.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn written_version(
+        &self,
+        merchant: &MerchantId,
+        kind: ResourceKind,
+        template: &str,
+        version: &str,
+    ) -> Result<Option<WrittenVersion>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, created_at, document, partials, subject, html, text FROM template_versions
+             WHERE id = $1 AND merchant_id = $2 AND template_id = $3 AND kind = $4",
+        )
+        .bind(version)
+        .bind(merchant.as_str())
+        .bind(template)
+        .bind(kind.as_str())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("read a version of a template")?;
+        let Some(row) = row else { return Ok(None) };
+        let columns = Columns { table: "template_versions", row: &row };
+        Ok(Some(WrittenVersion {
+            id: columns.text("id")?,
+            created_at: columns.time("created_at")?,
+            document: columns.optional_text("document")?,
+            partials: columns.optional_json("partials")?.unwrap_or_default(),
+            source: TemplateSource {
+                subject: columns.text("subject")?,
+                html: columns.text("html")?,
+                text: columns.optional_text("text")?,
+            },
+        }))
     }
 }

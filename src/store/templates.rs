@@ -1,5 +1,7 @@
 //! Versions of templates. A version never changes, so a version that was read may be kept.
 
+use std::collections::BTreeMap;
+
 use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -22,10 +24,14 @@ use crate::{
 pub struct NewTemplateVersion {
     /// Names the version among all versions of all templates.
     pub id: String,
-    /// The template it is a version of.
+    /// Templates or partials.
+    pub kind: ResourceKind,
+    /// The template or partial it is a version of.
     pub template: String,
-    /// The parts, with CSS inlined.
+    /// The parts, with partials in their places and CSS inlined; of a partial, as they were given.
     pub source: TemplateSource,
+    /// The partials in it, by name, with the version of each.
+    pub partials: BTreeMap<String, String>,
     /// The placeholders it uses.
     pub tags: Vec<String>,
     /// Its own `From`.
@@ -40,17 +46,18 @@ pub struct NewTemplateVersion {
 
 impl From<NewTemplateVersion> for TemplateVersion {
     fn from(new: NewTemplateVersion) -> Self {
-        let NewTemplateVersion { id, template, source, tags, sender, class, on_crash, language } = new;
+        let NewTemplateVersion { id, template, source, tags, sender, class, on_crash, language, .. } = new;
         Self { id, template, source, tags, sender, class, on_crash, language }
     }
 }
 
 static INSERT: Sql = Sql::new(
     "INSERT INTO template_versions (id, merchant_id, template_id, subject, html, text, tags, sender, class, class_is_said,
-        on_crash, language, created_at)
-     SELECT id, merchant, template, subject, html, text, tags, sender, class, class_is_said, on_crash, language, $2
+        on_crash, language, kind, document, partials, created_at)
+     SELECT id, merchant, template, subject, html, text, tags, sender, class, class_is_said, on_crash, language, kind,
+        document, partials, $2
      FROM {rows: id text, merchant text, template text, subject text, html text, text text, tags text, sender text,
-        class text, class_is_said bigint, on_crash text, language text} WHERE true ON CONFLICT (id) DO NOTHING",
+        class text, class_is_said bigint, on_crash text, language text, kind text, document text, partials text} WHERE true ON CONFLICT (id) DO NOTHING",
 );
 
 #[derive(Serialize)]
@@ -67,21 +74,24 @@ struct Row<'a> {
     class_is_said: u8,
     on_crash: &'static str,
     language: Option<&'a str>,
+    kind: &'static str,
+    document: Option<&'a str>,
+    partials: Option<&'a BTreeMap<String, String>>,
 }
 
-/// Inserts versions that are not there yet.
+/// Inserts versions that are not there yet, each with its document as it was given.
 pub(super) async fn insert(
     dialect: Dialect,
     on: &mut AnyConnection,
     merchant: Option<&MerchantId>,
-    versions: &[&NewTemplateVersion],
+    versions: &[(&NewTemplateVersion, Option<&str>)],
 ) -> Result<(), StoreError> {
     if versions.is_empty() {
         return Ok(());
     }
     let rows: Vec<_> = versions
         .iter()
-        .map(|version| Row {
+        .map(|(version, document)| Row {
             id: &version.id,
             merchant: merchant.map(MerchantId::as_str),
             template: &version.template,
@@ -94,6 +104,9 @@ pub(super) async fn insert(
             class_is_said: version.class.is_some().into(),
             on_crash: version.on_crash.as_str(),
             language: version.language.as_deref(),
+            kind: version.kind.as_str(),
+            document: *document,
+            partials: Some(&version.partials).filter(|partials| !partials.is_empty()),
         })
         .collect();
     sqlx::query(INSERT.on(dialect))
@@ -114,22 +127,22 @@ impl Store {
         let (dialect, version) = (self.dialect, version.clone());
         self.writer
             .aside()
-            .run(move |on| async move { insert(dialect, on, None, &[&version]).await }.boxed())
+            .run(move |on| async move { insert(dialect, on, None, &[(&version, None)]).await }.boxed())
             .await
     }
 
-    /// The newest version of the first of two templates that the merchant has.
+    /// The newest version of the first of these templates that the merchant has.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn newest_version_of(
         &self,
         merchant: &MerchantId,
-        first: &str,
-        second: &str,
+        ids: &[&str],
     ) -> Result<Option<String>, StoreError> {
-        let keys = [first, second].map(|id| Key::new(merchant, ResourceKind::Templates, id));
-        let found = self.documents.find(keys.to_vec()).await?;
+        let mut keys: Vec<_> = ids.iter().map(|id| Key::new(merchant, ResourceKind::Templates, id)).collect();
+        keys.dedup();
+        let found = self.documents.find(keys.clone()).await?;
         Ok(keys.iter().find_map(|key| found.get(key)?.template()?.version.clone()))
     }
 

@@ -44,7 +44,7 @@ async fn no_mail_is_wider_than_its_page_and_each_link_is_in_the_text() {
         for &language in Language::ALL {
             let mail_in = format!("{mail}.{language}");
             let checked = render::check(&template(mail, language), &limits).unwrap();
-            let (content, missing) = renderer.preview(&checked.source, &values().into()).unwrap();
+            let (content, missing) = renderer.preview(&checked.source, None, &values().into()).unwrap();
             assert!(missing.is_empty(), "{mail_in}: {missing:?}");
             for link in content.html.split("href=\"").skip(1) {
                 let link = link.split_once('"').unwrap().0.replace("&amp;", "&").replace("&#x3D;", "=");

@@ -1,5 +1,7 @@
 //! Carts in pages, their reminders, and passes: the same on both databases.
 
+use std::collections::BTreeMap;
+
 use postroom::{
     mail::{
         CrashPolicy, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate, Schedule,
@@ -21,6 +23,8 @@ fn version(id: &str, template: &str) -> NewTemplateVersion {
         template: template.to_owned(),
         source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi</p>".to_owned(), text: None },
         tags: Vec::new(),
+        kind: ResourceKind::Templates,
+        partials: BTreeMap::new(),
         sender: None,
         class: None,
         on_crash: CrashPolicy::Resend,
@@ -129,7 +133,7 @@ on_both! {
 
     async fn the_template_named_first_goes_before_the_second(backends: Backends) {
         let store = open(&backends).await;
-        let newest = async || store.newest_version_of(&merchant(), "cart_link.de", "cart_link").await.unwrap();
+        let newest = async || store.newest_version_of(&merchant(), &["cart_link.de", "cart_link"]).await.unwrap();
         let put = async |id: &str, version_id: &str| {
             let row = ResourceRow { version: Some(version(version_id, id)), ..row(ResourceKind::Templates, id) };
             store.put_resource(&merchant(), row).await.unwrap();

@@ -126,6 +126,30 @@ on_both! {
         ann.get("/templates/ink-co/welcome").await.expect(404);
     }
 
+    async fn a_version_is_restored_and_the_built_in_mails_are_shown(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        let ann = Operator::sign_in(&scene.daemon, &commands, "ann", "operator", None).await;
+        let vic = Operator::sign_in(&scene.daemon, &commands, "vic", "viewer", None).await;
+        let template = json!({"brand_id": "tea", "title": "Welcome", "subject": "Other words", "html": "<p>Other</p>"});
+        scene.shop.put("/api/v1/templates/welcome", &template).await.expect(200);
+        let versions = scene.shop.get("/api/v1/templates/welcome/versions").await.expect(200).json();
+        let older = versions["data"][1]["id"].as_str().unwrap().to_owned();
+        let page = ann.page("/templates/tea-co/welcome").await;
+        assert!(page.contains("Restore") && page.contains(&older), "{page}");
+        assert!(!vic.page("/templates/tea-co/welcome").await.contains("/restore"));
+        let path = "/templates/tea-co/welcome/restore";
+        vic.post(path, &[("version", &older)]).await.expect(403);
+        ann.post(path, &[("version", &older)]).await.expect(303);
+        let now = scene.shop.get("/api/v1/templates/welcome").await.expect(200).json();
+        assert_eq!(now["subject"], versions["data"][1]["subject"]);
+        let gallery = vic.page("/builtin-mails?language=pt-BR").await;
+        assert!(gallery.contains("/builtin-mails/order_confirmation/preview?language=pt-BR"), "{gallery}");
+        let mail = vic.get("/builtin-mails/order_confirmation/preview?language=pt-BR").await.expect(200);
+        assert!(mail.body.contains("Pedido 1001"), "{mail:?}");
+        vic.get("/builtin-mails/nothing/preview").await.expect(404);
+    }
+
     async fn stored_script_runs_on_no_page(backends: Backends) {
         let scene = Scene::open(backends).await;
         let (shop, commands) = (&scene.shop, scene.backends.command_line());

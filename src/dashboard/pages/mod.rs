@@ -3,6 +3,7 @@
 mod actions;
 mod audit;
 mod batches;
+mod builtin_mails;
 mod callbacks;
 mod content;
 mod dead_letters;
@@ -41,6 +42,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
         .merge(workers::router())
         .merge(merchants::router())
         .merge(templates::router())
+        .merge(builtin_mails::router())
         .merge(suppressions::router())
         .merge(audit::router())
         .merge(sessions::router())

@@ -8,7 +8,7 @@ use axum::{
     Router,
     extract::{Path, State},
     response::Response,
-    routing::get,
+    routing::{get, post},
 };
 use serde_json::{Map, Value};
 
@@ -17,13 +17,13 @@ use crate::{
     cpu_pool::Share,
     dashboard::{
         board::Board,
-        form::Asked,
+        form::{Act, Asked},
         layout,
-        parts::{More, Time},
+        parts::{Button, More, Time},
         trouble::Trouble,
-        viewer::Viewer,
+        viewer::{Flash, Viewer, back_to},
     },
-    http::cut_to_page,
+    http::{cut_to_page, restore_for_operator},
     mail::MerchantId,
     render::{Content, RenderError},
     shop::{ResourceKind, TemplateVersion, builtin_mails::BuiltinMail, language::Language},
@@ -42,6 +42,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
         .route("/templates", get(list))
         .route("/templates/{merchant}/{id}", get(show))
         .route("/templates/{merchant}/{id}/preview", get(preview))
+        .route("/templates/{merchant}/{id}/restore", post(restore))
 }
 
 #[derive(Template)]
@@ -79,6 +80,7 @@ struct Page {
     fault: Option<String>,
     version: String,
     versions: Vec<Version>,
+    acts: bool,
     difference: Option<Vec<Line>>,
 }
 
@@ -87,6 +89,8 @@ struct Version {
     stored: Time,
     subject: String,
     is_shown: bool,
+    /// Of those that are not the newest.
+    restore: Option<Button>,
 }
 
 struct Line {
@@ -169,7 +173,8 @@ async fn show(
     Asked(fields): Asked,
 ) -> Result<Response, Trouble> {
     let merchant = merchant_of(&viewer, &merchant)?;
-    let versions = board.app.store.versions_of_template(&merchant, &id, VERSIONS).await?;
+    let versions =
+        board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, VERSIONS).await?;
     let newest = versions.first().ok_or_else(|| Trouble::not_found("template"))?;
     let shown = match fields.get("version")? {
         Some(asked) => versions.iter().find(|version| version.id == asked),
@@ -196,7 +201,17 @@ async fn show(
         tags: version.tags.join(", "),
         fault: sample.err().map(|error| error.to_string()),
         version: shown.id.clone(),
-        versions: versions.iter().map(|each| Version::of(each, &shown.id)).collect(),
+        versions: versions
+            .iter()
+            .map(|each| {
+                let restore = (each.id != newest.id).then(|| {
+                    let to = format!("/templates/{merchant}/{}/restore", super::mail::segment(&id));
+                    Button::new(&viewer, to, "Restore").with("version", each.id.clone())
+                });
+                Version { restore, ..Version::of(each, &shown.id) }
+            })
+            .collect(),
+        acts: viewer.acts(),
         difference,
         id,
     };
@@ -210,8 +225,25 @@ impl Version {
             id: version.id.clone(),
             stored: Time(version.created_at),
             subject: version.subject.clone(),
+            restore: None,
         }
     }
+}
+
+async fn restore(
+    State(board): State<Arc<Board>>,
+    Path((merchant, id)): Path<(String, String)>,
+    Act { viewer, fields }: Act,
+) -> Result<Response, Trouble> {
+    viewer.may_act()?;
+    let merchant = merchant_of(&viewer, &merchant)?;
+    let version = fields.need("version")?;
+    let store = viewer.store(&board.app);
+    let said = match restore_for_operator(&board.app, &store, &merchant, &id, version).await? {
+        Ok(()) => Flash::done("The version is restored, as a new one: new mails are made from it."),
+        Err(why) => Flash::not(why),
+    };
+    Ok(back_to(&format!("/templates/{merchant}/{}", super::mail::segment(&id)), said))
 }
 
 /// What a template makes with values that are the names of its placeholders.
@@ -224,7 +256,11 @@ async fn sampled(
         version.tags.iter().map(|tag| (tag.clone(), Value::String(tag.replace('_', " ")))).collect();
     let (renderer, version) = (Arc::clone(&board.app.renderer), Arc::clone(version));
     let share = Share::Request(merchant.clone());
-    let sample = board.app.cpu.run(share, move || renderer.preview(&version.source, &values.into())).await;
+    let sample = board
+        .app
+        .cpu
+        .run(share, move || renderer.preview(&version.source, version.language.as_deref(), &values.into()))
+        .await;
     sample.map_err(|_busy| RenderError::Busy)?
 }
 
@@ -235,7 +271,8 @@ async fn preview(
     Asked(fields): Asked,
 ) -> Result<Response, Trouble> {
     let merchant = merchant_of(&viewer, &merchant)?;
-    let versions = board.app.store.versions_of_template(&merchant, &id, VERSIONS).await?;
+    let versions =
+        board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, VERSIONS).await?;
     let asked = fields.get("version")?;
     let found = versions.iter().find(|version| asked.is_none_or(|asked| version.id == asked));
     let found = found.ok_or_else(|| Trouble::not_found("version"))?;

@@ -19,6 +19,7 @@ use crate::{
         accept_language::Preferred,
         auth::Caller,
         body::JsonBody,
+        cart_look,
         error::{FieldError, Refusal, fault, json_answer},
         idempotency::{IdempotencyKey, Once},
         new_mail::{self, BuiltinMailDraft, IsRecorded},
@@ -129,7 +130,9 @@ async fn record(
     let stored = find(app, merchant, identifier).await?;
     let cart: AbandonedCart = document(&stored)?;
     let recipient = cart.permit_reminder().map_err(refused)?;
-    let language = cart.language(Language::for_merchant(merchant.language.as_deref(), &merchant.country));
+    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
+    let tag = cart.customer.language.as_ref().map(SingleLine::as_str).or(merchant.language.as_deref());
+    let language = cart.language(language).regional(tag, &merchant.country);
     let link = cart.recovery_link.url();
     let link = match &reminder.discount {
         Some(discount) => {
@@ -145,6 +148,7 @@ async fn record(
         values: cart.mail_values(language, &merchant.name, reminder, link.as_str()),
         origin: Origin { cart: Some(stored.id), ..Origin::default() },
         schedule,
+        brand: cart_look::brand_of(app, &merchant.id, cart.brand_id.as_ref()).await?,
     };
     let mails = vec![draft.into_mail(app, merchant).await?];
     let recording = Recording { mails, answer, refuses_suppressed: true, ..Recording::default() };

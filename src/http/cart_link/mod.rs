@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{
     auth::Caller,
-    body,
+    body, cart_look,
     error::{Refusal, json_answer},
     idempotency::{IdempotencyKey, Once},
     new_mail::{self, BuiltinMailDraft, IsRecorded},
@@ -81,11 +81,12 @@ async fn send(
             subscription.permit_cart_link(&merchant.country).map_err(|why| refused(why.title()))?;
         let draft = BuiltinMailDraft {
             mail: BuiltinMail::CartLink,
-            language,
+            language: language.regional(merchant.language.as_deref(), &merchant.country),
             recipient,
             values: subscription.mail_values(&merchant.name),
             origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },
             schedule: Schedule::default(),
+            brand: cart_look::brand_of(app, &merchant.id, subscription.brand_id.as_ref()).await?,
         };
         let recording = Recording {
             precondition: subscription

@@ -201,3 +201,57 @@ async fn many_at_once_move_a_draft_once_and_each_sends_its_mail() {
     assert_eq!(state(&test, "1").await, "sent");
     assert_eq!(test.count().await, 20);
 }
+
+#[tokio::test]
+async fn a_cart_link_looks_like_its_brand_or_the_merchants_only_one() {
+    let test = TestApp::start("DE").await;
+    let brand = |colour: &str| {
+        json!({"name": "Tea", "sender": {"email": "hi@tea.example"}, "colour": colour,
+            "logo_url": "https://tea.example/logo.png", "support_email": "help@tea.example", "postal_address": "1 Quay\nBonn"})
+    };
+    test.put("brands/tea", brand("#123456")).await;
+    let document = json!({"state": "waiting_for_payment", "cart_link": "https://shop.example/c?a=1",
+        "shopper": {"email": "ann@example.net"}});
+    test.put("subscriptions/only", document.clone()).await;
+    let mut named = document;
+    named["brand_id"] = json!("oak");
+    let refused = test.json("PUT /api/v1/subscriptions/named", &named).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["path"]), (422, &json!("brand_id")));
+    test.put("brands/oak", brand("#654321")).await;
+    test.put("subscriptions/named", named).await;
+    let send = async |id: &str| {
+        let line = format!("POST /api/public/v1/subscriptions/{id}/send_email");
+        assert_eq!(test.request(&line, &[&test.basic()], "").await.status, 202);
+    };
+    send("named").await;
+    send("only").await;
+    let mails = test.mails().await;
+    let (named, named_content) = &mails[0];
+    assert!(
+        named_content.html.contains("#654321") && named_content.html.contains("https://tea.example/logo.png")
+    );
+    assert!(named_content.html.contains("1 Quay, Bonn") && named_content.text.contains("help@tea.example"));
+    assert_eq!(named.reply_to.as_ref().unwrap().to_string(), "help@tea.example");
+    // Two brands, and the document names none: nobody's.
+    let (bare, bare_content) = &mails[1];
+    assert!(!bare_content.html.contains("logo.png") && bare.reply_to.is_none());
+    let linked = bare_content.html.split_once("ld+json\">").unwrap().1.split_once("</script>").unwrap().0;
+    let linked: serde_json::Value = serde_json::from_str(linked).unwrap();
+    assert_eq!(linked["potentialAction"]["@type"], "ViewAction");
+    assert_eq!(linked["potentialAction"]["target"], "https://shop.example/c?a=1");
+}
+
+#[tokio::test]
+async fn a_merchants_only_brand_is_that_of_its_cart_links() {
+    let test = TestApp::start("BR").await;
+    let brand = json!({"name": "Tea", "sender": {"email": "hi@tea.example"}, "colour": "#123456"});
+    test.put("brands/tea", brand).await;
+    let document = json!({"state": "waiting_for_payment", "cart_link": "https://shop.example/c",
+        "shopper": {"email": "ann@example.net"}});
+    test.put("subscriptions/s", document).await;
+    let line = "POST /api/public/v1/subscriptions/s/send_email";
+    assert_eq!(test.request(line, &[&test.basic()], "").await.status, 202);
+    let content = &test.mails().await[0].1;
+    assert!(content.html.contains("#123456") && content.html.contains("<html lang=\"pt-BR\""));
+    assert!(content.text.contains("O seu carrinho está esperando por você"), "{}", content.text);
+}

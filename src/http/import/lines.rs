@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     http::{
-        body,
-        documents::{DocumentLimits, check},
+        body, composed,
+        documents::{DocumentLimits, Loaded, check},
         error::{FieldError, fault},
         json_bounds, suppressions,
     },
@@ -17,6 +17,8 @@ use crate::{
 pub(super) enum Line {
     /// One of the documents that merchants' systems store.
     Document(Box<ResourceRow>),
+    /// A partial, or a template that has some in it: stored with what belongs to it.
+    Composed(ResourceKind, String, Map<String, Value>),
     /// An address that gets no mail.
     Suppression(NewSuppression),
 }
@@ -46,12 +48,15 @@ pub(super) fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
     let id = take(&mut given, "id")?;
     let merchant = take(&mut given, "merchant").ok();
     // The word is not repeated: it may be as long as a line.
-    let kind = kind.parse().map_err(|_| {
+    let kind: ResourceKind = kind.parse().map_err(|_| {
         let allowed: Vec<_> = ResourceKind::ALL.iter().map(|kind| kind.as_str()).collect();
         let allowed = [&allowed[..], &[suppressions::KIND]].concat().join(", ");
         vec![fault("kind", &format!("is unknown; expected one of {allowed}"))]
     })?;
-    check(kind, &id, given, limits).map(|row| (merchant, Line::Document(Box::new(row))))
+    if composed::is_composed(kind, &given) {
+        return Ok((merchant, Line::Composed(kind, id, given)));
+    }
+    check(kind, &id, given, limits, &Loaded::default()).map(|row| (merchant, Line::Document(Box::new(row))))
 }
 
 fn take(given: &mut Map<String, Value>, field: &str) -> Result<String, Vec<FieldError>> {

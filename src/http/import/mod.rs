@@ -3,6 +3,7 @@
 //! The lines are a stream: however many there are, [`Import`] holds one chunk of them, checks it away from the async
 //! threads, stores what is sound in one transaction and goes on. Lines that are not sound are named and left out.
 
+mod composed_lines;
 mod lines;
 
 use std::{
@@ -19,6 +20,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -235,6 +237,9 @@ impl<'a> Import<'a> {
                 Ok((merchant, Line::Document(row))) => {
                     sound.entry(merchant).or_default().documents.push((number, *row));
                 }
+                Ok((merchant, Line::Composed(kind, id, given))) => {
+                    self.store_composed(&merchant, (number, kind, &id), &given).await?;
+                }
                 Ok((merchant, Line::Suppression(suppression))) => {
                     sound.entry(merchant).or_default().suppressions.push((number, suppression));
                 }
@@ -362,12 +367,18 @@ impl<'a> Import<'a> {
                 merchant
             }
         };
-        let Line::Document(row) = line else { return Ok(Ok(merchant)) };
         // A brand may stand before what belongs to it.
-        let (kind, id) = (ResourceKind::Brands, row.brand_id.as_ref());
-        if row.kind == kind {
-            self.known.brands.insert((merchant.clone(), row.id.clone()));
-        } else if let Some(brand) = id.map(|id| (merchant.clone(), id.clone()))
+        let kind = ResourceKind::Brands;
+        let brand = match line {
+            Line::Document(row) if row.kind == kind => {
+                self.known.brands.insert((merchant.clone(), row.id.clone()));
+                return Ok(Ok(merchant));
+            }
+            Line::Document(row) => row.brand_id.as_deref(),
+            Line::Composed(_, _, given) => given.get("brand_id").and_then(Value::as_str),
+            Line::Suppression(_) => None,
+        };
+        if let Some(brand) = brand.map(|id| (merchant.clone(), id.to_owned()))
             && !self.known.brands.contains(&brand)
         {
             if store.resource(&merchant, kind, &brand.1).await?.is_none() {

@@ -102,6 +102,8 @@ pub struct MailStory {
     /// The mail.
     #[serde(flatten)]
     pub mail: MailView,
+    /// The version of its template that it is made from: `GET /api/v1/templates/{id}/versions/{version}` shows it.
+    pub template_version: String,
     /// Why it waits, while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
@@ -224,6 +226,7 @@ impl MailStory {
             timeline.push(TimelineEntry { at, event: format!("{}{why}", mail.state) });
         }
         Self {
+            template_version: mail.template_version.clone(),
             mail: mail.into(),
             waiting,
             attempts: attempts.into_iter().map(Into::into).collect(),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::shop::{
-    ResourceKind,
+    Partial, ResourceKind,
     cart::AbandonedCart,
     mailing::{Brand, Member, Template},
     order::{Order, StoreSettings},
@@ -35,6 +35,8 @@ pub(in crate::http) enum Document {
     Voucher(Box<Voucher>),
     /// `stores`.
     StoreSettings(Box<StoreSettings>),
+    /// `partials`.
+    Partial(Box<Partial>),
 }
 
 /// How the handlers' paths begin.
@@ -54,6 +56,7 @@ fn schema_of(kind: ResourceKind) -> &'static str {
         ResourceKind::Members => "Member",
         ResourceKind::Coupons | ResourceKind::Storecards => "Voucher",
         ResourceKind::Stores => "StoreSettings",
+        ResourceKind::Partials => "Partial",
     }
 }
 

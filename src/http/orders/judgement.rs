@@ -57,7 +57,8 @@ impl Resend<'_> {
         let tag = order.language.as_ref().map(SingleLine::as_str);
         let language = tag
             .and_then(Language::from_tag)
-            .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country));
+            .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country))
+            .regional(tag.or(merchant.language.as_deref()), &merchant.country);
         let definition = settings.definition(template, order, tag.unwrap_or(language.as_str()));
         let recipient = self.recipient(found)?;
         let quiet_since = self.quiet_since(&settings, now);
@@ -135,7 +136,7 @@ impl Resend<'_> {
         language: Language,
     ) -> Result<Arc<TemplateVersion>, Refusal> {
         let (merchant, builtin) = (&self.caller.merchant.id, template.builtin_mail());
-        match self.app.store.newest_version_of(merchant, definition, builtin.as_str()).await? {
+        match self.app.store.newest_version_of(merchant, &[definition, builtin.as_str()]).await? {
             Some(version) => version_called(self.app, &version).await,
             None => Ok(self.app.templates.builtin(builtin, language).await?),
         }

@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
     fn moves(&mut self, mustache: &Mustache) -> bool {
         let source = &self.html[mustache.range.clone()];
         match mustache.role {
-            Role::Comment => false,
+            Role::Comment | Role::Partial | Role::OpenPartial => false, // partials are in their places by now
             Role::Print => self.asked.siblings && (source.starts_with("{{{") || source.starts_with("{{&")),
             Role::Open => {
                 self.blocks.push((self.open, inner(source).starts_with("each")));

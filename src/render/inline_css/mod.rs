@@ -161,7 +161,7 @@ fn has_style(html: &str) -> bool {
     html.as_bytes().windows(6).any(|bytes| bytes.eq_ignore_ascii_case(b"<style"))
 }
 
-fn mask(html: &str, mustaches: &[Mustache]) -> String {
+pub(super) fn mask(html: &str, mustaches: &[Mustache]) -> String {
     let mut masked = String::with_capacity(html.len());
     for Mustache { range, role } in mustaches {
         masked.push_str(&html[masked.len()..range.start]);

@@ -1,5 +1,6 @@
 //! Whole messages: their bytes, and how another implementation reads them.
 
+mod localised;
 mod message;
 mod python;
 mod structure;

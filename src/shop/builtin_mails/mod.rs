@@ -1,4 +1,4 @@
-//! The built-in mails, each in six languages, as handlebars templates.
+//! The built-in mails, each in six languages, Portuguese as in Portugal and as in Brazil, as handlebars templates.
 //!
 //! The code that records a cart link, a reminder, an order mail or a notice takes the template from here; `render` checks
 //! and fills it like any merchant's. A built-in mail is put together from one layout, its own fragment, a few fragments
@@ -14,10 +14,10 @@
 //!
 //! | mail | required | optional |
 //! |---|---|---|
-//! | all | | `first_name`, `last_name` (used only with `first_name`); of the brand or store `logo_url`, `colour` with `colour_of_letters`, `support_email`, `support_url`, `postal_address`, `website` |
+//! | all | | `first_name`, `last_name` (used only with `first_name`); of the brand or store `logo_url`, `colour` with `colour_of_letters`, `support_email`, `support_url`, `postal_address`, `website`; `json_ld` (not to be escaped) |
 //! | `cart_link` | `merchant_name`, `cart_link` (a URL) | |
 //! | `abandoned_cart_reminder` | `merchant_name`, `subject`, `message`, `recovery_link` (a URL), `total` | `message_lines`, `discount` (`15%`), `discounted_total`, `items` |
-//! | every `order_…` | `store_name`, `order_id`, `total` | `items`, `subtotal`, `shipping`, `order_discount`, `tax`, `shipping_address`, `billing_address`, `order_url`, `payment_url`, `json_ld` (not to be escaped) |
+//! | every `order_…` | `store_name`, `order_id`, `total` | `items`, `subtotal`, `shipping`, `order_discount`, `tax`, `shipping_address`, `billing_address`, `order_url`, `payment_url` |
 //! | `order_prebilling` | | `next_billing_date` |
 //! | `order_confirmation` | | |
 //! | `order_cancellation` | `cancelled_on` | `reason` |
@@ -39,7 +39,9 @@ use std::{
     sync::LazyLock,
 };
 
-use super::{TemplateClass, TemplateSource, language::Language};
+use serde_json::{Map, Value};
+
+use super::{TemplateClass, TemplateSource, json_ld, language::Language};
 use crate::mail::UnknownWord;
 
 /// Defines the built-in mails, each with its name, which is also the name of its two fragments below `templates/mails`.
@@ -123,7 +125,7 @@ impl BuiltinMail {
 pub fn template(mail: BuiltinMail, language: Language) -> TemplateSource {
     static TEMPLATES: LazyLock<HashMap<(BuiltinMail, Language), TemplateSource>> = LazyLock::new(|| {
         let every_language =
-            |&mail: &BuiltinMail| Language::ALL.iter().map(move |&language| (mail, language));
+            |&mail: &BuiltinMail| Language::OF_BUILTIN_MAILS.iter().map(move |&language| (mail, language));
         BuiltinMail::ALL
             .iter()
             .flat_map(every_language)
@@ -131,6 +133,18 @@ pub fn template(mail: BuiltinMail, language: Language) -> TemplateSource {
             .collect()
     });
     TEMPLATES.get(&(mail, language)).cloned().unwrap_or_else(|| Composition { mail, language }.compose())
+}
+
+/// What mail programs read of a mail that leads to a cart, filled with these values; `None` for others.
+pub fn linked_data(mail: BuiltinMail, language: Language, values: &Map<String, Value>) -> Option<String> {
+    let link = match mail {
+        BuiltinMail::CartLink => "cart_link",
+        BuiltinMail::AbandonedCartReminder => "recovery_link",
+        _ => return None,
+    };
+    let text = |tag: &str| values.get(tag).and_then(Value::as_str);
+    let button = Composition { mail, language }.words("button")?;
+    Some(json_ld::view_action(text("merchant_name")?, button, text(link)?))
 }
 
 impl BuiltinMail {
@@ -211,6 +225,7 @@ fn words(language: Language) -> &'static Words {
         Language::En => words_of!("en"),
         Language::Es => words_of!("es"),
         Language::Pt => words_of!("pt"),
+        Language::PtBr => words_of!("pt_br"),
         Language::De => words_of!("de"),
         Language::It => words_of!("it"),
         Language::Fr => words_of!("fr"),
@@ -276,12 +291,15 @@ impl Composition {
     }
 
     fn words(self, mark: &str) -> Option<&'static str> {
-        let words = words(self.language);
         let order = self.mail.is_about_an_order().then_some("order");
         [Some(self.mail.as_str()), order, Some("common")]
             .into_iter()
             .flatten()
-            .find_map(|section| words.get(section)?.get(mark))
+            .find_map(|section| {
+                // What a region says otherwise goes before what the language says.
+                let of = |language| words(language).get(section)?.get(mark);
+                of(self.language).or_else(|| of(self.language.base()))
+            })
             .map(String::as_str)
     }
 }

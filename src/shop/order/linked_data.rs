@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::document::{Item, Order, PaymentStatus};
-use crate::shop::Link;
+use crate::shop::{Link, json_ld};
 
 /// The order for a `<script type="application/ld+json">`, where it is not escaped: nothing in it ends the element.
 pub(super) fn of(id: &str, order: &Order, store_name: &str) -> String {
@@ -30,10 +30,7 @@ pub(super) fn of(id: &str, order: &Order, store_name: &str) -> String {
     if let Some(url) = &order.payment_url {
         document["paymentUrl"] = Value::from(url.as_str());
     }
-    let escape = |text: String, (character, escaped)| text.replace(character, escaped);
-    [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")]
-        .into_iter()
-        .fold(document.to_string(), escape)
+    json_ld::script(&document)
 }
 
 fn status(order: &Order) -> &'static str {

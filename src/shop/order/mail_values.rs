@@ -67,7 +67,7 @@ pub fn mail_values(
         ("billing_address", address(&order.billing_address)),
         ("order_url", link(&order.order_url)),
         ("payment_url", link(&order.payment_url)),
-        ("language", Some(Value::from(language.as_str()))),
+        ("language", Some(Value::from(language.base().as_str()))),
         ("first_name", line(&order.end_user.first_name)),
         ("last_name", line(&order.end_user.last_name)),
         ("full_name", order.end_user.full_name().map(Value::from)),

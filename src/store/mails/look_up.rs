@@ -33,6 +33,8 @@ pub struct MailRecord {
     pub state: MailState,
     /// The name of its template.
     pub template: String,
+    /// The version of it that the mail is made from.
+    pub template_version: String,
     /// Whom it is for.
     pub recipient: String,
     /// The `Message-ID`, without angle brackets.
@@ -130,7 +132,7 @@ pub enum Moved {
     Unknown,
 }
 
-pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, recipient, message_id, member_id, order_id, cart_id,
+pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, template_version, recipient, message_id, member_id, order_id, cart_id,
     subscription_id, batch_id, recorded_at, due_at, claimed_at, settled_at, attempt, route, provider_id, error, send_at,
     expires_at, cancel_reason, test, extras";
 
@@ -339,6 +341,7 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {
         lane: columns.parsed("lane")?,
         state: columns.parsed("state")?,
         template: columns.text("template")?,
+        template_version: columns.text("template_version")?,
         recipient: columns.text("recipient")?,
         message_id: columns.text("message_id")?,
         origin: Origin {

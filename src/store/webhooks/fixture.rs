@@ -1,6 +1,6 @@
 //! For tests, here and elsewhere: a merchant, settled mails, endpoints, and time that passes for rows.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::{
         AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
         Origin, Phase, PinnedTemplate, Reply, Schedule, Verdict, WorkerId,
     },
-    shop::TemplateSource,
+    shop::{ResourceKind, TemplateSource},
     store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
     webhook::Topics,
 };
@@ -40,6 +40,8 @@ pub(crate) async fn fill(store: &Store, merchant: &MerchantId) {
         template: "welcome".to_owned(),
         source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi".to_owned(), text: None },
         tags: Vec::new(),
+        kind: ResourceKind::Templates,
+        partials: BTreeMap::new(),
         sender: None,
         class: None,
         on_crash: CrashPolicy::Resend,

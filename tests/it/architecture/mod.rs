@@ -68,7 +68,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
 ];
 
 /// Outside crates and the modules that may use them.
-const OWNERS: [(&str, &[&str]); 55] = [
+const OWNERS: [(&str, &[&str]); 56] = [
     ("apalis", &["queue"]),
     ("apalis_core", &["queue"]),
     ("askama", &["html", "http", "demo", "dashboard"]),
@@ -113,6 +113,7 @@ const OWNERS: [(&str, &[&str]); 55] = [
     ("mimalloc", &["main"]),
     ("listenfd", &["supervisor"]),
     ("moka", &["auth", "http", "render", "store", "templates"]),
+    ("mrml", &["render"]),
     ("prometheus_client", &["telemetry"]),
     ("qrcode", &["http"]),
     ("rand", &["auth", "callback", "cli", "demo", "dkim", "http", "jobs", "mail", "queue"]),

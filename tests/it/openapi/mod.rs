@@ -27,7 +27,7 @@ def lines(context, value):
 "#;
 
 /// One of every kind, by its path below `/api/v1/`; those that belong to a brand after it.
-fn one_of_every_kind() -> [(&'static str, Value); 9] {
+fn one_of_every_kind() -> [(&'static str, Value); 10] {
     let voucher = || json!({"brand_id": "known", "title": "Ten percent", "code": "TEN"});
     let of_brand = |mut document: Value| {
         document["brand_id"] = json!("known");
@@ -36,6 +36,7 @@ fn one_of_every_kind() -> [(&'static str, Value); 9] {
     [
         ("brands", brand()),
         ("templates", of_brand(template())),
+        ("partials", json!({"html": "<p>{{brand_name}}</p>"})),
         (
             "members",
             json!({"brand_id": "known", "email": "ok@example.net", "first_name": "Ann", "last_name": "Lee"}),

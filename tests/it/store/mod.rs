@@ -5,7 +5,11 @@ mod claims;
 mod groups;
 mod suppressions;
 
-use std::{collections::HashSet, task::Poll, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use postroom::{
@@ -55,6 +59,8 @@ pub(super) async fn open(backends: &Backends) -> Store {
         template: "welcome".to_owned(),
         source: TemplateSource { subject: "Hi".to_owned(), html: "<p>Hi</p>".to_owned(), text: None },
         tags: Vec::new(),
+        kind: ResourceKind::Templates,
+        partials: BTreeMap::new(),
         sender: None,
         class: None,
         on_crash: CrashPolicy::Resend,

@@ -8,7 +8,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{eventually, own_address, place::mortal};
+use super::{
+    eventually, own_address,
+    place::{mortal, signal},
+};
 
 /// A `redis-server` on an address of its own.
 pub struct Redis {
@@ -85,6 +88,11 @@ impl Redis {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// Sends it a signal, as in `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(self.process.as_ref().expect("it runs").id(), name);
     }
 
     /// Removes what a killed server wrote down.

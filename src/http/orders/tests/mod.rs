@@ -313,7 +313,7 @@ async fn every_letter_gets_the_values_that_it_needs_in_every_language() {
             let values =
                 mail_values("ord_1", &order, payment, "Tea & Co", crate::shop::Look::default(), language);
             let source = builtin_mails::template(template.builtin_mail(), language);
-            let (_, missing) = renderer.preview(&source, &values.into()).unwrap();
+            let (_, missing) = renderer.preview(&source, None, &values.into()).unwrap();
             assert_eq!(missing, Vec::<String>::new(), "{template} in {language}");
         }
     }

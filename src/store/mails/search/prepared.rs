@@ -93,7 +93,7 @@ impl Store {
         words: &str,
     ) -> Result<Vec<String>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, subject FROM (SELECT id, merchant_id, subject FROM template_versions ORDER BY id DESC LIMIT $2)
+            "SELECT id, subject FROM (SELECT id, merchant_id, subject FROM template_versions WHERE kind = 'templates' ORDER BY id DESC LIMIT $2)
                 AS versions
              WHERE $1 = '' OR merchant_id IS NULL OR merchant_id = $1",
         )

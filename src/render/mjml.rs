@@ -1,0 +1,309 @@
+//! Makes HTML of MJML when a template is stored.
+//!
+//! The language is that of <https://documentation.mjml.io>, read by the crate `mrml`. It knows nothing of handlebars, so each
+//! mustache is given to it as a word, and put back into what it makes. A mustache between MJML's elements, as `{{#each}}`
+//! around a section, goes through `mj-raw`. One that does not come back is a fault: no value is lost without a word.
+//!
+//! `mrml` reads by recursion. So the number of elements is bounded, and it works on a thread of its own, whose stack takes
+//! even all of them inside each other.
+
+use std::fmt::Write as _;
+
+use mrml::prelude::parser::{Error, Span};
+use mrml::prelude::render::RenderOptions;
+
+use super::html_tokenizer::{Piece, pieces};
+use super::inline_css;
+use super::syntax::{self, Mustache, Role, fault_at};
+use super::{Part, TemplateFault};
+
+/// The most elements of a document.
+const MOST_ELEMENTS: usize = 4_000;
+/// What so many elements inside each other take, with room.
+const STACK: usize = 256 << 20;
+/// The elements of MJML that hold text or HTML, not other elements of MJML.
+const ENDING: [&str; 12] = [
+    "mj-text",
+    "mj-button",
+    "mj-raw",
+    "mj-table",
+    "mj-title",
+    "mj-preview",
+    "mj-style",
+    "mj-accordion-title",
+    "mj-accordion-text",
+    "mj-navbar-link",
+    "mj-social-element",
+    "mj-font",
+];
+
+/// Whether an HTML part is MJML: its first element is `<mjml>`.
+pub(super) fn is_mjml(html: &str) -> bool {
+    let mut rest = html.trim_start_matches('\u{feff}').trim_start();
+    while let Some(comment) = rest.strip_prefix("<!--") {
+        let Some((_, after)) = comment.split_once("-->") else { return false };
+        rest = after.trim_start();
+    }
+    rest.strip_prefix("<mjml")
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/'))
+}
+
+/// The HTML of an MJML document, with its mustaches. Not for an async thread.
+///
+/// # Errors
+/// When it is no MJML, with the place; when it is too large, or a mustache stands where MJML drops it.
+pub(super) fn to_html(mjml: &str, most_bytes: usize) -> Result<String, TemplateFault> {
+    let start = mjml.find("<mjml").unwrap_or_default();
+    if mjml.matches('<').filter(|_| true).take(2 * MOST_ELEMENTS + 1).count() > 2 * MOST_ELEMENTS {
+        let message = format!("MJML may have at most {MOST_ELEMENTS} elements");
+        return Err(fault_at(Part::Html, mjml, start, &message));
+    }
+    let mustaches = syntax::mustaches(Part::Html, mjml)?;
+    let words = Words::of(mjml, &mustaches);
+    let told = words.told(mjml, start);
+    let made = std::thread::scope(|scope| {
+        let work = std::thread::Builder::new().name("mjml".to_owned()).stack_size(STACK);
+        let work = work.spawn_scoped(scope, || render(&told.text));
+        work.map(|work| work.join().unwrap_or_else(|_| Err(("this MJML cannot be read".to_owned(), 0))))
+            .unwrap_or_else(|_| Err(("there is no room to read MJML now; try again".to_owned(), 0)))
+    });
+    let made = made.map_err(|(message, at)| fault_at(Part::Html, mjml, told.given(at), &message))?;
+    words.put_back(mjml, &made, most_bytes)
+}
+
+/// What `mrml` makes of it, or what is wrong and where.
+fn render(mjml: &str) -> Result<String, (String, usize)> {
+    let parsed = mrml::parse(mjml).map_err(|error| said(&error))?;
+    let rendered = parsed.element.render(&RenderOptions::default());
+    rendered.map_err(|error| (format!("this MJML cannot be rendered: {error}"), 0))
+}
+
+fn said(error: &Error) -> (String, usize) {
+    let at = |span: &Span| span.start;
+    match error {
+        Error::UnexpectedElement { position, .. } => {
+            ("MJML has no such element here".to_owned(), at(position))
+        }
+        Error::UnexpectedToken { position, .. } => ("MJML does not allow this here".to_owned(), at(position)),
+        Error::MissingAttribute { name, position, .. } => {
+            (format!("this element of MJML needs the attribute `{name}`"), at(position))
+        }
+        Error::InvalidAttribute { position, .. } => ("this attribute is not MJML's".to_owned(), at(position)),
+        Error::InvalidFormat { position, .. } => ("this is not MJML".to_owned(), at(position)),
+        Error::IncludeLoaderError { position, .. } => {
+            ("`mj-include` is not supported; use a partial".to_owned(), at(position))
+        }
+        Error::EndOfStream { .. } => ("this MJML ends too early: an element is not closed".to_owned(), 0),
+        Error::SizeLimit { .. } => ("this MJML is too large".to_owned(), 0),
+        Error::NoRootNode | Error::ParserError { .. } => ("this is not MJML".to_owned(), 0),
+    }
+}
+
+/// The words that stand for mustaches.
+struct Words<'a> {
+    prefix: String,
+    mustaches: &'a [Mustache],
+    /// Whether each stands between elements of MJML.
+    is_between: Vec<bool>,
+}
+
+/// A document as `mrml` is told it.
+struct Told {
+    text: String,
+    /// Where stretches of it come from: bytes here, bytes there.
+    stretches: Vec<(usize, usize)>,
+}
+
+impl Told {
+    /// The byte of the template that a byte of this comes from.
+    fn given(&self, at: usize) -> usize {
+        let stretch = self.stretches.iter().rev().find(|(here, _)| *here <= at);
+        stretch.map_or(0, |(here, there)| there + (at - here))
+    }
+}
+
+impl<'a> Words<'a> {
+    fn of(mjml: &str, mustaches: &'a [Mustache]) -> Self {
+        // A word that the template does not have.
+        let mut prefix = "pmv".to_owned();
+        while mjml.contains(&prefix) {
+            prefix.push('q');
+        }
+        let masked = inline_css::mask(mjml, mustaches);
+        let mut is_between = Vec::with_capacity(mustaches.len());
+        let mut inside = 0_usize;
+        let mut pieces = pieces(&masked);
+        while let Some(piece) = pieces.next() {
+            let is_ending = |name: &str| ENDING.contains(&name);
+            match &piece {
+                Piece::Start(tag) if is_ending(tag.name) => {
+                    let is_closed = masked[..pieces.at()].ends_with("/>");
+                    inside += usize::from(!is_closed);
+                }
+                Piece::End(name) if is_ending(name) => inside = inside.saturating_sub(1),
+                _ => {}
+            }
+            let is_text = matches!(piece, Piece::Text(_));
+            while let Some(mustache) = mustaches.get(is_between.len())
+                && mustache.range.start < pieces.at()
+            {
+                is_between.push(is_text && inside == 0);
+            }
+        }
+        is_between.resize(mustaches.len(), false);
+        Self { prefix, mustaches, is_between }
+    }
+
+    fn word(&self, number: usize) -> String {
+        format!("{}{number:05}x", self.prefix)
+    }
+
+    /// The document with words for mustaches, from `start` on.
+    fn told(&self, mjml: &str, start: usize) -> Told {
+        let mut told = Told { text: String::with_capacity(mjml.len()), stretches: Vec::new() };
+        let mut done = start;
+        for (number, mustache) in self.mustaches.iter().enumerate() {
+            if mustache.range.start < done {
+                continue; // before the document
+            }
+            told.stretches.push((told.text.len(), done));
+            told.text.push_str(&mjml[done..mustache.range.start]);
+            told.stretches.push((told.text.len(), mustache.range.start));
+            let word = self.word(number);
+            let _ = match (mustache.role, self.is_between[number]) {
+                (Role::Comment, _) => Ok(()),
+                (_, true) => write!(told.text, "<mj-raw>{word}</mj-raw>"),
+                (_, false) => write!(told.text, "{word}"),
+            };
+            done = mustache.range.end;
+        }
+        told.stretches.push((told.text.len(), done));
+        told.text.push_str(&mjml[done..]);
+        told
+    }
+
+    /// What was made, with the mustaches in place of their words.
+    fn put_back(&self, mjml: &str, made: &str, most_bytes: usize) -> Result<String, TemplateFault> {
+        let mut is_back = vec![false; self.mustaches.len()];
+        let mut html = String::with_capacity(made.len() * 2);
+        let mut rest = made;
+        while let Some((before, after)) = rest.split_once(&self.prefix) {
+            html.push_str(before);
+            let number = after.get(..5).and_then(|number| number.parse::<usize>().ok());
+            let mustache = number.and_then(|number| Some((number, self.mustaches.get(number)?)));
+            rest = match mustache {
+                Some((number, mustache)) => {
+                    is_back[number] = true;
+                    html.push_str(&mjml[mustache.range.clone()]);
+                    after[5..].strip_prefix('x').unwrap_or(&after[5..])
+                }
+                None => after,
+            };
+            if html.len() > most_bytes {
+                break;
+            }
+        }
+        html.push_str(rest);
+        if html.len() > most_bytes {
+            let message = format!("the HTML of this MJML is larger than {most_bytes} bytes");
+            return Err(fault_at(Part::Html, mjml, 0, &message));
+        }
+        let is_lost =
+            |(number, mustache): &(usize, &Mustache)| mustache.role != Role::Comment && !is_back[*number];
+        match self.mustaches.iter().enumerate().find(is_lost) {
+            Some((_, lost)) => {
+                let message = "MJML leaves out what stands here, so this placeholder would be lost";
+                Err(fault_at(Part::Html, mjml, lost.range.start, message))
+            }
+            None => Ok(html),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn html(mjml: &str) -> String {
+        to_html(mjml, 1 << 20).unwrap_or_else(|fault| panic!("{fault}: {mjml}"))
+    }
+
+    fn body(inside: &str) -> String {
+        html(&format!("<mjml><mj-body>{inside}</mj-body></mjml>"))
+    }
+
+    #[test]
+    fn mjml_is_known_by_its_first_element() {
+        for yes in ["<mjml>", " <mjml lang=\"de\">", "<!-- a -->\n<mjml/>", "\u{feff}<mjml>"] {
+            assert!(is_mjml(yes), "{yes}");
+        }
+        for no in ["<html>", "mjml", "<mjml-x>", "<p><mjml></p>", "<!-- <mjml>", ""] {
+            assert!(!is_mjml(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn placeholders_come_through_wherever_they_stand() {
+        let made = body(
+            "<mj-section background-color=\"{{colour}}\">{{#if vip}}<mj-column>\
+             <mj-text color=\"{{ink}}\">Hello <b>{{name}}</b>, {{#if a}}x{{else}}y{{/if}} &amp; {{{raw}}}</mj-text>\
+             {{#each items}}<mj-button href=\"{{link}}?a=1&amp;b={{@index}}\">{{lookup ../names \"k\"}}</mj-button>{{/each}}\
+             <mj-image src=\"{{picture}}\" alt='{{eq a \"b\"}}' /></mj-column>{{/if}}</mj-section>{{! gone }}",
+        );
+        for mustache in [
+            "{{colour}}",
+            "{{#if vip}}",
+            "{{ink}}",
+            "<b>{{name}}</b>",
+            "{{#if a}}x{{else}}y{{/if}}",
+            "{{{raw}}}",
+            "{{#each items}}",
+            "{{link}}?a=1&amp;b={{@index}}",
+            "{{lookup ../names \"k\"}}",
+            "{{/each}}",
+            "{{picture}}",
+            "{{eq a \"b\"}}",
+        ] {
+            assert!(made.contains(mustache), "{mustache}: {made}");
+        }
+        assert!(made.contains("<table") && !made.contains("<mj-") && !made.contains("pmv"), "{made}");
+        syntax::mustaches(Part::Html, &made).unwrap();
+    }
+
+    #[test]
+    fn a_fault_has_its_place_in_what_was_given() {
+        for (mjml, expected) in [
+            ("<mjml><mj-body>\n{{a}}<mj-foo></mj-body></mjml>", "html, line "),
+            ("<mjml><mj-body>", "ends too early"),
+            ("<mjml><mj-body><mj-include path=\"a.mjml\" /></mj-body></mjml>", "use a partial"),
+            (
+                "<mjml><mj-head><mj-attributes>{{a}}</mj-attributes></mj-head><mj-body></mj-body></mjml>",
+                "html, line 1",
+            ),
+        ] {
+            let fault = to_html(mjml, 1 << 20).unwrap_err().to_string();
+            assert!(fault.contains(expected), "{fault}");
+        }
+    }
+
+    #[test]
+    fn size_and_depth_are_bounded() {
+        let many = format!("<mjml><mj-body>{}</mj-body></mjml>", "<mj-spacer />".repeat(9_000));
+        assert!(to_html(&many, 1 << 20).unwrap_err().to_string().contains("4000 elements"));
+        // As deep as it may be: all elements inside each other.
+        let deep = format!(
+            "<mjml><mj-body><mj-raw>{}{}</mj-raw></mj-body></mjml>",
+            "<b>".repeat(3_900),
+            "</b>".repeat(3_900)
+        );
+        assert!(to_html(&deep, 1 << 20).is_ok());
+        let wrapped = format!(
+            "<mjml><mj-body>{}{}</mj-body></mjml>",
+            "<mj-wrapper>".repeat(3_900),
+            "</mj-wrapper>".repeat(3_900)
+        );
+        drop(to_html(&wrapped, 1 << 20)); // whatever it is, it does not end the process
+        let large = format!("<mjml><mj-body><mj-raw>{}</mj-raw></mj-body></mjml>", "x".repeat(2_000));
+        assert!(to_html(&large, 1_000).unwrap_err().to_string().contains("larger than 1000"));
+    }
+}
