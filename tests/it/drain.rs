@@ -19,7 +19,7 @@ use tokio::{
 };
 use toml::Table;
 
-use super::support::{Backends, Daemon, Hook, Operator, Scene, Shop, eventually, signal, welcome};
+use super::support::{Backends, Daemon, Hook, Operator, Scene, Shop, eventually, welcome};
 
 /// Where a relay may hang: before its answer to this.
 const PHASES: [&str; 6] = ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "."];
@@ -186,12 +186,11 @@ on_both! {
         scene.shop.enrol("ok-2@example.net").await;
         let asking = half_a_request(&scene, "ok-2@example.net");
         let stopping = Instant::now();
-        let pid = scene.daemon.pid();
-        signal(pid, "TERM");
+        scene.daemon.signal("TERM");
         eventually("it stops", async || scene.daemon.log_text().contains("\"stopping\"")).await;
         let answer = tokio::task::spawn_blocking(asking).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert_eq!(scene.daemon.stop().await, 0);
+        assert_eq!(scene.daemon.end().await, 0);
         assert!(stopping.elapsed() < Duration::from_secs(7), "the stop took {:?}", stopping.elapsed());
         while let Ok(Some(_)) = watching.chunk().await {}
         hook.speak();

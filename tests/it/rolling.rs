@@ -64,7 +64,7 @@ async fn run(plan: Plan) {
     let ran =
         tokio::task::spawn_blocking(move || python(include_str!("rolling.py"), told.to_string().as_bytes()));
     if plan.changes_schema {
-        within(Duration::from_secs(60), "it has begun", async || sink.count() > 50).await;
+        within(Duration::from_secs(120), "it has begun", async || sink.count() > 50).await;
         for statement in LATER {
             backends.execute(statement).await;
         }

@@ -166,8 +166,13 @@ impl Daemon {
 
     /// Asks it to stop with SIGTERM, waits until it did and returns its exit status.
     pub async fn stop(&mut self) -> i32 {
+        self.signal("TERM");
+        self.end().await
+    }
+
+    /// Waits until it ends by itself and returns its exit status.
+    pub async fn end(&mut self) -> i32 {
         let mut process = self.process.take().expect("it runs");
-        place::signal(process.id(), "TERM");
         let mut status = None;
         within(Duration::from_secs(40), "the daemon stops", async || {
             status = process.try_wait().unwrap();
