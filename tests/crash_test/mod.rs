@@ -90,9 +90,11 @@ pub async fn run(options: &Options) -> Report {
     }
     supervisor.abort();
 
+    let promises = ledger.promises().clone();
+    let batches = ledger.batches().clone();
     let seen = Seen {
-        promises: &ledger.promises().clone(),
-        batches: &ledger.batches().clone(),
+        promises: &promises,
+        batches: &batches,
         caught: stage.relay.mails(),
         webhooks: stage.receiver.webhooks(),
         record: stage.record().await,
