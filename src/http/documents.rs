@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::{
-    composed,
     error::{FieldError, fault},
     json_shape,
+    pins::pinned,
 };
 use crate::{
     app::App,
@@ -170,7 +170,7 @@ fn version_of(
         id: Uuid::now_v7().to_string(),
         kind: ResourceKind::Templates,
         template: id.to_owned(),
-        partials: composed::pinned(checked.partials, &loaded.versions),
+        partials: pinned(checked.partials, &loaded.versions),
         source: checked.source,
         tags: checked.tags,
         sender: template.sender.clone().map(Into::into),
@@ -199,7 +199,7 @@ fn version_of_partial(
         id: Uuid::now_v7().to_string(),
         kind: ResourceKind::Partials,
         template: name.to_owned(),
-        partials: composed::pinned(used, &loaded.versions),
+        partials: pinned(used, &loaded.versions),
         source: TemplateSource {
             subject: String::new(),
             html: partial.html.clone(),

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::shop::format::{format_day, format_money, format_number, is_number};
 use crate::shop::{Timezone, day_in, language::Language, plural::Plural};
 
-use super::engine::{language_of_run, note_missing};
+use super::run::{language_of_run, note_missing};
 use super::work::charged;
 
 /// Reading and writing a value.

@@ -161,14 +161,15 @@ async fn a_key_and_the_logs_filter_change_and_what_cannot_change_is_named() {
         json!([{"key": "dkim.tea.example/two.key_file", "change": "file_changed"}])
     );
 
-    let traces = |daemon: &Daemon| daemon.log().iter().filter(|line| line["level"] == "TRACE").count();
-    assert_eq!(traces(&scene.daemon), 0);
-    scene.backends.set("log.filter", "trace");
+    let details = |daemon: &Daemon| daemon.log().iter().filter(|line| line["level"] == "DEBUG").count();
+    assert_eq!(details(&scene.daemon), 0);
+    scene.backends.set("log.filter", "debug");
     scene.backends.set("worker.drain", "7s");
     let report = reload(&scene.backends, 0);
     assert_eq!(report["needs_restart"][0]["key"], "worker.drain");
     assert_eq!(report["changes"][0]["key"], "log.filter");
-    eventually("it logs more", async || traces(&scene.daemon) > 0).await;
+    scene.shop.get("/nowhere").await.expect(404);
+    eventually("it logs more", async || details(&scene.daemon) > 0).await;
     let said = scene.backends.command_line().run(&["reload", "--wait"]).expect(0).out;
     assert!(said.contains("nothing has changed") && said.contains("(needs a restart)"), "{said}");
 }

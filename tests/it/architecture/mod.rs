@@ -34,7 +34,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
 const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
     &["actions", "recipients"],
-    &["mails"],
+    &["mails", "partials"],
     &["batches", "credentials", "resources"],
     &[
         "activity",
@@ -62,7 +62,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
     &["documents", "order_traces"],
     &["group_commit", "group_read"],
     &["writer"],
-    &["connections", "stake"],
+    &["connections", "partial_uses", "stake"],
     &["dialect", "gather", "mail_row", "rounds", "row", "steps"],
     &["error", "states"],
 ];
