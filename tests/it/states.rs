@@ -14,7 +14,7 @@ use postroom::{
         CrashPolicy, MailEvent, MailLane, MailState, SuppressionReason, SuppressionScope,
     },
     shop::{
-        OperatorRole, TemplateClass,
+        OperatorRole, ResourceKind, TemplateClass,
         order::{Workflow, WorkflowState},
     },
     webhook::{DeliveryEvent, DeliveryState},
