@@ -11,7 +11,9 @@ use postroom::{
 };
 use serde_json::{Value, json};
 
-use super::support::{Backends, Credential, Hook, Scene, Shop, addresses, eventually, send, within};
+use super::support::{
+    Backends, Cluster, Credential, Hook, Scene, Shop, addresses, eventually, send, within,
+};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How many mails are retried at once.
@@ -321,4 +323,32 @@ on_both! {
         assert_eq!(app.store.forget_old_actions(day, day).await.unwrap(), 1);
         assert_eq!(scene.backends.tally(ACTIONS).await, [].into());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_whose_database_goes_away_is_done_when_that_is_back() {
+    let mut cluster = Cluster::start();
+    let mut scene = Scene::open(Backends::on(cluster.new_database().await).await).await;
+    let users = refused(&scene, "reject", DEAD_LETTERS).await;
+    scene.daemon.stop().await;
+    let app = app_of(&scene).await;
+    let draft = drafted(&app, ActionKind::Retry, "state:failed", "cli:ann").await;
+    app.store.move_action(None, draft.id, ActionWish::Confirm, "cli:ann").await.unwrap();
+    scene.daemon.start_again().await;
+    within(PATIENCE, "it has begun", async || action(&app, draft.id).await.done >= 500).await;
+    cluster.stop_server();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.start_server();
+    let is_done = async || {
+        app.store.action(None, draft.id).await.ok().flatten().is_some_and(|it| it.state == ActionState::Done)
+    };
+    within(PATIENCE, "it is done", is_done).await;
+    let end = action(&app, draft.id).await;
+    assert_eq!((end.done, end.skipped), (DEAD_LETTERS as u64, 0));
+    assert_eq!(scene.backends.tally(RESULTS).await, [("done".to_owned(), DEAD_LETTERS as i64)].into());
+    let all = [("failed".to_owned(), DEAD_LETTERS as i64)].into();
+    within(PATIENCE, "all are refused again", async || scene.backends.tally(STATES).await == all).await;
+    // An attempt whose answer could not be recorded has an unknown outcome, and is made again.
+    let refusals = scene.backends.tally(REFUSALS).await;
+    assert!(users.iter().all(|user| refusals[user] == 2), "each is tried once more");
 }
