@@ -1,12 +1,8 @@
 //! Fills one compiled template in: missing values are noted, output and work are bounded.
 //!
-//! `work.rs` says what each step costs, `comparison.rs` is the helpers that compare. handlebars gives a helper no way to
-//! the run it belongs to, but a run stays on its thread: what it missed is kept there.
+//! `work.rs` says what each step costs, `run.rs` keeps what was missed, `comparison.rs` is the helpers that compare.
 
-use std::{
-    cell::{Cell, RefCell},
-    cmp::Ordering,
-};
+use std::cmp::Ordering;
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, HelperResult, Output, RenderContext, Renderable, ScopedJson,
@@ -20,18 +16,9 @@ use super::{
     Part, RenderError,
     comparison::{Comparison, Holds, argument, compare},
     localised::Localised,
+    run,
     work::{self, COPIES_OF_LOOKUP, PER_WRITTEN_BYTE, STEP, Step, charge, charged, size},
 };
-
-/// More names than anyone reads.
-pub(super) const MOST_MISSING: usize = 100;
-
-thread_local! {
-    /// What it missed.
-    static MISSED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    /// The language that its template is written in.
-    static LANGUAGE: Cell<Option<Language>> = const { Cell::new(None) };
-}
 
 /// handlebars as it fills the HTML and as it fills the other parts.
 pub(super) struct Engine {
@@ -81,11 +68,10 @@ impl Engine {
     ) -> Result<String, RenderError> {
         let registry = if part == Part::Html { &self.escaping } else { &self.verbatim };
         work::allow(*work);
-        LANGUAGE.set(language);
-        MISSED.replace(std::mem::take(missing));
+        run::begin(language, std::mem::take(missing));
         let mut out = Bounded { text: String::new(), limit: most_bytes, is_full: false };
         let result = template.render(registry, values, &mut RenderContext::new(None), &mut out);
-        *missing = MISSED.take();
+        *missing = run::end();
         *work = work::left();
         match result {
             Ok(()) => Ok(out.text),
@@ -153,38 +139,7 @@ impl HelperDef for Missing {
         context: &mut RenderContext<'reg, 'rc>,
         _: &mut dyn Output,
     ) -> HelperResult {
-        note_missing(helper.name(), context)
-    }
-}
-
-/// Notes that a name would be printed and has no value.
-pub(super) fn note_missing(raw: &str, context: &RenderContext<'_, '_>) -> HelperResult {
-    let path = full_path(raw, context);
-    MISSED.with_borrow_mut(|missing| {
-        charged((1 + missing.len() as u64).saturating_mul(16 + path.len() as u64 / 8))?;
-        if missing.len() < MOST_MISSING && !missing.contains(&path) {
-            missing.push(path);
-        }
-        Ok(())
-    })
-}
-
-/// The language that the template of the run on this thread is written in.
-pub(super) fn language_of_run() -> Option<Language> {
-    LANGUAGE.get()
-}
-
-/// The path from the top, as in `items.0.name`, where it can be told.
-fn full_path(raw: &str, context: &RenderContext<'_, '_>) -> String {
-    if let Some(from_top) = raw.strip_prefix("@root") {
-        return from_top.trim_start_matches(['.', '/']).to_owned();
-    }
-    let name = raw.strip_prefix("this").filter(|rest| rest.starts_with(['.', '/'])).unwrap_or(raw);
-    let is_relative = !raw.starts_with("..") && !raw.starts_with('@');
-    let name = name.trim_start_matches(['.', '/']);
-    match context.block().map(|block| block.base_path()) {
-        Some(base) if is_relative && !base.is_empty() => format!("{}.{name}", base.join(".")),
-        _ => name.to_owned(),
+        run::note_missing(helper.name(), context)
     }
 }
 

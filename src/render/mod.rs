@@ -33,6 +33,7 @@ mod mjml;
 mod partials;
 mod renderer;
 mod requirements;
+mod run;
 mod syntax;
 mod tags;
 mod values;

@@ -9,7 +9,7 @@ use handlebars::Template;
 use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
 use serde_json::Value;
 
-use super::engine::MOST_MISSING;
+use super::run::MOST_MISSING;
 
 /// Elements looked at; what has more is filled in: how long that takes is bounded there.
 const MOST_LOOKED_AT: usize = 10_000;

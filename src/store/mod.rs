@@ -39,6 +39,7 @@ mod merchants;
 mod operators;
 mod order_traces;
 mod orders;
+mod partial_uses;
 mod partials;
 mod passes;
 mod pauses;

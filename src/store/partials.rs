@@ -58,29 +58,11 @@ static STILL_SO: Sql = Sql::new(
         AND resources.version = rows.seen",
 );
 
-static FORGET_USES: Sql = Sql::new(
-    "DELETE FROM partial_uses WHERE merchant_id = $2
-        AND (user_kind, user_id) IN (SELECT rows.kind_of, rows.document FROM {rows: kind_of text, document text})",
-);
-
-static INSERT_USES: Sql = Sql::new(
-    "INSERT INTO partial_uses (merchant_id, partial, user_kind, user_id)
-     SELECT $2, partial, kind_of, document FROM {rows: partial text, kind_of text, document text} WHERE true
-     ON CONFLICT DO NOTHING",
-);
-
 #[derive(Serialize)]
 struct SeenRow<'a> {
     kind_of: &'static str,
     document: &'a str,
     seen: &'a str,
-}
-
-#[derive(Serialize)]
-struct UseRow<'a> {
-    partial: &'a str,
-    kind_of: &'static str,
-    document: &'a str,
 }
 
 impl Store {
@@ -231,59 +213,4 @@ async fn are_all(
         }
     }
     Ok(true)
-}
-
-/// Notes which partials these documents use, in place of what was noted before.
-pub(super) async fn note_uses(
-    dialect: Dialect,
-    on: &mut AnyConnection,
-    merchant: &MerchantId,
-    resources: &[ResourceRow],
-) -> Result<(), StoreError> {
-    let versions = || resources.iter().filter_map(|resource| Some((resource, resource.version.as_ref()?)));
-    let users: Vec<_> = versions()
-        .map(|(resource, _)| UseRow { partial: "", kind_of: resource.kind.as_str(), document: &resource.id })
-        .collect();
-    if users.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(FORGET_USES.on(dialect))
-        .bind(to_json(&users))
-        .bind(merchant.as_str())
-        .execute(&mut *on)
-        .await
-        .doing("forget what partials were used")?;
-    let uses: Vec<_> = versions()
-        .flat_map(|(resource, version)| {
-            let (kind_of, document) = (resource.kind.as_str(), resource.id.as_str());
-            version.partials.keys().map(move |partial| UseRow { partial, kind_of, document })
-        })
-        .collect();
-    if uses.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(INSERT_USES.on(dialect))
-        .bind(to_json(&uses))
-        .bind(merchant.as_str())
-        .execute(on)
-        .await
-        .map(drop)
-        .doing("note what partials are used")
-}
-
-/// Forgets which partials a document used, which is deleted.
-pub(super) async fn forget_uses(
-    on: &mut AnyConnection,
-    merchant: &MerchantId,
-    kind: ResourceKind,
-    id: &str,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM partial_uses WHERE merchant_id = $1 AND user_kind = $2 AND user_id = $3")
-        .bind(merchant.as_str())
-        .bind(kind.as_str())
-        .bind(id)
-        .execute(on)
-        .await
-        .map(drop)
-        .doing("forget what partials were used")
 }

@@ -14,7 +14,7 @@ use super::{
     dialect::{Dialect, Sql},
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
-    orders, partials,
+    orders, partial_uses,
     row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
@@ -227,7 +227,7 @@ impl Store {
                 async move {
                     let rows = audit::changed(delete, &mut *on, "delete a resource", entry).await?;
                     if rows > 0 {
-                        partials::forget_uses(on, &merchant, kind, &id).await?;
+                        partial_uses::forget_uses(on, &merchant, kind, &id).await?;
                     }
                     Ok(rows > 0)
                 }
@@ -282,7 +282,14 @@ pub(super) async fn upsert(
         .filter_map(|index| Some((resources[index].version.as_ref()?, Some(resources[index].body.get()))))
         .collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
-    partials::note_uses(dialect, on, merchant, resources).await?;
+    let with_versions: Vec<_> = resources
+        .iter()
+        .filter_map(|resource| {
+            let partials = resource.version.as_ref()?.partials.keys().map(String::as_str).collect();
+            Some((resource.kind, resource.id.as_str(), partials))
+        })
+        .collect();
+    partial_uses::note_uses(dialect, on, merchant, &with_versions).await?;
     let of_orders = resources.iter().filter(|resource| resource.kind == ResourceKind::Orders);
     let of_orders = of_orders.map(|order| (order.id.as_str(), &*order.body));
     orders::forget_settled(dialect, on, merchant, of_orders).await?;

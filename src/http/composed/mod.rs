@@ -4,10 +4,7 @@
 //! read: else it is done again. So a template's newest version always has the newest partials in it. A partial that would
 //! break a template is refused, and the template is named.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, value::RawValue};
 
@@ -274,15 +271,6 @@ pub(super) async fn check_uses(
         }
     }
     Ok(())
-}
-
-/// The versions of partials, by name, as a version of a template pins them.
-pub(super) fn pinned(names: Vec<String>, versions: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let pin = |name: String| {
-        let version = versions.get(&name).cloned().unwrap_or_default();
-        (name, version)
-    };
-    names.into_iter().map(pin).collect()
 }
 
 /// Names what uses a partial, for whoever wants to delete it.

@@ -9,7 +9,19 @@ use crate::shop::{Partial, Partials};
 use super::arguments::{Argument, Depth, filled, meaning};
 use super::call::{BLOCK, Call, is_literal};
 use super::origin::{Origin, Origins};
-use super::{DEEPEST, MOST_INSERTIONS, Owner};
+
+/// How deep partials may use each other.
+const DEEPEST: usize = 8;
+/// How many partials may be put into one part.
+const MOST_INSERTIONS: usize = 500;
+
+/// Who expands: a template, or a partial that is checked by itself.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::render) enum Owner<'a> {
+    Template,
+    /// The partial of this name. A place for content stays empty in it.
+    Partial(&'a str),
+}
 
 /// A text and its mustaches.
 #[derive(Clone)]

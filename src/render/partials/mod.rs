@@ -27,12 +27,8 @@ use super::syntax::{self, Role};
 use super::{Part, TemplateFault};
 use call::{BLOCK, Call};
 use expansion::Expansion;
+pub(super) use expansion::Owner;
 use origin::Origins;
-
-/// How deep partials may use each other.
-const DEEPEST: usize = 8;
-/// How many partials may be put into one part.
-const MOST_INSERTIONS: usize = 500;
 
 /// A part with its partials in their places.
 pub(super) struct Expanded<'a> {
@@ -48,14 +44,6 @@ impl Expanded<'_> {
             None => fault,
         }
     }
-}
-
-/// Who expands: a template, or a partial that is checked by itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Owner<'a> {
-    Template,
-    /// The partial of this name. A place for content stays empty in it.
-    Partial(&'a str),
 }
 
 /// Puts the partials of a part in their places and adds their names to `used`.

@@ -34,7 +34,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
 const STORE_LAYERS: [&[&str]; 13] = [
     &["disabled_endpoints", "due"],
     &["actions", "recipients"],
-    &["mails"],
+    &["mails", "partials"],
     &["batches", "credentials", "resources"],
     &[
         "activity",
@@ -47,6 +47,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
         "merchants",
         "operators",
         "orders",
+        "partial_uses",
         "passes",
         "pauses",
         "room",

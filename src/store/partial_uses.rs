@@ -1,0 +1,85 @@
+//! Which documents use which partials, noted with each that is stored.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+
+use super::{
+    dialect::{Dialect, Sql},
+    error::{Doing, StoreError},
+    row::to_json,
+};
+use crate::{mail::MerchantId, shop::ResourceKind};
+
+static FORGET_USES: Sql = Sql::new(
+    "DELETE FROM partial_uses WHERE merchant_id = $2
+        AND (user_kind, user_id) IN (SELECT rows.kind_of, rows.document FROM {rows: kind_of text, document text})",
+);
+
+static INSERT_USES: Sql = Sql::new(
+    "INSERT INTO partial_uses (merchant_id, partial, user_kind, user_id)
+     SELECT $2, partial, kind_of, document FROM {rows: partial text, kind_of text, document text} WHERE true
+     ON CONFLICT DO NOTHING",
+);
+
+#[derive(Serialize)]
+struct UseRow<'a> {
+    partial: &'a str,
+    kind_of: &'static str,
+    document: &'a str,
+}
+
+/// Notes which partials documents use, each with its kind, its id and their names, in place of what was noted before.
+pub(super) async fn note_uses(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    documents: &[(ResourceKind, &str, Vec<&str>)],
+) -> Result<(), StoreError> {
+    let users: Vec<_> = documents
+        .iter()
+        .map(|(kind, document, _)| UseRow { partial: "", kind_of: kind.as_str(), document })
+        .collect();
+    if users.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(FORGET_USES.on(dialect))
+        .bind(to_json(&users))
+        .bind(merchant.as_str())
+        .execute(&mut *on)
+        .await
+        .doing("forget what partials were used")?;
+    let uses: Vec<_> = documents
+        .iter()
+        .flat_map(|(kind, document, partials)| {
+            let kind_of = kind.as_str();
+            partials.iter().map(move |partial| UseRow { partial, kind_of, document })
+        })
+        .collect();
+    if uses.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(INSERT_USES.on(dialect))
+        .bind(to_json(&uses))
+        .bind(merchant.as_str())
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("note what partials are used")
+}
+
+/// Forgets which partials a document used, which is deleted.
+pub(super) async fn forget_uses(
+    on: &mut AnyConnection,
+    merchant: &MerchantId,
+    kind: ResourceKind,
+    id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM partial_uses WHERE merchant_id = $1 AND user_kind = $2 AND user_id = $3")
+        .bind(merchant.as_str())
+        .bind(kind.as_str())
+        .bind(id)
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("forget what partials were used")
+}
