@@ -193,7 +193,7 @@ impl Localised {
         let of_reader =
             || values.data().get("language").and_then(Value::as_str).and_then(Language::from_regional_tag);
         let language = run::language().or_else(of_reader).unwrap_or(Language::En);
-        let written = self.write(&given, language).map_err(|why| RenderErrorReason::Other(why))?;
+        let written = self.write(&given, language).map_err(RenderErrorReason::Other)?;
         charged(written.len() as u64)?;
         Ok(Ok(written))
     }
