@@ -60,12 +60,11 @@ class Shop:
         self.ask("PUT", "/api/v1/brands/tea", json.dumps(brand))
         self.ask("PUT", "/api/v1/templates/hello", json.dumps(template))
 
-    def stock(self, users, on_crash="resend", address="m{}@example.net".format):
+    def stock(self, users, address="m{}@example.net".format):
         """Stores what a batch needs: a brand, a template, and members `m0` to `m<users - 1>`, each with its address."""
         self.ask("PUT", "/api/v1/brands/tea", json.dumps({"name": "Tea", "sender": {"email": "tea@example.com"}}))
         template = {
             "brand_id": "tea", "title": "Hello", "subject": "For you, {{first_name}}", "html": "<p>{{code}}</p>",
-            "on_crash": on_crash,
         }  # fmt: skip
         self.ask("PUT", "/api/v1/templates/hello", json.dumps(template))
         member = {"kind": "members", "brand_id": "tea", "first_name": "Ann"}

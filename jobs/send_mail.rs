@@ -201,7 +201,12 @@ async fn offer(
         return Ok(None);
     };
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
-    Ok(match offer.send(&envelope, &message, at_work).await {
+    let sending = offer.send(&envelope, &message, at_work);
+    let Some(sent) = unless_stopped_before_the_offer(app, at_work, sending).await else {
+        at_work.puts_off(Duration::ZERO);
+        return Ok(None);
+    };
+    Ok(match sent {
         Sent::Answered(reply) => Some(reply),
         Sent::Withheld => None,
         Sent::SenderWaits(pause) => {
@@ -217,6 +222,26 @@ async fn unless_stopping<T>(app: &App, what: impl Future<Output = T>) -> Option<
         biased;
         done = what => Some(done),
         () = app.worker.stopping.cancelled() => None,
+    }
+}
+
+/// What comes of sending, unless the process is asked to stop before the relay is offered the message: whatever a relay that
+/// says nothing is waited for then, the mail is nobody's. From the offer on the relay may have it.
+async fn unless_stopped_before_the_offer<T>(
+    app: &App,
+    at_work: &AtWork<'_>,
+    sending: impl Future<Output = T>,
+) -> Option<T> {
+    let stopped = async {
+        app.worker.stopping.cancelled().await;
+        if at_work.is_offered() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        sent = sending => Some(sent),
+        () = stopped => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every request and every job works with: the components, opened once and passed around.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::Context;
 use tokio::sync::Notify;
@@ -12,14 +12,15 @@ use crate::{
     config::Config,
     cpu_pool::CpuPool,
     dkim::{KeyFault, Keyring},
-    limits::{InFlight, Limiter, MailLimits, RequestLimits},
+    limits::{InFlight, Limiter, MailLimits, Rate, RequestLimits},
     mail::Mail,
     queue::{self, Dispatcher, Queue, QueuedJob},
     render::Renderer,
     shop::consent,
     signing::Signing,
-    smtp::{Routes, Tuning},
+    smtp::{NewRoutes, Route, RouteSettings, Routes, Tuning},
     store::Store,
+    telemetry,
     templates::Templates,
     worker::{UnofferedClaims, Worker},
 };
@@ -37,8 +38,9 @@ const IMPORTS: [usize; 2] = [16, 4];
 
 /// The components of one process.
 pub struct App {
-    /// The settings.
+    /// The settings of the start. Those that a reload changes (`smtp`, `dkim`, `limits`, `log`) are in [`App::current`].
     pub config: Config,
+    current: RwLock<Arc<Config>>,
     /// The rows.
     pub store: Store,
     /// The jobs that wait for a worker.
@@ -84,12 +86,16 @@ pub struct App {
 /// # Errors
 /// The first setting that cannot work, such as a file of certificates that cannot be read.
 pub fn routes_of(config: &Config) -> anyhow::Result<Routes> {
+    Ok(Routes::tuned(&settings_of_routes(config), Tuning::default(), config.smtp.reply_rules()?)?)
+}
+
+fn settings_of_routes(config: &Config) -> Vec<RouteSettings> {
     let hello_name = Some(&config.smtp.hello_name).filter(|name| !name.is_empty());
     let mut routes = config.smtp.routes.clone();
     for route in &mut routes {
         route.hello_name = route.hello_name.take().or_else(|| hello_name.cloned());
     }
-    Ok(Routes::tuned(&routes, Tuning::default(), config.smtp.reply_rules()?)?)
+    routes
 }
 
 /// Reads the keys that sign mails.
@@ -105,6 +111,15 @@ pub fn keys_of(config: &Config) -> anyhow::Result<Keyring> {
     })
 }
 
+/// What a changed configuration needs, made and not yet in force.
+pub struct Prepared {
+    config: Config,
+    routes: NewRoutes,
+    rates: Vec<(String, Rate)>,
+    limits: MailLimits,
+    keys: Keyring,
+}
+
 impl App {
     /// Opens the database, the queue and the routes. The schema is left alone.
     ///
@@ -115,14 +130,13 @@ impl App {
         let queue = queue::connect(&config.queue).await.context("the queue cannot be used")?;
         let rates = admission::rates_of(&config.smtp.routes)?;
         let routes = routes_of(&config)?;
-        for lane in routes.lanes_with_gaps().iter().filter(|_| !routes.is_empty()) {
-            tracing::warn!(%lane, "no route takes all mails of this lane: those that none takes wait");
-        }
+        warn_of_gaps(&routes);
         let (worker, unoffered) = Worker::new(config.worker.silence, Arc::clone(routes.freed()));
         let worker = Arc::new(worker);
         let live_workers = Arc::clone(&worker.live_workers);
-        let limiter = Limiter::connect(&config.queue.url, &config.queue.prefix, live_workers)
-            .context("rates cannot be counted")?;
+        let limiter =
+            Limiter::connect(&config.queue.url, &config.queue.ca_file, &config.queue.prefix, live_workers)
+                .context("rates cannot be counted")?;
         // The configuration was checked: there are no faults.
         let limits = MailLimits::new(&config.limits).unwrap_or_default();
         let admission = Admission::new(routes.clone(), rates, limits, limiter, Arc::clone(&worker));
@@ -151,8 +165,43 @@ impl App {
             attached: InFlight::new(ATTACHED[0], ATTACHED[1], BODY_UNIT),
             batch_requests: InFlight::new(BATCH_REQUESTS, 1, 1),
             imports: InFlight::new(IMPORTS[0], IMPORTS[1], 1),
+            current: RwLock::new(Arc::new(config.clone())),
             config,
         }))
+    }
+
+    /// The settings that are in force now.
+    pub fn current(&self) -> Arc<Config> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes what a changed configuration needs. Nothing is in force yet. Reads files, and blocks.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn prepare(&self, config: Config) -> anyhow::Result<Prepared> {
+        Ok(Prepared {
+            routes: self.routes.prepare(&settings_of_routes(&config), config.smtp.reply_rules()?)?,
+            rates: admission::rates_of(&config.smtp.routes)?,
+            // The configuration was checked: there are no faults.
+            limits: MailLimits::new(&config.limits).unwrap_or_default(),
+            keys: keys_of(&config)?,
+            config,
+        })
+    }
+
+    /// Puts in force what was prepared, and returns the routes that are over as soon as their last mail is sent.
+    pub fn put_in_force(&self, prepared: Prepared) -> Vec<Arc<Route>> {
+        let Prepared { config, routes, rates, limits, keys } = prepared;
+        if let Ok(filter) = config.log.read_filter() {
+            telemetry::replace_filter(filter);
+        }
+        self.signing.replace_keys(keys);
+        let over = self.routes.replace(routes);
+        self.admission.replace(rates, limits);
+        warn_of_gaps(&self.routes);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        over
     }
 
     /// The link with which the recipient of a mail unsubscribes, where the mail carries one.
@@ -169,5 +218,11 @@ impl App {
     /// Enqueues a job and tells whether the queue took it in time; see [`Dispatcher::enqueue_in_time`].
     pub async fn enqueue_in_time(&self, job: QueuedJob) -> bool {
         self.dispatcher.enqueue_in_time(job).await
+    }
+}
+
+fn warn_of_gaps(routes: &Routes) {
+    for lane in routes.lanes_with_gaps().iter().filter(|_| !routes.is_empty()) {
+        tracing::warn!(%lane, "no route takes all mails of this lane: those that none takes wait");
     }
 }

@@ -145,6 +145,7 @@ mod tests {
         let lease = Duration::from_millis(400);
         let queue_settings = QueueSettings {
             url: "memory:".to_owned(),
+            ca_file: std::path::PathBuf::new(),
             prefix: "postroom".to_owned(),
             lease,
             enqueue_timeout: lease,

@@ -62,6 +62,7 @@ pub mod daemon;
 pub mod demo;
 pub mod heartbeat;
 pub mod html;
+pub mod reload;
 pub mod rescuer;
 pub mod sampler;
 pub mod scheduler;

@@ -30,9 +30,10 @@ const UNSETTLED: [MailState; 3] = [MailState::Queued, MailState::Sending, MailSt
 
 /// Looks until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let mut attempts = Attempts::default();
+    let (mut attempts, mut worries) = (Attempts::default(), Worries::default());
     loop {
         look(&app).await;
+        worries.look(&app).await;
         attempts.look(&app);
         if stop.run_until_cancelled(sleep(PAUSE)).await.is_none() {
             return;
@@ -98,6 +99,21 @@ fn note_backlog(lanes: &[LaneBacklog]) {
     }
 }
 
+/// What was wrong with how the queue's server is set up at the last look.
+#[derive(Default)]
+struct Worries(Vec<String>);
+
+impl Worries {
+    /// Says what is wrong, once; a server that is away says nothing about that.
+    async fn look(&mut self, app: &App) {
+        let Ok(Ok(worries)) = timeout(PATIENCE, app.queue.worries()).await else { return };
+        for worry in worries.iter().filter(|worry| !self.0.contains(worry)) {
+            tracing::warn!(worry, "the queue's server is set up dangerously");
+        }
+        self.0 = worries;
+    }
+}
+
 /// How many attempts were made over each route until the last look.
 #[derive(Default)]
 struct Attempts {
@@ -110,8 +126,8 @@ impl Attempts {
     fn look(&mut self, app: &App) {
         let now = Instant::now();
         let since = self.until.replace(now).map_or(PAUSE, |until| now.duration_since(until));
-        // The rates were read when the process started: there are no faults.
-        for (route, rate) in admission::rates_of(&app.config.smtp.routes).unwrap_or_default() {
+        // The configuration was checked: there are no faults.
+        for (route, rate) in admission::rates_of(&app.current().smtp.routes).unwrap_or_default() {
             let made = METRICS.attempts_over(&route);
             let before = self.by_route.insert(route.clone(), made).unwrap_or(0);
             let used = rate.each().as_secs_f64() * made.saturating_sub(before) as f64 / since.as_secs_f64();

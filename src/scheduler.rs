@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
+    jobs,
     mail::{Lane, MailState},
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
@@ -52,6 +53,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
                 "the scheduler could not make due what a new queue does not know"
             );
         }
+        jobs::enqueue_callbacks_with_room(&app);
         match in_time(enqueue_due(&app)).await {
             Ok(_) => METRICS.scheduled.note(),
             Err(error) => {

@@ -17,6 +17,14 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// Says that the configuration is read again. [`ready`] must follow, also when nothing came of it.
+pub fn reloading(status: &str) {
+    let mut states = vec![NotifyState::Reloading, NotifyState::Status(status)];
+    // Asked for by systemd 253 and later (sd_notify(3)).
+    states.extend(NotifyState::monotonic_usec_now());
+    tell(&states);
+}
+
 /// Says that the process stops, which may take a while.
 pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);

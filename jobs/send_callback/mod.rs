@@ -116,6 +116,11 @@ async fn post(app: &App, callback: &Callback) -> CallbackReply {
     app.callbacks.post(webhook).await
 }
 
+/// Enqueues callbacks that wait for a permit and could have one. The scheduler asks for it with each of its rounds.
+pub fn enqueue_callbacks_with_room(app: &App) {
+    ring_for(app, app.callbacks.limiter.take_those_with_room());
+}
+
 /// Wakes those who waited for room.
 fn ring_for(app: &App, waiting: Vec<callback::Waiting>) {
     for (delivery, merchant) in waiting {

@@ -128,6 +128,14 @@ impl Closed {
         }
     }
 
+    /// The same for every scope: what each of them lets through may be another now.
+    pub(super) fn open_all(&self) {
+        let now = Instant::now();
+        for closure in self.scopes().values_mut() {
+            (closure.first, closure.until) = (closure.first.min(now), closure.until.min(now));
+        }
+    }
+
     /// Whether nothing of a scope may go now, except for mails that come from its line.
     pub(super) fn is_closed(&self, scope: &Scope, from: Option<&str>) -> bool {
         self.scopes().get(scope).is_some_and(|closure| closure.keeps_from_asking(scope, from, Instant::now()))

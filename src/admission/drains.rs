@@ -1,7 +1,7 @@
 //! Keeps admission up to date with the routes that operators drained. They are in the database, because another process cannot
 //! reach the embedded queue.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::PoisonError, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
@@ -24,19 +24,22 @@ impl Admission {
     /// When the database does not tell.
     pub async fn read_drains(&self, store: &Store) -> Result<bool, StoreError> {
         let drained: HashSet<String> = store.drained_routes().await?.into_iter().collect();
-        let mut is_news = false;
-        for way in &self.ways {
-            let is_drained = drained.contains(&*way.name);
+        // Kept while the routes are looked at: a reload meanwhile would begin with what was known before.
+        let mut known = self.drained.write().unwrap_or_else(PoisonError::into_inner);
+        *known = drained;
+        let in_force = self.in_force();
+        for way in &in_force.ways {
             METRICS
                 .route_drained
                 .get_or_create(&RouteNameLabels { route: way.name.to_string() })
-                .set(i64::from(is_drained));
-            if way.set_drained(is_drained) {
-                tracing::info!(route = &*way.name, is_drained, "a route was drained, or may be used again");
-                is_news = true;
-            }
+                .set(i64::from(known.contains(&*way.name)));
         }
-        Ok(is_news)
+        let news = in_force.set_drained(&known);
+        for way in &news {
+            let is_drained = way.is_drained();
+            tracing::info!(route = &*way.name, is_drained, "a route was drained, or may be used again");
+        }
+        Ok(!news.is_empty())
     }
 
     /// Watches for ever. After a change the mails that wait for routes ask again. A database or a queue that is away is asked again;
@@ -52,7 +55,8 @@ impl Admission {
             }
             if must_wake {
                 self.changed.notify_one();
-                let mut lines: Vec<_> = self.ways.iter().map(|way| way.scope.to_string()).collect();
+                let mut lines: Vec<_> =
+                    self.in_force().ways.iter().map(|way| way.scope.to_string()).collect();
                 lines.push(WITHOUT_ROUTE.to_owned());
                 match queue.wake(&lines).await {
                     Ok(()) => must_wake = false,

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 
-use super::{Admission, paused::Paused};
+use super::{Admission, WAKES, paused::Paused};
 use crate::{
     mail::{Lane, PauseScope},
     queue::{Queue, QueueError},
@@ -20,8 +20,6 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the database may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often what waited for a pause is woken after a change: a mail that was decided about before it may be set aside after it.
-const WAKES: u8 = 3;
 
 impl Admission {
     /// Whether a lane is paused.

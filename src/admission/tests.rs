@@ -1,9 +1,11 @@
-use super::*;
+use std::time::Duration;
+
+use super::{lines::line_of_rate, *};
 use crate::{
     clock,
-    limits::LimitSettings,
+    limits::{Ask, LimitSettings},
     mail::{Lane, PauseScope},
-    queue::{MemoryQueue, Queue, Room as QueueRoom, SetAside},
+    queue::{Line, MemoryQueue, Queue, QueuedJob, Room as QueueRoom, SetAside},
     store::PauseRecord,
 };
 
@@ -147,7 +149,7 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
     let domains = "[[domains]]\nnames = [\"*\"]\nrate = \"1/h\"";
     let admission = heard("10/s", 100, domains);
     let ask = |domain: &str| {
-        admission.limits.scopes_of(
+        admission.in_force().limits.scopes_of(
             &"acme".parse().unwrap(),
             None,
             domain,
@@ -160,8 +162,8 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
     for domain in ["a.example", "b.example", "c.example"] {
         let (ask, lease) =
             (ask(domain), in_line(&format!("domain:{domain}"), &[("acme", domain)]).await.remove(0));
-        let line = line_of_rate(&admission.ways[0].scope, &ask, wait);
-        admission.desk.closed.close(admission.ways[0].scope.clone(), wait, &line);
+        let line = line_of_rate(&admission.in_force().ways[0].scope, &ask, wait);
+        admission.desk.closed.close(admission.in_force().ways[0].scope.clone(), wait, &line);
         let mut bulk = lease.clone();
         bulk.job.lane = Lane::Bulk;
         turns.push(admission.desk.closed.join(line.clone(), &ask, &bulk).after.unwrap());

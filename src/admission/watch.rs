@@ -1,9 +1,9 @@
-//! Keeps admission up to date with what may change while mails wait: the limits of the configuration at a start, and the rates
+//! Keeps admission up to date with what may change while mails wait: the limits of the configuration, and the rates
 //! that merchants have of their own.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::Admission;
 use crate::{
@@ -15,12 +15,14 @@ use crate::{
 
 /// Between two looks at the merchants' rates.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Between two times that all that waits is woken.
+const BETWEEN_WAKES: Duration = Duration::from_secs(1);
 /// How long the database may take to tell them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Admission {
-    /// Watches for ever. What waits asks again once at the beginning, for the limits may have been changed meanwhile, and
-    /// then whenever its merchant's rate changed, or something of a slow rate was given back. A database or a queue that is away is asked again.
+    /// Watches for ever. What waits asks again once at the beginning, for the limits may have been changed meanwhile,
+    /// after each [`Admission::replace`], and whenever its merchant's rate changed, or something of a slow rate was given back. A database or a queue that is away is asked again.
     pub async fn watch(&self, store: &Store, queue: &dyn Queue) {
         tokio::join!(
             self.watch_rates(store, queue),
@@ -30,33 +32,43 @@ impl Admission {
     }
 
     async fn watch_rates(&self, store: &Store, queue: &dyn Queue) {
-        let (mut has_begun, mut to_wake) = (false, Vec::new());
+        let mut to_wake = Vec::new();
         loop {
-            match tokio::time::timeout(PATIENCE, store.mails_rates()).await {
+            match timeout(PATIENCE, store.mails_rates()).await {
                 Ok(Ok(rates)) => to_wake.extend(self.set_own_rates(read(rates))),
                 Ok(Err(error)) => tracing::debug!(%error, "the rates of merchants could not be read"),
                 Err(_) => tracing::debug!("the rates of merchants could not be read in time"),
             }
             to_wake.extend(self.desk.closed.take_lines_to_wake());
-            match wake(queue, has_begun, &to_wake).await {
+            let times = self.all_to_wake.load(Ordering::Relaxed);
+            if times > 0 {
+                self.desk.closed.open_all();
+            }
+            let mut pause = if times > 1 { BETWEEN_WAKES } else { PAUSE };
+            match wake(queue, times > 0, &to_wake).await {
                 Ok(()) => {
-                    has_begun = true;
+                    // A reload meanwhile began to count anew.
+                    let (all, order) = (&self.all_to_wake, Ordering::Relaxed);
+                    let _ = all.compare_exchange(times, times.saturating_sub(1), order, order);
                     to_wake.clear();
                 }
-                Err(error) => tracing::debug!(%error, "the queue could not be told that rates changed"),
+                Err(error) => {
+                    pause = PAUSE;
+                    tracing::debug!(%error, "the queue could not be told that rates changed");
+                }
             }
             to_wake.sort_unstable();
             to_wake.dedup();
-            sleep(PAUSE).await;
+            let _ = timeout(pause, self.wake_soon.notified()).await;
         }
     }
 }
 
-async fn wake(queue: &dyn Queue, has_begun: bool, lines: &[String]) -> Result<(), QueueError> {
-    match (has_begun, lines) {
-        (false, _) => queue.wake_all().await,
-        (true, []) => Ok(()),
-        (true, lines) => queue.wake(lines).await,
+async fn wake(queue: &dyn Queue, are_all: bool, lines: &[String]) -> Result<(), QueueError> {
+    match (are_all, lines) {
+        (true, _) => queue.wake_all().await,
+        (false, []) => Ok(()),
+        (false, lines) => queue.wake(lines).await,
     }
 }
 

@@ -140,6 +140,23 @@ impl EndpointLimiter {
         Turn::Now(Permit { limiter: self, destination: destination.to_owned(), is_trial, is_released: false })
     }
 
+    /// Takes deliveries out of the queues for which there is room now; they are to be enqueued again. To be asked now and
+    /// then: a delivery that a released permit had enqueued may have gone to another process or be settled by now, and then
+    /// nobody here releases a permit for the next one.
+    pub fn take_those_with_room(&self) -> Vec<Waiting> {
+        let mut inner = self.lock();
+        let Inner { in_flight, destinations, waiting, .. } = &mut *inner;
+        let mut room = self.most.saturating_sub(*in_flight);
+        let mut next: Vec<_> = waiting.drain(..room.min(waiting.len())).collect();
+        room -= next.len();
+        for here in destinations.values_mut() {
+            let free = self.most_each.saturating_sub(here.in_flight).min(room).min(here.waiting.len());
+            next.extend(here.waiting.drain(..free));
+            room -= free;
+        }
+        next
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -283,6 +300,22 @@ mod tests {
         assert_eq!(first.used(false, now), [waiting]);
         assert_eq!(second.unused(), []);
         assert!(limiter.lock().destinations.is_empty());
+    }
+
+    #[test]
+    fn a_delivery_that_went_to_another_process_keeps_nobody_waiting() {
+        let (limiter, now) = (EndpointLimiter::new(10, 2), Instant::now());
+        let (first, second) = (acquire(&limiter, "a", now), acquire(&limiter, "a", now));
+        let waiting = [somebody(), somebody(), somebody(), somebody()];
+        for delivery in &waiting {
+            assert!(matches!(limiter.acquire("a", delivery.clone(), now), Turn::Full));
+        }
+        assert_eq!(limiter.take_those_with_room(), [], "all permits are in use");
+        assert_eq!(first.used(false, now), waiting[..1]);
+        assert_eq!(second.used(false, now), waiting[1..2]);
+        // Neither comes back to this process.
+        assert_eq!(limiter.take_those_with_room(), waiting[2..]);
+        assert_eq!(limiter.take_those_with_room(), []);
     }
 
     #[test]

@@ -108,7 +108,7 @@ async fn test_queue(config: &Config) -> anyhow::Result<()> {
 
 /// Opens a connection of each route up to where mail may follow: EHLO, TLS, AUTH, QUIT.
 async fn test_relays(routes: &Routes) -> Vec<Finding> {
-    join_all(routes.iter().map(|route| {
+    join_all(routes.all().iter().map(|route| {
         let tested = async { route.try_out().await.map_err(|fault| anyhow!("{fault}")) };
         Finding::of(route.name().to_owned(), tested)
     }))

@@ -21,6 +21,7 @@ mod operator;
 mod output;
 mod queue;
 mod recipient;
+mod reload;
 mod reply;
 mod route;
 mod screen;
@@ -32,7 +33,7 @@ mod times;
 mod token;
 mod top;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -67,6 +68,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Check the configuration, and test the connections to the database, the queue and each relay.
     Check(check::Arguments),
+    /// Ask the daemons of this machine to read their configuration again.
+    Reload(reload::Arguments),
     /// Create the database schema or bring it up to date.
     Migrate,
     /// Manage merchants.
@@ -125,6 +128,9 @@ enum Command {
     Man(manual::Manual),
 }
 
+/// How long threads that are still at work may go on after a command.
+const LAST_THREADS: Duration = Duration::from_millis(500);
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_from(filter::with_negated_terms(std::env::args_os()));
@@ -135,7 +141,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    match runtime.block_on(run(arguments)) {
+    let ended = runtime.block_on(run(arguments));
+    // A thread that reads a file system which hangs keeps no process.
+    runtime.shutdown_timeout(LAST_THREADS);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if has_no_reader(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -159,6 +168,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Completions(shell) => return manual::complete(Arguments::command(), shell),
         Command::Man(pages) => return manual::man(Arguments::command(), pages),
         Command::Dkim(command) => return dkim::run(arguments.json, command),
+        // The daemon reads it, in its own environment.
+        Command::Reload(asked) => {
+            return reload::run(arguments.json, arguments.config.as_deref(), asked).await;
+        }
         _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
@@ -188,6 +201,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Top(arguments) => top::run(context, arguments).await,
         Command::TestMail(arguments) => test_mail::run(context, arguments).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
-        Command::Completions(_) | Command::Man(_) | Command::Dkim(_) => Ok(()), // above
+        Command::Completions(_) | Command::Man(_) | Command::Dkim(_) | Command::Reload(_) => Ok(()), // above
     }
 }

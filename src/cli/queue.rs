@@ -155,7 +155,8 @@ async fn list(context: Context, limit: u32) -> anyhow::Result<()> {
     let queue = queue_of(&app).await;
     app.store.close().await;
     let seen = Seen { backlog, pauses, drained, queue };
-    let names = app.config.smtp.routes.iter().map(|route| route.name.clone());
+    let current = app.current();
+    let names = current.smtp.routes.iter().map(|route| route.name.clone());
     let rows = seen.rows(names.collect());
     let mut table = Table::new(&["SCOPE", "NAME", "DUE", "LATER", "OLDEST", "ASIDE", "STATE"]);
     for row in &rows {

@@ -4,6 +4,7 @@ use super::context::Context;
 use crate::{
     config::Role,
     daemon::{self, Daemon},
+    reload,
 };
 
 #[derive(clap::Args)]
@@ -14,6 +15,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Result<()> {
-    let daemon = Daemon::start(context.config, arguments.role).await?;
+    let hangups = reload::hangups()?;
+    let mut daemon = Daemon::start(context.config, arguments.role).await?;
+    daemon.accept_reloads(hangups);
     daemon.run_until(daemon::asked_to_stop()).await
 }

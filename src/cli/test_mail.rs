@@ -86,11 +86,13 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Resul
 
 async fn choose(app: &App, name: Option<&str>) -> anyhow::Result<Arc<Route>> {
     if let Some(name) = name {
-        let named = app.routes.iter().find(|route| route.name() == name);
+        let all = app.routes.all();
+        let named = all.iter().find(|route| route.name() == name);
         return named.cloned().with_context(|| format!("there is no route `{name}`"));
     }
     let drained = app.store.drained_routes().await?;
-    let used = app.routes.iter().filter(|route| !drained.iter().any(|name| name == route.name()));
+    let all = app.routes.all();
+    let used = all.iter().filter(|route| !drained.iter().any(|name| name == route.name()));
     let preferred = used.min_by_key(|route| route.preference().priority);
     preferred.cloned().context("there is no route, or all are drained; name one with --route")
 }

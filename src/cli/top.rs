@@ -136,7 +136,7 @@ impl View {
             pauses: app.store.pauses().await?,
             drained: app.store.drained_routes().await?,
             queue: queue_of(app).await,
-            routes: app.config.smtp.routes.iter().map(|route| route.name.clone()).collect(),
+            routes: app.current().smtp.routes.iter().map(|route| route.name.clone()).collect(),
             recorded,
             attempts,
             classes,

@@ -6,7 +6,7 @@ use super::{layers::Layers, settings::Config};
 use crate::{
     dkim::Keyring,
     limits::{MailLimits, Rate},
-    queue,
+    queue, smtp,
 };
 
 /// Notes every fault of a configuration whose values have the right types.
@@ -134,6 +134,9 @@ fn routes(config: &Config, layers: &mut Layers) {
         let key = |field: &str| format!("smtp.routes.{index}.{field}");
         for (field, error) in route.faults() {
             layers.note(&key(field), in_one_line(&error));
+        }
+        if let Err(error) = smtp::check_certificates(route) {
+            layers.note(&key("ca_file"), in_one_line(&error));
         }
         if routes[..index].iter().any(|other| other.name == route.name) {
             layers.note(&key("name"), format!("`{}` is the name of two routes", route.name));

@@ -12,7 +12,7 @@ use super::{
 
 const PREFIX: &str = "POSTROOM_";
 /// Keys whose value may live in a file named by `<key>_file`.
-const SECRETS: [&str; 2] = ["password", "url"];
+pub(super) const SECRETS: [&str; 2] = ["password", "url"];
 /// Variables of this prefix that are not settings.
 const NOT_SETTINGS: [&str; 3] = ["POSTROOM_CONFIG", "POSTROOM_TEST_TOOLS", "POSTROOM_LOG"];
 /// The most faults that are reported; what follows is most often a consequence.
@@ -70,19 +70,19 @@ impl Layers {
         Ok(())
     }
 
-    pub(super) fn add_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
-        let mut variables: Vec<_> = environment
-            .into_iter()
-            .filter(|(name, _)| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()))
-            .collect();
-        variables.sort();
+    /// The values of all layers.
+    pub(super) fn values(&self) -> &Value {
+        &self.values
+    }
+
+    pub(super) fn add_environment(&mut self, variables: &[(String, String)]) {
         for (name, text) in variables {
             let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
             let is_text = matches!(find(&self.defaults, &key), Some(Value::String(_)));
-            let parsed = if is_text { None } else { parse_inline(&text) };
+            let parsed = if is_text { None } else { parse_inline(text) };
             self.lay_over(
                 &key,
-                parsed.unwrap_or(Value::String(text)),
+                parsed.unwrap_or_else(|| Value::String(text.clone())),
                 &Origin::Other(format!("environment variable {name}")),
             );
         }
@@ -221,6 +221,14 @@ impl Layers {
             },
         })
     }
+}
+
+/// The variables that are settings, in order.
+pub(super) fn variables(environment: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let is_setting = |name: &str| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name);
+    let mut variables: Vec<_> = environment.into_iter().filter(|(name, _)| is_setting(name)).collect();
+    variables.sort();
+    variables
 }
 
 /// The field that a message of the parser is about, where the path does not hold it.

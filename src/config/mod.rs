@@ -8,6 +8,7 @@
 //! | `layers.rs`, `lines.rs` | lays a file and the environment over the defaults, and knows where each value came from |
 //! | `check.rs` | what the types of the settings cannot say |
 //! | `faults.rs` | what is wrong, for administrators |
+//! | `written.rs`, `reloaded.rs` | what a configuration was read from, and what reading it again changes |
 //! | `place.rs` | where a store is, without its secrets |
 //! | `size.rs` | a number of bytes, as people write it |
 
@@ -16,19 +17,23 @@ mod faults;
 mod layers;
 mod lines;
 mod place;
+mod reloaded;
 mod settings;
 mod size;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::path::Path;
 
 pub use faults::{ConfigFaults, Fault};
 pub use place::place_of;
+pub use reloaded::Reloaded;
 pub use settings::{
     ActionSettings, AdminSettings, BatchSettings, Config, HttpSettings, Role, SmtpSettings, WorkerSettings,
 };
 pub use size::Size;
+pub use written::{Change, Difference, Written};
 
 /// The defaults and the manual.
 const DEFAULTS: &str = include_str!("../../config.toml");
@@ -46,10 +51,14 @@ impl Config {
         if let Some(file) = file {
             layers.add_file(file)?;
         }
-        layers.add_environment(environment);
+        let environment = layers::variables(environment);
+        layers.add_environment(&environment);
         layers.read_secrets();
-        let config = layers.parse::<Self>();
-        if let Some(config) = &config {
+        let mut written = Written::new(file, environment, layers.values());
+        let mut config = layers.parse::<Self>();
+        if let Some(config) = &mut config {
+            reloaded::note_files(&mut written, config);
+            config.written = written;
             check::check(config, &mut layers);
         }
         match (config, layers.into_faults()) {

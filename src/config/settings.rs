@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::Deserialize;
 use url::Url;
 
-use super::size::Size;
+use super::{size::Size, written::Written};
 use crate::{
     callback::CallbackSettings,
     dkim::DkimSettings,
@@ -55,6 +55,9 @@ pub struct Config {
     pub render: RenderLimits,
     /// What is written to the log.
     pub log: LogSettings,
+    /// What all this was read from.
+    #[serde(skip)]
+    pub written: Written,
 }
 
 /// Where merchants' systems reach postroom.

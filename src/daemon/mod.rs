@@ -8,7 +8,13 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    signal::unix::Signal,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -18,7 +24,7 @@ use crate::{
     heartbeat::Heartbeat,
     http, jobs,
     queue::{self, Leases, Places, Work},
-    rescuer, sampler, scheduler,
+    reload, rescuer, sampler, scheduler,
     smtp::{ReplyRules, RouteSettings},
     supervisor,
     telemetry::{METRICS, metrics::BuildLabels},
@@ -35,8 +41,12 @@ const LAST_CLAIMS: Duration = Duration::from_secs(3);
 /// How long the admin listener waits before it tries a port again that was taken.
 const ADMIN_AGAIN: Duration = Duration::from_secs(2);
 
-/// How long a stop waits for the database to let its connections go.
-const CLOSED: Duration = Duration::from_secs(3);
+/// What is left of `worker.drain`, at most a half of it, for what comes after the last job: claims that are given back, the
+/// sign-off, the end of the connections.
+const AFTER_THE_JOBS: Duration = Duration::from_secs(3);
+
+/// How long a stop that has no time left waits for the database to let its connections go.
+const CLOSED: Duration = Duration::from_millis(200);
 
 /// A running daemon.
 pub struct Daemon {
@@ -99,6 +109,12 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Reads the configuration again on SIGHUP and when `postroom reload` asks.
+    pub fn accept_reloads(&mut self, hangups: Signal) {
+        let (role, status) = (self.role, self.status());
+        self.run_beside("reload", move |app, stop| reload::run(app, role, status, hangups, stop));
+    }
+
     /// Starts what goes on until the daemon stops working.
     fn run_beside<F>(&mut self, name: &'static str, task: impl FnOnce(Arc<App>, CancellationToken) -> F)
     where
@@ -159,7 +175,7 @@ impl Daemon {
                     callbacks: app.config.callbacks.concurrency,
                     batches: BATCHES,
                 },
-                drain: settings.drain,
+                drain: settings.drain - (settings.drain / 2).min(AFTER_THE_JOBS),
             };
             let (jobs_app, admission) = (Arc::clone(&app), Arc::clone(&app.admission));
             let handler = move |job, permit| jobs::run_queued(Arc::clone(&jobs_app), job, permit);
@@ -258,7 +274,7 @@ impl Daemon {
     }
 
     /// Runs until `asked` completes or a role ends by itself, which none should. Then it stops, whichever it
-    /// was: what the other roles have begun is finished.
+    /// was: what the other roles have begun is finished. A signal to stop meanwhile ends that at once.
     ///
     /// # Errors
     /// When a role ended: which, and why; or what `asked` says.
@@ -274,26 +290,31 @@ impl Daemon {
                 "this process ends, the other roles finish what they began"
             );
         }
-        self.stop().await;
-        ended
+        tokio::select! {
+            () = self.stop() => ended,
+            asked = asked_to_stop() => {
+                asked?;
+                tracing::warn!("asked to stop once more: what is under way is left to the next start");
+                anyhow::bail!("stopped at once, because it was asked twice")
+            }
+        }
     }
 
-    /// Stops all roles and waits for what is under way, at most five seconds longer than `worker.drain`. Then the database is
-    /// closed.
+    /// Stops all roles, waits for what is under way and closes the database, all within `worker.drain`.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
         supervisor::stopping("finishes what a relay was offered, gives everything else back");
+        let deadline = Instant::now() + self.app.config.worker.drain;
         self.requests.cancel();
         self.work.cancel();
-        let patience = self.app.config.worker.drain + Duration::from_secs(5);
-        let drained =
-            tokio::time::timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let drained = timeout_at(deadline, async { while self.tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!("not all work was done in time; it is left to the next start");
         }
         self.tasks.abort_all();
         // A database that hangs keeps its connections.
-        if tokio::time::timeout(CLOSED, self.app.store.close()).await.is_err() {
+        let closed = deadline.max(Instant::now() + CLOSED);
+        if timeout_at(closed, self.app.store.close()).await.is_err() {
             tracing::warn!("the database did not let its connections go");
         }
         tracing::info!("stopped");

@@ -44,7 +44,7 @@ fn counted(app: &App) -> Vec<Activity> {
             push(&mut all, "settled", lane, state, settled);
         }
     }
-    for route in app.routes.iter().map(|route| route.name()) {
+    for route in app.routes.all().iter().map(|route| route.name()) {
         for class in ReplyClass::ALL.iter().map(|class| class.as_str()) {
             let of = |outcome: &AttemptOutcome| {
                 let labels = RouteLabels { route: route.to_owned(), outcome: outcome.as_str(), class };

@@ -1,11 +1,10 @@
 //! Reads a private key from a PEM file (RFC 7468): PKCS#8, or PKCS#1 as older tools write it for RSA.
 
 use std::{
-    env,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -21,17 +20,8 @@ const LARGEST: u64 = 64 * 1024;
 
 /// Reads the key in a file.
 pub(super) fn read(file: &Path) -> Result<PrivateKey, KeyError> {
-    let file = &in_credentials(file);
     let text = read_text(file)?;
     key_in(&text, file)
-}
-
-/// Where a name without a slash leads under systemd.
-fn in_credentials(file: &Path) -> PathBuf {
-    match env::var_os("CREDENTIALS_DIRECTORY") {
-        Some(folder) if file.components().count() == 1 && file.is_relative() => Path::new(&folder).join(file),
-        _ => file.to_owned(),
-    }
 }
 
 fn read_text(file: &Path) -> Result<String, KeyError> {

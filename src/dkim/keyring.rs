@@ -30,7 +30,7 @@ impl Keyring {
         for (index, key) in settings.iter().enumerate() {
             let mut note = |field, error| faults.push(KeyFault { index, field, error });
             let name = check_name(&key.domain, &key.selector);
-            let read = key_file::read(&key.key_file);
+            let read = key_file::read(&key.path());
             match (name, read) {
                 (Ok((domain, selector)), read) => {
                     if !known.insert((domain.clone(), selector.clone())) {

@@ -1,6 +1,9 @@
 //! What an operator writes about a key (`[[dkim]]`), and what can be wrong with it.
 
-use std::{io, path::PathBuf};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -19,6 +22,18 @@ pub struct DkimSettings {
     pub selector: String,
     /// The private key, in PEM. A name without a slash is looked up in systemd's `$CREDENTIALS_DIRECTORY`.
     pub key_file: PathBuf,
+}
+
+impl DkimSettings {
+    /// Where the key is: a name without a slash leads to systemd's credentials.
+    pub fn path(&self) -> PathBuf {
+        match env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(folder) if self.key_file.components().count() == 1 && self.key_file.is_relative() => {
+                Path::new(&folder).join(&self.key_file)
+            }
+            _ => self.key_file.clone(),
+        }
+    }
 }
 
 /// What is wrong with one of the keys.

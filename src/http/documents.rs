@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     error::{FieldError, fault},
     json_shape,
+    pins::pinned,
 };
 use crate::{
     app::App,
@@ -49,17 +50,6 @@ pub(super) struct Loaded {
     pub(super) partials: Partials,
     /// Their versions, by name.
     pub(super) versions: BTreeMap<String, String>,
-}
-
-impl Loaded {
-    /// The versions of these partials, by name, as a version of a template pins them.
-    fn pinned(&self, names: Vec<String>) -> BTreeMap<String, String> {
-        let pin = |name: String| {
-            let version = self.versions.get(&name).cloned().unwrap_or_default();
-            (name, version)
-        };
-        names.into_iter().map(pin).collect()
-    }
 }
 
 /// Checks a document and makes it ready to be stored.
@@ -180,7 +170,7 @@ fn version_of(
         id: Uuid::now_v7().to_string(),
         kind: ResourceKind::Templates,
         template: id.to_owned(),
-        partials: loaded.pinned(checked.partials),
+        partials: pinned(checked.partials, &loaded.versions),
         source: checked.source,
         tags: checked.tags,
         sender: template.sender.clone().map(Into::into),
@@ -209,7 +199,7 @@ fn version_of_partial(
         id: Uuid::now_v7().to_string(),
         kind: ResourceKind::Partials,
         template: name.to_owned(),
-        partials: loaded.pinned(used),
+        partials: pinned(used, &loaded.versions),
         source: TemplateSource {
             subject: String::new(),
             html: partial.html.clone(),

@@ -62,6 +62,8 @@ struct Dependency {
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let database = within(app.store.check_writable()).await;
     let queue = within(app.queue.generation()).await;
+    let worries = tokio::time::timeout(PATIENCE, app.queue.worries()).await;
+    let worries = worries.ok().and_then(Result::ok).unwrap_or_default();
     let drained = tokio::time::timeout(PATIENCE, app.store.drained_routes()).await;
     let drained = drained.ok().and_then(Result::ok).unwrap_or_default();
     let routes = routes_state(&app, &drained);
@@ -69,7 +71,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     // Without the queue, a route or a worker, what is recorded waits; without the database nothing can be recorded.
     let dependencies = vec![
         dependency("database", true, database),
-        dependency("queue", false, queue),
+        Dependency { detail: detail_of(queue.as_ref().err(), worries), ..dependency("queue", false, queue) },
         routes,
         dependency("workers", false, workers),
     ];
@@ -77,6 +79,11 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let readiness = Readiness { status: if is_ready { "ready" } else { "not_ready" }, dependencies };
     (status, Json(readiness)).into_response()
+}
+
+/// What is wrong, and else what is to be known.
+fn detail_of(fault: Option<&String>, worries: Vec<String>) -> Option<String> {
+    fault.cloned().or_else(|| (!worries.is_empty()).then(|| worries.join("; ")))
 }
 
 /// Fails when no worker was heard, in whichever process: nothing is sent then.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{
+    http::header::CONTENT_TYPE,
     http::{HeaderValue, StatusCode, request::Parts},
     response::Response,
 };
@@ -126,7 +127,7 @@ impl Once {
             Reservation::Granted => held.may_come_late = false,
             Reservation::Answered(answer) => {
                 held.keep();
-                return Ok(replayed(answer));
+                return Ok(replayed(answer, Family::of(&self.path)));
             }
             Reservation::Reused => {
                 held.keep();
@@ -202,8 +203,13 @@ fn unrecorded(error: StoreError) -> Refusal {
     }
 }
 
-fn replayed(answer: Answer) -> Response {
+/// In the media type that it had: a refusal has that of its family.
+fn replayed(answer: Answer, family: Family) -> Response {
+    let is_refusal = answer.status >= 400;
     let mut response = respond(answer);
+    if is_refusal {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(family.content_type()));
+    }
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     response
 }

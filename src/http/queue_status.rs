@@ -112,7 +112,8 @@ impl QueueView {
 
 fn routes(app: &App) -> Vec<RouteView> {
     let statuses = app.routes.status();
-    let pauses = app.routes.iter().map(|route| route.pause());
+    let all = app.routes.all();
+    let pauses = all.iter().map(|route| route.pause());
     let view = |(status, pause): (crate::smtp::RouteStatus, Option<std::time::Duration>)| {
         let is_open = matches!(status.breaker, BreakerState::Open { .. });
         let fault = status.stopped.or(status.last_error.filter(|_| is_open || pause.is_some()));

@@ -89,7 +89,7 @@ async fn paused(app: &App, mail: &MailRecord) -> Option<Waiting> {
     // A route's pause holds it back when no other route is left.
     let of_routes = || {
         let has_none_left =
-            !app.routes.is_empty() && app.routes.iter().all(|route| is_of_a_route(route.name()));
+            !app.routes.is_empty() && app.routes.all().iter().all(|route| is_of_a_route(route.name()));
         pauses.iter().filter(|pause| has_none_left && matches!(pause.scope, PauseScope::Route(_))).collect()
     };
     let all: Vec<_> = if of_it.is_empty() { of_routes() } else { of_it };

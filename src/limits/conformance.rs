@@ -38,7 +38,7 @@ impl Bed {
         let since = (START - DAY).to_string();
         server.ask(&["SET", "{postroom}:rate:since", &since]).await;
         let limiter = || {
-            let redis = InRedis::new(&server.url(), "postroom").unwrap();
+            let redis = InRedis::new(&server.url(), "".as_ref(), "postroom").unwrap();
             Limiter::new(Some(redis), Arc::default(), Some(Arc::clone(&clock)))
         };
         Self { limiter: limiter(), elsewhere: limiter(), clock, server: Some(server) }

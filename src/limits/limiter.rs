@@ -4,6 +4,7 @@
 //! away, each process counts by itself at its share of each rate, and comes back by itself.
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -68,11 +69,16 @@ impl Limiter {
     /// there yet. `live_workers` is how many processes share the rates while it is away; 0 counts as 1.
     ///
     /// # Errors
-    /// When the URL names no server.
-    pub fn connect(url: &str, prefix: &str, live_workers: Arc<AtomicUsize>) -> Result<Self, LimiterError> {
+    /// When the URL names no server, or its certificates (`ca_file`, unless that is empty) cannot be read.
+    pub fn connect(
+        url: &str,
+        ca_file: &Path,
+        prefix: &str,
+        live_workers: Arc<AtomicUsize>,
+    ) -> Result<Self, LimiterError> {
         match url {
             "memory:" => Ok(Self::new(None, live_workers, None)),
-            _ => Ok(Self::new(Some(InRedis::new(url, prefix)?), live_workers, None)),
+            _ => Ok(Self::new(Some(InRedis::new(url, ca_file, prefix)?), live_workers, None)),
         }
     }
 

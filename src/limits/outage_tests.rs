@@ -20,7 +20,8 @@ struct Senders {
 impl Senders {
     fn on(server: &RedisServer, processes: usize) -> Self {
         let workers = Arc::new(AtomicUsize::new(processes));
-        let limiter = |_| Limiter::connect(&server.url(), "postroom", Arc::clone(&workers)).unwrap();
+        let limiter =
+            |_| Limiter::connect(&server.url(), "".as_ref(), "postroom", Arc::clone(&workers)).unwrap();
         let limiters = (0..processes).map(limiter).collect();
         Self { limiters, sent: Arc::default(), began: Instant::now() }
     }
@@ -158,6 +159,8 @@ async fn what_a_redis_refuses_is_counted_here() {
 
 #[tokio::test]
 async fn a_url_that_is_no_redis_is_refused_and_not_repeated() {
-    let error = Limiter::connect("https://user:secret@localhost", "postroom", Arc::default()).err().unwrap();
+    let error = Limiter::connect("https://user:secret@localhost", "".as_ref(), "postroom", Arc::default())
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("`queue.url`") && !format!("{error:?}").contains("secret"));
 }

@@ -3,13 +3,14 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisResult, Script, ScriptInvocation,
-    aio::MultiplexedConnection, io::tcp::TcpSettings,
+    TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use tokio::time::timeout;
 
@@ -79,11 +80,17 @@ macro_rules! script {
 
 impl InRedis {
     /// Notes where the server is; the first call connects.
-    pub(super) fn new(url: &str, prefix: &str) -> Result<Self, LimiterError> {
+    pub(super) fn new(url: &str, ca_file: &Path, prefix: &str) -> Result<Self, LimiterError> {
         let info = url.into_connection_info().map_err(LimiterError)?;
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = if ca_file.as_os_str().is_empty() {
+            Client::open(info)
+        } else {
+            let pem = std::fs::read(ca_file).map_err(|error| LimiterError(error.into()))?;
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem) })
+        };
         Ok(Self {
-            client: Client::open(info).map_err(LimiterError)?,
+            client: client.map_err(LimiterError)?,
             open: tokio::sync::Mutex::default(),
             prefix: format!("{{{prefix}}}:rate:"), // the hash tag of the queue's keys
             take: script!("take.lua"),

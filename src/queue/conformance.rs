@@ -50,7 +50,8 @@ impl Kind {
 
 pub(super) fn settings(url: &str, lease: Duration) -> QueueSettings {
     let prefix = "postroom".to_owned();
-    QueueSettings { url: url.to_owned(), prefix, lease, enqueue_timeout: Duration::from_secs(2) }
+    let (ca_file, enqueue_timeout) = (std::path::PathBuf::new(), Duration::from_secs(2));
+    QueueSettings { url: url.to_owned(), ca_file, prefix, lease, enqueue_timeout }
 }
 
 pub(super) async fn in_redis(server: &RedisServer, lease: Duration) -> Arc<dyn Queue> {

@@ -49,6 +49,7 @@ mod memory_queue;
 mod memory_state;
 mod redis_connection;
 mod redis_queue;
+mod redis_setup;
 mod redis_status;
 mod redis_text;
 mod room;
@@ -66,7 +67,7 @@ pub(crate) mod redis_server;
 #[cfg(test)]
 mod work_tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,14 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     /// When the queue cannot be asked.
     async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError>;
+
+    /// What is wrong with how the server is set up, in words for operators; nothing where nothing is.
+    ///
+    /// # Errors
+    /// When the queue cannot be asked.
+    async fn worries(&self) -> Result<Vec<String>, QueueError> {
+        Ok(Vec::new())
+    }
 
     /// Forgets jobs that are done and tells how many were still leased to the caller.
     ///
@@ -232,6 +241,9 @@ pub struct QueueSettings {
     /// `memory:`, or a Redis server (6.2 or later, `maxmemory-policy noeviction`) as `redis://`, `rediss://` or
     /// `unix://`.
     pub url: String,
+    /// A PEM file with the certificate authority of a `rediss://` server; empty: the public ones.
+    #[serde(default)]
+    pub ca_file: PathBuf,
     /// Begins every key in Redis; installations that share a server differ in it.
     pub prefix: String,
     /// How long a lease lasts unless its worker extends it.
@@ -263,6 +275,14 @@ pub enum QueueError {
     /// The configured URL names no queue.
     #[error("`queue.url` is neither `memory:` nor the URL of a Redis server")]
     Url(#[source] redis::RedisError),
+    /// The file of certificates cannot be read.
+    #[error("`queue.ca_file`: `{}` cannot be read", .file.display())]
+    CaFile {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A job's id is too long.
     #[error("a job's id has {0} bytes, at most {LONGEST_ID} are allowed")]
     LongId(usize),

@@ -7,14 +7,14 @@ use std::{future::Future, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisResult,
-    ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    ScriptInvocation, ServerErrorKind, TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
 };
 
-use super::QueueError;
+use super::{QueueError, QueueSettings};
 use crate::telemetry::METRICS;
 
 /// How long opening a connection may take.
@@ -33,12 +33,19 @@ impl Connection {
     /// Notes where the server is.
     ///
     /// # Errors
-    /// When the URL is not one of a Redis server.
-    pub(super) fn new(url: &str) -> RedisResult<Self> {
-        let info = url.into_connection_info()?;
+    /// When the URL is not one of a Redis server, or its certificates cannot be read.
+    pub(super) fn new(settings: &QueueSettings) -> Result<Self, QueueError> {
+        let info = settings.url.as_str().into_connection_info().map_err(QueueError::Url)?;
         // Many small requests share a connection: Nagle's algorithm would hold each back for the one before.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        Ok(Self { client: Client::open(info)?, open: Mutex::new(None) })
+        let client = if settings.ca_file.as_os_str().is_empty() {
+            Client::open(info)
+        } else {
+            let pem = std::fs::read(&settings.ca_file)
+                .map_err(|source| QueueError::CaFile { file: settings.ca_file.clone(), source })?;
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem) })
+        };
+        Ok(Self { client: client.map_err(QueueError::Url)?, open: Mutex::new(None) })
     }
 
     /// Opens a connection for one caller who blocks on it; the answer may take as long as it likes.

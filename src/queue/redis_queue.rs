@@ -18,7 +18,7 @@ use super::{
     Whereabouts, check_ids, check_names,
     lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN, Place},
     redis_connection::Connection,
-    redis_status,
+    redis_setup, redis_status,
     redis_text::{job_of, text_of, whereabouts_of},
     room::{MAIL_TURNS, TURNS},
 };
@@ -67,10 +67,10 @@ impl RedisQueue {
     /// Notes where the server is; the first call connects.
     ///
     /// # Errors
-    /// When the URL is not one of a Redis server.
+    /// When the URL is not one of a Redis server, or the certificates cannot be read.
     pub fn new(settings: &QueueSettings) -> Result<Self, QueueError> {
         Ok(Self {
-            connection: Connection::new(&settings.url).map_err(QueueError::Url)?,
+            connection: Connection::new(settings)?,
             idle: Mutex::default(),
             prefix: format!("{{{}}}:", settings.prefix), // a hash tag: all keys are in one slot
             lease: settings.lease,
@@ -161,6 +161,10 @@ impl RedisQueue {
 
 #[async_trait]
 impl Queue for RedisQueue {
+    async fn worries(&self) -> Result<Vec<String>, QueueError> {
+        redis_setup::worries(&self.connection).await
+    }
+
     async fn enqueue(&self, jobs: &[QueuedJob]) -> Result<usize, QueueError> {
         check_ids(jobs)?;
         let mut new = 0;

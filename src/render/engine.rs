@@ -1,6 +1,6 @@
 //! Fills one compiled template in: missing values are noted, output and work are bounded.
 //!
-//! `work.rs` says what each step costs, `run.rs` keeps what was missed, `comparison.rs` is the helpers that compare.
+//! `work.rs` says what each step costs, `comparison.rs` is the helpers that compare, and `run.rs` keeps what a run missed.
 
 use std::cmp::Ordering;
 
@@ -16,7 +16,7 @@ use super::{
     Part, RenderError,
     comparison::{Comparison, Holds, argument, compare},
     localised::Localised,
-    run,
+    run::{self, note_missing},
     work::{self, COPIES_OF_LOOKUP, PER_WRITTEN_BYTE, STEP, Step, charge, charged, size},
 };
 
@@ -139,7 +139,7 @@ impl HelperDef for Missing {
         context: &mut RenderContext<'reg, 'rc>,
         _: &mut dyn Output,
     ) -> HelperResult {
-        run::note_missing(helper.name(), context)
+        note_missing(helper.name(), context)
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::shop::format::{format_day, format_money, format_number, is_number};
 use crate::shop::{Timezone, day_in, language::Language, plural::Plural};
 
-use super::run;
+use super::run::{language_of_run, note_missing};
 use super::work::charged;
 
 /// Reading and writing a value.
@@ -192,7 +192,7 @@ impl Localised {
         };
         let of_reader =
             || values.data().get("language").and_then(Value::as_str).and_then(Language::from_regional_tag);
-        let language = run::language().or_else(of_reader).unwrap_or(Language::En);
+        let language = language_of_run().or_else(of_reader).unwrap_or(Language::En);
         let written = self.write(&given, language).map_err(RenderErrorReason::Other)?;
         charged(written.len() as u64)?;
         Ok(Ok(written))
@@ -232,7 +232,7 @@ impl HelperDef for Localised {
         match self.call_with(helper, values)? {
             Ok(written) if context.is_disable_escape() => Ok(out.write(&written)?),
             Ok(written) => Ok(out.write(&registry.get_escape_fn()(&written))?),
-            Err(missing) => run::note_missing(&missing, context),
+            Err(missing) => note_missing(&missing, context),
         }
     }
 }

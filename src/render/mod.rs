@@ -9,8 +9,8 @@
 //!
 //! Placeholders in handlebars, in three parts: subject, HTML, text. The helpers are `if`, `unless`, `each`, `with`,
 //! `lookup`, `eq`, `ne`, `gt`, `gte`, `lt`, `lte`, `and`, `or`, `not` and `len`, and `money`, `date` and `plural`
-//! ([`localised`]); there are no decorators and no raw blocks. Partials are put in their places when a template is stored
-//! ([`partials`]), and HTML that is MJML becomes HTML then ([`mjml`]). Values are escaped in the HTML (except in `{{{…}}}`), not in the subject and the text.
+//! (`localised.rs`); there are no decorators and no raw blocks. Partials are put in their places when a template is stored
+//! (`partials/`), and HTML that is MJML becomes HTML then (`mjml.rs`). Values are escaped in the HTML (except in `{{{…}}}`), not in the subject and the text.
 //!
 //! A placeholder that would be printed and has no value is missing, and a mail with a missing placeholder is not
 //! sent. A condition is not printed: `{{#if x}}`, `{{#unless x}}`, `{{#each x}}`, `{{#with x}}` and the arguments of

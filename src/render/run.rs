@@ -1,13 +1,13 @@
-//! What a run of handlebars notes and is told beside the values. It gives a helper no way to the run it belongs to, but a run
-//! stays on its thread: this is kept there.
+//! What a run of a template knows and misses.
+//!
+//! handlebars gives a helper no way to the run it belongs to, but a run stays on its thread: all is kept there.
 
 use std::cell::{Cell, RefCell};
 
 use handlebars::{HelperResult, RenderContext};
 
-use crate::shop::language::Language;
-
 use super::work::charged;
+use crate::shop::language::Language;
 
 /// More names than anyone reads.
 pub(super) const MOST_MISSING: usize = 100;
@@ -19,13 +19,13 @@ thread_local! {
     static LANGUAGE: Cell<Option<Language>> = const { Cell::new(None) };
 }
 
-/// Begins a run of a template in a language; these names are missed already.
-pub(super) fn begin(language: Option<Language>, missed: Vec<String>) {
+/// Begins a run of a template in this language; so much is missing already.
+pub(super) fn begin(language: Option<Language>, missing: Vec<String>) {
     LANGUAGE.set(language);
-    MISSED.replace(missed);
+    MISSED.replace(missing);
 }
 
-/// Ends it; returns the names that were missed.
+/// Ends it and returns what is missing.
 pub(super) fn end() -> Vec<String> {
     MISSED.take()
 }
@@ -43,7 +43,7 @@ pub(super) fn note_missing(raw: &str, context: &RenderContext<'_, '_>) -> Helper
 }
 
 /// The language that the template of the run on this thread is written in.
-pub(super) fn language() -> Option<Language> {
+pub(super) fn language_of_run() -> Option<Language> {
     LANGUAGE.get()
 }
 

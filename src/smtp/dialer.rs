@@ -60,6 +60,14 @@ impl Dialer {
         })
     }
 
+    /// Whether both trust the same servers.
+    pub(super) fn trusts_as(&self, other: &Self) -> bool {
+        match (&self.encryption, &other.encryption) {
+            (Some(one), Some(other)) => one.trusts_as(other),
+            (one, other) => one.is_none() == other.is_none(),
+        }
+    }
+
     /// The relay's host and port.
     pub(super) fn place(&self) -> (&str, u16) {
         (&self.host, self.port)

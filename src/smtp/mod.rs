@@ -1,8 +1,9 @@
 //! Hands a finished message to a relay over SMTP (RFC 5321) and reports what the relay said.
 //!
-//! [`Routes`] is made once from the configuration. A caller that has mails chooses one of [`Routes::iter`] and
-//! asks it for [`Route::permits`]; each leads over an open connection to one attempt. A refusal, a lost connection and a
-//! time-out are all a [`Reply`](crate::mail::Reply) whose phase and outcome say what they mean for the mail.
+//! [`Routes`] is made from the configuration, and replaced route by route when that is reloaded. A caller that has mails
+//! chooses one of [`Routes::all`] and asks it for [`Route::permits`]; each leads over an open connection to one attempt. A
+//! refusal, a lost connection and a time-out are all a [`Reply`](crate::mail::Reply) whose phase and outcome say what they mean
+//! for the mail.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -10,7 +11,8 @@
 //! | `routes`, `route` | the routes, and what each is doing |
 //! | `preference` | which mails a route takes, and how much it is preferred |
 //! | `permit` | a place, then a connection, then one attempt |
-//! | `pool` | which connections are open, who may use one, when they are closed |
+//! | `shared` | what the routes of a process share |
+//! | `pool`, `capacity` | which connections are open, who may use one, when they are closed |
 //! | `breaker` | whether a relay that was away, or refused us, may be tried again |
 //! | `replies` | what a reply means, by readable rules |
 //! | `pace` | how fast a domain may be written to after it said that it gets too much |
@@ -31,6 +33,7 @@ mod attempt_error;
 mod auth;
 mod breaker;
 mod capabilities;
+mod capacity;
 mod connection;
 mod content;
 mod dialer;
@@ -46,6 +49,7 @@ mod route;
 mod route_error;
 mod routes;
 mod settings;
+mod shared;
 mod stream;
 mod tls;
 mod transaction;
@@ -63,7 +67,8 @@ pub use preference::Preference;
 pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};
 pub use route::{Route, RouteStatus};
 pub use route_error::RouteError;
-pub use routes::Routes;
+pub use routes::{NewRoutes, Routes};
 pub use settings::{AuthMechanism, RouteSettings, TlsMode};
+pub use tls::check_certificates;
 pub use transaction::{Envelope, Fence};
 pub use tuning::{Timeouts, Tuning};

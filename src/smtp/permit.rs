@@ -163,8 +163,8 @@ impl Ready {
             said = transaction::deliver(&mut connection, envelope, message, fence).await;
         }
         let said = said.map_err(|error| {
-            let mut error = route.dialer.with_transcript(error, &connection.transcript);
-            error.judge(&route.rules, route.name());
+            let mut error = route.relay.dialer.with_transcript(error, &connection.transcript);
+            error.judge(&route.shared.rules(), route.name());
             error
         });
         if said.as_ref().is_err_and(AttemptError::is_about_us) {
@@ -197,12 +197,12 @@ impl Route {
         let (may_open, trial) = match pause {
             None => (most, None),
             Some(pause) => match self.breaker().begin_trial(now) {
-                StopTrial::NotStopped => (self.pool.idle() + usize::from(pause.is_zero()), None),
+                StopTrial::NotStopped => (self.relay.pool.idle() + usize::from(pause.is_zero()), None),
                 StopTrial::NotNow => (0, None),
                 StopTrial::One => (1, Some(Trial::new(Arc::clone(self)))),
             },
         };
-        Permits::new(Arc::clone(self), self.pool.take(most.min(may_open), pause.is_none()), trial)
+        Permits::new(Arc::clone(self), self.relay.pool.take(most.min(may_open), pause.is_none()), trial)
     }
 
     /// Stops what a refusal says must stop, and lets go on what was taken.
@@ -253,17 +253,17 @@ impl Route {
             RouteStopLabels { route: self.name().to_owned(), class: class.as_str(), scope: scope.as_str() };
         METRICS.route_stops.get_or_create(&labels).inc();
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.dialer.place();
-        let words = self.dialer.words_without_credentials(error);
+        let (host, port) = self.relay.dialer.place();
+        let words = self.relay.dialer.words_without_credentials(error);
         tracing::error!(route, host, port, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
     }
 
     /// Tells operators that there is no connection, in the relay's own words less our credentials.
     fn note_failure(&self, error: &AttemptError, failures: u32) {
-        let Some(times) = self.away.failed() else { return };
+        let Some(times) = self.relay.away.failed() else { return };
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.dialer.place();
-        let reason = self.dialer.words_without_credentials(error);
+        let (host, port) = self.relay.dialer.place();
+        let reason = self.relay.dialer.words_without_credentials(error);
         tracing::warn!(route, host, port, phase, code, reason, failures, times, "no connection to the relay");
     }
 
@@ -272,21 +272,21 @@ impl Route {
     /// # Errors
     /// How far it came and why no further, for operators: the relay's own words less our credentials.
     pub async fn try_out(&self) -> Result<(), String> {
-        match self.dialer.dial().await {
+        match self.relay.dialer.dial().await {
             Ok(connection) => {
                 connection.quit().await;
                 Ok(())
             }
             Err(error) => {
                 let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
-                Err(format!("{}: {code}{}", error.phase, self.dialer.words_without_credentials(&error)))
+                Err(format!("{}: {code}{}", error.phase, self.relay.dialer.words_without_credentials(&error)))
             }
         }
     }
 
     async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
         let leave = self.breaker().ask(Instant::now()).map_err(|(until, _)| NotReady::Away(until))?;
-        match self.dialer.dial().await {
+        match self.relay.dialer.dial().await {
             Ok(connection) => {
                 if leave.succeeded() {
                     tracing::info!(route = self.name(), "the relay can be reached again");
@@ -294,7 +294,7 @@ impl Route {
                 Ok(connection)
             }
             Err(mut error) => {
-                error.judge(&self.rules, self.name());
+                error.judge(&self.shared.rules(), self.name());
                 let now = Instant::now();
                 if error.is_about_us() && self.breaker().refused(&error, now) {
                     self.note_stop(&error);

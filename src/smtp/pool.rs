@@ -1,13 +1,16 @@
 //! The connections of one route: at most so many at a time, the one used last is used first, and the ones that lie idle
 //! are closed by a task that the pool owns.
 //!
-//! A place in the pool (a permit of the semaphore) is held while a connection is used or closed. A connection lies on the shelf
+//! A place in the pool (a permit of its [`Capacity`]) is held while a connection is used or closed. A connection lies on the shelf
 //! before its place is given back, so idle and busy connections together never exceed the places. A caller that finds no
 //! place waits for a [`Notify`] that all pools share.
 //!
 //! A relay that answers within milliseconds would idle while the next mail is claimed and rendered. So while mails come
 //! and go quickly, a few more are let in ahead of a place; they wait for it with their message ready. A relay that is slow
 //! has none ahead.
+//!
+//! A pool whose route was changed or removed is retired: the mails that have its places finish, and no connection is kept for
+//! another one.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -15,12 +18,12 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit},
     time::{Instant, sleep_until},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::connection::Connection;
+use super::{capacity::Capacity, connection::Connection};
 
 /// A relay that took a mail within this time is quick: its places come free before a mail that is ahead waits for long.
 const QUICK: Duration = Duration::from_millis(250);
@@ -31,14 +34,13 @@ const MOST_AHEAD: usize = 128;
 /// The places and the idle connections of one route.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    places: usize,
     reaper: OnceLock<AbortOnDropHandle<()>>,
 }
 
 struct Shared {
-    free: Arc<Semaphore>,
+    capacity: Arc<Capacity>,
     /// Room for mails that have no place yet.
-    ahead: Arc<Semaphore>,
+    ahead: Capacity,
     /// When a mail last left its connection to the next one.
     kept_at: Mutex<Option<Instant>>,
     /// A place was given back.
@@ -48,6 +50,8 @@ struct Shared {
     filled: Notify,
     idle_for: Duration,
     mails_per_connection: u32,
+    /// Cancelled when no further mail comes.
+    retired: CancellationToken,
 }
 
 struct Idle {
@@ -80,32 +84,50 @@ impl Drop for Freed {
 }
 
 impl Pool {
-    /// A pool that notifies `freed` when one of its places is given back.
+    /// A pool with the places of `capacity`, which may be another one's too. It notifies `freed` when one of its places is
+    /// given back.
     pub(super) fn new(
-        places: usize,
+        capacity: Arc<Capacity>,
         idle_for: Duration,
         mails_per_connection: u32,
         freed: Arc<Notify>,
     ) -> Self {
         let shared = Shared {
-            free: Arc::new(Semaphore::new(places)),
-            ahead: Arc::new(Semaphore::new((AHEAD_OF_EACH * places).min(MOST_AHEAD))),
+            ahead: Capacity::new(most_ahead(capacity.places())),
+            capacity,
             kept_at: Mutex::default(),
             freed,
             shelf: Mutex::default(),
             filled: Notify::new(),
             idle_for,
             mails_per_connection,
+            retired: CancellationToken::new(),
         };
-        Self { shared: Arc::new(shared), places, reaper: OnceLock::new() }
+        Self { shared: Arc::new(shared), reaper: OnceLock::new() }
+    }
+
+    /// The places, to be shared with the pool that comes after this one.
+    pub(super) fn capacity(&self) -> &Arc<Capacity> {
+        &self.shared.capacity
+    }
+
+    /// Changes the number of places. Those that are too many go when they are given back.
+    pub(super) fn resize(&self, places: usize) {
+        self.shared.capacity.resize(places);
+        self.shared.ahead.resize(most_ahead(places));
+    }
+
+    /// Keeps no connection any more: those that lie idle are closed, and the others when their mail is sent.
+    pub(super) fn retire(&self) {
+        self.shared.retired.cancel();
     }
 
     /// Takes up to `most` places that are free now and, with `may_be_ahead`, of a quick relay some ahead of those.
     pub(super) fn take(&self, most: usize, may_be_ahead: bool) -> Places {
         self.reaper.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(reap(Arc::clone(&self.shared)))));
-        let permits = take_up_to(&self.shared.free, most);
+        let permits = self.shared.capacity.take(most);
         let more = if may_be_ahead && self.shared.is_quick() { most - permits.num_permits() } else { 0 };
-        let ahead = take_up_to(&self.shared.ahead, more);
+        let ahead = self.shared.ahead.take(more);
         Places { shared: Arc::clone(&self.shared), permits, ahead }
     }
 
@@ -114,7 +136,7 @@ impl Pool {
     }
 
     pub(super) fn busy(&self) -> usize {
-        self.places.saturating_sub(self.shared.free.available_permits())
+        self.shared.capacity.taken()
     }
 
     /// Says goodbye to the idle connections; busy ones go on and are kept for the next mail as ever.
@@ -124,16 +146,8 @@ impl Pool {
     }
 }
 
-fn take_up_to(semaphore: &Arc<Semaphore>, most: usize) -> OwnedSemaphorePermit {
-    let mut wanted = most.min(semaphore.available_permits());
-    loop {
-        let permits = u32::try_from(wanted).unwrap_or(u32::MAX);
-        match Arc::clone(semaphore).try_acquire_many_owned(permits) {
-            Ok(permits) => return permits,
-            // Somebody else took one meanwhile.
-            Err(_) => wanted -= 1,
-        }
-    }
+fn most_ahead(places: usize) -> usize {
+    (AHEAD_OF_EACH * places).min(MOST_AHEAD)
 }
 
 impl Shared {
@@ -147,13 +161,17 @@ impl Shared {
     }
 
     fn is_spent(&self, idle: &Idle) -> bool {
-        idle.connection.mails >= self.mails_per_connection || idle.since.elapsed() >= self.idle_for
+        idle.connection.mails >= self.mails_per_connection || self.is_over(idle)
+    }
+
+    fn is_over(&self, idle: &Idle) -> bool {
+        self.retired.is_cancelled() || idle.since.elapsed() >= self.idle_for
     }
 
     /// Takes the connection that lies there longest, if its time is over.
     fn take_expired(&self) -> Option<Idle> {
         let mut shelf = self.shelf();
-        let is_due = shelf.first().is_some_and(|idle| idle.since.elapsed() >= self.idle_for);
+        let is_due = shelf.first().is_some_and(|idle| self.is_over(idle));
         is_due.then(|| shelf.remove(0))
     }
 }
@@ -182,6 +200,12 @@ impl Places {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.0.capacity.settle(&mut self.permit);
+    }
+}
+
 impl Place {
     /// Whether there is no place for it yet.
     pub(super) fn is_ahead(&self) -> bool {
@@ -191,7 +215,7 @@ impl Place {
     /// Waits for its place where it is ahead of it, first come first served. False when the pool is closed.
     pub(super) async fn arrive(&mut self) -> bool {
         if self.is_ahead {
-            let Ok(permit) = Arc::clone(&self.shared.0.free).acquire_owned().await else { return false };
+            let Some(permit) = self.shared.0.capacity.wait_for_one().await else { return false };
             self.permit = permit;
             self.is_ahead = false;
             self.shared.0.freed.notify_one(); // another one may come ahead
@@ -230,8 +254,11 @@ async fn reap(shared: Arc<Shared>) {
         match oldest {
             None => shared.filled.notified().await,
             Some(since) => {
-                sleep_until(since + shared.idle_for).await;
-                let Ok(permit) = Arc::clone(&shared.free).acquire_owned().await else { return };
+                tokio::select! {
+                    () = sleep_until(since + shared.idle_for) => {}
+                    () = shared.retired.cancelled() => {}
+                }
+                let Some(permit) = shared.capacity.wait_for_one().await else { return };
                 let place = Place { permit, is_ahead: false, shared: Freed(Arc::clone(&shared)) };
                 let expired = shared.take_expired();
                 if let Some(idle) = expired {

@@ -6,38 +6,41 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     breaker::{Breaker, BreakerState, RouteFault},
+    capacity::Capacity,
     dialer::Dialer,
     open_count::Opened,
     pace::DomainPace,
     pool::Pool,
     preference::Preference,
     provider::ProviderIds,
-    replies::ReplyRules,
     route_error::RouteError,
     settings::RouteSettings,
-    tuning::{Timeouts, Tuning},
+    shared::Shared,
+    tuning::Timeouts,
 };
 use crate::telemetry::Outage;
 
-/// One relay with its connections.
+/// One relay with its connections, and which mails go there.
 pub struct Route {
-    name: String,
-    connections: usize,
+    settings: RouteSettings,
+    pub(super) relay: Arc<Relay>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) provider_ids: ProviderIds,
+    preference: Preference,
+}
+
+/// The connections to a relay and what we know of it. It outlives a change of its route's settings that is not about them.
+pub(super) struct Relay {
     pub(super) dialer: Dialer,
     breaker: Breaker,
     pub(super) pool: Pool,
     opened: Arc<Opened>,
-    pub(super) rules: Arc<ReplyRules>,
-    pub(super) provider_ids: ProviderIds,
     /// The senders' domains that the relay refuses.
     senders: Mutex<DomainPace>,
-    /// The recipients' domains that get too much; all routes share them.
-    recipients: Arc<Mutex<DomainPace>>,
-    preference: Preference,
     /// Connections that could not be opened.
     pub(super) away: Outage,
 }
@@ -64,37 +67,66 @@ pub struct RouteStatus {
 }
 
 impl Route {
+    /// A route with these settings. `before` is the one of the same name that it replaces: it goes on with that one's
+    /// connections where they serve it, and else shares that one's places where both lead to the same relay.
     pub(super) fn new(
         settings: &RouteSettings,
-        tuning: Tuning,
         system_file: Option<&Path>,
-        freed: Arc<Notify>,
-        rules: Arc<ReplyRules>,
-        recipients: Arc<Mutex<DomainPace>>,
+        shared: &Arc<Shared>,
+        before: Option<&Self>,
     ) -> Result<Self, RouteError> {
         settings.check()?;
+        let tuning = &shared.tuning;
         let opened = Arc::new(Opened::default());
         let timeouts = settings.timeout.map_or(tuning.timeouts, Timeouts::of);
-        let mails_per_connection = settings.mails_per_connection.unwrap_or(tuning.mails_per_connection);
+        let dialer = Dialer::new(settings, timeouts, system_file, Arc::clone(&opened))?;
+        let serves =
+            |before: &&Self| before.settings.connects_as(settings) && before.relay.dialer.trusts_as(&dialer);
+        let relay = before.filter(serves).map(|before| Arc::clone(&before.relay)).unwrap_or_else(|| {
+            let of_same_relay = before.filter(|before| before.settings.is_relay_of(settings));
+            let capacity = of_same_relay.map(|before| Arc::clone(before.relay.pool.capacity()));
+            let capacity = capacity.unwrap_or_else(|| Arc::new(Capacity::new(settings.connections)));
+            let mails = settings.mails_per_connection.unwrap_or(tuning.mails_per_connection);
+            Arc::new(Relay {
+                dialer,
+                breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
+                pool: Pool::new(capacity, tuning.idle, mails, Arc::clone(&shared.freed)),
+                opened,
+                senders: Mutex::default(),
+                away: Outage::new(),
+            })
+        });
         Ok(Self {
-            name: settings.name.clone(),
-            connections: settings.connections,
-            dialer: Dialer::new(settings, timeouts, system_file, Arc::clone(&opened))?,
-            breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
-            pool: Pool::new(settings.connections, tuning.idle, mails_per_connection, freed),
-            opened,
-            rules,
+            relay,
+            shared: Arc::clone(shared),
             provider_ids: ProviderIds::new(settings)?,
-            senders: Mutex::default(),
-            recipients,
             preference: Preference::of(settings),
-            away: Outage::new(),
+            settings: settings.clone(),
         })
+    }
+
+    /// Puts the number of connections in force that its settings say; the route that it replaces may have had another.
+    pub(super) fn begin(&self) {
+        self.relay.pool.resize(self.settings.connections);
+    }
+
+    /// Keeps no connection any more, unless `after`, which replaces it, goes on with them. Returns whether it does not.
+    pub(super) fn retire(&self, after: Option<&Self>) -> bool {
+        let is_over = after.is_none_or(|after| !Arc::ptr_eq(&after.relay, &self.relay));
+        if is_over {
+            self.relay.pool.retire();
+        }
+        is_over
+    }
+
+    /// Whether nobody uses it but the caller, and no connection is open that waits for a mail.
+    pub fn is_at_rest(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.relay.pool.idle() == 0
     }
 
     /// The route's name in the configuration.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
     }
 
     /// Which mails it takes, and how much it is preferred.
@@ -104,38 +136,38 @@ impl Route {
 
     /// How long until the route may be tried again, where it is away.
     pub fn pause(&self) -> Option<std::time::Duration> {
-        self.breaker.pause(Instant::now())
+        self.relay.breaker.pause(Instant::now())
     }
 
     /// What readiness, metrics and the dashboard show.
     pub fn status(&self) -> RouteStatus {
         RouteStatus {
-            name: self.name.clone(),
-            connections: self.connections,
-            open: self.opened.now(),
-            idle: self.pool.idle(),
-            busy: self.pool.busy(),
-            breaker: self.breaker.state(Instant::now()),
-            stopped: self.breaker.stopped(),
-            last_error: self.breaker.last_fault(),
+            name: self.settings.name.clone(),
+            connections: self.settings.connections,
+            open: self.relay.opened.now(),
+            idle: self.relay.pool.idle(),
+            busy: self.relay.pool.busy(),
+            breaker: self.relay.breaker.state(Instant::now()),
+            stopped: self.relay.breaker.stopped(),
+            last_error: self.relay.breaker.last_fault(),
         }
     }
 
     pub(super) fn breaker(&self) -> &Breaker {
-        &self.breaker
+        &self.relay.breaker
     }
 
     /// How fast the senders' domains that the relay refuses may go on.
     pub(super) fn with_senders<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
-        act(&mut self.senders.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.relay.senders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How fast the recipients' domains that get too much may go on.
     pub(super) fn with_recipients<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
-        act(&mut self.recipients.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shared.with_recipients(act)
     }
 
     pub(super) async fn close_idle(&self) {
-        self.pool.close_idle().await;
+        self.relay.pool.close_idle().await;
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     env,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use tokio::sync::Notify;
@@ -15,16 +15,22 @@ use super::{
     route::{Route, RouteStatus},
     route_error::RouteError,
     settings::RouteSettings,
+    shared::Shared,
     tuning::Tuning,
 };
 use crate::mail::MailLane;
 
-/// The relays.
+/// The relays. A clone is the same.
 #[derive(Clone)]
 pub struct Routes {
-    routes: Arc<[Arc<Route>]>,
-    freed: Arc<Notify>,
-    recipients: Arc<Mutex<DomainPace>>,
+    all: Arc<RwLock<Arc<[Arc<Route>]>>>,
+    shared: Arc<Shared>,
+}
+
+/// Routes that are set up and not yet in force.
+pub struct NewRoutes {
+    all: Arc<[Arc<Route>]>,
+    rules: ReplyRules,
 }
 
 impl Routes {
@@ -42,64 +48,92 @@ impl Routes {
     /// # Errors
     /// As [`Routes::new`].
     pub fn tuned(settings: &[RouteSettings], tuning: Tuning, rules: ReplyRules) -> Result<Self, RouteError> {
-        let rules = Arc::new(rules);
-        let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let freed = Arc::new(Notify::new());
-        let recipients = Arc::<Mutex<DomainPace>>::default();
-        let mut names = HashSet::new();
-        let mut routes = Vec::with_capacity(settings.len());
-        for each in settings {
-            if !names.insert(each.name.as_str()) {
-                return Err(RouteError::Duplicate { route: each.name.clone() });
-            }
-            let route = Route::new(
-                each,
-                tuning,
-                system_file.as_deref(),
-                Arc::clone(&freed),
-                Arc::clone(&rules),
-                Arc::clone(&recipients),
-            )?;
-            routes.push(Arc::new(route));
-        }
-        Ok(Self { routes: routes.into(), freed, recipients })
+        let shared = Arc::new(Shared::new(tuning, rules));
+        let all = set_up(settings, &shared, &[])?;
+        Ok(Self { all: Arc::new(RwLock::new(all)), shared })
     }
 
+    /// Sets up the routes of a changed configuration, for [`Routes::replace`]. Nothing is in force yet.
+    ///
+    /// # Errors
+    /// As [`Routes::new`].
+    pub fn prepare(&self, settings: &[RouteSettings], rules: ReplyRules) -> Result<NewRoutes, RouteError> {
+        Ok(NewRoutes { all: set_up(settings, &self.shared, &self.all())?, rules })
+    }
+
+    /// Puts prepared routes in force, and returns those that were replaced or removed and have to go on until their last mail is
+    /// sent: as long as they live, they close their connections in order. A route that only takes other mails, or more of them at
+    /// once, goes on with its connections.
+    pub fn replace(&self, new: NewRoutes) -> Vec<Arc<Route>> {
+        let before = std::mem::replace(
+            &mut *self.all.write().unwrap_or_else(PoisonError::into_inner),
+            Arc::clone(&new.all),
+        );
+        self.shared.replace_rules(new.rules);
+        new.all.iter().for_each(|route| route.begin());
+        let after = |route: &Route| new.all.iter().find(|after| after.name() == route.name());
+        let over = before.iter().filter(|route| route.retire(after(route).map(Arc::as_ref)));
+        let over = over.cloned().collect();
+        self.shared.freed.notify_one();
+        over
+    }
+}
+
+fn set_up(
+    settings: &[RouteSettings],
+    shared: &Arc<Shared>,
+    before: &[Arc<Route>],
+) -> Result<Arc<[Arc<Route>]>, RouteError> {
+    let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut names = HashSet::new();
+    let mut routes = Vec::with_capacity(settings.len());
+    for each in settings {
+        if !names.insert(each.name.as_str()) {
+            return Err(RouteError::Duplicate { route: each.name.clone() });
+        }
+        let before = before.iter().find(|route| route.name() == each.name).map(Arc::as_ref);
+        routes.push(Arc::new(Route::new(each, system_file.as_deref(), shared, before)?));
+    }
+    Ok(routes.into())
+}
+
+impl Routes {
     /// Whether there is no route at all.
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.all().is_empty()
     }
 
     /// How fast the recipients' domains that get too much may go on, over whichever route.
     pub fn with_recipients<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
-        act(&mut self.recipients.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shared.with_recipients(act)
     }
 
     /// The lanes of which some mails may have no route, because every route takes only those of some merchants or senders, or
     /// of the other lane.
     pub fn lanes_with_gaps(&self) -> Vec<MailLane> {
-        let is_covered = |lane| self.routes.iter().any(|route| route.preference().takes_all_of(lane));
+        let routes = self.all();
+        let is_covered = |lane| routes.iter().any(|route| route.preference().takes_all_of(lane));
         MailLane::ALL.iter().copied().filter(|lane| !is_covered(*lane)).collect()
     }
 
     /// Notified when a connection of any route comes free.
     pub fn freed(&self) -> &Arc<Notify> {
-        &self.freed
+        &self.shared.freed
     }
 
     /// What each route is doing, in the order of the configuration.
     pub fn status(&self) -> Vec<RouteStatus> {
-        self.routes.iter().map(|route| route.status()).collect()
+        self.all().iter().map(|route| route.status()).collect()
     }
 
-    /// Each route, in the order of the configuration.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.routes.iter()
+    /// The routes in force, in the order of the configuration.
+    pub fn all(&self) -> Arc<[Arc<Route>]> {
+        Arc::clone(&self.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Says goodbye to idle connections. For an orderly end, after the last mail; dropping the routes closes them as well.
     pub async fn close(&self) {
-        futures_util::future::join_all(self.routes.iter().map(|route| route.close_idle())).await;
+        futures_util::future::join_all(self.all().iter().map(|route| route.close_idle())).await;
     }
 }
 
@@ -139,7 +173,7 @@ mod tests {
         let routes = Routes::new(&[senders]).unwrap();
         let takes = |sender| {
             let merchant = "acme".parse().unwrap();
-            routes.iter().next().unwrap().preference().takes(&merchant, sender, crate::mail::Lane::Bulk)
+            routes.all()[0].preference().takes(&merchant, sender, crate::mail::Lane::Bulk)
         };
         assert_eq!(
             [takes(Some("xn--bcher-kva.example")), takes(Some("a.example")), takes(None)],

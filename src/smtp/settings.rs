@@ -145,6 +145,22 @@ impl RouteSettings {
         }
     }
 
+    /// Whether connections of a route with these settings serve one with the others.
+    pub(super) fn connects_as(&self, other: &Self) -> bool {
+        use secrecy::ExposeSecret;
+        let password = |settings: &Self| settings.password.as_ref().map(|it| it.expose_secret().to_owned());
+        self.is_relay_of(other)
+            && (self.tls, &self.ca_file, &self.hello_name) == (other.tls, &other.ca_file, &other.hello_name)
+            && (&self.username, self.auth) == (&other.username, other.auth)
+            && password(self) == password(other)
+            && (self.timeout, self.mails_per_connection) == (other.timeout, other.mails_per_connection)
+    }
+
+    /// Whether both lead to one relay, which counts the connections of both.
+    pub(super) fn is_relay_of(&self, other: &Self) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+    }
+
     /// Checks everything that can be checked without a file or a network.
     pub(super) fn check(&self) -> Result<(), RouteError> {
         self.faults().into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))

@@ -1,7 +1,8 @@
 //! Whom a route trusts, and the handshake. rustls with ring, set up explicitly: nothing depends on a process default.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +27,8 @@ use super::{
 pub(super) struct Encryption {
     connector: TlsConnector,
     name: ServerName<'static>,
+    /// The trusted certificates beside the public ones.
+    trusted: Vec<Vec<u8>>,
 }
 
 impl Encryption {
@@ -42,17 +45,24 @@ impl Encryption {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|source| RouteError::Tls { route: route(), source })?;
+        let mut trusted = Vec::new();
         let config = if settings.tls == TlsMode::Opportunistic {
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
                 .with_no_client_auth()
         } else {
-            let roots = trusted_roots(system_file, settings.ca_file.as_deref())
+            let (roots, files) = trusted_roots(system_file, settings.ca_file.as_deref())
                 .map_err(|(path, source)| RouteError::Certificates { route: route(), path, source })?;
+            trusted = files;
             builder.with_root_certificates(roots).with_no_client_auth()
         };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, trusted })
+    }
+
+    /// Whether both trust the same servers.
+    pub(super) fn trusts_as(&self, other: &Self) -> bool {
+        self.trusted == other.trusted
     }
 
     /// Shakes hands as a client.
@@ -62,14 +72,33 @@ impl Encryption {
     }
 }
 
+/// Reads the certificates that a route names beside the public ones.
+///
+/// # Errors
+/// When its file cannot be read or holds none.
+pub fn check_certificates(settings: &RouteSettings) -> Result<(), RouteError> {
+    let is_trusted = !matches!(settings.tls, TlsMode::None | TlsMode::Opportunistic);
+    let Some(file) = settings.ca_file.as_deref().filter(|_| is_trusted) else { return Ok(()) };
+    let fault = |(path, source)| RouteError::Certificates { route: settings.name.clone(), path, source };
+    trusted_roots(None, Some(file)).map(drop).map_err(fault)
+}
+
+/// The largest file of certificates, in bytes; that of a whole system has about 250,000.
+const LARGEST: u64 = 8 << 20;
+
+/// A file of certificates that cannot be used, and why.
+type UnusableFile = (PathBuf, io::Error);
+
+/// The certificates of both files beside the public ones, and what the files hold.
 fn trusted_roots(
     system_file: Option<&Path>,
     route_file: Option<&Path>,
-) -> Result<RootCertStore, (PathBuf, io::Error)> {
+) -> Result<(RootCertStore, Vec<Vec<u8>>), UnusableFile> {
+    let mut files = Vec::new();
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for path in [system_file, route_file].into_iter().flatten() {
         let fault = |error: io::Error| (path.to_owned(), error);
-        let pem = std::fs::read(path).map_err(fault)?;
+        let pem = read(path).map_err(fault)?;
         let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
             .collect::<Result<_, _>>()
             .map_err(|error| fault(io::Error::new(io::ErrorKind::InvalidData, error)))?;
@@ -77,8 +106,19 @@ fn trusted_roots(
         if taken == 0 {
             return Err(fault(io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate")));
         }
+        files.push(pem);
     }
-    Ok(roots)
+    Ok((roots, files))
+}
+
+/// A pipe or a device would keep us waiting.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut pem = Vec::new();
+    File::open(path)?.take(LARGEST).read_to_end(&mut pem)?;
+    Ok(pem)
 }
 
 /// Takes any certificate: opportunistic encryption guards against listeners only (RFC 7435). The handshake itself is
@@ -137,7 +177,8 @@ mod tests {
         let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let file = folder.path().join("own.pem");
         std::fs::write(&file, own.cert.pem()).unwrap();
-        let (public, both) = (trusted_roots(None, None).unwrap(), trusted_roots(None, Some(&file)).unwrap());
+        let roots = |file| trusted_roots(None, file).unwrap().0;
+        let (public, both) = (roots(None), roots(Some(file.as_path())));
         assert_eq!(both.len(), public.len() + 1);
     }
 }

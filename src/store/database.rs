@@ -119,10 +119,12 @@ impl Store {
     /// Creates the schema or brings it up to date. Safe to run from several processes at once.
     ///
     /// # Errors
+    /// [`StoreError::TooNew`] when a later version has changed it so that this one cannot work with it,
     /// [`StoreError::Migrate`] when a migration fails or an applied one differs from this version's, and
     /// [`StoreError::Database`] when the database cannot be reached. A schema that SQLite could not bring up to date is
     /// left as it was; of Postgres, each migration that was applied stands.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.check_newer().await?;
         let mut own = self.writer.own_connection().await?;
         if self.dialect == Dialect::Postgres {
             // Building an index takes as long as it takes.
@@ -138,13 +140,39 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when one is missing or the database cannot be asked: run `postroom migrate`.
+    /// [`StoreError::TooNew`] when a later version has changed it so that this one cannot work with it.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
         let applied: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
             .fetch_one(&self.readers)
             .await
             .map_err(|_| StoreError::Outdated)?;
-        if applied.unwrap_or(0) >= newest { Ok(()) } else { Err(StoreError::Outdated) }
+        if applied.unwrap_or(0) < newest {
+            return Err(StoreError::Outdated);
+        }
+        self.check_newer().await
+    }
+
+    /// Checks that this version can work with what a later one has made of the schema, as during a rolling upgrade. It can, unless
+    /// the name of a later migration ends with `breaking`.
+    async fn check_newer(&self) -> Result<(), StoreError> {
+        let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
+        let later = "SELECT version, description FROM _sqlx_migrations WHERE version > $1 ORDER BY version";
+        let later: Result<Vec<(i64, String)>, _> =
+            sqlx::query_as(later).bind(newest).fetch_all(&self.readers).await;
+        // Without the table there is no schema, and so no later one.
+        let Ok(later) = later else { return Ok(()) };
+        if let Some((version, _)) = later.iter().find(|(_, name)| name.ends_with("breaking")) {
+            return Err(StoreError::TooNew { version: *version });
+        }
+        if let Some((version, _)) = later.last() {
+            tracing::warn!(
+                version,
+                newest,
+                "the schema is of a later version: this one works with it until it is replaced"
+            );
+        }
+        Ok(())
     }
 
     /// Tries to write: a database that only reads, such as one whose disk is full, is not ready. Many who ask at once
@@ -185,6 +213,9 @@ impl Store {
                 false,
             )
         });
-        Migrator::with_migrations(migrations.collect())
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        // A later version may have been here: see `check_newer`.
+        migrator.set_ignore_missing(true);
+        migrator
     }
 }

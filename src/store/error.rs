@@ -12,6 +12,9 @@ const QUERY_CANCELED: &str = "57014";
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_IOERR: i64 = 10;
 const SQLITE_FULL: i64 = 13;
+/// SQLite's extended result codes for an fsync that failed, of a file and of a folder.
+const SQLITE_IOERR_FSYNC: i64 = 1034;
+const SQLITE_IOERR_DIR_FSYNC: i64 = 1290;
 
 /// What went wrong between postroom and its database.
 ///
@@ -67,6 +70,14 @@ pub enum StoreError {
     /// The schema is older than this version and `database.migrate` is off.
     #[error("the schema is not up to date; run `postroom migrate`")]
     Outdated,
+    /// A later version changed the schema so that this version cannot work with it.
+    #[error(
+        "a later version of postroom changed the schema (migration {version}): this version cannot work with it"
+    )]
+    TooNew {
+        /// The migration.
+        version: i64,
+    },
     /// The group that this call was part of failed; another of its members has the cause.
     #[error("the database could not serve a group of calls")]
     Group,
@@ -142,10 +153,19 @@ fn postgres_code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().filter(|code| code.len() == 5).map(Into::into)
 }
 
-/// A primary result code; the driver gives the extended one, a number of up to four digits.
+/// Whether the disk did not take what the embedded database had written.
+pub(super) fn is_failed_sync(error: &sqlx::Error) -> bool {
+    matches!(extended_sqlite_code(error), Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC))
+}
+
+/// A primary result code.
 fn sqlite_code(error: &sqlx::Error) -> Option<i64> {
-    let code: i64 = error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()?;
-    Some(code & 0xff)
+    Some(extended_sqlite_code(error)? & 0xff)
+}
+
+/// The driver gives an extended code, a number of up to four digits.
+fn extended_sqlite_code(error: &sqlx::Error) -> Option<i64> {
+    error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()
 }
 
 /// Names what was tried when a statement fails.

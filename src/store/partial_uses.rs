@@ -1,4 +1,4 @@
-//! Which documents use which partials, noted with each that is stored.
+//! Which documents have which partials in them. Whoever stores or deletes documents keeps it, in its transaction.
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -28,33 +28,37 @@ struct UseRow<'a> {
     document: &'a str,
 }
 
-/// Notes which partials documents use, each with its kind, its id and their names, in place of what was noted before.
+/// A document, and the partials that it has in it.
+pub(super) struct User<'a> {
+    pub(super) kind: ResourceKind,
+    pub(super) id: &'a str,
+    pub(super) partials: Vec<&'a str>,
+}
+
+impl<'a> User<'a> {
+    fn of(&self, partial: &'a str) -> UseRow<'a> {
+        UseRow { partial, kind_of: self.kind.as_str(), document: self.id }
+    }
+}
+
+/// Notes which partials these documents use, in place of what was noted before.
 pub(super) async fn note_uses(
     dialect: Dialect,
     on: &mut AnyConnection,
     merchant: &MerchantId,
-    documents: &[(ResourceKind, &str, Vec<&str>)],
+    users: &[User<'_>],
 ) -> Result<(), StoreError> {
-    let users: Vec<_> = documents
-        .iter()
-        .map(|(kind, document, _)| UseRow { partial: "", kind_of: kind.as_str(), document })
-        .collect();
     if users.is_empty() {
         return Ok(());
     }
     sqlx::query(FORGET_USES.on(dialect))
-        .bind(to_json(&users))
+        .bind(to_json(&users.iter().map(|user| user.of("")).collect::<Vec<_>>()))
         .bind(merchant.as_str())
         .execute(&mut *on)
         .await
         .doing("forget what partials were used")?;
-    let uses: Vec<_> = documents
-        .iter()
-        .flat_map(|(kind, document, partials)| {
-            let kind_of = kind.as_str();
-            partials.iter().map(move |partial| UseRow { partial, kind_of, document })
-        })
-        .collect();
+    let uses: Vec<_> =
+        users.iter().flat_map(|user| user.partials.iter().map(|partial| user.of(partial))).collect();
     if uses.is_empty() {
         return Ok(());
     }

@@ -14,7 +14,8 @@ use super::{
     dialect::{Dialect, Sql},
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
-    orders, partial_uses,
+    orders,
+    partial_uses::{self, User},
     row::{Columns, to_json},
     templates::{self, NewTemplateVersion},
 };
@@ -282,14 +283,8 @@ pub(super) async fn upsert(
         .filter_map(|index| Some((resources[index].version.as_ref()?, Some(resources[index].body.get()))))
         .collect();
     templates::insert(dialect, on, Some(merchant), &versions).await?;
-    let with_versions: Vec<_> = resources
-        .iter()
-        .filter_map(|resource| {
-            let partials = resource.version.as_ref()?.partials.keys().map(String::as_str).collect();
-            Some((resource.kind, resource.id.as_str(), partials))
-        })
-        .collect();
-    partial_uses::note_uses(dialect, on, merchant, &with_versions).await?;
+    let users: Vec<_> = resources.iter().filter_map(user_of).collect();
+    partial_uses::note_uses(dialect, on, merchant, &users).await?;
     let of_orders = resources.iter().filter(|resource| resource.kind == ResourceKind::Orders);
     let of_orders = of_orders.map(|order| (order.id.as_str(), &*order.body));
     orders::forget_settled(dialect, on, merchant, of_orders).await?;
@@ -363,4 +358,11 @@ async fn is_unchanged(
     .await
     .map(|row| row.is_some())
     .doing("compare a template with its newest version")
+}
+
+/// A document of a kind that has versions, and the partials in its newest.
+fn user_of(resource: &ResourceRow) -> Option<User<'_>> {
+    let version = resource.version.as_ref()?;
+    let partials = version.partials.keys().map(String::as_str).collect();
+    Some(User { kind: resource.kind, id: &resource.id, partials })
 }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     connections::{Deaths, Pool},
     dialect::Dialect,
-    error::{Doing, StoreError, has_died, is_refusal},
+    error::{Doing, StoreError, has_died, is_failed_sync, is_refusal},
     stake::{self, Stake},
 };
 use crate::telemetry::METRICS;
@@ -208,6 +208,7 @@ impl Transaction {
                 self.give_back();
                 Ok(true)
             }
+            Err(source) if is_failed_sync(&source) => end_the_process(&source),
             Err(source) if is_refusal(&source) => Err(StoreError::Database { doing: "commit", source }),
             Err(source) => Err(StoreError::OutcomeUnknown { source: Some(source) }),
         }
@@ -234,6 +235,14 @@ impl Transaction {
     fn give_back(&mut self) {
         drop(self.connection.take());
     }
+}
+
+/// After an fsync that failed, the system may have dropped what was to be written, and the next fsync says nothing of it. A
+/// process that goes on could promise what is not on the disk. One that starts reads the disk again, and its callers
+/// know that they have no answer.
+fn end_the_process(error: &sqlx::Error) -> ! {
+    tracing::error!(%error, "the disk did not take what was committed, the process ends at once");
+    std::process::exit(1)
 }
 
 impl Drop for Transaction {

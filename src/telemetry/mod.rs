@@ -3,11 +3,11 @@
 pub mod metrics;
 mod outage;
 
-use std::{io::IsTerminal, time::Duration};
+use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
 use anyhow::Context;
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 pub use metrics::METRICS;
 pub use outage::{Outage, Outages};
@@ -54,6 +54,18 @@ pub enum LogFormat {
     Json,
 }
 
+/// The filter of this process, once it logs.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Logs by another filter from now on.
+pub fn replace_filter(filter: EnvFilter) {
+    if let Some(handle) = FILTER.get()
+        && let Err(error) = handle.reload(filter)
+    {
+        tracing::error!(%error, "the log's filter could not be replaced");
+    }
+}
+
 /// Starts logging to standard error. A second call changes nothing.
 ///
 /// # Errors
@@ -65,6 +77,7 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let started = if human {
         let ansi = std::io::stderr().is_terminal();
@@ -81,8 +94,9 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
             )
             .try_init()
     };
-    if started.is_err() {
-        tracing::debug!("logging was started before");
+    match started {
+        Ok(()) => drop(FILTER.set(handle)),
+        Err(_) => tracing::debug!("logging was started before"),
     }
     Ok(())
 }

@@ -115,6 +115,11 @@ impl AtWork<'_> {
         self.pause.store(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
+    /// Whether a relay was, or may have been, offered the mail.
+    pub fn is_offered(&self) -> bool {
+        self.is_in(Stage::Offered)
+    }
+
     fn move_to(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }

@@ -73,6 +73,7 @@ async fn each_command_has_help_and_an_example_that_runs() {
         vec!["queue", "list"],
         vec!["queue", "resume", "--lane", "bulk"],
         vec!["audit", "list", "--since", "1h"],
+        vec!["reload", "--wait"],
         vec!["import", &file],
         vec!["mail", "list"],
         vec!["mail", "show", &mail],

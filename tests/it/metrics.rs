@@ -176,10 +176,10 @@ fn promtool_takes_the_alerts_and_each_says_what_to_do() {
         assert!(rule.contains("summary: \"") && rule.contains("what_to_do: \""), "{rule}");
     }
     // The page names every alert, so that a reader finds what woke him.
-    let page = fs::read_to_string(monitoring("../docs/operations.md")).unwrap();
+    let page = fs::read_to_string(monitoring("../docs/alerts.md")).unwrap();
     for rule in rules {
         let name = rule.lines().next().unwrap();
-        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+        assert!(page.contains(&format!("`{name}`")), "docs/alerts.md does not name {name}");
     }
 }
 

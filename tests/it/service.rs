@@ -81,6 +81,31 @@ fn systemd_hears_when_it_is_ready_that_it_lives_and_when_it_stops() {
     assert!(daemon.0.wait().unwrap().success());
 }
 
+#[test]
+fn systemd_hears_of_a_reload_by_sighup_whatever_comes_of_it() {
+    let mut backends = Backends::sqlite_memory().with("http.listen", "127.0.0.1:0");
+    let place = backends.folder().join("notify");
+    let socket = UnixDatagram::bind(&place).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut command = serve(&backends);
+    command.env("NOTIFY_SOCKET", &place);
+    let mut daemon = Running(command.spawn().unwrap());
+    until(&socket, "READY=1");
+    for (rate, said_after) in [("5/s", false), ("five", true), ("6/s", false)] {
+        backends.set("limits.mails", rate);
+        signal(daemon.0.id(), "HUP");
+        let reloading = until(&socket, "RELOADING=1");
+        let at = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+        assert!(at.unwrap().parse::<u64>().unwrap() > 0, "{reloading}");
+        let ready = until(&socket, "READY=1");
+        assert_eq!(ready.contains("the last reload was refused"), said_after, "{ready}");
+        assert!(ready.contains("takes requests on"), "{ready}");
+    }
+    signal(daemon.0.id(), "TERM");
+    until(&socket, "STOPPING=1");
+    assert!(daemon.0.wait().unwrap().success());
+}
+
 /// Listens as systemd does, restarts the daemon, and asks while there is none.
 const RESTART: &str = r#"
 import os, signal, socket, sys, threading, time
@@ -147,6 +172,10 @@ fn the_units_are_well_formed_and_leave_the_daemon_hardly_any_right() {
         }
     }
     assert_eq!(files.len(), 5, "{files:?}");
+    for unit in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "service")) {
+        let text = std::fs::read_to_string(unit).unwrap();
+        assert!(text.contains("\nType=notify\n") && text.contains(" reload --wait "), "{}", unit.display());
+    }
     for file in files {
         let verified =
             Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output().unwrap();

@@ -14,7 +14,7 @@ use postroom::{
         CrashPolicy, MailEvent, MailLane, MailState, SuppressionReason, SuppressionScope,
     },
     shop::{
-        OperatorRole, TemplateClass,
+        OperatorRole, ResourceKind, TemplateClass,
         order::{Workflow, WorkflowState},
     },
     webhook::{DeliveryEvent, DeliveryState},
@@ -168,12 +168,16 @@ fn the_databases_allow_the_words_that_the_code_knows_and_no_other() {
     // A workflow that nobody began has no row.
     let begun: Vec<_> =
         WorkflowState::ALL.iter().filter(|state| **state != WorkflowState::NotBegun).copied().collect();
+    let with_versions: Vec<_> =
+        ResourceKind::ALL.iter().filter(|kind| kind.has_versions()).copied().collect();
     let known = [
         ("mails", "lane", words(MailLane::ALL)),
         ("mails", "state", words(MailState::ALL)),
         ("mails", "on_crash", words(CrashPolicy::ALL)),
         ("template_versions", "on_crash", words(CrashPolicy::ALL)),
         ("template_versions", "class", words(TemplateClass::ALL)),
+        ("template_versions", "kind", words(&with_versions)),
+        ("partial_uses", "user_kind", words(&with_versions)),
         ("suppressions", "reason", words(SuppressionReason::ALL)),
         ("suppressions", "scope", words(SuppressionScope::ALL)),
         ("attempts", "outcome", words(AttemptOutcome::ALL)),

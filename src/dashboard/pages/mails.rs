@@ -156,7 +156,8 @@ fn hint(text: String, query: &str) -> Hint {
 
 /// What may stand after a colon, where that is known. Routes are for those who see everything.
 fn values(board: &Board, viewer: &Viewer, query: &str) -> Vec<Values> {
-    let routes = board.app.config.smtp.routes.iter().filter(|_| viewer.merchant.is_none()).take(MOST_ROUTES);
+    let current = board.app.current();
+    let routes = current.smtp.routes.iter().filter(|_| viewer.merchant.is_none()).take(MOST_ROUTES);
     let of = |key: Key, values: Vec<&str>| {
         let hints = values.into_iter().map(|value| hint(format!("{key}:{}", spelled(value)), query));
         Values { key, hints: hints.collect() }

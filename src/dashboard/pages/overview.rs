@@ -203,7 +203,8 @@ pub(super) fn state_of_route(route: &RouteStatus, is_drained: bool) -> Badge {
 
 /// How much of its rate a route used.
 fn rate_used(board: &Board, glance: &Glance, name: &str) -> String {
-    let settings = board.app.config.smtp.routes.iter().find(|route| route.name == name);
+    let current = board.app.current();
+    let settings = current.smtp.routes.iter().find(|route| route.name == name);
     let rate = settings.and_then(|route| route.rate.as_deref());
     let Some(rate) = rate.and_then(|rate| rate.parse().ok()) else { return "no limit".to_owned() };
     format!("{} %", rates::used(name, rate, &glance.hour, &glance.day, clock::now()).percent)

@@ -80,7 +80,8 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
         hour: board.app.store.activity(clock::now() - Duration::from_secs(60 * 60), 1).await?,
         day: board.app.store.activity(clock::now() - Duration::from_secs(24 * 60 * 60), 15).await?,
     };
-    let routes = board.app.config.smtp.routes.iter().map(|settings| {
+    let current = board.app.current();
+    let routes = current.smtp.routes.iter().map(|settings| {
         let status = all.iter().find(|status| status.name == settings.name);
         let used = done.of(settings);
         RouteRow { used, ..RouteRow::of(settings, status, drained.contains(&settings.name), viewer) }
@@ -150,7 +151,7 @@ fn takes(settings: &RouteSettings) -> String {
 }
 
 fn limits(board: &Board) -> Vec<Limit> {
-    let settings = &board.app.config.limits;
+    let settings = &board.app.current().limits;
     let whole = settings
         .mails
         .map(|rate| Limit { what: "The whole installation".to_owned(), rate: rate.to_string() });
@@ -170,7 +171,7 @@ fn name_of<'a>(board: &Board, act: &'a Act) -> Result<&'a str, Trouble> {
     act.viewer.may_act()?;
     act.viewer.sees_everything()?;
     let name = act.fields.need("name")?;
-    let is_known = board.app.config.smtp.routes.iter().any(|route| route.name == name);
+    let is_known = board.app.current().smtp.routes.iter().any(|route| route.name == name);
     if is_known { Ok(name) } else { Err(Trouble::not_found("route")) }
 }
 

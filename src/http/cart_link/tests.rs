@@ -253,5 +253,5 @@ async fn a_merchants_only_brand_is_that_of_its_cart_links() {
     assert_eq!(test.request(line, &[&test.basic()], "").await.status, 202);
     let content = &test.mails().await[0].1;
     assert!(content.html.contains("#123456") && content.html.contains(" lang=\"pt-BR\""));
-    assert!(content.text.contains("O seu carrinho está esperando por você"), "{}", content.text);
+    assert!(content.html.contains("O seu carrinho está esperando por você"), "{}", content.html);
 }

@@ -231,10 +231,8 @@ async fn load_over(
             })?;
             found.push((stored.id, stored.version, partial));
         }
-        if let Some(changed_now) = over.partials.get(changed)
-            && asked.contains(changed)
-            && !loaded.partials.contains_key(changed)
-        {
+        let changed_now = over.partials.get(changed).filter(|_| asked.contains(changed));
+        if let Some(changed_now) = changed_now.filter(|_| !loaded.partials.contains_key(changed)) {
             found.push((changed.to_owned(), over.versions.get(changed).cloned(), changed_now.clone()));
         }
         next = Vec::new();

@@ -5,5 +5,6 @@ mod meaning;
 mod peer;
 mod pool;
 mod real;
+mod reload;
 mod sign_in;
 mod tls;

@@ -25,7 +25,10 @@ use tokio::{
 };
 
 use crate::mail::{Address, AttemptOutcome, Phase, Reply};
-use crate::smtp::{Envelope, Fence, NotReady, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning};
+use crate::smtp::{
+    Envelope, Fence, NotReady, ReplyRules, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning,
+    shared::Shared,
+};
 
 /// A connection up to the answer to EHLO.
 pub(super) const GREETING: &str = "S: 220 hi\nC: EHLO me.example.net\n";
@@ -158,7 +161,8 @@ pub(super) fn route(settings: &RouteSettings) -> Arc<Route> {
 
 /// A route with other time-outs.
 pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route> {
-    Arc::new(Route::new(settings, tuning, None, Arc::default(), Arc::default(), Arc::default()).unwrap())
+    let shared = Arc::new(Shared::new(tuning, ReplyRules::shipped()));
+    Arc::new(Route::new(settings, None, &shared, None).unwrap())
 }
 
 /// A route that waits only this long in every phase.

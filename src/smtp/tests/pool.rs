@@ -265,18 +265,8 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
 
 #[tokio::test]
 async fn a_place_that_is_given_back_tells_those_who_wait() {
-    let freed = Arc::new(tokio::sync::Notify::new());
-    let route = Arc::new(
-        crate::smtp::Route::new(
-            &settings(1),
-            Tuning::default(),
-            None,
-            Arc::clone(&freed),
-            Arc::default(),
-            Arc::default(),
-        )
-        .unwrap(),
-    );
+    let route = route(&settings(1));
+    let freed = Arc::clone(&route.shared.freed);
     drop(route.permits(4));
     assert!(
         tokio::time::timeout(Duration::from_millis(20), freed.notified()).await.is_err(),

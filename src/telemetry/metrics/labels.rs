@@ -29,6 +29,13 @@ pub struct LaneLabels {
     pub lane: &'static str,
 }
 
+/// Labels of what was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabels {
+    /// What came of it.
+    pub result: &'static str,
+}
+
 /// Labels of things by their state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StateLabels {

@@ -2,16 +2,16 @@
 
 mod labels;
 mod last_time;
+mod reloads;
+mod routes;
 mod text;
 
 use std::{
-    fmt::Write as _,
     sync::{LazyLock, atomic::AtomicU64},
     time::Duration,
 };
 
 use prometheus_client::{
-    encoding::text::encode,
     metrics::{
         counter::Counter,
         family::Family,
@@ -23,6 +23,7 @@ use prometheus_client::{
 
 pub use labels::*;
 pub use last_time::LastTime;
+pub use reloads::Reloads;
 
 use crate::mail::{AttemptOutcome, MailLane, MailState, ReplyClass};
 
@@ -105,6 +106,8 @@ pub struct Metrics {
     /// The last look of the rescuer that came to its end.
     pub rescued: LastTime,
     rescuer_lag: Fraction,
+    /// Reloads of the configuration.
+    pub reloads: Reloads,
     /// What runs.
     pub build: Family<BuildLabels, Gauge>,
 }
@@ -149,6 +152,7 @@ impl Metrics {
             scheduler_lag: Fraction::default(),
             rescued: LastTime::default(),
             rescuer_lag: Fraction::default(),
+            reloads: Reloads::default(),
             build: Family::default(),
         };
         metrics.register();
@@ -331,6 +335,7 @@ impl Metrics {
             Unit::Seconds,
             self.rescuer_lag.clone(),
         );
+        self.reloads.register(r);
         r.register("build_info", "What runs; always 1", self.build.clone());
     }
 
@@ -356,22 +361,6 @@ impl Metrics {
             }
         }
         sum
-    }
-
-    /// The metrics in the text format of Prometheus.
-    pub fn prometheus(&self) -> String {
-        text::prometheus(&self.open_metrics())
-    }
-
-    /// The metrics in the OpenMetrics text format.
-    pub fn open_metrics(&self) -> String {
-        self.scheduler_lag.set(self.scheduled.age().as_secs_f64());
-        self.rescuer_lag.set(self.rescued.age().as_secs_f64());
-        let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            let _ = text.write_str("# the metrics could not be written\n");
-        }
-        text
     }
 
     /// Counts an answered request.

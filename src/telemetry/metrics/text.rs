@@ -1,8 +1,32 @@
 //! The two text formats of metrics. What is counted is written as OpenMetrics; whoever does not ask for that gets the
 //! older format of Prometheus, in which a counter is named with its `_total` everywhere and units are not written.
 
+use std::fmt::Write as _;
+
+use prometheus_client::encoding::text::encode;
+
+use super::Metrics;
+
+impl Metrics {
+    /// The metrics in the text format of Prometheus.
+    pub fn prometheus(&self) -> String {
+        prometheus(&self.open_metrics())
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    pub fn open_metrics(&self) -> String {
+        self.scheduler_lag.set(self.scheduled.age().as_secs_f64());
+        self.rescuer_lag.set(self.rescued.age().as_secs_f64());
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            let _ = text.write_str("# the metrics could not be written\n");
+        }
+        text
+    }
+}
+
 /// Rewrites OpenMetrics as the text format of Prometheus, version 0.0.4.
-pub(super) fn prometheus(open_metrics: &str) -> String {
+fn prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len() + 1024);
     let mut help = None;
     for line in open_metrics.lines() {

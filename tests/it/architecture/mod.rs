@@ -13,7 +13,7 @@ use source::{Source, below_root, files, root, sources};
 const LAYERS: [&[&str]; 10] = [
     &["main", "cli", "demo"],
     &["daemon"],
-    &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat"],
+    &["http", "dashboard", "sampler", "scheduler", "rescuer", "heartbeat", "reload"],
     &["jobs"],
     &["app"],
     &["admission", "auth", "signing", "templates"],
@@ -47,7 +47,6 @@ const STORE_LAYERS: [&[&str]; 13] = [
         "merchants",
         "operators",
         "orders",
-        "partial_uses",
         "passes",
         "pauses",
         "room",
@@ -63,7 +62,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
     &["documents", "order_traces"],
     &["group_commit", "group_read"],
     &["writer"],
-    &["connections", "stake"],
+    &["connections", "partial_uses", "stake"],
     &["dialect", "gather", "mail_row", "rounds", "row", "steps"],
     &["error", "states"],
 ];
@@ -124,7 +123,7 @@ const OWNERS: [(&str, &[&str]); 56] = [
     ("reqwest", &["callback", "demo"]), // who speaks HTTP to others
     ("ring", &["dkim"]),
     ("rsa", &["dkim"]),
-    ("rustix", &["cli", "demo", "http"]),
+    ("rustix", &["cli", "demo", "http", "reload"]),
     ("rustls", &["callback", "demo", "smtp"]),
     ("sd_notify", &["supervisor"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
@@ -154,6 +153,7 @@ const OWNERS: [(&str, &[&str]); 56] = [
             "http",
             "jobs",
             "main",
+            "reload",
             "rescuer",
             "scheduler",
             "telemetry",

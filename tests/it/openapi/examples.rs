@@ -75,6 +75,8 @@ struct Ids {
     webhook: String,
     delivery: String,
     action: String,
+    template_version: String,
+    partial_version: String,
 }
 
 impl Ids {
@@ -86,6 +88,8 @@ impl Ids {
             ("01a2010c-2f44-7f0b-8d1e-6a5b4c3d2e1f", &self.action),
             ("01a2008e-8f70-75f6-b1dd-5a9cd123cc7b", &self.webhook),
             ("01a2008e-8f71-7257-a24a-00cfcbac2232", batch_or_delivery),
+            ("01a20110-5e61-7c08-a1f3-2b4c6d8e0f13", &self.template_version),
+            ("01a20111-07b2-70d5-8c46-93e5a7c9d1f2", &self.partial_version),
         ]
         .iter()
         .fold(example.command.clone(), |command, (shown, id)| command.replace(shown, id))
@@ -97,6 +101,8 @@ impl Ids {
             "mailing_send_mail" => self.mail = text(&answer["data"]["ann"]["transaction_id"]),
             "mailing_send_mails" => self.batch = text(&answer["data"]["batch_id"]),
             "actions_draft" => self.action = text(&answer["id"]),
+            "resources_template_versions_list" => self.template_version = text(&answer["data"][0]["id"]),
+            "resources_partial_versions_list" => self.partial_version = text(&answer["data"][0]["id"]),
             "webhooks_register" => self.webhook = text(&answer["data"]["id"]),
             "webhooks_test" => self.delivery = text(&answer["data"]["id"]),
             _ => {}

@@ -37,6 +37,12 @@ impl Backends {
         Self::new(tempfile::tempdir().unwrap(), database, Some(Redis::start().await))
     }
 
+    /// Postgres, and this Redis server by this URL.
+    pub async fn on_redis(redis: Redis, url: &str) -> Self {
+        Self::new(tempfile::tempdir().unwrap(), postgres::shared_database().await, Some(redis))
+            .with("queue.url", url)
+    }
+
     fn new(folder: TempDir, database: String, redis: Option<Redis>) -> Self {
         let queue = redis.as_ref().map_or_else(|| "memory:".to_owned(), Redis::url);
         Self { redis, folder, settings: BTreeMap::new() }

@@ -73,9 +73,13 @@ impl Ended {
     }
 }
 
-/// The binary under test; another build of it where the environment names one.
+/// The binary under test; another build of it where the environment names one. The crash test, which is no test to
+/// Cargo, has its own beside it.
 pub fn binary() -> OsString {
-    std::env::var_os("POSTROOM_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_postroom").into())
+    std::env::var_os("POSTROOM_TEST_BINARY").unwrap_or_else(|| match option_env!("CARGO_BIN_EXE_postroom") {
+        Some(binary) => binary.into(),
+        None => std::env::current_exe().unwrap().parent().unwrap().with_file_name("postroom").into(),
+    })
 }
 
 /// The binary under test, in an environment of its own.

@@ -152,6 +152,11 @@ impl Daemon {
         place::signal(self.process.as_ref().expect("it runs").id(), signal);
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Ends it as a crash would.
     pub fn kill_9(&mut self) {
         let mut process = self.process.take().expect("it runs");
@@ -161,8 +166,13 @@ impl Daemon {
 
     /// Asks it to stop with SIGTERM, waits until it did and returns its exit status.
     pub async fn stop(&mut self) -> i32 {
+        self.signal("TERM");
+        self.end().await
+    }
+
+    /// Waits until it ends by itself and returns its exit status.
+    pub async fn end(&mut self) -> i32 {
         let mut process = self.process.take().expect("it runs");
-        place::signal(process.id(), "TERM");
         let mut status = None;
         within(Duration::from_secs(40), "the daemon stops", async || {
             status = process.try_wait().unwrap();

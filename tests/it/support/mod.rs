@@ -36,15 +36,16 @@ pub use answer::Answer;
 pub use backends::Backends;
 pub use batch::{addresses, times_caught, welcome_all};
 pub use browser::in_browser;
-pub use command_line::{CommandLine, Ended, postroom};
+pub use command_line::{CommandLine, Ended, binary, postroom};
 pub use daemon::Daemon;
 pub use hook::Hook;
 pub use operator::Operator;
 pub use place::{mortal, own_address, signal};
 pub use postgres::Cluster;
 pub use proxy::CommitProxy;
+pub use redis::Redis;
 pub use scene::Scene;
-pub use shop::{Credential, Shop, brand, send, template, welcome};
+pub use shop::{Credential, Shop, brand, client, send, template, welcome};
 pub use tools::{Aiosmtpd, SmtpSink, python, python_of_tools, tools};
 
 /// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.

@@ -38,6 +38,7 @@ while read -r order; do
     case $order in
         start) start ;;
         stop) control -m immediate stop; echo stopped ;;
+        shutdown) control -m fast stop; echo stopped ;;
         freeze) signal STOP; echo frozen ;;
         thaw) signal CONT; echo thawed ;;
     esac
@@ -78,6 +79,12 @@ impl Cluster {
     /// Ends the server as a crash would; the data stay.
     pub fn stop_server(&mut self) {
         writeln!(self.orders, "stop").unwrap();
+        self.hear("stopped");
+    }
+
+    /// Stops the server as an administrator does: its connections are closed, what it did is complete.
+    pub fn shut_down(&mut self) {
+        writeln!(self.orders, "shutdown").unwrap();
         self.hear("stopped");
     }
 

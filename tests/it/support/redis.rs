@@ -8,19 +8,34 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{eventually, own_address, place::mortal};
+use super::{
+    eventually, own_address,
+    place::{mortal, signal},
+};
 
 /// A `redis-server` on an address of its own.
 pub struct Redis {
     folder: TempDir,
     address: Ipv4Addr,
+    more: String,
     process: Option<Child>,
 }
 
 impl Redis {
     /// Starts a server that writes each change to an append-only file.
     pub async fn start() -> Self {
-        let mut server = Self { folder: tempfile::tempdir().unwrap(), address: own_address(), process: None };
+        Self::start_with("").await
+    }
+
+    /// Starts a server with more words on its command line.
+    pub async fn start_with(more: &str) -> Self {
+        Self::start_at(own_address(), more).await
+    }
+
+    /// The same on an address that was chosen before.
+    pub async fn start_at(address: Ipv4Addr, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self { folder, address, more: more.to_owned(), process: None };
         server.start_again().await;
         server
     }
@@ -31,6 +46,7 @@ impl Redis {
             .args(["--bind", &self.address.to_string(), "--port", "6379", "--save", ""])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
             .arg(self.folder.path())
+            .args(self.more.split_ascii_whitespace())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -39,11 +55,26 @@ impl Redis {
     }
 
     fn answers(&self) -> Option<()> {
+        let answer = self.try_saying("PING")?;
+        (answer.starts_with("+PONG") || answer.starts_with("-NOAUTH")).then_some(())
+    }
+
+    fn try_saying(&self, command: &str) -> Option<String> {
         let mut stream = TcpStream::connect((self.address, 6379)).ok()?;
-        stream.write_all(b"PING\r\n").ok()?;
-        let mut answer = [0; 7];
-        stream.read_exact(&mut answer).ok()?;
-        (&answer == b"+PONG\r\n").then_some(())
+        stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+        let mut answer = vec![0; 64 * 1024];
+        let length = stream.read(&mut answer).ok()?;
+        Some(String::from_utf8_lossy(&answer[..length]).into_owned())
+    }
+
+    /// Says something to it and returns the beginning of its answer.
+    pub fn say(&self, command: &str) -> String {
+        self.try_saying(command).expect("it answers")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// What goes into `queue.url`.
@@ -57,6 +88,11 @@ impl Redis {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// Sends it a signal, as in `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(self.process.as_ref().expect("it runs").id(), name);
     }
 
     /// Removes what a killed server wrote down.

@@ -38,9 +38,14 @@ impl Shop {
 
     /// Makes a token that may do everything for a merchant that is there.
     pub fn of(daemon: &Daemon, commands: &CommandLine, merchant: &str) -> Self {
+        Self::at(daemon.url(), commands, merchant)
+    }
+
+    /// The same, where the daemon is at this URL.
+    pub fn at(url: String, commands: &CommandLine, merchant: &str) -> Self {
         let shop = Self {
             merchant: merchant.to_owned(),
-            url: daemon.url(),
+            url,
             credential: Credential::Nobody,
             commands: commands.clone(),
             http: client(),
@@ -52,6 +57,11 @@ impl Shop {
     /// The same merchant with another credential.
     pub fn with(&self, credential: Credential) -> Self {
         Self { credential, ..self.clone() }
+    }
+
+    /// The same merchant with the same credential, speaking to another process.
+    pub fn speaking_to(&self, url: String) -> Self {
+        Self { url, ..self.clone() }
     }
 
     /// Makes a token.
@@ -170,7 +180,7 @@ pub fn welcome(member: &str) -> Value {
 }
 
 /// An HTTP client; it belongs to the test's runtime, so tests do not share one.
-pub(super) fn client() -> Client {
+pub fn client() -> Client {
     static TLS: Once = Once::new();
     TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     Client::builder().no_proxy().build().unwrap()

@@ -1,0 +1,193 @@
+//! Decides about fetched mails, in the room that was taken for them: a route for each, then what is asked of its rates, all in one
+//! call.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::time::Instant;
+
+use super::{
+    Admission,
+    choice::{Choice, Standing},
+    in_force::InForce,
+    lines::{line_of_domain, line_of_rate, line_without_a_route, order_of_asking},
+    paused::Paused,
+    permit::{Others, Permit},
+    room::{Held, Room},
+    token::Token,
+    way::Way,
+};
+use crate::{
+    limits::{Answer, Ask, Tokens},
+    queue::{Decision, Lease, Line, QueuedJob},
+};
+
+/// What becomes of a mail.
+enum Plan {
+    /// This is asked, for this route.
+    Ask { ask: Ask, way: usize },
+    /// It goes.
+    Go { ask: Ask, way: usize, tokens: Tokens },
+    /// It waits.
+    Later(Line),
+}
+
+impl Admission {
+    pub(super) async fn decide_in(&self, room: Room, mails: &[Lease]) -> Vec<Decision<Permit>> {
+        let Room { held, in_force } = room;
+        let paused = self.paused();
+        Deciding { admission: self, in_force: &in_force, paused: &paused, held }.decide(mails).await
+    }
+}
+
+/// Decides about some mails.
+struct Deciding<'a> {
+    admission: &'a Admission,
+    in_force: &'a InForce,
+    paused: &'a Paused,
+    held: Vec<Held>,
+}
+
+impl Deciding<'_> {
+    async fn decide(mut self, mails: &[Lease]) -> Vec<Decision<Permit>> {
+        let mut plans: Vec<Plan> = mails.iter().map(|lease| self.plan(lease, false)).collect();
+        self.ask_all(&mut plans, mails).await;
+        let decide = |(plan, lease)| match plan {
+            Plan::Later(line) => Decision::Later(line),
+            Plan::Go { ask, way, tokens } => self.go((ask, way, tokens), lease),
+            // Not reached: each is answered before as many routes are asked as there are.
+            Plan::Ask { .. } => Decision::NotHere,
+        };
+        plans.into_iter().zip(mails).map(decide).collect()
+    }
+
+    /// How a route stands to a mail.
+    fn standing(&self, way: usize, mail: &QueuedJob, from: Option<&str>) -> Standing {
+        let (way, held) = (&self.in_force.ways[way], &self.held[way]);
+        if !way.takes(mail) {
+            return Standing::NotForIt;
+        }
+        match held.away {
+            _ if way.is_drained() => Standing::Drained,
+            _ if self.paused.line_of_route(&way.name).is_some() => Standing::Paused,
+            Some(pause) if !held.has_place() => Standing::Away(pause),
+            None if !held.has_place() => Standing::Full,
+            _ if way.rate.is_some() && self.admission.desk.closed.is_closed(&way.scope, from) => {
+                Standing::NoRate
+            }
+            _ => Standing::Free,
+        }
+    }
+
+    /// Chooses a route for a mail among those with a free connection, and says what is asked for it. A mail that its route's
+    /// rate refused `again` does not ask for that once more.
+    fn plan(&mut self, lease: &Lease, again: bool) -> Plan {
+        let (mail, in_force, desk) = (&lease.job, self.in_force, &self.admission.desk);
+        if let Some(line) = self.paused.line_of_mail(mail) {
+            return Plan::Later(line);
+        }
+        let domain = mail.domains.as_ref().map_or("", |domains| &domains.recipient);
+        let now = Instant::now();
+        if let Some(until) =
+            self.admission.routes.with_recipients(|recipients| recipients.not_before(domain, now))
+        {
+            return Plan::Later(line_of_domain(domain, until - now));
+        }
+        let from = lease.line().filter(|_| !again);
+        let choice = in_force.chooser.choose(|way| self.standing(way, mail, from));
+        let way = match choice {
+            Choice::Take(way) | Choice::Rate(way) => way,
+            Choice::NoRoute(way) => {
+                return Plan::Later(line_without_a_route(way.map(|way| &*in_force.ways[way])));
+            }
+            Choice::Away(way, pause) => return Plan::Later(in_force.ways[way].line_while_away(pause)),
+            Choice::NoConnection(way) => return Plan::Later(in_force.ways[way].line_for_a_connection()),
+            Choice::Paused(way) => {
+                let way = &in_force.ways[way];
+                let line = self.paused.line_of_route(&way.name);
+                return Plan::Later(line.unwrap_or_else(|| way.line_for_a_connection()));
+            }
+        };
+        let ask = self.ask_of(mail, &in_force.ways[way]);
+        if let Some(line) = desk.closed.line_for(&ask, from) {
+            return Plan::Later(desk.closed.join(line, &ask, lease));
+        }
+        if !self.held[way].has_place() {
+            return Plan::Later(in_force.ways[way].line_for_a_connection()); // its rate came back this moment
+        }
+        self.held[way].promised += 1;
+        Plan::Ask { ask, way }
+    }
+
+    fn ask_of(&self, job: &QueuedJob, way: &Way) -> Ask {
+        let own = self.admission.own_rates.read().unwrap_or_else(PoisonError::into_inner);
+        let own = own.get(&job.merchant).copied();
+        let domain = job.domains.as_ref().map_or("", |domains| &domains.recipient);
+        self.in_force.limits.scopes_of(&job.merchant, own, domain, &way.name, way.rate)
+    }
+
+    /// Asks for all mails at once, and for those that a route's rate refuses, once more by other routes.
+    async fn ask_all(&mut self, plans: &mut [Plan], mails: &[Lease]) {
+        let (ways, desk) = (&self.in_force.ways, &self.admission.desk);
+        let order = order_of_asking(mails);
+        for _ in 0..ways.len() {
+            let (asking, asks): (Vec<usize>, Vec<Ask>) = order
+                .iter()
+                .filter_map(|&mail| match &plans[mail] {
+                    Plan::Ask { ask, .. } => Some((mail, ask.clone())),
+                    Plan::Go { .. } | Plan::Later(_) => None,
+                })
+                .unzip();
+            if asks.is_empty() {
+                return;
+            }
+            let answers = desk.limiter.take(&asks).await;
+            for (mail, answer) in asking.into_iter().zip(answers) {
+                let Plan::Ask { ask, way } = &mut plans[mail] else { continue };
+                let (ask, way, lease) = (std::mem::take(ask), *way, &mails[mail]);
+                plans[mail] = match answer {
+                    Answer::Granted(tokens) => Plan::Go { ask, way, tokens },
+                    Answer::Denied { scope, wait } => {
+                        self.held[way].promised -= 1;
+                        let line = line_of_rate(&scope, &ask, wait);
+                        let may_go_elsewhere = ways.len() > 1 && scope == ways[way].scope;
+                        desk.closed.close(scope, wait, &line);
+                        match may_go_elsewhere.then(|| self.plan(lease, true)) {
+                            Some(ask @ Plan::Ask { .. }) => ask,
+                            _ => Plan::Later(desk.closed.join(line, &ask, lease)),
+                        }
+                    }
+                };
+            }
+        }
+    }
+
+    /// The other routes that may take a mail, by priority, should this one fail to before it is offered.
+    fn others(&self, chosen: usize, mail: &QueuedJob) -> Others {
+        let in_force = self.in_force;
+        let mut others = Others::new(&self.admission.desk);
+        if in_force.ways.len() > 1 {
+            let mut ways: Vec<_> = (0..in_force.ways.len()).filter(|way| *way != chosen).collect();
+            ways.sort_by_key(|way| in_force.ways[*way].route.preference().priority);
+            for way in ways.into_iter().map(|way| &in_force.ways[way]) {
+                if way.takes(mail) && !way.is_drained() && self.paused.line_of_route(&way.name).is_none() {
+                    others.add(Arc::clone(way), self.ask_of(mail, way));
+                }
+            }
+        }
+        others
+    }
+
+    /// Lets a mail go that has all it needs.
+    fn go(&mut self, (ask, way, tokens): (Ask, usize, Tokens), lease: &Lease) -> Decision<Permit> {
+        let domain = lease.job.domains.as_ref().map_or("", |domains| &domains.recipient);
+        let now = Instant::now();
+        if let Err(until) =
+            self.admission.routes.with_recipients(|recipients| recipients.take_turn(domain, now))
+        {
+            return Decision::Later(line_of_domain(domain, until.saturating_duration_since(now)));
+        }
+        let Some(connection) = self.held[way].connections.next() else { return Decision::NotHere };
+        let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.admission.desk));
+        Decision::Now(Permit::new(token, connection, self.others(way, &lease.job)))
+    }
+}

@@ -1,0 +1,129 @@
+//! The Unix socket at which a process is asked to reload: an abstract one (unix(7)), so that it needs no folder, leaves nothing
+//! behind, and is where every unit, container and test of one machine finds it.
+//!
+//! Whoever connects hears who the process is, may answer `reload`, and hears what came of it. Only the user of the process and
+//! root are listened to; who that is the kernel says.
+
+use std::{
+    io,
+    os::{linux::net::SocketAddrExt, unix::net},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::report::Asked;
+use crate::{config::Role, mail::WorkerId};
+
+/// Every socket's name begins with this. The process and something unguessable follow.
+pub(super) const PREFIX: &str = "postroom/";
+/// What a client says.
+pub(super) const RELOAD: &str = "reload";
+/// The most bytes of what a client says.
+const LONGEST: u64 = 64;
+/// How long a client may take to say it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most clients at once.
+const MOST: usize = 8;
+
+/// Who a process is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its number.
+    pub pid: u32,
+    /// What it does.
+    pub role: String,
+    /// Its version.
+    pub version: String,
+    /// The file that its configuration is in; none when it has only defaults and the environment.
+    pub config: Option<PathBuf>,
+}
+
+impl Hello {
+    pub(super) fn of_this_process(role: Role, config: Option<PathBuf>) -> Self {
+        Self {
+            pid: std::process::id(),
+            role: role.as_str().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config,
+        }
+    }
+}
+
+/// Takes questions for ever. Where that is not possible, SIGHUP remains.
+pub(super) async fn serve(hello: Hello, worker: WorkerId, ask: mpsc::Sender<Asked>) {
+    let listener = match listen(worker) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%error, "`postroom reload` cannot reach this process; SIGHUP can");
+            return std::future::pending().await;
+        }
+    };
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if clients.len() < MOST => match accepted {
+                Ok((client, _)) => drop(clients.spawn(serve_client(client, hello.clone(), ask.clone()))),
+                Err(error) => {
+                    tracing::debug!(%error, "nobody could be accepted who asks for a reload");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = clients.join_next() => {}
+        }
+    }
+}
+
+fn listen(worker: WorkerId) -> io::Result<UnixListener> {
+    let name = format!("{PREFIX}{}/{worker}", std::process::id());
+    let listener = net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(name)?)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+async fn serve_client(client: UnixStream, hello: Hello, ask: mpsc::Sender<Asked>) {
+    let user = client.peer_cred().map(|peer| peer.uid());
+    let (own, root) = (rustix::process::geteuid().as_raw(), 0);
+    if !user.is_ok_and(|user| user == own || user == root) {
+        return;
+    }
+    if let Err(error) = answer(client, &hello, &ask).await {
+        tracing::debug!(%error, "who asked for a reload is gone");
+    }
+}
+
+async fn answer(client: UnixStream, hello: &Hello, ask: &mpsc::Sender<Asked>) -> io::Result<()> {
+    let (read, mut write) = client.into_split();
+    write_line(&mut write, hello).await?;
+    let mut line = String::new();
+    let mut lines = BufReader::new(read.take(LONGEST));
+    timeout(PATIENCE, lines.read_line(&mut line)).await??;
+    if line.trim_end() != RELOAD {
+        return Ok(());
+    }
+    let (asked, reloaded) = oneshot::channel();
+    if ask.send(asked).await.is_err() {
+        return Ok(()); // the process stops
+    }
+    match reloaded.await {
+        Ok(report) => write_line(&mut write, &report).await,
+        Err(_) => Ok(()),
+    }
+}
+
+async fn write_line(
+    write: &mut (impl AsyncWriteExt + Unpin),
+    what: &(impl Serialize + Sync),
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    timeout(PATIENCE, write.write_all(&line)).await?
+}

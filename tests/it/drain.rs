@@ -1,0 +1,223 @@
+//! SIGTERM: what a relay was offered is finished, everything else is given back at once, and the process ends in time, whatever
+//! hangs.
+
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use toml::Table;
+
+use super::support::{Backends, Daemon, Hook, Operator, Scene, Shop, eventually, welcome};
+
+/// Where a relay may hang: before its answer to this.
+const PHASES: [&str; 6] = ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "."];
+
+/// A relay that says nothing any more from one phase on, until it is mended.
+struct Relay {
+    address: SocketAddr,
+    hangs: Arc<AtomicBool>,
+    reached: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+    _serving: JoinSet<()>,
+}
+
+impl Relay {
+    async fn start(phase: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hangs = Arc::new(AtomicBool::new(true));
+        let (reached, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (still, seen, got) = (Arc::clone(&hangs), Arc::clone(&reached), Arc::clone(&taken));
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut clients = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (still, seen, got) = (Arc::clone(&still), Arc::clone(&seen), Arc::clone(&got));
+                clients.spawn(async move { drop(talk(client, phase, &still, &seen, &got).await) });
+            }
+        });
+        Self { address, hangs, reached, taken, _serving: serving }
+    }
+
+    fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::SeqCst) > 0
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+}
+
+async fn talk(
+    client: TcpStream,
+    phase: &str,
+    hangs: &AtomicBool,
+    reached: &AtomicUsize,
+    taken: &AtomicUsize,
+) -> std::io::Result<()> {
+    let at = async |here: &str| {
+        if here.eq_ignore_ascii_case(phase) && hangs.load(Ordering::SeqCst) {
+            reached.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+    };
+    let mut client = BufReader::new(client);
+    at("greeting").await;
+    client.get_mut().write_all(b"220 relay\r\n").await?;
+    let (mut line, mut is_message) = (String::new(), false);
+    while client.read_line(&mut line).await? > 0 {
+        let word = line.trim_end().split([' ', ':']).next().unwrap_or_default().to_owned();
+        line.clear();
+        if is_message && word != "." {
+            continue;
+        }
+        at(&word).await;
+        let answer = match word.as_str() {
+            "DATA" => "354 go on\r\n",
+            _ => "250 ok\r\n",
+        };
+        taken.fetch_add(usize::from(is_message), Ordering::SeqCst);
+        is_message = word == "DATA";
+        client.get_mut().write_all(answer.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// One merchant for each relay, with a route of its own.
+async fn open(mut backends: Backends, relays: &[(String, Relay)]) -> (Backends, Daemon, Vec<Shop>) {
+    let route = |(name, relay): &(String, Relay)| -> Table {
+        let port = relay.address.port();
+        let text = format!(
+            "name = \"{name}\"\nhost = \"127.0.0.1\"\ntls = \"none\"\nport = {port}\nmerchants = [\"{name}\"]"
+        );
+        toml::from_str(&text).unwrap()
+    };
+    backends.set("smtp.routes", relays.iter().map(route).collect::<Vec<_>>());
+    let daemon = Daemon::start(&backends).await;
+    let mut shops = Vec::new();
+    for (name, _) in relays {
+        let shop = Shop::open(&daemon, &backends.command_line(), name);
+        shop.fill_shelves().await;
+        shops.push(shop);
+    }
+    (backends, daemon, shops)
+}
+
+async fn relays(phases: &[&'static str]) -> Vec<(String, Relay)> {
+    let mut relays = Vec::new();
+    for phase in phases {
+        let place = PHASES.iter().position(|each| each == phase).unwrap();
+        relays.push((format!("phase-{place}"), Relay::start(phase).await));
+    }
+    relays
+}
+
+on_both! {
+    async fn a_mail_that_no_relay_was_offered_is_given_back_at_once_whatever_its_relay_does(backends: Backends) {
+        let relays = relays(&PHASES[..5]).await;
+        let (backends, mut daemon, shops) = open(backends, &relays).await;
+        let mut mails = Vec::new();
+        for shop in &shops {
+            mails.push(shop.send_to("ok@example.net").await);
+        }
+        eventually("each relay hangs", async || relays.iter().all(|(_, relay)| relay.is_reached())).await;
+        let stopping = Instant::now();
+        assert_eq!(daemon.stop().await, 0);
+        assert!(stopping.elapsed() < Duration::from_secs(8), "the stop took {:?}", stopping.elapsed());
+        let states = backends.tally("SELECT state || ' ' || attempt, COUNT(*) FROM mails GROUP BY state, attempt").await;
+        assert_eq!(states, [("queued 0".to_owned(), 5)].into());
+        relays.iter().for_each(|(_, relay)| relay.hangs.store(false, Ordering::SeqCst));
+        daemon.start_again().await;
+        for (shop, mail) in shops.iter().zip(&mails) {
+            let story = shop.wait_until(mail, "sent").await;
+            assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story:#}");
+        }
+        assert!(relays.iter().all(|(_, relay)| relay.taken() == 1));
+    }
+
+    async fn a_relay_that_has_the_message_is_waited_for_and_no_longer_than_allowed(backends: Backends) {
+        let relays = relays(&["."]).await;
+        let (backends, mut daemon, shops) = open(backends.with("worker.drain", "6s"), &relays).await;
+        let mail = shops[0].send_to("ok@example.net").await;
+        eventually("it hangs", async || relays[0].1.is_reached()).await;
+        let stopping = Instant::now();
+        assert_eq!(daemon.stop().await, 0);
+        let took = stopping.elapsed();
+        assert!((2_500..6_900).contains(&took.as_millis()), "the stop took {took:?}");
+        let states = backends.tally("SELECT state, COUNT(*) FROM mails GROUP BY state").await;
+        assert_eq!(states, [("sending".to_owned(), 1)].into(), "{mail}");
+    }
+
+    async fn a_second_sigterm_ends_at_once(backends: Backends) {
+        let relays = relays(&["."]).await;
+        let (_backends, mut daemon, shops) = open(backends, &relays).await;
+        shops[0].send_to("ok@example.net").await;
+        eventually("it hangs", async || relays[0].1.is_reached()).await;
+        daemon.signal("TERM");
+        eventually("it stops", async || daemon.log_text().contains("\"stopping\"")).await;
+        let stopping = Instant::now();
+        assert_eq!(daemon.stop().await, 1);
+        assert!(stopping.elapsed() < Duration::from_secs(4), "the stop took {:?}", stopping.elapsed());
+    }
+
+    async fn requests_are_answered_viewers_let_go_and_a_callback_comes_again(backends: Backends) {
+        let mut hook = Hook::listen_in_silence().await;
+        let backends = backends.allowing_hooks().with("worker.drain", "6s");
+        let mut scene = Scene::open(backends).await;
+        let endpoint = json!({"url": hook.url, "events": ["email.sent"]});
+        scene.shop.post("/webhooks", &endpoint).await.expect(201);
+        let viewer = Operator::sign_in(&scene.daemon, &scene.backends.command_line(), "ann", "operator", None).await;
+        let mut watching = viewer.request(reqwest::Method::GET, "/live?page=overview").send().await.unwrap();
+        let mail = scene.shop.send_to("ok@example.net").await;
+        scene.shop.wait_until(&mail, "sent").await;
+        let (first, _) = hook.next_unchecked().await;
+        scene.shop.enrol("ok-2@example.net").await;
+        let asking = half_a_request(&scene, "ok-2@example.net");
+        let stopping = Instant::now();
+        scene.daemon.signal("TERM");
+        eventually("it stops", async || scene.daemon.log_text().contains("\"stopping\"")).await;
+        let answer = tokio::task::spawn_blocking(asking).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(scene.daemon.end().await, 0);
+        assert!(stopping.elapsed() < Duration::from_secs(7), "the stop took {:?}", stopping.elapsed());
+        while let Ok(Some(_)) = watching.chunk().await {}
+        hook.speak();
+        scene.daemon.start_again().await;
+        while hook.next_unchecked().await.0["webhook-id"] != first["webhook-id"] {}
+        eventually("the other is sent", async || scene.caught("ok-2@example.net") == 1).await;
+    }
+}
+
+/// Sends the beginning of a request, and returns what sends the rest and reads the answer.
+fn half_a_request(scene: &Scene, member: &str) -> impl FnOnce() -> String + Send + 'static {
+    let body = welcome(member).to_string();
+    let request = scene.shop.request(reqwest::Method::POST, "/mail").build().unwrap();
+    let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();
+    let host = request.url().host_str().unwrap().to_owned();
+    let mut stream = std::net::TcpStream::connect((host.as_str(), request.url().port().unwrap())).unwrap();
+    let head = format!(
+        "POST /mail HTTP/1.1\r\nhost: {host}\r\nauthorization: {authorization}\r\ncontent-type: application/json\r\n\
+        content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body.as_bytes()[..10]).unwrap();
+    move || {
+        stream.write_all(&body.as_bytes()[10..]).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
