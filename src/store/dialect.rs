@@ -169,12 +169,12 @@ impl Dialect {
         let text = states::written(text).replace("{skip_locked}", self.skip_locked());
         let text = text.replace("{as_json}", self.as_json());
         let text = text.replace("{domain_of recipient_key}", self.domain_of_recipient());
-        let text =
-            match text.split_once("{index:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-            {
-                Some((before, (index, after))) => format!("{before}{}{after}", self.by_index(index.trim())),
-                None => text,
-            };
+        let mut text = text;
+        while let Some((before, rest)) = text.split_once("{index:")
+            && let Some((index, after)) = rest.split_once('}')
+        {
+            text = format!("{before}{}{after}", self.by_index(index.trim()));
+        }
         let Some((before, rest)) = text.split_once("{rows:") else { return text };
         let Some((columns, after)) = rest.split_once('}') else { return text };
         let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -207,6 +207,13 @@ on_both! {
         let found = store.search_mails(&searched("", Some("tea"))).await.unwrap();
         let count = found.count.unwrap();
         assert_eq!((count.count, count.more, found.estimate), (10_000, false, None));
+        // What has an index is estimated by that.
+        backends.execute("UPDATE mails SET batch_id = '01900000-0000-7000-8000-000000000001'").await;
+        for oldest_first in [false, true] {
+            let search = searched("batch:01900000-0000-7000-8000-000000000001", None);
+            let estimate = store.search_mails(&MailSearch { oldest_first, ..search }).await.unwrap().estimate.unwrap();
+            assert!((19_000..=21_000).contains(&estimate), "there are 20,000, not about {estimate}");
+        }
         // What has no index is estimated by its share of those that were looked at.
         let found = store.search_mails(&searched("lane:transactional", None)).await.unwrap();
         assert_eq!(found.count.map(|count| (count.count, count.more)), Some((5_000, true)));

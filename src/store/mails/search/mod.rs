@@ -149,7 +149,11 @@ impl Store {
                         statements.push(range.window(bounds, prepared.oldest_first, WINDOW));
                         statements.push(prepared.page(&range, bounds, has_filters, i64::from(search.limit)));
                         statements.push(prepared.counting(&range, bounds, has_filters, MOST_COUNTED));
-                        statements.push(estimate::sampling(&[(0, i64::MAX >> 17)], &range, bounds));
+                        statements.push(estimate::sampling(
+                            &[(0, 1 << 40), (1 << 40, 1 << 46)],
+                            &range,
+                            bounds,
+                        ));
                     }
                 }
             }
