@@ -11,9 +11,7 @@ use postroom::{
 };
 use serde_json::{Value, json};
 
-use super::support::{
-    Backends, Cluster, Credential, Hook, Scene, Shop, addresses, eventually, send, within,
-};
+use super::support::{Backends, Cluster, Credential, Hook, Scene, Shop, addresses, eventually, send, within};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How many mails are retried at once.
