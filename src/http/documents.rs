@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::{
     error::{FieldError, fault},
     json_shape,
-    pins::pinned,
 };
 use crate::{
     app::App,
@@ -50,6 +49,17 @@ pub(super) struct Loaded {
     pub(super) partials: Partials,
     /// Their versions, by name.
     pub(super) versions: BTreeMap<String, String>,
+}
+
+impl Loaded {
+    /// The versions of these partials, by name, as a version of a template pins them.
+    fn pinned(&self, names: Vec<String>) -> BTreeMap<String, String> {
+        let pin = |name: String| {
+            let version = self.versions.get(&name).cloned().unwrap_or_default();
+            (name, version)
+        };
+        names.into_iter().map(pin).collect()
+    }
 }
 
 /// Checks a document and makes it ready to be stored.
@@ -170,7 +180,7 @@ fn version_of(
         id: Uuid::now_v7().to_string(),
         kind: ResourceKind::Templates,
         template: id.to_owned(),
-        partials: pinned(checked.partials, &loaded.versions),
+        partials: loaded.pinned(checked.partials),
         source: checked.source,
         tags: checked.tags,
         sender: template.sender.clone().map(Into::into),
@@ -199,7 +209,7 @@ fn version_of_partial(
         id: Uuid::now_v7().to_string(),
         kind: ResourceKind::Partials,
         template: name.to_owned(),
-        partials: pinned(used, &loaded.versions),
+        partials: loaded.pinned(used),
         source: TemplateSource {
             subject: String::new(),
             html: partial.html.clone(),

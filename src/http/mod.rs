@@ -31,7 +31,6 @@ mod openapi;
 mod orders;
 mod page;
 mod passes;
-mod pins;
 mod public_page;
 mod queue_status;
 mod rate_limit;

@@ -7,7 +7,7 @@ use postroom::{
         CrashPolicy, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, PinnedTemplate, Schedule,
     },
     shop::{ResourceKind, TemplateSource, cart::CartStatus, pass::PassSubject},
-    store::{NewMerchant, NewPass, NewTemplateVersion, Recording, ResourceRow, Store},
+    store::{NewPass, NewTemplateVersion, Recording, ResourceRow, Store},
 };
 use serde_json::value::to_raw_value;
 
@@ -33,18 +33,7 @@ fn version(id: &str, template: &str) -> NewTemplateVersion {
 }
 
 async fn open(backends: &Backends) -> Store {
-    let store = Store::open(&backends.database()).await.unwrap();
-    store.migrate().await.unwrap();
-    let merchant = NewMerchant {
-        id: merchant(),
-        name: "Tea".to_owned(),
-        country: "DE".to_owned(),
-        language: None,
-        sender: None,
-        secret: "whsec_x".to_owned(),
-        is_test: false,
-    };
-    store.create_merchant(&merchant).await.unwrap();
+    let store = backends.store_of(&merchant()).await;
     store.put_builtin_version(&version("v1", "abandoned_cart_reminder")).await.unwrap();
     store
 }

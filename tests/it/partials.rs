@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use postroom::{
     mail::{CrashPolicy, MerchantId},
     shop::{ResourceKind, TemplateSource},
-    store::{Composed, Composition, NewMerchant, NewTemplateVersion, ResourceRow, Seen, Store},
+    store::{Composed, Composition, NewTemplateVersion, ResourceRow, Seen},
 };
 use serde_json::{json, value::to_raw_value};
 
@@ -13,22 +13,6 @@ use super::support::Backends;
 
 fn merchant() -> MerchantId {
     "tea".parse().unwrap()
-}
-
-async fn open(backends: &Backends) -> Store {
-    let store = Store::open(&backends.database()).await.unwrap();
-    store.migrate().await.unwrap();
-    let merchant = NewMerchant {
-        id: merchant(),
-        name: "Tea".to_owned(),
-        country: "DE".to_owned(),
-        language: None,
-        sender: None,
-        secret: "whsec_x".to_owned(),
-        is_test: false,
-    };
-    store.create_merchant(&merchant).await.unwrap();
-    store
 }
 
 /// A document whose version has these partials in it.
@@ -58,7 +42,7 @@ fn seen(kind: ResourceKind, id: &str, version: &str) -> Seen {
 on_both! {
     async fn a_partial_and_its_templates_are_stored_together_or_not_at_all(backends: Backends) {
         use ResourceKind::{Partials, Templates};
-        let store = open(&backends).await;
+        let store = backends.store_of(&merchant()).await;
         let put = async |document, remade, seen| {
             store.put_composition(&merchant(), Composition { document, remade, seen }).await.unwrap()
         };

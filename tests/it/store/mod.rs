@@ -22,8 +22,8 @@ use postroom::{
     shop::{ResourceKind, TemplateSource},
     store::{
         Answer, BatchRecorded, Claim, DueBatch, DueMail, GivenBack, KeyHolder, NewBatch, NewEndpoint,
-        NewMerchant, NewTemplateVersion, Precondition, Recorded, Recording, Registered, Replacement,
-        Reservation, ResourceRow, Settled, Settlement, Store, WriteProgress, WriteWatch,
+        NewTemplateVersion, Precondition, Recorded, Recording, Registered, Replacement, Reservation,
+        ResourceRow, Settled, Settlement, Store, WriteProgress, WriteWatch,
     },
     webhook::Topics,
 };
@@ -42,18 +42,7 @@ const POLICY: RetryPolicy = RetryPolicy {
 
 /// An empty database with a merchant and a template.
 pub(super) async fn open(backends: &Backends) -> Store {
-    let store = Store::open(&backends.database()).await.unwrap();
-    store.migrate().await.unwrap();
-    let merchant = NewMerchant {
-        id: merchant(),
-        name: "Tea".to_owned(),
-        country: "DE".to_owned(),
-        language: None,
-        sender: None,
-        secret: "whsec_x".to_owned(),
-        is_test: false,
-    };
-    store.create_merchant(&merchant).await.unwrap();
+    let store = backends.store_of(&merchant()).await;
     let version = NewTemplateVersion {
         id: "v1".to_owned(),
         template: "welcome".to_owned(),

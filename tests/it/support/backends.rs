@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use postroom::{demo::catcher::Catcher, store::DatabaseSettings};
+use postroom::{
+    demo::catcher::Catcher,
+    mail::MerchantId,
+    store::{DatabaseSettings, NewMerchant, Store},
+};
 use sqlx::{AnyConnection, Connection, Executor};
 use tempfile::TempDir;
 
@@ -92,6 +96,23 @@ impl Backends {
     pub fn database(&self) -> DatabaseSettings {
         let url = self.settings["database.url"].as_str().unwrap().to_owned();
         DatabaseSettings { url, migrate: true, connections: 4 }
+    }
+
+    /// The same database, with nothing in it but this merchant.
+    pub async fn store_of(&self, merchant: &MerchantId) -> Store {
+        let store = Store::open(&self.database()).await.unwrap();
+        store.migrate().await.unwrap();
+        let merchant = NewMerchant {
+            id: merchant.clone(),
+            name: "Tea".to_owned(),
+            country: "DE".to_owned(),
+            language: None,
+            sender: None,
+            secret: "whsec_x".to_owned(),
+            is_test: false,
+        };
+        store.create_merchant(&merchant).await.unwrap();
+        store
     }
 
     /// Changes rows behind the daemon's back.
