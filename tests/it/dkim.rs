@@ -10,7 +10,9 @@ use postroom::{
 };
 use serde_json::{Value, json};
 
-use super::support::{Backends, CommandLine, Daemon, Shop, python_of_tools, template, welcome};
+use super::support::{
+    Backends, CommandLine, Daemon, Shop, node_of_tools, python_of_tools, template, welcome,
+};
 
 /// Verifies every signature of every message with dkimpy, and prints for each message which keys signed what.
 const VERIFY: &str = r#"
@@ -32,7 +34,26 @@ for message in given["messages"]:
     print(json.dumps(verdicts))
 "#;
 
-/// What dkimpy says about each message: for each of its signatures.
+/// Verifies every signature of every message with mailauth, which was written from the RFCs by others and in another
+/// language, and prints what [`VERIFY`] prints but for the headers that are covered.
+const VERIFY_AGAIN: &str = r#"
+const { dkimVerify } = require("mailauth/lib/dkim/verify");
+const given = JSON.parse(require("fs").readFileSync(0));
+const resolver = async (name, type) => {
+    if (type === "TXT" && given.records[name]) return [[given.records[name]]];
+    throw Object.assign(new Error("no such name"), { code: "ENOTFOUND" });
+};
+(async () => {
+    for (const message of given.messages) {
+        const { results } = await dkimVerify(Buffer.from(message, "base64"), { resolver });
+        const verdicts = results.map(({ status, algo, signingDomain, selector }) =>
+            [status.result === "pass", algo, signingDomain, selector]);
+        console.log(JSON.stringify(verdicts));
+    }
+})();
+"#;
+
+/// What dkimpy says about each message: for each of its signatures. mailauth says the same.
 fn verdicts<'a>(records: &[Value], messages: impl IntoIterator<Item = &'a [u8]>) -> Vec<Value> {
     let records: serde_json::Map<_, _> = records
         .iter()
@@ -40,8 +61,19 @@ fn verdicts<'a>(records: &[Value], messages: impl IntoIterator<Item = &'a [u8]>)
         .collect();
     let messages: Vec<_> = messages.into_iter().map(|message| BASE64_STANDARD.encode(message)).collect();
     let input = json!({"records": records, "messages": messages}).to_string();
-    let said = python_of_tools(VERIFY, input.as_bytes());
-    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let read = |said: String| said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let verdicts: Vec<Value> = read(python_of_tools(VERIFY, input.as_bytes()));
+    let again: Vec<Value> = read(node_of_tools(VERIFY_AGAIN, input.as_bytes()));
+    let without_headers = |verdict: &Value| {
+        let signatures = verdict.as_array().unwrap().iter();
+        signatures.map(|signature| signature.as_array().unwrap()[..4].to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        again.iter().map(without_headers).collect::<Vec<_>>(),
+        verdicts.iter().map(without_headers).collect::<Vec<_>>(),
+        "mailauth and dkimpy do not agree"
+    );
+    verdicts
 }
 
 /// Makes a key with the command line; returns what it printed.

@@ -12,7 +12,7 @@
 //! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
 //! | `operator.rs` | somebody who looks at the dashboard |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
-//! | `tools.rs` | Python and Postfix's smtp-sink, as `tests/install` left them |
+//! | `tools.rs` | Python, Node.js and Postfix's smtp-sink, as `tests/install` left them |
 
 mod answer;
 mod backends;
@@ -46,7 +46,7 @@ pub use proxy::CommitProxy;
 pub use redis::Redis;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, client, send, template, welcome};
-pub use tools::{Aiosmtpd, SmtpSink, python, python_of_tools, tools};
+pub use tools::{Aiosmtpd, SmtpSink, node_of_tools, python, python_of_tools, tools};
 
 /// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.
 macro_rules! on_both {

@@ -1,4 +1,4 @@
-//! Python and Postfix's smtp-sink, as `tests/install` left them: SMTP servers that are not ours.
+//! Python, Node.js and Postfix's smtp-sink, as `tests/install` left them: SMTP servers that are not ours.
 
 use std::{
     fs,
@@ -29,16 +29,25 @@ pub fn python_of_tools(program: &str, input: &[u8]) -> String {
     run_python(&tools().join("venv/bin/python"), program, input)
 }
 
+/// Runs a program of Node.js with the packages that `tests/install` installed.
+pub fn node_of_tools(program: &str, input: &[u8]) -> String {
+    let mut node = Command::new("node");
+    node.current_dir(tools().join("node")).args(["-e", program]);
+    run(node, input)
+}
+
 fn run_python(python: &Path, program: &str, input: &[u8]) -> String {
-    let mut process = Command::new(python)
-        .args(["-c", program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(python);
+    command.args(["-c", program]);
+    run(command, input)
+}
+
+/// Runs a program to its end with this on its standard input.
+fn run(mut program: Command, input: &[u8]) -> String {
+    let mut process = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     process.stdin.take().unwrap().write_all(input).unwrap();
     let output = process.wait_with_output().unwrap();
-    assert!(output.status.success(), "see the Python traceback above");
+    assert!(output.status.success(), "see the traceback above");
     String::from_utf8(output.stdout).unwrap()
 }
 
