@@ -34,11 +34,11 @@ SMTP_CONNECTIONS = 20
 class Postroom:
     """An installation on `stores`, as in `postgres+redis` or `sqlite+memory`, whose schema is there.
 
-    `more` is appended to its configuration, `route` are further settings of its route.
+    With `+dkim` at its end every mail is signed with an RSA and an Ed25519 key. `more` is appended to its configuration, `route` are further settings of its route.
     """
 
     def __init__(self, bench, binary, stores, smtp_port, more="", route=""):
-        database, queue = stores.split("+")
+        database, queue, *features = stores.split("+")
         self.bench, self.more, self.port, self.config = bench, more, free_port(), bench.path("config.toml")
         self.admin_port = free_port()
         self.redis, self.redis_port = start_redis(bench) if queue == "redis" else (None, None)
@@ -52,12 +52,23 @@ class Postroom:
             "route": route,
         }
         self.command = [binary, "--config", self.config]
+        if "dkim" in features:
+            self.more += self.keys()
         self.deliver_to(smtp_port)
         run([*self.command, "migrate"])
 
     def deliver_to(self, smtp_port):
         """Notes where the processes that are started from now on deliver to."""
         self.config.write_text(CONFIG.format(smtp_port=smtp_port, **self.settings) + self.more)
+
+    def keys(self):
+        """Makes keys for the domain of the sender, and returns the settings that name them."""
+        tables = []
+        for algorithm in ("rsa", "ed25519"):
+            words = ["dkim", "generate", "example.com", "--algorithm", algorithm, "--out", self.bench.folder, "--json"]
+            made = json.loads(run([self.command[0], *words]))
+            tables += ["[[dkim]]", *(f'{name} = "{made[name]}"' for name in ("domain", "selector", "key_file"))]
+        return "\n".join(["", *tables, ""])
 
     def open_shop(self, merchant="shop", country="DE"):
         """Makes a merchant, who may do everything."""
