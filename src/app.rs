@@ -20,7 +20,7 @@ use crate::{
     signing::Signing,
     smtp::{NewRoutes, Route, RouteSettings, Routes, Tuning},
     store::Store,
-    telemetry,
+    telemetry::{self, Refusals},
     templates::Templates,
     worker::{UnofferedClaims, Worker},
 };
@@ -65,6 +65,8 @@ pub struct App {
     pub auth: Auth,
     /// How many requests each merchant may send.
     pub requests: RequestLimits,
+    /// Requests that were refused, for the dashboard.
+    pub refusals: Refusals,
     /// All that can make mails wait.
     pub admission: Arc<Admission>,
     /// The memory of bodies that are read and not yet answered.
@@ -156,6 +158,7 @@ impl App {
             callbacks_recorded: Notify::new(),
             callbacks: Callbacks::new(&config.callbacks)?,
             requests: RequestLimits::new(config.http.rate),
+            refusals: Refusals::default(),
             admission: Arc::new(admission),
             worker,
             unoffered: Mutex::new(Some(unoffered)),

@@ -21,14 +21,23 @@ pub async fn keep_activity(app: Arc<App>) {
     let mut before = counted(&app);
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let now = counted(&app);
-        let gained = gained(&before, &now);
+        let (now, refusals) = (counted(&app), app.refusals.take());
+        let mut gained = gained(&before, &now);
+        gained.extend(refusals.iter().map(|(kind, number)| Activity {
+            what: "refused",
+            subject: kind.merchant.to_string(),
+            detail: kind.what.clone(),
+            number: *number,
+        }));
         if gained.is_empty() {
             continue;
         }
         match app.store.add_activity(&gained).await {
             Ok(()) => before = now,
-            Err(error) => tracing::debug!(%error, "the activity could not be kept, trying again"),
+            Err(error) => {
+                tracing::debug!(%error, "the activity could not be kept, trying again");
+                refusals.into_iter().for_each(|(kind, number)| app.refusals.note(kind, number));
+            }
         }
     }
 }

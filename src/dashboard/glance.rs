@@ -21,6 +21,8 @@ use crate::{
 const LONGEST: Duration = Duration::from_secs(2);
 /// How many of the newest mails that failed are looked at.
 const NEWEST_FAILED: u32 = 200;
+/// How many kinds of refused requests are looked at.
+const KINDS_REFUSED: u32 = 50;
 /// The charts' spans.
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -87,6 +89,7 @@ impl Glance {
             held,
             failed,
             newest_failed,
+            refused,
             hour,
             day,
         ) = tokio::join!(
@@ -100,6 +103,7 @@ impl Glance {
             within(store.failing(merchant, MailState::Held)),
             within(store.failing(merchant, MailState::Failed)),
             within(store.newest_failed(merchant, NEWEST_FAILED)),
+            within(store.refused_requests(merchant, now - HOUR, KINDS_REFUSED)),
             activity(HOUR, 1),
             activity(DAY, QUARTER),
         );
@@ -119,6 +123,7 @@ impl Glance {
             held: held.unwrap_or_default(),
             last_hour: for_all.then(|| (settled(&hour, MailState::Sent), settled(&hour, MailState::Failed))),
             causes: causes(&newest_failed.unwrap_or_default(), now - HOUR),
+            refused: refused.unwrap_or_default(),
             behind: lanes_behind(queue.as_ref().ok()),
             pauses: pauses.clone(),
         };

@@ -25,8 +25,9 @@ use super::{
 };
 use crate::{
     app::App,
+    mail::MerchantId,
     store::{WriteProgress, WriteWatch},
-    telemetry::{METRICS, metrics::RequestLabels, whole_millis},
+    telemetry::{METRICS, RefusalKind, metrics::RequestLabels, whole_millis},
 };
 
 /// How much longer than its time a request is waited for whose commit is under way.
@@ -74,6 +75,9 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     guard(response.headers_mut());
     let (status, took) = (response.status().as_u16(), started.elapsed());
     span.in_scope(|| log_answer(method, &route, status, took, &note, refused.as_ref()));
+    if response.status().is_client_error() && !matches!(method, "GET" | "HEAD") {
+        note_refusal(&app, method, &route, status, &note, refused.as_ref());
+    }
     METRICS.answered(RequestLabels { method, route, status }, took);
     response
 }
@@ -123,7 +127,7 @@ fn log_answer(
         route,
         status,
         millis,
-        merchant = note.merchant(),
+        merchant = note.merchant().map(MerchantId::as_str),
         mail = note.mail().map(tracing::field::display),
         batch = note.batch().map(tracing::field::display),
         code = refused.map(|refused| refused.code),
@@ -131,6 +135,22 @@ fn log_answer(
         trace_id = note.trace_id(),
         "answered"
     );
+}
+
+/// Notes for the dashboard that a merchant's request was refused: one that was to change something, for a program that only
+/// asks sees its answer.
+fn note_refusal(
+    app: &App,
+    method: &'static str,
+    route: &str,
+    status: u16,
+    note: &RequestNote,
+    refused: Option<&Refused>,
+) {
+    let Some(merchant) = note.merchant() else { return };
+    let code = refused.map(|refused| format!(" {}", refused.code)).unwrap_or_default();
+    let what = format!("{status}{code}, {method} {route}");
+    app.refusals.note(RefusalKind { merchant: merchant.clone(), what }, 1);
 }
 
 /// Waits for an answer. One that runs out of time is dropped, and what it has not begun to commit is never recorded. Where

@@ -39,8 +39,8 @@ impl RequestNote {
     }
 
     /// Whose request it is, once that is known.
-    pub(super) fn merchant(&self) -> Option<&str> {
-        self.0.merchant.get().map(MerchantId::as_str)
+    pub(super) fn merchant(&self) -> Option<&MerchantId> {
+        self.0.merchant.get()
     }
 
     /// The mail that came of it, where it is one.

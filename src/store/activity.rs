@@ -12,7 +12,10 @@ use super::{
     row::{Columns, to_json},
     steps::{STEP, in_steps},
 };
-use crate::{clock, mail::Timestamp};
+use crate::{
+    clock,
+    mail::{MerchantId, Timestamp},
+};
 
 /// The length of the shortest span that is kept, in milliseconds.
 const MINUTE: i64 = 60_000;
@@ -20,11 +23,11 @@ const MINUTE: i64 = 60_000;
 /// So many of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Activity {
-    /// `recorded`, `settled` or `attempt`.
+    /// `recorded`, `settled`, `attempt` or `refused`.
     pub what: &'static str,
-    /// The lane, or the route of an attempt.
+    /// The lane, the route of an attempt, the merchant of a refused request.
     pub subject: String,
-    /// The state of a settled mail, the class of an attempt's reply.
+    /// The state of a settled mail, the class of an attempt's reply, the answer to a refused request.
     pub detail: String,
     /// How many.
     pub number: u64,
@@ -41,6 +44,17 @@ pub struct ActivitySpan {
     pub subject: String,
     /// The state of a settled mail, the class of an attempt's reply.
     pub detail: String,
+    /// How many.
+    pub number: u64,
+}
+
+/// Requests of a merchant that were refused alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRequests {
+    /// Whose they were.
+    pub merchant: MerchantId,
+    /// How they were answered: `422 invalid_fields, POST /mail`.
+    pub what: String,
     /// How many.
     pub number: u64,
 }
@@ -63,14 +77,48 @@ impl Store {
         self.writer.aside().execute(add, "add to the activity").await.map(drop)
     }
 
-    /// What happened since then, in spans of this length in minutes, in the order of time.
+    /// The requests that were refused since then, of one merchant or of all, the most frequent first and at most `limit`
+    /// kinds.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn refused_requests(
+        &self,
+        merchant: Option<&MerchantId>,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RefusedRequests>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT subject, detail, CAST(SUM(number) AS BIGINT) AS number FROM activity
+             WHERE minute >= $1 AND what = 'refused' AND (subject = $2 OR $2 = '')
+             GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $3",
+        )
+        .bind(since.millis())
+        .bind(merchant.map_or("", MerchantId::as_str))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .doing("read the refused requests")?;
+        rows.iter()
+            .map(|row| {
+                let columns = Columns { table: "activity", row };
+                Ok(RefusedRequests {
+                    merchant: columns.parsed("subject")?,
+                    what: columns.text("detail")?,
+                    number: columns.count("number")?,
+                })
+            })
+            .collect()
+    }
+
+    /// What mails went through since then, in spans of this length in minutes, in the order of time.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn activity(&self, since: Timestamp, minutes: i64) -> Result<Vec<ActivitySpan>, StoreError> {
         let rows = sqlx::query(
             "SELECT minute / $2 * $2 AS span, what, subject, detail, CAST(SUM(number) AS BIGINT) AS number
-             FROM activity WHERE minute >= $1 GROUP BY 1, 2, 3, 4 ORDER BY 1",
+             FROM activity WHERE minute >= $1 AND what <> 'refused' GROUP BY 1, 2, 3, 4 ORDER BY 1",
         )
         .bind(since.millis())
         .bind(minutes.max(1) * MINUTE)

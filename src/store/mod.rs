@@ -60,7 +60,7 @@ mod workers;
 mod writer;
 
 pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
-pub use activity::{Activity, ActivitySpan};
+pub use activity::{Activity, ActivitySpan, RefusedRequests};
 pub use attachments::{AttachmentsStored, NewAttachment};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backlog::{Backlog, Depth};

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 mod outage;
+mod refusals;
 
 use std::{io::IsTerminal, sync::OnceLock, time::Duration};
 
@@ -11,6 +12,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload,
 
 pub use metrics::METRICS;
 pub use outage::{Outage, Outages};
+pub use refusals::{RefusalKind, Refusals};
 
 /// A duration for the log. The number is a number there, which one of 128 bits would not be.
 pub fn whole_millis(took: Duration) -> u64 {

@@ -64,6 +64,23 @@ on_both! {
         scene.shop.wait_until(&id, "sent").await;
     }
 
+    async fn a_shop_whose_requests_are_refused_is_seen_at_once(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        let ann = Operator::sign_in(&scene.daemon, &commands, "ann", "viewer", None).await;
+        let own = Operator::sign_in(&scene.daemon, &commands, "bea", "viewer", Some("tea-co")).await;
+        for _ in 0..12 {
+            let unknown = json!({"template": "nothing", "users": [{"email": "ok@example.net"}]});
+            scene.shop.post("/mail", &unknown).await.expect(422);
+        }
+        let told = "12 requests of tea-co were refused in the last hour, most of them with 422";
+        for operator in [&ann, &own] {
+            eventually("the overview says it", async || operator.page("/").await.contains(told)).await;
+            let page = operator.page("/merchants/tea-co").await;
+            assert!(page.contains("Refused requests, last hour") && page.contains(", POST /mail<"), "{page}");
+        }
+    }
+
     async fn a_batch_is_followed_and_cancelled(backends: Backends) {
         let scene = Scene::open(backends).await;
         let ann = Operator::sign_in(&scene.daemon, &scene.backends.command_line(), "ann", "operator", None).await;

@@ -10,13 +10,17 @@ use super::{
 use crate::{
     mail::{MerchantId, PauseScope, Phase, ReplyClass, search::MailCount},
     smtp::{BreakerState, RouteFault, RouteStatus},
-    store::PauseRecord,
+    store::{PauseRecord, RefusedRequests},
 };
 
 /// From so many failed mails in an hour on it is worth a look, where they are one of twenty or more.
 const MANY_FAILED: u64 = 10;
 /// From so many mails in an hour on that a template failed, it is its template's fault.
 const FEW_FAILED: usize = 3;
+/// From so many refused requests of a merchant in an hour on it is worth a look.
+const MANY_REFUSED: u64 = 10;
+/// Merchants whose refused requests are told; the page of each merchant has its own.
+const REFUSED_TOLD: usize = 3;
 
 /// What is known of the installation.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +49,8 @@ pub(super) struct Facts {
     pub(super) last_hour: Option<(u64, u64)>,
     /// Why the newest mails failed, of those of the last hour; the most frequent first.
     pub(super) causes: Vec<Cause>,
+    /// Requests that were refused in the last hour, the most frequent first.
+    pub(super) refused: Vec<RefusedRequests>,
     /// Lanes of which mails are due for long.
     pub(super) behind: Vec<LaneBehind>,
 }
@@ -126,6 +132,7 @@ pub(super) fn alarms(facts: &Facts, merchant: Option<&MerchantId>) -> Vec<Alarm>
     }
     warnings.extend(facts.causes.iter().filter(|cause| is_of_template(cause)).map(broken));
     warnings.extend(failures(facts));
+    warnings.extend(refusals(facts));
     if for_all && bad.is_empty() {
         warnings.extend(
             facts.behind.iter().filter(|lane| !is_paused(facts, lane)).map(|lane| behind(lane, facts)),
@@ -188,6 +195,28 @@ fn failures(facts: &Facts) -> Option<Alarm> {
         format!(" Most of the newest{over}: {} ({}). {}", said(cause), cause.class, meaning_of(cause.class))
     });
     Some(alarm(format!("{many}{}", why.unwrap_or_default()), "/dead-letters", "Dead letters"))
+}
+
+/// Merchants whose requests are refused: what they ask for never becomes a mail.
+fn refusals(facts: &Facts) -> Vec<Alarm> {
+    let mut of_merchants: Vec<(&RefusedRequests, u64)> = Vec::new();
+    for refused in &facts.refused {
+        match of_merchants.iter_mut().find(|(most, _)| most.merchant == refused.merchant) {
+            Some((_, all)) => *all += refused.number,
+            None => of_merchants.push((refused, refused.number)),
+        }
+    }
+    of_merchants.retain(|(_, all)| *all >= MANY_REFUSED);
+    of_merchants.sort_by_key(|(_, all)| std::cmp::Reverse(*all));
+    let told = of_merchants.into_iter().take(REFUSED_TOLD).map(|(most, all)| {
+        let (merchant, all) = (&most.merchant, words::number(all));
+        let text = format!(
+            "{all} requests of {merchant} were refused in the last hour, most of them with {}.",
+            most.what
+        );
+        alarm(text, format!("/merchants/{merchant}"), "Merchant")
+    });
+    told.collect()
 }
 
 /// Whether somebody chose that a lane is behind.

@@ -1,6 +1,6 @@
 //! `/merchants` and `/merchants/{id}`: settings, limits and credentials without their secrets; suspending one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -29,6 +29,8 @@ use crate::{
 const LISTED: u32 = 100;
 /// Credentials that are shown of each kind.
 const CREDENTIALS: usize = 100;
+/// Kinds of refused requests that are shown, and of how long.
+const REFUSED: (u32, Duration) = (20, Duration::from_secs(60 * 60));
 
 pub(super) fn router() -> Router<Arc<Board>> {
     Router::new()
@@ -72,6 +74,8 @@ struct Page<'a> {
     accounts: Vec<(String, Time)>,
     tokens: Vec<TokenRow>,
     operators: Vec<(String, String)>,
+    /// What requests of the last hour were answered that were refused, and how many.
+    refused: Vec<(String, String)>,
 }
 
 struct TokenRow {
@@ -127,6 +131,7 @@ async fn show(
         tokio::try_join!(store.accounts(Some(&id)), store.tokens(Some(&id)), store.operators(Some(&id)))?;
     let waiting = store.waiting_of(&id).await?;
     let now = crate::clock::now();
+    let refused = store.refused_requests(Some(&id), now - REFUSED.1, REFUSED.0).await?;
     let tokens = tokens.into_iter().rev().take(CREDENTIALS).map(|token| TokenRow {
         id: token.id.to_string(),
         abilities: token.abilities,
@@ -148,6 +153,7 @@ async fn show(
             .collect(),
         tokens: tokens.collect(),
         operators: operators.into_iter().map(|each| (each.name, each.role.to_string())).collect(),
+        refused: refused.into_iter().map(|each| (words::number(each.number), each.what)).collect(),
         id: id.to_string(),
         name: merchant.name,
         country: merchant.country,
