@@ -105,6 +105,8 @@ closed_set! {
         SuppressionStored = "suppression.stored",
         /// An address may get mails again.
         SuppressionRemoved = "suppression.removed",
+        /// A process reloaded its configuration: so many settings changed.
+        ConfigReloaded = "config.reloaded",
         /// A recipient was erased: so many rows changed.
         RecipientErased = "recipient.erased",
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::context::{WrongUsage, print};
+use super::context::{WrongUsage, author, print};
 use crate::reload::{self, Found, ReloadResult, Report};
 
 /// Who is asked.
@@ -21,9 +21,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(json: bool, config: Option<&Path>, arguments: &Arguments) -> anyhow::Result<()> {
-    let mut asked = who_is_asked(config, arguments.pid).await?;
+    let (mut asked, author) = (who_is_asked(config, arguments.pid).await?, author());
     for daemon in &mut asked {
-        daemon.ask().await.with_context(|| name_of(daemon))?;
+        daemon.ask(&author).await.with_context(|| name_of(daemon))?;
     }
     if !arguments.wait {
         let pids: Vec<_> = asked.iter().map(|daemon| daemon.hello.pid).collect();

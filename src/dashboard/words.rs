@@ -23,6 +23,12 @@ pub(super) fn counted(count: MailCount) -> String {
     format!("{}{plus}", number(count.count))
 }
 
+/// The same with the word: `1 mail`, `10,000+ mails`.
+pub(super) fn counted_mails(count: MailCount) -> String {
+    let is_one = count.count == 1 && !count.more;
+    format!("{} {}", counted(count), if is_one { "mail" } else { "mails" })
+}
+
 /// A number of things: `1 mail`, `2 mails`.
 pub(super) fn several(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(count), if count == 1 { one } else { many })

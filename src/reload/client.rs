@@ -15,6 +15,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::audit::Author;
+
 use super::{
     report::Report,
     socket::{Hello, PREFIX, RELOAD},
@@ -89,12 +91,15 @@ async fn read_line<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> a
 }
 
 impl Found {
-    /// Asks it to reload. It does so whether or not anybody waits.
+    /// Asks it to reload, for whom the audit is to name. It does so whether or not anybody waits.
     ///
     /// # Errors
     /// When it is gone.
-    pub async fn ask(&mut self) -> anyhow::Result<()> {
-        let line = format!("{RELOAD}\n");
+    pub async fn ask(&mut self, author: &Author) -> anyhow::Result<()> {
+        let Author { actor, origin, .. } = author;
+        let user = actor.to_string();
+        let user = user.strip_prefix("cli:").unwrap_or(&user);
+        let line = format!("{RELOAD} {} {user}\n", origin.as_deref().unwrap_or("?").replace(' ', "_"));
         timeout(HELLO, self.stream.get_mut().write_all(line.as_bytes()))
             .await
             .context("it does not answer")??;

@@ -29,6 +29,7 @@ pub use report::{Report, Result as ReloadResult};
 
 use crate::{
     app::{App, Prepared},
+    audit::Author,
     config::{Config, Reloaded, Role},
     smtp::Route,
     supervisor,
@@ -59,7 +60,7 @@ pub async fn run(app: Arc<App>, role: Role, status: String, mut hangups: Signal,
     let _listening = AbortOnDropHandle::new(tokio::spawn(listening));
     let mut reloader = Reloader { app, role, status, over: Vec::new() };
     loop {
-        let waiting: Option<Asked> = tokio::select! {
+        let asked: Option<Asked> = tokio::select! {
             () = stop.cancelled() => return,
             Some(()) = hangups.recv() => None,
             Some(asked) = asked.recv() => Some(asked),
@@ -68,7 +69,12 @@ pub async fn run(app: Arc<App>, role: Role, status: String, mut hangups: Signal,
                 continue;
             }
         };
+        let (author, waiting) = match asked {
+            Some(Asked { author, report }) => (author, Some(report)),
+            None => (Author::at_the_command_line("unknown", "SIGHUP"), None),
+        };
         let report = reloader.reload().await;
+        reloader.audit(author, &report);
         if let Some(waiting) = waiting {
             let _ = waiting.send(report); // who asked may be gone
         }
@@ -84,6 +90,21 @@ struct Reloader {
 }
 
 impl Reloader {
+    /// Notes in the audit what changed. It is in force already, so nobody waits for a database that does not answer.
+    fn audit(&self, author: Author, report: &Report) {
+        if report.changes.is_empty() {
+            return;
+        }
+        let settings: Vec<String> = report.changes.iter().map(|change| change.key.clone()).collect();
+        let store = self.app.store.acting_for(author);
+        tokio::spawn(async move {
+            let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+            if let Err(error) = store.note_reload(std::process::id(), &settings).await {
+                tracing::warn!(%error, ?settings, "a reload could not be noted in the audit");
+            }
+        });
+    }
+
     async fn reload(&mut self) -> Report {
         supervisor::reloading("reads the configuration again");
         let report = match read(&self.app, self.role).await {

@@ -5,10 +5,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::config::Change;
+use crate::{audit::Author, config::Change};
 
-/// Somebody who waits for a reload.
-pub(super) type Asked = oneshot::Sender<Report>;
+/// Somebody who asks for a reload.
+pub(super) struct Asked {
+    /// Who, for the audit.
+    pub(super) author: Author,
+    /// Where they wait for what comes of it.
+    pub(super) report: oneshot::Sender<Report>,
+}
 
 /// What came of a reload.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The Unix socket at which a process is asked to reload: an abstract one (unix(7)), so that it needs no folder, leaves nothing
 //! behind, and is where every unit, container and test of one machine finds it.
 //!
-//! Whoever connects hears who the process is, may answer `reload`, and hears what came of it. Only the user of the process and
+//! Whoever connects hears who the process is, may answer `reload <origin> <user>`, and hears what came of it. Only the user of the process and
 //! root are listened to; who that is the kernel says.
 
 use std::{
@@ -21,14 +21,14 @@ use tokio::{
 };
 
 use super::report::Asked;
-use crate::{config::Role, mail::WorkerId};
+use crate::{audit::Author, config::Role, mail::WorkerId};
 
 /// Every socket's name begins with this. The process and something unguessable follow.
 pub(super) const PREFIX: &str = "postroom/";
 /// What a client says.
 pub(super) const RELOAD: &str = "reload";
 /// The most bytes of what a client says.
-const LONGEST: u64 = 64;
+const LONGEST: u64 = 1_024;
 /// How long a client may take to say it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most clients at once.
@@ -106,10 +106,13 @@ async fn answer(client: UnixStream, hello: &Hello, ask: &mpsc::Sender<Asked>) ->
     let mut line = String::new();
     let mut lines = BufReader::new(read.take(LONGEST));
     timeout(PATIENCE, lines.read_line(&mut line)).await??;
-    if line.trim_end() != RELOAD {
+    let mut words = line.trim_end().splitn(3, ' ');
+    if words.next() != Some(RELOAD) {
         return Ok(());
     }
-    let (asked, reloaded) = oneshot::channel();
+    let (origin, user) = (words.next().unwrap_or("?"), words.next().unwrap_or("?"));
+    let (report, reloaded) = oneshot::channel();
+    let asked = Asked { author: Author::at_the_command_line(user, origin), report };
     if ask.send(asked).await.is_err() {
         return Ok(()); // the process stops
     }

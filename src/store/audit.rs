@@ -184,6 +184,16 @@ impl Store {
         self.writer.run(move |on| async move { record(on, entry.as_ref()).await }.boxed()).await
     }
 
+    /// Notes that a process put these settings in force while it ran. Their values may be secrets and are left out.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn note_reload(&self, process: u32, settings: &[&str]) -> Result<(), StoreError> {
+        let entry = self.entry(Action::ConfigReloaded, format!("process {process}"), None);
+        let entry = entry.map(|entry| entry.of(settings.len() as u64).with(json!({ "settings": settings })));
+        self.writer.run(move |on| async move { record(on, entry.as_ref()).await }.boxed()).await
+    }
+
     /// Lists entries, newest first.
     ///
     /// # Errors

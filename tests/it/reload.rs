@@ -62,6 +62,14 @@ on_both! {
         let caught = times_caught(&scene.sink);
         assert!(users.iter().all(|user| caught[user] == 1));
         assert_eq!(reload(&scene.backends, 0)["result"], "unchanged");
+        eventually("the audit names what was changed, once", async || {
+            let words = ["audit", "list", "--action", "config.reloaded", "--json"];
+            let audit = scene.backends.command_line().run(&words).expect(0).json();
+            let entries = audit.as_array().unwrap();
+            let is_noted = |entry: &Value| entry["details"]["settings"] == json!(keys) && entry["number"] == 3;
+            entries.len() == 1 && is_noted(&entries[0]) && !audit.to_string().contains("200/s")
+        })
+        .await;
         assert!(metric(&scene.daemon, "postroom_config_reloads_total{result=\"changed\"}").await >= 1.0);
         let at = metric(&scene.daemon, "postroom_config_last_reload_success_timestamp_seconds").await;
         assert!(at > 1_600_000_000.0, "{at}");

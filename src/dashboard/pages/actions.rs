@@ -221,7 +221,7 @@ impl Parts {
             href: format!("/mails?q={}", encoded(&action.query)),
             consequence: action.kind.consequence(),
             is_draft: action.state == ActionState::Draft,
-            matched: words::counted(action.matched),
+            matched: words::counted_mails(action.matched),
             done: action.done,
             skipped: action.skipped,
             all: action.matched.count.max(action.done + action.skipped).max(1),
@@ -237,11 +237,11 @@ fn buttons(action: &ActionRecord, viewer: &Viewer) -> Vec<Button> {
         return Vec::new();
     }
     let to = |wish: &str| format!("/actions/{}/{wish}", action.id);
-    let mails = words::counted(action.matched);
+    let mails = words::counted_mails(action.matched);
     match action.state {
         // What is drawn for many is confirmed by one: the store refuses others.
         ActionState::Draft => {
-            let ask = format!("{} {mails} mails? {}", action.kind, action.kind.consequence());
+            let ask = format!("{} {mails}? {}", action.kind, action.kind.consequence());
             vec![Button::new(viewer, to("confirm"), "Confirm: do it").danger(ask)]
         }
         ActionState::Running => vec![Button::new(viewer, to("stop"), "Stop it")],

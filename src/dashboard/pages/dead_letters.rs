@@ -123,7 +123,7 @@ impl Group {
             reply: viewer.seen(&sum.reply),
             routes: routes.collect::<Vec<_>>().join(", "),
             domains: named.join(", "),
-            mails: words::number(sum.mails),
+            mails: words::several(sum.mails, "mail", "mails"),
             newest: Ago(sum.newest),
             example: sum.example,
             href: format!("/mails?q={}", encoded(&query)),

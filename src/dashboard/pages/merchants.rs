@@ -143,7 +143,7 @@ async fn show(
     let page = Page {
         state: state_of(&merchant),
         suspended: merchant.suspended_at.map(Time),
-        waiting: words::counted(waiting),
+        waiting: words::counted_mails(waiting),
         buttons: buttons(&viewer, &merchant),
         may_administer: viewer.administers_everything(),
         accounts: accounts

@@ -85,7 +85,8 @@ impl Store {
         driver: &Driver,
         count: Option<MailCount>,
     ) -> Result<Option<u64>, StoreError> {
-        let (Some(count), [Leg::Range(range)]) = (count.filter(|count| count.more), driver.legs.as_slice())
+        let (Some(count), [Leg::Range(range)]) =
+            (count.filter(|count| count.more && count.count > 0), driver.legs.as_slice())
         else {
             return Ok(None);
         };
@@ -96,7 +97,7 @@ impl Store {
         } else {
             entries
         };
-        Ok(Some(fit).filter(|fit| count.count > 0 && *fit > count.count))
+        Ok(Some(fit).filter(|fit| *fit > count.count))
     }
 
     /// Counts the mails that fit, up to `most`, over as many windows as that takes, at most 400. The count is exact unless
