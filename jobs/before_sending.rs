@@ -33,7 +33,7 @@ pub(super) async fn stop(
     app: &App,
     mail: &Mail,
     why: Stop,
-    at_work: &AtWork<'_>,
+    at_work: &AtWork,
 ) -> anyhow::Result<(Outcome, Settled)> {
     let settled = until_recorded(
         || app.store.stop_mail(mail, app.worker.id, why),

@@ -6,6 +6,7 @@
 mod attached_files;
 mod before_sending;
 mod fan_out_batch;
+mod hand_over;
 mod job;
 mod mail_job;
 mod notify_disabled_endpoints;
@@ -23,6 +24,7 @@ use std::{
 use uuid::Uuid;
 
 pub use fan_out_batch::{FanOutBatch, fan_out_batch_job};
+pub use hand_over::record;
 pub use job::{Job, Outcome};
 pub use mail_job::{send_mail_id, send_mail_job};
 pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
@@ -89,7 +91,12 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
 }
 
 async fn run<J: Job>(app: &App, job: J) -> Ended {
-    let (label, ended) = match job.run(app).await {
+    ended::<J>(job.run(app).await)
+}
+
+/// Counts what became of a job.
+fn ended<J: Job>(outcome: anyhow::Result<Outcome>) -> Ended {
+    let (label, ended) = match outcome {
         Ok(outcome) => (outcome.as_str(), outcome.into()),
         Err(error) => {
             tracing::error!(

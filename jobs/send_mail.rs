@@ -3,6 +3,7 @@
 //! Comes after the ingress, the fan-out or the scheduler, when the mail may go: see [`admission`](crate::admission). Its
 //! connection is there before the claim, or comes free within milliseconds, so that a claim is followed at once by an
 //! offer; a claim without an offer is given back. Running twice is harmless: a worker that cannot claim the mail leaves it alone.
+//! A mail that was recorded as claimed (`hand_over.rs`) joins at [`carry_out`].
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -93,7 +94,7 @@ pub(super) async fn carry_out(
     app: &App,
     mail: &Mail,
     turn: Option<Result<Turn, Reply>>,
-    at_work: &AtWork<'_>,
+    at_work: &AtWork,
 ) -> anyhow::Result<Outcome> {
     let started_at = clock::now();
     if let Some(why) = before_sending::why_not(mail, started_at) {
@@ -143,7 +144,7 @@ pub(super) enum Turn {
 
 impl Turn {
     /// Leaves the connection to another mail.
-    fn leave(self) {
+    pub(super) fn leave(self) {
         if let Self::Now(offer) = self {
             offer.keep();
         }
@@ -156,7 +157,7 @@ async fn offer(
     app: &App,
     mail: &Mail,
     turn: Option<Turn>,
-    at_work: &AtWork<'_>,
+    at_work: &AtWork,
 ) -> anyhow::Result<Option<Reply>> {
     let (message, _room) = match message_of(app, mail).await? {
         Rendered::Message(message, room) => (message, room),
@@ -229,7 +230,7 @@ async fn unless_stopping<T>(app: &App, what: impl Future<Output = T>) -> Option<
 /// says nothing is waited for then, the mail is nobody's. From the offer on the relay may have it.
 async fn unless_stopped_before_the_offer<T>(
     app: &App,
-    at_work: &AtWork<'_>,
+    at_work: &AtWork,
     sending: impl Future<Output = T>,
 ) -> Option<T> {
     let stopped = async {

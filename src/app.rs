@@ -14,7 +14,7 @@ use crate::{
     dkim::{KeyFault, Keyring},
     limits::{InFlight, Limiter, MailLimits, Rate, RequestLimits},
     mail::Mail,
-    queue::{self, Dispatcher, Queue, QueuedJob},
+    queue::{self, Dispatcher, HandOver, Queue, QueuedJob},
     render::Renderer,
     shop::consent,
     signing::Signing,
@@ -47,6 +47,8 @@ pub struct App {
     pub queue: Arc<dyn Queue>,
     /// Hands jobs to the queue.
     dispatcher: Dispatcher,
+    /// Hands mails to this process's worker, past the queue.
+    pub hand_over: HandOver,
     /// Threads for work that takes longer than a moment.
     pub cpu: Arc<CpuPool>,
     /// Templates to messages.
@@ -149,6 +151,7 @@ impl App {
             Templates::new(store.clone(), Arc::clone(&cpu), Arc::clone(&renderer), config.render.clone());
         Ok(Arc::new(Self {
             dispatcher: Dispatcher::start(&queue, config.queue.enqueue_timeout),
+            hand_over: HandOver::default(),
             queue,
             templates,
             auth: Auth::new(store.clone()),

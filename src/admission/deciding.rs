@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What becomes of a mail.
-enum Plan {
+pub(super) enum Plan {
     /// This is asked, for this route.
     Ask { ask: Ask, way: usize },
     /// It goes.
@@ -40,11 +40,11 @@ impl Admission {
 }
 
 /// Decides about some mails.
-struct Deciding<'a> {
-    admission: &'a Admission,
-    in_force: &'a InForce,
-    paused: &'a Paused,
-    held: Vec<Held>,
+pub(super) struct Deciding<'a> {
+    pub(super) admission: &'a Admission,
+    pub(super) in_force: &'a InForce,
+    pub(super) paused: &'a Paused,
+    pub(super) held: Vec<Held>,
 }
 
 impl Deciding<'_> {
@@ -80,7 +80,7 @@ impl Deciding<'_> {
 
     /// Chooses a route for a mail among those with a free connection, and says what is asked for it. A mail that its route's
     /// rate refused `again` does not ask for that once more.
-    fn plan(&mut self, lease: &Lease, again: bool) -> Plan {
+    pub(super) fn plan(&mut self, lease: &Lease, again: bool) -> Plan {
         let (mail, in_force, desk) = (&lease.job, self.in_force, &self.admission.desk);
         if let Some(line) = self.paused.line_of_mail(mail) {
             return Plan::Later(line);
@@ -178,7 +178,7 @@ impl Deciding<'_> {
     }
 
     /// Lets a mail go that has all it needs.
-    fn go(&mut self, (ask, way, tokens): (Ask, usize, Tokens), lease: &Lease) -> Decision<Permit> {
+    pub(super) fn go(&mut self, (ask, way, tokens): (Ask, usize, Tokens), lease: &Lease) -> Decision<Permit> {
         let domain = lease.job.domains.as_ref().map_or("", |domains| &domains.recipient);
         let now = Instant::now();
         if let Err(until) =

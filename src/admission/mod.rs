@@ -5,11 +5,13 @@
 //! that must wait goes to the line of what it waits for, without a claim, an attempt, a place of a worker or a timer. What
 //! is asked, in this order: whether this worker may send, and a free connection of any route; then for each mail what is
 //! paused, whether its recipient's domain gets too much, a route (`choice`), and its rates (`deciding`). Each is
-//! a [`WaitReason`]; a further one is to be asked here too.
+//! a [`WaitReason`]; a further one is to be asked here too. A mail that is handed over by its request is asked the same
+//! (`at_once`), but never waits here.
 //!
 //! Which routes and limits there are (`in_force`) may change while the process runs. Whoever asks for room decides by what was
 //! in force then; a reload wakes what waits, which then asks by the new ones.
 
+mod at_once;
 mod choice;
 mod closed;
 mod deciding;

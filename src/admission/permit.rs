@@ -85,6 +85,12 @@ impl Permit {
         drop(token);
         others.connect(why).await
     }
+
+    /// Gets a connection that is open already; `None` when there is none. The rates were asked this moment.
+    pub fn connect_at_once(self) -> Option<Offer> {
+        let Self { token, connection, others } = self;
+        Some(Offer { token, ready: connection.connect_at_once()?, others })
+    }
 }
 
 impl Offer {

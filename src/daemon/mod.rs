@@ -176,6 +176,7 @@ impl Daemon {
                     batches: BATCHES,
                 },
                 drain: settings.drain - (settings.drain / 2).min(AFTER_THE_JOBS),
+                hand_over: app.hand_over.clone(),
             };
             let (jobs_app, admission) = (Arc::clone(&app), Arc::clone(&app.admission));
             let handler = move |job, permit| jobs::run_queued(Arc::clone(&jobs_app), job, permit);

@@ -137,12 +137,12 @@ pub(super) async fn missing(
     }
 }
 
-/// Records mails with all that belongs to them, then wakes workers for them.
+/// Records mails with all that belongs to them. A mail that is not [handed over](jobs::record) is enqueued then.
 ///
 /// # Errors
 /// 503 when the database cannot commit it: `outcome_unknown` when nobody knows whether it did, which the same request
 /// with the same key finds out. 409 when its idempotency key is another request's by now; then nothing was recorded.
-pub(super) async fn record(app: &App, mut recording: Recording) -> Result<IsRecorded, Refusal> {
+pub(super) async fn record(app: &Arc<App>, mut recording: Recording) -> Result<IsRecorded, Refusal> {
     if let Some(trace_parent) = trace_parent() {
         recording.mails.iter_mut().for_each(|mail| mail.trace_parent = Some(trace_parent.clone()));
     }
@@ -150,13 +150,14 @@ pub(super) async fn record(app: &App, mut recording: Recording) -> Result<IsReco
     // The scheduler enqueues those that wait for their time.
     let due_now = |mail: &NewMail| (!mail.is_scheduled()).then(|| jobs::send_mail_job(mail));
     let jobs: Vec<_> = recording.mails.iter().map(|mail| (mail.lane.as_str(), due_now(mail))).collect();
-    let recorded = app.store.record(recording).await?;
+    let recorded = jobs::record(app, recording).await?;
     match recorded {
-        Recorded::Committed => {
+        Recorded::Committed | Recorded::Claimed { .. } => {
             first.into_iter().for_each(note_mail);
+            let is_queued = recorded == Recorded::Committed;
             for (lane, due_now) in jobs {
                 METRICS.recorded.get_or_create(&LaneLabels { lane }).inc();
-                due_now.into_iter().for_each(|job| app.enqueue(job));
+                due_now.filter(|_| is_queued).into_iter().for_each(|job| app.enqueue(job));
             }
             Ok(IsRecorded::Yes)
         }

@@ -112,6 +112,20 @@ impl Limiter {
         answers
     }
 
+    /// Decides about one mail without a call to Redis; `None` where Redis would have to be asked.
+    pub fn take_at_once(&self, ask: &Ask) -> Option<Answer> {
+        let counts = &self.counts;
+        if ask.is_empty() {
+            return Some(Answer::Granted(Tokens::default()));
+        }
+        if counts.redis.is_some() {
+            return None;
+        }
+        let asks = std::slice::from_ref(ask);
+        let decisions = counts.local.take(asks, counts.clock.now(), Pace::from);
+        counts.answers(asks, decisions, By::Process(counts.outages.load(Ordering::Relaxed))).pop()
+    }
+
     /// Lets tokens that are [no longer good](Tokens::are_good) go and asks again.
     pub async fn renew(&self, tokens: Tokens) -> Answer {
         if tokens.are_good() {

@@ -240,6 +240,40 @@ impl NewMail {
         self.due_at > self.recorded_at
     }
 
+    /// The mail for the worker that has it from its recording on: what a claim would return, for the first attempt.
+    ///
+    /// A claim also tells what the mail depends on, and the token of its recipient's unsubscribe link, which may be an older one.
+    /// `None` for a mail that has such.
+    pub fn as_claimed(&self) -> Option<Mail> {
+        let Origin { member: _, order, cart, subscription, batch } = &self.origin;
+        let depends_on_nothing = order.is_none() && cart.is_none() && subscription.is_none();
+        (depends_on_nothing && self.unsubscribe.is_none()).then(|| Mail {
+            id: self.id,
+            merchant: self.merchant.clone(),
+            lane: self.lane,
+            template_version: self.template_version.clone(),
+            sender: self.sender.clone(),
+            reply_to: self.reply_to.clone(),
+            recipient: self.recipient.clone(),
+            message_id: self.message_id.clone(),
+            values: self.values.get().to_owned(),
+            order: None,
+            batch: *batch,
+            on_crash: self.on_crash,
+            recorded_at: self.recorded_at,
+            schedule: self.schedule,
+            is_test: self.is_test,
+            facts: None,
+            extras: self.extras.clone(),
+            attempt: 1,
+            trace_parent: self.trace_parent.clone(),
+            is_promotional: self.is_promotional,
+            unsubscribe: None,
+            suppressed: None,
+            was_bad_address: false,
+        })
+    }
+
     /// The `Message-ID` of a mail, at the sender's domain so that SPF-minded filters see one domain.
     fn message_id_for(id: MailId, sender: &Address) -> String {
         format!("{id}@{}", sender.domain())

@@ -1,4 +1,4 @@
-//! The queue as an apalis backend: a channel of jobs that the fetcher fills.
+//! The queue as an apalis backend: a channel of jobs that the fetcher fills, and one of work that is handed over.
 //!
 //! Nothing here can fail, so apalis never ends a worker because of the queue. The end of a job is reported by its
 //! slot, not by an apalis layer: a job may also end without its layers being called.
@@ -16,21 +16,28 @@ use apalis_core::{
 use tokio::sync::mpsc;
 use tower::layer::util::Identity;
 
-use super::lease_table::FetchedJob;
+use super::{
+    hand_over::{HandedOver, ToRun},
+    lease_table::FetchedJob,
+};
 
 /// The source of an apalis worker's tasks.
 pub(super) struct QueueBackend<P> {
     jobs: mpsc::Receiver<FetchedJob<P>>,
+    handed_over: mpsc::UnboundedReceiver<HandedOver>,
 }
 
 impl<P> QueueBackend<P> {
-    pub(super) fn new(jobs: mpsc::Receiver<FetchedJob<P>>) -> Self {
-        Self { jobs }
+    pub(super) fn new(
+        jobs: mpsc::Receiver<FetchedJob<P>>,
+        handed_over: mpsc::UnboundedReceiver<HandedOver>,
+    ) -> Self {
+        Self { jobs, handed_over }
     }
 }
 
 impl<P: Send + 'static> Backend for QueueBackend<P> {
-    type Task = Task<FetchedJob<P>>;
+    type Task = Task<ToRun<P>>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -41,20 +48,26 @@ impl<P: Send + 'static> Backend for QueueBackend<P> {
         &mut self,
         context: &mut Context<'_>,
         _: &WorkerContext,
-    ) -> Poll<Option<Result<Task<FetchedJob<P>>, Infallible>>> {
-        self.jobs.poll_recv(context).map(|job| job.map(|fetched| Ok(task(fetched))))
+    ) -> Poll<Option<Result<Task<ToRun<P>>, Infallible>>> {
+        // Both hold places of the worker, so neither can keep the other waiting.
+        if let Poll::Ready(Some(work)) = self.handed_over.poll_recv(context) {
+            return Poll::Ready(Some(Ok(task(ToRun::HandedOver(work)))));
+        }
+        self.jobs.poll_recv(context).map(|job| job.map(|fetched| Ok(task(ToRun::Fetched(fetched)))))
     }
 
-    /// Releases what was fetched and not started.
+    /// Releases what was fetched, and drops what was handed over, where it was not started.
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         self.jobs.close();
         while self.jobs.try_recv().is_ok() {}
+        self.handed_over.close();
+        while self.handed_over.try_recv().is_ok() {}
         Poll::Ready(Ok(()))
     }
 }
 
 impl<P: Send + 'static> BackendConfig for QueueBackend<P> {
-    type Args = FetchedJob<P>;
+    type Args = ToRun<P>;
     type Id = TaskId;
     type Kind = Ephemeral;
     type Config = ();
@@ -69,6 +82,6 @@ impl<P: Send + 'static> BackendConfig for QueueBackend<P> {
     }
 }
 
-fn task<P>(fetched: FetchedJob<P>) -> Task<FetchedJob<P>> {
-    TaskBuilder::new(fetched).build()
+fn task<P>(to_run: ToRun<P>) -> Task<ToRun<P>> {
+    TaskBuilder::new(to_run).build()
 }

@@ -1,5 +1,6 @@
 //! Fetches as many jobs as a worker has free places and, for mails, room for them on their way out, and no more, until it is
-//! told to stop. Mails that may not go yet are set aside.
+//! told to stop. Mails that may not go yet are set aside. While a fetch leaves no mail behind, fresh mails may be handed over past
+//! the queue.
 
 use std::{
     future::poll_fn,
@@ -10,19 +11,23 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Admit, Decision, Group, Lease, Line, QueueError, Room, SetAside,
+    hand_over::HandOver,
     lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
 use crate::mail::WaitReason;
 
 /// How long an idle worker waits before it fetches without being woken: nobody is woken when a lease expires.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// While mails are handed over, a fetch takes this part of the places that are free and leaves them the rest.
+const PART_OF_PLACES: usize = 4;
 
 /// The most mails that are to be fetched from one line at a time.
 const MOST_OF_A_LINE: usize = 500;
@@ -33,6 +38,8 @@ pub(super) struct Fetcher<A: Admit> {
     /// The free places of each group of lanes.
     pub(super) places: [Arc<Semaphore>; Group::ALL.len()],
     pub(super) admission: Arc<A>,
+    /// Open while no mail waits in the queue.
+    pub(super) hand_over: HandOver,
     pub(super) jobs: mpsc::Sender<FetchedJob<A::Permit>>,
     pub(super) ends: mpsc::UnboundedSender<JobEnd>,
     pub(super) stop: CancellationToken,
@@ -67,6 +74,18 @@ fn lines_of(mails: &[Lease]) -> Vec<(String, usize)> {
         }
     }
     lines
+}
+
+/// Takes this part of the places that are free now.
+fn take(places: &Arc<Semaphore>, part: usize) -> Option<OwnedSemaphorePermit> {
+    loop {
+        let free = places.available_permits().div_ceil(part);
+        match Arc::clone(places).try_acquire_many_owned(u32::try_from(free).unwrap_or(u32::MAX)) {
+            Ok(taken) => return Some(taken),
+            Err(TryAcquireError::NoPermits) => {} // some were taken this moment, by mails that are handed over
+            Err(TryAcquireError::Closed) => return None,
+        }
+    }
 }
 
 fn number(places: &Option<OwnedSemaphorePermit>) -> usize {
@@ -110,7 +129,11 @@ impl<A: Admit> Fetcher<A> {
         let (mut backoff, mut waits, mut asides) = (Backoff::default(), Waits::default(), Vec::new());
         while !self.stop.is_cancelled() {
             let result = match self.fetch(&mut asides).await {
-                Ok(next) => self.wait(&mut waits, &next).await,
+                Ok(next) => {
+                    let mails = Group::Mails as usize;
+                    self.hand_over.set_open(next.is_empty[mails].then_some(&self.places[mails]));
+                    self.wait(&mut waits, &next).await
+                }
                 Err(error) => Err(error),
             };
             match result {
@@ -119,6 +142,7 @@ impl<A: Admit> Fetcher<A> {
                     backoff = Backoff::default();
                 }
                 Err(error) => {
+                    self.hand_over.set_open(None);
                     self.table.queue_failed(&error);
                     self.wait_out(&mut backoff).await;
                 }
@@ -127,11 +151,9 @@ impl<A: Admit> Fetcher<A> {
     }
 
     fn free(&self) -> Free<A::Room> {
-        let places = self.places.each_ref().map(|places| {
-            let free = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
-            // Nobody else takes any, so there are still as many.
-            Arc::clone(places).try_acquire_many_owned(free).ok()
-        });
+        let part = if self.hand_over.is_open() { PART_OF_PLACES } else { 1 };
+        let places = Group::ALL
+            .map(|group| take(&self.places[group as usize], if group == Group::Mails { part } else { 1 }));
         let wanted = number(&places[Group::Mails as usize]);
         let (mails, mail_room) = self.admission.room(wanted);
         Free { places, mails, mail_room, lacks_mail_room: mails < wanted }

@@ -58,6 +58,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// What stands for a lease where a job was never in a queue: nobody can finish it there.
+    pub fn of_no_queue(job: QueuedJob) -> Self {
+        Self { job, token: 0, line: None, was_at_the_front: false }
+    }
+
     /// The line that the job was fetched from; `None` for the main line.
     pub fn line(&self) -> Option<&str> {
         self.line.as_deref()

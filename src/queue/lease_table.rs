@@ -41,7 +41,8 @@ pub(super) struct FetchedJob<P> {
 /// Dropped, it releases the job; dropped by a panic, it finishes the job, which would panic again.
 pub(super) struct JobSlot {
     end: Option<JobEnd>,
-    ends: mpsc::UnboundedSender<JobEnd>,
+    /// Who tells the queue; `None` for a job that was never in it.
+    ends: Option<mpsc::UnboundedSender<JobEnd>>,
 }
 
 /// What became of a job that was fetched.
@@ -53,7 +54,12 @@ pub(super) struct JobEnd {
 
 impl JobSlot {
     pub(super) fn new(id: String, place: OwnedSemaphorePermit, ends: mpsc::UnboundedSender<JobEnd>) -> Self {
-        Self { end: Some(JobEnd { id, done: false, _place: place }), ends }
+        Self { end: Some(JobEnd { id, done: false, _place: place }), ends: Some(ends) }
+    }
+
+    /// The place of a job that was never in the queue.
+    pub(super) fn of_no_queue(id: String, place: OwnedSemaphorePermit) -> Self {
+        Self { end: Some(JobEnd { id, done: false, _place: place }), ends: None }
     }
 
     /// Finishes the job.
@@ -72,8 +78,10 @@ impl Drop for JobSlot {
                 PANICKED.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(job = end.id, "a job panicked and is finished, its row is due again later");
             }
-            // Nobody receives it any more when the worker was dropped; then the lease expires.
-            let _ = self.ends.send(end);
+            if let Some(ends) = &self.ends {
+                // Nobody receives it any more when the worker was dropped; then the lease expires.
+                let _ = ends.send(end);
+            }
         }
     }
 }

@@ -32,6 +32,7 @@
 //! | `job.rs` | a job that is queued, and the lease of one that was fetched |
 //! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
 //! | `work.rs` | runs a handler for each job, with apalis as the harness |
+//! | `hand_over.rs` | the way to this process's own worker for work that is not queued |
 //! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
 //! | `admit.rs` | how many mails may start now |
 //! | `fetcher.rs`, `backend.rs`, `lease_table.rs` | between `work` and a queue: who fetches jobs, how apalis gets them, and the leases that are held |
@@ -42,6 +43,7 @@ mod backend;
 mod connect;
 mod dispatch;
 mod fetcher;
+mod hand_over;
 mod job;
 mod lease_table;
 mod lines;
@@ -77,6 +79,7 @@ use crate::mail::Lane;
 pub use admit::{Admit, Decision};
 pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
+pub use hand_over::{HandOver, ReservedPlace};
 pub use job::{Domains, LONGEST_ID, Lease, QueuedJob};
 pub use lease_table::{Leases, panicked_jobs};
 pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, SetAside, Whereabouts, joined, parts};

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! queue ── fetch ──▶ fetcher ──▶ apalis worker ──▶ handler
-//!   ▲                                              │
+//!   ▲                            ▲ hand over       │
 //!   └── finish, release ◀── settle_ends ◀── slot ◀─┘
 //! ```
 
@@ -27,6 +27,7 @@ use super::{
     Admit, Group, Leases, Places, QueueError, QueuedJob,
     backend::QueueBackend,
     fetcher::Fetcher,
+    hand_over::{HandOver, HandedOver, ToRun},
     lease_table::{FetchedJob, settle_ends},
 };
 
@@ -57,6 +58,8 @@ pub struct Work {
     pub places: Places,
     /// How long running jobs may go on after the stop.
     pub drain: Duration,
+    /// Where this process hands work to this worker past the queue. It serves one worker.
+    pub hand_over: HandOver,
 }
 
 /// Runs `handler` for each job until `stop` is cancelled. Then it fetches nothing more, lets running jobs finish for
@@ -83,7 +86,15 @@ where
     let (jobs, fetched) = mpsc::channel(work.places.in_all());
     let (ends, settled) = mpsc::unbounded_channel();
     let places = Group::ALL.map(|group| Arc::new(Semaphore::new(work.places.of(group))));
-    let fetcher = Fetcher { table: Arc::clone(&leases.0), places, admission, jobs, ends, stop: stop.clone() };
+    let fetcher = Fetcher {
+        table: Arc::clone(&leases.0),
+        places,
+        admission,
+        hand_over: work.hand_over.clone(),
+        jobs,
+        ends,
+        stop: stop.clone(),
+    };
 
     let settling = spawn_owned(settle_ends(leases.0, settled));
     let mut fetcher = spawn_owned(fetcher.run());
@@ -92,8 +103,13 @@ where
         stop.cancelled().await;
         sleep(work.drain).await;
     };
+    let worked = async {
+        let outcome = run_worker(&work, fetched, stop.clone(), handler).await;
+        work.hand_over.end().await;
+        outcome
+    };
     let outcome = tokio::select! {
-        outcome = run_worker(&work, fetched, stop.clone(), handler) => outcome,
+        outcome = worked => outcome,
         () = ended_early(&mut fetcher, &stop) => Ok(()),
         () = drained => Ok(()),
     };
@@ -125,10 +141,10 @@ where
     F: Future<Output: Into<Ended>> + Send + 'static,
 {
     WorkerBuilder::new(work.name.as_str())
-        .backend(QueueBackend::new(fetched))
+        .backend(QueueBackend::new(fetched, work.hand_over.receive()))
         .catch_panic()
         .parallelize(spawn_owned)
-        .build(move |fetched| run_job(fetched, handler.clone()))
+        .build(move |to_run| run_one(to_run, handler.clone()))
         .run_until(stop.cancelled_owned().map(Ok::<(), WorkerError>))
         .boxed()
 }
@@ -141,13 +157,21 @@ async fn ended_early(fetcher: &mut AbortOnDropHandle<()>, stop: &CancellationTok
     }
 }
 
-async fn run_job<P, H, F>(FetchedJob { job, permit, slot }: FetchedJob<P>, handler: H)
+async fn run_one<P, H, F>(to_run: ToRun<P>, handler: H)
 where
     H: Fn(QueuedJob, Option<P>) -> F,
     F: Future<Output: Into<Ended>>,
 {
-    if handler(job, permit).await.into() == Ended::Done {
-        slot.done();
+    match to_run {
+        ToRun::Fetched(FetchedJob { job, permit, slot }) => {
+            if handler(job, permit).await.into() == Ended::Done {
+                slot.done();
+            }
+        }
+        ToRun::HandedOver(HandedOver { work, slot }) => {
+            work.await;
+            slot.done();
+        }
     }
 }
 

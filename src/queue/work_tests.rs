@@ -13,7 +13,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Decision, Ended, Lease, Leases, Places, Queue, QueueError, QueuedJob, Work,
+    Admit, Decision, Ended, HandOver, Lease, Leases, Places, Queue, QueueError, QueuedJob, Work,
     conformance::{Kind, LONG, Opened, counts, job, jobs, odd_ids, on_both_queues},
     panicked_jobs,
     redis_server::eventually,
@@ -72,9 +72,9 @@ impl Admit for Unlimited {
     async fn changed(&self) {}
 }
 
-fn settings(places: usize, drain: Duration) -> Work {
+pub(super) fn settings(places: usize, drain: Duration) -> Work {
     let places = Places { mails: places, callbacks: places, batches: places };
-    Work { name: "test".to_owned(), places, drain }
+    Work { name: "test".to_owned(), places, drain, hand_over: HandOver::default() }
 }
 
 pub(super) fn start<F>(
@@ -88,7 +88,7 @@ where
     start_with(queue, settings(places, Duration::from_secs(5)), Unlimited, handler)
 }
 
-fn start_with<A: Admit, F>(
+pub(super) fn start_with<A: Admit, F>(
     queue: &Arc<dyn Queue>,
     settings: Work,
     admission: A,

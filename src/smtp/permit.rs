@@ -135,6 +135,12 @@ impl Permit {
         };
         Ok(Ready { connection, is_reused, opening: started.elapsed(), permit: self })
     }
+
+    /// Takes the idle connection that was used last; `None` when there is none, or the mail is ahead of its place.
+    pub fn connect_at_once(mut self) -> Option<Ready> {
+        let connection = if self.is_ahead() { None } else { self.place.take_at_once() };
+        Some(Ready { connection: connection?, is_reused: true, opening: Duration::ZERO, permit: self })
+    }
 }
 
 impl Ready {

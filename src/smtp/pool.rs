@@ -233,6 +233,13 @@ impl Place {
         Some(idle.connection)
     }
 
+    /// The same without waiting: one that may not be used any more is left to who may wait for its end.
+    pub(super) fn take_at_once(&mut self) -> Option<Connection> {
+        let shared = &self.shared.0;
+        let mut shelf = shared.shelf();
+        shelf.pop_if(|idle| !shared.is_spent(idle)).map(|idle| idle.connection)
+    }
+
     /// Leaves a connection for the next mail, unless it cannot be used any more.
     pub(super) fn keep(self, connection: Connection) {
         if !connection.is_usable() {

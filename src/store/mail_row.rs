@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::mail::{BatchId, Extras, Mailbox, NewMail, Timestamp, TraceParent};
+use crate::mail::{BatchId, Extras, Mailbox, NewMail, Timestamp, TraceParent, WorkerId};
 
 /// How long the scheduler leaves a fresh mail to the job that its ingress enqueues.
 const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
@@ -46,6 +46,8 @@ pub(super) struct MailRow<'a> {
     promotional: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     unsubscribe_language: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
 }
 
 impl<'a> MailRow<'a> {
@@ -81,6 +83,12 @@ impl<'a> MailRow<'a> {
             traceparent: mail.trace_parent.as_ref().map(TraceParent::as_str),
             promotional: mail.is_promotional.into(),
             unsubscribe_language: mail.unsubscribe.as_ref().map(|link| &*link.language),
+            worker: None,
         }
+    }
+
+    /// The same, claimed by this worker from the start.
+    pub(super) fn claimed_by(self, worker: Option<WorkerId>) -> Self {
+        Self { worker: worker.map(|worker| worker.to_string()), ..self }
     }
 }

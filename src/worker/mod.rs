@@ -86,15 +86,15 @@ enum Stage {
 }
 
 /// A worker is at work on a mail or a callback for as long as this lives.
-pub struct AtWork<'a> {
-    worker: &'a Worker,
+pub struct AtWork {
+    worker: Arc<Worker>,
     row: Uuid,
     stage: AtomicU8,
     /// When the mail may be claimed again, in milliseconds from its giving back; negative: something is broken.
     pause: AtomicI64,
 }
 
-impl AtWork<'_> {
+impl AtWork {
     /// Notes that the mail is about to be claimed.
     pub fn claims(&self) {
         self.move_to(Stage::Claiming);
@@ -129,7 +129,7 @@ impl AtWork<'_> {
     }
 }
 
-impl Fence for AtWork<'_> {
+impl Fence for AtWork {
     fn may_begin(&self) -> bool {
         let may = self.worker.may_begin();
         if !may {
@@ -149,7 +149,7 @@ impl Fence for AtWork<'_> {
     }
 }
 
-impl Drop for AtWork<'_> {
+impl Drop for AtWork {
     fn drop(&mut self) {
         let is_unanswered = self.is_in(Stage::Claiming);
         if !is_unanswered && !self.is_in(Stage::Claimed) {
@@ -195,9 +195,14 @@ impl Worker {
     }
 
     /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
-    pub fn begin(&self, row: Uuid) -> Option<AtWork<'_>> {
+    pub fn begin(self: &Arc<Self>, row: Uuid) -> Option<AtWork> {
         let is_new = self.rows().insert(row);
-        is_new.then(|| AtWork { worker: self, row, stage: AtomicU8::new(0), pause: AtomicI64::new(-1) })
+        is_new.then(|| AtWork {
+            worker: Arc::clone(self),
+            row,
+            stage: AtomicU8::new(0),
+            pause: AtomicI64::new(-1),
+        })
     }
 
     /// Whether this worker is about to claim a mail or a callback, sends it, or has not yet settled it or given it back.

@@ -2,8 +2,9 @@
 
 use super::*;
 
-fn worker(silence: Duration) -> (Worker, UnofferedClaims) {
-    Worker::new(silence, Arc::default())
+fn worker(silence: Duration) -> (Arc<Worker>, UnofferedClaims) {
+    let (worker, claims) = Worker::new(silence, Arc::default());
+    (Arc::new(worker), claims)
 }
 
 #[test]
@@ -32,7 +33,7 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
     let (worker, mut claims) = worker(Duration::from_secs(10));
     worker.was_heard(clock::now(), Instant::now());
     let row = Uuid::now_v7();
-    let end = |claims: &mut UnofferedClaims, act: &dyn Fn(&AtWork<'_>)| {
+    let end = |claims: &mut UnofferedClaims, act: &dyn Fn(&AtWork)| {
         let at_work = worker.begin(row).unwrap();
         assert!(worker.begin(row).is_none());
         act(&at_work);
@@ -47,13 +48,13 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
     assert_eq!(end(&mut claims, &|_| {}), None);
     assert_eq!(end(&mut claims, &|at_work| at_work.claims()), Some((true, AGAIN)));
     assert_eq!(end(&mut claims, &|at_work| at_work.has_claimed()), Some((false, BROKEN)));
-    let offered = |at_work: &AtWork<'_>| {
+    let offered = |at_work: &AtWork| {
         at_work.has_claimed();
         assert!(at_work.may_begin() && at_work.may_offer());
     };
     assert_eq!(end(&mut claims, &offered), None);
     worker.stopping.cancel();
-    let stopped = |at_work: &AtWork<'_>| {
+    let stopped = |at_work: &AtWork| {
         at_work.has_claimed();
         assert!(!at_work.may_begin() && !at_work.is_in(Stage::Offered));
     };

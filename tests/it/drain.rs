@@ -3,108 +3,23 @@
 
 use std::{
     io::{Read, Write},
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use serde_json::json;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
-use toml::Table;
 
-use super::support::{Backends, Daemon, Hook, Operator, Scene, Shop, eventually, welcome};
+use super::support::{Backends, Daemon, Hook, Operator, Relay, Scene, Shop, eventually, welcome};
 
 /// Where a relay may hang: before its answer to this.
 const PHASES: [&str; 6] = ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "."];
 
-/// A relay that says nothing any more from one phase on, until it is mended.
-struct Relay {
-    address: SocketAddr,
-    hangs: Arc<AtomicBool>,
-    reached: Arc<AtomicUsize>,
-    taken: Arc<AtomicUsize>,
-    _serving: JoinSet<()>,
-}
-
-impl Relay {
-    async fn start(phase: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let hangs = Arc::new(AtomicBool::new(true));
-        let (reached, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let (still, seen, got) = (Arc::clone(&hangs), Arc::clone(&reached), Arc::clone(&taken));
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut clients = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                let (still, seen, got) = (Arc::clone(&still), Arc::clone(&seen), Arc::clone(&got));
-                clients.spawn(async move { drop(talk(client, phase, &still, &seen, &got).await) });
-            }
-        });
-        Self { address, hangs, reached, taken, _serving: serving }
-    }
-
-    fn is_reached(&self) -> bool {
-        self.reached.load(Ordering::SeqCst) > 0
-    }
-
-    fn taken(&self) -> usize {
-        self.taken.load(Ordering::SeqCst)
-    }
-}
-
-async fn talk(
-    client: TcpStream,
-    phase: &str,
-    hangs: &AtomicBool,
-    reached: &AtomicUsize,
-    taken: &AtomicUsize,
-) -> std::io::Result<()> {
-    let at = async |here: &str| {
-        if here.eq_ignore_ascii_case(phase) && hangs.load(Ordering::SeqCst) {
-            reached.fetch_add(1, Ordering::SeqCst);
-            std::future::pending::<()>().await;
-        }
-    };
-    let mut client = BufReader::new(client);
-    at("greeting").await;
-    client.get_mut().write_all(b"220 relay\r\n").await?;
-    let (mut line, mut is_message) = (String::new(), false);
-    while client.read_line(&mut line).await? > 0 {
-        let word = line.trim_end().split([' ', ':']).next().unwrap_or_default().to_owned();
-        line.clear();
-        if is_message && word != "." {
-            continue;
-        }
-        at(&word).await;
-        let answer = match word.as_str() {
-            "DATA" => "354 go on\r\n",
-            _ => "250 ok\r\n",
-        };
-        taken.fetch_add(usize::from(is_message), Ordering::SeqCst);
-        is_message = word == "DATA";
-        client.get_mut().write_all(answer.as_bytes()).await?;
-    }
-    Ok(())
-}
-
 /// One merchant for each relay, with a route of its own.
-async fn open(mut backends: Backends, relays: &[(String, Relay)]) -> (Backends, Daemon, Vec<Shop>) {
-    let route = |(name, relay): &(String, Relay)| -> Table {
-        let port = relay.address.port();
-        let text = format!(
-            "name = \"{name}\"\nhost = \"127.0.0.1\"\ntls = \"none\"\nport = {port}\nmerchants = [\"{name}\"]"
-        );
-        toml::from_str(&text).unwrap()
-    };
-    backends.set("smtp.routes", relays.iter().map(route).collect::<Vec<_>>());
+pub(super) async fn open(
+    mut backends: Backends,
+    relays: &[(String, Relay)],
+) -> (Backends, Daemon, Vec<Shop>) {
+    let routes: Vec<_> = relays.iter().map(|(name, relay)| relay.route(name)).collect();
+    backends.set("smtp.routes", routes);
     let daemon = Daemon::start(&backends).await;
     let mut shops = Vec::new();
     for (name, _) in relays {
@@ -132,13 +47,13 @@ on_both! {
         for shop in &shops {
             mails.push(shop.send_to("ok@example.net").await);
         }
-        eventually("each relay hangs", async || relays.iter().all(|(_, relay)| relay.is_reached())).await;
+        eventually("each relay hangs", async || relays.iter().all(|(_, relay)| relay.reached() > 0)).await;
         let stopping = Instant::now();
         assert_eq!(daemon.stop().await, 0);
         assert!(stopping.elapsed() < Duration::from_secs(8), "the stop took {:?}", stopping.elapsed());
         let states = backends.tally("SELECT state || ' ' || attempt, COUNT(*) FROM mails GROUP BY state, attempt").await;
         assert_eq!(states, [("queued 0".to_owned(), 5)].into());
-        relays.iter().for_each(|(_, relay)| relay.hangs.store(false, Ordering::SeqCst));
+        relays.iter().for_each(|(_, relay)| relay.mend());
         daemon.start_again().await;
         for (shop, mail) in shops.iter().zip(&mails) {
             let story = shop.wait_until(mail, "sent").await;
@@ -151,7 +66,7 @@ on_both! {
         let relays = relays(&["."]).await;
         let (backends, mut daemon, shops) = open(backends.with("worker.drain", "6s"), &relays).await;
         let mail = shops[0].send_to("ok@example.net").await;
-        eventually("it hangs", async || relays[0].1.is_reached()).await;
+        eventually("it hangs", async || relays[0].1.reached() > 0).await;
         let stopping = Instant::now();
         assert_eq!(daemon.stop().await, 0);
         let took = stopping.elapsed();
@@ -164,7 +79,7 @@ on_both! {
         let relays = relays(&["."]).await;
         let (_backends, mut daemon, shops) = open(backends, &relays).await;
         shops[0].send_to("ok@example.net").await;
-        eventually("it hangs", async || relays[0].1.is_reached()).await;
+        eventually("it hangs", async || relays[0].1.reached() > 0).await;
         daemon.signal("TERM");
         eventually("it stops", async || daemon.log_text().contains("\"stopping\"")).await;
         let stopping = Instant::now();
@@ -201,7 +116,7 @@ on_both! {
 }
 
 /// Sends the beginning of a request, and returns what sends the rest and reads the answer.
-fn half_a_request(scene: &Scene, member: &str) -> impl FnOnce() -> String + Send + 'static {
+pub(super) fn half_a_request(scene: &Scene, member: &str) -> impl FnOnce() -> String + Send + 'static {
     let body = welcome(member).to_string();
     let request = scene.shop.request(reqwest::Method::POST, "/mail").build().unwrap();
     let authorization = request.headers()["authorization"].to_str().unwrap().to_owned();

@@ -43,6 +43,7 @@ mod drain;
 mod envelopes;
 mod extras;
 mod first_mail;
+mod hand_over;
 mod hostile_bodies;
 mod hostile_neighbour;
 mod hostile_templates;

@@ -121,7 +121,7 @@ pub(in crate::http) async fn remind(
 }
 
 async fn record(
-    app: &App,
+    app: &Arc<App>,
     merchant: &Merchant,
     identifier: &str,
     (reminder, schedule): (&Reminder, Schedule),

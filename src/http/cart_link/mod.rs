@@ -66,7 +66,7 @@ pub(super) async fn send_cart_link(
 }
 
 async fn send(
-    app: &App,
+    app: &Arc<App>,
     merchant: &Merchant,
     id: &str,
     holder: Option<KeyHolder>,

@@ -81,7 +81,7 @@ impl Resend<'_> {
             ..Recording::default()
         };
         Ok(match self.app.store.record(recording).await? {
-            Recorded::Committed => Some(Done { answer, job }),
+            Recorded::Committed | Recorded::Claimed { .. } => Some(Done { answer, job }),
             Recorded::Suppressed => {
                 new_mail::count_suppressed(MailLane::Transactional.as_str());
                 Some(Done { answer, job: None })

@@ -1,12 +1,15 @@
 //! Records mails with the answer that their request gets.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use sqlx::AnyConnection;
 
 use super::precondition::{self, Precondition};
 use crate::{
-    mail::{MailId, MailState, NewMail},
+    mail::{MailId, MailState, NewMail, WorkerId},
     store::{
         attachments,
         database::Store,
@@ -38,6 +41,8 @@ pub struct Recording {
     pub answer: Option<(KeyHolder, Answer)>,
     /// Whether the request is refused when a recipient is suppressed: then the answer is not kept.
     pub refuses_suppressed: bool,
+    /// The worker that has the mails as soon as they are recorded, as if it had claimed them then.
+    pub claimed_by: Option<WorkerId>,
 }
 
 /// The result of recording.
@@ -45,6 +50,11 @@ pub struct Recording {
 pub enum Recorded {
     /// The rows are committed.
     Committed,
+    /// The same, and the mail is the worker's that the recording named: see [`Claim::Granted`](super::Claim::Granted).
+    Claimed {
+        /// Whether a relay said before that there is no such address.
+        was_bad_address: bool,
+    },
     /// The same, but the mail is not sent: its recipient is suppressed.
     Suppressed,
     /// The precondition did not hold any more; nothing was recorded. Ask the rules again.
@@ -75,7 +85,7 @@ impl Store {
 const COLUMNS: &str = "id text, merchant_id text, lane text, template text, template_version text, sender text,
     reply_to text, recipient_name text, recipient text, recipient_key text, message_id text, tags text, member_id text,
     order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint, due_at bigint,
-    wake_at bigint, send_at bigint, expires_at bigint, test bigint, extras text, traceparent text";
+    wake_at bigint, send_at bigint, expires_at bigint, test bigint, extras text, traceparent text, worker text";
 
 static INSERT: LazyLock<Sql> = LazyLock::new(|| {
     let kept =
@@ -84,14 +94,21 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
         recorded_at, due_at, traceparent, promotional, unsubscribe_token, unsubscribe_language,
         send_at, expires_at, test, extras";
     Sql::made(format!(
-        "INSERT INTO mails ({kept}, state, wake_at, settled_at, error)
-         SELECT {kept}, CASE WHEN suppressed IS NULL THEN 'queued' ELSE 'suppressed' END,
+        "INSERT INTO mails ({kept}, state, wake_at, settled_at, error, worker, claimed_at, attempt)
+         SELECT {kept},
+            CASE WHEN suppressed IS NOT NULL THEN 'suppressed' WHEN worker IS NOT NULL THEN 'sending' ELSE 'queued' END,
             CASE WHEN suppressed IS NULL THEN wake_at END, CASE WHEN suppressed IS NOT NULL THEN recorded_at END,
-            '{}' || suppressed
+            '{}' || suppressed,
+            CASE WHEN suppressed IS NULL THEN worker END,
+            CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN recorded_at END,
+            CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN 1 ELSE 0 END
          FROM {}
-         RETURNING CASE WHEN state = 'suppressed' THEN id END AS suppressed",
+         RETURNING CASE WHEN state = 'suppressed' THEN id END AS suppressed,
+            CASE WHEN state = 'sending' THEN id END AS claimed,
+            CASE WHEN state = 'sending' THEN {} END AS was_bad_address",
         suppressions::KEPT_BACK,
-        suppressions::recorded_rows(COLUMNS)
+        suppressions::recorded_rows(COLUMNS),
+        suppressions::WAS_REFUSED
     ))
 });
 
@@ -127,7 +144,7 @@ impl Grouped for Recording {
             with_outcome.filter(move |(_, outcome)| **outcome == wanted).map(|(recording, _)| recording)
         };
         let standing = || that_are(Recorded::Committed);
-        let suppressed = insert(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
+        let Inserted { suppressed, claimed } = insert(dialect, on, standing()).await?;
         attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
         passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
@@ -137,12 +154,15 @@ impl Grouped for Recording {
         let without_answer: Vec<_> =
             without_answer.filter_map(|recording| recording.answer.as_ref()).collect();
         idempotency::take_back(dialect, on, &without_answer).await?;
-        if suppressed.is_empty() {
-            return Ok(outcomes);
+        if !suppressed.is_empty() {
+            follow(dialect, on, standing().flat_map(|recording| &recording.mails), &suppressed).await?;
         }
-        follow(dialect, on, standing().flat_map(|recording| &recording.mails), &suppressed).await?;
         let outcome = |(recording, outcome): (&Recording, Recorded)| match outcome {
             Recorded::Committed if recording.is_among(&suppressed) => Recorded::Suppressed,
+            Recorded::Committed => {
+                let claimed = recording.mails.first().and_then(|mail| claimed.get(&mail.id));
+                claimed.map_or(outcome, |&was_bad_address| Recorded::Claimed { was_bad_address })
+            }
             outcome => outcome,
         };
         Ok(recordings.iter().zip(outcomes).map(outcome).collect())
@@ -156,21 +176,41 @@ impl Recording {
     }
 }
 
-/// Inserts mails, with the links that they carry; returns those whose recipients are suppressed.
+/// The mails that were inserted and do not wait.
+#[derive(Default)]
+struct Inserted {
+    /// Their recipients are suppressed.
+    suppressed: HashSet<MailId>,
+    /// They are claimed; with each, whether a relay said before that its recipient's address is bad.
+    claimed: HashMap<MailId, bool>,
+}
+
+/// Inserts the mails of these, with the links that they carry.
 async fn insert<'a>(
     dialect: Dialect,
     on: &mut AnyConnection,
-    mails: impl Iterator<Item = &'a NewMail> + Clone,
-) -> Result<HashSet<MailId>, StoreError> {
-    suppressions::insert_links(dialect, on, mails.clone()).await?;
-    let rows: Vec<_> = mails.map(MailRow::of).collect();
+    recordings: impl Iterator<Item = &'a Recording> + Clone,
+) -> Result<Inserted, StoreError> {
+    suppressions::insert_links(dialect, on, recordings.clone().flat_map(|recording| &recording.mails))
+        .await?;
+    let rows_of = |recording: &'a Recording| {
+        recording.mails.iter().map(move |mail| MailRow::of(mail).claimed_by(recording.claimed_by))
+    };
+    let rows: Vec<_> = recordings.flat_map(rows_of).collect();
+    let mut inserted = Inserted::default();
     if rows.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(inserted);
     }
-    let inserted =
+    let states =
         sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).fetch_all(on).await.doing("record mails")?;
-    let suppressed = |row| Columns { table: "mails", row }.optional_parsed("suppressed").transpose();
-    inserted.iter().filter_map(suppressed).collect()
+    for row in &states {
+        let columns = Columns { table: "mails", row };
+        inserted.suppressed.extend(columns.optional_parsed::<MailId>("suppressed")?);
+        if let Some(claimed) = columns.optional_parsed("claimed")? {
+            inserted.claimed.insert(claimed, columns.integer("was_bad_address")? == 1);
+        }
+    }
+    Ok(inserted)
 }
 
 /// Lets orders and callbacks know of mails that are suppressed from the start.

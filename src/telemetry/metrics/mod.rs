@@ -42,6 +42,8 @@ pub struct Metrics {
     pub request_seconds: Histogram,
     /// Mails recorded.
     pub recorded: Family<LaneLabels, Counter>,
+    /// Mails that were recorded as claimed and handed over, past the queue.
+    pub handed_over: Counter,
     /// Mails that reached a settled state.
     pub settled: Family<MailLabels, Counter>,
     /// Attempts by route and outcome.
@@ -119,6 +121,7 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: seconds(),
             recorded: Family::default(),
+            handed_over: Counter::default(),
             settled: Family::default(),
             attempts: Family::default(),
             route_stops: Family::default(),
@@ -175,6 +178,11 @@ impl Metrics {
             self.request_seconds.clone(),
         );
         r.register("mails_recorded", "Mails recorded", self.recorded.clone());
+        r.register(
+            "mails_handed_over",
+            "Mails handed to this process's own worker past the queue. Act when it stands still at a quiet hour in a process with all roles: mails wait",
+            self.handed_over.clone(),
+        );
         r.register(
             "mails_settled",
             "Mails that reached a settled state. Act when `failed` grows against `sent`",

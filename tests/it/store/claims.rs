@@ -2,6 +2,27 @@
 
 use super::*;
 
+/// A mail with all that a claim returns of one that depends on nothing.
+fn full_mail() -> NewMail {
+    NewMail {
+        reply_to: Some(mailbox("answers@tea.example")),
+        recipient: Mailbox { name: Some("Ann Lee".to_owned()), ..mailbox("ok@example.net") },
+        values: RawValue::from_string(r#"{"first_name":"Ann"}"#.to_owned()).unwrap().into(),
+        schedule: Schedule {
+            expires_at: Some(clock::now() + Duration::from_secs(60)),
+            ..Schedule::default()
+        },
+        trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().ok(),
+        is_promotional: true,
+        ..new_mail()
+    }
+}
+
+async fn record_claimed(store: &Store, mail: NewMail, worker: WorkerId) -> Recorded {
+    let recording = Recording { mails: vec![mail], claimed_by: Some(worker), ..Recording::default() };
+    store.record(recording).await.unwrap()
+}
+
 on_both! {
     async fn a_mail_is_recorded_claimed_and_settled(backends: Backends) {
         let store = open(&backends).await;
@@ -14,6 +35,64 @@ on_both! {
         let attempts = store.attempts(id).await.unwrap();
         assert_eq!((attempts.len(), attempts[0].code, attempts[0].number), (1, Some(250), 1));
         assert!(store.mails_under_way().await.unwrap().is_empty());
+    }
+
+    async fn a_mail_that_is_recorded_as_claimed_is_what_a_claim_makes_of_it(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        let (queued, handed_over) = (full_mail(), full_mail());
+        let known = [&queued, &handed_over].map(|mail| mail.as_claimed().unwrap());
+        record(&store, queued).await;
+        let claimed = claim(&store, known[0].id, worker).await;
+        assert_eq!(format!("{claimed:?}"), format!("{:?}", known[0]));
+        assert_eq!(record_claimed(&store, handed_over, worker).await, Recorded::Claimed { was_bad_address: false });
+        let rows = backends.tally(
+            "SELECT state || ' ' || attempt || ' ' || worker || ' ' || (wake_at - recorded_at) || ' ' ||
+                CASE WHEN claimed_at >= recorded_at AND settled_at IS NULL THEN 'claimed' ELSE '' END || COALESCE(error, ''),
+             COUNT(*) FROM mails GROUP BY 1",
+        ).await;
+        assert_eq!(rows, [(format!("sending 1 {worker} 15000 claimed"), 2)].into());
+        for mail in &known {
+            let settled = store.settle_mail(accepted(mail, worker)).await.unwrap();
+            assert_eq!(settled, Settled::Now { state: MailState::Sent, is_told: false });
+        }
+    }
+
+    async fn a_mail_that_is_recorded_as_claimed_is_lost_and_given_back_like_any_other(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        for (policy, then) in [(CrashPolicy::Resend, MailState::Queued), (CrashPolicy::Hold, MailState::Held)] {
+            let new = NewMail { on_crash: policy, ..new_mail() };
+            let mail = new.as_claimed().unwrap();
+            record_claimed(&store, new, worker).await;
+            assert!(take_from_dead_workers(&store, SILENCE).await.is_empty(), "its worker is alive");
+            take_from_dead_workers(&store, Duration::ZERO).await;
+            assert_eq!(state(&store, mail.id).await, then);
+            assert_eq!(store.settle_mail(accepted(&mail, worker)).await.unwrap(), Settled::TooLate);
+            let attempts = store.attempts(mail.id).await.unwrap();
+            assert_eq!((attempts.len(), attempts[0].outcome.as_str()), (1, "unknown"));
+        }
+        let new = new_mail();
+        let id = new.id;
+        record_claimed(&store, new, worker).await;
+        let back = GivenBack { mail: id, pause: Duration::ZERO, is_broken: false };
+        assert_eq!(store.give_back_mails(worker, &[back], 3).await.unwrap(), 1);
+        assert_eq!((state(&store, id).await, claim(&store, id, worker).await.attempt), (MailState::Queued, 1));
+    }
+
+    async fn a_recording_claims_nothing_that_is_suppressed_and_tells_of_bad_addresses(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        backends.execute("INSERT INTO bad_addresses (merchant_id, address_key, at) VALUES ('tea', 'example.net@ok', 1)").await;
+        assert_eq!(record_claimed(&store, new_mail(), worker).await, Recorded::Claimed { was_bad_address: true });
+        backends.execute(
+            "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, created_at)
+             VALUES ('s', 'tea', 'example.net@ok', 'all', 'manual', 1)",
+        ).await;
+        let mail = new_mail();
+        let id = mail.id;
+        assert_eq!(record_claimed(&store, mail, worker).await, Recorded::Suppressed);
+        assert_eq!(state(&store, id).await, MailState::Suppressed);
     }
 
     async fn a_job_that_comes_twice_sends_once(backends: Backends) {

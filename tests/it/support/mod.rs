@@ -10,6 +10,7 @@
 //! | `hook.rs` | a receiver of webhooks |
 //! | `command_line.rs` | one `postroom` command, run to its end |
 //! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
+//! | `relay.rs` | a relay that hangs in one phase |
 //! | `operator.rs` | somebody who looks at the dashboard |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python, Node.js and Postfix's smtp-sink, as `tests/install` left them |
@@ -26,6 +27,7 @@ mod place;
 mod postgres;
 mod proxy;
 mod redis;
+mod relay;
 mod scene;
 mod shop;
 mod tools;
@@ -44,6 +46,7 @@ pub use place::{mortal, own_address, signal};
 pub use postgres::Cluster;
 pub use proxy::CommitProxy;
 pub use redis::Redis;
+pub use relay::Relay;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, client, send, template, welcome};
 pub use tools::{Aiosmtpd, SmtpSink, node_of_tools, python, python_of_tools, tools};

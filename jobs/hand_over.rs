@@ -1,0 +1,110 @@
+//! Hands a fresh mail to this process's own worker: it is recorded as claimed, and no queue hears of it.
+//!
+//! A process with all roles does so with a mail that it can send this moment. The way of such a mail:
+//!
+//! 1. **Ready.** Before it is recorded it gets all that a queued mail gets before it is claimed ([`ReadyMail::of`]): a place of
+//!    the worker, which is to be had only while no mail waits in the queue; leave of [`admission`](crate::admission); a
+//!    connection that is open already, or will be free within milliseconds; and the note that this worker is at work on it.
+//! 2. **Claimed with its record**, in one transaction with it: worker, time of the claim and attempt 1, as a claim writes them.
+//! 3. **Handed over**, after the commit and if this worker may still begin, to the pool that runs the jobs of the queue.
+//! 4. From there on it is a claimed mail like any other: [`carry_out`] renders it, offers it and settles it.
+//!
+//! A mail that cannot be made ready is recorded as ever, and its request enqueues it. Nothing is lost in between: a
+//! [`ReadyMail`] that is dropped gives back its place, its leave and its connection, and, where the mail may be recorded, its
+//! claim (see [`AtWork`]). It does not matter whether the record failed, the request was given up, or the process stops.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Job, ended, mail_job,
+    send_mail::{SendMail, Turn, carry_out},
+};
+use crate::{
+    app::App,
+    mail::{Mail, MailLane},
+    queue::ReservedPlace,
+    store::{Recorded, Recording, StoreError},
+    telemetry::METRICS,
+    worker::AtWork,
+};
+
+/// Records what a request asked for. A mail that may be sent at once is handed over; then nobody need enqueue it:
+/// [`Recorded::Claimed`].
+///
+/// # Errors
+/// Those of a write: see [`StoreError`].
+pub async fn record(app: &Arc<App>, mut recording: Recording) -> Result<Recorded, StoreError> {
+    let ready = ReadyMail::of(app, &recording);
+    recording.claimed_by = ready.as_ref().map(|_| app.worker.id);
+    let recorded = app.store.record(recording).await;
+    if let Some(ready) = ready {
+        match recorded {
+            Ok(Recorded::Claimed { was_bad_address }) => ready.hand_over(app, was_bad_address),
+            // It may be claimed: it is given back as a claim is whose answer nobody waited for.
+            Err(StoreError::OutcomeUnknown { .. }) => drop(ready),
+            Ok(_) | Err(_) => ready.is_not_claimed(),
+        }
+    }
+    recorded
+}
+
+/// A mail that lacks nothing but its record.
+struct ReadyMail {
+    // The order matters: whoever waits for the place to be used waits for the claim to be given back too.
+    mail: Mail,
+    turn: Kept,
+    at_work: AtWork,
+    place: ReservedPlace,
+}
+
+/// A turn at a relay, left to another mail unless it is taken.
+struct Kept(Option<Turn>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Turn::leave);
+    }
+}
+
+impl ReadyMail {
+    /// Makes the mail of a request ready; `None` when it has several mails or none, the mail needs something else or waits for
+    /// a time, or it lacks one of the things that it needs to be sent now.
+    fn of(app: &App, recording: &Recording) -> Option<Self> {
+        let [new] = &recording.mails[..] else { return None };
+        if new.lane != MailLane::Transactional || new.is_test || new.is_scheduled() {
+            return None;
+        }
+        let place = app.hand_over.reserve()?;
+        let mail = new.as_claimed()?;
+        let permit = app.admission.admit_at_once(mail_job::send_mail_job(new))?;
+        let turn = match permit.is_ahead() {
+            true => Turn::Ahead(permit),
+            false => Turn::Now(Box::new(permit.connect_at_once()?)),
+        };
+        let turn = Kept(Some(turn));
+        let at_work = app.worker.begin(mail.id.0)?;
+        at_work.claims();
+        Some(Self { mail, turn, at_work, place })
+    }
+
+    /// Hands it to the worker, or gives its claim back where this worker may not send any more.
+    fn hand_over(self, app: &Arc<App>, was_bad_address: bool) {
+        self.at_work.has_claimed();
+        if !app.worker.may_begin() {
+            self.at_work.puts_off(Duration::ZERO);
+            return;
+        }
+        let Self { mail, mut turn, at_work, place } = self;
+        METRICS.handed_over.inc();
+        let (app, mail) = (Arc::clone(app), Mail { was_bad_address, ..mail });
+        place.run(format!("{}:{}", SendMail::NAME, mail.id), async move {
+            let turn = turn.0.take().map(Ok);
+            ended::<SendMail>(carry_out(&app, &mail, turn, &at_work).await);
+        });
+    }
+
+    /// Gives everything back but a claim: there is none.
+    fn is_not_claimed(self) {
+        self.at_work.is_over();
+    }
+}
