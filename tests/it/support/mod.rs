@@ -10,6 +10,7 @@
 //! | `hook.rs` | a receiver of webhooks |
 //! | `command_line.rs` | one `postroom` command, run to its end |
 //! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
+//! | `slow_way.rs` | a TCP proxy that passes everything on after a while |
 //! | `operator.rs` | somebody who looks at the dashboard |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python and Postfix's smtp-sink, as `tests/install` left them |
@@ -28,6 +29,7 @@ mod proxy;
 mod redis;
 mod scene;
 mod shop;
+mod slow_way;
 mod tools;
 
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub use proxy::CommitProxy;
 pub use redis::Redis;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, client, send, template, welcome};
+pub use slow_way::SlowWay;
 pub use tools::{Aiosmtpd, SmtpSink, python, python_of_tools, tools};
 
 /// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.
