@@ -25,7 +25,7 @@ use crate::{
     clock,
     cpu_pool::Share,
     limits::Held,
-    mail::{self, CrashPolicy, Mail, MailId, Phase, Reply, TraceParent, sandbox::SandboxFate},
+    mail::{self, CrashPolicy, Mail, MailId, Message, Phase, Reply, TraceParent, sandbox::SandboxFate},
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How long a claimed mail waits for the connection that it was admitted ahead of; then its claim is given back.
-const AHEAD: Duration = Duration::from_secs(1);
+const AHEAD: Duration = Duration::from_secs(2);
 /// How long a claimed mail that was held up waits for its rates to let it go; then its claim is given back.
 const LATE: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
@@ -180,11 +180,13 @@ async fn offer(
         at_work.puts_off(Duration::ZERO); // its job is of another kind, and is enqueued at once
         return Ok(None);
     };
+    let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     let offer = match turn {
         Turn::Now(offer) => *offer,
         Turn::Ahead(mut permit) => {
             let connected = async {
-                timeout(AHEAD, permit.arrive()).await.map_err(|_| NotAdmitted::Later)?;
+                let arrived = timeout(AHEAD, permit.arrive(&envelope, &message)).await;
+                arrived.map_err(|_| NotAdmitted::Later)?;
                 permit.connect().await
             };
             match unless_stopping(app, connected).await {
@@ -201,7 +203,6 @@ async fn offer(
         at_work.puts_off(Duration::ZERO);
         return Ok(None);
     };
-    let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     let sending = offer.send(&envelope, &message, at_work);
     let Some(sent) = unless_stopped_before_the_offer(app, at_work, sending).await else {
         at_work.puts_off(Duration::ZERO);
@@ -209,7 +210,10 @@ async fn offer(
     };
     Ok(match sent {
         Sent::Answered(reply) => Some(reply),
-        Sent::Withheld => None,
+        Sent::Withheld => {
+            at_work.puts_off(Duration::ZERO); // nothing is broken
+            None
+        }
         Sent::SenderWaits(pause) => {
             at_work.puts_off(pause);
             None
@@ -249,7 +253,7 @@ async fn unless_stopped_before_the_offer<T>(
 /// What became of a mail's values and its template.
 enum Rendered {
     /// With the room that its files take until it is sent.
-    Message(Vec<u8>, Option<Held>),
+    Message(Message, Option<Held>),
     /// It cannot be rendered: a refusal, on record like a relay's.
     Refused(Reply),
     /// Too much of the merchant's work waits for a thread, or there is no room for its files.

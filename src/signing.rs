@@ -13,7 +13,7 @@ use crate::{
     clock,
     cpu_pool::{Busy, CpuPool, Share},
     dkim::{Keyring, NoSignature},
-    mail::{Address, MerchantId},
+    mail::{Address, MerchantId, Message},
 };
 
 /// The keys in use, and the threads.
@@ -56,8 +56,8 @@ impl Signing {
         &self,
         merchant: &MerchantId,
         sender: &Address,
-        message: Vec<u8>,
-    ) -> Result<Vec<u8>, SigningError> {
+        message: Message,
+    ) -> Result<Message, SigningError> {
         let signer = {
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
             keys.signer_for(sender.domain()).cloned()
@@ -65,7 +65,9 @@ impl Signing {
         let Some(signer) = signer else { return Ok(message) };
         let signed_at = clock::now();
         let share = Share::Signature(merchant.clone());
-        Ok(self.cpu.run(share, move || signer.sign(&message, signed_at)).await??)
+        // What is signed is what the receiver gets, whose server makes doubled dots single.
+        let sign = move || signer.sign(&message.unstuffed(), signed_at).map(Message::new);
+        Ok(self.cpu.run(share, sign).await??)
     }
 }
 
@@ -87,13 +89,15 @@ mod tests {
         (Keyring::load(&[settings]).unwrap(), folder)
     }
 
-    const MESSAGE: &[u8] = b"From: ann@example.net\r\n\r\nHello\r\n";
+    const MESSAGE: &[u8] = b"From: ann@example.net\r\n\r\n.Hello\r\n";
 
     async fn has_signature(signing: &Signing, sender: &str) -> bool {
         let (merchant, sender) = ("tea".parse().unwrap(), sender.parse().unwrap());
-        let signed = signing.signed(&merchant, &sender, MESSAGE.to_vec()).await.unwrap();
-        assert!(signed.ends_with(MESSAGE));
-        signed.starts_with(b"DKIM-Signature: ")
+        let message = Message::new(MESSAGE.to_vec());
+        let signed = signing.signed(&merchant, &sender, message).await.unwrap();
+        assert!(signed.unstuffed().ends_with(MESSAGE));
+        assert!(signed.wire().ends_with(b"\r\n\r\n..Hello\r\n.\r\n"));
+        signed.wire().starts_with(b"DKIM-Signature: ")
     }
 
     #[tokio::test]

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     limits::{Answer, Ask},
-    mail::{Consequence, Phase, Reply},
-    smtp::{self, Envelope, Fence, NotReady, Ready, Sent},
+    mail::{Consequence, Message, Phase, Reply},
+    smtp::{self, Envelope, Fence, NotReady, Ready, Sent, Wish},
 };
 
 /// Leave for one mail to be sent over a route now.
@@ -65,9 +65,10 @@ impl Permit {
         self.connection.is_ahead()
     }
 
-    /// Waits for the turn of a mail that is ahead.
-    pub async fn arrive(&mut self) {
-        self.connection.arrive().await;
+    /// Waits for the turn of a mail that is ahead, with its message ready.
+    pub async fn arrive(&mut self, envelope: &Envelope<'_>, message: &Message) {
+        let good_until = self.token.as_ref().and_then(Token::good_until);
+        self.connection.arrive(Wish::new(envelope, message, good_until)).await;
     }
 
     /// Gets the connection. Where one has to be opened that may take long; then the rates are asked once more. Where it cannot be
@@ -78,6 +79,12 @@ impl Permit {
     pub async fn connect(self) -> Result<Offer, NotAdmitted> {
         let Self { token, connection, others } = self;
         let why = match connection.connect().await {
+            Ok(ready) if ready.is_begun() => {
+                if let Some(token) = token {
+                    token.spend(); // the relay was told of the mail in time
+                }
+                return Ok(Offer { token: None, ready, others });
+            }
             Ok(ready) => return Offer::new(token, ready, others).await,
             Err(NotReady::Away(_)) => NotAdmitted::Later,
             Err(NotReady::Failed(reply)) => NotAdmitted::Failed(reply),
@@ -125,7 +132,7 @@ impl Offer {
 
     /// Hands a finished message to the relay, if the fence allows; see [`Ready::send`]. Where the relay refuses us, or the sender's
     /// domain, before it has anything of the message, the other routes that may take the mail are tried.
-    pub async fn send(self, envelope: &Envelope<'_>, message: &[u8], fence: &dyn Fence) -> Sent {
+    pub async fn send(self, envelope: &Envelope<'_>, message: &Message, fence: &dyn Fence) -> Sent {
         let mut offer = self;
         loop {
             let Self { token, ready, others } = offer;
@@ -191,12 +198,12 @@ impl Others {
             if way.is_drained() {
                 continue;
             }
-            let Some(connection) = way.route.permits(1).next() else {
+            let Some(connection) = way.route.permit_now() else {
                 is_one_busy |= way.route.pause().is_none();
                 continue;
             };
             let answer = self.desk.limiter.take(std::slice::from_ref(&ask)).await.pop();
-            let Some(Answer::Granted(tokens)) = answer.filter(|_| !connection.is_ahead()) else {
+            let Some(Answer::Granted(tokens)) = answer else {
                 is_one_busy = true;
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::closed::Closed;
 use crate::limits::{Answer, Limiter, Tokens};
@@ -59,6 +59,12 @@ impl Token {
                 None => return self, // not reached: each ask is answered
             }
         }
+    }
+
+    /// Until when it may be used; `None`: at any time.
+    pub(super) fn good_until(&self) -> Option<Instant> {
+        let left = self.tokens.as_ref().and_then(Tokens::good_for)?;
+        Instant::now().checked_add(left)
     }
 
     pub(super) fn spend(mut self) {

@@ -38,6 +38,10 @@ impl Fence for AtOnce {
         true
     }
 
+    fn may_begin_next(&self) -> bool {
+        true
+    }
+
     fn may_offer(&self) -> bool {
         true
     }

@@ -80,6 +80,11 @@ impl Tokens {
         self.taken.as_ref().is_none_or(|all| all.at.elapsed() < all.good_for())
     }
 
+    /// For how long they may still be used; `None` where the mail has no limits.
+    pub fn good_for(&self) -> Option<Duration> {
+        self.taken.as_ref().map(|all| all.good_for().saturating_sub(all.at.elapsed()))
+    }
+
     /// What they were asked for with.
     pub fn ask(&self) -> Ask {
         self.taken.as_ref().map(|all| all.ask.clone()).unwrap_or_default()

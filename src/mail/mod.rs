@@ -1,7 +1,7 @@
 //! What a mail is and how it may move: values and pure functions, no clock, no network, no database.
 //!
 //! A merchant asks with a draft; [`NewMail`] is valid and ready to be recorded, [`Mail`] is a recorded row that a
-//! worker has claimed, a message is the bytes. An attempt gets a [`Reply`], [`RetryPolicy::judge`] makes a
+//! worker has claimed, a [`Message`] is the bytes. An attempt gets a [`Reply`], [`RetryPolicy::judge`] makes a
 //! [`Verdict`] of it, and [`MailState::after`] alone knows which states follow.
 
 pub mod action;
@@ -12,6 +12,7 @@ pub mod duration;
 mod extras;
 mod id;
 mod lane;
+mod message;
 mod new_mail;
 mod pause;
 mod reply;
@@ -35,6 +36,7 @@ pub use cancel_reason::CancelReason;
 pub use extras::{AttachedFile, Extras};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
+pub use message::{Mark, Message, MessageWriter};
 pub use new_mail::{CrashPolicy, Facts, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use pause::{PauseScope, PauseScopeError};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};

@@ -18,12 +18,10 @@
 //! the other helpers take a missing value as false or empty. What a condition leaves out is not missed: in
 //! `{{#if name}}Dear {{name}}{{/if}}` the name may be absent. `null` counts as given and prints nothing.
 
-mod attached;
 mod check;
 mod comparison;
 mod compiled_template;
 mod compose;
-mod encoded_words;
 mod engine;
 mod footer;
 mod html_to_text;
@@ -47,9 +45,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-pub use attached::AttachedContent;
 pub use check::{Checked, check, check_partial, check_with};
-pub use compose::{Headers, compose, compose_with};
+pub use compose::{AttachedContent, Headers, compose, compose_with};
 pub use footer::with_footer;
 pub use partials::partials_in;
 pub use renderer::Renderer;

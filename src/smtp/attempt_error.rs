@@ -116,13 +116,30 @@ impl AttemptError {
     /// Whether the server had hung up, or was about to, before it saw anything of the message. On a connection that
     /// lay idle this says nothing about the relay, and another connection may be tried at once.
     pub(super) fn is_about_an_old_connection(&self) -> bool {
-        let before_content = matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data);
         let hung_up = match &self.why {
             Why::Said(reply) => reply.is_farewell(),
             Why::ConnectionLost(ConnectionError::TimedOut(_)) | Why::Withheld | Why::Ours { .. } => false,
             Why::ConnectionLost(_) => true,
         };
-        before_content && hung_up
+        self.is_before_content() && hung_up
+    }
+
+    /// Whether the server fell silent before it saw anything of the message, or gave answers that fit no command.
+    pub(super) fn is_out_of_step(&self) -> bool {
+        let lost_count = matches!(
+            &self.why,
+            Why::ConnectionLost(ConnectionError::TimedOut(_) | ConnectionError::Garbage(_))
+        );
+        self.is_before_content() && lost_count
+    }
+
+    /// Whether the server refused MAIL, and did not hang up.
+    pub(super) fn is_refused_at_mail(&self) -> bool {
+        self.phase == Phase::MailFrom && matches!(&self.why, Why::Said(reply) if !reply.is_farewell())
+    }
+
+    fn is_before_content(&self) -> bool {
+        matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data)
     }
 
     /// Whether it is about us and not about the mail, whatever its code: we are not signed in, may not relay, need TLS, are

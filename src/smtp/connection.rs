@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bytes::Buf;
 use futures_util::FutureExt;
 use memchr::memchr;
 use secrecy::zeroize::Zeroize;
@@ -40,10 +41,20 @@ pub(super) struct Connection {
     pub(super) needs_reset: bool,
     /// How many transactions were tried on it.
     pub(super) mails: u32,
+    /// How long the server took for the answer to the last message.
+    pub(super) final_took: Duration,
     /// What was said for the mail at hand.
     pub(super) transcript: Transcript,
     is_broken: bool,
     _count: OpenCount,
+}
+
+/// Not all was sent.
+#[derive(Debug)]
+pub(super) struct Unsent {
+    pub(super) why: ConnectionError,
+    /// The part of a message was, but not what came after it.
+    pub(super) is_content_sent: bool,
 }
 
 impl Connection {
@@ -57,6 +68,7 @@ impl Connection {
             timeouts,
             needs_reset: false,
             mails: 0,
+            final_took: Duration::ZERO,
             transcript,
             is_broken: false,
             _count: count,
@@ -85,33 +97,48 @@ impl Connection {
     /// Sends what stands in `outgoing`, in one write where the socket takes it. A server that has said something since its
     /// last reply is sent nothing more, unless it said that it hangs up.
     pub(super) async fn write(&mut self, within: Duration) -> Result<(), ConnectionError> {
-        if self.speaks_early() {
-            self.is_broken = true;
-            self.outgoing.clear();
-            return Err(Garbage::Early.into());
-        }
+        self.expect_silence()?;
         self.transcript.sent(&self.outgoing);
-        let (stream, outgoing) = (&mut self.stream, &self.outgoing);
+        self.put(&[], within).await.map_err(|unsent| unsent.why)
+    }
+
+    /// Sends a part of a message and then what stands in `outgoing`, in one write where the socket takes it, under the same
+    /// condition. None of it shows in the transcript.
+    pub(super) async fn write_after(&mut self, content: &[u8], within: Duration) -> Result<(), Unsent> {
+        self.expect_silence().map_err(|why| Unsent { why, is_content_sent: false })?;
+        self.put(content, within).await
+    }
+
+    async fn put(&mut self, content: &[u8], within: Duration) -> Result<(), Unsent> {
+        let (stream, outgoing) = (&mut self.stream, self.outgoing.as_slice());
+        let mut rest = Buf::chain(content, outgoing);
         let written = timeout(within, async {
-            stream.write_all(outgoing).await?;
+            stream.write_all_buf(&mut rest).await?;
             stream.flush().await
         })
         .await;
+        // What the socket took may arrive, although what came after it does not.
+        let is_content_sent = !outgoing.is_empty() && rest.remaining() <= outgoing.len();
         self.outgoing.clear();
-        let lost = match written {
+        let why = match written {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => ConnectionError::from(error),
             Err(_) => ConnectionError::TimedOut(within),
         };
         self.is_broken = true;
-        Err(lost)
+        Err(Unsent { why, is_content_sent })
     }
 
-    /// Whether something unasked has come that is not a 421, which may come at any time (RFC 5321, section 3.8).
-    fn speaks_early(&mut self) -> bool {
+    /// Breaks off where something unasked has come that is not a 421, which may come at any time (RFC 5321, section 3.8).
+    fn expect_silence(&mut self) -> Result<(), ConnectionError> {
         let early = self.unasked();
         let farewell = b"421";
-        !(early.is_empty() || early.starts_with(farewell) || farewell.starts_with(early))
+        if early.is_empty() || early.starts_with(farewell) || farewell.starts_with(early) {
+            return Ok(());
+        }
+        self.is_broken = true;
+        self.outgoing.clear();
+        Err(Garbage::Early.into())
     }
 
     /// What has come beyond the last reply. Looks, but does not wait.

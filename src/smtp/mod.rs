@@ -10,9 +10,10 @@
 //! | `settings`, `route_error` | what an operator writes about a route, and whether it makes sense |
 //! | `routes`, `route` | the routes, and what each is doing |
 //! | `preference` | which mails a route takes, and how much it is preferred |
-//! | `permit` | a place, then a connection, then one attempt |
+//! | `permit`, `ready` | a place, then a connection, then one attempt |
 //! | `shared` | what the routes of a process share |
-//! | `pool`, `capacity` | which connections are open, who may use one, when they are closed |
+//! | `pool`, `pooled`, `place`, `capacity` | which connections are open, who may use one, when they are closed |
+//! | `line`, `grouping` | which mail is next on a connection, and whether it is begun while the one before it is sent |
 //! | `breaker` | whether a relay that was away, or refused us, may be tried again |
 //! | `replies` | what a reply means, by readable rules |
 //! | `pace` | how fast a domain may be written to after it said that it gets too much |
@@ -20,7 +21,7 @@
 //! | `dialer`, `hello_name` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
 //! | `connection`, `open_count` | lines in, lines out, time-outs, and how many are open |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
-//! | `wire`, `capabilities`, `content`, `provider` | the formats, as pure functions |
+//! | `wire`, `capabilities`, `provider` | the formats, as pure functions |
 //! | `attempt_error` | why an attempt or its connection failed, and the reply that this makes |
 //! | `tuning` | time-outs and limits that no setting changes |
 //! | `stream`, `tls`, `auth` | plain or encrypted bytes, whom we trust, how we sign in |
@@ -35,15 +36,19 @@ mod breaker;
 mod capabilities;
 mod capacity;
 mod connection;
-mod content;
 mod dialer;
+mod grouping;
 mod hello_name;
+mod line;
 mod open_count;
 mod pace;
 mod permit;
+mod place;
 mod pool;
+mod pooled;
 mod preference;
 mod provider;
+mod ready;
 mod replies;
 mod route;
 mod route_error;
@@ -61,9 +66,11 @@ mod wire;
 mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
+pub use line::Wish;
 pub use pace::DomainPace;
-pub use permit::{NotReady, Permit, Permits, Ready, Sent};
+pub use permit::{Permit, Permits};
 pub use preference::Preference;
+pub use ready::{NotReady, Ready, Sent};
 pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};
 pub use route::{Route, RouteStatus};
 pub use route_error::RouteError;

@@ -90,7 +90,7 @@ impl Route {
             Arc::new(Relay {
                 dialer,
                 breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
-                pool: Pool::new(capacity, tuning.idle, mails, Arc::clone(&shared.freed)),
+                pool: Pool::new(capacity, tuning, mails, Arc::clone(&shared.freed)),
                 opened,
                 senders: Mutex::default(),
                 away: Outage::new(),

@@ -1,16 +1,25 @@
 //! One mail over an open connection: MAIL, RCPT, DATA, the message, the final dot.
 //!
-//! With PIPELINING (RFC 2920) the three commands leave in one write, so a mail costs two round trips. After a refusal the
-//! connection stays usable: RSET goes ahead of the next MAIL, which also shows whether both sides still agree on where
-//! they are.
+//! With PIPELINING (RFC 2920) the three commands leave in one write, so a mail costs two round trips. Where another mail waits
+//! for the connection, its three commands leave in the write that ends this message: then each mail costs one. DATA is the
+//! last of a group, and the message waits for the answer to it (RFC 2920, section 3.1); so the fence is asked for each mail
+//! as if it were alone.
+//!
+//! After a refusal the connection stays usable: RSET goes ahead of the next MAIL, which also shows whether both sides still
+//! agree on where they are. Behind a message it is not needed, because the answer to the final dot ends the transaction
+//! (RFC 5321, section 4.1.1.4).
+
+use tokio::time::Instant;
 
 use super::{
     attempt_error::{AttemptError, ConnectionError},
-    connection::Connection,
-    content::Content,
+    connection::{Connection, Unsent},
     wire::ServerReply,
 };
-use crate::mail::{Address, Phase};
+use crate::mail::{Address, Message, Phase};
+
+/// The most bytes of a message that go into one write.
+const BLOCK: usize = 64 * 1024;
 
 /// Who sends and who receives, as the relay is told.
 #[derive(Clone, Copy, Debug)]
@@ -27,32 +36,52 @@ pub trait Fence: Sync {
     /// Asked right before MAIL.
     fn may_begin(&self) -> bool;
 
+    /// Asked right before the MAIL of another mail leaves together with the message of this one.
+    fn may_begin_next(&self) -> bool;
+
     /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
     fn may_offer(&self) -> bool;
 }
 
-/// Hands over the message, if the fence allows. The answer is the server's 2xx to the final dot.
+/// One mail.
+#[derive(Clone, Copy)]
+pub(super) struct Transaction<'a> {
+    pub(super) envelope: &'a Envelope<'a>,
+    pub(super) message: &'a Message,
+    pub(super) fence: &'a dyn Fence,
+}
+
+/// Called right before the last of a message is sent: may [begin](begin) the mail that comes next on the connection.
+pub(super) type Next<'a> = dyn FnMut(&mut Connection) + Send + 'a;
+
+/// Hands over the message, if the fence allows. The answer is the server's 2xx to the final dot. A mail that is begun has had its
+/// commands sent, and the answers are to be read.
 pub(super) async fn deliver(
     connection: &mut Connection,
-    envelope: &Envelope<'_>,
-    message: &[u8],
-    fence: &dyn Fence,
+    mail: &Transaction<'_>,
+    is_begun: bool,
+    next: &mut Next<'_>,
 ) -> Result<ServerReply, AttemptError> {
-    let demands = Demands::of(connection, envelope, message)?;
-    if !fence.may_begin() {
-        return Err(AttemptError::withheld(Phase::MailFrom));
-    }
-    if connection.mails > 0 {
-        connection.transcript.clear();
-    }
-    connection.mails += 1;
-    let agreed = if connection.capabilities.pipelining {
-        pipelined(connection, envelope, &demands).await
+    let Transaction { envelope, message, fence } = *mail;
+    let agreed = if is_begun {
+        go_on(connection, envelope, message).await
     } else {
-        step_by_step(connection, envelope, &demands).await
+        let demands = Demands::of(connection, envelope, message.size(), message.is_ascii())?;
+        if !fence.may_begin() {
+            return Err(AttemptError::withheld(Phase::MailFrom));
+        }
+        if connection.mails > 0 {
+            connection.transcript.clear();
+        }
+        connection.mails += 1;
+        if connection.capabilities.pipelining {
+            pipelined(connection, envelope, &demands).await
+        } else {
+            step_by_step(connection, envelope, &demands).await
+        }
     };
     let delivered = match agreed {
-        Ok(()) if fence.may_offer() => hand_over(connection, message).await,
+        Ok(()) if fence.may_offer() => hand_over(connection, message, next).await,
         Ok(()) => {
             // The server waits for the message: only hanging up is sure to deliver nothing.
             connection.abandon();
@@ -64,6 +93,45 @@ pub(super) async fn deliver(
     delivered
 }
 
+/// Whether the server offers what a mail needs.
+pub(super) fn can_carry(
+    connection: &Connection,
+    envelope: &Envelope<'_>,
+    size: usize,
+    is_ascii: bool,
+) -> bool {
+    Demands::of(connection, envelope, size, is_ascii).is_ok()
+}
+
+/// Puts the commands of the next mail behind what is about to be sent.
+pub(super) fn begin(connection: &mut Connection, envelope: &Envelope<'_>, size: usize, is_ascii: bool) {
+    if let Ok(demands) = Demands::of(connection, envelope, size, is_ascii) {
+        connection.mails += 1;
+        push_commands(&mut connection.outgoing, envelope, &demands);
+    }
+}
+
+/// Reads what the server says to the commands of a mail that is [begun](begin).
+async fn go_on(
+    connection: &mut Connection,
+    envelope: &Envelope<'_>,
+    message: &Message,
+) -> Result<(), AttemptError> {
+    let demands = match Demands::of(connection, envelope, message.size(), message.is_ascii()) {
+        Ok(demands) => demands,
+        Err(error) => {
+            connection.abandon(); // not reached: it would not have been begun
+            return Err(error);
+        }
+    };
+    // What was said before was for another mail.
+    connection.transcript.clear();
+    let mut commands = Vec::with_capacity(256);
+    push_commands(&mut commands, envelope, &demands);
+    connection.transcript.sent(&commands);
+    answers(connection).await
+}
+
 /// What this mail asks of the server beyond plain RFC 5321: the parameters of MAIL.
 struct Demands {
     size: Option<usize>,
@@ -73,7 +141,12 @@ struct Demands {
 
 impl Demands {
     /// Refuses a mail that the server could only refuse.
-    fn of(connection: &Connection, envelope: &Envelope<'_>, message: &[u8]) -> Result<Self, AttemptError> {
+    fn of(
+        connection: &Connection,
+        envelope: &Envelope<'_>,
+        size: usize,
+        is_ascii: bool,
+    ) -> Result<Self, AttemptError> {
         let offered = &connection.capabilities;
         let sender_needs_utf8 = envelope.sender.is_some_and(Address::needs_smtputf8);
         let recipient_needs_utf8 = envelope.recipient.needs_smtputf8();
@@ -87,18 +160,23 @@ impl Demands {
             let text = format!("{whose} has characters beyond ASCII, and the relay does not offer SMTPUTF8");
             return Err(AttemptError::never(phase, (6, 7), text));
         }
-        let eight_bit = !message.is_ascii();
+        let eight_bit = !is_ascii;
         if eight_bit && !offered.eight_bit {
             let text = "the message has 8-bit bytes, and the relay does not offer 8BITMIME";
             return Err(AttemptError::never(Phase::MailFrom, (6, 3), text));
         }
-        if let Some(largest) = offered.largest.filter(|&largest| message.len() > largest) {
-            let text =
-                format!("the message has {} bytes, and the relay takes at most {largest}", message.len());
+        if let Some(largest) = offered.largest.filter(|&largest| size > largest) {
+            let text = format!("the message has {size} bytes, and the relay takes at most {largest}");
             return Err(AttemptError::never(Phase::MailFrom, (3, 4), text));
         }
-        Ok(Self { size: offered.size.then_some(message.len()), eight_bit, smtputf8 })
+        Ok(Self { size: offered.size.then_some(size), eight_bit, smtputf8 })
     }
+}
+
+fn push_commands(out: &mut Vec<u8>, envelope: &Envelope<'_>, demands: &Demands) {
+    push_mail(out, envelope.sender, demands);
+    push_recipient(out, envelope.recipient);
+    out.extend_from_slice(b"DATA\r\n");
 }
 
 fn push_mail(out: &mut Vec<u8>, sender: Option<&Address>, demands: &Demands) {
@@ -142,13 +220,16 @@ async fn pipelined(
     if resets {
         out.extend_from_slice(b"RSET\r\n");
     }
-    push_mail(out, envelope.sender, demands);
-    push_recipient(out, envelope.recipient);
-    out.extend_from_slice(b"DATA\r\n");
+    push_commands(out, envelope, demands);
     connection.write(within.command).await.map_err(|lost| AttemptError::lost(Phase::MailFrom, lost))?;
     if resets {
         expect_reset(connection).await?;
     }
+    answers(connection).await
+}
+
+/// Reads the answers to MAIL, RCPT and DATA that were sent together.
+async fn answers(connection: &mut Connection) -> Result<(), AttemptError> {
     // Every command has its reply, even when an earlier one was refused; but the first refusal is the one that counts.
     let mail = answer(connection, Phase::MailFrom).await;
     let recipient = answer_if_open(connection, Phase::RcptTo).await;
@@ -235,37 +316,50 @@ async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(),
 }
 
 /// Sends the message and its final dot, and reads what the server made of it.
-async fn hand_over(connection: &mut Connection, message: &[u8]) -> Result<ServerReply, AttemptError> {
-    connection.transcript.note("C: ", &format!("[message of {} bytes]", message.len()));
-    let mut content = Content::new(message);
-    let mut is_first = true;
-    loop {
-        let is_last = content.append_block(&mut connection.outgoing);
-        // A write that fails has not sent all its bytes, so the final dot, which comes last, was not sent either.
-        connection.transcript.hide(true);
-        let written = connection.write(connection.timeouts.block).await;
-        connection.transcript.hide(false);
-        match written {
+async fn hand_over(
+    connection: &mut Connection,
+    message: &Message,
+    next: &mut Next<'_>,
+) -> Result<ServerReply, AttemptError> {
+    connection.transcript.note("C: ", &format!("[message of {} bytes]", message.size()));
+    let wire = message.wire();
+    let blocks = wire.len().div_ceil(BLOCK);
+    for (number, block) in wire.chunks(BLOCK).enumerate() {
+        if number + 1 == blocks {
+            next(connection);
+        }
+        // Unless all of a block was sent, neither was the final dot, which comes last.
+        match connection.write_after(block, connection.timeouts.block).await {
             Ok(()) => {}
             // What came ahead of the first byte is no answer to the message.
-            Err(lost @ ConnectionError::Garbage(_)) if is_first => {
+            Err(Unsent { why: lost @ ConnectionError::Garbage(_), .. }) if number == 0 => {
                 return Err(AttemptError::lost(Phase::Content, lost));
             }
-            Err(lost) => return Err(parting_words(connection, lost).await),
+            Err(Unsent { why, is_content_sent: false }) => return Err(parting_words(connection, why).await),
+            Err(Unsent { why, is_content_sent: true }) => return last_words(connection, why).await,
         }
-        if is_last {
-            break;
-        }
-        is_first = false;
     }
+    let sent_at = Instant::now();
     let said = connection.reply(connection.timeouts.final_reply).await;
-    let said = said.map_err(|lost| AttemptError::lost(Phase::Final, lost))?;
+    connection.final_took = sent_at.elapsed();
+    judge_final(connection, said.map_err(|lost| AttemptError::lost(Phase::Final, lost))?)
+}
+
+fn judge_final(connection: &mut Connection, said: ServerReply) -> Result<ServerReply, AttemptError> {
     if said.is_positive() {
         Ok(said)
     } else if said.is_refusal() {
         Err(AttemptError::said(Phase::Final, said))
     } else {
         Err(AttemptError::lost(Phase::Final, connection.protocol_error()))
+    }
+}
+
+/// The final dot was sent and the commands behind it were not: the server may have the message, and may have said so.
+async fn last_words(connection: &mut Connection, lost: ConnectionError) -> Result<ServerReply, AttemptError> {
+    match connection.reply(connection.timeouts.quit).await {
+        Ok(said) => judge_final(connection, said),
+        Err(_) => Err(AttemptError::lost(Phase::Final, lost)),
     }
 }
 

@@ -70,6 +70,11 @@ pub struct Tuning {
     pub first_pause: Duration,
     /// The longest such wait.
     pub longest_pause: Duration,
+    /// A relay that took a mail within this time is quick, and so is one that answers a message within it: a mail may wait for a
+    /// connection that is at work.
+    pub quick: Duration,
+    /// So long it does where there are other places.
+    pub patience: Duration,
 }
 
 impl Default for Tuning {
@@ -80,6 +85,8 @@ impl Default for Tuning {
             mails_per_connection: 1_000,
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(60),
+            quick: Duration::from_millis(250),
+            patience: Duration::from_millis(100),
         }
     }
 }

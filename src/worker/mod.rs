@@ -138,6 +138,10 @@ impl Fence for AtWork {
         may
     }
 
+    fn may_begin_next(&self) -> bool {
+        self.worker.may_begin()
+    }
+
     fn may_offer(&self) -> bool {
         let may = self.worker.is_heard();
         if may {

@@ -72,6 +72,7 @@ mod rescue;
 mod resources;
 mod retries;
 mod rolling;
+mod round_trips;
 mod routes;
 mod sandbox;
 mod schedule;

@@ -73,7 +73,7 @@ fn text_of(view: &str, app: &App, mail: &Mail, content: &Content) -> Result<Opti
         "source" | "headers" => {
             let link = app.unsubscribe_link(mail).filter(|_| mail.is_promotional);
             let source = render::compose(&Headers::of(mail).with_link(link.as_deref()), content)?;
-            let source = String::from_utf8_lossy(&source).into_owned();
+            let source = String::from_utf8_lossy(&source.unstuffed()).into_owned();
             match view {
                 "headers" => source.split("\r\n\r\n").next().unwrap_or_default().to_owned(),
                 _ => source,

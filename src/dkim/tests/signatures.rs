@@ -116,7 +116,7 @@ fn composed(name: &str, subject: &str, text: &str) -> Vec<u8> {
         more: &[],
     };
     let content = Content { subject: subject.to_owned(), html: format!("<p>{text}"), text: text.to_owned() };
-    compose(&headers, &content).unwrap()
+    compose(&headers, &content).unwrap().unstuffed().into_owned()
 }
 
 fn odd_text() -> impl Strategy<Value = String> {

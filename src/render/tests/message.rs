@@ -50,7 +50,7 @@ pub(super) fn bytes(name: Option<&str>, email: &str, content: &Content) -> Vec<u
         list_unsubscribe: Some("https://shop.example.net/u/1?a=b"),
         more: &[],
     };
-    compose(&headers, content).unwrap()
+    compose(&headers, content).unwrap().unstuffed().into_owned()
 }
 
 #[test]

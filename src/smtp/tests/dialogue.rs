@@ -17,7 +17,7 @@ async fn three_commands_leave_in_one_write_when_the_server_takes_them_so() {
         S: 250-hello
         S: 250-PIPELINING
         S: 250 SIZE 1000
-        C: MAIL FROM:<ann@example.net> SIZE=8
+        C: MAIL FROM:<ann@example.net> SIZE=10
         C: RCPT TO:<bob@example.net>
         C: DATA
         S: 250 2.1.0 Ok

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use super::peer::{Open, Peer, route, send, send_between, send_through, settings, signed_in};
-use crate::mail::{Address, AttemptOutcome, Consequence, Phase, ReplyClass};
+use crate::mail::{Address, AttemptOutcome, Consequence, Message, Phase, ReplyClass};
 use crate::smtp::{BreakerState, Envelope, NotReady, Sent};
 
 const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250 hi\n";
 const MAIL: &str = "C: MAIL FROM:<ann@example.net>\n";
 const RCPT: &str = "S: 250 ok\nC: RCPT TO:<bob@example.net>\n";
 const TAKEN: &str = "S: 250 ok\nC: DATA\nS: 354 go on\nC: ...\nS: 250 ok\n";
+
+fn hi() -> Message {
+    Message::new(b"hi".to_vec())
+}
 
 fn script(parts: &[&str]) -> &'static str {
     Box::leak(parts.concat().into_boxed_str())
@@ -72,7 +76,7 @@ async fn a_sender_that_a_relay_refuses_stops_alone() {
     let (ann, bob): (Address, Address) =
         ("Else@EXAMPLE.net".parse().unwrap(), "bob@example.net".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };
-    match send_through(&route, &envelope, b"hi", &Open).await {
+    match send_through(&route, &envelope, &hi(), &Open).await {
         Ok(Sent::SenderWaits(pause)) => assert!(pause <= Duration::from_secs(15), "{pause:?}"),
         other => panic!("{other:?}"),
     }
@@ -124,7 +128,7 @@ async fn a_failed_attempt_keeps_what_was_said_without_credentials_and_content() 
         "S: 220 hi",
         "C: AUTH PLAIN [credentials]",
         "C: RCPT TO:<bob@example.net>",
-        "C: [message of 16 bytes]",
+        "C: [message of 18 bytes]",
         "S: 554 5.6.0",
     ] {
         assert!(transcript.contains(expected), "{expected} is missing in:\n{transcript}");
@@ -145,7 +149,7 @@ async fn a_relay_that_says_421_to_each_second_connection_gets_its_mails_over_the
     assert_eq!((refused.phase, refused.outcome), (Phase::Greeting, AttemptOutcome::Transient));
     let bob: Address = "bob@example.net".parse().unwrap();
     let envelope = Envelope { sender: None, recipient: &bob };
-    assert!(matches!(send_through(&route, &envelope, b"hi", &Open).await, Err(NotReady::Away(_))));
+    assert!(matches!(send_through(&route, &envelope, &hi(), &Open).await, Err(NotReady::Away(_))));
     while route.status().breaker != BreakerState::HalfOpen {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::mail::{Address, AttemptOutcome, Phase, Reply};
+use crate::mail::{Address, AttemptOutcome, Message, Phase, Reply};
 use crate::smtp::{
     Envelope, Fence, NotReady, ReplyRules, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning,
     shared::Shared,
@@ -63,6 +63,10 @@ pub(super) struct Peer {
 impl Peer {
     /// Listens, and plays one script after the other on the connections that come.
     pub(super) async fn play<const N: usize>(scripts: [&'static str; N]) -> Self {
+        Self::play_all(scripts.to_vec()).await
+    }
+
+    pub(super) async fn play_all(scripts: Vec<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let signal = Arc::new(Notify::new());
@@ -167,7 +171,12 @@ pub(super) fn tuned_route(settings: &RouteSettings, tuning: Tuning) -> Arc<Route
 
 /// A route that waits only this long in every phase.
 pub(super) fn hasty_route(port: u16, patience: Duration) -> Arc<Route> {
-    let timeouts = Timeouts {
+    tuned_route(&settings(port), Tuning { timeouts: hasty(patience), ..Tuning::default() })
+}
+
+/// The same time-out in every phase.
+pub(super) fn hasty(patience: Duration) -> Timeouts {
+    Timeouts {
         connect: patience,
         greeting: patience,
         hello: patience,
@@ -176,8 +185,7 @@ pub(super) fn hasty_route(port: u16, patience: Duration) -> Arc<Route> {
         block: patience,
         final_reply: patience,
         quit: patience,
-    };
-    tuned_route(&settings(port), Tuning { timeouts, ..Tuning::default() })
+    }
 }
 
 /// Sends a message from ann to bob.
@@ -191,10 +199,11 @@ pub(super) async fn send_between(
     recipient: &str,
     message: &[u8],
 ) -> Reply {
+    let message = Message::new(message.to_vec());
     let sender: Option<Address> = sender.map(|sender| sender.parse().unwrap());
     let recipient: Address = recipient.parse().unwrap();
     let envelope = Envelope { sender: sender.as_ref(), recipient: &recipient };
-    let sent = timeout(STUCK, send_through(route, &envelope, message, &Open)).await;
+    let sent = timeout(STUCK, send_through(route, &envelope, &message, &Open)).await;
     match sent.expect("the dialogue is stuck") {
         Ok(Sent::Answered(reply)) | Err(NotReady::Failed(reply)) => reply,
         other => panic!("{other:?}"),
@@ -209,6 +218,10 @@ impl Fence for Open {
         true
     }
 
+    fn may_begin_next(&self) -> bool {
+        true
+    }
+
     fn may_offer(&self) -> bool {
         true
     }
@@ -218,7 +231,7 @@ impl Fence for Open {
 pub(super) async fn send_through(
     route: &Arc<Route>,
     envelope: &Envelope<'_>,
-    message: &[u8],
+    message: &Message,
     fence: &dyn Fence,
 ) -> Result<Sent, NotReady> {
     let permit = loop {

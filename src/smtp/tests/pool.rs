@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::peer::{
     GREETING, MAIL, PIPELINING, Peer, route, script, send, send_through, settings, tuned_route,
 };
-use crate::mail::{AttemptOutcome, Phase};
-use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning};
+use crate::mail::{AttemptOutcome, Message, Phase};
+use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning, Wish};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
 
@@ -148,12 +148,15 @@ async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_places_and_wait_for_the
     let (now, mut ahead) = (permits.next().unwrap(), permits.next().unwrap());
     drop(permits);
     assert!(!now.is_ahead() && ahead.is_ahead());
+    let bob = "bob@example.net".parse().unwrap();
+    let envelope = Envelope { sender: None, recipient: &bob };
+    let wish = || Wish::new(&envelope, &Message::new(b"2".to_vec()), None);
     assert!(
-        tokio::time::timeout(Duration::from_millis(20), ahead.arrive()).await.is_err(),
+        tokio::time::timeout(Duration::from_millis(20), ahead.arrive(wish())).await.is_err(),
         "the place is taken"
     );
     drop(now);
-    ahead.arrive().await;
+    ahead.arrive(wish()).await;
     assert!(!ahead.is_ahead());
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(ahead);
@@ -211,6 +214,10 @@ impl Fence for Shut {
         !self.before_mail
     }
 
+    fn may_begin_next(&self) -> bool {
+        false
+    }
+
     fn may_offer(&self) -> bool {
         false
     }
@@ -219,7 +226,8 @@ impl Fence for Shut {
 async fn send_past(route: &Arc<crate::smtp::Route>, fence: &Shut) -> Result<Sent, NotReady> {
     let recipient: crate::mail::Address = "bob@example.net".parse().unwrap();
     let sender: crate::mail::Address = "ann@example.net".parse().unwrap();
-    send_through(route, &Envelope { sender: Some(&sender), recipient: &recipient }, b"no", fence).await
+    let message = Message::new(b"no".to_vec());
+    send_through(route, &Envelope { sender: Some(&sender), recipient: &recipient }, &message, fence).await
 }
 
 #[tokio::test]

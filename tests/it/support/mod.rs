@@ -11,6 +11,7 @@
 //! | `command_line.rs` | one `postroom` command, run to its end |
 //! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
 //! | `relay.rs` | a relay that hangs in one phase |
+//! | `slow_way.rs` | a TCP proxy that passes everything on after a while |
 //! | `operator.rs` | somebody who looks at the dashboard |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python, Node.js and Postfix's smtp-sink, as `tests/install` left them |
@@ -30,6 +31,7 @@ mod redis;
 mod relay;
 mod scene;
 mod shop;
+mod slow_way;
 mod tools;
 
 use std::time::Duration;
@@ -49,6 +51,7 @@ pub use redis::Redis;
 pub use relay::Relay;
 pub use scene::Scene;
 pub use shop::{Credential, Shop, brand, client, send, template, welcome};
+pub use slow_way::SlowWay;
 pub use tools::{Aiosmtpd, SmtpSink, node_of_tools, python, python_of_tools, tools};
 
 /// Makes two tests of each function, `…::sqlite_memory` and `…::postgres_redis`.

@@ -308,7 +308,7 @@ impl<'a> Survey<'a> {
             };
             let Ok(message) = render::compose(&headers, &content) else { continue };
             let message = self.app.signing.signed(&self.merchant.id, &sender.email, message).await;
-            largest = largest.max(message.map_err(|_| Refusal::unavailable())?.len());
+            largest = largest.max(message.map_err(|_| Refusal::unavailable())?.size());
         }
         Ok(largest)
     }

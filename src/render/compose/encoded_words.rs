@@ -3,7 +3,7 @@
 //! ASCII is never encoded as base64: it stays readable, in quotes where it needs them. A line with an encoded word in it
 //! has at most 76 characters, the name of the field counted (RFC 2047, section 2).
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -21,6 +21,19 @@ const LONGEST_PLAIN_WORD: usize = 70;
 
 /// The value of `From`, `To` or `Reply-To`, folded; `field` is its name.
 pub(super) fn mailbox(field: &str, mailbox: &Mailbox) -> String {
+    let (local, domain) = (mailbox.email.local(), mailbox.email.domain());
+    let name =
+        mailbox.name.as_deref().filter(|name| name.len() <= LINE && name.split(' ').all(is_plain_word));
+    if let Some(name) = name {
+        let line = field.len() + ": ".len() + name.len() + " <@>".len() + local.len() + domain.len();
+        if line <= LINE {
+            return format!("{name} <{local}@{domain}>");
+        }
+    }
+    any_mailbox(field, mailbox)
+}
+
+fn any_mailbox(field: &str, mailbox: &Mailbox) -> String {
     let address = format!("{}@{}", mailbox.email.local(), mailbox.email.domain());
     let name = mailbox.name.as_deref().map(visible).unwrap_or_default();
     let name = cut(name.trim(), LONGEST_NAME).trim();
@@ -41,7 +54,16 @@ pub(super) fn mailbox(field: &str, mailbox: &Mailbox) -> String {
 }
 
 /// The value of `Subject`, folded: ASCII between its words; what cannot be folded or looks encoded already is encoded.
-pub(super) fn subject(subject: &str) -> String {
+pub(super) fn subject(subject: &str) -> Cow<'_, str> {
+    let is_visible = subject.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let is_short = subject.len() + "Subject: ".len() <= LINE;
+    if is_visible && is_short && !subject.contains("=?") && subject.split(' ').all(|word| !word.is_empty()) {
+        return Cow::Borrowed(subject);
+    }
+    Cow::Owned(any_subject(subject))
+}
+
+fn any_subject(subject: &str) -> String {
     let subject = visible(subject);
     let subject = subject.trim();
     let mut value = Folded { text: String::new(), column: "Subject: ".len() };
@@ -187,13 +209,21 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_is_too_long_whatever_stands_in_a_name(name in "[ -~éß日]{0,400}") {
-            for (field, value) in [("From", written(&name)), ("Subject", subject(&name))] {
+            for (field, value) in [("From", written(&name)), ("Subject", subject(&name).into_owned())] {
                 let line = format!("{field}: {value}");
                 for line in line.split("\r\n") {
                     prop_assert!(line.len() <= if line.contains("=?utf-8?") { 76 } else { 998 }, "{}", line);
                 }
                 prop_assert!(!name.is_ascii() || !value.contains("?b?") || field == "Subject", "{}", value);
             }
+        }
+
+        #[test]
+        fn what_is_written_at_once_is_written_as_in_steps(text in "[a-zA-Z =?,.é-]{0,80}", local in "[a-z]{1,40}") {
+            prop_assert_eq!(subject(&text), any_subject(&text));
+            let email = format!("{local}@example.net").parse().unwrap();
+            let mailbox = Mailbox { name: Some(text), email };
+            prop_assert_eq!(super::mailbox("Reply-To", &mailbox), any_mailbox("Reply-To", &mailbox));
         }
     }
 }

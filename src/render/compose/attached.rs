@@ -5,7 +5,7 @@ use lettre::message::{
     header::{ContentTransferEncoding, ContentType},
 };
 
-use super::RenderError;
+use crate::render::RenderError;
 
 /// A file with its content.
 #[derive(Clone, Debug)]

@@ -1,0 +1,85 @@
+//! The headers of a message, and which of them cannot be written.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    mail::{Mail, Mailbox, Timestamp},
+    render::RenderError,
+};
+
+/// The headers of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a> {
+    /// `From`.
+    pub sender: &'a Mailbox,
+    /// `Reply-To`.
+    pub reply_to: Option<&'a Mailbox>,
+    /// `To`.
+    pub recipient: &'a Mailbox,
+    /// `Message-ID`, without angle brackets.
+    pub message_id: &'a str,
+    /// `Date`.
+    pub date: Timestamp,
+    /// `List-Unsubscribe` (RFC 2369): a URL that takes a POST with one click (RFC 8058).
+    pub list_unsubscribe: Option<&'a str>,
+    /// Those of the request, each with visible ASCII on one line.
+    pub more: &'a [(String, String)],
+}
+
+impl<'a> Headers<'a> {
+    /// Those of a mail that is on record.
+    pub fn of(mail: &'a Mail) -> Self {
+        Self {
+            sender: &mail.sender,
+            reply_to: mail.reply_to.as_ref(),
+            recipient: &mail.recipient,
+            message_id: &mail.message_id,
+            date: mail.meant_for(),
+            list_unsubscribe: None,
+            more: mail.extras.as_ref().map_or(&[], |extras| extras.headers.as_slice()),
+        }
+    }
+
+    /// The same with a link to unsubscribe, where there is one.
+    pub const fn with_link(self, link: Option<&'a str>) -> Self {
+        Self { list_unsubscribe: link, ..self }
+    }
+
+    pub(super) fn check(&self) -> Result<(), RenderError> {
+        if !is_message_id(self.message_id) {
+            return Err(RenderError::MessageId);
+        }
+        if self.list_unsubscribe.is_some_and(|link| !is_link(link)) {
+            return Err(RenderError::UnsubscribeLink);
+        }
+        Ok(())
+    }
+
+    /// What separates the parts. `=_` occurs neither in quoted-printable nor in base64.
+    pub(super) fn boundary(&self) -> String {
+        let digest = Sha256::digest(self.message_id);
+        format!("=_{}", base16ct::lower::encode_string(&digest[..16]))
+    }
+
+    /// The fields with a mailbox, in their order.
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = (&'static str, &'a Mailbox)> {
+        [("From", Some(self.sender)), ("To", Some(self.recipient)), ("Reply-To", self.reply_to)]
+            .into_iter()
+            .filter_map(|(field, mailbox)| Some((field, mailbox?)))
+    }
+}
+
+/// Whether it can stand between angle brackets on one line (RFC 5322, section 3.6.4).
+fn is_message_id(id: &str) -> bool {
+    let is_side = |side: &str| {
+        !side.is_empty() && side.bytes().all(|b| b.is_ascii_graphic() && !b"<>@,;:\\\"()".contains(&b))
+    };
+    id.len() <= 250 && id.split_once('@').is_some_and(|(left, right)| is_side(left) && is_side(right))
+}
+
+/// Whether it can stand between angle brackets on one line (RFC 2369, section 2).
+fn is_link(link: &str) -> bool {
+    link.len() <= 900
+        && ["https://", "http://", "mailto:"].iter().any(|scheme| link.starts_with(scheme))
+        && link.bytes().all(|b| b.is_ascii_graphic() && !b"<>,".contains(&b))
+}

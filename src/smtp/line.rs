@@ -1,0 +1,218 @@
+//! The mails that wait for a connection with their message ready, first come first served.
+//!
+//! Whoever sends a mail looks here right before it sends the message: the envelope of the first that waits leaves in the same
+//! write, and the connection is handed to that mail with the relay's answers to come. Otherwise the first that waits gets the
+//! connection when the mail before it is done.
+//!
+//! A mail may leave the line at any moment. What was handed to it is then dropped: the connection closes, and the place is
+//! given back.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
+
+use super::{connection::Connection, transaction::Envelope};
+use crate::mail::{Address, Message};
+
+/// So many mails for each busy connection wait for one of these before another connection is used.
+pub(super) const LINE: usize = 5;
+
+/// A mail that waits: what has to be known of it to begin it.
+#[derive(Debug)]
+pub struct Wish {
+    sender: Option<Address>,
+    recipient: Address,
+    pub(super) size: usize,
+    pub(super) is_ascii: bool,
+    good_until: Option<Instant>,
+}
+
+impl Wish {
+    /// The wish to send this message, which may be begun `good_until` then, where its rates say so.
+    pub fn new(envelope: &Envelope<'_>, message: &Message, good_until: Option<Instant>) -> Self {
+        Self {
+            sender: envelope.sender.cloned(),
+            recipient: envelope.recipient.clone(),
+            size: message.size(),
+            is_ascii: message.is_ascii(),
+            good_until,
+        }
+    }
+
+    pub(super) fn envelope(&self) -> Envelope<'_> {
+        Envelope { sender: self.sender.as_ref(), recipient: &self.recipient }
+    }
+
+    pub(super) fn is_good(&self, now: Instant) -> bool {
+        self.good_until.is_none_or(|until| now < until)
+    }
+}
+
+/// The line of one route. A clone is the same.
+#[derive(Clone, Default)]
+pub(super) struct Line(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiter>,
+    /// The connections that are at work, or soon will be: each of them serves the line when its mail is done.
+    busy: usize,
+    last_number: u64,
+}
+
+/// A mail in the line. Dropped, it tells the mail to join again.
+pub(super) struct Waiter {
+    number: u64,
+    wish: Arc<Wish>,
+    hand: oneshot::Sender<Handed>,
+}
+
+/// A place that one mail hands to the next.
+pub(super) struct Handed {
+    // The order matters: the connection closes before the place is given back, and then somebody is told.
+    /// With the connection in it, unless that was lost.
+    pub(super) connection: Option<Connection>,
+    /// When MAIL, RCPT and DATA of the mail were sent, where they were: their answers are still to be read.
+    pub(super) begun: Option<Instant>,
+    pub(super) busy: Option<Busy>,
+    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) freed: Freed,
+}
+
+/// Tells that a place is free again when it is dropped.
+pub(super) struct Freed(pub(super) Arc<Notify>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// A connection is at work for as long as this lives.
+pub(super) struct Busy(Line);
+
+/// A mail's own end of its place in the line. Dropped, it leaves.
+pub(super) struct InLine {
+    line: Line,
+    number: u64,
+    /// What it is handed.
+    pub(super) handed: oneshot::Receiver<Handed>,
+    /// Whether the connections that are at work will soon serve it.
+    pub(super) is_soon: bool,
+}
+
+impl Line {
+    /// Notes that a connection is at work.
+    pub(super) fn begin(&self) -> Busy {
+        self.state().busy += 1;
+        Busy(self.clone())
+    }
+
+    /// Puts a mail at the end.
+    pub(super) fn join(&self, wish: &Arc<Wish>) -> InLine {
+        let (hand, handed) = oneshot::channel();
+        let mut state = self.state();
+        state.last_number += 1;
+        let number = state.last_number;
+        state.waiting.push_back(Waiter { number, wish: Arc::clone(wish), hand });
+        let is_soon = state.waiting.len() <= LINE * state.busy;
+        drop(state);
+        InLine { line: self.clone(), number, handed, is_soon }
+    }
+
+    /// Takes the first mail, if it is like this.
+    pub(super) fn take_first_if(&self, is_like_this: impl FnOnce(&Wish) -> bool) -> Option<Waiter> {
+        let mut state = self.state();
+        let first = state.waiting.front()?;
+        if is_like_this(&first.wish) { state.waiting.pop_front() } else { None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.busy -= 1;
+        // One that counted on this connection looks for another one.
+        let is_too_long = state.waiting.len() > LINE * state.busy;
+        let first = if is_too_long { state.waiting.pop_front() } else { None };
+        drop(state);
+        drop(first);
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl InLine {
+    /// Leaves the line. False when the mail is not in it any more: somebody is about to hand it something, or has.
+    pub(super) fn leave(&self) -> bool {
+        let mut state = self.line.state();
+        // The numbers in the line rise.
+        let at = state.waiting.binary_search_by_key(&self.number, |waiter| waiter.number);
+        at.is_ok_and(|at| state.waiting.remove(at).is_some())
+    }
+}
+
+impl Waiter {
+    pub(super) fn wish(&self) -> &Wish {
+        &self.wish
+    }
+
+    /// Hands it a place, or gives that back when the mail is gone.
+    pub(super) fn hand(self, place: Handed) -> Result<(), Handed> {
+        self.hand.send(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish() -> Arc<Wish> {
+        let recipient: Address = "bob@example.net".parse().unwrap();
+        let envelope = Envelope { sender: None, recipient: &recipient };
+        Arc::new(Wish::new(&envelope, &Message::new(b"hi".to_vec()), None))
+    }
+
+    #[test]
+    fn mails_wait_for_busy_connections_up_to_a_few_for_each() {
+        let (line, wish) = (Line::default(), wish());
+        assert!(!line.join(&wish).is_soon, "nobody is at work");
+        let busy = [line.begin(), line.begin()];
+        let waiting: Vec<_> = (0..2 * LINE).map(|_| line.join(&wish)).collect();
+        assert!(waiting.iter().all(|waiting| waiting.is_soon));
+        assert!(!line.join(&wish).is_soon);
+        assert_eq!(line.len(), 2 * LINE, "who is dropped leaves");
+        drop(busy);
+        assert_eq!(line.len(), 2 * LINE - 2, "of those that are too many each looks for another connection");
+    }
+
+    #[test]
+    fn the_first_is_served_first_and_only_if_it_is_fit() {
+        let (line, wish) = (Line::default(), wish());
+        let [mut first, second] = [line.join(&wish), line.join(&wish)];
+        assert!(line.take_first_if(|_| false).is_none());
+        let waiter = line.take_first_if(|wish| wish.size == 4).unwrap();
+        assert!(!first.leave() && second.leave() && line.len() == 0);
+        drop(waiter);
+        assert!(first.handed.try_recv().is_err(), "it is told to join again");
+    }
+}

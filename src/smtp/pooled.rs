@@ -1,0 +1,156 @@
+//! What a pool and its places share: the places, the connections that lie idle, and the line of mails that wait.
+//!
+//! A place in the pool (a permit of its [`Capacity`]) is held while a connection is used or closed. A connection lies on the shelf
+//! before its place is given back, so idle and busy connections together never exceed the places. A caller that finds no
+//! place waits for a [`Notify`] that all pools share.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    capacity::Capacity,
+    connection::Connection,
+    grouping::Grouping,
+    line::{Line, Waiter, Wish},
+    tuning::Tuning,
+};
+
+/// The most mails ahead of each place, and of all places.
+const AHEAD_OF_EACH: usize = 5;
+const MOST_AHEAD: usize = 128;
+
+/// The places, connections and waiting mails of one route.
+pub(super) struct Pooled {
+    pub(super) capacity: Arc<Capacity>,
+    /// Room for mails that have no place yet.
+    pub(super) ahead: Capacity,
+    /// Those that wait with their message ready.
+    pub(super) line: Line,
+    /// Whether the first of these may be begun with the message of another mail.
+    pub(super) grouping: Grouping,
+    /// A mail that finds connections at work waits for one of these for so long.
+    pub(super) patience: Duration,
+    /// A place was given back.
+    pub(super) freed: Arc<Notify>,
+    shelf: Mutex<Vec<Idle>>,
+    /// The shelf is no longer empty.
+    pub(super) filled: Notify,
+    pub(super) idle_for: Duration,
+    pub(super) mails_per_connection: u32,
+    /// Cancelled when no further mail comes.
+    pub(super) retired: CancellationToken,
+    quick: Duration,
+    /// When a mail last left its connection to the next one, in milliseconds since `began` and one; zero: never.
+    kept_after: AtomicU64,
+    began: Instant,
+}
+
+/// A connection that waits for a mail.
+pub(super) struct Idle {
+    pub(super) connection: Connection,
+    pub(super) since: Instant,
+}
+
+pub(super) fn most_ahead(places: usize) -> usize {
+    (AHEAD_OF_EACH * places).min(MOST_AHEAD)
+}
+
+impl Pooled {
+    pub(super) fn new(
+        capacity: Arc<Capacity>,
+        tuning: &Tuning,
+        mails_per_connection: u32,
+        freed: Arc<Notify>,
+    ) -> Self {
+        Self {
+            ahead: Capacity::new(most_ahead(capacity.places())),
+            capacity,
+            line: Line::default(),
+            grouping: Grouping::default(),
+            patience: tuning.patience,
+            freed,
+            shelf: Mutex::default(),
+            filled: Notify::new(),
+            idle_for: tuning.idle,
+            mails_per_connection,
+            retired: CancellationToken::new(),
+            quick: tuning.quick,
+            kept_after: AtomicU64::new(0),
+            began: Instant::now(),
+        }
+    }
+
+    /// Whether a mail has lately left its connection to the next one: the places come free before a mail that is ahead waits
+    /// for long.
+    pub(super) fn is_quick(&self) -> bool {
+        let kept_after = self.kept_after.load(Ordering::Relaxed);
+        kept_after > 0 && Duration::from_millis(self.now().saturating_sub(kept_after)) < self.quick
+    }
+
+    /// Notes that a mail leaves its connection to the next one, and what it showed of the relay.
+    pub(super) fn note_kept(&self, connection: &Connection) {
+        self.kept_after.store(self.now(), Ordering::Relaxed);
+        self.grouping.note(connection.capabilities.pipelining && connection.final_took < self.quick);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    pub(super) fn shelf(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a connection on the shelf.
+    pub(super) fn keep(&self, connection: Connection) {
+        let mut shelf = self.shelf();
+        shelf.push(Idle { connection, since: Instant::now() });
+        if shelf.len() == 1 {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Whether the connection may carry another mail.
+    pub(super) fn may_go_on(&self, connection: &Connection) -> bool {
+        connection.mails < self.mails_per_connection && !self.retired.is_cancelled()
+    }
+
+    /// Takes the first mail that waits if its envelope may leave with the message that is about to be sent over the connection.
+    pub(super) fn take_following(
+        &self,
+        connection: &Connection,
+        may_follow: impl FnOnce(&Wish) -> bool,
+    ) -> Option<Waiter> {
+        let now = Instant::now();
+        let may_group = |wish: &Wish| {
+            connection.capabilities.pipelining
+                && self.may_go_on(connection)
+                && self.grouping.is_on(now)
+                && wish.is_good(now)
+        };
+        self.line.take_first_if(|wish| may_group(wish) && may_follow(wish))
+    }
+
+    pub(super) fn is_spent(&self, idle: &Idle) -> bool {
+        !self.may_go_on(&idle.connection) || self.is_over(idle)
+    }
+
+    fn is_over(&self, idle: &Idle) -> bool {
+        self.retired.is_cancelled() || idle.since.elapsed() >= self.idle_for
+    }
+
+    /// Takes the connection that lies there longest, if its time is over.
+    pub(super) fn take_expired(&self) -> Option<Idle> {
+        let mut shelf = self.shelf();
+        let is_due = shelf.first().is_some_and(|idle| self.is_over(idle));
+        is_due.then(|| shelf.remove(0))
+    }
+}
