@@ -85,7 +85,12 @@ impl Job for SendMail {
             }
         };
         at_work.has_claimed();
-        carry_out(app, &mail, Some(turn), &at_work).await
+        match carry_out(app, &mail, Some(turn), &at_work).await? {
+            Outcome::Postponed if at_work.gives_back(&app.store, app.config.retry.rescues).await => {
+                Ok(Outcome::Waits)
+            }
+            outcome => Ok(outcome),
+        }
     }
 }
 

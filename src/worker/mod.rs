@@ -21,7 +21,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -36,6 +36,8 @@ use crate::{
 /// A mail whose claim was given back because something broke is due again after this; otherwise it would break at once
 /// again.
 const BROKEN: Duration = Duration::from_secs(60);
+/// The scheduler leaves a mail to the job that goes back to the queue for so long.
+const IN_THE_QUEUE: Duration = Duration::from_secs(15);
 /// Between two tries to give claims back.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The most claims in one statement.
@@ -113,6 +115,22 @@ impl AtWork {
     /// Notes that the mail has to wait once more, for so long, and that nothing is broken.
     pub fn puts_off(&self, pause: Duration) {
         self.pause.store(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Gives the claim back now, where the mail only has to wait its turn once more: then its job keeps its place in the
+    /// queue. False where it has to wait for longer, or the database does not take it in time: it is given back later.
+    pub async fn gives_back(&self, store: &Store, rescues: u32) -> bool {
+        let only_its_turn = self.pause.load(Ordering::Relaxed) == 0 && self.is_in(Stage::Claimed);
+        if !only_its_turn || self.worker.stopping.is_cancelled() {
+            return false;
+        }
+        let back = [GivenBack { mail: MailId(self.row), pause: IN_THE_QUEUE, is_broken: false }];
+        let is_given = timeout(AGAIN, store.give_back_mails(self.worker.id, &back, rescues)).await;
+        let is_given = matches!(is_given, Ok(Ok(_)));
+        if is_given {
+            self.is_over();
+        }
+        is_given
     }
 
     /// Whether a relay was, or may have been, offered the mail.

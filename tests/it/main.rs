@@ -61,6 +61,7 @@ mod orders;
 mod outages;
 mod partials;
 mod pauses;
+mod places;
 mod preflight;
 mod reasons;
 mod recipients;

@@ -66,7 +66,7 @@ on_both! {
             let words = ["audit", "list", "--action", "config.reloaded", "--json"];
             let audit = scene.backends.command_line().run(&words).expect(0).json();
             let entries = audit.as_array().unwrap();
-            let is_noted = |entry: &Value| entry["details"]["settings"] == json!(keys) && entry["number"] == 3;
+            let is_noted = |entry: &Value| entry["details"]["settings"] == json!(keys) && entry["count"] == 3;
             entries.len() == 1 && is_noted(&entries[0]) && !audit.to_string().contains("200/s")
         })
         .await;
