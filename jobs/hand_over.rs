@@ -42,7 +42,7 @@ pub async fn record(app: &Arc<App>, mut recording: Recording) -> Result<Recorded
             Ok(Recorded::Claimed { was_bad_address }) => ready.hand_over(app, was_bad_address),
             // It may be claimed: it is given back as a claim is whose answer nobody waited for.
             Err(StoreError::OutcomeUnknown { .. }) => drop(ready),
-            Ok(_) | Err(_) => ready.is_not_claimed(),
+            Ok(_) | Err(_) => ready.leave_unclaimed(),
         }
     }
     recorded
@@ -103,8 +103,8 @@ impl ReadyMail {
         });
     }
 
-    /// Gives everything back but a claim: there is none.
-    fn is_not_claimed(self) {
+    /// Leaves what it has to others; a claim is not to be given back, for there is none.
+    fn leave_unclaimed(self) {
         self.at_work.is_over();
     }
 }
