@@ -43,7 +43,7 @@ on_both! {
         let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
         let backends = with_one_connection(backends, sink.smtp_addr());
         let (_daemon, shop) = open(&backends).await;
-        let words = ["ok", "reject-data", "ok", "reject", "ok", "defer-data", "ok", "hang-up", "ok", "busy"];
+        let words = ["ok", "reject-data", "ok", "reject", "ok", "defer-data", "ok", "hang-up", "ok"];
         let users: Vec<_> =
             (0..100).map(|number| format!("{}-{number}@example.net", words[number % words.len()])).collect();
         shop.enrol_all(&users).await;
