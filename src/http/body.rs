@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     error::{FieldError, Refusal},
-    json_bounds, json_shape,
+    json_bounds, json_faults,
     server::TooSlow,
 };
 use crate::{
@@ -192,7 +192,7 @@ impl JsonBody {
     /// Reads the body, an object, into `T`.
     ///
     /// # Errors
-    /// 400 when it is not JSON, 422 with the path when it is not a `T` or has values that cannot be taken.
+    /// 400 when it is not JSON, 422 with the paths when it is not a `T` or has values that cannot be taken.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         if let Err(fault) = &self.1 {
             return Err(is_json(&self.0).err().unwrap_or_else(|| Refusal::invalid(vec![fault.clone()])));
@@ -214,18 +214,16 @@ fn is_json(json: &[u8]) -> Result<(), Refusal> {
 /// Reads JSON into `T`.
 ///
 /// # Errors
-/// 400 when it is not JSON, 422 with the path when it is not a `T`.
+/// 400 when it is not JSON, 422 with the path of each fault when it is not a `T`.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
     let Ok(text) = std::str::from_utf8(json) else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "not_json", "The body is not UTF-8.").about_form());
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
+    let value = T::deserialize(&mut deserializer).map_err(|_| {
         // A wrong shape may stand before wrong syntax, which is the graver fault.
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Ok(_) => shape_fault(&readable(&path), &without_position(&inner)).about_form(),
+            Ok(_) => Refusal::invalid(json_faults::all::<T>(text)).about_form(),
             Err(syntax) => not_json(&syntax),
         }
     })?;
@@ -236,31 +234,9 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
     Ok(value)
 }
 
-/// What is wrong with a field, in plain words.
-fn shape_fault(path: &str, message: &str) -> Refusal {
-    match json_shape::missing_field(message) {
-        Some(field) if path.is_empty() => Refusal::field(field, "is required"),
-        Some(field) => Refusal::field(format!("{path}.{field}"), "is required"),
-        None => Refusal::field(path, json_shape::plain(message)),
-    }
-}
-
 pub(super) fn not_json(error: &serde_json::Error) -> Refusal {
     let message = format!("The body is not JSON: line {} column {}.", error.line(), error.column());
     Refusal::new(StatusCode::BAD_REQUEST, "not_json", message).about_form()
-}
-
-/// `users[3].identifier` as `users.3.identifier`; the whole body has no path.
-pub(super) fn readable(path: &str) -> String {
-    path.replace('[', ".").replace(']', "").trim_matches('.').to_owned()
-}
-
-fn without_position(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    match message.rfind(" at line ") {
-        Some(position) => message[..position].to_owned(),
-        None => message,
-    }
 }
 
 /// A database's text cannot hold U+0000. In JSON it can only be written as an escape.

@@ -84,7 +84,7 @@ fn kind_of(expected: &str) -> &str {
 }
 
 /// A path, step by step.
-struct Steps(Vec<Step>);
+pub(super) struct Steps(Vec<Step>);
 
 enum Step {
     Field(String),
@@ -92,7 +92,7 @@ enum Step {
 }
 
 impl Steps {
-    fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         Self(
             path.iter()
                 .filter_map(|segment| match segment {
@@ -104,7 +104,7 @@ impl Steps {
         )
     }
 
-    fn to(mut self, field: &str) -> Self {
+    pub(super) fn to(mut self, field: &str) -> Self {
         self.0.push(Step::Field(field.to_owned()));
         self
     }
@@ -118,7 +118,7 @@ impl Steps {
     }
 
     /// Puts a right value there, or nothing; whether that could be done.
-    fn repair(&self, given: &mut Value, right: Option<&Value>) -> bool {
+    pub(super) fn repair(&self, given: &mut Value, right: Option<&Value>) -> bool {
         let Some((last, before)) = self.0.split_last() else { return false };
         let parent = before.iter().try_fold(given, |value, step| match step {
             Step::Field(field) => value.get_mut(field),

@@ -22,6 +22,7 @@ mod health;
 mod idempotency;
 mod import;
 mod json_bounds;
+mod json_faults;
 mod json_shape;
 mod mailing;
 mod mails;

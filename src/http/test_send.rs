@@ -180,6 +180,7 @@ mod tests {
             (json!({"to": "nobody"}), "to"),
             (json!({"to": "a@b.example", "cc": "x"}), "cc"),
             (json!({"to": "a@b.example", "user": []}), "user"),
+            (json!({"to": "nobody", "cc": "x", "user": {}}), "to"),
             (json!({"to": "a@b.example", "user": {"n": "many"}}), "user"),
         ] {
             let refused = test.json(PATH, &body).await;

@@ -94,7 +94,7 @@ impl<'a> Pieces<'a> {
         let bytes = rest.as_bytes();
         match bytes.get(1) {
             Some(b'!') if rest.starts_with("<!--") => {
-                let end = rest[2..].find("-->").map_or(rest.len(), |end| end + 5);
+                let end = end_of_comment(rest);
                 (Piece::Other(&rest[..end]), end)
             }
             Some(b'!' | b'?') => {
@@ -141,6 +141,12 @@ impl<'a> Pieces<'a> {
             tag.attributes.push(Attribute { name, value: shift(value), quoted: shift(quoted) });
         }
     }
+}
+
+/// Where a comment ends: after `-->`, also in `<!-->`, or after `--!>`, a fault that the standard forgives.
+fn end_of_comment(rest: &str) -> usize {
+    let end = rest[2..].find("-->").map_or(rest.len(), |end| end + 5);
+    rest[4..end.max(4)].find("--!>").map_or(end, |end| end + 8)
 }
 
 fn text(rest: &str, from: usize) -> (Piece<'_>, usize) {
@@ -224,6 +230,20 @@ mod tests {
                 vec!["start style", "raw style a>b{}</sty ", "end STYLE", "text x"],
             ),
             ("<!--[if !mso]><!--><p>", vec!["other <!--[if !mso]><!-->", "start p"]),
+            (
+                "<!--a--!>b<!---->c<!-->d<!--->e<!--f",
+                vec![
+                    "other <!--a--!>",
+                    "text b",
+                    "other <!---->",
+                    "text c",
+                    "other <!-->",
+                    "text d",
+                    "other <!--->",
+                    "text e",
+                    "other <!--f",
+                ],
+            ),
             ("<a href=\"open", vec!["start a href=open"]),
             ("<p é=1 =x>", vec!["start p é=1 =x="]),
         ] {

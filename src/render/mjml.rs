@@ -4,8 +4,9 @@
 //! mustache is given to it as a word, and put back into what it makes. A mustache between MJML's elements, as `{{#each}}`
 //! around a section, goes through `mj-raw`. One that does not come back is a fault: no value is lost without a word.
 //!
-//! `mrml` reads by recursion. So the number of elements is bounded, and it works on a thread of its own, whose stack takes
-//! even all of them inside each other.
+//! `mrml` reads by recursion, and what some elements say is written for each of the elements in them. It knows neither a depth
+//! nor a size nor a time at which to stop. So the number of elements is bounded, and what is written for many of them; and it
+//! works on a thread of its own, whose stack takes even all of them inside each other.
 
 use std::fmt::Write as _;
 
@@ -19,6 +20,13 @@ use super::{Part, TemplateFault};
 
 /// The most elements of a document.
 const MOST_ELEMENTS: usize = 4_000;
+/// The most pictures of carousels: each has rules in CSS about every other.
+const MOST_CAROUSEL_IMAGES: usize = 64;
+/// What elements inherit, times how many there are, in bytes.
+const MOST_INHERITED: usize = 16 << 20;
+/// Elements whose attributes are written again for those in them.
+const BEQUEATHING: [&str; 5] =
+    ["<mj-attributes", "<mj-accordion", "<mj-carousel", "<mj-navbar", "<mj-social"];
 /// What so many elements inside each other take, with room.
 const STACK: usize = 256 << 20;
 /// The elements of MJML that hold text or HTML, not other elements of MJML.
@@ -58,6 +66,14 @@ pub(super) fn to_html(mjml: &str, most_bytes: usize) -> Result<String, TemplateF
         let message = format!("MJML may have at most {MOST_ELEMENTS} elements");
         return Err(fault_at(Part::Html, mjml, start, &message));
     }
+    if mjml.matches("<mj-carousel-image").count() > MOST_CAROUSEL_IMAGES {
+        let message = format!("MJML may have at most {MOST_CAROUSEL_IMAGES} pictures in carousels");
+        return Err(fault_at(Part::Html, mjml, start, &message));
+    }
+    if inherited(mjml).saturating_mul(mjml.matches("<mj-").count()) > MOST_INHERITED {
+        let message = "this MJML says too much in `mj-attributes` and the like for so many elements";
+        return Err(fault_at(Part::Html, mjml, start, message));
+    }
     let mustaches = syntax::mustaches(Part::Html, mjml)?;
     let words = Words::of(mjml, &mustaches);
     let told = words.told(mjml, start);
@@ -69,6 +85,16 @@ pub(super) fn to_html(mjml: &str, most_bytes: usize) -> Result<String, TemplateF
     });
     let made = made.map_err(|(message, at)| fault_at(Part::Html, mjml, told.given(at), &message))?;
     words.put_back(mjml, &made, most_bytes)
+}
+
+/// How many bytes elements may inherit from those around them and from `mj-attributes`.
+fn inherited(mjml: &str) -> usize {
+    let length = |rest: &str, is_end: &str| rest[1..].find(is_end).map_or(rest.len(), |end| end + 1);
+    let of_one = |tag: &str| {
+        let end = if tag == BEQUEATHING[0] { "</mj-attributes" } else { "<mj-" };
+        mjml.match_indices(tag).map(|(at, _)| length(&mjml[at..], end)).sum::<usize>()
+    };
+    BEQUEATHING.iter().map(|tag| of_one(tag)).sum()
 }
 
 /// What `mrml` makes of it, or what is wrong and where.
@@ -305,5 +331,92 @@ mod tests {
         drop(to_html(&wrapped, 1 << 20)); // whatever it is, it does not end the process
         let large = format!("<mjml><mj-body><mj-raw>{}</mj-raw></mj-body></mjml>", "x".repeat(2_000));
         assert!(to_html(&large, 1_000).unwrap_err().to_string().contains("larger than 1000"));
+    }
+
+    #[test]
+    fn hostile_mjml_is_answered_soon_and_without_much_memory() {
+        let body = |inside: String| format!("<mjml><mj-body>{inside}</mj-body></mjml>");
+        let inside =
+            |inside: String| body(format!("<mj-section><mj-column>{inside}</mj-column></mj-section>"));
+        let all = |attributes: String, count| {
+            let texts = "<mj-text>a</mj-text>".repeat(count);
+            let head = format!("<mj-head><mj-attributes>{attributes}</mj-attributes></mj-head>");
+            format!(
+                "<mjml>{head}<mj-body><mj-section><mj-column>{texts}</mj-column></mj-section></mj-body></mjml>"
+            )
+        };
+        let long = "x".repeat(450_000);
+        let many =
+            |count: usize, name: &str| (0..count).map(|n| format!("{name}{n}=\"x\" ")).collect::<String>();
+        for (name, mjml, is_refused) in [
+            ("1 MB of words", inside(format!("<mj-text>{}</mj-text>", "word ".repeat(200_000))), true),
+            ("500 KB of words", inside(format!("<mj-text>{}</mj-text>", "word ".repeat(100_000))), false),
+            (
+                "many sections",
+                body("<mj-section><mj-column><mj-text>a</mj-text></mj-column></mj-section>".repeat(1_300)),
+                true,
+            ),
+            (
+                "many columns",
+                body(format!("<mj-section>{}</mj-section>", "<mj-column></mj-column>".repeat(3_900))),
+                true,
+            ),
+            ("many attributes", inside(format!("<mj-text {}>a</mj-text>", many(40_000, "a"))), true),
+            (
+                "many pictures",
+                inside(format!(
+                    "<mj-carousel>{}</mj-carousel>",
+                    "<mj-carousel-image src=\"a\" />".repeat(3_800)
+                )),
+                true,
+            ),
+            (
+                "some pictures",
+                inside(format!(
+                    "<mj-carousel>{}</mj-carousel>",
+                    "<mj-carousel-image src=\"a\" />".repeat(64)
+                )),
+                false,
+            ),
+            ("long defaults", all(format!("<mj-all css-class=\"{long}\" />"), 3_000), true),
+            ("long class", all(format!("<mj-class name=\"a\" css-class=\"{long}\" />"), 3_000), true),
+            ("long defaults of two", all(format!("<mj-all color=\"{}\" />", &long[..4_000]), 500), true),
+            (
+                "short defaults",
+                all("<mj-all color=\"red\" /><mj-text padding=\"0\" />".to_owned(), 300),
+                false,
+            ),
+            (
+                "long parent",
+                inside(format!(
+                    "<mj-social color=\"{long}\">{}</mj-social>",
+                    "<mj-social-element name=\"x\" />".repeat(3_000)
+                )),
+                true,
+            ),
+            (
+                "long address",
+                inside(format!(
+                    "<mj-navbar base-url=\"{long}\">{}</mj-navbar>",
+                    "<mj-navbar-link href=\"/\">a</mj-navbar-link>".repeat(3_000)
+                )),
+                true,
+            ),
+            ("many tags in text", inside(format!("<mj-text>{}</mj-text>", "<b>a</b>".repeat(3_000))), false),
+            ("many mustaches", inside(format!("<mj-text>{}</mj-text>", "{{a}}".repeat(90_000))), true),
+            (
+                "deep",
+                inside(format!("{}a{}", "<mj-wrapper>".repeat(3_900), "</mj-wrapper>".repeat(3_900))),
+                true,
+            ),
+            ("an end without a start", body("</mj-section>".repeat(3_900)), true),
+            ("a comment without an end", inside("<!--".repeat(3_900)), true),
+        ] {
+            let begun = std::time::Instant::now();
+            let made = to_html(&mjml, 1 << 20);
+            println!("{name}: {:?} {} {:?}", begun.elapsed(), mjml.len(), made.as_ref().map(String::len));
+            assert!(begun.elapsed().as_secs() < 10, "{name} takes {:?}", begun.elapsed());
+            assert_eq!(made.is_err(), is_refused, "{name}: {:?}", made.map(|html| html.len()));
+        }
     }
 }

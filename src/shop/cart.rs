@@ -1,7 +1,7 @@
-//! The abandoned-cart family: carts, and the reminder that a merchant writes to a shopper who left one behind. Pure.
+//! The abandoned-cart family: carts, and what a reminder of one is filled with. Pure.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::{
@@ -9,13 +9,9 @@ use super::{
     format::{decimals, format_money, format_percent, quantity_value},
     full_name,
     language::Language,
+    reminder::Reminder,
 };
 use crate::mail::{Address, CancelReason, Mailbox, Timestamp, closed_set};
-
-/// The longest message of a reminder, in characters.
-const LONGEST_MESSAGE: usize = 10_000;
-/// The most decimals of a discount.
-const DISCOUNT_DECIMALS: usize = 4;
 
 closed_set! {
     /// The fate of a cart.
@@ -120,77 +116,6 @@ pub enum ReminderRefusal {
     NoAddress,
 }
 
-/// What a merchant writes to a shopper who left a cart behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reminder {
-    /// The `Subject`.
-    pub subject: SingleLine,
-    /// The words; never HTML.
-    pub message: Message,
-    /// What is taken off the price.
-    pub discount: Option<Discount>,
-}
-
-/// A text of 1 to 10,000 characters on any number of lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message(String);
-
-impl Message {
-    /// Takes a text that fits.
-    ///
-    /// # Errors
-    /// What does not fit, for people.
-    pub fn new(text: String) -> Result<Self, &'static str> {
-        if !(1..=LONGEST_MESSAGE).contains(&text.chars().count()) {
-            Err("must have 1 to 10000 characters")
-        } else if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-            Err("must not contain control characters other than line ends and tabs")
-        } else {
-            Ok(Self(text))
-        }
-    }
-
-    /// Its lines, each with whether a paragraph begins with it. Outlook for Windows knows no other way to keep them.
-    fn lines(&self) -> Vec<Value> {
-        let mut lines = Vec::new();
-        let mut begins = false;
-        for line in self.0.replace("\r\n", "\n").replace('\r', "\n").split('\n').map(str::trim_end) {
-            if line.is_empty() {
-                begins = true;
-                continue;
-            }
-            let is_first = lines.is_empty();
-            lines.push(json!({"text": line, "begins": begins && !is_first, "goes_on": !begins && !is_first}));
-            begins = false;
-        }
-        lines
-    }
-}
-
-/// A percentage over 0 and up to 100, as a decimal number such as `15` or `12.5`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Discount(String);
-
-impl Discount {
-    /// Takes a percentage.
-    ///
-    /// # Errors
-    /// What is wrong with it, for people.
-    pub fn new(percent: &Number) -> Result<Self, &'static str> {
-        let percent = percent.as_f64().filter(|percent| *percent > 0.0 && *percent <= 100.0);
-        let text = percent.ok_or("must be over 0 and at most 100")?.to_string();
-        match text.split_once('.') {
-            Some((_, decimals)) if decimals.len() > DISCOUNT_DECIMALS => Err("must have at most 4 decimals"),
-            _ => Ok(Self(text)),
-        }
-    }
-
-    /// The percentage as a decimal number, without trailing zeros.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl AbandonedCart {
     /// Whom a reminder may be sent to.
     ///
@@ -228,6 +153,10 @@ impl AbandonedCart {
         recovery_link: &str,
     ) -> Map<String, Value> {
         let price = |amount: &Amount| format_money(language, amount.as_str(), self.currency.as_str());
+        let line_total = |item: &CartItem| {
+            let total = item.unit_price.times(&item.quantity, decimals(self.currency.as_str()))?;
+            Some(format_money(language, &total, self.currency.as_str()))
+        };
         let items: Vec<Value> = self
             .items
             .iter()
@@ -236,6 +165,7 @@ impl AbandonedCart {
                     "name": item.name,
                     "quantity": quantity_value(language, &item.quantity),
                     "unit_price": price(&item.unit_price),
+                    "line_total": line_total(item),
                     "image_url": item.image_url.as_ref().map(Link::as_str),
                 })
             })
@@ -245,7 +175,7 @@ impl AbandonedCart {
             "first_name": self.customer.first_name,
             "last_name": self.customer.last_name,
             "subject": reminder.subject,
-            "message": reminder.message.0,
+            "message": reminder.message.as_str(),
             "message_lines": reminder.message.lines(),
             "recovery_link": recovery_link,
             "total": price(&self.total),
@@ -267,6 +197,7 @@ impl AbandonedCart {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shop::reminder::{Discount, Message};
 
     fn cart(changes: Value) -> Result<AbandonedCart, String> {
         let mut document =
@@ -297,56 +228,6 @@ mod tests {
                 let cart = cart(json!({"status": status, "customer": {"email": email}})).unwrap();
                 assert_eq!(cart.lapsed(), expected, "{status} {email:?}");
             }
-        }
-    }
-
-    #[test]
-    fn a_discount_is_a_number_over_0_and_up_to_100() {
-        for (given, kept) in [
-            ("15", "15"),
-            ("15.5", "15.5"),
-            ("100", "100"),
-            ("15.50", "15.5"),
-            ("1e1", "10"),
-            ("0.0001", "0.0001"),
-        ] {
-            let number: Number = given.parse().unwrap();
-            assert_eq!(Discount::new(&number).unwrap().as_str(), kept, "{given}");
-        }
-        for given in ["0", "0.0", "-1", "100.0001", "101", "1e300", "0.00001", "33.33333", "1e-300"] {
-            let number: Number = given.parse().unwrap();
-            assert!(Discount::new(&number).is_err(), "{given}");
-        }
-    }
-
-    #[test]
-    fn a_message_has_lines_but_no_other_control_characters() {
-        assert!(Message::new("one\r\n\ttwo\nü".to_owned()).is_ok());
-        assert!(Message::new("ä".repeat(10_000)).is_ok());
-        for text in [String::new(), "ä".repeat(10_001), "beep\u{7}".to_owned(), "\u{85}".to_owned()] {
-            assert!(Message::new(text).is_err());
-        }
-    }
-
-    #[test]
-    fn a_message_keeps_its_paragraphs_and_lines() {
-        for (message, marked) in [
-            ("one", "one"),
-            ("one\ntwo", "one|two"),
-            ("one\r\n\r\ntwo\rthree", "one¶two|three"),
-            ("\n\none \n \n\n\ntwo\n", "one¶two"),
-        ] {
-            let lines = Message::new(message.to_owned()).unwrap().lines();
-            let mark = |line: &Value| match (line["begins"] == true, line["goes_on"] == true) {
-                (true, _) => "¶",
-                (_, true) => "|",
-                _ => "",
-            };
-            let shown: String = lines
-                .iter()
-                .map(|line| format!("{}{}", mark(line), line["text"].as_str().unwrap()))
-                .collect();
-            assert_eq!(shown, marked, "{message:?}");
         }
     }
 
@@ -395,6 +276,7 @@ mod tests {
         assert_eq!(values["discounted_total"], "1.080,19\u{a0}€");
         assert_eq!(values["discount"], "12,5\u{a0}%");
         assert_eq!(values["items"][0]["unit_price"], "29,95\u{a0}€");
+        assert_eq!(values["items"][0]["line_total"], "59,90\u{a0}€");
         assert_eq!(values["message"], "<b>Hi</b>");
     }
 }

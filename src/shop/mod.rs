@@ -21,6 +21,7 @@ pub mod plural;
 mod quantity;
 pub mod reasons;
 pub mod recovery_link;
+pub mod reminder;
 mod resource;
 pub mod subscription;
 mod template;

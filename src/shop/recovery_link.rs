@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use url::Url;
 
-use super::cart::Discount;
+use super::reminder::Discount;
 use crate::mail::Timestamp;
 
 /// How long a shop shall grant the discount.

@@ -50,6 +50,7 @@ mod hostile_templates;
 mod hung_store;
 mod idempotency;
 mod import;
+mod json_bodies;
 mod limits;
 mod logs;
 mod look_ups;

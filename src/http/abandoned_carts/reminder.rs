@@ -30,9 +30,10 @@ use crate::{
     shop::{
         Ability, SingleLine,
         builtin_mails::BuiltinMail,
-        cart::{AbandonedCart, Discount, Message, Reminder, ReminderRefusal},
+        cart::{AbandonedCart, ReminderRefusal},
         language::Language,
         recovery_link,
+        reminder::{Discount, Message, Reminder},
     },
     store::{Answer, KeyHolder, Merchant, Recording},
 };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     clock,
     http::test_app::{SECRET, TestApp},
-    shop::{cart::Discount, recovery_link},
+    shop::{recovery_link, reminder::Discount},
 };
 
 fn cart() -> Value {

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use crate::{
     clock,
     http::{
-        body,
         error::{FieldError, fault},
+        json_faults,
     },
     mail::{Address, AddressError, SuppressionReason, SuppressionScope, Timestamp},
     shop::SingleLine,
@@ -67,22 +67,25 @@ pub(super) fn address(path: &str, text: &str) -> Result<Address, Vec<FieldError>
 impl Suppression {
     /// What it says of the address of the path.
     pub(super) fn of(self, of_path: Address) -> Result<NewSuppression, Vec<FieldError>> {
-        if let Some(given) = &self.address
-            && address("address", given)?.search_key() != of_path.search_key()
-        {
-            return Err(vec![fault("address", "must be the address of the path")]);
+        let mut faults = Vec::new();
+        match self.address.as_deref().map(|given| address("address", given)) {
+            Some(Err(wrong)) => faults.extend(wrong),
+            Some(Ok(given)) if given.search_key() != of_path.search_key() => {
+                faults.push(fault("address", "must be the address of the path"));
+            }
+            _ => {}
         }
-        self.checked(of_path)
-    }
-
-    fn checked(self, address: Address) -> Result<NewSuppression, Vec<FieldError>> {
         let now = clock::now();
         if self.expires_at.is_some_and(|at| at <= now) {
-            return Err(vec![fault("expires_at", "must be in the future")]);
+            faults.push(fault("expires_at", "must be in the future"));
         }
         if self.created_at.is_some_and(|at| at > now) {
-            return Err(vec![fault("created_at", "must not be in the future")]);
+            faults.push(fault("created_at", "must not be in the future"));
         }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let address = of_path;
         let reason = self.reason.unwrap_or(SuppressionReason::Manual);
         Ok(NewSuppression {
             address,
@@ -103,11 +106,9 @@ pub(in crate::http) fn read(mut given: Map<String, Value>) -> Result<NewSuppress
         (None, Some(_)) => return Err(vec![fault("address", "must be a string")]),
         _ => return Err(vec![fault("id", "must be a string")]),
     };
-    let suppression: Suppression =
-        serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-            let path = body::readable(&error.path().to_string());
-            vec![FieldError { path, message: error.inner().to_string() }]
-        })?;
+    let given = Value::Object(given);
+    let suppression =
+        Suppression::deserialize(&given).map_err(|_| json_faults::all::<Suppression>(&given.to_string()))?;
     suppression.of(id)
 }
 
@@ -119,7 +120,7 @@ mod tests {
 
     fn read_json(given: Value) -> Result<NewSuppression, String> {
         let Value::Object(given) = given else { unreachable!() };
-        read(given).map_err(|faults| faults[0].path.clone())
+        read(given).map_err(|faults| faults.into_iter().map(|it| it.path).collect::<Vec<_>>().join(" "))
     }
 
     #[test]
@@ -149,6 +150,12 @@ mod tests {
             (json!({"id": "a@example.net", "expires_at": "2020-01-01T00:00:00Z"}), "expires_at"),
             (json!({"id": "a@example.net", "created_at": "2999-01-01T00:00:00Z"}), "created_at"),
             (json!({"id": "a@example.net", "until": "2999"}), "until"),
+            (json!({"id": "a@example.net", "until": 1, "reason": "tired", "note": 5}), "until reason note"),
+            (
+                json!({"id": "a@example.net", "address": "b", "expires_at": "2020-01-01T00:00:00Z",
+                    "created_at": "2999-01-01T00:00:00Z"}),
+                "address expires_at created_at",
+            ),
         ] {
             assert_eq!(read_json(given.clone()), Err(path.to_owned()), "{given}");
         }

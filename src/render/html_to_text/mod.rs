@@ -4,8 +4,8 @@
 //! and are moved in, cells of one row stay on one line. Nothing is drawn. Never fails; what the HTML hides (`hidden`,
 //! `display:none`, `max-height:0` and the like) stays hidden.
 
-mod hidden;
 mod lists;
+mod looks;
 mod page;
 mod references;
 mod rows;
@@ -14,36 +14,44 @@ mod rows;
 mod tests;
 
 use super::html_tokenizer::{Piece, pieces};
-use hidden::is_hidden;
-use page::Page;
+use looks::{Ends, Hidden, Styled, looks};
+use page::{Page, Space};
 
 /// The text of an HTML document.
 pub(super) fn from_html(html: &str) -> String {
     let mut page = Page::of(html);
-    let mut hidden: Option<(&str, usize)> = None;
+    let mut hidden: Option<Hidden<'_>> = None;
+    let mut styled = Styled::default();
     let mut is_pre = false;
     for piece in pieces(html) {
-        if let Some((name, depth)) = &mut hidden {
-            match &piece {
-                Piece::Start(tag) if tag.name.eq_ignore_ascii_case(name) => *depth += 1,
-                Piece::End(end) if end.eq_ignore_ascii_case(name) => *depth -= 1,
-                _ => {}
-            }
-            if *depth == 0 {
+        match hidden.as_mut().map_or(Ends::Before, |it| it.take(&piece)) {
+            Ends::No => continue,
+            Ends::With => {
                 hidden = None;
+                continue;
             }
-            continue;
+            Ends::Before => hidden = None,
         }
         match piece {
-            Piece::Text(text) => page.text(text, is_pre),
-            Piece::Start(tag) if is_hidden(html, &tag) => hidden = Some((tag.name, 1)),
+            Piece::Text(text) if is_pre => page.text(text, Space::Kept),
+            Piece::Text(text) if styled.keeps_lines() => page.text(text, Space::Lines),
+            Piece::Text(text) => page.text(text, Space::Flow),
             Piece::Start(tag) => {
+                let looks = looks(html, &tag);
+                if looks.is_hidden {
+                    hidden = Some(Hidden::of(tag.name));
+                    continue;
+                }
                 is_pre |= tag.name.eq_ignore_ascii_case("pre");
-                page.start(&tag);
+                styled.start(tag.name, looks);
+                page.start(&tag, looks.is_block);
             }
             Piece::End(name) => {
                 is_pre &= !name.eq_ignore_ascii_case("pre");
                 page.end(name);
+                if styled.end(name) {
+                    page.leave(1);
+                }
             }
             Piece::Raw(..) | Piece::Other(_) => {}
         }

@@ -9,6 +9,17 @@ use super::rows::Tables;
 /// The width at which lines are broken, in characters.
 pub(super) const WIDTH: usize = 78;
 
+/// What white space in a text means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    /// A gap between words.
+    Flow,
+    /// The same, and line ends are shown.
+    Lines,
+    /// All of it is shown.
+    Kept,
+}
+
 /// A text that grows.
 pub(super) struct Page<'a> {
     html: &'a str,
@@ -29,6 +40,8 @@ pub(super) struct Page<'a> {
     link_end: usize,
     /// The same for a picture and a word.
     picture_end: usize,
+    /// White space that is kept before the next word of its line.
+    kept: String,
 }
 
 impl<'a> Page<'a> {
@@ -45,13 +58,18 @@ impl<'a> Page<'a> {
             link: None,
             link_end: usize::MAX,
             picture_end: usize::MAX,
+            kept: String::new(),
         }
     }
 
-    pub(super) fn start(&mut self, tag: &Tag<'_>) {
+    /// An element begins; `is_block` when its style makes it a line of its own.
+    pub(super) fn start(&mut self, tag: &Tag<'_>, is_block: bool) {
         let mut name = [0; LONGEST_NAME];
         match lower(tag.name, &mut name) {
-            "a" => self.start_link(tag),
+            "a" => {
+                self.leave(usize::from(is_block));
+                self.start_link(tag);
+            }
             "img" => self.picture(tag),
             "br" => self.newlines = (self.newlines + 1).min(2),
             "hr" => {
@@ -59,7 +77,7 @@ impl<'a> Page<'a> {
                 self.word("---");
                 self.leave(2);
             }
-            "ul" | "ol" => {
+            "ul" | "ol" | "menu" | "dir" => {
                 self.leave_around_list();
                 self.lists.start(self.html, tag);
             }
@@ -82,7 +100,7 @@ impl<'a> Page<'a> {
                 self.space = true;
                 self.tables.start_cell(self.text.len(), self.line, self.newlines, self.lists.depth());
             }
-            name => self.leave(gap(name)),
+            name => self.leave(gap(name).max(usize::from(is_block))),
         }
     }
 
@@ -90,7 +108,7 @@ impl<'a> Page<'a> {
         let mut lower_name = [0; LONGEST_NAME];
         match lower(name, &mut lower_name) {
             "a" => self.close_link(),
-            "ul" | "ol" => {
+            "ul" | "ol" | "menu" | "dir" => {
                 self.lists.end();
                 self.leave_around_list();
             }
@@ -109,18 +127,31 @@ impl<'a> Page<'a> {
         }
     }
 
-    pub(super) fn text(&mut self, raw: &str, is_pre: bool) {
-        if !is_pre {
+    pub(super) fn text(&mut self, raw: &str, space: Space) {
+        if space == Space::Flow {
             return self.words(raw);
         }
         for (number, line) in raw.split('\n').enumerate() {
             if number > 0 {
                 self.newlines = (self.newlines + 1).min(2);
+                self.kept.clear();
             }
-            if !line.trim().is_empty() {
-                self.word(&decode(line.trim_end(), Place::Text));
+            match space {
+                Space::Kept => self.kept_words(line.trim_end_matches('\r')),
+                _ => self.words(line),
             }
         }
+    }
+
+    /// Adds a stretch of a line whose white space is shown. What ends the line is not.
+    fn kept_words(&mut self, stretch: &str) {
+        self.kept.push_str(stretch);
+        let line = std::mem::take(&mut self.kept);
+        let words = line.trim_end();
+        if !words.is_empty() {
+            self.word(&decode(words, Place::Text));
+        }
+        self.kept.push_str(&line[words.len()..]);
     }
 
     /// Adds text whose white space means nothing but a gap between words.
@@ -186,7 +217,7 @@ impl<'a> Page<'a> {
 
     /// Leaves at least so many line ends before the next word; a paragraph does not part an item from its marker, nor a
     /// cell from its row.
-    fn leave(&mut self, newlines: usize) {
+    pub(super) fn leave(&mut self, newlines: usize) {
         if newlines > 0 && self.lists.marker.is_empty() && !self.tables.is_joining(self.text.len()) {
             self.newlines = self.newlines.max(newlines);
         }
@@ -218,7 +249,7 @@ impl<'a> Page<'a> {
         self.close_link();
         let Some(href) = tag.attribute("href") else { return };
         let target = address(&decode(&self.html[href.value.clone()], Place::Attribute));
-        if !target.is_empty() && !target.starts_with('#') {
+        if !target.is_empty() && !target.starts_with('#') && !has_scheme(&target, "javascript:") {
             self.space |= self.link_end == self.text.len();
             self.link = Some((target, self.text.len()));
         }
@@ -227,8 +258,7 @@ impl<'a> Page<'a> {
     fn close_link(&mut self) {
         let Some((target, start)) = self.link.take() else { return };
         let text = self.text.get(start..).unwrap_or_default().trim();
-        let shown = target.strip_prefix("mailto:").unwrap_or(&target);
-        if text != shown && text != target {
+        if !says(text, &target) {
             // The address stands beside the text, also where that ends with a paragraph.
             let newlines = if text.is_empty() { 0 } else { std::mem::take(&mut self.newlines) };
             self.space = true;
@@ -273,9 +303,28 @@ fn gap(name: &str) -> usize {
     match name {
         "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "dl" | "blockquote" | "pre" => 2,
         "div" | "section" | "header" | "footer" | "article" | "main" | "center" | "dt" | "dd" | "address"
-        | "body" | "form" | "caption" | "nav" | "aside" | "figure" => 1,
+        | "body" | "form" | "caption" | "nav" | "aside" | "figure" | "figcaption" | "fieldset" | "legend"
+        | "details" | "summary" | "hgroup" | "dialog" | "option" => 1,
         _ => 0,
     }
+}
+
+/// Whether the text of a link says where it leads.
+fn says(text: &str, target: &str) -> bool {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    if has_scheme(target, "mailto:") {
+        let address = target["mailto:".len()..].split('?').next().unwrap_or_default();
+        return text.eq_ignore_ascii_case(address) || text == target;
+    }
+    if has_scheme(target, "tel:") || has_scheme(target, "sms:") {
+        let number = digits(target.split(['?', ';']).next().unwrap_or_default());
+        return !number.is_empty() && digits(text).ends_with(number.trim_start_matches('0'));
+    }
+    text == target
+}
+
+fn has_scheme(address: &str, scheme: &str) -> bool {
+    address.as_bytes().get(..scheme.len()).is_some_and(|it| it.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
 /// White space.

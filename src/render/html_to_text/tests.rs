@@ -107,6 +107,113 @@ fn links_keep_their_addresses() {
 }
 
 #[test]
+fn a_link_whose_text_says_where_it_leads_is_not_written_twice() {
+    assert_texts(&[
+        ("<a href=\"tel:+49228123456\">+49 228 / 123-456</a>", "+49 228 / 123-456\n"),
+        ("<a href='TEL:+1-800-555-0199;ext=5'>1 (800) 555 0199</a>", "1 (800) 555 0199\n"),
+        ("<a href=\"tel:+49228123456\">Call us</a>", "Call us <tel:+49228123456>\n"),
+        ("<a href=tel:>0</a>", "0 <tel:>\n"),
+        ("<a href='sms:+4917012345?body=Hi'>+49 170 12345</a>", "+49 170 12345\n"),
+        (
+            "<a href=\"mailto:Help@shop.example?subject=Order%201\">help@shop.example</a>",
+            "help@shop.example\n",
+        ),
+        ("<a href=\"mailto:help@shop.example\">Write to us</a>", "Write to us <mailto:help@shop.example>\n"),
+        ("<a href=\"javascript:void(0)\">Print</a>", "Print\n"),
+    ]);
+}
+
+#[test]
+fn an_element_that_is_a_line_by_its_style_is_one() {
+    assert_texts(&[
+        ("<span style=\"display:block\">a</span><span style='DISPLAY: Block'>b</span>c", "a\nb\nc\n"),
+        ("<a href=u style=\"display:block\">a</a><a href=v style=\"display:block\">b</a>", "a <u>\nb <v>\n"),
+        ("x<b style=\"display:table\">a <b>b</b> c</b>d", "x\na b c\nd\n"),
+        ("<b style=\"display:inline-block\">a</b><b style=\"display:block;display:inline\">b</b>", "ab\n"),
+        (
+            "<table><tr><td style=\"display:block\">Tea</td><td style=\"display:block\"><i style='display:block'>2</i></td></tr><tr><td>Milk</table>",
+            "Tea 2\nMilk\n",
+        ),
+        ("<span style='display:block'>a", "a\n"),
+    ]);
+}
+
+#[test]
+fn lines_are_kept_where_the_style_or_the_element_says_so() {
+    assert_texts(&[
+        (
+            "<p style=\"white-space: pre-line\">Dear Ann,\n\n  your   tea\nis here.</p>b\nc",
+            "Dear Ann,\n\nyour tea\nis here.\n\nb c\n",
+        ),
+        ("<td style='white-space:pre-wrap'>a\nb <b>c\nd</b></td> e\nf", "a\nb c\nd e f\n"),
+        ("<p style='white-space:pre-line'>a\nb<p>c\nd", "a\nb\n\nc d\n"),
+        ("<p style='white-space:nowrap'>a\nb", "a b\n"),
+        ("<pre>a <b>b</b>  c\r\n  <i>d</i>\n</pre>", "a b  c\n  d\n"),
+        ("<pre>x\n\n<b>  y </b>\nz &lt;</pre>w\nv", "x\n\n  y\nz <\n\nw v\n"),
+    ]);
+}
+
+#[test]
+fn what_real_mails_do_is_read_as_meant() {
+    assert_texts(&[
+        (
+            "<!--[if mso]><p>Outlook</p><![endif]--><!--[if !mso]><!--><p>others</p><!--<![endif]-->",
+            "others\n",
+        ),
+        ("<![if !mso]>a<![endif]>b<!-- x --!>c", "abc\n"),
+        ("<style>a{}</style><style media=print>b{}</style><STYLE>c{}</STYLE >d", "d\n"),
+        ("<noscript>a</noscript><svg><title>t</title></svg><o:p>&nbsp;</o:p>b", "ab\n"),
+        (
+            "<table role=presentation><tr><td><table><tr><td><table><tr><td>a</table></table><tr><td>b</table>c",
+            "a\n\nb\n\nc\n",
+        ),
+        (
+            "<table><tr><td width=1 style='font-size:0'>&nbsp;</td><td>a</td><td>&#8203;</td></tr></table>b",
+            "a\n\nb\n",
+        ),
+        (
+            "<table><tr><td><ul><li>a<li>b</ul></td><td><ol><li>c</ol></td></tr></table>d",
+            "- a\n- b\n1. c\n\nd\n",
+        ),
+        ("<table><tr><td>• </td><td>a</td></tr><tr><td>•</td><td>b<br>c</td></tr></table>", "• a\n• b\nc\n"),
+        ("<p dir=rtl>שלום&rlm; <bdi>Ann</bdi>&lrm;!</p>", "שלום\u{200f} Ann\u{200e}!\n"),
+        ("<p>👍🏽 ❤️ 1️⃣ 🏳️&zwj;🌈 &#x1F1E9;&#x1F1EA;", "👍🏽 ❤️ 1️⃣ 🏳️\u{200d}🌈 🇩🇪\n"),
+        ("Donau<wbr>dampf&shy;schiff&ZeroWidthSpace;fahrt", "Donaudampfschifffahrt\n"),
+        ("a&nbsp;&nbsp;&ensp;b&Tab;c&NewLine;d &hellip;&apos;&ndash;&#8217;&trade;", "a b c d …'–’™\n"),
+        ("<a href=u><img src=a.png alt=\"\"></a><a href=v><img src=b.png alt=\" \"></a>", "<u> <v>\n"),
+        ("<a href=u><table><tr><td>Pay</td></tr></table></a>", "Pay <u>\n"),
+        (
+            "<h1>a</h1>\n<figure><img alt=b><figcaption>c</figcaption></figure><details><summary>d</summary>e</details>",
+            "a\n\nb\nc\nd\ne\n",
+        ),
+        ("<menu><li>a<li>b</menu>c", "- a\n- b\n\nc\n"),
+        ("<center>a</center><font color=red>b</font><blink>c</blink><marquee>d</marquee>", "a\nbcd\n"),
+        ("Price: <s>€10</s> <b>€8</b><sup>*</sup>", "Price: €10 €8*\n"),
+        ("<P>a</P ><BR /><p/>b<p", "a\n\nb\n"),
+        ("<div>a<div>b</div></div><p></p><p>&nbsp;</p><p>c", "a\nb\n\nc\n"),
+    ]);
+}
+
+#[test]
+fn what_is_hidden_ends_where_its_element_ends_though_no_tag_says_so() {
+    for (html, expected) in [
+        ("<div><p hidden>x<p>a</div>b", "a\n\nb\n"),
+        ("<div><p hidden>x</div>b", "b\n"),
+        ("<p hidden>x<table><tr><td>a</table>", "a\n"),
+        ("<ul><li hidden>x<ul><li>x</ul>x<li>a</ul>b", "- a\n\nb\n"),
+        ("<ul><li>a<li style='display:none'>x</ul>b", "- a\n\nb\n"),
+        ("<table><tr><td hidden>x<table><tr><td>x</table>x<td>a<tr><td>b</table>", "a\nb\n"),
+        ("<table><tr hidden><td>x<tr><td>a</table>", "a\n"),
+        ("<table><tr hidden><td>x</table>a", "a\n"),
+        ("<dl><dt hidden>x<dd>a<dd hidden>x</dl>b", "a\n\nb\n"),
+        ("<div hidden>x<p>x<div>x</div>x</div>a", "a\n"),
+        ("<div style='display:none'>x<br><img alt=x></div>a", "a\n"),
+    ] {
+        assert_eq!(from_html(html), expected, "{html}");
+    }
+}
+
+#[test]
 fn what_is_hidden_is_left_out() {
     for hiding in [
         "hidden",

@@ -3,8 +3,9 @@
 //! The code that records a cart link, a reminder, an order mail or a notice takes the template from here; `render` checks
 //! and fills it like any merchant's. A built-in mail is put together from one layout, its own fragment, a few fragments
 //! that mails share, and the words of the language, all of them below `templates/mails`. There `[[mark]]` stands for
-//! words and `[[>name]]` for a shared fragment. They are put in as text before handlebars sees anything, so words may
-//! hold handlebars tags.
+//! words, `[[mark.label]]` for words without the value at their end, `[[mark.before]]` and `[[mark.after]]` for what stands
+//! around a value, and `[[>name]]` for a shared fragment. They are put in as text before handlebars sees anything, so words
+//! may hold handlebars tags.
 //!
 //! # What each mail is filled with
 //!
@@ -17,9 +18,9 @@
 //! | all | | `first_name`, `last_name` (used only with `first_name`); of the brand or store `logo_url`, `colour` with `colour_of_letters`, `support_email`, `support_url`, `postal_address`, `website`; `json_ld` (not to be escaped) |
 //! | `cart_link` | `merchant_name`, `cart_link` (a URL) | |
 //! | `abandoned_cart_reminder` | `merchant_name`, `subject`, `message`, `recovery_link` (a URL), `total` | `message_lines`, `discount` (`15%`), `discounted_total`, `items` |
-//! | every `order_…` | `store_name`, `order_id`, `total` | `items`, `subtotal`, `shipping`, `order_discount`, `tax`, `shipping_address`, `billing_address`, `order_url`, `payment_url` |
+//! | every `order_…` | `store_name`, `order_id`, `total` | `items`, `subtotal`, `shipping`, `order_discount`, `tax`, `shipping_address`, `shipping_address_lines`, `billing_address`, `billing_address_lines`, `order_url`, `payment_url` |
 //! | `order_prebilling` | | `next_billing_date` |
-//! | `order_confirmation` | | |
+//! | `order_confirmation` | | `paid_on` |
 //! | `order_cancellation` | `cancelled_on` | `reason` |
 //! | `order_partial_refund` | `refunded_amount` | `payment_id` |
 //! | `order_offline_payment_pending` | | `payment_id` |
@@ -151,6 +152,11 @@ impl BuiltinMail {
     const fn is_about_an_order(self) -> bool {
         !matches!(self, Self::CartLink | Self::AbandonedCartReminder | Self::EndpointDisabled)
     }
+
+    const fn asks_for_payment(self) -> bool {
+        self.is_about_an_order()
+            && !matches!(self, Self::OrderConfirmation | Self::OrderCancellation | Self::OrderPartialRefund)
+    }
 }
 
 impl fmt::Display for BuiltinMail {
@@ -187,6 +193,8 @@ impl Fragment {
             "summary" => fragment!("parts/summary"),
             "order" => fragment!("parts/order"),
             "pay" => fragment!("parts/pay"),
+            "view" => fragment!("parts/view"),
+            "view_quiet" => fragment!("parts/view_quiet"),
             _ => return None,
         })
     }
@@ -275,6 +283,10 @@ impl Composition {
         let is_about_an_order = self.mail.is_about_an_order();
         match mark {
             ">body" => Some(self.mail.fragment().in_form(form)),
+            // Where there is a payment to make, its button is the one to be seen.
+            ">view" if self.mail.asks_for_payment() => {
+                Fragment::shared("view_quiet").map(|fragment| fragment.in_form(form))
+            }
             "language" => Some(self.language.as_str()),
             "name" => Some("{{first_name}}{{#if last_name}} {{last_name}}{{/if}}"),
             "shop" => Some(if is_about_an_order { "{{store_name}}" } else { "{{merchant_name}}" }),
@@ -285,7 +297,12 @@ impl Composition {
             },
             _ => match mark.strip_prefix('>') {
                 Some(name) => Fragment::shared(name).map(|fragment| fragment.in_form(form)),
-                None => self.words(mark),
+                None => match mark.split_once('.') {
+                    Some((mark, "label")) => self.words(mark).map(label),
+                    Some((mark, "before")) => self.words(mark).map(|words| around(words).0),
+                    Some((mark, "after")) => self.words(mark).map(|words| around(words).1),
+                    _ => self.words(mark),
+                },
             },
         }
     }
@@ -302,6 +319,17 @@ impl Composition {
             })
             .map(String::as_str)
     }
+}
+
+/// What stands before the value at the end of words, as `Tax` in `Tax: {{tax}}`.
+fn label(words: &'static str) -> &'static str {
+    around(words).0.trim_end_matches(|c: char| c == ':' || c.is_whitespace())
+}
+
+/// What stands before the first value of words, and what behind it.
+fn around(words: &'static str) -> (&'static str, &'static str) {
+    let (before, rest) = words.split_once("{{").unwrap_or((words, ""));
+    (before, rest.split_once("}}").map_or("", |(_, after)| after))
 }
 
 mod sample;

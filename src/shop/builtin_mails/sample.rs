@@ -21,11 +21,11 @@ pub fn sample_values(mail: BuiltinMail) -> Map<String, Value> {
         }
         BuiltinMail::AbandonedCartReminder => json!({
             "merchant_name": "The Tea House", "subject": "Your tea is waiting", "discount": "15%",
-            "message": "Hello Ann,\n\nyour tea is still here.\nShall we send it?",
+            "message": "Your tea is still here.\nShall we send it?\n\nIt leaves the same day.",
             "message_lines": [
-                {"text": "Hello Ann,", "begins": false, "goes_on": false},
-                {"text": "your tea is still here.", "begins": true, "goes_on": false},
+                {"text": "Your tea is still here.", "begins": false, "goes_on": false},
                 {"text": "Shall we send it?", "begins": false, "goes_on": true},
+                {"text": "It leaves the same day.", "begins": true, "goes_on": false},
             ],
             "recovery_link": format!("{shop}/cart/1"), "total": "€59.90", "discounted_total": "€50.92",
         }),
@@ -36,9 +36,11 @@ pub fn sample_values(mail: BuiltinMail) -> Map<String, Value> {
         _ => json!({
             "store_name": "The Tea House", "order_id": "1001", "total": "€59.90", "subtotal": "€59.90",
             "tax": "€9.56", "shipping": "€4.90", "order_discount": "-€4.90", "order_url": format!("{shop}/orders/1001"),
-            "shipping_address": "Ann Lee, 2 Hill Road, 53111 Bonn", "payment_url": format!("{shop}/pay/1001"),
+            "shipping_address": "Ann Lee, 2 Hill Road, 53111 Bonn",
+            "shipping_address_lines": ["Ann Lee", "2 Hill Road", "53111 Bonn"], "payment_url": format!("{shop}/pay/1001"),
             "payment_id": "pay_1", "cancelled_on": "20 November 2026", "reason": "You asked for it.",
-            "refunded_amount": "€10.00", "next_billing_date": "1 December 2026", "expired_on": "1 November 2026",
+            "refunded_amount": "€10.00", "next_billing_date": "1 December 2026",
+            "paid_on": "20 November 2026", "expired_on": "1 November 2026",
         }),
     };
     if let (Value::Object(values), Value::Object(more)) = (&mut values, more) {

@@ -7,7 +7,7 @@ use super::{
     linked_data,
 };
 use crate::shop::{
-    Amount, Link, Look, Moment, SingleLine,
+    Amount, Link, Look, Moment, SingleLine, day_in,
     format::{decimals, format_day, format_money, quantity_value},
     language::Language,
 };
@@ -32,6 +32,10 @@ pub fn mail_values(
         let lines = address.as_ref()?.lines();
         (!lines.is_empty()).then(|| Value::from(lines.join(", ")))
     };
+    let address_lines = |address: &Option<OrderAddress>| {
+        let lines = address.as_ref()?.lines();
+        (!lines.is_empty()).then(|| Value::from(lines))
+    };
     let item = |item: &Item| {
         let mut values = json!({
             "name": item.name.as_str(),
@@ -46,6 +50,10 @@ pub fn mail_values(
         }
         values
     };
+    let is_paid =
+        |payment: &Payment| payment.status.as_ref().is_some_and(|status| status.as_str() == "COMPLETED");
+    let paid_on = order.latest_payment(is_paid).and_then(|payment| payment.created_at);
+    let paid_on = paid_on.and_then(|at| day_in(&at.to_string(), look.timezone));
     let subscription = order.subscription.as_ref();
     let reason = order.cancellation.as_ref().and_then(|cancellation| cancellation.reason.as_ref());
     let known = [
@@ -64,7 +72,9 @@ pub fn mail_values(
                 .map(|amount| written(&format!("-{}", amount.as_str().trim_start_matches('-')))),
         ),
         ("shipping_address", address(&order.shipping_address)),
+        ("shipping_address_lines", address_lines(&order.shipping_address)),
         ("billing_address", address(&order.billing_address)),
+        ("billing_address_lines", address_lines(&order.billing_address)),
         ("order_url", link(&order.order_url)),
         ("payment_url", link(&order.payment_url)),
         ("language", Some(Value::from(language.base().as_str()))),
@@ -74,6 +84,7 @@ pub fn mail_values(
         ("next_billing_date", subscription.and_then(|it| it.next_billing_at).map(date)),
         ("expired_on", subscription.and_then(|it| it.expired_at).map(date)),
         ("cancelled_on", order.cancelled_at().map(date)),
+        ("paid_on", paid_on.map(|day| Value::from(format_day(language, day)))),
         ("reason", reason.map(|reason| Value::from(reason.as_str()))),
         ("payment_id", payment.map(|payment| Value::from(payment.payment_id.as_str()))),
         ("refunded_amount", payment.and_then(Payment::partial_refund).map(money)),
@@ -107,6 +118,8 @@ mod tests {
             "subtotalAmount": "59.90", "shippingAmount": "4.90", "taxAmount": "9.55", "discountAmount": "5.00",
             "shippingAddress": {"name": "Ann Lee", "line1": "Kai 1", "postalCode": "53111", "city": "Bonn"},
             "orderUrl": "https://shop.example/o/1?a=1&b=2", "paymentUrl": "https://shop.example/p/1",
+            "payments": [{"paymentId": "1", "status": "FAILED", "createdAt": "2026-03-09T12:00:00Z"},
+                {"paymentId": "2", "status": "COMPLETED", "createdAt": "2026-03-02T03:00:00Z"}],
             "subscription": {"recurring": true, "nextBillingAt": "2026-03-01T00:30:00+01:00"}})).unwrap();
         let store: StoreSettings =
             serde_json::from_value(json!({"timezone": "America/New_York", "colour": "#FC0",
@@ -120,8 +133,10 @@ mod tests {
             ("/items/2/line_total", json!("0,17\u{a0}€")),
             ("/order_discount", json!("-5,00\u{a0}€")),
             ("/shipping_address", json!("Ann Lee, Kai 1, 53111 Bonn")),
+            ("/shipping_address_lines", json!(["Ann Lee", "Kai 1", "53111 Bonn"])),
             ("/order_url", json!("https://shop.example/o/1?a=1&b=2")),
             ("/next_billing_date", json!("28. Februar 2026")),
+            ("/paid_on", json!("1. März 2026")),
             ("/colour", json!("#ffcc00")),
             ("/postal_address", json!("Tea & Co, Kai 2, 53111 Bonn")),
         ] {
