@@ -150,7 +150,7 @@ mod tests {
             (json!({"id": "a@example.net", "expires_at": "2020-01-01T00:00:00Z"}), "expires_at"),
             (json!({"id": "a@example.net", "created_at": "2999-01-01T00:00:00Z"}), "created_at"),
             (json!({"id": "a@example.net", "until": "2999"}), "until"),
-            (json!({"id": "a@example.net", "until": 1, "reason": "tired", "note": 5}), "until reason note"),
+            (json!({"id": "a@example.net", "until": 1, "reason": "tired", "note": 5}), "note until reason"),
             (
                 json!({"id": "a@example.net", "address": "b", "expires_at": "2020-01-01T00:00:00Z",
                     "created_at": "2999-01-01T00:00:00Z"}),

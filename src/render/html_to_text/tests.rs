@@ -162,7 +162,7 @@ fn what_real_mails_do_is_read_as_meant() {
         ),
         ("<![if !mso]>a<![endif]>b<!-- x --!>c", "abc\n"),
         ("<style>a{}</style><style media=print>b{}</style><STYLE>c{}</STYLE >d", "d\n"),
-        ("<noscript>a</noscript><svg><title>t</title></svg><o:p>&nbsp;</o:p>b", "ab\n"),
+        ("<noscript>a</noscript><svg><title>t</title></svg><o:p>&nbsp;</o:p>b", "a b\n"),
         (
             "<table role=presentation><tr><td><table><tr><td><table><tr><td>a</table></table><tr><td>b</table>c",
             "a\n\nb\n\nc\n",
@@ -173,7 +173,7 @@ fn what_real_mails_do_is_read_as_meant() {
         ),
         (
             "<table><tr><td><ul><li>a<li>b</ul></td><td><ol><li>c</ol></td></tr></table>d",
-            "- a\n- b\n1. c\n\nd\n",
+            "- a\n- b\n\n1. c\n\nd\n",
         ),
         ("<table><tr><td>• </td><td>a</td></tr><tr><td>•</td><td>b<br>c</td></tr></table>", "• a\n• b\nc\n"),
         ("<p dir=rtl>שלום&rlm; <bdi>Ann</bdi>&lrm;!</p>", "שלום\u{200f} Ann\u{200e}!\n"),
@@ -197,7 +197,7 @@ fn what_real_mails_do_is_read_as_meant() {
 #[test]
 fn what_is_hidden_ends_where_its_element_ends_though_no_tag_says_so() {
     for (html, expected) in [
-        ("<div><p hidden>x<p>a</div>b", "a\n\nb\n"),
+        ("<div><p hidden>x<p>a</div>b", "a\nb\n"),
         ("<div><p hidden>x</div>b", "b\n"),
         ("<p hidden>x<table><tr><td>a</table>", "a\n"),
         ("<ul><li hidden>x<ul><li>x</ul>x<li>a</ul>b", "- a\n\nb\n"),

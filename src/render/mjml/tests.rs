@@ -86,72 +86,30 @@ fn size_and_depth_are_bounded() {
 }
 
 #[test]
-fn hostile_mjml_is_answered_soon_and_without_much_memory() {
-    let body = |inside: String| format!("<mjml><mj-body>{inside}</mj-body></mjml>");
-    let inside = |inside: String| body(format!("<mj-section><mj-column>{inside}</mj-column></mj-section>"));
-    let all = |attributes: String, count| {
+fn what_elements_inherit_and_the_rules_of_carousels_are_bounded() {
+    let inside = |inside: String| {
+        format!("<mjml><mj-body><mj-section><mj-column>{inside}</mj-column></mj-section></mj-body></mjml>")
+    };
+    let defaults = |attributes: String, count| {
         let texts = "<mj-text>a</mj-text>".repeat(count);
-        let head = format!("<mj-head><mj-attributes>{attributes}</mj-attributes></mj-head>");
-        format!(
-            "<mjml>{head}<mj-body><mj-section><mj-column>{texts}</mj-column></mj-section></mj-body></mjml>"
-        )
+        let head = format!("<mjml><mj-head><mj-attributes>{attributes}</mj-attributes></mj-head>");
+        inside(texts).replacen("<mjml>", &head, 1)
     };
     let long = "x".repeat(450_000);
-    let many = |count: usize, name: &str| (0..count).map(|n| format!("{name}{n}=\"x\" ")).collect::<String>();
-    for (name, mjml, is_refused) in [
-        ("1 MB of words", inside(format!("<mj-text>{}</mj-text>", "word ".repeat(200_000))), true),
-        ("500 KB of words", inside(format!("<mj-text>{}</mj-text>", "word ".repeat(100_000))), false),
-        (
-            "many sections",
-            body("<mj-section><mj-column><mj-text>a</mj-text></mj-column></mj-section>".repeat(1_300)),
-            true,
-        ),
-        (
-            "many columns",
-            body(format!("<mj-section>{}</mj-section>", "<mj-column></mj-column>".repeat(3_900))),
-            true,
-        ),
-        ("many attributes", inside(format!("<mj-text {}>a</mj-text>", many(40_000, "a"))), true),
-        (
-            "many pictures",
-            inside(format!("<mj-carousel>{}</mj-carousel>", "<mj-carousel-image src=\"a\" />".repeat(3_800))),
-            true,
-        ),
-        (
-            "some pictures",
-            inside(format!("<mj-carousel>{}</mj-carousel>", "<mj-carousel-image src=\"a\" />".repeat(64))),
-            false,
-        ),
-        ("long defaults", all(format!("<mj-all css-class=\"{long}\" />"), 3_000), true),
-        ("long class", all(format!("<mj-class name=\"a\" css-class=\"{long}\" />"), 3_000), true),
-        ("long defaults of two", all(format!("<mj-all color=\"{}\" />", &long[..4_000]), 500), true),
-        ("short defaults", all("<mj-all color=\"red\" /><mj-text padding=\"0\" />".to_owned(), 300), false),
-        (
-            "long parent",
-            inside(format!(
-                "<mj-social color=\"{long}\">{}</mj-social>",
-                "<mj-social-element name=\"x\" />".repeat(3_000)
-            )),
-            true,
-        ),
-        (
-            "long address",
-            inside(format!(
-                "<mj-navbar base-url=\"{long}\">{}</mj-navbar>",
-                "<mj-navbar-link href=\"/\">a</mj-navbar-link>".repeat(3_000)
-            )),
-            true,
-        ),
-        ("many tags in text", inside(format!("<mj-text>{}</mj-text>", "<b>a</b>".repeat(3_000))), false),
-        ("many mustaches", inside(format!("<mj-text>{}</mj-text>", "{{a}}".repeat(90_000))), true),
-        ("deep", inside(format!("{}a{}", "<mj-wrapper>".repeat(3_900), "</mj-wrapper>".repeat(3_900))), true),
-        ("an end without a start", body("</mj-section>".repeat(3_900)), true),
-        ("a comment without an end", inside("<!--".repeat(3_900)), true),
+    let pictures = "<mj-carousel-image src=\"a\" />".repeat(65);
+    let icons = "<mj-social-element name=\"x\" />".repeat(3_000);
+    let links = "<mj-navbar-link href=\"/\">a</mj-navbar-link>".repeat(1_500);
+    for mjml in [
+        inside(format!("<mj-carousel>{pictures}</mj-carousel>")),
+        inside(format!("<mj-social color=\"{long}\">{icons}</mj-social>")),
+        inside(format!("<mj-navbar base-url=\"{long}\">{links}</mj-navbar>")),
+        defaults(format!("<mj-all css-class=\"{long}\" />"), 1_500),
+        defaults(format!("<mj-class name=\"a\" css-class=\"{long}\" />"), 1_500),
     ] {
         let begun = std::time::Instant::now();
-        let made = to_html(&mjml, 1 << 20);
-        println!("{name}: {:?} {} {:?}", begun.elapsed(), mjml.len(), made.as_ref().map(String::len));
-        assert!(begun.elapsed().as_secs() < 10, "{name} takes {:?}", begun.elapsed());
-        assert_eq!(made.is_err(), is_refused, "{name}: {:?}", made.map(|html| html.len()));
+        let fault = to_html(&mjml, 1 << 20).unwrap_err().to_string();
+        assert!(fault.contains("at most 64 pictures") || fault.contains("says too much"), "{fault}");
+        assert!(begun.elapsed().as_secs() < 5, "{fault} after {:?}", begun.elapsed());
     }
+    assert!(to_html(&defaults("<mj-all color=\"red\" />".to_owned(), 100), 1 << 20).is_ok());
 }
