@@ -120,7 +120,7 @@ on_both! {
         bob.post(&format!("{page}/confirm"), &[]).await.expect(303);
         assert!(ann.page(&page).await.contains("draft"), "only who drafted it may confirm it");
         ann.post(&format!("{page}/confirm"), &[]).await.expect(303);
-        eventually("it is done", async || ann.page(&page).await.contains("3 done, 0 skipped, of 3.")).await;
+        eventually("it is done", async || ann.page(&page).await.contains("3 done, 0 skipped, of 3 mails.")).await;
         ann.post(&format!("{page}/stop"), &[]).await.expect(303);
         assert!(ann.page("/actions").await.contains("3 of 3"));
     }
