@@ -78,7 +78,7 @@ impl ReadyMail {
         let mail = new.as_claimed()?;
         let permit = app.admission.admit_at_once(mail_job::send_mail_job(new))?;
         let turn = match permit.is_ahead() {
-            true => Turn::Ahead(permit),
+            true => Turn::Ahead(Box::new(permit)),
             false => Turn::Now(Box::new(permit.connect_at_once()?)),
         };
         let turn = Kept(Some(turn));

@@ -66,7 +66,7 @@ impl Job for SendMail {
             return Ok(Outcome::NothingToDo);
         };
         let turn = match permit.is_ahead() {
-            true => Ok(Turn::Ahead(permit)),
+            true => Ok(Turn::Ahead(Box::new(permit))),
             // Nobody has claimed the mail, so there is nothing to give back.
             false => match unless_stopping(app, permit.connect()).await {
                 Some(Ok(offer)) => Ok(Turn::Now(Box::new(offer))),
@@ -144,7 +144,7 @@ pub(super) enum Turn {
     /// It has one.
     Now(Box<Offer>),
     /// It waits for one with its message ready.
-    Ahead(Permit),
+    Ahead(Box<Permit>),
 }
 
 impl Turn {

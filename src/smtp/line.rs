@@ -177,8 +177,8 @@ impl Waiter {
     }
 
     /// Hands it a place, or gives that back when the mail is gone.
-    pub(super) fn hand(self, place: Handed) -> Result<(), Handed> {
-        self.hand.send(place)
+    pub(super) fn hand(self, place: Handed) -> Result<(), Box<Handed>> {
+        self.hand.send(place).map_err(Box::new)
     }
 }
 
