@@ -71,20 +71,21 @@ impl ReadyMail {
     /// a time, or it lacks one of the things that it needs to be sent now.
     fn of(app: &App, recording: &Recording) -> Option<Self> {
         let [new] = &recording.mails[..] else { return None };
-        if new.lane != MailLane::Transactional || new.is_test || new.is_scheduled() {
+        let needs_more = new.is_test || new.is_scheduled() || !new.is_known_whole();
+        if new.lane != MailLane::Transactional || needs_more {
             return None;
         }
         let place = app.hand_over.reserve()?;
-        let mail = new.as_claimed()?;
         let permit = app.admission.admit_at_once(mail_job::send_mail_job(new))?;
         let turn = match permit.is_ahead() {
             true => Turn::Ahead(Box::new(permit)),
             false => Turn::Now(Box::new(permit.connect_at_once()?)),
         };
         let turn = Kept(Some(turn));
-        let at_work = app.worker.begin(mail.id.0)?;
+        let at_work = app.worker.begin(new.id.0)?;
         at_work.claims();
-        Some(Self { mail, turn, at_work, place })
+        // Only now: it is copied with all its values.
+        Some(Self { mail: new.as_claimed(), turn, at_work, place })
     }
 
     /// Hands it to the worker, or gives its claim back where this worker may not send any more.

@@ -240,14 +240,18 @@ impl NewMail {
         self.due_at > self.recorded_at
     }
 
-    /// The mail for the worker that has it from its recording on: what a claim would return, for the first attempt.
-    ///
-    /// A claim also tells what the mail depends on, and the token of its recipient's unsubscribe link, which may be an older one.
-    /// `None` for a mail that has such.
-    pub fn as_claimed(&self) -> Option<Mail> {
-        let Origin { member: _, order, cart, subscription, batch } = &self.origin;
+    /// Whether a claim would tell nothing that is not known before the mail is recorded. It tells what a mail depends on, and
+    /// the token of its recipient's unsubscribe link, which may be an older one.
+    pub fn is_known_whole(&self) -> bool {
+        let Origin { member: _, order, cart, subscription, batch: _ } = &self.origin;
         let depends_on_nothing = order.is_none() && cart.is_none() && subscription.is_none();
-        (depends_on_nothing && self.unsubscribe.is_none()).then(|| Mail {
+        depends_on_nothing && self.unsubscribe.is_none()
+    }
+
+    /// The mail for the worker that has it from its recording on: what a claim would return, for the first attempt. Only of one
+    /// that [is known whole](Self::is_known_whole).
+    pub fn as_claimed(&self) -> Mail {
+        Mail {
             id: self.id,
             merchant: self.merchant.clone(),
             lane: self.lane,
@@ -258,7 +262,7 @@ impl NewMail {
             message_id: self.message_id.clone(),
             values: self.values.get().to_owned(),
             order: None,
-            batch: *batch,
+            batch: self.origin.batch,
             on_crash: self.on_crash,
             recorded_at: self.recorded_at,
             schedule: self.schedule,
@@ -271,7 +275,7 @@ impl NewMail {
             unsubscribe: None,
             suppressed: None,
             was_bad_address: false,
-        })
+        }
     }
 
     /// The `Message-ID` of a mail, at the sender's domain so that SPF-minded filters see one domain.

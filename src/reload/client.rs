@@ -96,10 +96,10 @@ impl Found {
     /// # Errors
     /// When it is gone.
     pub async fn ask(&mut self, author: &Author) -> anyhow::Result<()> {
-        let Author { actor, origin, .. } = author;
-        let user = actor.to_string();
+        let user = author.actor.to_string();
         let user = user.strip_prefix("cli:").unwrap_or(&user);
-        let line = format!("{RELOAD} {} {user}\n", origin.as_deref().unwrap_or("?").replace(' ', "_"));
+        // Neither has a control character in it.
+        let line = format!("{RELOAD}\t{}\t{user}\n", author.origin.as_deref().unwrap_or("?"));
         timeout(HELLO, self.stream.get_mut().write_all(line.as_bytes()))
             .await
             .context("it does not answer")??;

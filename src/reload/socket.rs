@@ -1,7 +1,7 @@
 //! The Unix socket at which a process is asked to reload: an abstract one (unix(7)), so that it needs no folder, leaves nothing
 //! behind, and is where every unit, container and test of one machine finds it.
 //!
-//! Whoever connects hears who the process is, may answer `reload <origin> <user>`, and hears what came of it. Only the user of the process and
+//! Whoever connects hears who the process is, may answer `reload`, its origin and user with tabs between, and hears what came of it. Only the user of the process and
 //! root are listened to; who that is the kernel says.
 
 use std::{
@@ -106,7 +106,7 @@ async fn answer(client: UnixStream, hello: &Hello, ask: &mpsc::Sender<Asked>) ->
     let mut line = String::new();
     let mut lines = BufReader::new(read.take(LONGEST));
     timeout(PATIENCE, lines.read_line(&mut line)).await??;
-    let mut words = line.trim_end().splitn(3, ' ');
+    let mut words = line.trim_end().splitn(3, '\t');
     if words.next() != Some(RELOAD) {
         return Ok(());
     }

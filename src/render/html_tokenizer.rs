@@ -8,6 +8,17 @@ use std::ops::Range;
 /// Stands for each byte of a mustache that prints nothing.
 pub(super) const SILENT: u8 = 0x01;
 
+/// Elements that have no content and no end tag (HTML standard, section 13.1.2), and `param`, which was one.
+pub(super) const VOID: [&str; 14] = [
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
+    "wbr",
+];
+
+/// Whether a name is one of these, in any case.
+pub(super) fn is_one_of(names: &[&str], name: &str) -> bool {
+    names.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
 /// One piece of a document; ranges are bytes in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {

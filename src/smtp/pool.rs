@@ -6,14 +6,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::{sync::Notify, time::sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     capacity::Capacity,
     place::{Place, Places},
     pooled::{Pooled, most_ahead},
-    tuning::Tuning,
 };
 
 /// The places and the idle connections of one route.
@@ -23,15 +22,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A pool with the places of `capacity`, which may be another one's too. It notifies `freed` when one of its places is
-    /// given back.
-    pub(super) fn new(
-        capacity: Arc<Capacity>,
-        tuning: &Tuning,
-        mails_per_connection: u32,
-        freed: Arc<Notify>,
-    ) -> Self {
-        let shared = Pooled::new(capacity, tuning, mails_per_connection, freed);
+    /// A pool of what its places share.
+    pub(super) fn new(shared: Pooled) -> Self {
         Self { shared: Arc::new(shared), reaper: OnceLock::new() }
     }
 

@@ -64,6 +64,7 @@ pub(super) fn most_ahead(places: usize) -> usize {
 }
 
 impl Pooled {
+    /// The places of `capacity`, which may be another pool's too. `freed` is notified when one of them is given back.
     pub(super) fn new(
         capacity: Arc<Capacity>,
         tuning: &Tuning,

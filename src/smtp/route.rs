@@ -15,6 +15,7 @@ use super::{
     open_count::Opened,
     pace::DomainPace,
     pool::Pool,
+    pooled::Pooled,
     preference::Preference,
     provider::ProviderIds,
     route_error::RouteError,
@@ -90,7 +91,7 @@ impl Route {
             Arc::new(Relay {
                 dialer,
                 breaker: Breaker::new(tuning.first_pause, tuning.longest_pause),
-                pool: Pool::new(capacity, tuning, mails, Arc::clone(&shared.freed)),
+                pool: Pool::new(Pooled::new(capacity, tuning, mails, Arc::clone(&shared.freed))),
                 opened,
                 senders: Mutex::default(),
                 away: Outage::new(),

@@ -180,8 +180,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn note_test_mail(&self, route: &str) -> Result<(), StoreError> {
-        let entry = self.entry(Action::MailTested, route, None);
-        self.writer.run(move |on| async move { record(on, entry.as_ref()).await }.boxed()).await
+        self.note(self.entry(Action::MailTested, route, None)).await
     }
 
     /// Notes that a process put these settings in force while it ran. Their values may be secrets and are left out.
@@ -190,7 +189,12 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn note_reload(&self, process: u32, settings: &[&str]) -> Result<(), StoreError> {
         let entry = self.entry(Action::ConfigReloaded, format!("process {process}"), None);
-        let entry = entry.map(|entry| entry.of(settings.len() as u64).with(json!({ "settings": settings })));
+        self.note(entry.map(|entry| entry.of(settings.len() as u64).with(json!({ "settings": settings }))))
+            .await
+    }
+
+    /// Records an entry of something that changed no row.
+    async fn note(&self, entry: Option<NewEntry>) -> Result<(), StoreError> {
         self.writer.run(move |on| async move { record(on, entry.as_ref()).await }.boxed()).await
     }
 

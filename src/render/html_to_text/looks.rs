@@ -1,10 +1,8 @@
 //! What an element's own attributes make of it: hidden, as preheaders are, a line of its own, or text whose lines count.
 //! Styles from sheets have been written into them before.
 
-use crate::render::html_tokenizer::{Piece, Tag};
+use crate::render::html_tokenizer::{Piece, Tag, VOID, is_one_of};
 
-/// Elements without content, which can hide none.
-const VOID: [&str; 8] = ["img", "br", "hr", "input", "meta", "link", "col", "wbr"];
 /// How far behind an element's start a link is looked for.
 const FAR: usize = 2048;
 
@@ -22,6 +20,7 @@ pub(super) struct Looks {
 /// How an element looks by its own attributes.
 pub(super) fn looks(html: &str, tag: &Tag<'_>) -> Looks {
     let mut looks = Looks::default();
+    // What has no content can hide none.
     if is_one_of(&VOID, tag.name) {
         return looks;
     }
@@ -254,8 +253,4 @@ impl<'a> Styled<'a> {
         let closed = self.open.pop();
         self.keeping -= usize::from(closed.is_some_and(|(_, _, looks)| looks.keeps_lines));
     }
-}
-
-fn is_one_of(names: &[&str], name: &str) -> bool {
-    names.iter().any(|it| it.eq_ignore_ascii_case(name))
 }

@@ -197,6 +197,7 @@ fn what_real_mails_do_is_read_as_meant() {
 #[test]
 fn what_is_hidden_ends_where_its_element_ends_though_no_tag_says_so() {
     for (html, expected) in [
+        ("<p>a <embed hidden>b<video><source hidden></video> c</p>", "a b c\n"),
         ("<div><p hidden>x<p>a</div>b", "a\nb\n"),
         ("<div><p hidden>x</div>b", "b\n"),
         ("<p hidden>x<table><tr><td>a</table>", "a\n"),

@@ -1,10 +1,9 @@
 //! Whether the rules of a tag depend on the values that fill the template.
 
-use crate::render::html_tokenizer::{Piece, Tag, pieces};
+use crate::render::html_tokenizer::{Piece, Tag, VOID, is_one_of, pieces};
 use crate::render::syntax::{Mustache, Role, inner};
 
 use super::selectors::Asked;
-use super::skeleton::{VOID, is_one_of};
 
 /// Elements whose end tag may be left out.
 const OPTIONAL_END: [&str; 12] =

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use css_inline::CSSInliner;
 
-use crate::render::html_tokenizer::{Piece, SILENT, Tag, pieces};
+use crate::render::html_tokenizer::{Piece, SILENT, Tag, VOID, is_one_of, pieces};
 
 use super::selectors::Asked;
 use super::stylesheet::{RULE, Sheet};
@@ -24,10 +24,6 @@ const MOST_ATTRIBUTES: usize = 100;
 
 const FORMATTING: [&str; 14] =
     ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"];
-pub(super) const VOID: [&str; 14] = [
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
-    "wbr",
-];
 
 /// Where a style goes in a tag of the page.
 pub(super) struct Target {
@@ -161,9 +157,4 @@ impl Open {
         self.all = self.all.saturating_sub(1);
         self.formatting = self.formatting.saturating_sub(usize::from(is_one_of(&FORMATTING, name)));
     }
-}
-
-/// Whether a name is one of these, in any case.
-pub(super) fn is_one_of(names: &[&str], name: &str) -> bool {
-    names.iter().any(|one| one.eq_ignore_ascii_case(name))
 }

@@ -194,7 +194,11 @@ impl Fragment {
             "order" => fragment!("parts/order"),
             "pay" => fragment!("parts/pay"),
             "view" => fragment!("parts/view"),
-            "view_quiet" => fragment!("parts/view_quiet"),
+            // It differs in how it looks, which a text part does not.
+            "view_quiet" => Fragment {
+                html: include_str!("../../../templates/mails/parts/view_quiet.html"),
+                ..fragment!("parts/view")
+            },
             _ => return None,
         })
     }

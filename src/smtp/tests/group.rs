@@ -62,12 +62,22 @@ async fn warm_route(port: u16, tuning: Tuning) -> Arc<Route> {
     route
 }
 
-/// Sends both over the only connection; the second waits in line when the first is sent.
-async fn send_both(route: &Arc<Route>, first: Mail<'_>, second: Mail<'_>) -> [Result<Sent, NotReady>; 2] {
+/// A mail to bob, and one to carl.
+fn one_and_two() -> (Mail<'static>, Mail<'static>) {
+    (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open))
+}
+
+/// Leave for a mail that has the only place, and for one that is ahead of it.
+fn now_and_ahead(route: &Arc<Route>) -> (Permit, Permit) {
     let mut permits = route.permits(2);
     let (now, ahead) = (permits.next().unwrap(), permits.next().unwrap());
     assert!(!now.is_ahead() && ahead.is_ahead());
-    drop(permits);
+    (now, ahead)
+}
+
+/// Sends both over the only connection; the second waits in line when the first is sent.
+async fn send_both(route: &Arc<Route>, first: Mail<'_>, second: Mail<'_>) -> [Result<Sent, NotReady>; 2] {
+    let (now, ahead) = now_and_ahead(route);
     let both = async { tokio::join!(biased; second.go(ahead), first.go(now)) };
     let (second, first) = timeout(Duration::from_secs(20), both).await.expect("the dialogue is stuck");
     [first, second]
@@ -86,8 +96,7 @@ async fn both_with(end: &str, comes_again: bool, tuning: Tuning) -> (Arc<Route>,
     }
     let peer = Peer::play_all(scripts).await;
     let route = warm_route(peer.port, tuning).await;
-    let (first, second) =
-        (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open));
+    let (first, second) = one_and_two();
     let replies = send_both(&route, first, second).await.map(answered);
     (route, replies, peer.finish().await)
 }
@@ -158,8 +167,7 @@ async fn a_recipient_refused_in_a_group_costs_nobody_the_connection() {
             script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, FIRST, SECOND, end, "C: RSET\n", MAIL, more]);
         let peer = Peer::play([whole]).await;
         let route = warm_route(peer.port, Tuning::default()).await;
-        let (first, second) =
-            (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open));
+        let (first, second) = one_and_two();
         let replies = send_both(&route, first, second).await.map(answered);
         let refused = (Phase::RcptTo, AttemptOutcome::Permanent, Some(550));
         assert_eq!(replies.each_ref().map(verdict), [ACCEPTED, refused], "{end}");
@@ -222,11 +230,8 @@ async fn a_mail_that_leaves_after_its_envelope_takes_the_connection_along_and_no
     let peer =
         Peer::play([script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, FIRST, SECOND, end]), again]).await;
     let route = warm_route(peer.port, Tuning::default()).await;
-    let mut permits = route.permits(2);
-    let (now, ahead) = (permits.next().unwrap(), permits.next().unwrap());
-    drop(permits);
-    let (first, second) =
-        (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open));
+    let (now, ahead) = now_and_ahead(&route);
+    let (first, second) = one_and_two();
     let leaves = async {
         tokio::select! {
             sent = second.go(ahead) => panic!("{sent:?}"),
@@ -246,11 +251,8 @@ async fn a_mail_whose_sender_is_gone_before_its_message_frees_the_one_behind_it(
     let first = script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, FIRST, SECOND, "X: signal\nX: wait\n"]);
     let peer = Peer::play([first, script(&[GREETING, PIPELINING, SECOND, TAKEN])]).await;
     let route = warm_route(peer.port, Tuning::default()).await;
-    let mut permits = route.permits(2);
-    let (now, ahead) = (permits.next().unwrap(), permits.next().unwrap());
-    drop(permits);
-    let (first, second) =
-        (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open));
+    let (now, ahead) = now_and_ahead(&route);
+    let (first, second) = one_and_two();
     let leaves = async {
         tokio::select! {
             sent = first.go(now) => panic!("{sent:?}"),
@@ -365,8 +367,7 @@ async fn a_connection_that_has_carried_its_share_takes_no_further_mail_along() {
     let first = script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, FIRST, end]);
     let peer = Peer::play([first, script(&[GREETING, PIPELINING, SECOND, TAKEN])]).await;
     let route = warm_route(peer.port, Tuning { mails_per_connection: 2, ..Tuning::default() }).await;
-    let (first, second) =
-        (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open));
+    let (first, second) = one_and_two();
     let replies = send_both(&route, first, second).await.map(answered);
     assert_eq!(replies.each_ref().map(verdict), [ACCEPTED, ACCEPTED]);
     peer.finish().await;

@@ -41,7 +41,10 @@ on_both! {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         let (queued, handed_over) = (full_mail(), full_mail());
-        let known = [&queued, &handed_over].map(|mail| mail.as_claimed().unwrap());
+        let known = [&queued, &handed_over].map(|mail| {
+            assert!(mail.is_known_whole());
+            mail.as_claimed()
+        });
         record(&store, queued).await;
         let claimed = claim(&store, known[0].id, worker).await;
         assert_eq!(format!("{claimed:?}"), format!("{:?}", known[0]));
@@ -63,7 +66,8 @@ on_both! {
         let worker = worker(&store).await;
         for (policy, then) in [(CrashPolicy::Resend, MailState::Queued), (CrashPolicy::Hold, MailState::Held)] {
             let new = NewMail { on_crash: policy, ..new_mail() };
-            let mail = new.as_claimed().unwrap();
+            assert!(new.is_known_whole());
+            let mail = new.as_claimed();
             record_claimed(&store, new, worker).await;
             assert!(take_from_dead_workers(&store, SILENCE).await.is_empty(), "its worker is alive");
             take_from_dead_workers(&store, Duration::ZERO).await;
