@@ -32,43 +32,71 @@ pub(super) fn append_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
 
 /// The canonical form of a body: runs of spaces and tabs are one space, none at the end of a line; no empty lines at the
 /// end.
-pub(super) fn body(mut body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + 2);
-    let mut empty_lines = 0_usize;
-    while !body.is_empty() {
-        let (line, rest) = split_line(body);
-        body = rest;
-        let line = without_spaces_at_the_end(line);
-        if line.is_empty() {
-            empty_lines += 1;
-            continue;
+pub(super) fn body(body: &[u8]) -> Vec<u8> {
+    let Some(last) = body.iter().rposition(|byte| !is_space(*byte) && !matches!(byte, b'\r' | b'\n')) else {
+        return Vec::new();
+    };
+    let text = &body[..=last];
+    let mut edited = Edited { text, kept_from: 0, out: Vec::with_capacity(text.len() + 2) };
+    let mut start = 0;
+    while start < text.len() {
+        let (line, rest) = split_line(&text[start..]);
+        let (end, next) = (start + line.len(), text.len() - rest.len());
+        let spaces_from = start + line.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
+        edited.line(start, spaces_from);
+        if spaces_from < end || text[end..next] != *b"\r\n" {
+            edited.replace(spaces_from, next, b"\r\n");
         }
-        for _ in 0..std::mem::take(&mut empty_lines) {
-            out.extend_from_slice(b"\r\n");
-        }
-        append_line(line, &mut out);
-        out.extend_from_slice(b"\r\n");
+        start = next;
     }
-    out
+    edited.end()
 }
 
-fn without_spaces_at_the_end(line: &[u8]) -> &[u8] {
-    let length = line.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
-    &line[..length]
+/// A text that is copied in as long pieces as are canonical already.
+struct Edited<'a> {
+    text: &'a [u8],
+    kept_from: usize,
+    out: Vec<u8>,
 }
 
-/// Appends a line without spaces at its end. What is canonical already is copied in long pieces.
-fn append_line(line: &[u8], out: &mut Vec<u8>) {
-    let (mut copied, mut at) = (0, 0);
-    while let Some(found) = memchr2(b' ', b'\t', &line[at..]) {
-        let start = at + found;
-        let width = line[start..].iter().take_while(|byte| is_space(**byte)).count();
-        at = start + width;
-        if width > 1 || line[start] == b'\t' {
-            out.extend_from_slice(&line[copied..start]);
-            out.push(b' ');
-            copied = at;
+impl Edited<'_> {
+    /// Edits a line, without its end. Most lines have no runs of spaces but their indentation.
+    fn line(&mut self, start: usize, end: usize) {
+        let indentation = self.text[start..end].iter().take_while(|byte| is_space(**byte)).count();
+        self.space(start, indentation);
+        let mut at = start + indentation;
+        if is_canonical(&self.text[at..end]) {
+            return;
+        }
+        while let Some(found) = memchr2(b' ', b'\t', &self.text[at..end]) {
+            at += found;
+            let width = self.text[at..end].iter().take_while(|byte| is_space(**byte)).count();
+            self.space(at, width);
+            at += width;
         }
     }
-    out.extend_from_slice(&line[copied..]);
+
+    /// Makes so many spaces and tabs one space.
+    fn space(&mut self, at: usize, width: usize) {
+        if width > 1 || width == 1 && self.text[at] == b'\t' {
+            self.replace(at, at + width, b" ");
+        }
+    }
+
+    fn replace(&mut self, from: usize, to: usize, with: &[u8]) {
+        self.out.extend_from_slice(&self.text[self.kept_from..from]);
+        self.out.extend_from_slice(with);
+        self.kept_from = to;
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.out.extend_from_slice(&self.text[self.kept_from..]);
+        self.out
+    }
+}
+
+/// Whether each space of a text is one space alone. Looks at all of it: so the compiler can look at many bytes at a time.
+fn is_canonical(text: &[u8]) -> bool {
+    let pairs = text.iter().zip(text.iter().skip(1));
+    !pairs.fold(false, |found, (byte, next)| found | (*byte == b'\t') | ((*byte == b' ') & (*next == b' ')))
 }

@@ -29,12 +29,13 @@ impl Folded {
         self.append(word);
     }
 
-    /// Adds a piece of the last word; a line may end before it.
-    pub(super) fn piece(&mut self, piece: &str) {
-        if self.column + piece.len() > WIDTH {
+    /// Adds a piece of the last word, and the sign at its end; a line may end before it.
+    pub(super) fn piece(&mut self, piece: &str, sign: &str) {
+        if self.column + piece.len() + sign.len() > WIDTH {
             self.fold();
         }
         self.append(piece);
+        self.append(sign);
     }
 
     /// Adds text to the last word that may be divided anywhere.

@@ -76,9 +76,9 @@ impl Signer {
         let (last, others) = names.split_last().unwrap_or((&"From", &[]));
         field.word("h=");
         for name in others {
-            field.piece(&format!("{name}:"));
+            field.piece(name, ":");
         }
-        field.piece(&format!("{last};"));
+        field.piece(last, ";");
         field.word(&format!("bh={body_hash};"));
         field.word("b=");
         field
