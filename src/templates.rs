@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use moka::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 use crate::{
     cpu_pool::{CpuPool, Share},
@@ -26,6 +27,8 @@ use crate::{
 const VERSION_BYTES: u64 = 64 << 20;
 /// Begins the subject of a mail that a merchant tries a template out with.
 const TEST_MARK: &str = "[Test]";
+/// Versions that may be compiled at the same time, each once.
+const MOST_TURNS: u64 = 1_000;
 /// What a version takes beside its parts.
 const PER_VERSION: usize = 1024;
 
@@ -37,6 +40,8 @@ pub struct Templates {
     limits: RenderLimits,
     versions: Cache<String, Arc<TemplateVersion>>,
     builtins: Cache<(BuiltinMail, Language), Arc<TemplateVersion>>,
+    /// Whose turn it is to compile a version, by its name: many may need it at once, as after a start, and one does it for all.
+    turns: Cache<String, Arc<Mutex<()>>>,
 }
 
 impl Templates {
@@ -52,6 +57,7 @@ impl Templates {
                 .weigher(|_: &String, version: &Arc<TemplateVersion>| memory(version))
                 .build(),
             builtins: Cache::new((BuiltinMail::ALL.len() * Language::OF_BUILTIN_MAILS.len()) as u64),
+            turns: Cache::new(MOST_TURNS),
         }
     }
 
@@ -105,6 +111,11 @@ impl Templates {
         if let Some(version) = self.builtins.get(&(mail, language)) {
             return Ok(version);
         }
+        let turn = self.turn(format!("{mail}.{language}"));
+        let _turn = turn.lock().await;
+        if let Some(version) = self.builtins.get(&(mail, language)) {
+            return Ok(version);
+        }
         let limits = self.limits.clone();
         // Inlining CSS takes milliseconds.
         let version = self.cpu.run(Share::Own, move || check_builtin(mail, language, &limits));
@@ -116,16 +127,40 @@ impl Templates {
         Ok(version)
     }
 
+    /// Compiles a version that is not compiled yet. Who needs the same one meanwhile waits for that.
+    async fn compile(
+        &self,
+        share: impl Fn() -> Share,
+        version: &Arc<TemplateVersion>,
+    ) -> Result<(), RenderError> {
+        if self.renderer.has_compiled(version) {
+            return Ok(());
+        }
+        let turn = self.turn(version.id.clone());
+        let _turn = turn.lock().await;
+        if self.renderer.has_compiled(version) {
+            return Ok(());
+        }
+        let (renderer, version) = (Arc::clone(&self.renderer), Arc::clone(version));
+        let compiled = self.cpu.run(share(), move || renderer.compile(&version));
+        compiled.await.map_err(|_busy| RenderError::Busy)?
+    }
+
+    fn turn(&self, name: String) -> Arc<Mutex<()>> {
+        self.turns.get_with(name, Arc::default)
+    }
+
     /// Names the placeholders that a mail would miss with these values; see [`Renderer::missing`].
     ///
     /// # Errors
     /// As there, and [`RenderError::Busy`] when it is more than a moment's work and too much of that waits.
     pub async fn missing(
         &self,
-        share: impl FnOnce() -> Share,
+        share: impl Fn() -> Share,
         version: &Arc<TemplateVersion>,
         values: &Values,
     ) -> Result<Vec<String>, RenderError> {
+        self.compile(&share, version).await?;
         if let Some(missing) = self.renderer.try_missing(version, values) {
             return missing;
         }
@@ -140,10 +175,11 @@ impl Templates {
     /// As there, and [`RenderError::Busy`] when it is more than a moment's work and too much of that waits.
     pub async fn render(
         &self,
-        share: impl FnOnce() -> Share,
+        share: impl Fn() -> Share,
         version: &Arc<TemplateVersion>,
         values: &Values,
     ) -> Result<Content, RenderError> {
+        self.compile(&share, version).await?;
         if let Some(content) = self.renderer.try_render(version, values) {
             return content;
         }
@@ -159,7 +195,7 @@ impl Templates {
     /// As [`Templates::render`].
     pub async fn render_mail(
         &self,
-        share: impl FnOnce() -> Share,
+        share: impl Fn() -> Share,
         version: &Arc<TemplateVersion>,
         mail: &Mail,
         mut values: Value,

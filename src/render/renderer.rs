@@ -34,6 +34,19 @@ impl Renderer {
         Self { limits, engine: Engine::new(), compiled }
     }
 
+    /// Whether a stored template is compiled and kept.
+    pub fn has_compiled(&self, version: &TemplateVersion) -> bool {
+        self.compiled.contains_key(&version.id)
+    }
+
+    /// Compiles a stored template and keeps it. Not for an async thread.
+    ///
+    /// # Errors
+    /// When it does not compile.
+    pub fn compile(&self, version: &TemplateVersion) -> Result<(), RenderError> {
+        self.compiled(version).map(drop)
+    }
+
     /// Fills a stored template in; it is compiled the first time. For a hostile template this takes as long as
     /// [`RenderLimits::work`] allows: not for an async thread.
     ///

@@ -1,5 +1,6 @@
 //! `POST /mail` and `GET /templates`: what is asked, what is refused, and what a template is filled with.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::support::{Backends, Scene, brand, send, template, welcome};
@@ -12,6 +13,16 @@ fn request(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 on_both! {
+    async fn a_shop_that_asks_fast_right_after_a_start_is_refused_nothing(backends: Backends) {
+        let mut scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        assert_eq!(scene.daemon.stop().await, 0);
+        scene.daemon.start_again().await;
+        let body = welcome("ok@example.net");
+        let answers = join_all((0..150).map(|_| scene.shop.post("/mail", &body))).await;
+        answers.into_iter().for_each(|answer| drop(answer.expect(200)));
+    }
+
     async fn the_answer_names_the_mail_by_the_members_identifier(backends: Backends) {
         let scene = Scene::open(backends).await;
         scene.shop.enrol("ok@example.net").await;
