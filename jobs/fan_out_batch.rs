@@ -19,7 +19,10 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
-    mail::{Address, BatchId, Lane, MailDraft, MailLane, Mailbox, MerchantId, NewMail, Origin, Schedule},
+    mail::{
+        Address, BatchId, Lane, MailDraft, MailLane, MailState, Mailbox, MerchantId, NewMail, Origin,
+        Schedule,
+    },
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
@@ -30,7 +33,10 @@ use crate::{
         pass::PassSubject,
     },
     store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
-    telemetry::{METRICS, Outage, metrics::LaneLabels},
+    telemetry::{
+        METRICS, Outage,
+        metrics::{LaneLabels, MailLabels},
+    },
 };
 
 /// Chunks whose mails the queue does not take.
@@ -138,11 +144,20 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
 /// Takes back what a closed batch has not sent.
 async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
     match app.store.take_back(batch.id, batch.state).await? {
-        TakenBack::More => app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone())),
+        TakenBack::More { cancelled } => {
+            count_settled(MailState::Cancelled, cancelled);
+            app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone()));
+        }
         TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
         TakenBack::Done => return Ok(Outcome::NothingToDo),
     }
     Ok(Outcome::Done)
+}
+
+/// Counts mails that no worker has to settle.
+fn count_settled(state: MailState, number: u64) {
+    let labels = MailLabels { lane: MailLane::Bulk.as_str(), state: state.as_str() };
+    METRICS.settled.get_or_create(&labels).inc_by(number);
 }
 
 /// What all mails of a batch have in common.
@@ -196,9 +211,9 @@ impl<'a> BatchContext<'a> {
         let mut jobs: Vec<QueuedJob> = due_now.map(|made| send_mail_job(&made.mail)).collect();
         jobs.push(fan_out_batch_job(self.batch.id, self.batch.merchant.clone()));
         let recorded = made.len();
-        if app.store.make_mails(self.batch.id, chunk.number, made, passes).await? == Making::NotYours {
-            return Ok(Outcome::NothingToDo);
-        }
+        let making = app.store.make_mails(self.batch.id, chunk.number, made, passes).await?;
+        let Making::Done(settled) = making else { return Ok(Outcome::NothingToDo) };
+        settled.into_iter().for_each(|state| count_settled(state, 1));
         METRICS.recorded.get_or_create(&LaneLabels { lane: Lane::Bulk.as_str() }).inc_by(recorded as u64);
         if let Err(error) = app.queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()

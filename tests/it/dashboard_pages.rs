@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::support::{Backends, Operator, Scene, addresses, eventually};
+use super::support::{Backends, Operator, Scene, addresses, eventually, template};
 
 /// Stored wherever a merchant, a shopper or a relay may write.
 const SCRIPT: &str = "<script>alert(1)</script>";
@@ -79,6 +79,26 @@ on_both! {
             let page = operator.page("/merchants/tea-co").await;
             assert!(page.contains("Refused requests, last hour") && page.contains(", POST /mail<"), "{page}");
         }
+    }
+
+    async fn a_batch_whose_mails_cannot_be_made_is_seen_at_once(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        let ann = Operator::sign_in(&scene.daemon, &commands, "ann", "viewer", None).await;
+        let mut lacking = template();
+        lacking["html"] = json!("<p>{{coupon_code}}</p>");
+        scene.shop.put("/api/v1/templates/welcome", &lacking).await.expect(200);
+        let members = addresses("ok", 20);
+        scene.shop.enrol_all(&members).await;
+        let batch = scene.shop.send_all(&members).await;
+        scene.shop.until_batch(&batch, "finished").await;
+        let told = "The template welcome of tea-co makes mails that fail: 20 mails in the last hour; the template needs a value \
+                    for coupon_code.";
+        eventually("the overview says it", async || ann.page("/").await.contains(told)).await;
+        let found = ann.page("/mails?q=merchant%3Atea-co+state%3Afailed+class%3Amessage_fault").await;
+        assert!(found.contains("20 mails"), "{found}");
+        let settled = "postroom_mails_settled_total{lane=\"bulk\",state=\"failed\"} 20\n";
+        assert!(scene.daemon.admin("/metrics").await.body.contains(settled));
     }
 
     async fn a_batch_is_followed_and_cancelled(backends: Backends) {

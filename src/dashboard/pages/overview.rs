@@ -141,7 +141,7 @@ fn tiles(glance: &Glance) -> Vec<Tile> {
         tiles.push(Tile {
             name: "Recorded, last hour",
             figure: words::number(recorded),
-            note: "single mails, by requests".to_owned(),
+            note: "by requests and of batches".to_owned(),
             href: None,
         });
     }

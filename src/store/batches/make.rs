@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 use super::counts::{self, Change};
 use crate::{
     clock,
-    mail::{BatchId, MailId, MailState, NewMail},
+    mail::{BatchId, MailId, MailState, NewMail, ReplyClass},
     store::{
         database::Store,
         dialect::{Dialect, Sql},
@@ -46,10 +46,10 @@ pub struct MadeMail {
 }
 
 /// The result of making the mails of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Making {
-    /// They are recorded.
-    Done,
+    /// They are recorded. These are settled with that: their recipients are suppressed, or they cannot be made.
+    Done(Vec<MailState>),
     /// Somebody else made them, or the batch was stopped meanwhile; nothing was recorded.
     NotYours,
 }
@@ -66,14 +66,16 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
         recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, promotional,
         unsubscribe_token, unsubscribe_language, send_at, expires_at, test";
     Sql::made(format!(
-        "INSERT INTO mails ({kept}, state, wake_at, settled_at, error)
+        "INSERT INTO mails ({kept}, state, wake_at, settled_at, class, error)
          SELECT {kept},
             CASE WHEN fault IS NOT NULL THEN 'failed' WHEN suppressed IS NOT NULL THEN 'suppressed' ELSE 'queued' END,
             CASE WHEN fault IS NULL AND suppressed IS NULL THEN wake_at END,
             CASE WHEN fault IS NOT NULL OR suppressed IS NOT NULL THEN recorded_at END,
+            CASE WHEN fault IS NOT NULL THEN '{}' END,
             COALESCE(fault, '{}' || suppressed)
          FROM {} WHERE true
          ON CONFLICT DO NOTHING RETURNING id, state",
+        ReplyClass::MessageFault,
         suppressions::KEPT_BACK,
         suppressions::recorded_rows(COLUMNS)
     ))
@@ -179,17 +181,18 @@ impl Store {
                         return Err(StoreError::RolledBack);
                     }
                     passes::insert(dialect, &mut *on, passes.iter()).await?;
-                    let change = insert(dialect, &mut *on, &made).await?;
+                    let (change, settled) = insert(dialect, &mut *on, &made).await?;
                     if !starts(dialect, &mut *on, batch, change.made).await? {
                         return Err(StoreError::RolledBack);
                     }
-                    counts::add(dialect, on, batch, &change).await
+                    counts::add(dialect, on, batch, &change).await?;
+                    Ok(settled)
                 }
                 .boxed()
             })
             .await
         {
-            Ok(()) => Ok(Making::Done),
+            Ok(settled) => Ok(Making::Done(settled)),
             Err(StoreError::RolledBack) => Ok(Making::NotYours),
             Err(error) => Err(error),
         }
@@ -221,8 +224,12 @@ impl Store {
     }
 }
 
-/// Writes mails; those that were there already do not count.
-async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> Result<Change, StoreError> {
+/// Writes mails; those that were there already do not count. Returns also which states those are in that are settled.
+async fn insert(
+    dialect: Dialect,
+    on: &mut AnyConnection,
+    made: &[MadeMail],
+) -> Result<(Change, Vec<MailState>), StoreError> {
     suppressions::insert_links(dialect, on, made.iter().map(|made| &made.mail)).await?;
     let rows: Vec<_> = made
         .iter()
@@ -254,7 +261,7 @@ async fn insert(dialect: Dialect, on: &mut AnyConnection, made: &[MadeMail]) -> 
         change.tried += 1;
     }
     events::record_for_mails(dialect, on, &moved).await?;
-    Ok(change)
+    Ok((change, settled.into_values().collect()))
 }
 
 /// Notes that the batch is being worked on, unless it was stopped.

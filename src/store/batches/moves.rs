@@ -41,7 +41,10 @@ pub enum BatchMoved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakenBack {
     /// There is more to take back.
-    More,
+    More {
+        /// How many mails were cancelled.
+        cancelled: u64,
+    },
     /// The rest is just being sent; look again in a while.
     Waits,
     /// All of it.
@@ -193,7 +196,7 @@ impl Store {
                     let taken = match (mails + chunks, is_under_way) {
                         (0, false) => TakenBack::Done,
                         (0, true) => TakenBack::Waits,
-                        _ => TakenBack::More,
+                        _ => TakenBack::More { cancelled: mails },
                     };
                     if taken == TakenBack::Done {
                         sqlx::query("UPDATE batches SET wake_at = NULL, stopped_at = NULL WHERE id = $1")
