@@ -15,6 +15,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
+
 use super::{
     Job, ended, mail_job,
     send_mail::{SendMail, Turn, carry_out},
@@ -28,13 +30,17 @@ use crate::{
     worker::AtWork,
 };
 
+/// A mail waits for so long for what other mails in progress will give back. So shops are answered as fast as mails leave, and mails
+/// that leave at once need no queue. Not for longer: a relay may take its time.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// Records what a request asked for. A mail that may be sent at once is handed over; then nobody need enqueue it:
 /// [`Recorded::Claimed`].
 ///
 /// # Errors
 /// Those of a write: see [`StoreError`].
 pub async fn record(app: &Arc<App>, mut recording: Recording) -> Result<Recorded, StoreError> {
-    let ready = ReadyMail::of(app, &recording);
+    let ready = timeout(PATIENCE, ReadyMail::of(app, &recording)).await.ok().flatten();
     recording.claimed_by = ready.as_ref().map(|_| app.worker.id);
     let recorded = app.store.record(recording).await;
     if let Some(ready) = ready {
@@ -67,16 +73,16 @@ impl Drop for Kept {
 }
 
 impl ReadyMail {
-    /// Makes the mail of a request ready; `None` when it has several mails or none, the mail needs something else or waits for
-    /// a time, or it lacks one of the things that it needs to be sent now.
-    fn of(app: &App, recording: &Recording) -> Option<Self> {
+    /// Makes the mail of a request ready, as soon as a place and a connection are free; `None` when it has several mails or none,
+    /// the mail needs something else or waits for a time, or it lacks another of the things that it needs to be sent now.
+    async fn of(app: &App, recording: &Recording) -> Option<Self> {
         let [new] = &recording.mails[..] else { return None };
         let needs_more = new.is_test || new.is_scheduled() || !new.is_known_whole();
         if new.lane != MailLane::Transactional || needs_more {
             return None;
         }
-        let place = app.hand_over.reserve()?;
-        let permit = app.admission.admit_at_once(mail_job::send_mail_job(new))?;
+        let place = app.hand_over.reserve().await?;
+        let permit = app.admission.admit_at_once(mail_job::send_mail_job(new)).await?;
         let turn = match permit.is_ahead() {
             true => Turn::Ahead(Box::new(permit)),
             false => Turn::Now(Box::new(permit.connect_at_once()?)),

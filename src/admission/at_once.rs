@@ -1,7 +1,8 @@
 //! Admits a mail that was never queued, in the moment in which its request asks.
 //!
-//! It is asked exactly what a mail is asked that was fetched: see `deciding`. But nothing is waited for, neither Redis nor a
-//! relay: where one of the two would have to be asked, the answer is no, and the mail takes the usual way.
+//! It is asked exactly what a mail is asked that was fetched: see `deciding`. But nothing is waited for except a connection that
+//! another mail has, neither Redis nor a relay: where one of the two would have to be asked, the answer is no, and the mail takes
+//! the usual way.
 
 use super::{
     Admission, Permit, Room,
@@ -9,27 +10,50 @@ use super::{
 };
 use crate::{
     limits::Answer,
+    mail::WaitReason,
     queue::{Decision, Lease, QueuedJob},
 };
 
+/// Why a mail may not be sent at once.
+enum Why {
+    /// It lacks nothing but a connection, and all are in use.
+    Busy,
+    /// Something else makes it wait, or only Redis knows.
+    NotAtOnce,
+}
+
 impl Admission {
-    /// Leave for this mail to be sent now; `None` when anything makes it wait, or only Redis knows.
-    pub fn admit_at_once(&self, mail: QueuedJob) -> Option<Permit> {
-        let (_, room, _) = self.ask_for_room(1);
-        let permit = self.admit_in(room?, &Lease::of_no_queue(mail));
-        self.changed.notify_one(); // the fetcher may have missed the room that was held here and not used
-        permit
+    /// Leave for this mail to be sent now, as soon as a connection is free; `None` when anything else makes it wait, or only Redis
+    /// knows.
+    pub async fn admit_at_once(&self, mail: QueuedJob) -> Option<Permit> {
+        let mail = Lease::of_no_queue(mail);
+        loop {
+            let (_, room, _) = self.ask_for_room(1);
+            let answer = self.admit_in(room?, &mail);
+            self.changed.notify_one(); // the fetcher may have missed the room that was held here and not used
+            match answer {
+                Ok(permit) => return Some(permit),
+                Err(Why::Busy) => self.routes.freed_for_hand_over().notified().await,
+                Err(Why::NotAtOnce) => return None,
+            }
+        }
     }
 
-    fn admit_in(&self, room: Room, mail: &Lease) -> Option<Permit> {
+    fn admit_in(&self, room: Room, mail: &Lease) -> Result<Permit, Why> {
         let Room { held, in_force } = room;
         let paused = self.paused();
         let mut deciding = Deciding { admission: self, in_force: &in_force, paused: &paused, held };
-        let Plan::Ask { ask, way } = deciding.plan(mail, false) else { return None };
-        let Some(Answer::Granted(tokens)) = self.desk.limiter.take_at_once(&ask) else { return None };
+        let (ask, way) = match deciding.plan(mail, false) {
+            Plan::Ask { ask, way } => (ask, way),
+            Plan::Later(line) if line.reason == WaitReason::NoConnection => return Err(Why::Busy),
+            Plan::Later(_) | Plan::Go { .. } => return Err(Why::NotAtOnce),
+        };
+        let Some(Answer::Granted(tokens)) = self.desk.limiter.take_at_once(&ask) else {
+            return Err(Why::NotAtOnce);
+        };
         match deciding.go((ask, way, tokens), mail) {
-            Decision::Now(permit) => Some(permit),
-            Decision::Later(_) | Decision::NotHere => None,
+            Decision::Now(permit) => Ok(permit),
+            Decision::Later(_) | Decision::NotHere => Err(Why::NotAtOnce),
         }
     }
 }

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Admit, Decision, Group, Lease, Line, QueueError, Room, SetAside,
-    hand_over::HandOver,
+    hand_over::{HandOver, MailPlaces},
     lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
-use crate::mail::WaitReason;
+use crate::mail::{Lane, WaitReason};
 
 /// How long an idle worker waits before it fetches without being woken: nobody is woken when a lease expires.
 const IDLE: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(super) struct Fetcher<A: Admit> {
     pub(super) table: Arc<LeaseTable>,
     /// The free places of each group of lanes.
     pub(super) places: [Arc<Semaphore>; Group::ALL.len()],
+    /// Those for mails, for who hands mails over.
+    pub(super) mail_places: MailPlaces,
     pub(super) admission: Arc<A>,
     /// Open while no mail waits in the queue.
     pub(super) hand_over: HandOver,
@@ -97,6 +99,8 @@ struct Next {
     /// The groups of which nothing was left; the others had no more room.
     is_empty: [bool; Group::ALL.len()],
     lacks_mail_room: bool,
+    /// Mails of the bulk lane wait: they may be many.
+    has_bulk: bool,
     /// When mails that are set aside may go.
     due: Option<Instant>,
     /// As many mails were fetched as there was room for, and some were set aside: there is room for others.
@@ -130,8 +134,11 @@ impl<A: Admit> Fetcher<A> {
         while !self.stop.is_cancelled() {
             let result = match self.fetch(&mut asides).await {
                 Ok(next) => {
-                    let mails = Group::Mails as usize;
-                    self.hand_over.set_open(next.is_empty[mails].then_some(&self.places[mails]));
+                    match next.is_empty[Group::Mails as usize] {
+                        true => self.hand_over.open(&self.mail_places),
+                        false if next.has_bulk => self.hand_over.close(),
+                        false => self.hand_over.jam(),
+                    }
                     self.wait(&mut waits, &next).await
                 }
                 Err(error) => Err(error),
@@ -142,7 +149,7 @@ impl<A: Admit> Fetcher<A> {
                     backoff = Backoff::default();
                 }
                 Err(error) => {
-                    self.hand_over.set_open(None);
+                    self.hand_over.close();
                     self.table.queue_failed(&error);
                     self.wait_out(&mut backoff).await;
                 }
@@ -182,6 +189,7 @@ impl<A: Admit> Fetcher<A> {
         }
         let Free { mut places, mail_room, lacks_mail_room, .. } = free;
         let is_empty = Group::ALL.map(|group| left.of(group) > 0);
+        let has_bulk = mails.iter().any(|mail| mail.job.lane == Lane::Bulk);
         let mut has_room_again = false;
         if !mails.is_empty() {
             *asides = self.admit(mail_room, mails, &mut places).await;
@@ -190,7 +198,7 @@ impl<A: Admit> Fetcher<A> {
             let first = self.set_aside(asides).await?;
             due = [due, first].into_iter().flatten().min();
         }
-        Ok(Next { is_empty, lacks_mail_room, due, has_room_again })
+        Ok(Next { is_empty, lacks_mail_room, has_bulk, due, has_room_again })
     }
 
     /// Starts the mails that may go, releases those of a worker that may not send, and returns the others.

@@ -1,16 +1,29 @@
 //! Hands work of this process to its own worker, past the queue, while no mail waits there.
 //!
 //! The fetcher opens the way when a fetch has left no mail behind. It closes it when one has, and when the queue does not
-//! answer. Who has work takes a place of the worker first ([`HandOver::reserve`]) and runs it there later. The places are
-//! those of the mails that are fetched, and what runs in them is run, drained and aborted in the same way.
+//! answer. For a moment after it was open it is only jammed: then who has work waits for it to be open again. Else more mails would be
+//! recorded than leave as long as shops ask fast, and all would take the longer way. Who has work takes a place of the worker first ([`HandOver::reserve`]) and runs it there later. The places are
+//! those of the mails that are fetched, and what runs in them is run, drained and aborted in the same way. A part of them is kept for
+//! the queue, so that those who wait for a place never keep it from being fetched.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::lease_table::{FetchedJob, JobSlot};
+
+/// One of so many places is kept for the mails of the queue.
+const PART_OF_THE_QUEUE: usize = 4;
+/// So long it may take until the queue is empty again.
+const JAM: Duration = Duration::from_secs(1);
 
 /// What a worker runs.
 pub(super) enum ToRun<P> {
@@ -32,17 +45,46 @@ pub struct HandOver(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// The worker's places for mails, while no mail waits in the queue.
-    open: Mutex<Option<Arc<Semaphore>>>,
+    way: Mutex<Way>,
+    /// The way is open again.
+    opened: Notify,
     to_worker: mpsc::UnboundedSender<HandedOver>,
     handed_over: Mutex<Option<mpsc::UnboundedReceiver<HandedOver>>>,
     /// Counts the places that are taken and not yet used.
     reserved: TaskTracker,
 }
 
+/// Whether work is let in.
+#[derive(Debug, Default)]
+enum Way {
+    /// Mails wait in the queue, or nobody knows.
+    #[default]
+    Closed,
+    /// Some mails wait in the queue, for the first time in a while. Closed from then on.
+    Jammed(Instant),
+    /// No mail waits in the queue.
+    Open(MailPlaces),
+}
+
+/// The worker's places for mails.
+#[derive(Clone, Debug)]
+pub(super) struct MailPlaces {
+    pub(super) all: Arc<Semaphore>,
+    /// How many of them may be taken by what is handed over.
+    share: Arc<Semaphore>,
+}
+
+impl MailPlaces {
+    pub(super) fn new(places: usize) -> Self {
+        let share = places - places / PART_OF_THE_QUEUE;
+        Self { all: Arc::new(Semaphore::new(places)), share: Arc::new(Semaphore::new(share)) }
+    }
+}
+
 /// A place of this process's worker, for something that is to run soon. Dropped, it is free again.
 pub struct ReservedPlace {
     place: OwnedSemaphorePermit,
+    share: OwnedSemaphorePermit,
     to_worker: mpsc::UnboundedSender<HandedOver>,
     reserved: TaskTrackerToken,
 }
@@ -52,7 +94,8 @@ impl Default for HandOver {
         // As many as there are places at most.
         let (to_worker, handed_over) = mpsc::unbounded_channel();
         Self(Arc::new(Shared {
-            open: Mutex::default(),
+            way: Mutex::default(),
+            opened: Notify::new(),
             to_worker,
             handed_over: Mutex::new(Some(handed_over)),
             reserved: TaskTracker::new(),
@@ -61,22 +104,57 @@ impl Default for HandOver {
 }
 
 impl HandOver {
-    /// Takes a place of the worker, if one is free and no mail waits for it in the queue, as far as this process knows.
-    pub fn reserve(&self) -> Option<ReservedPlace> {
+    /// Takes a place of the worker as soon as one is free, first come first served; none when mails wait for it in the queue, as far as
+    /// this process knows. The worker does not end while somebody waits here: wait only for a moment.
+    pub async fn reserve(&self) -> Option<ReservedPlace> {
         // In this order: a worker that ends closes the way and then waits for who has a place.
         let reserved = self.0.reserved.token();
-        let places = self.open().clone()?;
-        let place = places.try_acquire_owned().ok()?;
-        Some(ReservedPlace { place, to_worker: self.0.to_worker.clone(), reserved })
+        let MailPlaces { all, share } = self.opened().await?;
+        let share = share.acquire_owned().await.ok()?;
+        let place = all.acquire_owned().await.ok()?;
+        self.is_open().then(|| ReservedPlace { place, share, to_worker: self.0.to_worker.clone(), reserved })
     }
 
-    /// Lets work in, or nothing any more: what is in these places, or waits for them, decides.
-    pub(super) fn set_open(&self, places: Option<&Arc<Semaphore>>) {
-        *self.open() = places.cloned();
+    /// The places, once the way is open; none while it is closed.
+    async fn opened(&self) -> Option<MailPlaces> {
+        let opened = self.0.opened.notified();
+        tokio::pin!(opened);
+        loop {
+            opened.as_mut().enable();
+            match &*self.way() {
+                Way::Open(places) => return Some(places.clone()),
+                Way::Jammed(until) if Instant::now() < *until => {}
+                Way::Jammed(_) | Way::Closed => return None,
+            }
+            opened.as_mut().await;
+            opened.set(self.0.opened.notified());
+        }
+    }
+
+    /// Lets work into these places.
+    pub(super) fn open(&self, places: &MailPlaces) {
+        if !self.is_open() {
+            *self.way() = Way::Open(places.clone());
+            self.0.opened.notify_waiters();
+        }
+    }
+
+    /// Lets nothing in, because mails wait.
+    pub(super) fn jam(&self) {
+        let mut way = self.way();
+        if matches!(*way, Way::Open(_)) {
+            *way = Way::Jammed(Instant::now() + JAM);
+        }
+    }
+
+    /// Lets nothing in any more.
+    pub(super) fn close(&self) {
+        *self.way() = Way::Closed;
+        self.0.opened.notify_waiters();
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.open().is_some()
+        matches!(*self.way(), Way::Open(_))
     }
 
     /// What is handed over, for the one worker of this process.
@@ -87,20 +165,24 @@ impl HandOver {
 
     /// Closes the way for good, and returns when each place that was taken before is used or given back.
     pub(super) async fn end(&self) {
-        self.set_open(None);
+        self.close();
         self.0.reserved.close();
         self.0.reserved.wait().await;
     }
 
-    fn open(&self) -> MutexGuard<'_, Option<Arc<Semaphore>>> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.0.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ReservedPlace {
     /// Runs something here; `id` names it in the log. A worker that has ended meanwhile drops it.
     pub fn run(self, id: String, work: impl Future<Output = ()> + Send + 'static) {
-        let Self { place, to_worker, reserved } = self;
+        let Self { place, share, to_worker, reserved } = self;
+        let work = async move {
+            work.await;
+            drop(share);
+        };
         let _ = to_worker.send(HandedOver { work: work.boxed(), slot: JobSlot::of_no_queue(id, place) });
         drop(reserved);
     }
@@ -108,11 +190,13 @@ impl ReservedPlace {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use futures_util::{FutureExt, future::select_all};
     use tokio::sync::oneshot;
 
+    use super::*;
+    use crate::mail::Lane;
     use crate::queue::{
+        QueuedJob,
         conformance::{Kind, LONG, Opened, counts, jobs, on_both_queues},
         panicked_jobs,
         redis_server::eventually,
@@ -123,23 +207,29 @@ mod tests {
         while_mails_wait_no_place_is_to_be_had
         a_worker_that_stops_waits_for_who_has_a_place_and_lets_nobody_in
         what_is_handed_over_takes_places_and_a_panic_frees_its_own
+        who_finds_every_place_taken_gets_the_first_that_is_free_and_leaves_some_to_the_queue
+        who_finds_a_jam_waits_for_its_end_but_not_behind_a_batch
+    }
+
+    fn at_once(way: &HandOver) -> Option<ReservedPlace> {
+        way.reserve().now_or_never().flatten()
     }
 
     async fn while_mails_wait_no_place_is_to_be_had(kind: Kind) {
         let Opened { queue, server: _server, .. } = kind.open(LONG).await;
         let settings = settings(4, Duration::from_secs(5));
         let way = settings.hand_over.clone();
-        assert!(way.reserve().is_none(), "there is no worker yet");
+        assert!(at_once(&way).is_none(), "there is no worker yet");
         let tally = Tally::default();
         let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::from_millis(50)));
-        eventually(async || way.reserve().is_some()).await;
+        eventually(async || at_once(&way).is_some()).await;
         queue.enqueue(&jobs(40)).await.unwrap();
         eventually(async || tally.handled() > 0).await;
         while counts(&queue).await.0 > 8 {
-            assert!(way.reserve().is_none(), "others wait");
+            assert!(at_once(&way).is_none(), "others wait");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        eventually(async || way.reserve().is_some()).await;
+        eventually(async || at_once(&way).is_some()).await;
         running.stop().await;
         assert_eq!(tally.handled(), 40);
     }
@@ -151,7 +241,7 @@ mod tests {
         let tally = Tally::default();
         let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::ZERO));
         eventually(async || way.is_open()).await;
-        let (runs, late) = (way.reserve().unwrap(), way.reserve().unwrap());
+        let (runs, late) = (way.reserve().await.unwrap(), way.reserve().await.unwrap());
         let (begin, begun) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         runs.run("runs".to_owned(), async move {
@@ -163,7 +253,7 @@ mod tests {
         let stopping = tokio::spawn(running.stop());
         ended.await.expect("what runs is finished");
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(!stopping.is_finished() && way.reserve().is_none());
+        assert!(!stopping.is_finished() && at_once(&way).is_none());
         let (never, dropped) = oneshot::channel::<()>();
         late.run("late".to_owned(), async move { assert!(never.send(()).is_ok()) });
         assert!(dropped.await.is_err(), "it is not run any more");
@@ -178,7 +268,7 @@ mod tests {
         let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::ZERO));
         let mut place = None;
         eventually(async || {
-            place = way.reserve();
+            place = at_once(&way);
             place.is_some()
         })
         .await;
@@ -188,13 +278,57 @@ mod tests {
             waits.await.unwrap();
             panic!("it breaks");
         });
-        assert!(way.reserve().is_none(), "there is one place");
+        assert!(at_once(&way).is_none(), "there is one place");
         queue.enqueue(&jobs(1)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(tally.handled(), 0, "it waits for the place");
         go_on.send(()).unwrap();
         eventually(async || tally.handled() == 1).await;
         assert!(panicked_jobs() > panicked);
+        running.stop().await;
+    }
+
+    async fn who_finds_every_place_taken_gets_the_first_that_is_free_and_leaves_some_to_the_queue(
+        kind: Kind,
+    ) {
+        let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+        let settings = settings(4, Duration::from_secs(5));
+        let way = settings.hand_over.clone();
+        let tally = Tally::default();
+        let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::ZERO));
+        eventually(async || way.is_open()).await;
+        let mut taken: Vec<_> = (0..3).map(|_| at_once(&way).unwrap()).collect();
+        let reserve = |way: HandOver| async move { way.reserve().await };
+        let waits: Vec<_> = (0..50).map(|_| tokio::spawn(reserve(way.clone()))).collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        queue.enqueue(&jobs(8)).await.unwrap();
+        eventually(async || tally.handled() == 8).await;
+        assert!(waits.iter().all(|each| !each.is_finished()));
+        eventually(async || way.is_open()).await;
+        taken.pop();
+        let (first, _, others) = select_all(waits).await;
+        assert!(first.as_ref().unwrap().is_some());
+        others.iter().for_each(|each| each.abort());
+        drop((first, taken));
+        running.stop().await;
+    }
+
+    async fn who_finds_a_jam_waits_for_its_end_but_not_behind_a_batch(kind: Kind) {
+        let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+        let settings = settings(1, Duration::from_secs(5));
+        let way = settings.hand_over.clone();
+        let tally = Tally::default();
+        let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::from_millis(100)));
+        eventually(async || way.is_open()).await;
+        queue.enqueue(&jobs(3)).await.unwrap();
+        eventually(async || !way.is_open()).await;
+        let place = way.reserve().await;
+        assert!(place.is_some() && tally.handled() == 3);
+        drop(place);
+        let bulk: Vec<_> = jobs(3).into_iter().map(|job| QueuedJob { lane: Lane::Bulk, ..job }).collect();
+        queue.enqueue(&bulk).await.unwrap();
+        eventually(async || !way.is_open()).await;
+        assert!(way.reserve().await.is_none() && tally.handled() < 6);
         running.stop().await;
     }
 }

@@ -27,7 +27,7 @@ use super::{
     Admit, Group, Leases, Places, QueueError, QueuedJob,
     backend::QueueBackend,
     fetcher::Fetcher,
-    hand_over::{HandOver, HandedOver, ToRun},
+    hand_over::{HandOver, HandedOver, MailPlaces, ToRun},
     lease_table::{FetchedJob, settle_ends},
 };
 
@@ -85,10 +85,15 @@ where
 {
     let (jobs, fetched) = mpsc::channel(work.places.in_all());
     let (ends, settled) = mpsc::unbounded_channel();
-    let places = Group::ALL.map(|group| Arc::new(Semaphore::new(work.places.of(group))));
+    let mail_places = MailPlaces::new(work.places.of(Group::Mails));
+    let places = Group::ALL.map(|group| match group {
+        Group::Mails => Arc::clone(&mail_places.all),
+        Group::Callbacks | Group::Batches => Arc::new(Semaphore::new(work.places.of(group))),
+    });
     let fetcher = Fetcher {
         table: Arc::clone(&leases.0),
         places,
+        mail_places,
         admission,
         hand_over: work.hand_over.clone(),
         jobs,

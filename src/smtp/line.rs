@@ -13,11 +13,11 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
 
-use super::{connection::Connection, transaction::Envelope};
+use super::{connection::Connection, shared::ConnectionsFreed, transaction::Envelope};
 use crate::mail::{Address, Message};
 
 /// So many mails for each busy connection wait for one of these before another connection is used.
@@ -86,11 +86,11 @@ pub(super) struct Handed {
 }
 
 /// Tells that a place is free again when it is dropped.
-pub(super) struct Freed(pub(super) Arc<Notify>);
+pub(super) struct Freed(pub(super) Arc<ConnectionsFreed>);
 
 impl Drop for Freed {
     fn drop(&mut self) {
-        self.0.notify_one();
+        self.0.tell();
     }
 }
 

@@ -21,7 +21,8 @@ use super::{
     pooled::Pooled,
 };
 
-/// Places that were taken together and are not used yet. Dropped, they are free again.
+/// Places that were taken together and are not used yet. Dropped, they are free again, and a mail that waits to be handed over
+/// is told.
 pub(super) struct Places {
     shared: Arc<Pooled>,
     permits: OwnedSemaphorePermit,
@@ -96,6 +97,17 @@ impl Places {
     }
 }
 
+impl Drop for Places {
+    fn drop(&mut self) {
+        let unused = [&mut self.permits, &mut self.ahead].map(|places| places.split(places.num_permits()));
+        let are_some = unused.iter().flatten().any(|places| places.num_permits() > 0);
+        drop(unused);
+        if are_some {
+            self.shared.freed.hand_over.notify_one();
+        }
+    }
+}
+
 impl Place {
     pub(super) fn new(permit: OwnedSemaphorePermit, shared: &Arc<Pooled>) -> Self {
         Self {
@@ -159,7 +171,7 @@ impl Place {
         self.permit = permit;
         self.is_ahead = false;
         self.begin();
-        self.shared.freed.notify_one(); // another one may come ahead
+        self.shared.freed.tell(); // another one may come ahead
     }
 
     fn take_over(&mut self, handed: Handed) {

@@ -20,6 +20,7 @@ use super::{
     connection::Connection,
     grouping::Grouping,
     line::{Line, Waiter, Wish},
+    shared::ConnectionsFreed,
     tuning::Tuning,
 };
 
@@ -38,8 +39,8 @@ pub(super) struct Pooled {
     pub(super) grouping: Grouping,
     /// A mail that finds connections at work waits for one of these for so long.
     pub(super) patience: Duration,
-    /// A place was given back.
-    pub(super) freed: Arc<Notify>,
+    /// Who waits for a place that is given back.
+    pub(super) freed: Arc<ConnectionsFreed>,
     shelf: Mutex<Vec<Idle>>,
     /// The shelf is no longer empty.
     pub(super) filled: Notify,
@@ -64,12 +65,12 @@ pub(super) fn most_ahead(places: usize) -> usize {
 }
 
 impl Pooled {
-    /// The places of `capacity`, which may be another pool's too. `freed` is notified when one of them is given back.
+    /// The places of `capacity`, which may be another pool's too. `freed` is told when one of them is given back.
     pub(super) fn new(
         capacity: Arc<Capacity>,
         tuning: &Tuning,
         mails_per_connection: u32,
-        freed: Arc<Notify>,
+        freed: Arc<ConnectionsFreed>,
     ) -> Self {
         Self {
             ahead: Capacity::new(most_ahead(capacity.places())),

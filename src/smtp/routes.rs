@@ -74,7 +74,7 @@ impl Routes {
         let after = |route: &Route| new.all.iter().find(|after| after.name() == route.name());
         let over = before.iter().filter(|route| route.retire(after(route).map(Arc::as_ref)));
         let over = over.cloned().collect();
-        self.shared.freed.notify_one();
+        self.shared.freed.tell();
         over
     }
 }
@@ -116,9 +116,14 @@ impl Routes {
         MailLane::ALL.iter().copied().filter(|lane| !is_covered(*lane)).collect()
     }
 
-    /// Notified when a connection of any route comes free.
+    /// Notified when a connection of any route comes free: for the worker.
     pub fn freed(&self) -> &Arc<Notify> {
-        &self.shared.freed
+        &self.shared.freed.worker
+    }
+
+    /// The same for the mails that wait to be handed over, one at a time.
+    pub fn freed_for_hand_over(&self) -> &Notify {
+        &self.shared.freed.hand_over
     }
 
     /// What each route is doing, in the order of the configuration.

@@ -6,11 +6,26 @@ use tokio::sync::Notify;
 
 use super::{pace::DomainPace, replies::ReplyRules, tuning::Tuning};
 
+/// Tells of connections that come free: each is told to both.
+#[derive(Default)]
+pub(super) struct ConnectionsFreed {
+    /// The worker, which fetches for them.
+    pub(super) worker: Arc<Notify>,
+    /// The mails that wait to be handed over, one at a time.
+    pub(super) hand_over: Notify,
+}
+
+impl ConnectionsFreed {
+    pub(super) fn tell(&self) {
+        self.worker.notify_one();
+        self.hand_over.notify_one();
+    }
+}
+
 /// What all routes share.
 pub(super) struct Shared {
     pub(super) tuning: Tuning,
-    /// Notified when a connection comes free.
-    pub(super) freed: Arc<Notify>,
+    pub(super) freed: Arc<ConnectionsFreed>,
     rules: RwLock<Arc<ReplyRules>>,
     recipients: Mutex<DomainPace>,
 }

@@ -274,7 +274,7 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
 #[tokio::test]
 async fn a_place_that_is_given_back_tells_those_who_wait() {
     let route = route(&settings(1));
-    let freed = Arc::clone(&route.shared.freed);
+    let freed = Arc::clone(&route.shared.freed.worker);
     drop(route.permits(4));
     assert!(
         tokio::time::timeout(Duration::from_millis(20), freed.notified()).await.is_err(),
