@@ -101,7 +101,7 @@ impl Store {
         let writers = pool(dialect, &options, dialect.writers(settings.connections), &deaths).await?;
         let readers = pool(dialect, &options, settings.connections.max(1), &deaths).await?;
         let writer = Writer::new(dialect, writers, deaths);
-        let group = Arc::new(GroupCommit::start(dialect, writer.clone()));
+        let group = Arc::new(GroupCommit::start(dialect, &readers, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
         Ok(Self {

@@ -8,13 +8,14 @@
 use std::{any::Any, collections::BTreeMap, sync::Mutex};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use sqlx::{AnyConnection, Executor};
+use sqlx::{AnyConnection, AnyPool, Executor};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
     dialect::Dialect,
     error::{Doing, StoreError},
     gather::gather,
+    kept_plans::KeptPlans,
     stake::{self, Caller},
     writer::{Progress, Writer, within_limits},
 };
@@ -83,9 +84,10 @@ pub(super) struct GroupCommit {
 }
 
 impl GroupCommit {
-    pub(super) fn start(dialect: Dialect, writer: Writer) -> Self {
+    pub(super) fn start(dialect: Dialect, readers: &AnyPool, writer: Writer) -> Self {
         let (sender, receiver) = mpsc::channel(4 * GROUP);
-        let task = tokio::spawn(run(dialect, writer, receiver));
+        let plans = KeptPlans::watch(dialect, readers, &writer);
+        let task = tokio::spawn(run(dialect, writer, plans, receiver));
         Self { waiting: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
     }
 
@@ -114,12 +116,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn run(dialect: Dialect, writer: Writer, mut receiver: mpsc::Receiver<Joining>) {
+async fn run(dialect: Dialect, writer: Writer, plans: KeptPlans, mut receiver: mpsc::Receiver<Joining>) {
     let mut waiting = Vec::with_capacity(GROUP);
     while gather(&mut receiver, &mut waiting, GROUP).await {
         let mut group = Group::default();
         waiting.drain(..).for_each(|join| join(&mut group));
-        group.commit(dialect, &writer).await;
+        group.commit(dialect, &writer.beginning_with(plans.begin())).await;
     }
 }
 

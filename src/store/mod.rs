@@ -32,6 +32,7 @@ mod gather;
 mod group_commit;
 mod group_read;
 mod idempotency;
+mod kept_plans;
 mod lane_backlogs;
 mod mail_row;
 mod mails;

@@ -40,20 +40,26 @@ pub(super) type Statement = Query<'static, Any, AnyArguments>;
 /// The connections that write.
 #[derive(Clone)]
 pub(super) struct Writer {
-    dialect: Dialect,
     pool: AnyPool,
     deaths: Arc<Deaths>,
     is_promise: bool,
+    /// Begins a transaction.
+    begin: &'static str,
 }
 
 impl Writer {
     pub(super) fn new(dialect: Dialect, pool: AnyPool, deaths: Arc<Deaths>) -> Self {
-        Self { dialect, pool, deaths, is_promise: true }
+        Self { pool, deaths, is_promise: true, begin: dialect.begin() }
     }
 
     /// The same connections for what no request answers for: see [`stake::write`].
     pub(super) fn aside(&self) -> Self {
         Self { is_promise: false, ..self.clone() }
+    }
+
+    /// The same connections, whose transactions begin with this.
+    pub(super) fn beginning_with(&self, begin: &'static str) -> Self {
+        Self { begin, ..self.clone() }
     }
 
     /// Runs one transaction in a task of its own. `work` takes it back by failing with [`StoreError::RolledBack`].
@@ -149,7 +155,7 @@ impl Writer {
             let connection = self.pool.acquire().await.doing("be reached")?;
             let mut transaction = Transaction { connection: Some(connection) };
             // The driver's own way counts transactions, and counts wrong after one of its statements failed.
-            match transaction.run(self.dialect.begin()).await {
+            match transaction.run(self.begin).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) if has_died(&error) && dead < self.pool.size() => {
                     self.deaths.notice();

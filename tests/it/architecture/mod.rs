@@ -31,7 +31,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
     [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
-const STORE_LAYERS: [&[&str]; 13] = [
+const STORE_LAYERS: [&[&str]; 14] = [
     &["disabled_endpoints", "due"],
     &["actions", "recipients"],
     &["mails", "partials"],
@@ -61,6 +61,7 @@ const STORE_LAYERS: [&[&str]; 13] = [
     &["database"],
     &["documents", "order_traces"],
     &["group_commit", "group_read"],
+    &["kept_plans"],
     &["writer"],
     &["connections", "partial_uses", "stake"],
     &["dialect", "gather", "mail_row", "rounds", "row", "steps"],

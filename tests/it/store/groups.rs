@@ -1,6 +1,9 @@
 //! Writes that share a transaction.
 
+use std::collections::HashMap;
+
 use super::*;
+use crate::support::within;
 
 on_both! {
     async fn one_bad_row_of_a_group_spoils_only_itself(backends: Backends) {
@@ -61,4 +64,45 @@ on_both! {
             assert_eq!(stored.body, active);
         }
     }
+}
+
+/// So many rows of `mails` were read without an index.
+async fn rows_read_through(backends: &Backends) -> i64 {
+    // Each session tells what it did up to a second later.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    backends
+        .tally("SELECT relname::text, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'mails'")
+        .await["mails"]
+}
+
+/// Records mails and claims them.
+async fn record_and_claim(store: &Store, number: usize) {
+    let worker = worker(store).await;
+    let one = async || {
+        let id = record(store, new_mail()).await;
+        assert!(matches!(store.claim_mail(id, worker).await, Ok(Claim::Granted(_))));
+    };
+    join_all((0..number).map(|_| one())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_fills_from_nothing_is_never_read_through() {
+    let backends = Backends::postgres_redis().await;
+    let store = open(&backends).await;
+    record_and_claim(&store, 3_000).await;
+    let mut statistics = HashMap::new();
+    within(Duration::from_secs(20), "statistics are gathered", async || {
+        let known =
+            "SELECT relname::text, reltuples::bigint FROM pg_class WHERE relname = 'mails' AND reltuples > 0";
+        statistics = backends.tally(known).await;
+        !statistics.is_empty()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await; // the next look at them
+    let before = rows_read_through(&backends).await;
+    record_and_claim(&store, 3_000).await;
+    let after = rows_read_through(&backends).await;
+    // The look for statistics may sample the table; each statement that read it all would read 3,000 rows and more.
+    assert!(after - before < 6_000, "{before} and then {after}, by {statistics:?}");
+    store.close().await;
 }
