@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import socket
+import sqlite3
 import subprocess
 import time
 
@@ -92,23 +93,28 @@ def fill(database, mails):
 
 def postgres(bench):
     url = start_postgres(bench)
-    psql = [pathlib.Path(os.environ.get("POSTGRES_BIN") or max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))) / "psql"]
-    psql += ["-q", "-v", "ON_ERROR_STOP=1", url, "-c"]
-    return url, lambda sql: subprocess.run([*psql, sql], check=True)
+    return url, executor_of(url)
 
 
 def sqlite(bench):
-    import sqlite3
+    url = f"sqlite:{bench.folder / 'postroom.db'}"
+    return url, executor_of(url)
 
-    file = bench.folder / "postroom.db"
 
-    def execute(sql):
-        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA cache_size = -500000")
-            connection.execute(sql)
+def executor_of(url):
+    """What executes statements in a database."""
+    if url.startswith("sqlite:"):
+        return lambda sql: execute_in_file(url.removeprefix("sqlite:"), sql)
+    psql = [pathlib.Path(os.environ.get("POSTGRES_BIN") or max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))) / "psql"]
+    psql += ["-q", "-v", "ON_ERROR_STOP=1", url, "-c"]
+    return lambda sql: subprocess.run([*psql, sql], check=True)
 
-    return f"sqlite:{file}", execute
+
+def execute_in_file(file, sql):
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -500000")
+        connection.execute(sql)
 
 
 class History:

@@ -30,8 +30,8 @@ use crate::{
     worker::AtWork,
 };
 
-/// A mail waits for so long for what other mails in progress will give back. So shops are answered as fast as mails leave, and mails
-/// that leave at once need no queue. Not for longer: a relay may take its time.
+/// A mail waits for so long for what other mails in progress will give back. So shops are answered as fast as mails
+/// leave, and mails that leave at once need no queue. Not for longer: a relay may take its time.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Records what a request asked for. A mail that may be sent at once is handed over; then nobody need enqueue it:

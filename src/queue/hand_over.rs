@@ -1,10 +1,12 @@
 //! Hands work of this process to its own worker, past the queue, while no mail waits there.
 //!
 //! The fetcher opens the way when a fetch has left no mail behind. It closes it when one has, and when the queue does not
-//! answer. For a moment after it was open it is only jammed: then who has work waits for it to be open again. Else more mails would be
-//! recorded than leave as long as shops ask fast, and all would take the longer way. Who has work takes a place of the worker first ([`HandOver::reserve`]) and runs it there later. The places are
-//! those of the mails that are fetched, and what runs in them is run, drained and aborted in the same way. A part of them is kept for
-//! the queue, so that those who wait for a place never keep it from being fetched.
+//! answer. For a moment after it was open it is only jammed: then who has work waits for it to be open again. Otherwise
+//! more mails would be recorded than leave as long as shops ask fast, and all would take the longer way.
+//!
+//! Who has work takes a place of the worker first ([`HandOver::reserve`]) and runs it there later. The places are those of
+//! the mails that are fetched, and what runs in them is run, drained and aborted in the same way. A part of them is kept
+//! for the queue, so that those who wait for a place never keep it from being fetched.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -104,8 +106,8 @@ impl Default for HandOver {
 }
 
 impl HandOver {
-    /// Takes a place of the worker as soon as one is free, first come first served; none when mails wait for it in the queue, as far as
-    /// this process knows. The worker does not end while somebody waits here: wait only for a moment.
+    /// Takes a place of the worker as soon as one is free, first come first served; none when mails wait for it in the
+    /// queue, as far as this process knows. The worker does not end while somebody waits here: wait only for a moment.
     pub async fn reserve(&self) -> Option<ReservedPlace> {
         // In this order: a worker that ends closes the way and then waits for who has a place.
         let reserved = self.0.reserved.token();

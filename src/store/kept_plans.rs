@@ -1,9 +1,9 @@
 //! Lets Postgres keep the plans of the group commit's statements, instead of making one for each execution.
 //!
-//! Making plans is a fifth of what a mail costs Postgres. But a plan that is made while a table is empty reads the whole table, and
-//! would be kept as the table grows. So plans are kept from the time on when Postgres knows that there are many mails. All these statements
-//! look rows up by keys that a JSON document lists; they are told to do nothing else, whatever the statistics of
-//! other tables say.
+//! Making plans is a fifth of what a mail costs Postgres. But a plan that is made while a table is empty reads the whole
+//! table, and would be kept as the table grows. So plans are kept from the time on when Postgres knows that there are many
+//! mails. All these statements look rows up by keys that a JSON document lists; they are told to do nothing else, whatever
+//! the statistics of other tables say.
 
 use std::{
     sync::{
