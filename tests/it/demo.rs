@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
 /// The demonstration, with a folder of its own for what it leaves behind, and no configuration but `extra`.
@@ -199,11 +200,18 @@ fn a_demonstration_stays_up_until_it_is_stopped_and_cleans_up() {
     }
 }
 
-#[test]
-fn for_programs_the_story_is_told_in_objects() {
+#[tokio::test]
+async fn for_programs_the_story_is_told_in_objects() {
     let temporary = tempfile::tempdir().unwrap();
-    // Somebody has the usual port of the API, so another one is said.
-    let _taken = std::net::TcpListener::bind("127.0.0.1:8025");
+    // Somebody has the usual port of the API, so another one is said. Another test's demonstration gives it back soon.
+    let mut taken = None;
+    for _ in 0..600 {
+        taken = std::net::TcpListener::bind("127.0.0.1:8025").ok();
+        if taken.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let told = told(demo(temporary.path(), &[]).args(["--once", "--json"]).output().unwrap());
     let events: Vec<serde_json::Value> =
         told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -214,4 +222,5 @@ fn for_programs_the_story_is_told_in_objects() {
         .iter()
         .any(|each| each["name"] == "Port" && each["value"].as_str().unwrap().contains("8025 is taken"));
     assert!(said, "{told}");
+    drop(taken);
 }
