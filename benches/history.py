@@ -76,7 +76,18 @@ def words(database, mails):
     return {"start": start, "step": step, "numbers": numbers, "id": made, "twelve": twelve, "filler": filler}
 
 
-def fill(database, mails):
+def fill(execute, database, mails):
+    """Records so many mails of `shop-0` to `shop-2`."""
+    for statement in statements(database, mails):
+        execute(statement)
+    execute("ANALYZE")
+    if database == "postgres":
+        # As the server does by itself within minutes; else that comes while something is measured.
+        execute("VACUUM")
+        execute("CHECKPOINT")
+
+
+def statements(database, mails):
     marks = words(database, mails)
     many, few = marks["numbers"].format(mails), marks["numbers"].format(20)
     marks["batch"] = marks["twelve"].format(f"n * 10 / {mails}")
@@ -139,13 +150,7 @@ class History:
         token = self.run("token", "create", "--merchant", "shop-0", "--abilities", "*", "--json")
         self.token, self.batch = json.loads(token)["token"], None
         began = time.monotonic()
-        for statement in fill(database, mails):
-            execute(statement)
-        execute("ANALYZE")
-        if database == "postgres":
-            # As the server does by itself within minutes; else that comes while something is measured.
-            execute("VACUUM")
-            execute("CHECKPOINT")
+        fill(execute, database, mails)
         print(f"{database}: {mails:,} mails, {2 * mails:,} attempts, filled in {time.monotonic() - began:.0f} s")
         self.daemon = bench.start("postroom", [*self.command, "serve"])
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port)

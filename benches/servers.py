@@ -140,6 +140,21 @@ def cpu_seconds(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def postgres_seconds(bench):
+    """The same of a bench's Postgres server: of its processes, and of those that have ended. 0 where it has none."""
+    pid_file = bench.path("postgres") / "postmaster.pid"
+    if not pid_file.exists():
+        return 0
+    server, ticks = pid_file.read_text().splitlines()[0], 0
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            is_server = stat.parent.name == server
+            if is_server or fields[1] == server:
+                ticks += sum(map(int, fields[11:15] if is_server else fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def redis_memory(port):
     """What Redis takes for its data, in MB, as it counts itself."""
     with socket.create_connection(("127.0.0.1", port), 5) as redis, redis.makefile("rb") as answer:

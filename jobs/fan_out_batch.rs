@@ -33,10 +33,7 @@ use crate::{
         pass::PassSubject,
     },
     store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
-    telemetry::{
-        METRICS, Outage,
-        metrics::{LaneLabels, MailLabels},
-    },
+    telemetry::{METRICS, Outage},
 };
 
 /// Chunks whose mails the queue does not take.
@@ -145,19 +142,13 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
 async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
     match app.store.take_back(batch.id, batch.state).await? {
         TakenBack::More { cancelled } => {
-            count_settled(MailState::Cancelled, cancelled);
+            METRICS.count_settled(MailLane::Bulk, MailState::Cancelled, cancelled);
             app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone()));
         }
         TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
         TakenBack::Done => return Ok(Outcome::NothingToDo),
     }
     Ok(Outcome::Done)
-}
-
-/// Counts mails that no worker has to settle.
-fn count_settled(state: MailState, number: u64) {
-    let labels = MailLabels { lane: MailLane::Bulk.as_str(), state: state.as_str() };
-    METRICS.settled.get_or_create(&labels).inc_by(number);
 }
 
 /// What all mails of a batch have in common.
@@ -213,8 +204,8 @@ impl<'a> BatchContext<'a> {
         let recorded = made.len();
         let making = app.store.make_mails(self.batch.id, chunk.number, made, passes).await?;
         let Making::Done(settled) = making else { return Ok(Outcome::NothingToDo) };
-        settled.into_iter().for_each(|state| count_settled(state, 1));
-        METRICS.recorded.get_or_create(&LaneLabels { lane: Lane::Bulk.as_str() }).inc_by(recorded as u64);
+        settled.into_iter().for_each(|state| METRICS.count_settled(MailLane::Bulk, state, 1));
+        METRICS.count_recorded(MailLane::Bulk, recorded as u64);
         if let Err(error) = app.queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()
         {

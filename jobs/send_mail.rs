@@ -29,11 +29,7 @@ use crate::{
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
-    telemetry::{
-        METRICS, Outage,
-        metrics::{MailLabels, RouteLabels},
-        whole_millis,
-    },
+    telemetry::{METRICS, Outage, metrics::RouteLabels, whole_millis},
     worker::AtWork,
 };
 
@@ -320,8 +316,7 @@ fn note_settled(app: &App, mail: &Mail, settled: Settled) {
     }
     match settled {
         Settled::Now { state, .. } if state.is_settled() => {
-            let labels = MailLabels { lane: mail.lane.as_str(), state: state.as_str() };
-            METRICS.settled.get_or_create(&labels).inc();
+            METRICS.count_settled(mail.lane, state, 1);
             METRICS.delivery_seconds.observe(clock::now().since(mail.meant_for()).as_secs_f64());
         }
         Settled::Now { .. } => {}

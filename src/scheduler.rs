@@ -14,7 +14,7 @@ use crate::{
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     supervisor::Watchdog,
-    telemetry::{METRICS, Outage, metrics::MailLabels},
+    telemetry::{METRICS, Outage},
 };
 
 /// Between two rounds.
@@ -149,10 +149,7 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
 /// Expires mails before anything is enqueued for them.
 async fn expire(app: &App) -> anyhow::Result<usize> {
     let lanes = app.store.expire_mails().await?;
-    for lane in &lanes {
-        let labels = MailLabels { lane: lane.as_str(), state: MailState::Expired.as_str() };
-        METRICS.settled.get_or_create(&labels).inc();
-    }
+    lanes.iter().for_each(|lane| METRICS.count_settled(*lane, MailState::Expired, 1));
     Ok(lanes.len())
 }
 

@@ -22,10 +22,7 @@ use crate::{
         mailing::Brand,
     },
     store::{Merchant, Recorded, Recording},
-    telemetry::{
-        METRICS,
-        metrics::{LaneLabels, MailLabels},
-    },
+    telemetry::METRICS,
 };
 
 /// A built-in mail that the rules allow.
@@ -149,21 +146,21 @@ pub(super) async fn record(app: &Arc<App>, mut recording: Recording) -> Result<I
     let first = recording.mails.first().map(|mail| mail.id);
     // The scheduler enqueues those that wait for their time.
     let due_now = |mail: &NewMail| (!mail.is_scheduled()).then(|| jobs::send_mail_job(mail));
-    let jobs: Vec<_> = recording.mails.iter().map(|mail| (mail.lane.as_str(), due_now(mail))).collect();
+    let jobs: Vec<_> = recording.mails.iter().map(|mail| (mail.lane, due_now(mail))).collect();
     let recorded = jobs::record(app, recording).await?;
     match recorded {
         Recorded::Committed | Recorded::Claimed { .. } => {
             first.into_iter().for_each(note_mail);
             let is_queued = recorded == Recorded::Committed;
             for (lane, due_now) in jobs {
-                METRICS.recorded.get_or_create(&LaneLabels { lane }).inc();
+                METRICS.count_recorded(lane, 1);
                 due_now.filter(|_| is_queued).into_iter().for_each(|job| app.enqueue(job));
             }
             Ok(IsRecorded::Yes)
         }
         Recorded::Suppressed => {
             first.into_iter().for_each(note_mail);
-            jobs.iter().for_each(|(lane, _)| count_suppressed(lane));
+            jobs.iter().for_each(|(lane, _)| count_suppressed(*lane));
             Ok(IsRecorded::Suppressed)
         }
         Recorded::Outdated => Ok(IsRecorded::Outdated),
@@ -172,7 +169,7 @@ pub(super) async fn record(app: &Arc<App>, mut recording: Recording) -> Result<I
 }
 
 /// Counts a mail that is settled as soon as it is recorded.
-pub(super) fn count_suppressed(lane: &'static str) {
-    METRICS.recorded.get_or_create(&LaneLabels { lane }).inc();
-    METRICS.settled.get_or_create(&MailLabels { lane, state: MailState::Suppressed.as_str() }).inc();
+pub(super) fn count_suppressed(lane: MailLane) {
+    METRICS.count_recorded(lane, 1);
+    METRICS.count_settled(lane, MailState::Suppressed, 1);
 }

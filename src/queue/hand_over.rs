@@ -202,7 +202,7 @@ mod tests {
         conformance::{Kind, LONG, Opened, counts, jobs, on_both_queues},
         panicked_jobs,
         redis_server::eventually,
-        work_tests::{Tally, Unlimited, noting, settings, start_with},
+        work_tests::{Running, Tally, Unlimited, noting, settings, start_with},
     };
 
     on_both_queues! {
@@ -215,6 +215,16 @@ mod tests {
 
     fn at_once(way: &HandOver) -> Option<ReservedPlace> {
         way.reserve().now_or_never().flatten()
+    }
+
+    /// The open way to a worker with so many places, whose jobs take so long.
+    async fn open_way(opened: &Opened, places: usize, each_takes: Duration) -> (HandOver, Tally, Running) {
+        let settings = settings(places, Duration::from_secs(5));
+        let way = settings.hand_over.clone();
+        let tally = Tally::default();
+        let running = start_with(&opened.queue, settings, Unlimited, noting(&tally, each_takes));
+        eventually(async || way.is_open()).await;
+        (way, tally, running)
     }
 
     async fn while_mails_wait_no_place_is_to_be_had(kind: Kind) {
@@ -237,12 +247,8 @@ mod tests {
     }
 
     async fn a_worker_that_stops_waits_for_who_has_a_place_and_lets_nobody_in(kind: Kind) {
-        let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-        let settings = settings(2, Duration::from_secs(5));
-        let way = settings.hand_over.clone();
-        let tally = Tally::default();
-        let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::ZERO));
-        eventually(async || way.is_open()).await;
+        let opened = kind.open(LONG).await;
+        let (way, _, running) = open_way(&opened, 2, Duration::ZERO).await;
         let (runs, late) = (way.reserve().await.unwrap(), way.reserve().await.unwrap());
         let (begin, begun) = oneshot::channel();
         let (end, ended) = oneshot::channel();
@@ -293,17 +299,13 @@ mod tests {
     async fn who_finds_every_place_taken_gets_the_first_that_is_free_and_leaves_some_to_the_queue(
         kind: Kind,
     ) {
-        let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-        let settings = settings(4, Duration::from_secs(5));
-        let way = settings.hand_over.clone();
-        let tally = Tally::default();
-        let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::ZERO));
-        eventually(async || way.is_open()).await;
+        let opened = kind.open(LONG).await;
+        let (way, tally, running) = open_way(&opened, 4, Duration::ZERO).await;
         let mut taken: Vec<_> = (0..3).map(|_| at_once(&way).unwrap()).collect();
         let reserve = |way: HandOver| async move { way.reserve().await };
         let waits: Vec<_> = (0..50).map(|_| tokio::spawn(reserve(way.clone()))).collect();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        queue.enqueue(&jobs(8)).await.unwrap();
+        opened.queue.enqueue(&jobs(8)).await.unwrap();
         eventually(async || tally.handled() == 8).await;
         assert!(waits.iter().all(|each| !each.is_finished()));
         eventually(async || way.is_open()).await;
@@ -316,19 +318,15 @@ mod tests {
     }
 
     async fn who_finds_a_jam_waits_for_its_end_but_not_behind_a_batch(kind: Kind) {
-        let Opened { queue, server: _server, .. } = kind.open(LONG).await;
-        let settings = settings(1, Duration::from_secs(5));
-        let way = settings.hand_over.clone();
-        let tally = Tally::default();
-        let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::from_millis(100)));
-        eventually(async || way.is_open()).await;
-        queue.enqueue(&jobs(3)).await.unwrap();
+        let opened = kind.open(LONG).await;
+        let (way, tally, running) = open_way(&opened, 1, Duration::from_millis(100)).await;
+        opened.queue.enqueue(&jobs(3)).await.unwrap();
         eventually(async || !way.is_open()).await;
         let place = way.reserve().await;
         assert!(place.is_some() && tally.handled() == 3);
         drop(place);
         let bulk: Vec<_> = jobs(3).into_iter().map(|job| QueuedJob { lane: Lane::Bulk, ..job }).collect();
-        queue.enqueue(&bulk).await.unwrap();
+        opened.queue.enqueue(&bulk).await.unwrap();
         eventually(async || !way.is_open()).await;
         assert!(way.reserve().await.is_none() && tally.handled() < 6);
         running.stop().await;

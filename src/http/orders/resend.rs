@@ -10,10 +10,7 @@ use crate::{
     mail::{MailId, MailLane},
     queue::QueuedJob,
     store::{Answer, KeyHolder, Moved, Precondition, Recorded, Recording},
-    telemetry::{
-        METRICS,
-        metrics::{LaneLabels, MailLabels},
-    },
+    telemetry::METRICS,
 };
 
 /// How often the rules are asked when the order changes meanwhile. Of equal requests at once the second answer decides.
@@ -45,7 +42,7 @@ impl Resend<'_> {
             }
         };
         if let Some((mail, job)) = job {
-            METRICS.recorded.get_or_create(&LaneLabels { lane: MailLane::Transactional.as_str() }).inc();
+            METRICS.count_recorded(MailLane::Transactional, 1);
             self.enqueue(mail, job, holder).await?;
         }
         Ok(answer)
@@ -83,7 +80,7 @@ impl Resend<'_> {
         Ok(match self.app.store.record(recording).await? {
             Recorded::Committed | Recorded::Claimed { .. } => Some(Done { answer, job }),
             Recorded::Suppressed => {
-                new_mail::count_suppressed(MailLane::Transactional.as_str());
+                new_mail::count_suppressed(MailLane::Transactional);
                 Some(Done { answer, job: None })
             }
             Recorded::Outdated => None,
@@ -93,7 +90,6 @@ impl Resend<'_> {
 
     /// Enqueues the mail. When the queue does not take it in time, the mail fails, unless a worker has it already.
     async fn enqueue(&self, mail: MailId, job: QueuedJob, holder: Option<&KeyHolder>) -> Result<(), Refusal> {
-        let lane = MailLane::Transactional.as_str();
         if self.app.enqueue_in_time(job).await {
             return Ok(());
         }
@@ -106,7 +102,7 @@ impl Resend<'_> {
         match withdrawn? {
             Moved::Refused(_) | Moved::Unknown => Ok(()),
             Moved::Now(state) => {
-                METRICS.settled.get_or_create(&MailLabels { lane, state: state.as_str() }).inc();
+                METRICS.count_settled(MailLane::Transactional, state, 1);
                 let message = "The e-mail could not be dispatched; it failed and will not be sent.";
                 Err(Refusal {
                     code: "dispatch_failed",

@@ -1,5 +1,6 @@
 //! The metrics, all in one place; each one's help says when to act.
 
+mod counts;
 mod labels;
 mod last_time;
 mod reloads;
