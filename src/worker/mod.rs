@@ -40,6 +40,8 @@ const BROKEN: Duration = Duration::from_secs(60);
 const IN_THE_QUEUE: Duration = Duration::from_secs(15);
 /// Between two tries to give claims back.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How soon a claim that waits for a database that is away notices that this worker is not heard any more.
+const LOOKS: Duration = Duration::from_millis(250);
 /// The most claims in one statement.
 const GROUP: usize = 500;
 
@@ -252,6 +254,13 @@ impl Worker {
         let heard_after = self.heard_after.load(Ordering::Relaxed);
         let by_monotonic = self.after(Instant::now()).saturating_sub(heard_after);
         by_wall < margin && u128::try_from(by_monotonic).is_ok_and(|millis| millis < margin.as_millis())
+    }
+
+    /// Returns when the others do not take this worker for alive any more.
+    pub async fn unheard(&self) {
+        while self.is_heard() {
+            sleep(LOOKS).await;
+        }
     }
 
     /// Whether this worker may begin to send.

@@ -1,8 +1,9 @@
 //! The configuration is read again while mails are sent: `postroom reload` and SIGHUP.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use postroom::demo::catcher::{Catcher, CatcherOptions};
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use toml::Table;
 
@@ -180,6 +181,45 @@ async fn a_key_and_the_logs_filter_change_and_what_cannot_change_is_named() {
     eventually("it logs more", async || details(&scene.daemon) > 0).await;
     let said = scene.backends.command_line().run(&["reload", "--wait"]).expect(0).out;
     assert!(said.contains("nothing has changed") && said.contains("(needs a restart)"), "{said}");
+}
+
+/// A certificate that a relay on this machine shows, and itself as PEM.
+fn certificate() -> (Arc<ServerConfig>, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let shown = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    (Arc::new(shown), made.cert.pem())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relays_certificate_is_trusted_once_its_authority_is_in_the_same_file() {
+    let ((_, before), (shown, after)) = (certificate(), certificate());
+    let relay =
+        Catcher::start(CatcherOptions { tls: Some(shown), ..CatcherOptions::default() }).await.unwrap();
+    let backends = Backends::sqlite_memory().with("retry.first", "1s").with("retry.longest", "1s");
+    let authorities = backends.folder().join("authorities.pem");
+    fs::write(&authorities, before).unwrap();
+    let more = format!("ca_file = {authorities:?}");
+    let mut route = route("main", relay.smtp_addr(), &more);
+    route.insert("tls".to_owned(), "starttls".into());
+    let backends = backends.with("smtp.routes", vec![route]);
+    let daemon = Daemon::start(&backends).await;
+    let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");
+    shop.fill_shelves().await;
+    let mail = shop.send_to("ok@example.net").await;
+    let story = shop.wait_until(&mail, "deferred").await;
+    assert_eq!(story["attempts"][0]["class"], "tls", "{story:#}");
+
+    fs::write(&authorities, after).unwrap();
+    let report = reload(&backends, 0);
+    let changes = json!([{"key": "smtp.routes.main.ca_file", "change": "file_changed"}]);
+    assert_eq!(report["changes"], changes);
+    shop.wait_until(&mail, "sent").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Child,
     time::Duration,
@@ -10,7 +10,9 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Answer, Backends, command_line::binary, eventually, own_address, place, shop::client, within};
+use super::{
+    Answer, Backends, Machine, command_line::binary, eventually, own_address, place, shop::client, within,
+};
 
 /// A daemon that can be stopped, killed and started again on the same data and the same address.
 pub struct Daemon {
@@ -20,7 +22,7 @@ pub struct Daemon {
     log: PathBuf,
     process: Option<Child>,
     http: reqwest::Client,
-    descriptors: Option<u32>,
+    wrapper: Vec<String>,
 }
 
 impl Daemon {
@@ -31,16 +33,32 @@ impl Daemon {
 
     /// Starts a daemon that may have so many files and connections open at once.
     pub async fn start_with_descriptors(backends: &Backends, descriptors: u32) -> Self {
-        Self::start_with("all", backends, Some(descriptors)).await
+        Self::start_under(&["prlimit", &format!("--nofile={descriptors}:{descriptors}")], backends).await
+    }
+
+    /// Starts a daemon by a command that becomes it.
+    pub async fn start_under(wrapper: &[&str], backends: &Backends) -> Self {
+        Self::start_with("all", own_address(), backends, wrapper).await
+    }
+
+    /// Starts a daemon with one role on a machine of its own.
+    pub async fn start_on(machine: &Machine, role: &'static str, backends: &Backends) -> Self {
+        Self::start_with(role, machine.address, backends, &machine.wrapper().each_ref().map(String::as_str))
+            .await
     }
 
     /// Starts a daemon with one role.
     pub async fn start_as(role: &'static str, backends: &Backends) -> Self {
-        Self::start_with(role, backends, None).await
+        Self::start_with(role, own_address(), backends, &[]).await
     }
 
-    async fn start_with(role: &'static str, backends: &Backends, descriptors: Option<u32>) -> Self {
-        let address = SocketAddr::from((own_address(), 8025));
+    async fn start_with(
+        role: &'static str,
+        address: Ipv4Addr,
+        backends: &Backends,
+        wrapper: &[&str],
+    ) -> Self {
+        let address = SocketAddr::from((address, 8025));
         let log = backends.folder().join(format!("{role}-{}.log", address.ip()));
         let mut daemon = Self {
             role,
@@ -49,7 +67,7 @@ impl Daemon {
             log,
             process: None,
             http: client(),
-            descriptors,
+            wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
         };
         daemon.start_again().await;
         daemon
@@ -59,19 +77,14 @@ impl Daemon {
     pub async fn start_again(&mut self) {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let lines_before = self.log().len();
-        let mut command = match self.descriptors {
-            None => place::mortal(binary()),
-            Some(most) => {
-                let mut command = place::mortal("prlimit");
-                command.arg(format!("--nofile={most}:{most}")).arg(binary());
-                command
-            }
-        };
-        let process = command
+        // `env` without a word becomes the command that follows.
+        let process = place::mortal("env")
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("POSTROOM_HTTP__LISTEN", self.address.to_string())
             .env("POSTROOM_ADMIN__LISTEN", self.admin_address().to_string())
+            .args(&self.wrapper)
+            .arg(binary())
             .arg("--config")
             .arg(&self.config)
             .args(["serve", "--role", self.role])
@@ -96,11 +109,11 @@ impl Daemon {
             panic!("the daemon ended with {status}: {}", fs::read_to_string(&self.log).unwrap());
         }
         if self.role == "worker" {
-            return self.ask_admin("/readyz").await.is_some_and(|answer| answer.status == 200);
+            return self.ask_admin("/readyz").await.is_ok_and(|answer| answer.status == 200);
         }
         let url = format!("{}/healthz", self.url());
         let takes_requests = self.http.get(url).send().await.is_ok_and(|answer| answer.status() == 200);
-        takes_requests && self.ask_admin("/readyz").await.is_some_and(|answer| answer.status == 200)
+        takes_requests && self.ask_admin("/readyz").await.is_ok_and(|answer| answer.status == 200)
     }
 
     /// Where operators look.
@@ -115,12 +128,12 @@ impl Daemon {
 
     /// What the admin listener answers.
     pub async fn admin(&self, path: &str) -> Answer {
-        self.ask_admin(path).await.unwrap()
+        self.ask_admin(path).await.unwrap_or_else(|error| panic!("{path}: {error:?}"))
     }
 
-    async fn ask_admin(&self, path: &str) -> Option<Answer> {
-        let answer = self.http.get(format!("http://{}{path}", self.admin_address())).send().await.ok()?;
-        Some(Answer::of(answer).await)
+    async fn ask_admin(&self, path: &str) -> reqwest::Result<Answer> {
+        let answer = self.http.get(format!("{}{path}", self.admin_url())).send().await?;
+        Ok(Answer::of(answer).await)
     }
 
     /// Where its HTTP is.

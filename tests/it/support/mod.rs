@@ -5,6 +5,7 @@
 //! | `backends.rs` | a database, a queue, and the configuration that names them |
 //! | `postgres.rs`, `redis.rs` | the servers of one of the two pairs of back ends |
 //! | `daemon.rs` | a `postroom serve` process, to be stopped, killed and started again |
+//! | `disk.rs` | a disk whose power can be cut |
 //! | `shop.rs`, `answer.rs` | a merchant with a token, who speaks HTTP to the daemon |
 //! | `batch.rs` | batches of that merchant |
 //! | `hook.rs` | a receiver of webhooks |
@@ -12,6 +13,7 @@
 //! | `proxy.rs` | a TCP proxy before Postgres that keeps the answer to a COMMIT to itself |
 //! | `relay.rs` | a relay that hangs in one phase |
 //! | `slow_way.rs` | a TCP proxy that passes everything on after a while |
+//! | `network.rs` | machines with addresses of their own, and what may lie between them |
 //! | `operator.rs` | somebody who looks at the dashboard |
 //! | `place.rs` | addresses of 127.0.0.0/8 that nobody else listens on, children that do not outlive the tests |
 //! | `tools.rs` | Python, Node.js and Postfix's smtp-sink, as `tests/install` left them |
@@ -22,7 +24,9 @@ mod batch;
 mod browser;
 mod command_line;
 mod daemon;
+mod disk;
 mod hook;
+mod network;
 mod operator;
 mod place;
 mod postgres;
@@ -42,7 +46,9 @@ pub use batch::{addresses, times_caught, welcome_all};
 pub use browser::in_browser;
 pub use command_line::{CommandLine, Ended, binary, postroom};
 pub use daemon::Daemon;
+pub use disk::Disk;
 pub use hook::Hook;
+pub use network::{Machine, in_own_network};
 pub use operator::Operator;
 pub use place::{mortal, own_address, signal};
 pub use postgres::Cluster;

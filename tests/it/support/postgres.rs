@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::Ipv4Addr,
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         OnceLock,
@@ -14,11 +15,12 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::own_address;
 
-/// Makes a cluster and keeps it as long as its standard input is open: when the tests end, even by a signal, so does
-/// the cluster, and its folder is removed. Postgres refuses to run as root.
+/// Makes a cluster, or takes the one that is in its folder, and keeps it as long as its standard input is open: when the
+/// tests end, even by a signal, so does the cluster, and its folder is removed. Postgres refuses to run as root.
 const KEEPER: &str = r#"
 trap '' HUP INT TERM
-address=$1 binaries=$2 home=$(mktemp -d /tmp/postroom-postgres-XXXXXX)
+address=$1 binaries=$2 settings=$3 home=${4:-$(mktemp -d /tmp/postroom-postgres-XXXXXX)}
+mkdir -p "$home"
 as_nobody() { "$@"; }
 if [ "$(id -u)" = 0 ]; then
     chown nobody "$home"
@@ -26,17 +28,24 @@ if [ "$(id -u)" = 0 ]; then
 fi
 cd "$home"
 control() { as_nobody "$binaries/pg_ctl" -D "$home/data" -l "$home/log" "$@" >>"$home/control.log" 2>&1; }
-start() { control -w start -o "-c listen_addresses=$address -c unix_socket_directories= -c fsync=off -c full_page_writes=off -c max_connections=500" \
-    && echo started || cat "$home/log"; }
+start() { control -w start -o "-c listen_addresses=$address -c unix_socket_directories= -c max_connections=500 $settings" \
+    && echo started || { cat "$home/log"; echo failed; }; }
 signal() {
     local postmaster=$(head -n 1 "$home/data/postmaster.pid")
     kill "-$1" "$postmaster" $(pgrep -P "$postmaster")
 }
-as_nobody "$binaries/initdb" -D "$home/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$home/control.log" 2>&1
+# After a power cut no process of before is there. Here another may have its number.
+rm -f "$home/data/postmaster.pid"
+if [ ! -e "$home/data" ]; then
+    as_nobody "$binaries/initdb" -D "$home/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$home/control.log" 2>&1
+    # Its own rules are for one machine.
+    echo "host all all $address/24 trust" >>"$home/data/pg_hba.conf"
+fi
 start
 while read -r order; do
     case $order in
         start) start ;;
+        revive) control status || start >>"$home/control.log"; echo revived ;;
         stop) control -m immediate stop; echo stopped ;;
         shutdown) control -m fast stop; echo stopped ;;
         freeze) signal STOP; echo frozen ;;
@@ -48,22 +57,39 @@ control -m immediate stop
 rm -rf "$home"
 "#;
 
+/// The tests lose no power, so they need not wait for the disk.
+const IN_MEMORY: &str = "-c fsync=off -c full_page_writes=off";
+
 /// A running cluster. Dropping it ends it.
 pub struct Cluster {
     address: Ipv4Addr,
     orders: ChildStdin,
     answers: BufReader<std::process::ChildStdout>,
-    _keeper: Child,
+    keeper: Child,
 }
 
 impl Cluster {
     /// Makes a cluster and starts it.
     pub fn start() -> Self {
-        let address = own_address();
+        Self::start_at(own_address())
+    }
+
+    /// The same on an address that was chosen before.
+    pub fn start_at(address: Ipv4Addr) -> Self {
+        Self::start_with(address, IN_MEMORY, None)
+    }
+
+    /// Makes a cluster in this folder, or takes the one that is there, and starts it with these words for its server.
+    pub fn start_in(folder: &Path, settings: &str) -> Self {
+        Self::start_with(own_address(), settings, Some(folder))
+    }
+
+    fn start_with(address: Ipv4Addr, settings: &str, folder: Option<&Path>) -> Self {
         let binaries =
             std::env::var("POSTGRES_BIN").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin".to_owned());
         let mut keeper = Command::new("bash")
-            .args(["-c", KEEPER, "keeper", &address.to_string(), &binaries])
+            .args(["-c", KEEPER, "keeper", &address.to_string(), &binaries, settings])
+            .args(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -71,7 +97,7 @@ impl Cluster {
             .unwrap();
         let orders = keeper.stdin.take().unwrap();
         let answers = BufReader::new(keeper.stdout.take().unwrap());
-        let mut cluster = Self { address, orders, answers, _keeper: keeper };
+        let mut cluster = Self { address, orders, answers, keeper };
         cluster.hear("started");
         cluster
     }
@@ -94,6 +120,19 @@ impl Cluster {
         self.hear("started");
     }
 
+    /// Starts the server on its data if it has ended by itself.
+    pub fn start_if_it_ended(&mut self) {
+        writeln!(self.orders, "revive").unwrap();
+        self.hear("revived");
+    }
+
+    /// Ends the cluster, removes its folder and waits for both.
+    pub fn end(self) {
+        let Self { orders, mut keeper, .. } = self;
+        drop(orders);
+        keeper.wait().unwrap();
+    }
+
     /// Lets the server hang: its connections stay open and nothing is answered.
     pub fn freeze(&mut self) {
         writeln!(self.orders, "freeze").unwrap();
@@ -106,13 +145,18 @@ impl Cluster {
         self.hear("thawed");
     }
 
+    /// Waits for this word. What is said instead, and the log before it, is why the server cannot be used.
     fn hear(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), expected, "Postgres cannot be used (is tests/install done?)");
+        let mut said = String::new();
+        while !said.lines().any(|line| line == expected) {
+            let length = self.answers.read_line(&mut said).unwrap();
+            let is_over = length == 0 || said.ends_with("failed\n");
+            assert!(!is_over, "Postgres cannot be used (is tests/install done?): {said}");
+        }
     }
 
-    fn url(&self, database: &str) -> String {
+    /// The URL of a database.
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}:5432/{database}", self.address)
     }
 
