@@ -283,6 +283,55 @@ mod tests {
     }
 
     #[test]
+    fn no_word_of_rust_is_in_what_is_said() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only what is said of it counts")]
+        struct Kinds {
+            times: std::num::NonZeroU32,
+            share: f64,
+            shift: i64,
+            size: usize,
+            sort: Sort,
+            names: Vec<String>,
+            by_name: BTreeMap<String, u8>,
+            inner: Inner,
+            letter: char,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Sort {
+            Up,
+        }
+        const OF_RUST: &str =
+            "struct Kinds Inner Sort tuple enum nonzero map sequence u8 u32 i64 f64 usize char elements";
+        let sample = json!({"times": 1, "share": 1.5, "shift": 1, "size": 1, "sort": "up", "names": ["a"],
+            "by_name": {"a": 1}, "inner": {"flag": true}, "letter": "a"});
+        for wrong in [
+            json!([]),
+            json!({"a": 1}),
+            json!("a"),
+            json!(-1),
+            json!(0),
+            json!(1.5),
+            json!(true),
+            json!(null),
+        ] {
+            let given = ["times", "share", "shift", "size", "sort", "names", "by_name", "inner", "letter"]
+                .map(|field| (field.to_owned(), wrong.clone()));
+            let faults =
+                read::<Kinds>(Value::Object(given.into_iter().collect()), &sample).err().unwrap_or_default();
+            assert!(faults.len() >= 4, "{wrong}: {} faults", faults.len());
+            for fault in faults {
+                let words: Vec<_> = fault.message.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+                assert!(!fault.path.is_empty(), "{wrong}: {}", fault.message);
+                for word in OF_RUST.split(' ') {
+                    assert!(!words.contains(&word), "{wrong}: {}: {}", fault.path, fault.message);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_fault_is_named_at_once_by_its_path_and_in_plain_words() {
         for (given, expected) in [
             (json!({"id": 1, "name": "a", "tags": {"b": [1], "a": {}}}), vec![]),

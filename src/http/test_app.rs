@@ -54,12 +54,15 @@ impl Answered {
 impl TestApp {
     /// Starts the app with a merchant `tea` of a country, whose account is `tea` / `secret`, and whose token is `all`.
     pub(super) async fn start(country: &str) -> Self {
+        Self::start_at("https://post.example.com/mails/", country).await
+    }
+
+    /// The same where links lead elsewhere.
+    pub(super) async fn start_at(public_url: &str, country: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", folder.path().join("postroom.db").display());
-        let environment = [
-            ("POSTROOM_DATABASE__URL", database.as_str()),
-            ("POSTROOM_HTTP__PUBLIC_URL", "https://post.example.com/mails/"),
-        ];
+        let environment =
+            [("POSTROOM_DATABASE__URL", database.as_str()), ("POSTROOM_HTTP__PUBLIC_URL", public_url)];
         let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let app = App::open(Config::load(None, environment).unwrap()).await.unwrap();
         app.store.migrate().await.unwrap();

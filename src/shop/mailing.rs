@@ -290,7 +290,9 @@ mod tests {
             )
         };
         assert!(brand(213).is_ok());
-        assert!(brand(214).unwrap_err().to_string().contains("at most 213"));
+        for too_long in [214, 215, 230, 240] {
+            assert!(brand(too_long).unwrap_err().to_string().contains("at most 213"), "{too_long}");
+        }
     }
 
     #[test]

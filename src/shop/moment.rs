@@ -136,6 +136,23 @@ mod tests {
             (Es, "2026-05-01T05:30:00Z", Some("America/Mexico_City"), "30 de abril de 2026"),
             (Pt, "2026-01-01T02:59:00Z", Some("America/Sao_Paulo"), "31 de dezembro de 2025"),
             (Pt, "2026-06-30T23:00:00Z", Some("Europe/Lisbon"), "1 de julho de 2026"),
+            (De, "2026-03-01T00:30:00+01:00", Some("UTC"), "28. Februar 2026"),
+            (De, "2028-02-28T23:30:00Z", Some("Europe/Vienna"), "29. Februar 2028"),
+            (De, "2026-12-31T23:00:00Z", Some("Europe/Berlin"), "1. Januar 2027"),
+            (En, "2026-02-28T13:30:00Z", Some("Pacific/Auckland"), "1 March 2026"),
+            (En, "2026-03-01T01:30:00+14:00", Some("Pacific/Honolulu"), "28 February 2026"),
+            (En, "2026-10-24T23:30:00Z", Some("Europe/London"), "25 October 2026"),
+            (En, "2026-04-04T13:29:00Z", Some("Australia/Lord_Howe"), "5 April 2026"),
+            (Fr, "2026-12-31T23:30:00+01:00", None, "31 décembre 2026"),
+            (Fr, "2026-02-28T23:00:00Z", Some("Europe/Paris"), "1er mars 2026"),
+            (It, "2026-12-31T23:00:00Z", Some("Europe/Rome"), "1 gennaio 2027"),
+            (It, "2026-10-24T22:00:00Z", Some("Europe/Rome"), "25 ottobre 2026"),
+            (It, "2026-02-28T23:30:00Z", None, "28 febbraio 2026"),
+            (Es, "2026-12-31T23:00:00Z", Some("Europe/Madrid"), "1 de enero de 2027"),
+            (Es, "2026-03-28T23:00:00Z", Some("Europe/Madrid"), "29 de marzo de 2026"),
+            (Es, "2026-09-06T03:30:00Z", Some("America/Santiago"), "5 de septiembre de 2026"),
+            (Pt, "2026-03-29T00:30:00Z", Some("Europe/Lisbon"), "29 de março de 2026"),
+            (Pt, "2026-10-24T23:30:00Z", Some("Europe/Lisbon"), "25 de outubro de 2026"),
         ] {
             let zone = in_zone.map(|name| zone(name).unwrap());
             let shown = format_day(language, moment(time).day(zone.as_ref()));

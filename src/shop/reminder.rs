@@ -89,6 +89,13 @@ impl Discount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        render::{RenderLimits, Renderer},
+        shop::{
+            builtin_mails::{self, BuiltinMail},
+            language::Language,
+        },
+    };
 
     #[test]
     fn a_discount_is_a_number_over_0_and_up_to_100() {
@@ -138,5 +145,36 @@ mod tests {
                 .collect();
             assert_eq!(shown, marked, "{message:?}");
         }
+    }
+
+    #[test]
+    fn a_message_keeps_its_paragraphs_and_lines_in_every_program() {
+        let renderer = Renderer::new(RenderLimits::default());
+        let mail = BuiltinMail::AbandonedCartReminder;
+        for (message, marked_up) in [
+            ("One\n\nTwo", "<p>One</p> <p>Two</p>"),
+            ("One\nTwo", "<p>One<br>Two</p>"),
+            ("One\r\n\r\nTwo\r\nThree", "<p>One</p> <p>Two<br>Three</p>"),
+            ("One\rTwo\n \n\n\nThree\n", "<p>One<br>Two</p> <p>Three</p>"),
+            ("One & <b>\n\t\nTwo", "<p>One &amp; &lt;b&gt;</p> <p>Two</p>"),
+        ] {
+            let mut values = builtin_mails::sample_values(mail);
+            values.insert("message".to_owned(), message.into());
+            let lines = Message::new(message.to_owned()).unwrap().lines();
+            values.insert("message_lines".to_owned(), lines.into());
+            let source = builtin_mails::template(mail, Language::En);
+            let (content, _) = renderer.preview(&source, None, &Value::Object(values).into()).unwrap();
+            let html = unstyled(&content.html).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(html.contains(marked_up), "{message:?}: {html}");
+            assert!(!html.contains("pre-line"), "Outlook for Windows does not know it");
+        }
+    }
+
+    /// HTML without what was written into `style`.
+    fn unstyled(html: &str) -> String {
+        let mut pieces = html.split(" style=\"");
+        let first = pieces.next().unwrap_or_default();
+        let others = pieces.filter_map(|piece| Some(piece.split_once('"')?.1));
+        std::iter::once(first).chain(others).collect()
     }
 }

@@ -29,7 +29,10 @@ pub struct TemplateSource {
 impl TemplateSource {
     /// The text part, where it says anything: a blank one counts as not given.
     pub fn given_text(&self) -> Option<&str> {
-        self.text.as_deref().filter(|text| !text.trim().is_empty())
+        let is_seen = |c: char| {
+            !c.is_whitespace() && !matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+        };
+        self.text.as_deref().filter(|text| text.contains(is_seen))
     }
 }
 

@@ -144,6 +144,37 @@ async fn a_check_reaches_for_each_relay() {
 }
 
 #[test]
+fn a_merchant_without_a_sender_is_named_where_nothing_stands_in_for_one() {
+    for (public_url, is_named) in [
+        ("http://127.0.0.1:8025", true),
+        ("https://192.0.2.7", true),
+        ("https://[2001:db8::7]:8443/mails/", true),
+        ("https://post.example.com/mails/", false),
+    ] {
+        let commands = Backends::sqlite_memory().with("http.public_url", public_url);
+        let commands = commands.command_line();
+        commands.run(&["migrate"]).expect(0);
+        let create = |id: &str, more: &[&str]| {
+            let words = [&["merchant", "create", id, "--name", "Tea", "--country", "de"], more].concat();
+            commands.run(&words).expect(0).out
+        };
+        let bare = create("tea", &[]);
+        let has_one = create("oak", &["--sender", "hello@oak.example"]);
+        let checked = commands.run(&["check"]).expect(0);
+        let checked = checked.out + &checked.err;
+        for (said, merchant) in [(&bare, "tea"), (&checked, "tea")] {
+            let named = said.contains(&format!("merchant {merchant} has no sender"));
+            assert_eq!(
+                named && said.contains("merchant update tea --sender"),
+                is_named,
+                "{public_url}: {said}"
+            );
+        }
+        assert!(!has_one.contains("no sender") && !checked.contains("merchant oak"), "{has_one}{checked}");
+    }
+}
+
+#[test]
 fn an_embedded_queue_cannot_serve_a_role_alone() {
     let backends = Backends::sqlite_memory();
     for role in ["worker", "ingress"] {

@@ -115,3 +115,52 @@ async fn a_part_of_a_thing_may_be_ordered_and_a_blank_text_is_none() {
         assert_eq!(refused.faulty_fields(), ["name", "sender.name"], "{blank:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blanks_around_an_address_are_trimmed_wherever_one_is_given() {
+    let scene = Scene::open(Backends::sqlite_memory()).await;
+    let shop = &scene.shop;
+    let (given, kept) = ("\t ann@Example.net \r\n", "ann@example.net");
+    let order = json!({"endUser": {"email": given}, "paymentStatus": "PENDING", "currency": "EUR", "totalAmount": "1"});
+    for (path, document, pointer) in [
+        ("members/m", json!({"brand_id": "tea", "email": given}), "/email"),
+        ("brands/b", json!({"name": "Tea", "sender": {"email": given}}), "/sender/email"),
+        (
+            "brands/b",
+            json!({"name": "Tea", "sender": {"email": "a@b.example"}, "reply_to": given}),
+            "/reply_to",
+        ),
+        (
+            "brands/b",
+            json!({"name": "Tea", "sender": {"email": "a@b.example"}, "support_email": given}),
+            "/support_email",
+        ),
+        ("stores/s", json!({"sender": {"email": given}}), "/sender/email"),
+        ("orders/o", order, "/endUser/email"),
+        (
+            "abandoned-carts/c",
+            json!({"recovery_link": "https://shop.example/c", "currency": "EUR", "total": "1",
+                "customer": {"email": given}}),
+            "/customer/email",
+        ),
+        (
+            "subscriptions/s",
+            json!({"state": "draft", "cart_link": "https://shop.example/c", "shopper": {"email": given}}),
+            "/shopper/email",
+        ),
+    ] {
+        let stored = shop.put(&format!("/api/v1/{path}"), &document).await.json();
+        assert_eq!(stored.pointer(pointer), Some(&json!(kept)), "{path}: {stored}");
+        let mut invisible = document.clone();
+        *invisible.pointer_mut(pointer).unwrap() = json!("ann\u{200b}@example.net");
+        let refused = shop.put(&format!("/api/v1/{path}"), &invisible).await.expect(422);
+        assert_eq!(refused.faulty_fields(), [pointer[1..].replace('/', ".")], "{path}");
+        assert!(refused.body.contains("U+200B"), "{path}: {refused:?}");
+        let mut unusual = document;
+        *unusual.pointer_mut(pointer).unwrap() = json!("try..this@docomo.example");
+        let stored = shop.put(&format!("/api/v1/{path}"), &unusual).await.json();
+        assert_eq!(stored.pointer(pointer), Some(&json!("\"try..this\"@docomo.example")), "{path}: {stored}");
+    }
+    let body = json!({"to": given, "user": {"first_name": "Ann"}});
+    shop.post("/api/v1/templates/welcome/test-send", &body).await.expect(202);
+}

@@ -255,3 +255,24 @@ async fn a_merchants_only_brand_is_that_of_its_cart_links() {
     assert!(content.html.contains("#123456") && content.html.contains(" lang=\"pt-BR\""));
     assert!(content.html.contains("O seu carrinho está esperando por você"), "{}", content.html);
 }
+
+#[tokio::test]
+async fn a_merchant_for_whose_sender_nothing_stands_in_is_refused_and_told_why() {
+    for (public_url, status) in [
+        ("https://192.0.2.7/", 422),
+        ("https://192.0.2.7:8443/mails/", 422),
+        ("https://[2001:db8::7]/", 422),
+        ("https://post.example.com/", 202),
+        ("http://127.0.0.1:8025/", 202),
+    ] {
+        let test = TestApp::start_at(public_url, "US").await;
+        test.put("subscriptions/1", subscription("waiting_for_payment")).await;
+        let (answered, body) = send(&test, "1").await;
+        assert_eq!(answered, status, "{public_url}: {body}");
+        assert_eq!(test.count().await, usize::from(status == 202), "{public_url}");
+        if status == 422 {
+            let title = body["errors"][0]["title"].as_str().unwrap();
+            assert!(title.contains("no sender") && title.contains("merchant update --sender"), "{title}");
+        }
+    }
+}

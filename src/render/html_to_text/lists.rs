@@ -20,6 +20,8 @@ pub(super) struct Lists {
 struct List {
     /// The number of the next item and what is added for the one after it.
     number: Option<(i64, i64)>,
+    /// How it is written: the `type` of an `<ol>`.
+    kind: char,
     /// Where its markers stand.
     column: usize,
     /// Where the words of its item stand.
@@ -49,7 +51,9 @@ impl Lists {
             (first, if counts_down { -1 } else { 1 })
         });
         let column = self.open.last().map_or(0, |list| list.item);
-        self.open.push(List { number, column, item: column, waiting: self.marker.len() });
+        let kind =
+            tag.attribute("type").and_then(|kind| html[kind.value.clone()].chars().next()).unwrap_or('1');
+        self.open.push(List { number, kind, column, item: column, waiting: self.marker.len() });
     }
 
     /// How many items a list has: it begins with a number that is known only at its end.
@@ -69,7 +73,7 @@ impl Lists {
         match &mut list.number {
             Some((number, step)) => {
                 *number = attribute(html, tag, "value").unwrap_or(*number);
-                let _ = write!(self.marker, "{number}. ");
+                let _ = write!(self.marker, "{}. ", counted(*number, list.kind));
                 *number = number.saturating_add(*step);
             }
             None => self.marker.push_str("- "),
@@ -95,6 +99,51 @@ impl Lists {
             self.end();
         }
     }
+}
+
+/// A number as a list of that type has it: in digits, letters or Roman numerals. What these cannot say is in digits.
+fn counted(number: i64, kind: char) -> String {
+    let written = match kind {
+        'a' | 'A' if number > 0 => in_letters(number),
+        'i' | 'I' if (1..4_000).contains(&number) => in_roman(number),
+        _ => number.to_string(),
+    };
+    if kind.is_ascii_uppercase() { written.to_ascii_uppercase() } else { written }
+}
+
+fn in_letters(mut number: i64) -> String {
+    let mut letters = Vec::new();
+    while number > 0 {
+        number -= 1;
+        letters.push(('a'..='z').nth(usize::try_from(number % 26).unwrap_or_default()).unwrap_or('a'));
+        number /= 26;
+    }
+    letters.iter().rev().collect()
+}
+
+fn in_roman(mut number: i64) -> String {
+    let mut written = String::new();
+    for (worth, letters) in [
+        (1000, "m"),
+        (900, "cm"),
+        (500, "d"),
+        (400, "cd"),
+        (100, "c"),
+        (90, "xc"),
+        (50, "l"),
+        (40, "xl"),
+        (10, "x"),
+        (9, "ix"),
+        (5, "v"),
+        (4, "iv"),
+        (1, "i"),
+    ] {
+        while number >= worth {
+            written.push_str(letters);
+            number -= worth;
+        }
+    }
+    written
 }
 
 fn attribute(html: &str, tag: &Tag<'_>, name: &str) -> Option<i64> {

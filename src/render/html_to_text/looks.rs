@@ -6,6 +6,9 @@ use crate::render::html_tokenizer::{Piece, Tag, VOID, is_one_of};
 /// How far behind an element's start a link is looked for.
 const FAR: usize = 2048;
 
+/// Sizes that leave no room to what overflows, where that is hidden.
+const SIZES: [&str; 3] = ["height", "width", "max-width"];
+
 /// How an element looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Looks {
@@ -40,12 +43,14 @@ fn by_style(html: &str, tag: &Tag<'_>, style: &str, looks: &mut Looks) {
     let mut display = false;
     let mut visibility = false;
     let mut height = false;
+    let mut no_room = [false; 3];
+    let mut overflow = false;
     let mut opacity = false;
     let mut in_outlook = false;
     for declaration in style.split(';') {
         // Few properties begin so: most are passed over at their first letter.
         let declaration = declaration.trim_start();
-        if !declaration.starts_with(['d', 'D', 'v', 'V', 'm', 'M', 'o', 'O', 'w', 'W']) {
+        if !declaration.starts_with(['d', 'D', 'v', 'V', 'm', 'M', 'o', 'O', 'w', 'W', 'h', 'H']) {
             continue;
         }
         let Some((name, value)) = declaration.split_once(':') else { continue };
@@ -60,6 +65,10 @@ fn by_style(html: &str, tag: &Tag<'_>, style: &str, looks: &mut Looks) {
             visibility = value.eq_ignore_ascii_case("hidden");
         } else if is("max-height") {
             height = is_zero(value);
+        } else if let Some(size) = SIZES.iter().position(|size| is(size)) {
+            no_room[size] = is_zero(value);
+        } else if is("overflow") {
+            overflow = is_one_of(&["hidden", "clip"], value);
         } else if is("opacity") {
             opacity = is_zero(value);
         } else if is("mso-hide") {
@@ -68,6 +77,7 @@ fn by_style(html: &str, tag: &Tag<'_>, style: &str, looks: &mut Looks) {
             looks.keeps_lines = is_one_of(&["pre", "pre-line", "pre-wrap", "break-spaces"], value);
         }
     }
+    height |= overflow && no_room.contains(&true);
     looks.is_hidden |= display || visibility || height || opacity || (in_outlook && !is_button(html, tag));
 }
 

@@ -270,7 +270,7 @@ impl<'a> Page<'a> {
 
     fn picture(&mut self, tag: &Tag<'_>) {
         let Some(alternative) = tag.attribute("alt") else { return };
-        self.space |= self.text.ends_with(char::is_alphanumeric);
+        self.space |= self.text.ends_with(char::is_alphanumeric) || self.link_end == self.text.len();
         let before = self.text.len();
         self.words(&self.html[alternative.value.clone()]);
         if self.text.len() > before {
@@ -345,8 +345,9 @@ fn is_unseen(c: char) -> bool {
     is_nothing(c) || matches!(c, '\u{200c}'..='\u{200f}' | '\u{61c}' | '\u{fe00}'..='\u{fe0f}')
 }
 
-/// An address as a browser takes it (URL standard, section 4.4): trimmed, and without line ends; it has no spaces either.
+/// An address as a browser takes it (URL standard, section 4.4): trimmed, without line ends, spaces and angle brackets.
 fn address(href: &str) -> String {
     let is_space = |c: char| c <= ' ';
-    href.trim_matches(is_space).replace(['\t', '\n', '\r'], "").replace(is_space, "%20")
+    let address = href.trim_matches(is_space).replace(['\t', '\n', '\r'], "").replace(is_space, "%20");
+    if address.contains(['<', '>']) { address.replace('<', "%3C").replace('>', "%3E") } else { address }
 }

@@ -7,17 +7,24 @@ const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
-/// The names that people write without a semicolon, of those that the standard takes without it.
-const BARE: [(&str, char); 9] = [
-    ("nbsp", '\u{a0}'),
-    ("copy", '©'),
-    ("quot", '"'),
-    ("euro", '€'),
+/// The names that the standard takes without a semicolon, for U+00A0 to U+00FF and a few more.
+const BARE: &str = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg \
+    macr deg plusmn sup2 sup3 acute micro para middot cedil sup1 ordm raquo frac14 frac12 frac34 \
+    iquest Agrave Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute \
+    Icirc Iuml ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml \
+    Yacute THORN szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml \
+    igrave iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute \
+    ucirc uuml yacute thorn yuml";
+const MORE_BARE: [(&str, char); 9] = [
     ("amp", '&'),
-    ("reg", '®'),
-    ("shy", '\u{ad}'),
+    ("AMP", '&'),
     ("lt", '<'),
+    ("LT", '<'),
     ("gt", '>'),
+    ("GT", '>'),
+    ("quot", '"'),
+    ("QUOT", '"'),
+    ("COPY", '©'),
 ];
 
 /// Where a reference stands.
@@ -64,16 +71,21 @@ fn reference(rest: &str, place: Place, decoded: &mut String) -> Option<usize> {
         let whole = &rest[..length + 2];
         let before = decoded.len();
         add_html_token(decoded, whole.as_bytes(), false);
-        return (decoded[before..] != *whole).then_some(whole.len()).or_else(|| {
-            decoded.truncate(before);
-            None
-        });
+        if decoded[before..] != *whole {
+            return Some(whole.len());
+        }
+        decoded.truncate(before);
     }
-    let bare = BARE.iter().find(|(bare, _)| *bare == name).filter(|_| place == Place::Text);
-    bare.map(|(_, character)| {
-        decoded.push(*character);
-        1 + length
-    })
+    let (name, character) = bare(name).filter(|_| place == Place::Text)?;
+    decoded.push(character);
+    Some(1 + name.len())
+}
+
+/// The longest name without a semicolon that a word begins with: `&notit;` is `¬it;`.
+fn bare(word: &str) -> Option<(&'static str, char)> {
+    let of_latin_1 = BARE.split_whitespace().zip('\u{a0}'..='\u{ff}');
+    let all = of_latin_1.chain(MORE_BARE).chain([("REG", '®')]);
+    all.filter(|(name, _)| word.starts_with(name)).max_by_key(|(name, _)| name.len())
 }
 
 /// The character of a number; U+FFFD where there is none.
@@ -98,6 +110,10 @@ mod tests {
             ("&#0;&#xD800;&#99999999;&#99999999999999999999;", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
             ("&#8364 5 &#x20AC", "€ 5 €"),
             ("&euro;&nbsp;5 &#x26; &lt;b&gt; &bogus; R&D &amp", "€\u{a0}5 & <b> &bogus; R&D &"),
+            ("&#130;a&#132; &#x8b;b&#x9B; &#x80;5 &#149; &#134;&#156;", "‚a„ ‹b› €5 • †œ"),
+            ("don&#146t &#150 5&#128. &#127;&#129;", "don’t – 5€. \u{7f}\u{81}"),
+            ("&eacute &Uuml; &nbsp5 &copy2026 &pound5 &frac12 &times2", "é Ü \u{a0}5 ©2026 £5 ½ ×2"),
+            ("&notit; &notin; &ampamp; &LT;b&GT &euro5", "¬it; ∉ &amp; <b> &euro5"),
             ("&amp;lt; &copy 2026 &#; &#x; &;", "&lt; © 2026 &#; &#x; &;"),
         ] {
             assert_eq!(decode(raw, Place::Text), expected, "{raw}");

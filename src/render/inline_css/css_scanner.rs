@@ -1,6 +1,8 @@
-//! Walks over CSS without understanding it: strings, comments and escapes are one thing each (CSS Syntax, section 4).
+//! Walks over CSS without understanding it: strings, comments, escapes and addresses without quotes are one thing
+//! each (CSS Syntax, section 4).
 
-/// Where the thing that begins at a byte ends: a string, a comment, an escape, or the byte alone.
+/// Where the thing that begins at a byte ends: a string, a comment, an escape, `url(…)` without quotes, or the byte
+/// alone.
 pub(super) fn end_of_component(css: &str, at: usize) -> usize {
     let bytes = css.as_bytes();
     let end = match bytes[at] {
@@ -9,6 +11,7 @@ pub(super) fn end_of_component(css: &str, at: usize) -> usize {
         b'/' if bytes.get(at + 1) == Some(&b'*') => {
             css[at + 2..].find("*/").map_or(bytes.len(), |end| at + 2 + end + 2)
         }
+        b'u' | b'U' => end_of_address(bytes, at).unwrap_or(at + 1),
         _ => at + 1,
     };
     end.min(bytes.len())
@@ -24,6 +27,30 @@ fn end_of_string(bytes: &[u8], start: usize, quote: u8) -> usize {
         }
     }
     bytes.len()
+}
+
+/// Where `url(…)` without quotes ends: at the next `)`, whatever quotes, brackets and slashes are in it.
+fn end_of_address(bytes: &[u8], start: usize) -> Option<usize> {
+    let is_in_a_name =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || !byte.is_ascii();
+    if !bytes[start..].get(..4)?.eq_ignore_ascii_case(b"url(")
+        || start.checked_sub(1).is_some_and(|before| is_in_a_name(&bytes[before]))
+    {
+        return None;
+    }
+    let mut at = start + 4;
+    let first = bytes[at..].iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(first, Some(b'"' | b'\'')) {
+        return None;
+    }
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b')' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    Some(bytes.len())
 }
 
 /// The place of the first byte of these at which no bracket is open, from `start` on.

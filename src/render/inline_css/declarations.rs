@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::css_scanner::{end_of_component, find_at_top, without_leading_comments};
 
 /// How many declarations of one property a rule may have.
-const MOST_OF_ONE: usize = 4;
+const MOST_OF_ONE: usize = 8;
 
 /// One declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,10 @@ pub(super) fn read(block: &str) -> Vec<Declaration> {
     let mut found: Vec<Declaration> = Vec::new();
     let mut rest = block;
     while !rest.is_empty() {
-        let end = find_at_top(rest, 0, b";{").unwrap_or(rest.len());
+        // The value of a variable may have braces.
+        let is_variable = without_leading_comments(rest).starts_with("--");
+        let ends: &[u8] = if is_variable { b";" } else { b";{" };
+        let end = find_at_top(rest, 0, ends).unwrap_or(rest.len());
         if rest.as_bytes().get(end) == Some(&b'{') {
             let after = find_at_top(rest, end + 1, b"}").map_or(rest.len(), |end| end + 1);
             rest = &rest[after..];
@@ -62,7 +65,7 @@ fn one(text: &str) -> Option<Declaration> {
     if name.is_empty()
         || name.starts_with(|c: char| c.is_ascii_digit())
         || !name.chars().all(is_name)
-        || value.is_empty()
+        || (value.is_empty() && !name.starts_with("--"))
     {
         return None;
     }

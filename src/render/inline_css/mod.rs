@@ -86,14 +86,21 @@ impl<'a> Page<'a> {
             if mustaches.is_empty() { html.into() } else { mask(html, mustaches).into() };
         let mut sheets: Vec<Sheet> = Vec::new();
         if has_style(html) {
-            let mut rules = 0;
+            let (mut rules, mut is_inlinable) = (0, true);
             for piece in pieces(&masked) {
-                if let Piece::Raw(name, range) = piece
-                    && name.eq_ignore_ascii_case("style")
-                {
-                    let sheet = stylesheet::read(html, range, mustaches, rules)?;
-                    rules += sheet.rules.len();
-                    sheets.push(sheet);
+                match piece {
+                    Piece::Start(tag) if tag.name.eq_ignore_ascii_case("style") => {
+                        is_inlinable = stylesheet::is_for_all_screens(&masked, &tag);
+                    }
+                    Piece::Raw(name, _) if name.eq_ignore_ascii_case("style") && !is_inlinable => {
+                        sheets.push(Sheet::default());
+                    }
+                    Piece::Raw(name, range) if name.eq_ignore_ascii_case("style") => {
+                        let sheet = stylesheet::read(html, range, mustaches, rules)?;
+                        rules += sheet.rules.len();
+                        sheets.push(sheet);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -140,6 +147,9 @@ impl<'a> Page<'a> {
                 Target { own: Some((value, quoted)), .. } => {
                     written.push_str(&html[done..quoted.start]);
                     let own = &html[value.clone()];
+                    if quoted.is_empty() && !written.trim_end().ends_with('=') {
+                        written.push('='); // `<p style>`
+                    }
                     if html[quoted.clone()].starts_with('\'') {
                         let _ = write!(written, "'{}; {own}'", style.replace('\'', "&#39;"));
                     } else {

@@ -4,15 +4,18 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use crate::render::html_tokenizer::Tag;
 use crate::render::syntax::{Mustache, Role, fault_at, inner};
 use crate::render::{Part, TemplateFault};
 
-use super::css_scanner::{find_at_top, without_leading_comments};
+use super::css_scanner::{end_of_component, find_at_top, without_leading_comments};
 use super::declarations::{self, Declaration};
 use super::selectors::Asked;
 
 /// How many different properties a style sheet may set: they are compared with each other.
 const MOST_PROPERTIES: usize = 500;
+/// What is said of a bracket that is not closed.
+const NOT_CLOSED: &str = "the style sheet has a parenthesis or a square bracket that is not closed";
 /// How deep layers may be nested; deeper ones are not inlined.
 const DEEPEST_LAYER: usize = 8;
 /// What the declarations of rule 7 are for css-inline: `r7:x`.
@@ -42,7 +45,7 @@ pub(super) fn read(
     first: usize,
 ) -> Result<Sheet, TemplateFault> {
     let mut placeholders = Placeholders { of: range.start, paths: Vec::new() };
-    let mut is_inlinable = !is_for_other_media(html, range.start);
+    let mut is_inlinable = true;
     let mut css = String::with_capacity(range.len());
     let mut done = range.start;
     for mustache in mustaches.iter().filter(|m| m.range.start >= range.start && m.range.end <= range.end) {
@@ -132,11 +135,13 @@ impl Placeholders {
     }
 }
 
-/// Whether the `<style …>` that ends at `content_start` is not for screens.
-fn is_for_other_media(html: &str, content_start: usize) -> bool {
-    let tag =
-        html[..content_start].rfind('<').map_or("", |start| &html[start..content_start]).to_ascii_lowercase();
-    tag.contains("media") && !tag.contains("screen") && !tag.contains("all")
+/// Whether what a `<style …>` has in it is CSS for all screens: `media` with a condition is not.
+pub(super) fn is_for_all_screens(html: &str, tag: &Tag<'_>) -> bool {
+    let value = |name| tag.attribute(name).map_or("", |it| html[it.value.clone()].trim());
+    let (kind, media) = (value("type"), value("media").to_ascii_lowercase());
+    let is_any = |query: &str| ["all", "screen", "only screen"].contains(&query.trim());
+    (kind.is_empty() || kind.eq_ignore_ascii_case("text/css"))
+        && (media.is_empty() || media.split(',').any(is_any))
 }
 
 fn is_plain_path(path: &str) -> bool {
@@ -152,40 +157,49 @@ fn properties(css: &str) -> usize {
     names.collect::<HashSet<_>>().len()
 }
 
-/// Whether braces, strings and comments are closed.
+/// Whether brackets, strings and comments are closed: what is not takes in all that comes after it, the tag's own
+/// style too.
 fn check_balance(css: &str) -> Result<(), &'static str> {
-    let mut depth = 0_usize;
-    let mut rest = css;
-    while let Some(at) = rest.find(['{', '}', '"', '\'', '/', '\\']) {
-        let (found, after) = rest[at..].split_at(1);
-        rest = after;
-        match found {
-            "{" => depth += 1,
-            "}" => {
-                depth = depth.checked_sub(1).ok_or("the style sheet closes a brace that was not opened")?
+    let bytes = css.as_bytes();
+    let mut open = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = end_of_component(css, at);
+        match bytes[at] {
+            b'{' => open.push(b'}'),
+            b'(' => open.push(b')'),
+            b'[' => open.push(b']'),
+            byte if open.last() == Some(&byte) => {
+                open.pop();
             }
-            "/" if rest.starts_with('*') => {
-                let end = rest[1..].find("*/").ok_or("the style sheet has a comment that is not closed")?;
-                rest = &rest[1 + end + 2..];
+            b'}' if open.contains(&b'}') => return Err(NOT_CLOSED),
+            b'}' => return Err("the style sheet closes a brace that was not opened"),
+            b'/' if end > at + 1 && !(end >= at + 4 && css[..end].ends_with("*/")) => {
+                return Err("the style sheet has a comment that is not closed");
             }
-            "\\" => rest = rest.strip_prefix(|_: char| true).unwrap_or(rest),
-            "\"" | "'" => {
-                rest = after_string(rest, found).ok_or("the style sheet has a string that is not closed")?
+            quote @ (b'"' | b'\'') if after_string(&css[at + 1..], quote).is_none() => {
+                return Err("the style sheet has a string that is not closed");
             }
+            b'u' | b'U' if end > at + 1 && bytes[end - 1] != b')' => return Err(NOT_CLOSED),
             _ => {}
         }
+        at = end;
     }
-    if depth > 0 { Err("the style sheet has a brace that is not closed") } else { Ok(()) }
+    match open.last() {
+        None => Ok(()),
+        Some(b'}') => Err("the style sheet has a brace that is not closed"),
+        Some(_) => Err(NOT_CLOSED),
+    }
 }
 
-fn after_string<'a>(rest: &'a str, quote: &str) -> Option<&'a str> {
+fn after_string(rest: &str, quote: u8) -> Option<&str> {
     let mut is_escaped = false;
     for (at, byte) in rest.bytes().enumerate() {
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' => is_escaped = true,
             b'\n' => return None,
-            _ if quote.as_bytes() == [byte] => return rest.get(at + 1..),
+            _ if quote == byte => return rest.get(at + 1..),
             _ => {}
         }
     }

@@ -163,3 +163,159 @@ fn what_real_style_sheets_do_is_inlined_as_browsers_read_it() {
         assert_eq!(inlined(&html), expected, "{css}");
     }
 }
+
+/// Asserts what becomes of a body under a style sheet.
+fn assert_styled(cases: &[(&str, &str, &str)]) {
+    for (css, body, styled) in cases {
+        let sheet = format!("<style>{css}</style>");
+        assert_eq!(inlined(&format!("{sheet}{body}")), format!("{sheet}{styled}"), "{css}");
+    }
+}
+
+#[test]
+fn values_that_inliners_are_known_to_break_survive() {
+    for (css, style) in [
+        (
+            "margin:0 auto 4px;font:italic bold .8em/1.2 \"A;B\",serif",
+            "margin: 0 auto 4px;font: italic bold .8em/1.2 'A;B',serif",
+        ),
+        ("color:red !important;color:blue", "color: red !important;color: blue"),
+        ("color:blue;color:red!important", "color: blue;color: red!important"),
+        ("background:url('a\"b(1).png');top:0", "background: url('a&quot;b(1).png');top: 0"),
+        ("background:url(a\\)b.png);top:0", "background: url(a\\)b.png);top: 0"),
+        ("background:url(it's.png);top:0", "background: url(it's.png);top: 0"),
+        ("background:URL( a[1{.png );top:0", "background: URL( a[1{.png );top: 0"),
+        ("background:url(https://x.example/*);top:0", "background: url(https://x.example/*);top: 0"),
+        ("background:url( \"a;}b.png\" );top:0", "background: url( 'a;}b.png' );top: 0"),
+        (
+            "background:url(data:image/svg+xml;utf8,%3Csvg xmlns='http://x'/%3E);top:0",
+            "background: url(data:image/svg+xml;utf8,%3Csvg xmlns='http://x'/%3E);top: 0",
+        ),
+        ("color:/* a;b */red;/* top:1px; */left:0", "color: /* a;b */red;left: 0"),
+        ("COLOR:RED;Font-Size:12PX", "color: RED;font-size: 12PX"),
+        ("--My-Ink: a b;color:var(--My-Ink,#fff)", "--My-Ink: a b;color: var(--My-Ink,#fff)"),
+        ("--empty:;--box:{a:b;c:d};color:red", "--empty: ;--box: {a:b;c:d};color: red"),
+        ("color;:red;top 1px;;;color:blue;@x y;left:0;width:", "color: blue;left: 0"),
+        (
+            "filter:progid:X.Y(a='#1', b='#2');mso-hide:all",
+            "filter: progid:X.Y(a='#1', b='#2');mso-hide: all",
+        ),
+        (
+            "top:0;top:-webkit-a(b);top:-moz-a(b);top:-ms-a(b);top:-o-a(b);top:a(b)",
+            "top: 0;top: -webkit-a(b);top: -moz-a(b);top: -ms-a(b);top: -o-a(b);top: a(b)",
+        ),
+        (
+            "display:-webkit-box;display:-ms-flexbox;display:flex",
+            "display: -webkit-box;display: -ms-flexbox;display: flex",
+        ),
+        ("content:\"\\201C <b>&amp;\"", "content: '\\201C <b>&amp;amp;'"),
+    ] {
+        assert_styled(&[(&format!("p{{{css}}}"), "<p>", &format!("<p style=\"{style}\">"))]);
+    }
+    for css in ["p{width:(1px}", "p{background:url(a.png;color:red}", "p{a:[b}", "p:not(.a{color:red}"] {
+        let fault = inline(&format!("<style>{css}</style><p style=\"top:0\">")).unwrap_err().to_string();
+        assert!(fault.contains("not closed"), "{css}: {fault}");
+    }
+}
+
+#[test]
+fn selectors_that_inliners_are_known_to_break_find_their_elements() {
+    assert_styled(&[
+        (
+            "p:nth-of-type(odd){top:0}",
+            "<p></p><i></i><p></p><p></p>",
+            "<p style=\"top: 0\"></p><i></i><p></p><p style=\"top: 0\"></p>",
+        ),
+        (
+            "a[href^=\"https\"]{top:0}",
+            "<a href='https://x'></a><a href=http://x></a>",
+            "<a style=\"top: 0\" href='https://x'></a><a href=http://x></a>",
+        ),
+        ("h1~p{top:0}", "<h1></h1><i></i><p></p>", "<h1></h1><i></i><p style=\"top: 0\"></p>"),
+        (
+            "p:first-child:not(.x){top:0}",
+            "<div><p></p></div><div><p class=\"x\"></p></div>",
+            "<div><p style=\"top: 0\"></p></div><div><p class=\"x\"></p></div>",
+        ),
+        (
+            ".w\\[10px\\]{top:0}.a\\@b{left:0}.\\!c{top:1px}",
+            "<p class='w[10px]'><p class=a@b><p class=!c>",
+            "<p style=\"top: 0\" class='w[10px]'><p style=\"left: 0\" class=a@b><p style=\"top: 1px\" class=!c>",
+        ),
+        (
+            "p[title=\"a{b;c,d\"]{top:0}i{left:0}",
+            "<p title='a{b;c,d'><i>",
+            "<p style=\"top: 0\" title='a{b;c,d'><i style=\"left: 0\">",
+        ),
+        ("/* i{top:1px} */p/* x */.a{top:0}", "<p class=a><i>", "<p style=\"top: 0\" class=a><i>"),
+        (
+            "p:nth-last-child(-n+2){top:0}",
+            "<p></p><p></p><p></p>",
+            "<p></p><p style=\"top: 0\"></p><p style=\"top: 0\"></p>",
+        ),
+        (
+            "a:hover{top:1px}a:link{top:0}p::before{top:2px}",
+            "<p><a href=x>",
+            "<p><a style=\"top: 0\" href=x>",
+        ),
+        ("#a{top:0}p.b{top:1px}P{top:2px}", "<p id=a class=b>", "<p style=\"top: 0\" id=a class=b>"),
+    ]);
+}
+
+#[test]
+fn sheets_and_tags_of_every_shape_are_read() {
+    assert_styled(&[
+        (
+            "@font-face{font-family:A;src:url(data:font/woff2;base64,d0)}p{top:0}",
+            "<p>",
+            "<p style=\"top: 0\">",
+        ),
+        (
+            "@import url(\"https://f.example/?f=A:400;700\");@charset \"x\";p{top:0}",
+            "<p>",
+            "<p style=\"top: 0\">",
+        ),
+        (
+            "@supports (a:b){p{top:1px}}@page{a:b}@keyframes k{from{top:2px}}p{top:0}",
+            "<p>",
+            "<p style=\"top: 0\">",
+        ),
+        (
+            "@media print{@media screen{p{top:1px}}}@media(a:b){p{top:2px}}p{top:0}",
+            "<p>",
+            "<p style=\"top: 0\">",
+        ),
+        ("p{top:0;@media print{top:1px}i{top:2px}left:0}", "<p><i>", "<p style=\"top: 0;left: 0\"><i>"),
+        ("p{top:0}</style><style>p{top:1px;left:0}", "<p>", "<p style=\"top: 1px;left: 0\">"),
+        ("p{content:\"'\"}", "<p style='top:0'>", "<p style='content: &quot;&#39;&quot;; top:0'>"),
+        ("p{top:0}", "<p STYLE = left:0 ><P style>", "<p STYLE = \"top: 0; left:0\" ><P style=\"top: 0; \">"),
+        (
+            "p{top:0}",
+            "<p style=''/><p style=\"\" /><p title='<p>'/>",
+            "<p style='top: 0; '/><p style=\"top: 0; \" /><p style=\"top: 0\" title='<p>'/>",
+        ),
+        (
+            "p{top:0}",
+            "<!--[if mso]><p><![endif]--><!--[if !mso]><!--><p>",
+            "<!--[if mso]><p><![endif]--><!--[if !mso]><!--><p style=\"top: 0\">",
+        ),
+    ]);
+    for (attributes, is_inlined) in [
+        ("", true),
+        ("media=screen", true),
+        ("media=\"print, ALL\"", true),
+        ("media='only screen' type='TEXT/css'", true),
+        ("media", true),
+        ("data-media=print", true),
+        ("media='screen and (max-width:600px)'", false),
+        ("media='(max-width:600px)'", false),
+        ("media='not screen'", false),
+        ("media=tv class=all", false),
+        ("type=text/less", false),
+        ("data-css-inline=ignore media=all", false),
+    ] {
+        let html = format!("<style {attributes}>p{{top:0}}</style><p>");
+        let expected = if is_inlined { html.replace("<p>", "<p style=\"top: 0\">") } else { html.clone() };
+        assert_eq!(inlined(&html), expected);
+    }
+}

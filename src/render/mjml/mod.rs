@@ -1,14 +1,19 @@
 //! Makes HTML of MJML when a template is stored.
 //!
-//! The language is that of <https://documentation.mjml.io>, read by the crate `mrml`. It knows nothing of handlebars, so each
-//! mustache is given to it as a word, and put back into what it makes. A mustache between MJML's elements, as `{{#each}}`
-//! around a section, goes through `mj-raw`. One that does not come back is a fault: no value is lost without a word.
+//! The language is that of <https://documentation.mjml.io>, read by the crate `mrml`. It knows nothing of handlebars,
+//! so each mustache is given to it as a word, and put back into what it makes. A mustache between MJML's elements, as
+//! `{{#each}}` around a section, goes through `mj-raw`. One that does not come back is a fault: no value is lost
+//! without a word.
 //!
-//! `mrml` reads by recursion, and what some elements say is written for each of the elements in them. It knows neither a depth
-//! nor a size nor a time at which to stop. So the number of elements is bounded, and what is written for many of them; and it
-//! works on a thread of its own, whose stack takes even all of them inside each other.
+//! `mrml` reads by recursion, and what some elements say is written for each of the elements in them. It knows
+//! neither a depth nor a size nor a time at which to stop. So the number of elements is bounded, and what is written
+//! for many of them. It works on a thread of its own, whose stack takes even all of them inside each other, and is
+//! waited for only so long (`threads.rs`).
+
+mod threads;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use mrml::prelude::parser::{Error, Span};
 use mrml::prelude::render::RenderOptions;
@@ -17,6 +22,7 @@ use super::html_tokenizer::{Piece, pieces};
 use super::inline_css;
 use super::syntax::{self, Mustache, Role, fault_at};
 use super::{Part, TemplateFault};
+use threads::Threads;
 
 /// The most elements of a document.
 const MOST_ELEMENTS: usize = 4_000;
@@ -27,8 +33,8 @@ const MOST_INHERITED: usize = 16 << 20;
 /// Elements whose attributes are written again for those in them.
 const BEQUEATHING: [&str; 5] =
     ["<mj-attributes", "<mj-accordion", "<mj-carousel", "<mj-navbar", "<mj-social"];
-/// What so many elements inside each other take, with room.
-const STACK: usize = 256 << 20;
+/// The threads that read MJML: milliseconds are enough for what people write.
+static THREADS: Threads = Threads::new(2, Duration::from_secs(5), Duration::from_secs(2));
 /// The elements of MJML that hold text or HTML, not other elements of MJML.
 const ENDING: [&str; 12] = [
     "mj-text",
@@ -59,7 +65,8 @@ pub(super) fn is_mjml(html: &str) -> bool {
 /// The HTML of an MJML document, with its mustaches. Not for an async thread.
 ///
 /// # Errors
-/// When it is no MJML, with the place; when it is too large, or a mustache stands where MJML drops it.
+/// When it is no MJML, with the place; when it is too large or takes too long, or a mustache stands where MJML drops
+/// it.
 pub(super) fn to_html(mjml: &str, most_bytes: usize) -> Result<String, TemplateFault> {
     let start = mjml.find("<mjml").unwrap_or_default();
     if mjml.matches('<').take(2 * MOST_ELEMENTS + 1).count() > 2 * MOST_ELEMENTS {
@@ -76,13 +83,9 @@ pub(super) fn to_html(mjml: &str, most_bytes: usize) -> Result<String, TemplateF
     }
     let mustaches = syntax::mustaches(Part::Html, mjml)?;
     let words = Words::of(mjml, &mustaches);
-    let told = words.told(mjml, start);
-    let made = std::thread::scope(|scope| {
-        let work = std::thread::Builder::new().name("mjml".to_owned()).stack_size(STACK);
-        let work = work.spawn_scoped(scope, || render(&told.text));
-        work.map(|work| work.join().unwrap_or_else(|_| Err(("this MJML cannot be read".to_owned(), 0))))
-            .unwrap_or_else(|_| Err(("there is no room to read MJML now; try again".to_owned(), 0)))
-    });
+    let mut told = words.told(mjml, start);
+    let text = std::mem::take(&mut told.text);
+    let made = THREADS.run(move || render(&text)).unwrap_or_else(|why| Err((why.to_string(), 0)));
     let made = made.map_err(|(message, at)| fault_at(Part::Html, mjml, told.given(at), &message))?;
     words.put_back(mjml, &made, most_bytes)
 }

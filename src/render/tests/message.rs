@@ -265,7 +265,7 @@ fn a_subject_that_cannot_be_sent_is_refused_when_it_is_asked_for() {
 #[test]
 fn a_blank_text_part_counts_as_not_given() {
     let renderer = Renderer::new(RenderLimits::default());
-    for text in ["", " \r\n\t", "\u{a0}"] {
+    for text in ["", " \r\n\t", "\u{a0}", "\u{3000}\u{2028}", "\u{feff}", "\u{200b}\n\u{ad}"] {
         let version = version("s", "<p>Tea &amp; cups</p>", Some(text));
         let content = renderer.render(&version, &json!({}).into()).unwrap();
         assert_eq!(content.text, "Tea & cups\n");

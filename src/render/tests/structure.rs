@@ -64,6 +64,44 @@ fn what_the_rendered_structure_decides_is_decided_for_each_mail() {
 }
 
 #[test]
+fn structure_is_decided_in_branches_and_loops_and_by_what_values_make_of_attributes() {
+    let rows = "<body><table>\
+        {{#each r}}<tr><td class=\"{{this}}\"><a href=\"{{@root.scheme}}://x\">{{this}}</a></td></tr>{{/each}}\
+        {{#if more}}<tr><td>more</td></tr>{{else}}<tr><td title=\"none\">none</td></tr>{{/if}}</table>";
+    for (selector, values, expected) in [
+        ("tr:last-child td", json!({"r": ["a", "b"], "more": true}), vec![false, false, true]),
+        ("tr:nth-of-type(odd) td", json!({"r": ["a", "b"]}), vec![true, false, true]),
+        ("tr~tr td", json!({"r": ["a"]}), vec![false, true]),
+        ("tr:first-child:not(:last-child) td", json!({"r": []}), vec![false]),
+        ("tr:only-child td", json!({"r": []}), vec![true]),
+        ("tr:nth-last-child(2) td", json!({"r": ["a", "b"], "more": 1}), vec![false, true, false]),
+        ("td.b", json!({"r": ["a", "b", "b c"]}), vec![false, true, true, false]),
+        ("td[class=b]", json!({"r": ["a", "b", "b c"]}), vec![false, true, false, false]),
+        ("td:not([title])", json!({"r": ["a"]}), vec![true, false]),
+        (
+            "tr:nth-child(-n+2)>td",
+            json!({"r": ["a", "b", "c"], "more": true}),
+            vec![true, true, false, false],
+        ),
+    ] {
+        let html = format!("<style>{selector}{{font-weight:bold}}</style>{rows}");
+        let mut values = values;
+        values["scheme"] = "https".into();
+        let (sent, _) = sent_and_rendered(&html, &values);
+        assert_eq!(bold(&sent), expected, "{selector}: {sent}");
+    }
+    let html = format!("<style>a[href^=https]{{font-weight:bold}}</style>{rows}");
+    for (scheme, is_bold) in [("https", true), ("http", false), ("HTTPS", false)] {
+        let (sent, _) = sent_and_rendered(&html, &json!({"r": [1], "scheme": scheme}));
+        let links = styles(&sent).into_iter().filter(|(name, _)| name == "a");
+        assert!(
+            links.into_iter().all(|(_, style)| style.contains_key("font-weight") == is_bold),
+            "{scheme}: {sent}"
+        );
+    }
+}
+
+#[test]
 fn a_moment_is_enough_for_the_second_mail_with_the_same_structure() {
     let renderer = Renderer::new(RenderLimits::default());
     let html = "<style>td:last-child{color:{{c}}}</style><body><table><tr>{{#each r}}<td>{{this}}</td>{{/each}}</table>";
