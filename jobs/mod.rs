@@ -17,10 +17,11 @@ mod send_mail;
 mod send_test_mail;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
+use tokio::time::sleep;
 use uuid::Uuid;
 
 pub use fan_out_batch::{FanOutBatch, fan_out_batch_job};
@@ -39,9 +40,15 @@ use crate::{
     app::App,
     mail::{ActionId, BatchId, DeliveryId, MailId},
     queue::{Ended, QueuedJob},
-    store::{DueAction, DueBatch, DueDelivery, DueMail},
-    telemetry::{METRICS, metrics::JobLabels},
+    store::{DueAction, DueBatch, DueDelivery, DueMail, StoreError},
+    telemetry::{METRICS, Outages, metrics::JobLabels},
 };
+
+/// A job that could not reach the database is tried again by the same worker after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Jobs that could not reach the database, by their kind.
+static UNREACHED: LazyLock<Outages> = LazyLock::new(Outages::default);
 
 impl From<DueBatch> for QueuedJob {
     fn from(due: DueBatch) -> Self {
@@ -91,7 +98,32 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
 }
 
 async fn run<J: Job>(app: &App, job: J) -> Ended {
-    ended::<J>(job.run(app).await)
+    match job.run(app).await {
+        Err(error) if error.downcast_ref().is_some_and(StoreError::may_pass) => {
+            leave_to_others::<J>(app, &error).await
+        }
+        outcome => ended::<J>(outcome),
+    }
+}
+
+/// What becomes of a job that could not reach the database: it goes back to the queue, since another worker may. This one
+/// fetches nothing while the database does not hear it.
+async fn leave_to_others<J: Job>(app: &App, error: &anyhow::Error) -> Ended {
+    if let Some(times) = UNREACHED.failed(J::NAME) {
+        let error = format!("{error:#}");
+        tracing::warn!(
+            job = J::NAME,
+            error,
+            times,
+            "a job could not reach the database, it goes back to the queue"
+        );
+    }
+    METRICS.jobs.get_or_create(&JobLabels { job: J::NAME, outcome: "failed" }).inc();
+    if app.worker.is_heard() {
+        // Otherwise it would be fetched and tried again at once.
+        let _ = app.worker.stopping.run_until_cancelled(sleep(AGAIN)).await;
+    }
+    Ended::NotNow
 }
 
 /// Counts what became of a job.
@@ -123,8 +155,8 @@ async fn drop_job(app: &App, job: &QueuedJob) {
 /// Runs the maintenance jobs once each `pause`.
 pub async fn run_maintenance(app: Arc<App>, pause: Duration) {
     loop {
-        run(&app, PruneHistory).await;
-        run(&app, NotifyDisabledEndpoints).await;
+        ended::<PruneHistory>(PruneHistory.run(&app).await);
+        ended::<NotifyDisabledEndpoints>(NotifyDisabledEndpoints.run(&app).await);
         tokio::time::sleep(pause).await;
     }
 }

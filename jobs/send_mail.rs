@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context;
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     attached_files, before_sending,
@@ -40,8 +40,6 @@ const LATE: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Claims that the database does not answer, of all mails.
-static UNCLAIMED: Outage = Outage::new();
 /// Attempts that the database does not take, of all mails: each is tried again every second.
 static UNRECORDED: Outage = Outage::new();
 
@@ -79,18 +77,13 @@ impl Job for SendMail {
             claim = app.store.claim_mail(self.mail, app.worker.id) => claim,
             () = app.worker.unheard() => Err(StoreError::TimedOut),
         };
-        let mail = match claim {
-            Ok(Claim::Granted(mail)) => mail,
-            Ok(Claim::NotYours(_)) => {
+        let mail = match claim? {
+            Claim::Granted(mail) => mail,
+            Claim::NotYours(_) => {
                 at_work.is_over();
                 turn.into_iter().for_each(Turn::leave);
                 return Ok(Outcome::NothingToDo);
             }
-            Err(error) if error.may_pass() => {
-                turn.into_iter().for_each(Turn::leave);
-                return Ok(leave_to_others(app, error).await);
-            }
-            Err(error) => return Err(error.into()),
         };
         at_work.has_claimed();
         match carry_out(app, &mail, Some(turn), &at_work).await? {
@@ -100,20 +93,6 @@ impl Job for SendMail {
             outcome => Ok(outcome),
         }
     }
-}
-
-/// What a job does whose mail could not be claimed: it goes back to the queue, since another worker may reach the database.
-/// This one fetches no mail while the database does not hear it.
-async fn leave_to_others(app: &App, error: StoreError) -> Outcome {
-    if let Some(times) = UNCLAIMED.failed() {
-        let error = format!("{:#}", anyhow::Error::from(error));
-        tracing::warn!(error, times, "a mail could not be claimed, its job goes back to the queue");
-    }
-    if app.worker.is_heard() {
-        // Otherwise it would be fetched and tried again at once.
-        unless_stopping(app, sleep(AGAIN)).await;
-    }
-    Outcome::Waits
 }
 
 /// Offers a claimed mail and records what came of it. Without a turn at a relay it goes to the sandbox or nowhere.

@@ -200,6 +200,10 @@ impl Admit for Admission {
     type Permit = Permit;
     type Room = Option<Room>;
 
+    fn may_begin(&self) -> bool {
+        self.worker.may_begin()
+    }
+
     fn room(&self, most: usize) -> (usize, Option<Room>) {
         if most == 0 {
             return (0, None);

@@ -32,7 +32,7 @@ pub(super) enum Command {
         /// The language of responses and mails; default: the language of the country.
         #[arg(long, value_parser = LANGUAGES)]
         language: Option<String>,
-        /// The sender of mails for which no brand and no store has one.
+        /// The sender of cart links, reminders and of orders whose store has none.
         #[arg(long)]
         sender: Option<Address>,
         /// How many of its mails may go in a while, as in "3000/h burst 100", instead of `limits.per_merchant`.
@@ -86,7 +86,7 @@ pub(super) struct Update {
     /// Use the language of the country.
     #[arg(long, conflicts_with = "language")]
     no_language: bool,
-    /// The sender of mails for which no brand and no store has one.
+    /// The sender of cart links, reminders and of orders whose store has none.
     #[arg(long)]
     sender: Option<Address>,
     /// Use the installation's sender.

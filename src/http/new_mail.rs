@@ -48,6 +48,8 @@ impl BuiltinMailDraft {
         let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
         let mut values = self.values;
         let look = self.brand.as_ref().map(|brand| brand.look());
+        let of_brand = self.brand.as_ref().filter(|_| merchant.sender.is_none());
+        let of_brand = of_brand.map(|brand| Mailbox::from(brand.sender.clone()));
         values.extend(look.map(Look::mail_values).unwrap_or_default());
         if let Some(linked) = builtin_mails::linked_data(self.mail, self.language, &values) {
             values.insert("json_ld".to_owned(), linked.into());
@@ -60,7 +62,7 @@ impl BuiltinMailDraft {
             merchant: merchant.id.clone(),
             lane: MailLane::Transactional,
             template: version.pinned(),
-            sender: match version.sender.clone() {
+            sender: match version.sender.clone().or(of_brand) {
                 Some(sender) => sender,
                 None => sender_of(app, merchant).map_err(|why| Refusal::field("sender", why))?,
             },

@@ -14,6 +14,11 @@ pub trait Admit: Send + Sync + 'static {
     /// Room that was taken before the mails are known. Dropped, what was not used is free again.
     type Room: Send;
 
+    /// Whether this worker may begin what it fetches. If not, it leaves all that waits to the others.
+    fn may_begin(&self) -> bool {
+        true
+    }
+
     /// Takes room for up to `most` mails, without waiting, and says for how many.
     fn room(&self, most: usize) -> (usize, Self::Room);
 

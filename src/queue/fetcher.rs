@@ -12,7 +12,7 @@ use std::{
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -132,6 +132,12 @@ impl<A: Admit> Fetcher<A> {
     pub(super) async fn run(self) {
         let (mut backoff, mut waits, mut asides) = (Backoff::default(), Waits::default(), Vec::new());
         while !self.stop.is_cancelled() {
+            if !self.admission.may_begin() {
+                self.hand_over.close();
+                let changed = timeout(IDLE, self.admission.changed());
+                let _ = self.stop.run_until_cancelled(changed).await;
+                continue;
+            }
             let result = match self.fetch(&mut asides).await {
                 Ok(next) => {
                     match next.is_empty[Group::Mails as usize] {

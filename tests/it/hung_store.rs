@@ -7,7 +7,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection, Executor};
 
-use super::support::{Answer, Backends, Cluster, CommitProxy, Scene, Shop, eventually, welcome};
+use super::support::{Answer, Backends, Cluster, CommitProxy, Scene, Shop, eventually, welcome, within};
+
+/// Longer than the store waits for an answer, which is 20 seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Requests of all four families, each for a mail to an address that begins with `word`.
 async fn one_of_each_family(shop: &Shop, word: &str) -> Vec<(String, Value)> {
@@ -147,12 +150,12 @@ async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
         answer.expect(503);
     }
     proxy.keep_answers(false);
-    eventually("each key has an answer", async || {
+    within(PATIENCE, "each key has an answer", async || {
         let answers = ask_all(&scene.shop, &requests, "key").await;
         answers.iter().all(|answer| answer.status < 300)
     })
     .await;
-    eventually("the mails are there", async || scene.sink.count() >= 4).await;
+    within(PATIENCE, "the mails are there", async || scene.sink.count() >= 4).await;
     let last = scene.shop.send_to("ok-last@example.net").await;
     scene.shop.wait_until(&last, "sent").await;
     assert_eq!(scene.sink.count(), 5, "each came once");
@@ -163,7 +166,8 @@ async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
     let answer = scene.shop.post("/mail", &welcome("ok-unknown@example.net")).await.expect(503);
     assert!(answer.json()["message"].as_str().unwrap().contains("not known yet"), "{answer:?}");
     proxy.keep_answers(false);
-    eventually("it was committed after all", async || scene.caught("ok-unknown@example.net") == 1).await;
+    within(PATIENCE, "it was committed after all", async || scene.caught("ok-unknown@example.net") == 1)
+        .await;
 }
 
 /// A file system of a few megabytes in memory.

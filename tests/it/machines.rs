@@ -14,6 +14,12 @@ use super::support::{
 /// silent here, and as a job is lent out.
 const MAILS: usize = 240;
 const EACH: Duration = Duration::from_millis(50);
+/// Recipients of batches meanwhile, and of one of them.
+const IN_BATCHES: usize = 60;
+const RECIPIENTS: usize = 5;
+/// How long the step of a batch may take whose worker was cut off in it: what the database may take for a statement, and a
+/// while.
+const STEP: Duration = Duration::from_secs(30);
 
 /// Asks both machines in turn for mails to these.
 async fn ask(shops: &[Shop], users: &[String]) {
@@ -22,6 +28,15 @@ async fn ask(shops: &[Shop], users: &[String]) {
     for (user, shop) in users.iter().zip(shops.iter().cycle()) {
         turn.tick().await;
         shop.post("/mail", &welcome(user)).await.expect(200);
+    }
+}
+
+/// Asks for a batch a second, until all of these are in one.
+async fn ask_for_batches(shop: &Shop, users: &[String]) {
+    let mut turn = interval(Duration::from_secs(1));
+    for users in users.chunks(RECIPIENTS) {
+        turn.tick().await;
+        shop.send_all(users).await;
     }
 }
 
@@ -79,11 +94,13 @@ async fn a_worker_that_is_cut_off_delays_nobody_for_long_and_comes_back() {
     for ((name, servers, patience), (machine, worker)) in cuts.into_iter().zip(workers) {
         let [in_cut, afterwards] =
             ["in-cut", "afterwards"].map(|when| addresses(&format!("{name}-{when}"), MAILS));
-        shop.enrol_all(&[in_cut.clone(), afterwards.clone()].concat()).await;
+        let in_batches = addresses(&format!("{name}-in-batches"), IN_BATCHES);
+        shop.enrol_all(&[&in_cut[..], &afterwards, &in_batches].concat()).await;
         servers.iter().for_each(|&server| machine.cut_off_from(server));
-        ask(&shops, &in_cut).await;
-        all_came(&sink, &in_cut, patience, &format!("the others send while one is cut off from {name}"))
-            .await;
+        tokio::join!(ask(&shops, &in_cut), ask_for_batches(&shop, &in_batches));
+        let what = format!("the others send while one is cut off from {name}");
+        all_came(&sink, &in_cut, patience, &what).await;
+        all_came(&sink, &in_batches, patience.max(STEP), &what).await;
 
         servers.iter().for_each(|&server| machine.heal(server));
         within(soon, &format!("it is ready again after it was cut off from {name}"), async || {

@@ -213,7 +213,7 @@ async fn a_relays_certificate_is_trusted_once_its_authority_is_in_the_same_file(
     shop.fill_shelves().await;
     let mail = shop.send_to("ok@example.net").await;
     let story = shop.wait_until(&mail, "deferred").await;
-    assert_eq!(story["attempts"][0]["class"], "tls", "{story:#}");
+    assert_eq!(story["attempts"][0]["phase"], "tls", "{story:#}");
 
     fs::write(&authorities, after).unwrap();
     let report = reload(&backends, 0);

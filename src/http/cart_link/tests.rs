@@ -257,6 +257,16 @@ async fn a_merchants_only_brand_is_that_of_its_cart_links() {
 }
 
 #[tokio::test]
+async fn a_brands_sender_stands_in_for_a_merchant_who_has_none() {
+    let test = TestApp::start_at("https://192.0.2.7/", "US").await;
+    test.put("subscriptions/1", subscription("waiting_for_payment")).await;
+    test.put("brands/tea", json!({"name": "Tea", "sender": {"email": "hi@tea.example"}})).await;
+    let (answered, body) = send(&test, "1").await;
+    assert_eq!(answered, 202, "{body}");
+    assert_eq!(test.mails().await[0].0.sender.to_string(), "hi@tea.example");
+}
+
+#[tokio::test]
 async fn a_merchant_for_whose_sender_nothing_stands_in_is_refused_and_told_why() {
     for (public_url, status) in [
         ("https://192.0.2.7/", 422),

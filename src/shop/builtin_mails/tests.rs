@@ -375,3 +375,20 @@ fn an_order_shows_what_it_costs_where_it_goes_and_the_way_on() {
         assert!(!text.contains("\n\n\n"), "{mail} {language}: {text}");
     }
 }
+
+#[test]
+fn nobody_is_asked_to_pay_what_is_charged_by_itself() {
+    let words_on_button = |mail, language| {
+        let mut values = required(mail);
+        values["payment_url"] = "https://a.example/pay".into();
+        let html = fill(&template(mail, language).html, &values, true).unwrap();
+        let (_, button) = html.split_once("href=\"https://a.example/pay\"").unwrap();
+        let (_, words) = button.split_once('>').unwrap();
+        words.split_once('<').unwrap().0.to_owned()
+    };
+    for &language in Language::OF_BUILTIN_MAILS {
+        let charged = words_on_button(BuiltinMail::OrderPrebilling, language);
+        let owed = words_on_button(BuiltinMail::OrderOfflinePaymentPending, language);
+        assert_ne!(charged, owed, "{language}");
+    }
+}
