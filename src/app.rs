@@ -1,6 +1,6 @@
 //! What every request and every job works with: the components, opened once and passed around.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
 
 use anyhow::Context;
 use tokio::sync::Notify;
@@ -59,6 +59,8 @@ pub struct App {
     pub signing: Signing,
     /// Wakes the scheduler when this process has recorded callbacks.
     pub callbacks_recorded: Notify,
+    /// Whether the scheduler of this process may have marked rows that it did not enqueue.
+    pub has_lost_marks: AtomicBool,
     /// Messages to relays.
     pub routes: Routes,
     /// Callbacks to merchants.
@@ -159,6 +161,7 @@ impl App {
             signing,
             routes,
             callbacks_recorded: Notify::new(),
+            has_lost_marks: AtomicBool::new(false),
             callbacks: Callbacks::new(&config.callbacks)?,
             requests: RequestLimits::new(config.http.rate),
             refusals: Refusals::default(),

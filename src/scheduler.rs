@@ -1,7 +1,10 @@
 //! Enqueues what is due: retries, scheduled mails, callbacks, batches, bulk actions, and rows whose job the queue lost; and
 //! expires mails that wait and whose time is over. It marks rows in the database, so any number of processes may run it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::time::Instant;
@@ -55,8 +58,12 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         }
         jobs::enqueue_callbacks_with_room(&app);
         match in_time(enqueue_due(&app)).await {
-            Ok(_) => METRICS.scheduled.note(),
+            Ok(_) => {
+                METRICS.scheduled.note();
+                enqueue_what_a_failed_round_marked(&app).await;
+            }
             Err(error) => {
+                app.has_lost_marks.store(true, Ordering::Relaxed);
                 if let Some(times) = UNENQUEUED.failed() {
                     let error = format!("{error:#}");
                     tracing::warn!(error, times, "the scheduler could not enqueue what is due");
@@ -66,12 +73,35 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
+/// A round that failed may have marked rows all the same, whose jobs the queue does not have. They are made due, now that
+/// database and queue answer again, so that they need not wait for the next time that they are.
+async fn enqueue_what_a_failed_round_marked(app: &App) {
+    if !app.has_lost_marks.load(Ordering::Relaxed) {
+        return;
+    }
+    match in_time(make_all_due(app)).await {
+        Ok((mails, callbacks)) => {
+            app.has_lost_marks.store(false, Ordering::Relaxed);
+            tracing::info!(
+                mails,
+                callbacks,
+                "rounds that failed may have marked rows, all that waits is due"
+            );
+        }
+        Err(error) => tracing::warn!(
+            error = format!("{error:#}"),
+            "the scheduler could not make due what failed rounds may have marked, trying again"
+        ),
+    }
+}
+
 /// Enqueues callbacks as soon as this process has recorded some, until it is told to stop. What it misses, because the
 /// database or the queue is away, the rounds of [`run`] find.
 pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
     while stop.run_until_cancelled(app.callbacks_recorded.notified()).await.is_some() {
         let enqueued = stop.run_until_cancelled(in_time(enqueue_due_callbacks(&app))).await;
         if let Some(Err(error)) = enqueued {
+            app.has_lost_marks.store(true, Ordering::Relaxed);
             tracing::debug!(error = format!("{error:#}"), "callbacks wait for the scheduler's next round");
         }
         // Those who settle mails meanwhile share the next look.
@@ -100,7 +130,7 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
 /// Enqueues a job for each mail, callback, batch and bulk action that is due now; returns how many.
 ///
 /// # Errors
-/// When the database or the queue is away. What was marked meanwhile is due again within a minute.
+/// When the database or the queue is away. What was marked meanwhile is due again within a minute, or when [`run`] makes it.
 pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
     let mut enqueued = 0;
     loop {

@@ -1,16 +1,23 @@
-//! What becomes of jobs when Redis stalls, dies, or was never there.
+//! What becomes of jobs when Redis stalls, dies, or was never there, and when a worker may not begin what it would fetch.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
 use super::{
-    Group, QueueError, QueueSettings, Room,
+    Admit, Decision, Group, Lease, QueueError, QueueSettings, QueuedJob, Room,
     conformance::{LONG, counts, in_redis, job, jobs, settings},
     connect,
     redis_server::{RedisServer, eventually},
-    work_tests::{Tally, noting, start},
+    work_tests::{self, Tally, noting, start, start_with},
 };
+use crate::mail::Lane;
 
 const JOB: Duration = Duration::from_millis(5);
 
@@ -173,6 +180,49 @@ async fn finished_jobs_leave_nothing_in_redis() {
     queue.wait(Group::Mails, JOB).await.unwrap();
     let keys: Vec<String> = redis::from_redis_value(server.ask(&["KEYS", "*"]).await).unwrap();
     assert_eq!(keys, ["{postroom}:counts"]);
+}
+
+/// Leave for every mail, of a worker that may begin nothing until it is told.
+struct Unheard(Arc<AtomicBool>);
+
+impl Admit for Unheard {
+    type Permit = ();
+    type Room = ();
+
+    fn may_begin(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn room(&self, most: usize) -> (usize, ()) {
+        (most, ())
+    }
+
+    async fn decide(&self, (): (), mails: &[Lease]) -> Vec<Decision<()>> {
+        mails.iter().map(|_| Decision::Now(())).collect()
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_may_begin_nothing_leaves_jobs_of_every_lane_to_others() {
+    let server = RedisServer::start(false).await;
+    let queue = in_redis(&server, LONG).await;
+    let (is_heard, tally) = (Arc::new(AtomicBool::new(false)), Tally::default());
+    let settings = work_tests::settings(10, JOB);
+    let unheard = start_with(&queue, settings, Unheard(is_heard.clone()), noting(&tally, JOB));
+    let in_lane = |lane: Lane| QueuedJob { lane, ..job(lane.to_string()) };
+    queue
+        .enqueue(&[Lane::Transactional, Lane::Bulk, Lane::Callback, Lane::Batch].map(in_lane))
+        .await
+        .unwrap();
+    sleep(Duration::from_millis(1_500)).await;
+    assert_eq!((tally.handled(), counts(&queue).await), (0, (4, 0)));
+    is_heard.store(true, Ordering::SeqCst);
+    eventually(async || tally.handled() == 4 && counts(&queue).await == (0, 0)).await;
+    unheard.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

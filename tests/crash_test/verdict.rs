@@ -285,26 +285,28 @@ impl Verdict {
         came: &HashMap<&str, Vec<&CaughtMail>>,
         patience: Duration,
     ) {
-        let arrivals: Vec<(Timestamp, Timestamp)> = seen
+        let arrivals: Vec<(Timestamp, Timestamp, &str)> = seen
             .promises
             .iter()
             .filter(|promise| matches!(promise.said, Said::Yes(_)) && promise.ends == Ends::Sent)
             .filter(|promise| promise.not_before.is_none() && !promise.is_delayed)
             .filter(|promise| !seen.happened.iter().any(|one| postpones(one, promise.at)))
             .filter_map(|promise| {
-                Some((promise.at, came.get(promise.recipient.as_str())?.iter().map(|mail| mail.at).min()?))
+                let recipient = promise.recipient.as_str();
+                Some((promise.at, came.get(recipient)?.iter().map(|mail| mail.at).min()?, recipient))
             })
             .collect();
         for one in seen.happened {
-            let delayed =
-                arrivals.iter().filter(|(promised, arrived)| *promised < one.healed && *arrived > one.healed);
-            let waits = delayed.map(|(_, arrived)| healthy_time(seen.happened, one.healed, *arrived));
-            let longest = waits.max().unwrap_or_default();
+            let delayed = arrivals
+                .iter()
+                .filter(|(promised, arrived, _)| *promised < one.healed && *arrived > one.healed);
+            let waits = delayed.map(|(_, arrived, recipient)| {
+                (healthy_time(seen.happened, one.healed, *arrived), *recipient)
+            });
+            let (longest, recipient) = waits.max().unwrap_or_default();
             if longest > patience {
-                self.complain(
-                    "recovery takes long",
-                    format!("{}: {:.1} s", one.fault, longest.as_secs_f64()),
-                );
+                let seconds = longest.as_secs_f64();
+                self.complain("recovery takes long", format!("{}: {seconds:.1} s, {recipient}", one.fault));
             }
             if let Some(broken) = &one.broken {
                 self.complain("fault", broken.clone());

@@ -1,16 +1,21 @@
 //! A database that hangs, is locked or has no room, and callers that leave: what was promised stands, and what was refused
 //! is never sent.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection, Executor};
+use tokio::time::sleep;
 
 use super::support::{Answer, Backends, Cluster, CommitProxy, Scene, Shop, eventually, welcome, within};
 
-/// Longer than the store waits for an answer, which is 20 seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than the store waits for an answer, which is 20 seconds, and than a row that was marked waits.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Requests of all four families, each for a mail to an address that begins with `word`.
 async fn one_of_each_family(shop: &Shop, word: &str) -> Vec<(String, Value)> {
@@ -168,6 +173,28 @@ async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
     proxy.keep_answers(false);
     within(PATIENCE, "it was committed after all", async || scene.caught("ok-unknown@example.net") == 1)
         .await;
+}
+
+/// The scheduler marks rows before it enqueues them. One that hears nothing of its mark must not leave them to the next time
+/// that they are due, which is a minute later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_of_the_scheduler_without_an_answer_delays_a_mail_no_longer_than_the_database() {
+    let cluster = Cluster::start();
+    let database = cluster.new_database().await;
+    let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
+    let proxy = CommitProxy::start(server.parse::<SocketAddr>().unwrap()).await;
+    let through_proxy = format!("postgres://postgres@{}/{name}", proxy.address);
+    let backends = Backends::on(through_proxy).await.with("worker.silence", "5m").with("retry.first", "3s");
+    let scene = Scene::open(backends).await;
+    let mail = scene.shop.send_to("greylist-once@example.net").await;
+    scene.shop.wait_until(&mail, "deferred").await;
+    proxy.keep_answers(true);
+    sleep(Duration::from_secs(5)).await;
+    proxy.keep_answers(false);
+    let answers_again = Instant::now();
+    within(PATIENCE, "its next attempt", async || scene.caught("greylist-once@example.net") == 1).await;
+    // What was sent on a connection that says nothing is waited for for 20 seconds.
+    assert!(answers_again.elapsed() < Duration::from_secs(40), "{:?}", answers_again.elapsed());
 }
 
 /// A file system of a few megabytes in memory.
