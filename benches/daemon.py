@@ -77,12 +77,13 @@ class Postroom:
         create = ["token", "create", "--merchant", merchant, "--abilities", "*", "--json"]
         return Shop(self.port, json.loads(run([*self.command, *create]))["token"], secret)
 
-    def start(self, name="postroom", role="all"):
-        return self.bench.start(name, [*self.command, "serve", "--role", role], cwd=self.bench.folder)
+    def start(self, name="postroom", role="all", environment=None):
+        command = [*self.command, "serve", "--role", role]
+        return self.bench.start(name, command, cwd=self.bench.folder, env=environment)
 
-    def serve(self, name="postroom"):
+    def serve(self, name="postroom", environment=None):
         """Starts a process of all roles and waits until it listens."""
-        process = self.start(name)
+        process = self.start(name, environment=environment)
         self.bench.wait(process, "the daemon", self.listens)
         return process
 
