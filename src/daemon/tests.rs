@@ -25,10 +25,10 @@ async fn start(folder: &tempfile::TempDir, sink: &Catcher) -> Daemon {
     Daemon::start(Config::load(None, environment).unwrap(), Role::All).await.unwrap()
 }
 
-/// A mail that is just being sent, to a relay that takes a second for it.
+/// A mail that a relay has been offered, which takes three seconds for it.
 async fn sending(app: &App) -> MailId {
     fixture::fill(&app.store, &fixture::tea()).await;
-    let recipient = Mailbox { name: None, email: "slow-1000@example.net".parse().unwrap() };
+    let recipient = Mailbox { name: None, email: "slow-3000@example.net".parse().unwrap() };
     let mail = NewMail { recipient, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
     let id = mail.id;
     app.store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
@@ -37,6 +37,8 @@ async fn sending(app: &App) -> MailId {
     while app.store.mail(None, id).await.unwrap().unwrap().state != MailState::Sending {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // It is claimed; until it is offered, a moment later, it would be given back.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     id
 }
 

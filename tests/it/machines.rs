@@ -83,7 +83,7 @@ async fn a_worker_that_is_cut_off_delays_nobody_for_long_and_comes_back() {
     let shops = [shop.clone(), shop.speaking_to(ingresses[1].1.url())];
 
     // How long a mail that was asked for in the cut may take at most.
-    let soon = Duration::from_secs(8);
+    let soon = Duration::from_secs(12);
     let cuts = [
         ("redis", vec![redis], soon),
         ("postgres", vec![postgres], soon),

@@ -30,7 +30,7 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::Instant,
+    time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
@@ -46,7 +46,7 @@ const LARGEST_HEAD: usize = 32 * 1024;
 /// What is buffered of one connection, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// How long a connection may still begin a request after the listener was stopped.
-const LAST_CALL: Duration = Duration::from_secs(1);
+const LAST_CALL: Duration = Duration::from_secs(2);
 /// How long the listener rests when the system gives it no connection, such as for want of descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -93,7 +93,7 @@ async fn serve_within(
             Err(error) if is_about_one_connection(&error) => continue,
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted, trying again");
-                tokio::time::sleep(REST).await;
+                sleep(REST).await;
                 continue;
             }
         };
@@ -149,6 +149,14 @@ impl Connection {
             done = connection.as_mut() => Some(done),
             () = stop.cancelled() => None,
         };
+        if done.is_none() {
+            // hyper would close a connection at once on which nothing has come, although it may be on its way.
+            done = tokio::select! {
+                done = connection.as_mut() => Some(done),
+                () = activity.heard() => None,
+                () = sleep(LAST_CALL) => None,
+            };
+        }
         if done.is_none() {
             connection.as_mut().graceful_shutdown();
             // What is on its way may still come; a request that has come is answered.

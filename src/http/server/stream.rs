@@ -26,6 +26,8 @@ pub(super) const SLOWEST: u64 = 1024;
 const LONGEST_PAUSE: u32 = 3;
 /// How often a connection that waits is looked at, at least.
 const LONGEST_TICK: Duration = Duration::from_secs(5);
+/// How soon it is noticed that the first bytes have come, where that is waited for.
+const LOOKS: Duration = Duration::from_millis(10);
 
 /// How connections are treated.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +46,18 @@ pub(super) struct Activity {
     count: AtomicU32,
     /// Whether bytes of an answer, whose body may have ended before, wait for the peer to read.
     is_writing: AtomicBool,
+    /// Whether the peer has sent anything yet.
+    has_heard: AtomicBool,
 }
 
 impl Activity {
+    /// Returns when the peer has sent something.
+    pub(super) async fn heard(&self) {
+        while !self.has_heard.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOKS).await;
+        }
+    }
+
     pub(super) fn begin_request(&self) {
         self.count.fetch_or(1, Ordering::Relaxed);
     }
@@ -209,6 +220,7 @@ impl AsyncRead for Stream {
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(context, buffer) {
             Poll::Ready(read) => {
+                this.activity.has_heard.store(true, Ordering::Relaxed);
                 if !is_in_request && buffer.filled().len() > before {
                     this.head_since.get_or_insert_with(Instant::now);
                     this.idle_since = None;

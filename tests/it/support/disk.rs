@@ -80,7 +80,7 @@ pub fn as_root(program: &str) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("sudo");
-    command.args(["--non-interactive", program]);
+    command.args(["--non-interactive", "--preserve-env", program]);
     command
 }
 
