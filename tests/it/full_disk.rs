@@ -72,14 +72,14 @@ async fn is_survived(disk: Disk, mut cluster: Option<Cluster>, backends: Backend
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_disk_of_sqlite_is_full_for_a_while() {
     let disk = Disk::format();
-    let database = format!("sqlite:{}", disk.path().join("postroom.db").display());
-    is_survived(disk, None, Backends::sqlite_memory().with("database.url", database)).await;
+    let backends = Backends::sqlite_memory().with("database.url", disk.sqlite());
+    is_survived(disk, None, backends).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_disk_of_postgres_is_full_for_a_while() {
     let disk = Disk::format();
-    let cluster = Cluster::start_in(&disk.path().join("postgres"), "");
+    let cluster = Cluster::start_in(&disk.postgres(), "");
     let database = cluster.new_database().await;
     is_survived(disk, Some(cluster), Backends::on(database).await).await;
 }

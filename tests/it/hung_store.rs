@@ -137,15 +137,20 @@ async fn what_is_answered_after_postgres_hung_stays() {
     scene.daemon.start_again().await;
     assert_eq!(webhooks(&scene.shop).await, 10);
 }
+/// A new database of this cluster that is reached through a proxy, by a worker that is heard all the while.
+async fn through_a_proxy(cluster: &Cluster) -> (CommitProxy, Backends) {
+    let database = cluster.new_database().await;
+    let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
+    let proxy = CommitProxy::start(server.parse::<SocketAddr>().unwrap()).await;
+    let backends = Backends::on(format!("postgres://postgres@{}/{name}", proxy.address)).await;
+    (proxy, backends.with("worker.silence", "5m"))
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
     let cluster = Cluster::start();
-    let database = cluster.new_database().await;
-    let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
-    let proxy = CommitProxy::start(server.parse::<SocketAddr>().unwrap()).await;
-    let through_proxy = format!("postgres://postgres@{}/{name}", proxy.address);
-    let backends = Backends::on(through_proxy).await.with("http.timeout", "1s").with("worker.silence", "5m");
+    let (proxy, backends) = through_a_proxy(&cluster).await;
+    let backends = backends.with("http.timeout", "1s");
     let scene = Scene::open(backends).await;
     let requests = one_of_each_family(&scene.shop, "ok").await;
 
@@ -180,11 +185,8 @@ async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mark_of_the_scheduler_without_an_answer_delays_a_mail_no_longer_than_the_database() {
     let cluster = Cluster::start();
-    let database = cluster.new_database().await;
-    let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
-    let proxy = CommitProxy::start(server.parse::<SocketAddr>().unwrap()).await;
-    let through_proxy = format!("postgres://postgres@{}/{name}", proxy.address);
-    let backends = Backends::on(through_proxy).await.with("worker.silence", "5m").with("retry.first", "3s");
+    let (proxy, backends) = through_a_proxy(&cluster).await;
+    let backends = backends.with("retry.first", "3s");
     let scene = Scene::open(backends).await;
     let mail = scene.shop.send_to("greylist-once@example.net").await;
     scene.shop.wait_until(&mail, "deferred").await;

@@ -6,7 +6,6 @@
 
 use std::{
     mem,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -53,13 +52,13 @@ struct Promised {
 impl Machine {
     async fn on_sqlite() -> Self {
         let disk = Disk::format();
-        let backends = Backends::sqlite_memory().with("database.url", sqlite_on(&disk));
+        let backends = Backends::sqlite_memory().with("database.url", disk.sqlite());
         Self::of(disk, None, backends).await
     }
 
     async fn on_postgres(settings: &str) -> Self {
         let disk = Disk::format();
-        let cluster = Cluster::start_in(&postgres_on(&disk), settings);
+        let cluster = Cluster::start_in(&disk.postgres(), settings);
         let database = cluster.new_database().await;
         Self::of(disk, Some(cluster), Backends::on(database).await).await
     }
@@ -106,11 +105,11 @@ impl Machine {
             redis.start_again().await;
         }
         let database = if had_cluster {
-            let cluster = self.cluster.insert(Cluster::start_in(&postgres_on(&self.disk), ""));
+            let cluster = self.cluster.insert(Cluster::start_in(&self.disk.postgres(), ""));
             let url = self.backends.database().url;
             cluster.url(url.rsplit_once('/').unwrap().1)
         } else {
-            sqlite_on(&self.disk)
+            self.disk.sqlite()
         };
         self.backends.set("database.url", database);
         promised
@@ -134,14 +133,6 @@ impl Machine {
         self.backends.nobody_got_more_than_is_on_record(&self.sink).await;
         drop(daemon);
     }
-}
-
-fn sqlite_on(disk: &Disk) -> String {
-    format!("sqlite:{}", disk.path().join("postroom.db").display())
-}
-
-fn postgres_on(disk: &Disk) -> PathBuf {
-    disk.path().join("postgres")
 }
 
 /// Starts callers who note what they are promised.

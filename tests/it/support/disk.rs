@@ -54,6 +54,16 @@ impl Disk {
         self.0.path().join("mounted")
     }
 
+    /// The URL of a SQLite database on it.
+    pub fn sqlite(&self) -> String {
+        format!("sqlite:{}", self.path().join("postroom.db").display())
+    }
+
+    /// Where a Postgres cluster on it is.
+    pub fn postgres(&self) -> PathBuf {
+        self.path().join("postgres")
+    }
+
     /// Writes what is in memory only.
     pub fn sync(&self) {
         run(Command::new("sync").arg("--file-system").arg(self.path()));
