@@ -6,6 +6,7 @@
 //! A mail that was recorded as claimed (`hand_over.rs`) joins at [`carry_out`].
 
 use std::{
+    pin::{Pin, pin},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -64,7 +65,7 @@ impl Job for SendMail {
         let turn = match permit.is_ahead() {
             true => Ok(Turn::Ahead(Box::new(permit))),
             // Nobody has claimed the mail, so there is nothing to give back.
-            false => match unless_stopping(app, permit.connect()).await {
+            false => match unless_stopping(app, pin!(permit.connect())).await {
                 Some(Ok(offer)) => Ok(Turn::Now(Box::new(offer))),
                 // The relay could not be reached: an attempt, as soon as the mail is claimed.
                 Some(Err(NotAdmitted::Failed(reply))) => Err(reply),
@@ -190,11 +191,11 @@ async fn offer(
     let offer = match turn {
         Turn::Now(offer) => *offer,
         Turn::Ahead(mut permit) => {
-            let connected = async {
+            let connected = pin!(async {
                 let arrived = timeout(AHEAD, permit.arrive(&envelope, &message)).await;
                 arrived.map_err(|_| NotAdmitted::Later)?;
                 permit.connect().await
-            };
+            });
             match unless_stopping(app, connected).await {
                 Some(Ok(offer)) => offer,
                 Some(Err(NotAdmitted::Failed(reply))) => return Ok(Some(reply)),
@@ -209,7 +210,7 @@ async fn offer(
         at_work.puts_off(Duration::ZERO);
         return Ok(None);
     };
-    let sending = offer.send(&envelope, &message, at_work);
+    let sending = pin!(offer.send(&envelope, &message, at_work));
     let Some(sent) = unless_stopped_before_the_offer(app, at_work, sending).await else {
         at_work.puts_off(Duration::ZERO);
         return Ok(None);
@@ -227,8 +228,9 @@ async fn offer(
     })
 }
 
-/// What comes of this, unless the process is asked to stop before.
-async fn unless_stopping<T>(app: &App, what: impl Future<Output = T>) -> Option<T> {
+/// What comes of this, unless the process is asked to stop before. Pinned where it is made: moved here, it would take its room
+/// twice.
+async fn unless_stopping<T>(app: &App, what: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     tokio::select! {
         biased;
         done = what => Some(done),
@@ -241,7 +243,7 @@ async fn unless_stopping<T>(app: &App, what: impl Future<Output = T>) -> Option<
 async fn unless_stopped_before_the_offer<T>(
     app: &App,
     at_work: &AtWork,
-    sending: impl Future<Output = T>,
+    sending: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
     let stopped = async {
         app.worker.stopping.cancelled().await;

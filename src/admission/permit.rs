@@ -90,7 +90,7 @@ impl Permit {
             Err(NotReady::Failed(reply)) => NotAdmitted::Failed(reply),
         };
         drop(token);
-        others.connect(why).await
+        Box::pin(others.connect(why)).await // boxed, as below
     }
 
     /// Gets a connection that is open already; `None` when there is none. The rates were asked this moment.
@@ -143,7 +143,8 @@ impl Offer {
             if !may_go_elsewhere(&sent) {
                 return sent;
             }
-            match others.connect(NotAdmitted::Later).await {
+            // Boxed, as it is rare: else every mail would carry the room for another route.
+            match Box::pin(others.connect(NotAdmitted::Later)).await {
                 Ok(next) => offer = next,
                 Err(NotAdmitted::Failed(reply)) => return Sent::Answered(reply),
                 Err(NotAdmitted::Later) => return sent,

@@ -145,7 +145,8 @@ impl Limiter {
             return asks.iter().map(|_| Answer::Granted(Tokens::default())).collect();
         }
         if let Some(redis) = counts.redis.as_ref().filter(|_| !counts.is_away()) {
-            match redis.take(asks, counts.clock.of_test()).await {
+            // Boxed: else every mail would carry the room for a call to Redis.
+            match Box::pin(redis.take(asks, counts.clock.of_test())).await {
                 Ok(decisions) => return counts.answers(asks, decisions, By::Redis),
                 Err(away) => counts.count_here(&away),
             }

@@ -191,7 +191,7 @@ impl Place {
         }
         let idle = self.shared.shelf().pop()?;
         if self.shared.is_spent(&idle) {
-            idle.connection.quit().await;
+            Box::pin(idle.connection.quit()).await; // boxed, as it is rare
             return None;
         }
         Some((idle.connection, None))

@@ -267,7 +267,8 @@ impl Route {
 
     async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
         let leave = self.breaker().ask(Instant::now()).map_err(|(until, _)| NotReady::Away(until))?;
-        match self.relay.dialer.dial().await {
+        // Boxed, as it is rare: else every mail would carry the room for a handshake.
+        match Box::pin(self.relay.dialer.dial()).await {
             Ok(connection) => {
                 if leave.succeeded() {
                     tracing::info!(route = self.name(), "the relay can be reached again");

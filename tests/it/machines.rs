@@ -1,5 +1,5 @@
-//! Two machines that take requests and four that send, each with an address of its own, one Redis and one Postgres. One that
-//! sends is cut off from some of them: packets are dropped, nobody is told.
+//! Two machines that take requests and four that send, one with Redis and one with Postgres, each with an address of its own.
+//! One that sends is cut off from some of them: packets are dropped, nobody is told.
 
 use std::time::Duration;
 
@@ -60,11 +60,12 @@ async fn sent_by(worker: &Daemon) -> u64 {
 async fn a_worker_that_is_cut_off_delays_nobody_for_long_and_comes_back() {
     let name = "machines::a_worker_that_is_cut_off_delays_nobody_for_long_and_comes_back";
     let Some(mut network) = in_own_network(name) else { return };
-    let [redis, postgres, relay] = [2, 3, 4].map(|number| network.server(number));
+    let (of_redis, of_postgres) = (network.machine(), network.machine());
+    let (redis, postgres, relay) = (of_redis.address, of_postgres.address, network.server(2));
     let options = CatcherOptions { smtp: (relay, 2525).into(), keep: 100_000, ..CatcherOptions::default() };
     let sink = Catcher::start(options).await.unwrap();
-    let cluster = Cluster::start_at(postgres);
-    let queue = Redis::start_at(redis, "--protected-mode no").await;
+    let cluster = Cluster::start_on(&of_postgres);
+    let queue = Redis::start_on(&of_redis, "--protected-mode no").await;
     let backends = Backends::of(cluster.new_database().await, queue)
         .with_route_to(&sink)
         .with("worker.silence", "3s")

@@ -9,7 +9,7 @@ use postroom::{
 };
 use serde_json::{Value, json};
 
-use super::support::{Backends, Daemon, Shop, addresses, own_address, postroom, python, within};
+use super::support::{Backends, Daemon, Shop, addresses, binary, own_address, postroom, python, within};
 
 /// How it is done, and how much of it.
 struct Plan {
@@ -24,7 +24,7 @@ struct Plan {
 
 impl Plan {
     /// Enough for a test; with `ROLLING_RATE=500` in the environment so many requests a second for a minute, and each
-    /// process restarts twice.
+    /// process restarts twice. An optimised binary is wanted for that: see [`binary`].
     fn of(changes_schema: bool) -> Self {
         match std::env::var("ROLLING_RATE").map(|rate| rate.parse().expect("a number")) {
             Ok(rate) => Self { rate, rounds: 2, pause: 4.0, seconds: 60, changes_schema },
@@ -57,7 +57,7 @@ async fn run(plan: Plan) {
     let token = shop.new_token("*");
     assert_eq!(first.stop().await, 0);
     let told = json!({
-        "address": own_address().to_string(), "binary": env!("CARGO_BIN_EXE_postroom"), "token": token,
+        "address": own_address().to_string(), "binary": binary().to_str().unwrap(), "token": token,
         "config": backends.config(), "folder": backends.folder(), "members": members, "rate": plan.rate,
         "threads": 16, "rounds": plan.rounds, "pause": plan.pause, "seconds": plan.seconds, "patience": 60,
     });

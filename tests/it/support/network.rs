@@ -1,7 +1,7 @@
 //! Machines with addresses of their own, each a network namespace, and what may lie between them.
 //!
-//! The test itself runs in a namespace too, so nothing of this is left when it ends, however it does. Its addresses are
-//! those that RFC 2544 sets aside for tests of networks.
+//! The test itself runs in a namespace too, so nothing of this is left when it ends, however it does. It is the router
+//! between all machines. The addresses are those that RFC 2544 sets aside for tests of networks.
 
 use std::{
     env,
@@ -12,6 +12,8 @@ use std::{
 
 use super::{disk::as_root, place::mortal};
 
+/// The router's address.
+const ROUTER: &str = "198.18.0.1";
 const INSIDE: &str = "POSTROOM_TEST_IS_IN_ITS_NETWORK";
 /// Rules of cuts come before this one.
 const RULE_OF_LOCAL_ADDRESSES: &str = "200";
@@ -31,7 +33,7 @@ pub fn in_own_network(test: &str) -> Option<Network> {
     None
 }
 
-/// A network with this process in its middle, where servers may have several addresses.
+/// A network with this process in its middle, which has several addresses.
 pub struct Network {
     machines: u8,
 }
@@ -46,11 +48,9 @@ pub struct Machine {
 impl Network {
     fn of_this_process() -> Self {
         ip("link set lo up");
-        // It would take the address of a machine that joins, and the others would have to learn it.
-        ip("link add lan address 02:00:00:00:00:01 type bridge");
-        ip("link set lan up");
         // What the test itself asks comes from here, and is never cut off.
-        ip("address add 198.18.0.1/24 dev lan");
+        ip(&format!("address add {ROUTER}/32 dev lo"));
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         // Packets to an address of this machine would come before all other rules.
         ip(&format!("rule add priority {RULE_OF_LOCAL_ADDRESSES} lookup local"));
         ip("rule delete priority 0");
@@ -60,7 +60,7 @@ impl Network {
     /// An address of a server that this process runs.
     pub fn server(&self, number: u8) -> Ipv4Addr {
         let address = Ipv4Addr::new(198, 18, 0, number);
-        ip(&format!("address add {address}/24 dev lan"));
+        ip(&format!("address add {address}/32 dev lo"));
         address
     }
 
@@ -70,8 +70,9 @@ impl Network {
         let (link, address) =
             (format!("lan{}", self.machines), Ipv4Addr::new(198, 18, 0, 100 + self.machines));
         let script = format!(
-            "echo unshared; ip link set lo up; read linked; ip address add {address}/24 dev eth0; \
-             ip link set eth0 up; echo up; exec sleep infinity"
+            "echo unshared; ip link set lo up; read linked; ip address add {address}/32 dev eth0; \
+             ip link set eth0 up; ip route add {ROUTER} dev eth0; ip route add default via {ROUTER}; \
+             echo up; exec sleep infinity"
         );
         let mut holder = mortal("unshare")
             .args(["--net", "sh", "-c", &script])
@@ -82,7 +83,8 @@ impl Network {
         let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
         assert_eq!(said.next().unwrap().unwrap(), "unshared");
         ip(&format!("link add {link} type veth peer name eth0 netns {}", holder.id()));
-        ip(&format!("link set {link} master lan up"));
+        ip(&format!("link set {link} up"));
+        ip(&format!("route add {address} dev {link}"));
         writeln!(holder.stdin.take().unwrap(), "linked").unwrap();
         assert_eq!(said.next().unwrap().unwrap(), "up");
         Machine { address, holder }

@@ -13,7 +13,7 @@ use std::{
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::own_address;
+use super::{network::Machine, own_address};
 
 /// Makes a cluster, or takes the one that is in its folder, and keeps it as long as its standard input is open: when the
 /// tests end, even by a signal, so does the cluster, and its folder is removed. Postgres refuses to run as root.
@@ -71,24 +71,25 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a cluster and starts it.
     pub fn start() -> Self {
-        Self::start_at(own_address())
+        Self::start_with(&[], own_address(), IN_MEMORY, None)
     }
 
-    /// The same on an address that was chosen before.
-    pub fn start_at(address: Ipv4Addr) -> Self {
-        Self::start_with(address, IN_MEMORY, None)
+    /// The same on a machine of its own.
+    pub fn start_on(machine: &Machine) -> Self {
+        Self::start_with(&machine.wrapper(), machine.address, IN_MEMORY, None)
     }
 
     /// Makes a cluster in this folder, or takes the one that is there, and starts it with these words for its server.
     pub fn start_in(folder: &Path, settings: &str) -> Self {
-        Self::start_with(own_address(), settings, Some(folder))
+        Self::start_with(&[], own_address(), settings, Some(folder))
     }
 
-    fn start_with(address: Ipv4Addr, settings: &str, folder: Option<&Path>) -> Self {
+    fn start_with(wrapper: &[String], address: Ipv4Addr, settings: &str, folder: Option<&Path>) -> Self {
         let binaries =
             std::env::var("POSTGRES_BIN").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin".to_owned());
-        let mut keeper = Command::new("bash")
-            .args(["-c", KEEPER, "keeper", &address.to_string(), &binaries, settings])
+        let mut keeper = Command::new("env")
+            .args(wrapper)
+            .args(["bash", "-c", KEEPER, "keeper", &address.to_string(), &binaries, settings])
             .args(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -9,7 +9,9 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    eventually, own_address,
+    eventually,
+    network::Machine,
+    own_address,
     place::{mortal, signal},
 };
 
@@ -18,6 +20,8 @@ pub struct Redis {
     folder: TempDir,
     address: Ipv4Addr,
     more: String,
+    /// The words before the command.
+    wrapper: Vec<String>,
     process: Option<Child>,
 }
 
@@ -34,16 +38,27 @@ impl Redis {
 
     /// The same on an address that was chosen before.
     pub async fn start_at(address: Ipv4Addr, more: &str) -> Self {
+        Self::start_behind(Vec::new(), address, more).await
+    }
+
+    /// The same on a machine of its own.
+    pub async fn start_on(machine: &Machine, more: &str) -> Self {
+        Self::start_behind(machine.wrapper().into(), machine.address, more).await
+    }
+
+    async fn start_behind(wrapper: Vec<String>, address: Ipv4Addr, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { folder, address, more: more.to_owned(), process: None };
+        let mut server = Self { folder, address, more: more.to_owned(), wrapper, process: None };
         server.start_again().await;
         server
     }
 
     /// Starts the server, with the data it left, and waits until it answers.
     pub async fn start_again(&mut self) {
-        let process = mortal("redis-server")
-            .args(["--bind", &self.address.to_string(), "--port", "6379", "--save", ""])
+        let mut command = mortal("env");
+        let process = command
+            .args(&self.wrapper)
+            .args(["redis-server", "--bind", &self.address.to_string(), "--port", "6379", "--save", ""])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--dir"])
             .arg(self.folder.path())
             .args(self.more.split_ascii_whitespace())
