@@ -34,10 +34,12 @@ const ON_DISK: &str =
     "SELECT id, COUNT(*) FROM mails GROUP BY id UNION ALL SELECT id, COUNT(*) FROM batches GROUP BY id";
 const UNSETTLED: &str =
     "SELECT 'mails', COUNT(*) FROM mails WHERE state IN ('queued', 'sending', 'deferred')";
+
 /// A machine with postroom and its database on one disk.
 struct Machine {
-    disk: Disk,
+    // The order matters: the server ends before its disk goes.
     cluster: Option<Cluster>,
+    disk: Disk,
     backends: Backends,
     sink: Catcher,
 }
@@ -68,7 +70,7 @@ impl Machine {
         let sink = Catcher::start(options).await.unwrap();
         // A process that is gone is noticed soon.
         let backends = backends.with_route_to(&sink).with("worker.silence", "2s").with("queue.lease", "2s");
-        Self { disk, cluster, backends, sink }
+        Self { cluster, disk, backends, sink }
     }
 
     /// Takes requests until the power fails, and starts what was on the disk then. Redis comes back empty.
@@ -97,7 +99,7 @@ impl Machine {
 
         let disk = self.disk.after_power_cut();
         drop(daemon);
-        let had_cluster = self.cluster.take().map(Cluster::end).is_some();
+        let had_cluster = self.cluster.take().map(drop).is_some();
         self.disk = disk;
         if let Some(redis) = &mut self.backends.redis {
             redis.kill_9();

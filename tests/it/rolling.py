@@ -17,7 +17,7 @@ def start(role):
         os.dup2(os.open(f"{told['folder']}/{role}.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY), 2)
         given = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())} if role == "ingress" else {}
         binary = told["binary"]
-        os.execve(binary, [binary, "--config", told["config"], "serve", "--role", role], {**os.environ, **given})
+        os.execve(binary, [binary, "--config", told["config"], "serve", "--role", role], given)
     return child
 
 
@@ -61,6 +61,10 @@ while True:
             break
     except OSError:
         pass
+    if time.monotonic() > begun + told["patience"]:
+        for _, child in running:
+            os.kill(child, signal.SIGKILL)
+        sys.exit("no ingress answers")
     time.sleep(0.1)
 begun = time.monotonic()
 threads = [threading.Thread(target=load, args=(number,)) for number in range(told["threads"])]

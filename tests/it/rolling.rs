@@ -70,7 +70,7 @@ async fn run(plan: Plan) {
         }
     }
     let asked = backends.folder().join("asked");
-    within(Duration::from_secs(600), "all was asked", async || asked.exists()).await;
+    within(Duration::from_secs(600), "all was asked", async || asked.exists() || ran.is_finished()).await;
     let open =
         "SELECT state, COUNT(*) FROM mails WHERE state IN ('queued', 'sending', 'deferred') GROUP BY state";
     within(Duration::from_secs(50), "all are settled", async || backends.tally(open).await.is_empty()).await;

@@ -60,10 +60,11 @@ rm -rf "$home"
 /// The tests lose no power, so they need not wait for the disk.
 const IN_MEMORY: &str = "-c fsync=off -c full_page_writes=off";
 
-/// A running cluster. Dropping it ends it.
+/// A running cluster. Dropping it ends it, removes its folder and waits for both: the disk below may be gone next.
 pub struct Cluster {
     address: Ipv4Addr,
-    orders: ChildStdin,
+    /// Until it is dropped.
+    orders: Option<ChildStdin>,
     answers: BufReader<std::process::ChildStdout>,
     keeper: Child,
 }
@@ -96,7 +97,7 @@ impl Cluster {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let orders = keeper.stdin.take().unwrap();
+        let orders = keeper.stdin.take();
         let answers = BufReader::new(keeper.stdout.take().unwrap());
         let mut cluster = Self { address, orders, answers, keeper };
         cluster.hear("started");
@@ -105,45 +106,37 @@ impl Cluster {
 
     /// Ends the server as a crash would; the data stay.
     pub fn stop_server(&mut self) {
-        writeln!(self.orders, "stop").unwrap();
-        self.hear("stopped");
+        self.order("stop", "stopped");
     }
 
     /// Stops the server as an administrator does: its connections are closed, what it did is complete.
     pub fn shut_down(&mut self) {
-        writeln!(self.orders, "shutdown").unwrap();
-        self.hear("stopped");
+        self.order("shutdown", "stopped");
     }
 
     /// Starts the server on its data.
     pub fn start_server(&mut self) {
-        writeln!(self.orders, "start").unwrap();
-        self.hear("started");
+        self.order("start", "started");
     }
 
     /// Starts the server on its data if it has ended by itself.
     pub fn start_if_it_ended(&mut self) {
-        writeln!(self.orders, "revive").unwrap();
-        self.hear("revived");
-    }
-
-    /// Ends the cluster, removes its folder and waits for both.
-    pub fn end(self) {
-        let Self { orders, mut keeper, .. } = self;
-        drop(orders);
-        keeper.wait().unwrap();
+        self.order("revive", "revived");
     }
 
     /// Lets the server hang: its connections stay open and nothing is answered.
     pub fn freeze(&mut self) {
-        writeln!(self.orders, "freeze").unwrap();
-        self.hear("frozen");
+        self.order("freeze", "frozen");
     }
 
     /// Lets a frozen server go on.
     pub fn thaw(&mut self) {
-        writeln!(self.orders, "thaw").unwrap();
-        self.hear("thawed");
+        self.order("thaw", "thawed");
+    }
+
+    fn order(&mut self, order: &str, expected: &str) {
+        writeln!(self.orders.as_ref().unwrap(), "{order}").unwrap();
+        self.hear(expected);
     }
 
     /// Waits for this word. What is said instead, and the log before it, is why the server cannot be used.
@@ -169,6 +162,13 @@ impl Cluster {
         connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
         connection.close().await.unwrap();
         self.url(&name)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let _ = self.keeper.wait();
     }
 }
 
