@@ -90,7 +90,7 @@ impl Permit {
             Err(NotReady::Failed(reply)) => NotAdmitted::Failed(reply),
         };
         drop(token);
-        Box::pin(others.connect(why)).await // boxed, as below
+        others.connect(why).await
     }
 
     /// Gets a connection that is open already; `None` when there is none. The rates were asked this moment.
@@ -143,8 +143,7 @@ impl Offer {
             if !may_go_elsewhere(&sent) {
                 return sent;
             }
-            // Boxed, as it is rare: else every mail would carry the room for another route.
-            match Box::pin(others.connect(NotAdmitted::Later)).await {
+            match others.connect(NotAdmitted::Later).await {
                 Ok(next) => offer = next,
                 Err(NotAdmitted::Failed(reply)) => return Sent::Answered(reply),
                 Err(NotAdmitted::Later) => return sent,
@@ -193,7 +192,12 @@ impl Others {
     /// # Errors
     /// When there is none: what the last relay said that was tried, or that the mail is to wait because one of them is
     /// only busy.
-    pub(super) async fn connect(mut self, mut why: NotAdmitted) -> Result<Offer, NotAdmitted> {
+    pub(super) async fn connect(self, why: NotAdmitted) -> Result<Offer, NotAdmitted> {
+        // Boxed, as it is rare: else every mail would carry the room for another route.
+        Box::pin(self.connect_to_next(why)).await
+    }
+
+    async fn connect_to_next(mut self, mut why: NotAdmitted) -> Result<Offer, NotAdmitted> {
         let mut is_one_busy = false;
         while let Some((way, ask)) = self.ways.pop() {
             if way.is_drained() {
