@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::{
     database::Store,
-    dialect::Sql,
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -73,7 +73,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn add_activity(&self, gained: &[Activity]) -> Result<(), StoreError> {
         let minute = clock::now().millis() / MINUTE * MINUTE;
-        let add = sqlx::query(ADD.on(self.dialect)).bind(to_json(gained)).bind(minute);
+        let add = ADD.with(self.dialect, gained).bind(minute);
         self.writer.aside().execute(add, "add to the activity").await.map(drop)
     }
 

@@ -9,9 +9,10 @@ use sqlx::AnyConnection;
 
 use super::{
     database::Store,
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
     steps::in_steps,
 };
 use crate::{
@@ -181,17 +182,10 @@ pub(super) async fn record<'a>(
         let hashes = extras.attachments.iter().map(|file| file.hash.as_str());
         files.extend(hashes.map(|hash| File { mail: mail.id.to_string(), merchant, hash }));
     }
-    for (statement, rows) in [
-        (&INSERT_TAGS, (!tags.is_empty()).then(|| to_json(&tags))),
-        (&INSERT_FILES, (!files.is_empty()).then(|| to_json(&files))),
-    ] {
-        if let Some(rows) = rows {
-            sqlx::query(statement.on(dialect))
-                .bind(rows)
-                .execute(&mut *on)
-                .await
-                .doing("record what a mail has")?;
-        }
+    let tags = (!tags.is_empty()).then(|| INSERT_TAGS.with(dialect, &tags));
+    let files = (!files.is_empty()).then(|| INSERT_FILES.with(dialect, &files));
+    for insert in tags.into_iter().chain(files) {
+        insert.execute(&mut *on).await.doing("record what a mail has")?;
     }
     Ok(())
 }

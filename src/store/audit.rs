@@ -11,8 +11,8 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    sql::Statement,
     steps::{STEP, in_steps},
-    writer::Statement,
 };
 use crate::{
     audit::{Action, Author},

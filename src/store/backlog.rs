@@ -2,9 +2,9 @@
 
 use super::{
     database::Store,
-    dialect::Sql,
     error::{Doing, StoreError},
     row::Columns,
+    sql::Sql,
 };
 use crate::{
     clock,

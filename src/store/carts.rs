@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{
     database::Store,
-    dialect::Sql,
     documents::{self, COLUMNS, Stored},
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{
     mail::{MailId, MailState, MerchantId, Timestamp},
@@ -98,8 +98,8 @@ impl Store {
         carts: impl Iterator<Item = &str>,
     ) -> Result<HashMap<String, Vec<ReminderRecord>>, StoreError> {
         let carts: Vec<_> = carts.map(|cart| Row { cart }).collect();
-        let rows = sqlx::query(REMINDERS.on(self.dialect))
-            .bind(to_json(&carts))
+        let rows = REMINDERS
+            .with(self.dialect, &carts)
             .bind(merchant.as_str())
             .fetch_all(&self.readers)
             .await

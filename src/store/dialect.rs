@@ -6,14 +6,7 @@
 //! and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also name the states that an
 //! event may happen in: see `states`.
 
-use std::{
-    borrow::Cow,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
-
-use sqlx::AssertSqlSafe;
+use std::{os::unix::fs::OpenOptionsExt, path::Path};
 
 use super::{error::StoreError, states};
 
@@ -144,21 +137,28 @@ impl Dialect {
         }
     }
 
-    /// The rows that the JSON array in `$1` unfolds into; `columns` is as in `id text, at bigint`.
-    fn rows(self, columns: &str) -> String {
+    /// The names and types of the columns that a statement unfolds rows into.
+    pub(super) fn columns(text: &str) -> impl Iterator<Item = (&str, &str)> {
+        let columns = text.split_once("{rows:").and_then(|(_, rest)| rest.split_once('}'));
+        let columns = columns.map_or("", |(columns, _)| columns).split(',');
+        columns.filter_map(|column| column.trim().split_once(' '))
+    }
+
+    /// The rows with these columns that the JSON array in `$1` unfolds into.
+    fn rows<'a>(self, columns: impl Iterator<Item = (&'a str, &'a str)>) -> String {
         match self {
-            Self::Postgres => format!("json_to_recordset(CAST($1 AS json)) AS rows ({columns})"),
+            Self::Postgres => {
+                let columns: Vec<_> = columns.map(|(name, kind)| format!("{name} {kind}")).collect();
+                format!("json_to_recordset(CAST($1 AS json)) AS rows ({})", columns.join(", "))
+            }
             Self::Sqlite => {
-                let select: Vec<_> = columns
-                    .split(',')
-                    .filter_map(|column| column.trim().split_once(' '))
-                    .map(|(name, kind)| match kind {
-                        "bigint" => format!("CAST(value ->> '{name}' AS INTEGER) AS {name}"),
-                        _ => format!("value ->> '{name}' AS {name}"),
-                    })
-                    .collect();
-                // Materialized: else SQLite writes a row's JSON anew for each of its columns.
-                let unfolded = "WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1))";
+                let cell = |(place, (name, kind)): (usize, (&str, &str))| match kind {
+                    "bigint" => format!("CAST(value ->> {place} AS INTEGER) AS {name}"),
+                    _ => format!("value ->> {place} AS {name}"),
+                };
+                let select: Vec<_> = columns.enumerate().map(cell).collect();
+                // In its binary form, and materialized: else SQLite writes or copies a row anew for each of its columns.
+                let unfolded = "WITH unfolded AS MATERIALIZED (SELECT value FROM jsonb_each($1))";
                 format!("({unfolded} SELECT {} FROM unfolded) AS rows", select.join(", "))
             }
         }
@@ -176,9 +176,8 @@ impl Dialect {
             text = format!("{before}{}{after}", self.by_index(index.trim()));
         }
         let Some((before, rest)) = text.split_once("{rows:") else { return text };
-        let Some((columns, after)) = rest.split_once('}') else { return text };
-        let columns = columns.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{before}{}{after}", self.rows(&columns))
+        let Some((_, after)) = rest.split_once('}') else { return text };
+        format!("{before}{}{after}", self.rows(Self::columns(&text)))
     }
 
     /// After a table: SQLite must read this index. Postgres takes no such word; the order that is asked for decides.
@@ -211,50 +210,8 @@ impl Dialect {
     }
 }
 
-/// A statement with marks, written out once for each dialect.
-pub(super) struct Sql {
-    text: Cow<'static, str>,
-    written: [OnceLock<Arc<str>>; 2],
-}
-
-impl Sql {
-    pub(super) const fn new(text: &'static str) -> Self {
-        Self { text: Cow::Borrowed(text), written: [OnceLock::new(), OnceLock::new()] }
-    }
-
-    /// A statement that is made once, for a table.
-    pub(super) const fn made(text: String) -> Self {
-        Self { text: Cow::Owned(text), written: [OnceLock::new(), OnceLock::new()] }
-    }
-
-    pub(super) fn on(&self, dialect: Dialect) -> AssertSqlSafe<Arc<str>> {
-        let text = self.written[dialect as usize].get_or_init(|| dialect.written(&self.text).into());
-        AssertSqlSafe(Arc::clone(text))
-    }
-}
-
 /// The parts of `sqlite:<path>?<query>`.
 fn path_and_query(url: &str) -> (&str, &str) {
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     (path.trim_start_matches("sqlite:").trim_start_matches("//"), query)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statement_is_written_for_each_dialect() {
-        static SQL: Sql = Sql::new("SELECT id FROM {rows: id text, at bigint} WHERE at > $2 {skip_locked}");
-        assert_eq!(
-            &*SQL.on(Dialect::Postgres).0,
-            "SELECT id FROM json_to_recordset(CAST($1 AS json)) AS rows (id text, at bigint) WHERE at > $2 \
-             FOR UPDATE SKIP LOCKED"
-        );
-        assert_eq!(
-            &*SQL.on(Dialect::Sqlite).0,
-            "SELECT id FROM (WITH unfolded AS MATERIALIZED (SELECT value FROM json_each($1)) \
-             SELECT value ->> 'id' AS id, CAST(value ->> 'at' AS INTEGER) AS at FROM unfolded) AS rows WHERE at > $2 "
-        );
-    }
 }

@@ -6,10 +6,11 @@ use serde::Serialize;
 use sqlx::AnyPool;
 
 use super::{
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
     group_read::Lookup,
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{
     mail::{MerchantId, Timestamp},
@@ -96,11 +97,7 @@ impl Lookup for AnyDocument {
         readers: &AnyPool,
         keys: &[&Key],
     ) -> Result<HashMap<Key, Self>, StoreError> {
-        let rows = sqlx::query(FIND.on(dialect))
-            .bind(to_json(keys))
-            .fetch_all(readers)
-            .await
-            .doing("find resources")?;
+        let rows = FIND.with(dialect, keys).fetch_all(readers).await.doing("find resources")?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "resources", row };

@@ -7,9 +7,10 @@ use sqlx::Row;
 use super::{
     actions, batches,
     database::Store,
-    dialect::Sql,
     error::{Doing, StoreError},
-    mails, webhooks,
+    mails,
+    sql::Sql,
+    webhooks,
 };
 use crate::{
     clock,

@@ -10,9 +10,10 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{
     clock,
@@ -133,11 +134,7 @@ impl Listeners {
             return Ok(Self(listeners));
         }
         let asked: Vec<_> = merchants.into_iter().map(|id| Asked { id }).collect();
-        let rows = sqlx::query(LISTENERS.on(dialect))
-            .bind(to_json(&asked))
-            .fetch_all(on)
-            .await
-            .doing("find who listens to events")?;
+        let rows = LISTENERS.with(dialect, &asked).fetch_all(on).await.doing("find who listens to events")?;
         for row in &rows {
             let columns = Columns { table: "endpoints", row };
             let merchant: MerchantId = columns.parsed("merchant_id")?;
@@ -187,11 +184,7 @@ async fn subjects(
         id: MailId,
     }
     let asked: Vec<_> = mails.iter().map(|mail| Asked { id: mail.id }).collect();
-    let rows = sqlx::query(SUBJECTS.on(dialect))
-        .bind(to_json(&asked))
-        .fetch_all(on)
-        .await
-        .doing("read what happened to mails")?;
+    let rows = SUBJECTS.with(dialect, &asked).fetch_all(on).await.doing("read what happened to mails")?;
     let mut subjects = HashMap::with_capacity(rows.len());
     for row in &rows {
         let columns = Columns { table: "mails", row };
@@ -308,13 +301,8 @@ async fn write(
         return Ok(());
     }
     let now = clock::now().millis();
-    for (statement, json) in [(&INSERT_EVENTS, to_json(events)), (&INSERT_DELIVERIES, to_json(deliveries))] {
-        sqlx::query(statement.on(dialect))
-            .bind(json)
-            .bind(now)
-            .execute(&mut *on)
-            .await
-            .doing("record events")?;
+    for insert in [INSERT_EVENTS.with(dialect, events), INSERT_DELIVERIES.with(dialect, deliveries)] {
+        insert.bind(now).execute(&mut *on).await.doing("record events")?;
     }
     Ok(())
 }

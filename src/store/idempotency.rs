@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::{
     database::Store,
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
     group_commit::{Grouped, Turn},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -205,8 +206,8 @@ impl Grouped for ReservationRequest {
                 locked_until: (now + HELD).millis(),
                 now: now.millis(),
             };
-            sqlx::query(RESERVE.on(dialect))
-                .bind(to_json(&[row]))
+            RESERVE
+                .with(dialect, &[row])
                 .bind((now - KEPT).millis())
                 .execute(&mut *on)
                 .await
@@ -293,8 +294,7 @@ pub(super) async fn keep(
         return Ok(HashSet::new());
     }
     let rows: Vec<_> = answers.iter().map(|answer| KeepRow::of(answer)).collect();
-    let kept =
-        sqlx::query(KEEP.on(dialect)).bind(to_json(&rows)).fetch_all(on).await.doing("keep answers")?;
+    let kept = KEEP.with(dialect, &rows).fetch_all(on).await.doing("keep answers")?;
     kept.iter().map(|row| Columns { table: "idempotency", row }.parsed("request")).collect()
 }
 
@@ -308,6 +308,6 @@ pub(super) async fn take_back(
         return Ok(());
     }
     let rows: Vec<_> = answers.iter().map(|answer| KeepRow::of(answer)).collect();
-    let query = sqlx::query(TAKE_BACK.on(dialect)).bind(to_json(&rows));
+    let query = TAKE_BACK.with(dialect, &rows);
     query.execute(on).await.map(drop).doing("take answers back")
 }

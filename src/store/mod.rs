@@ -50,6 +50,7 @@ mod room;
 mod rounds;
 mod row;
 mod sessions;
+mod sql;
 mod stake;
 mod states;
 mod steps;

@@ -6,10 +6,11 @@ use serde::Serialize;
 use sqlx::{AnyPool, any::AnyRow};
 
 use super::{
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
     group_read::Lookup,
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{
     mail::{Address, MailId, MailState, MerchantId, Timestamp},
@@ -96,9 +97,9 @@ impl Lookup for OrderTraces {
         readers: &AnyPool,
         keys: &[&OrderKey],
     ) -> Result<HashMap<OrderKey, Self>, StoreError> {
-        let (orders, count) = (to_json(keys), i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
         let ask = |statement: &'static Sql, doing| {
-            let query = sqlx::query(statement.on(dialect)).bind(orders.clone()).bind(count);
+            let query = statement.with(dialect, keys).bind(count);
             async move { query.fetch_all(readers).await.doing(doing) }
         };
         let (workflows, emails) = tokio::try_join!(

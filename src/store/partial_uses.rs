@@ -4,9 +4,9 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 
 use super::{
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
-    row::to_json,
+    sql::Sql,
 };
 use crate::{mail::MerchantId, shop::ResourceKind};
 
@@ -51,8 +51,8 @@ pub(super) async fn note_uses(
     if users.is_empty() {
         return Ok(());
     }
-    sqlx::query(FORGET_USES.on(dialect))
-        .bind(to_json(&users.iter().map(|user| user.of("")).collect::<Vec<_>>()))
+    FORGET_USES
+        .with(dialect, &users.iter().map(|user| user.of("")).collect::<Vec<_>>())
         .bind(merchant.as_str())
         .execute(&mut *on)
         .await
@@ -62,8 +62,8 @@ pub(super) async fn note_uses(
     if uses.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT_USES.on(dialect))
-        .bind(to_json(&uses))
+    INSERT_USES
+        .with(dialect, &uses)
         .bind(merchant.as_str())
         .execute(on)
         .await

@@ -10,11 +10,12 @@ use sqlx::AnyConnection;
 use super::{
     audit,
     database::Store,
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     documents::{AnyDocument, Key, Stored, read},
     error::{Doing, StoreError},
     resources::{self, ResourceRow},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{audit::Action, mail::MerchantId, shop::ResourceKind};
 
@@ -179,8 +180,8 @@ async fn is_still_so(
         .iter()
         .map(|Seen { kind, id, version }| SeenRow { kind_of: kind.as_str(), document: id, seen: version })
         .collect();
-    let rows = sqlx::query(STILL_SO.on(dialect))
-        .bind(to_json(&kept))
+    let rows = STILL_SO
+        .with(dialect, &kept)
         .bind(merchant.as_str())
         .execute(on)
         .await

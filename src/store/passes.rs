@@ -7,9 +7,10 @@ use sqlx::AnyConnection;
 
 use super::{
     database::Store,
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{clock, mail::MerchantId, shop::pass::PassSubject};
 
@@ -77,8 +78,8 @@ pub(super) async fn insert(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT.on(dialect))
-        .bind(to_json(&rows.into_values().collect::<Vec<_>>()))
+    INSERT
+        .with(dialect, &rows.into_values().collect::<Vec<_>>())
         .bind(clock::now().millis())
         .execute(on)
         .await

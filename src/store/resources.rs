@@ -11,12 +11,13 @@ use uuid::Uuid;
 use super::{
     audit::{self, NewEntry},
     database::Store,
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
     orders,
     partial_uses::{self, User},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
     templates::{self, NewTemplateVersion},
 };
 use crate::{audit::Action, clock, mail::MerchantId, shop::ResourceKind};
@@ -307,8 +308,8 @@ pub(super) async fn upsert(
             body: resource.body.get(),
         })
         .collect();
-    sqlx::query(UPSERT.on(dialect))
-        .bind(to_json(&rows))
+    UPSERT
+        .with(dialect, &rows)
         .bind(merchant.as_str())
         .bind(now.millis())
         .execute(on)

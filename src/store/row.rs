@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use sqlx::{Row, any::AnyRow};
 
 use super::error::StoreError;
@@ -81,13 +81,4 @@ impl ClassifyText for serde_json::Error {
     fn classify_text(&self) -> String {
         format!("not the JSON it should be, at line {} column {}", self.line(), self.column())
     }
-}
-
-/// The JSON that `{rows}` unfolds.
-pub(super) fn to_json<T: Serialize>(rows: &[T]) -> String {
-    #[expect(
-        clippy::expect_used,
-        reason = "rows are plain structs with string keys: writing them cannot fail"
-    )]
-    serde_json::to_string(rows).expect("rows are writable as JSON")
 }

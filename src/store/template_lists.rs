@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{
     database::Store,
-    dialect::Sql,
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{
     mail::{MerchantId, Timestamp},
@@ -62,8 +62,8 @@ impl Store {
         ids: &[String],
     ) -> Result<HashSet<String>, StoreError> {
         let asked: Vec<_> = ids.iter().map(|id| Id { id }).collect();
-        let rows = sqlx::query(AMONG.on(self.dialect))
-            .bind(to_json(&asked))
+        let rows = AMONG
+            .with(self.dialect, &asked)
             .bind(merchant.as_str())
             .fetch_all(&self.readers)
             .await

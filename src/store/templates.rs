@@ -8,10 +8,11 @@ use sqlx::AnyConnection;
 
 use super::{
     database::Store,
-    dialect::{Dialect, Sql},
+    dialect::Dialect,
     documents::Key,
     error::{Doing, StoreError},
-    row::{Columns, to_json},
+    row::Columns,
+    sql::Sql,
 };
 use crate::{
     clock,
@@ -109,8 +110,8 @@ pub(super) async fn insert(
             partials: Some(&version.partials).filter(|partials| !partials.is_empty()),
         })
         .collect();
-    sqlx::query(INSERT.on(dialect))
-        .bind(to_json(&rows))
+    INSERT
+        .with(dialect, &rows)
         .bind(clock::now().millis())
         .execute(on)
         .await

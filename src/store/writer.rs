@@ -14,18 +14,14 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use sqlx::{
-    Any, AnyConnection, AnyPool,
-    any::{AnyArguments, AnyRow},
-    pool::PoolConnection,
-    query::Query,
-};
+use sqlx::{Any, AnyConnection, AnyPool, any::AnyRow, pool::PoolConnection};
 use tokio::time::{Instant, timeout};
 
 use super::{
     connections::{Deaths, Pool},
     dialect::Dialect,
     error::{Doing, StoreError, has_died, is_failed_sync, is_refusal},
+    sql::Statement,
     stake::{self, Stake},
 };
 use crate::telemetry::METRICS;
@@ -33,9 +29,6 @@ use crate::telemetry::METRICS;
 /// The longest transaction; after that its connection is closed. Longer than the server's own limits, so that these
 /// answer first where there is a server that can.
 pub(super) const LONGEST: Duration = Duration::from_secs(20);
-
-/// One statement that changes rows.
-pub(super) type Statement = Query<'static, Any, AnyArguments>;
 
 /// The connections that write.
 #[derive(Clone)]

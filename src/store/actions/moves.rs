@@ -7,7 +7,7 @@ use crate::{
     audit::Action,
     clock,
     mail::{ActionId, ActionState, ActionWish, MerchantId},
-    store::{audit::NewEntry, database::Store, dialect::Sql, error::StoreError},
+    store::{audit::NewEntry, database::Store, error::StoreError, sql::Sql},
 };
 
 /// The result of moving an action.

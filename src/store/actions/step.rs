@@ -13,12 +13,13 @@ use crate::{
     store::{
         batches::{self, BatchMove},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         mails::{FoundMails, MailRecord},
         orders,
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
         steps::ENQUEUED_AGAIN,
         webhooks,
     },
@@ -203,8 +204,8 @@ impl Step {
         if results.is_empty() {
             return Ok(());
         }
-        sqlx::query(RECORD.on(dialect))
-            .bind(to_json(results))
+        RECORD
+            .with(dialect, results)
             .bind(self.action.id.to_string())
             .execute(on)
             .await
@@ -261,8 +262,8 @@ async fn move_mails(
     };
     let can = mails.iter().filter(|mail| mail.state.after(event) == Some(next));
     let rows: Vec<_> = can.map(|mail| MovingRow { id: mail.id, state: mail.state.as_str() }).collect();
-    let moved = sqlx::query(MOVE.on(dialect))
-        .bind(to_json(&rows))
+    let moved = MOVE
+        .with(dialect, &rows)
         .bind(next.as_str())
         .bind((!next.is_settled()).then_some(now.millis()))
         .bind(next.is_settled().then_some(now.millis()))
@@ -304,8 +305,7 @@ async fn states_of(
         id: MailId,
     }
     let asked: Vec<_> = mails.iter().map(|&id| Asked { id }).collect();
-    let rows =
-        sqlx::query(STATES.on(dialect)).bind(to_json(&asked)).fetch_all(on).await.doing("look at mails")?;
+    let rows = STATES.with(dialect, &asked).fetch_all(on).await.doing("look at mails")?;
     rows.iter()
         .map(|row| {
             let columns = Columns { table: "mails", row };

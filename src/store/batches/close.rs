@@ -7,10 +7,11 @@ use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MerchantId},
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, NewEvent},
         row::Columns,
+        sql::Sql,
         webhooks::{self, NewCallback},
     },
     webhook::{

@@ -14,12 +14,13 @@ use crate::{
     mail::{BatchId, MailId, MailState, NewMail, ReplyClass},
     store::{
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         mail_row::MailRow,
         passes::{self, NewPass},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
         suppressions,
     },
 };
@@ -67,17 +68,17 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
         unsubscribe_token, unsubscribe_language, send_at, expires_at, test";
     Sql::made(format!(
         "INSERT INTO mails ({kept}, state, wake_at, settled_at, class, error)
-         SELECT {kept},
+         {} SELECT {kept},
             CASE WHEN fault IS NOT NULL THEN 'failed' WHEN suppressed IS NOT NULL THEN 'suppressed' ELSE 'queued' END,
             CASE WHEN fault IS NULL AND suppressed IS NULL THEN wake_at END,
             CASE WHEN fault IS NOT NULL OR suppressed IS NOT NULL THEN recorded_at END,
             CASE WHEN fault IS NOT NULL THEN '{}' END,
             COALESCE(fault, '{}' || suppressed)
-         FROM {} WHERE true
+         FROM recorded WHERE true
          ON CONFLICT DO NOTHING RETURNING id, state",
+        suppressions::with_recorded(COLUMNS),
         ReplyClass::MessageFault,
-        suppressions::KEPT_BACK,
-        suppressions::recorded_rows(COLUMNS)
+        suppressions::KEPT_BACK
     ))
 });
 
@@ -235,11 +236,7 @@ async fn insert(
         .iter()
         .map(|made| MadeRow { mail: MailRow::of(&made.mail), fault: made.error.as_deref() })
         .collect();
-    let inserted = sqlx::query(INSERT.on(dialect))
-        .bind(to_json(&rows))
-        .fetch_all(&mut *on)
-        .await
-        .doing("record mails of a batch")?;
+    let inserted = INSERT.with(dialect, &rows).fetch_all(&mut *on).await.doing("record mails of a batch")?;
     let mut settled: HashMap<MailId, MailState> = HashMap::new();
     for row in &inserted {
         let columns = Columns { table: "mails", row };

@@ -14,9 +14,9 @@ use crate::{
     shop::ResourceKind,
     store::{
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -49,8 +49,8 @@ impl Store {
         brand: &str,
         ids: &[&str],
     ) -> Result<HashSet<String>, StoreError> {
-        let rows = sqlx::query(OF_BRAND.on(self.dialect))
-            .bind(asked(merchant, ids))
+        let rows = OF_BRAND
+            .with(self.dialect, &asked(merchant, ids))
             .bind(brand)
             .fetch_all(&self.readers)
             .await
@@ -67,8 +67,8 @@ impl Store {
         merchant: &MerchantId,
         ids: &[&str],
     ) -> Result<HashMap<String, String>, StoreError> {
-        let rows = sqlx::query(BODIES.on(self.dialect))
-            .bind(asked(merchant, ids))
+        let rows = BODIES
+            .with(self.dialect, &asked(merchant, ids))
             .fetch_all(&self.readers)
             .await
             .doing("read members")?;
@@ -76,9 +76,8 @@ impl Store {
     }
 }
 
-fn asked(merchant: &MerchantId, ids: &[&str]) -> String {
-    let asked: Vec<_> = ids.iter().map(|id| Asked { merchant, kind: ResourceKind::Members, id }).collect();
-    to_json(&asked)
+fn asked<'a>(merchant: &'a MerchantId, ids: &[&'a str]) -> Vec<Asked<'a>> {
+    ids.iter().map(|id| Asked { merchant, kind: ResourceKind::Members, id }).collect()
 }
 
 fn id(row: &AnyRow) -> Result<String, StoreError> {

@@ -14,10 +14,11 @@ use crate::{
     store::{
         audit::{self, NewEntry},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         row::Columns,
+        sql::Sql,
     },
 };
 

@@ -13,10 +13,9 @@ use crate::{
     mail::{BatchId, MerchantId, Schedule, Timestamp},
     store::{
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
         idempotency::{self, Answer, KeyHolder},
-        row::to_json,
+        sql::Sql,
         steps::in_steps,
     },
 };
@@ -91,10 +90,7 @@ impl Store {
     pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
         self.writer
             .aside()
-            .execute(
-                sqlx::query(STAGE.on(self.dialect)).bind(to_json(chunks)).bind(batch.to_string()),
-                "stage users of a batch",
-            )
+            .execute(STAGE.with(self.dialect, chunks).bind(batch.to_string()), "stage users of a batch")
             .await
             .map(drop)
     }

@@ -8,9 +8,9 @@ use sqlx::{AnyConnection, any::AnyRow};
 use crate::{
     mail::{Timestamp, WorkerId},
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
-        row::to_json,
+        sql::Sql,
     },
 };
 
@@ -66,11 +66,6 @@ impl Claims {
             .filter(|(id, _)| first.insert(*id))
             .map(|(id, worker)| Asked { id: id.to_string(), worker: worker.to_string() })
             .collect();
-        sqlx::query(self.claim.on(dialect))
-            .bind(to_json(&asked))
-            .bind(now.millis())
-            .fetch_all(on)
-            .await
-            .doing("claim what is due")
+        self.claim.with(dialect, &asked).bind(now.millis()).fetch_all(on).await.doing("claim what is due")
     }
 }

@@ -9,8 +9,8 @@ use crate::{
     mail::Lane,
     store::{
         database::Store,
-        dialect::Sql,
         error::StoreError,
+        sql::Sql,
         steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },
 };

@@ -7,9 +7,10 @@ use sqlx::{AnyConnection, any::AnyRow};
 use crate::{
     mail::{Timestamp, WorkerId},
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
+        sql::Sql,
     },
 };
 

@@ -8,9 +8,10 @@ use sqlx::AnyConnection;
 use crate::{
     mail::{Timestamp, WorkerId},
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -103,22 +104,15 @@ impl Settling {
         on: &mut AnyConnection,
         mut rows: Vec<Attempted<T>>,
     ) -> Result<HashSet<String>, StoreError> {
-        let moved = sqlx::query(self.settle.on(dialect))
-            .bind(to_json(&rows))
-            .fetch_all(&mut *on)
-            .await
-            .doing("settle what was claimed")?;
+        let moved =
+            self.settle.with(dialect, &rows).fetch_all(&mut *on).await.doing("settle what was claimed")?;
         let moved: HashSet<String> = moved
             .iter()
             .map(|row| Columns { table: self.table, row }.text("id"))
             .collect::<Result<_, _>>()?;
         rows.retain(|row| moved.contains(&row.id));
         if !rows.is_empty() {
-            sqlx::query(self.insert_attempts.on(dialect))
-                .bind(to_json(&rows))
-                .execute(on)
-                .await
-                .doing("record attempts")?;
+            self.insert_attempts.with(dialect, &rows).execute(on).await.doing("record attempts")?;
         }
         Ok(moved)
     }

@@ -8,11 +8,11 @@ use crate::{
     store::{
         batches::{self, BatchMove},
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         orders,
         row::Columns,
+        sql::Sql,
     },
 };
 

@@ -12,10 +12,11 @@ use crate::{
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         group_commit::{Grouped, Turn},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
         suppressions,
     },
 };
@@ -131,11 +132,7 @@ async fn states_of(
     if refused.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = sqlx::query(STATES.on(dialect))
-        .bind(to_json(&refused))
-        .fetch_all(on)
-        .await
-        .doing("say why mails were not claimed")?;
+    let rows = STATES.with(dialect, &refused).fetch_all(on).await.doing("say why mails were not claimed")?;
     rows.iter()
         .map(|row| {
             let columns = Columns { table: "mails", row };

@@ -10,9 +10,9 @@ use crate::{
     store::{
         claimable::{Due, DueOf},
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -92,8 +92,8 @@ impl Store {
             return Ok(());
         }
         let marked = |mail: &DueMail| Marked { id: mail.mail.to_string(), wake_at: mail.again_at.millis() };
-        let rows = to_json(&mails.iter().map(marked).collect::<Vec<_>>());
-        let update = sqlx::query(POSTPONE.on(self.dialect)).bind(rows).bind((clock::now() + by).millis());
+        let postpone = POSTPONE.with(self.dialect, &mails.iter().map(marked).collect::<Vec<_>>());
+        let update = postpone.bind((clock::now() + by).millis());
         self.writer.execute(update, "postpone mails that are set aside").await.map(drop)
     }
 

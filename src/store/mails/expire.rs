@@ -12,11 +12,12 @@ use crate::{
     store::{
         batches::{self, BatchMove},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         orders,
         row::Columns,
+        sql::Sql,
     },
 };
 

@@ -7,9 +7,9 @@ use crate::{
     mail::{MailId, MerchantId},
     store::{
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -72,8 +72,8 @@ impl Store {
             id: MailId,
         }
         let ids: Vec<_> = ids.iter().map(|id| Row { id: *id }).collect();
-        let rows = sqlx::query(BY_ID.on(self.dialect))
-            .bind(to_json(&ids))
+        let rows = BY_ID
+            .with(self.dialect, &ids)
             .fetch_all(&self.readers)
             .await
             .doing("find mails that are followed")?;

@@ -10,9 +10,9 @@ use crate::{
     clock,
     store::{
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
         steps::{STEP, in_steps},
     },
 };
@@ -60,8 +60,8 @@ impl Store {
                             return Ok(0);
                         }
                         for statement in &FORGET_WITH_THEM {
-                            sqlx::query(statement.on(dialect))
-                                .bind(to_json(&gone))
+                            statement
+                                .with(dialect, &gone)
                                 .execute(&mut *on)
                                 .await
                                 .doing("forget what old mails had")?;

@@ -6,17 +6,17 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use crate::store::row::to_json;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},
     store::{
         batches::{self, BatchMove},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         row::Columns,
+        sql::{Sql, Statement},
     },
 };
 
@@ -67,26 +67,26 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let Some(state) = MailState::Sending.after(MailEvent::GivenBack) else { return Ok(0) };
         let now = clock::now();
-        let rows = mails.iter().map(|back| Row {
+        let row = |back: &GivenBack| Row {
             id: back.mail.to_string(),
             worker: worker.to_string(),
             state: state.as_str(),
             wake_at: (now + back.pause).millis(),
             broken: back.is_broken.into(),
-        });
-        let (dialect, rows) = (self.dialect, to_json(&rows.collect::<Vec<_>>()));
-        self.writer.run(move |on| give_back(dialect, on, rows, rescues).boxed()).await
+        };
+        let give_back = GIVE_BACK.with(self.dialect, &mails.iter().map(row).collect::<Vec<_>>());
+        let dialect = self.dialect;
+        self.writer.run(move |on| run(give_back, dialect, on, rescues).boxed()).await
     }
 }
 
-async fn give_back(
+async fn run(
+    give_back: Statement,
     dialect: Dialect,
     on: &mut AnyConnection,
-    rows: String,
     rescues: u32,
 ) -> Result<u64, StoreError> {
-    let moved = sqlx::query(GIVE_BACK.on(dialect))
-        .bind(rows)
+    let moved = give_back
         .bind(i64::from(rescues))
         .bind(clock::now().millis())
         .bind(format!(

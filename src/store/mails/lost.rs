@@ -13,10 +13,10 @@ use crate::{
         batches::{self, BatchMove},
         claimable::{Lost, LostOf, LostRow},
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
         events::{self, MovedMail},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -93,10 +93,9 @@ impl Store {
                         })
                         .collect::<Result<Vec<_>, StoreError>>()?;
                     if !lost.is_empty() {
-                        let json = to_json(&lost);
                         for statement in [&FREE, &LOST_ATTEMPTS] {
-                            sqlx::query(statement.on(dialect))
-                                .bind(&json)
+                            statement
+                                .with(dialect, &lost)
                                 .execute(&mut *on)
                                 .await
                                 .doing("free lost mails")?;

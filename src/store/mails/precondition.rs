@@ -10,11 +10,12 @@ use crate::{
     mail::MerchantId,
     shop::ResourceKind,
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         orders::{self, OrderStep},
         rounds,
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -111,8 +112,8 @@ async fn replace<'a>(
         was: &it.was,
         becomes: &it.becomes,
     };
-    let rows = sqlx::query(REPLACE.on(dialect))
-        .bind(to_json(&replacements.map(row).collect::<Vec<_>>()))
+    let rows = REPLACE
+        .with(dialect, &replacements.map(row).collect::<Vec<_>>())
         .bind(clock::now().millis())
         .fetch_all(on)
         .await

@@ -13,7 +13,7 @@ use crate::{
     store::{
         attachments,
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         group_commit::{Grouped, Turn},
@@ -21,7 +21,8 @@ use crate::{
         mail_row::MailRow,
         orders::{self, NewAuditEntry},
         passes::{self, NewPass},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
         suppressions,
     },
 };
@@ -95,19 +96,19 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
         send_at, expires_at, test, extras";
     Sql::made(format!(
         "INSERT INTO mails ({kept}, state, wake_at, settled_at, error, worker, claimed_at, attempt)
-         SELECT {kept},
+         {} SELECT {kept},
             CASE WHEN suppressed IS NOT NULL THEN 'suppressed' WHEN worker IS NOT NULL THEN 'sending' ELSE 'queued' END,
             CASE WHEN suppressed IS NULL THEN wake_at END, CASE WHEN suppressed IS NOT NULL THEN recorded_at END,
             '{}' || suppressed,
             CASE WHEN suppressed IS NULL THEN worker END,
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN recorded_at END,
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN 1 ELSE 0 END
-         FROM {}
+         FROM recorded
          RETURNING CASE WHEN state = 'suppressed' THEN id END AS suppressed,
             CASE WHEN state = 'sending' THEN id END AS claimed,
             CASE WHEN state = 'sending' THEN {} END AS was_bad_address",
+        suppressions::with_recorded(COLUMNS),
         suppressions::KEPT_BACK,
-        suppressions::recorded_rows(COLUMNS),
         suppressions::WAS_REFUSED
     ))
 });
@@ -201,8 +202,7 @@ async fn insert<'a>(
     if rows.is_empty() {
         return Ok(inserted);
     }
-    let states =
-        sqlx::query(INSERT.on(dialect)).bind(to_json(&rows)).fetch_all(on).await.doing("record mails")?;
+    let states = INSERT.with(dialect, &rows).fetch_all(on).await.doing("record mails")?;
     for row in &states {
         let columns = Columns { table: "mails", row };
         inserted.suppressed.extend(columns.optional_parsed::<MailId>("suppressed")?);
@@ -227,4 +227,24 @@ async fn follow<'a>(
     let moved: Vec<_> =
         mails.map(|mail| MovedMail::without_reply(mail.id, mail.merchant.clone(), state)).collect();
     events::record_for_mails(dialect, on, &moved).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::DatabaseSettings;
+
+    #[tokio::test]
+    async fn a_recipient_is_looked_up_once_among_the_suppressed() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("postroom.db").display());
+        let store = Store::open(&DatabaseSettings { url, migrate: true, connections: 1 }).await.unwrap();
+        store.migrate().await.unwrap();
+        let plan = format!("{} {}", store.dialect.explain(), INSERT.on(store.dialect).0);
+        let plan = sqlx::query(sqlx::AssertSqlSafe(plan)).bind("[]").fetch_all(&store.readers).await.unwrap();
+        let line = |row| Columns { table: "plan", row }.text(store.dialect.plan_column()).unwrap();
+        let plan: Vec<_> = plan.iter().map(line).collect();
+        let looks_up = |line: &&String| line.starts_with("SEARCH suppressions ");
+        assert_eq!(plan.iter().filter(looks_up).count(), 1, "{plan:#?}");
+    }
 }

@@ -9,12 +9,12 @@ use crate::{
     mail::{MailEvent, MailId, MailState},
     store::{
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         idempotency::KeyHolder,
         orders,
         row::Columns,
+        sql::Sql,
     },
 };
 

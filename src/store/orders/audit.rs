@@ -8,9 +8,10 @@ use crate::{
     mail::{MerchantId, Timestamp},
     store::{
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -81,12 +82,7 @@ pub(in crate::store) async fn audit<'a>(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT.on(dialect))
-        .bind(to_json(&rows))
-        .execute(on)
-        .await
-        .map(drop)
-        .doing("record who asked for mails of orders")
+    INSERT.with(dialect, &rows).execute(on).await.map(drop).doing("record who asked for mails of orders")
 }
 
 impl Store {

@@ -10,9 +10,10 @@ use super::step::OrderStep;
 use crate::{
     mail::MerchantId,
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -66,14 +67,9 @@ pub(super) async fn take_back(
     }
     // In one order, so that two groups never wait for each other.
     asked.sort_by_key(|asked| (asked.merchant, asked.document));
-    let rows = to_json(&asked);
-    sqlx::query(LOCK.on(dialect))
-        .bind(&rows)
-        .execute(&mut *on)
-        .await
-        .doing("lock orders with a cool-down")?;
-    let sent = sqlx::query(SENT_LATELY.on(dialect))
-        .bind(&rows)
+    LOCK.with(dialect, &asked).execute(&mut *on).await.doing("lock orders with a cool-down")?;
+    let sent = SENT_LATELY
+        .with(dialect, &asked)
         .fetch_all(on)
         .await
         .doing("look for mails that were sent lately")?;

@@ -15,10 +15,11 @@ use crate::{
     mail::{MailId, MailState, MerchantId},
     shop::order::{Workflow, WorkflowState},
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         rounds,
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -55,8 +56,8 @@ pub(in crate::store) async fn take_steps(
         body: &step.was,
         at: step.document_updated_at.millis(),
     });
-    let rows = sqlx::query(UNCHANGED.on(dialect))
-        .bind(to_json(&seen.collect::<Vec<_>>()))
+    let rows = UNCHANGED
+        .with(dialect, &seen.collect::<Vec<_>>())
         .fetch_all(&mut *on)
         .await
         .doing("compare orders")?;
@@ -162,8 +163,8 @@ async fn write_moves(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(statement.on(dialect))
-        .bind(to_json(rows))
+    let rows = statement
+        .with(dialect, rows)
         .bind(clock::now().millis())
         .fetch_all(on)
         .await
@@ -217,12 +218,7 @@ async fn insert_emails<'a>(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(INSERT_EMAILS.on(dialect))
-        .bind(to_json(&rows))
-        .execute(on)
-        .await
-        .map(drop)
-        .doing("record the e-mails of orders")
+    INSERT_EMAILS.with(dialect, &rows).execute(on).await.map(drop).doing("record the e-mails of orders")
 }
 
 // $3 is how many moved: as in `traces`.
@@ -255,8 +251,8 @@ pub(in crate::store) async fn follow(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(FOLLOW.on(dialect))
-        .bind(to_json(&rows))
+    FOLLOW
+        .with(dialect, &rows)
         .bind(clock::now().millis())
         .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
         .execute(on)
@@ -293,8 +289,8 @@ pub(in crate::store) async fn forget_settled(
     if rows.is_empty() {
         return Ok(());
     }
-    sqlx::query(FORGET.on(dialect))
-        .bind(to_json(&rows))
+    FORGET
+        .with(dialect, &rows)
         .bind(merchant.as_str())
         .execute(on)
         .await

@@ -14,10 +14,10 @@ use crate::{
     mail::{MerchantId, Timestamp},
     store::{
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         rounds,
-        row::to_json,
+        sql::Sql,
         steps::{STEP, in_steps},
     },
 };
@@ -107,8 +107,8 @@ pub(in crate::store) async fn judge_replies(
         }
         if !good.is_empty() {
             for statement in &TAKE_BACK {
-                sqlx::query(statement.on(dialect))
-                    .bind(to_json(&good))
+                statement
+                    .with(dialect, &good)
                     .execute(&mut *on)
                     .await
                     .doing("take back what was said of addresses")?;
@@ -124,17 +124,16 @@ async fn count(
     bad: &[Row<'_>],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let json = to_json(bad);
-    sqlx::query(SUPPRESS.on(dialect))
-        .bind(&json)
+    SUPPRESS
+        .with(dialect, bad)
         .bind(now.millis())
         .bind((now - COUNTED).millis())
         .bind((now + SUPPRESSED).millis())
         .execute(&mut *on)
         .await
         .doing("suppress addresses that do not exist")?;
-    sqlx::query(COUNT.on(dialect))
-        .bind(&json)
+    COUNT
+        .with(dialect, bad)
         .bind(now.millis())
         .execute(on)
         .await

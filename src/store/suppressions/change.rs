@@ -16,9 +16,10 @@ use crate::{
     store::{
         audit,
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
         steps::{STEP, in_steps},
     },
 };
@@ -59,8 +60,8 @@ pub(in crate::store) async fn suppress(
         suppressions.iter().map(Row::of).map(|row| ((row.address_key.clone(), row.scope), row)).collect();
     let mut rows: Vec<_> = rows.into_values().collect();
     rows.sort_unstable_by(|a, b| (&a.address_key, a.scope).cmp(&(&b.address_key, b.scope)));
-    sqlx::query(UPSERT.on(dialect))
-        .bind(to_json(&rows))
+    UPSERT
+        .with(dialect, &rows)
         .bind(merchant.as_str())
         .bind(now.millis())
         .execute(on)
@@ -99,8 +100,8 @@ async fn find(
         address_key: String,
     }
     let asked: Vec<_> = addresses.iter().map(|address| Asked { address_key: address.search_key() }).collect();
-    let rows = sqlx::query(FIND.on(dialect))
-        .bind(to_json(&asked))
+    let rows = FIND
+        .with(dialect, &asked)
         .bind(merchant.as_str())
         .bind(now.millis())
         .bind(i64::from(is_promotional))

@@ -19,17 +19,18 @@ pub(in crate::store) fn reason_of_mail(now: &str) -> String {
     reason_for("mails.merchant_id", "mails.recipient_key", "mails.promotional", now)
 }
 
-/// A part of a statement that records mails: what they are recorded from. Besides the columns that are unfolded, each has
-/// `suppressed`, the reason for which it is kept back, and `unsubscribe_token`, that of its recipient.
-pub(in crate::store) fn recorded_rows(columns: &str) -> String {
+/// A part of a statement that records mails, before its SELECT: the table `recorded` of what they are recorded from. Besides
+/// the columns that are unfolded, each has `suppressed`, the reason for which it is kept back, and `unsubscribe_token`,
+/// that of its recipient. Materialized: else the reason is looked up again wherever the statement names it.
+pub(in crate::store) fn with_recorded(columns: &str) -> String {
     let reason = reason_for("rows.merchant_id", "rows.recipient_key", "rows.promotional", "rows.recorded_at");
     format!(
-        "(SELECT rows.*, {reason} AS suppressed,
+        "WITH recorded AS MATERIALIZED (SELECT rows.*, {reason} AS suppressed,
             CASE WHEN rows.unsubscribe_language IS NOT NULL THEN (
                 SELECT links.token FROM unsubscribe_links AS links WHERE links.merchant_id = rows.merchant_id
                     AND links.address_key = rows.recipient_key AND links.language = rows.unsubscribe_language
             ) END AS unsubscribe_token
-          FROM {{rows: {columns}, promotional bigint, unsubscribe_language text}}) AS recorded"
+          FROM {{rows: {columns}, promotional bigint, unsubscribe_language text}})"
     )
 }
 

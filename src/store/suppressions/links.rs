@@ -15,10 +15,11 @@ use crate::{
     mail::{Address, MerchantId, NewMail, UnsubscribeToken},
     store::{
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, NewEvent},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
     webhook::{
         EventKind,
@@ -86,8 +87,8 @@ pub(in crate::store) async fn insert_links<'a>(
             language,
         })
         .collect();
-    sqlx::query(INSERT.on(dialect))
-        .bind(to_json(&rows))
+    INSERT
+        .with(dialect, &rows)
         .bind(clock::now().millis())
         .execute(on)
         .await

@@ -25,5 +25,5 @@ pub use record::{NewSuppression, SuppressionRecord};
 
 pub(super) use bad_addresses::{AddressReply, WAS_REFUSED, judge_replies};
 pub(super) use change::{suppress, wholly_suppressed};
-pub(super) use in_force::{KEPT_BACK, reason_of_mail, recorded_rows};
+pub(super) use in_force::{KEPT_BACK, reason_of_mail, with_recorded};
 pub(super) use links::insert_links;

@@ -12,10 +12,11 @@ use crate::{
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         group_commit::{Grouped, Turn},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -168,11 +169,7 @@ impl Grouped for CallbackClaimRequest {
         let taken = rows.iter().map(id).collect::<Result<Vec<_>, StoreError>>()?;
         let mut granted = HashMap::with_capacity(taken.len());
         if !taken.is_empty() {
-            let rows = sqlx::query(READ.on(dialect))
-                .bind(to_json(&taken))
-                .fetch_all(on)
-                .await
-                .doing("read claimed callbacks")?;
+            let rows = READ.with(dialect, &taken).fetch_all(on).await.doing("read claimed callbacks")?;
             for row in &rows {
                 let callback = read(&Columns { table: "deliveries", row }, now)?;
                 granted.insert(callback.id, callback);

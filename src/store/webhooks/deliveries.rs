@@ -8,9 +8,9 @@ use crate::{
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     store::{
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
         row::Columns,
+        sql::Sql,
         steps::{STEP, in_steps},
     },
     webhook::DeliveryState,

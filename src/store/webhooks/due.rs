@@ -8,9 +8,9 @@ use crate::{
     store::{
         claimable::{Due, DueOf},
         database::Store,
-        dialect::Sql,
         error::StoreError,
         row::Columns,
+        sql::Sql,
     },
 };
 

@@ -11,9 +11,9 @@ use crate::{
     store::{
         claimable::{Lost, LostOf, LostRow},
         database::Store,
-        dialect::Sql,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
     webhook::CallbackOutcome,
 };
@@ -61,10 +61,9 @@ impl Store {
                     if lost.is_empty() {
                         return Ok(0);
                     }
-                    let ids = to_json(&lost);
                     for statement in [&LOST_ATTEMPTS, &FREE] {
-                        sqlx::query(statement.on(dialect))
-                            .bind(&ids)
+                        statement
+                            .with(dialect, &lost)
                             .bind(now.millis())
                             .bind(CallbackOutcome::Unknown.as_str())
                             .bind("the worker died; whether the receiver got it is not known")

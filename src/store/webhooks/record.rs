@@ -9,10 +9,10 @@ use crate::{
     mail::{DeliveryId, EndpointId, MerchantId},
     store::{
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, NewEvent},
-        row::to_json,
+        sql::Sql,
     },
     webhook::{
         EventKind,
@@ -66,8 +66,8 @@ pub(in crate::store) async fn record_callbacks(
         return Ok(0);
     }
     let rows: Vec<_> = callbacks.iter().map(|callback| Row { id: DeliveryId::new(), callback }).collect();
-    sqlx::query(INSERT.on(dialect))
-        .bind(to_json(&rows))
+    INSERT
+        .with(dialect, &rows)
         .bind(clock::now().millis())
         .execute(on)
         .await

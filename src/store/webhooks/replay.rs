@@ -9,9 +9,10 @@ use crate::{
     clock,
     mail::{EventId, MailId, Timestamp},
     store::{
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
-        row::{Columns, to_json},
+        row::Columns,
+        sql::Sql,
     },
 };
 
@@ -43,8 +44,8 @@ pub(in crate::store) async fn replay_for_mails(
     until: Timestamp,
 ) -> Result<HashSet<MailId>, StoreError> {
     let asked: Vec<_> = mails.iter().map(|&id| Row { id }).collect();
-    let rows = sqlx::query(EVENTS.on(dialect))
-        .bind(to_json(&asked))
+    let rows = EVENTS
+        .with(dialect, &asked)
         .bind(until.millis())
         .fetch_all(&mut *on)
         .await
@@ -60,8 +61,8 @@ pub(in crate::store) async fn replay_for_mails(
         return Ok(HashSet::new());
     }
     let asked: Vec<_> = events.iter().map(|&(id, _)| Row { id }).collect();
-    let rows = sqlx::query(REPLAY.on(dialect))
-        .bind(to_json(&asked))
+    let rows = REPLAY
+        .with(dialect, &asked)
         .bind(clock::now().millis())
         .fetch_all(on)
         .await

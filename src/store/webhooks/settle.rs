@@ -12,10 +12,10 @@ use crate::{
     store::{
         claimable::{Attempted, Settling, SettlingOf},
         database::Store,
-        dialect::{Dialect, Sql},
+        dialect::Dialect,
         error::{Doing, StoreError},
         group_commit::{Grouped, Turn},
-        row::to_json,
+        sql::Sql,
     },
     webhook::{CallbackReply, CallbackVerdict, DeliveryState},
 };
@@ -192,7 +192,7 @@ async fn watch_endpoints<'a>(
     ];
     for (statement, endpoints, since) in changes.into_iter().filter(|(_, endpoints, _)| !endpoints.is_empty())
     {
-        let mut change = sqlx::query(statement.on(dialect)).bind(to_json(endpoints)).bind(now.millis());
+        let mut change = statement.with(dialect, endpoints).bind(now.millis());
         if let Some(since) = since {
             change = change.bind(since);
         }

@@ -9,7 +9,7 @@ use crate::{
         MerchantId,
         search::{Condition, Term},
     },
-    store::{dialect::Dialect, row::to_json},
+    store::{dialect::Dialect, sql::to_json},
 };
 
 /// What a mail has to be like.
@@ -34,9 +34,9 @@ struct Listed<'a> {
 
 impl Statement {
     /// One whose `{rows: id text}` are these.
-    pub(super) fn of_listed(ids: &[String]) -> Self {
+    pub(super) fn of_listed(dialect: Dialect, ids: &[String]) -> Self {
         let rows: Vec<_> = ids.iter().map(|id| Listed { id }).collect();
-        Self { text: String::new(), values: vec![to_json(&rows)] }
+        Self { text: String::new(), values: vec![to_json(dialect, &["id"], &rows)] }
     }
 
     pub(super) fn push(&mut self, text: &str) {

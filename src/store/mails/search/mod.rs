@@ -139,7 +139,7 @@ impl Store {
         for sources in prepared.sources() {
             let has_filters = prepared.has_filters(&sources);
             for source in sources {
-                let listed = || prepared.listed(&[String::new()], COLUMNS);
+                let listed = || prepared.listed(self.dialect, &[String::new()], COLUMNS);
                 match source {
                     Source::Id(_) => statements.push(listed()),
                     Source::Listing(listing) => {
@@ -189,7 +189,7 @@ impl Store {
         let (mut rest, mut step) = (ids.as_slice(), if has_filters { FEW.max(most) } else { most });
         while mails.len() < most && !rest.is_empty() {
             let (these, others) = rest.split_at(step.min(rest.len()));
-            let mut read = self.read_all(&prepared.listed(these, COLUMNS)).await?;
+            let mut read = self.read_all(&prepared.listed(self.dialect, these, COLUMNS)).await?;
             read.sort_by_key(|mail| mail.id);
             if !prepared.oldest_first {
                 read.reverse();
@@ -237,7 +237,7 @@ impl Store {
             let ids: Vec<_> =
                 listed.into_iter().take(usize::try_from(most + 1).unwrap_or(usize::MAX)).collect();
             if driver.has_filters {
-                total += self.counted(&prepared.listed(&ids, "COUNT(*) AS mails")).await?;
+                total += self.counted(&prepared.listed(self.dialect, &ids, "COUNT(*) AS mails")).await?;
             } else {
                 total += ids.len() as u64;
             }

@@ -11,6 +11,7 @@ use crate::{
     mail::{MailId, MerchantId, Timestamp, search::Condition},
     store::{
         database::Store,
+        dialect::Dialect,
         error::{Doing, StoreError},
         mails::look_up::COLUMNS,
         row::Columns,
@@ -173,8 +174,8 @@ impl Prepared {
     }
 
     /// These columns of those of the listed mails that fit.
-    pub(super) fn listed(&self, ids: &[String], columns: &str) -> Statement {
-        let mut statement = Statement::of_listed(ids);
+    pub(super) fn listed(&self, dialect: Dialect, ids: &[String], columns: &str) -> Statement {
+        let mut statement = Statement::of_listed(dialect, ids);
         statement.push(&format!(
             "SELECT {columns} FROM {{rows: id text}} JOIN mails ON mails.id = rows.id WHERE "
         ));
