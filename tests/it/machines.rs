@@ -17,9 +17,9 @@ const EACH: Duration = Duration::from_millis(50);
 /// Recipients of batches meanwhile, and of one of them.
 const IN_BATCHES: usize = 60;
 const RECIPIENTS: usize = 5;
-/// How long the step of a batch may take whose worker was cut off in it: what the database may take for a statement, and a
-/// while.
-const STEP: Duration = Duration::from_secs(30);
+/// How long the step of a batch may take whose worker was cut off in it: the 20 s after which Postgres lets go of what a
+/// silent session holds, and a while.
+const STEP: Duration = Duration::from_secs(45);
 
 /// Asks both machines in turn for mails to these.
 async fn ask(shops: &[Shop], users: &[String]) {
