@@ -268,15 +268,11 @@ fn check_builtin(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::DatabaseSettings;
+    use crate::store::webhooks_fixture as fixture;
 
     #[tokio::test]
     async fn a_builtin_mail_is_stored_once_and_read_back_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = format!("sqlite:{}", folder.path().join("postroom.db").display());
-        let settings = DatabaseSettings { url: database, migrate: true, connections: 1 };
-        let store = Store::open(&settings).await.unwrap();
-        store.migrate().await.unwrap();
+        let (store, _folder) = fixture::open().await;
         let renderer = Arc::new(Renderer::new(RenderLimits::default()));
         let cpu = Arc::new(CpuPool::start().unwrap());
         let templates = Templates::new(store.clone(), cpu, renderer, RenderLimits::default());

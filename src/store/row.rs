@@ -1,4 +1,4 @@
-//! Rows: reading their columns into the crate's types, and writing many of them as the JSON that a statement unfolds.
+//! Rows: reading their columns into the crate's types.
 
 use std::str::FromStr;
 

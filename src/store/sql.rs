@@ -8,9 +8,13 @@ use std::{
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::Query};
+use sqlx::{
+    Any, AssertSqlSafe,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 
-use super::dialect::Dialect;
+use super::{dialect::Dialect, error::StoreError, row::Columns};
 
 /// A statement and the values that are bound to it.
 pub(super) type Statement = Query<'static, Any, AnyArguments>;
@@ -50,10 +54,10 @@ impl Sql {
 
 /// The JSON that `{rows}` with these columns unfolds.
 pub(super) fn to_json<T: Serialize>(dialect: Dialect, columns: &[impl AsRef<str>], rows: &[T]) -> String {
-    let objects = written(rows);
+    let objects = json_of(rows);
     match dialect {
         Dialect::Postgres => objects,
-        Dialect::Sqlite => written(&cells(columns, &objects)),
+        Dialect::Sqlite => json_of(&cells(columns, &objects)),
     }
 }
 
@@ -70,12 +74,17 @@ fn cells<'a>(columns: &[impl AsRef<str>], objects: &'a str) -> Vec<Vec<Option<&'
     rows.iter().map(cells).collect()
 }
 
-fn written<T: Serialize>(rows: &[T]) -> String {
+fn json_of<T: Serialize>(rows: &[T]) -> String {
     #[expect(
         clippy::expect_used,
         reason = "rows are plain structs with string keys: writing them cannot fail"
     )]
     serde_json::to_string(rows).expect("rows are writable as JSON")
+}
+
+/// The lines of a plan that was asked for with [`Dialect::explain`].
+pub(super) fn lines_of_plan(dialect: Dialect, plan: &[AnyRow]) -> Result<Vec<String>, StoreError> {
+    plan.iter().map(|row| Columns { table: "plan", row }.text(dialect.plan_column())).collect()
 }
 
 #[cfg(test)]

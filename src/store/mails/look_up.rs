@@ -15,6 +15,7 @@ use crate::{
         events::{self, MovedMail},
         orders,
         row::Columns,
+        sql::lines_of_plan,
     },
 };
 use futures_util::FutureExt;
@@ -232,8 +233,7 @@ impl Store {
             .fetch_all(&self.readers)
             .await
             .doing("explain a list of mails")?;
-        let line = |row| Columns { table: "plan", row }.text(self.dialect.plan_column());
-        rows.iter().map(line).collect()
+        lines_of_plan(self.dialect, &rows)
     }
 
     /// The attempts of a mail, in order.

@@ -232,18 +232,14 @@ async fn follow<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::DatabaseSettings;
+    use crate::store::{sql::lines_of_plan, webhooks_fixture as fixture};
 
     #[tokio::test]
     async fn a_recipient_is_looked_up_once_among_the_suppressed() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("postroom.db").display());
-        let store = Store::open(&DatabaseSettings { url, migrate: true, connections: 1 }).await.unwrap();
-        store.migrate().await.unwrap();
+        let (store, _folder) = fixture::open().await;
         let plan = format!("{} {}", store.dialect.explain(), INSERT.on(store.dialect).0);
         let plan = sqlx::query(sqlx::AssertSqlSafe(plan)).bind("[]").fetch_all(&store.readers).await.unwrap();
-        let line = |row| Columns { table: "plan", row }.text(store.dialect.plan_column()).unwrap();
-        let plan: Vec<_> = plan.iter().map(line).collect();
+        let plan = lines_of_plan(store.dialect, &plan).unwrap();
         let looks_up = |line: &&String| line.starts_with("SEARCH suppressions ");
         assert_eq!(plan.iter().filter(looks_up).count(), 1, "{plan:#?}");
     }

@@ -1,8 +1,9 @@
-//! For tests, here and elsewhere: a merchant, settled mails, endpoints, and time that passes for rows.
+//! For tests, here and elsewhere: a database, a merchant, settled mails, endpoints, and time that passes for rows.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
@@ -12,7 +13,10 @@ use crate::{
         Origin, Phase, PinnedTemplate, Reply, Schedule, Verdict, WorkerId,
     },
     shop::{ResourceKind, TemplateSource},
-    store::{Claim, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store, row::Columns},
+    store::{
+        Claim, DatabaseSettings, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store,
+        row::Columns,
+    },
     webhook::Topics,
 };
 
@@ -20,6 +24,15 @@ pub(crate) const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 
 pub(crate) fn tea() -> MerchantId {
     "tea".parse().unwrap()
+}
+
+/// An empty SQLite database, in a folder of its own.
+pub(crate) async fn open() -> (Store, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("postroom.db").display());
+    let store = Store::open(&DatabaseSettings { url, migrate: true, connections: 2 }).await.unwrap();
+    store.migrate().await.unwrap();
+    (store, folder)
 }
 
 /// A merchant with a sender and a template.

@@ -6,21 +6,18 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    fixture::{SECRET, fill, register, settle_mail, tea},
+    fixture::{self, SECRET, fill, register, settle_mail, tea},
     *,
 };
 use crate::{
     clock,
     mail::{AttemptOutcome, DeliveryId, MerchantId, Origin, Timestamp, WorkerId},
-    store::{DatabaseSettings, Store},
+    store::Store,
     webhook::{CallbackOutcome, CallbackReply, CallbackVerdict, DeliveryState},
 };
 
 async fn open() -> (Store, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("postroom.db").display());
-    let store = Store::open(&DatabaseSettings { url, migrate: true, connections: 2 }).await.unwrap();
-    store.migrate().await.unwrap();
+    let (store, folder) = fixture::open().await;
     fill(&store, &tea()).await;
     (store, folder)
 }

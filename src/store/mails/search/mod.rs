@@ -21,6 +21,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        sql::lines_of_plan,
     },
 };
 use driver::{Driver, Leg};
@@ -164,8 +165,7 @@ impl Store {
             let explained = statement.before(self.dialect.explain());
             let rows =
                 explained.query(self.dialect).fetch_all(&self.readers).await.doing("explain a search")?;
-            let line = |row| Columns { table: "plan", row }.text(self.dialect.plan_column());
-            plans.push(rows.iter().map(line).collect::<Result<Vec<_>, _>>()?.join("\n"));
+            plans.push(lines_of_plan(self.dialect, &rows)?.join("\n"));
         }
         Ok(plans)
     }
