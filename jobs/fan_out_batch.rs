@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    job::{Job, Outcome},
+    job::{Job, Outcome, until_recorded},
     mail_job::send_mail_job,
 };
 use crate::{
@@ -32,7 +32,9 @@ use crate::{
         mailing::{Brand, Member, tag_values},
         pass::PassSubject,
     },
-    store::{BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, StoreError, TakenBack},
+    store::{
+        BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, Store, StoreError, TakenBack,
+    },
     telemetry::{METRICS, Outage},
 };
 
@@ -90,16 +92,43 @@ impl Job for FanOutBatch {
         if lost > 0 && lost >= app.config.retry.rescues {
             return give_up(app, &batch, &format!("its worker ended {lost} times over the same users")).await;
         }
+        let mut counted = Counted { store: &app.store, batch: batch.id, number, stands: false };
         let made = make(app, &batch, number).await;
         // What ended it was no fault of the users.
         let is_forgiven = match &made {
             Ok(outcome) => *outcome == Outcome::Postponed,
             Err(error) => error.is::<StoreError>(),
         };
+        counted.stands = true;
         if is_forgiven {
-            app.store.forgive_chunk(batch.id).await?;
+            app.store.forgive_chunk(batch.id, number).await?;
         }
         made
+    }
+}
+
+/// A chunk that was begun. Where its job is given up, as that of a worker which is cut off from the database, that is no fault
+/// of the users: it is forgiven as soon as the database takes that.
+struct Counted<'a> {
+    store: &'a Store,
+    batch: BatchId,
+    number: i64,
+    stands: bool,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if self.stands || std::thread::panicking() {
+            return;
+        }
+        let (store, batch, number) = (self.store.clone(), self.batch, self.number);
+        tokio::spawn(until_recorded(
+            move || {
+                let store = store.clone();
+                async move { store.forgive_chunk(batch, number).await }
+            },
+            |_| {},
+        ));
     }
 }
 

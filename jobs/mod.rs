@@ -88,8 +88,12 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
         }
         Some((SendTestMail::NAME, Ok(mail))) => run(&app, SendTestMail { mail: MailId(mail) }).await,
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,
-        Some((FanOutBatch::NAME, Ok(batch))) => run(&app, FanOutBatch { batch: BatchId(batch) }).await,
-        Some((RunBulkAction::NAME, Ok(id))) => run(&app, RunBulkAction { action: ActionId(id) }).await,
+        Some((FanOutBatch::NAME, Ok(batch))) => {
+            run_while_heard(&app, FanOutBatch { batch: BatchId(batch) }).await
+        }
+        Some((RunBulkAction::NAME, Ok(id))) => {
+            run_while_heard(&app, RunBulkAction { action: ActionId(id) }).await
+        }
         _ => {
             drop_job(&app, &job).await;
             Ended::Done
@@ -98,7 +102,17 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
 }
 
 async fn run<J: Job>(app: &App, job: J) -> Ended {
-    match job.run(app).await {
+    end_or_leave::<J>(app, job.run(app).await).await
+}
+
+/// The same for a job that claims nothing: all that it waits for is the database, so that it is given up where that does not
+/// hear this worker.
+async fn run_while_heard<J: Job>(app: &App, job: J) -> Ended {
+    end_or_leave::<J>(app, app.worker.while_heard(job.run(app)).await).await
+}
+
+async fn end_or_leave<J: Job>(app: &App, outcome: anyhow::Result<Outcome>) -> Ended {
+    match outcome {
         Err(error) if error.downcast_ref().is_some_and(StoreError::may_pass) => {
             leave_to_others::<J>(app, &error).await
         }

@@ -73,12 +73,8 @@ impl Job for SendMail {
             },
         };
         at_work.claims();
-        let claim = tokio::select! {
-            biased;
-            claim = app.store.claim_mail(self.mail, app.worker.id) => claim,
-            () = app.worker.unheard() => Err(StoreError::TimedOut),
-        };
-        let mail = match claim? {
+        let claim = app.store.claim_mail(self.mail, app.worker.id);
+        let mail = match app.worker.while_heard(claim).await? {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {
                 at_work.is_over();

@@ -32,13 +32,14 @@ impl Job for SendTestMail {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         if !app.worker.may_begin() {
-            return Ok(Outcome::Postponed);
+            return Ok(Outcome::Waits);
         }
         let Some(at_work) = app.worker.begin(self.mail.0) else {
             return Ok(Outcome::NothingToDo);
         };
         at_work.claims();
-        let mail = match app.store.claim_mail(self.mail, app.worker.id).await? {
+        let claim = app.store.claim_mail(self.mail, app.worker.id);
+        let mail = match app.worker.while_heard(claim).await? {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {
                 at_work.is_over();

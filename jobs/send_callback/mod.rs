@@ -43,12 +43,13 @@ impl Job for SendCallback {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         if !app.worker.is_heard() {
-            return Ok(Outcome::Postponed);
+            return Ok(Outcome::Waits);
         }
         let Some(_at_work) = app.worker.begin(self.delivery.0) else {
             return Ok(Outcome::NothingToDo);
         };
-        let Some(to) = app.store.due_destination(self.delivery).await? else {
+        let destination = app.store.due_destination(self.delivery);
+        let Some(to) = app.worker.while_heard(destination).await? else {
             return Ok(Outcome::NothingToDo);
         };
         match app.callbacks.limiter.acquire(&to.name, (self.delivery, to.merchant), Instant::now()) {
@@ -65,7 +66,8 @@ impl Job for SendCallback {
 
 impl SendCallback {
     async fn deliver(&self, app: &App, permit: Permit<'_>) -> anyhow::Result<Outcome> {
-        let callback = match app.store.claim_callback(self.delivery, app.worker.id).await? {
+        let claim = app.store.claim_callback(self.delivery, app.worker.id);
+        let callback = match app.worker.while_heard(claim).await? {
             CallbackClaim::Granted(callback) => callback,
             CallbackClaim::NotYours => {
                 ring_for(app, permit.unused());

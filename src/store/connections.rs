@@ -8,17 +8,26 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use sqlx::{
-    AnyPool, Connection, Executor,
+    Any, AnyPool, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions},
+    pool::PoolConnection,
 };
-use tokio::time::Instant;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::{
     dialect::Dialect,
-    error::{Doing, StoreError, has_died},
+    error::{Doing, StoreError},
 };
+
+/// The longest read or transaction; after that its connection is closed. Longer than the server's own limits, so that these
+/// answer first where there is a server that can.
+pub(super) const LONGEST: Duration = Duration::from_secs(20);
+/// How long a connection that is given back may take to answer.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// How long after its last answer a connection is taken to live.
 const TRUSTED: Duration = Duration::from_millis(500);
@@ -50,6 +59,16 @@ pub(super) async fn pool(
         .connect_with(options.clone())
         .await
         .doing("be reached")
+}
+
+/// Gives a connection back to its pool, which asks whether it still answers. One that does not is closed; dropped, it would
+/// keep its place until TCP gives up.
+pub(super) fn give_back(mut connection: PoolConnection<Any>) {
+    let returned = connection.return_to_pool();
+    // Without a runtime the process is ending.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(timeout(ANSWERS, returned));
+    }
 }
 
 /// The connections of one kind.
@@ -98,20 +117,4 @@ impl Deaths {
     fn millis(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// Asks again when the pool gave a connection that had died since its last answer. For what changes nothing until more
-/// is said.
-pub(super) async fn on_a_live_connection<'a, T>(
-    pool: &AnyPool,
-    ask: impl Fn() -> BoxFuture<'a, Result<T, StoreError>> + Send,
-) -> Result<T, StoreError> {
-    // When Postgres restarts, all of them have died.
-    for _ in 0..pool.size() {
-        match ask().await {
-            Err(StoreError::Database { source, .. }) if has_died(&source) => {}
-            answer => return answer,
-        }
-    }
-    ask().await
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{
-    AnyPool, Connection, Executor,
+    Connection, Executor,
     any::AnyConnectOptions,
     migrate::{Migration, MigrationType, Migrator},
 };
@@ -18,6 +18,7 @@ use super::{
     group_commit::GroupCommit,
     group_read::GroupRead,
     order_traces::OrderTraces,
+    readers::Readers,
     writer::Writer,
 };
 use crate::{audit::Author, clock};
@@ -68,7 +69,7 @@ impl std::fmt::Debug for DatabaseSettings {
 #[derive(Clone)]
 pub struct Store {
     pub(super) dialect: Dialect,
-    pub(super) readers: AnyPool,
+    pub(super) readers: Readers,
     pub(super) writer: Writer,
     probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     pub(super) group: Arc<GroupCommit>,
@@ -81,7 +82,7 @@ pub struct Store {
 impl Store {
     /// How the connections are used now.
     pub fn pools(&self) -> [Pool; 2] {
-        [self.writer.pool(), Pool::of("readers", &self.readers)]
+        [self.writer.pool(), self.readers.pool()]
     }
 
     /// Connects; creates a missing SQLite file. The schema is left alone: see [`Store::migrate`].
@@ -99,7 +100,7 @@ impl Store {
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
         let deaths = Arc::<Deaths>::default();
         let writers = pool(dialect, &options, dialect.writers(settings.connections), &deaths).await?;
-        let readers = pool(dialect, &options, settings.connections.max(1), &deaths).await?;
+        let readers = Readers::new(pool(dialect, &options, settings.connections.max(1), &deaths).await?);
         let writer = Writer::new(dialect, writers, deaths);
         let group = Arc::new(GroupCommit::start(dialect, &readers, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());

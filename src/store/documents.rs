@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::AnyPool;
 
 use super::{
     dialect::Dialect,
     error::{Doing, StoreError},
     group_read::Lookup,
+    readers::Readers,
     row::Columns,
     sql::Sql,
 };
@@ -94,7 +94,7 @@ impl Lookup for AnyDocument {
 
     async fn find(
         dialect: Dialect,
-        readers: &AnyPool,
+        readers: &Readers,
         keys: &[&Key],
     ) -> Result<HashMap<Key, Self>, StoreError> {
         let rows = FIND.with(dialect, keys).fetch_all(readers).await.doing("find resources")?;

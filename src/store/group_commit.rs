@@ -8,7 +8,7 @@
 use std::{any::Any, collections::BTreeMap, sync::Mutex};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use sqlx::{AnyConnection, AnyPool, Executor};
+use sqlx::{AnyConnection, Executor};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     error::{Doing, StoreError},
     gather::gather,
     kept_plans::KeptPlans,
+    readers::Readers,
     stake::{self, Caller},
     writer::{Progress, Writer, within_limits},
 };
@@ -84,7 +85,7 @@ pub(super) struct GroupCommit {
 }
 
 impl GroupCommit {
-    pub(super) fn start(dialect: Dialect, readers: &AnyPool, writer: Writer) -> Self {
+    pub(super) fn start(dialect: Dialect, readers: &Readers, writer: Writer) -> Self {
         let (sender, receiver) = mpsc::channel(4 * GROUP);
         let plans = KeptPlans::watch(dialect, readers, &writer);
         let task = tokio::spawn(run(dialect, writer, plans, receiver));

@@ -10,15 +10,12 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use sqlx::AnyPool;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 
-use super::{
-    connections::on_a_live_connection, dialect::Dialect, error::StoreError, gather::gather, writer::LONGEST,
-};
+use super::{connections::LONGEST, dialect::Dialect, error::StoreError, gather::gather, readers::Readers};
 use crate::telemetry::METRICS;
 
 /// The most look-ups in one group.
@@ -32,7 +29,7 @@ pub(super) trait Lookup: Send + Sync + Sized + 'static {
     /// Finds all that these keys name, each of which is there once.
     fn find(
         dialect: Dialect,
-        readers: &AnyPool,
+        readers: &Readers,
         keys: &[&Self::Key],
     ) -> impl Future<Output = Result<HashMap<Self::Key, Self>, StoreError>> + Send;
 }
@@ -57,7 +54,7 @@ impl<T: Lookup> Clone for GroupRead<T> {
 }
 
 impl<T: Lookup> GroupRead<T> {
-    pub(super) fn start(dialect: Dialect, readers: AnyPool) -> Self {
+    pub(super) fn start(dialect: Dialect, readers: Readers) -> Self {
         let (waiting, receiver) = mpsc::channel(GROUP);
         tokio::spawn(run(dialect, readers, receiver));
         Self { waiting }
@@ -71,12 +68,12 @@ impl<T: Lookup> GroupRead<T> {
     }
 }
 
-async fn run<T: Lookup>(dialect: Dialect, readers: AnyPool, mut receiver: mpsc::Receiver<Asked<T>>) {
+async fn run<T: Lookup>(dialect: Dialect, readers: Readers, mut receiver: mpsc::Receiver<Asked<T>>) {
     let mut waiting = Vec::with_capacity(GROUP);
     while gather(&mut receiver, &mut waiting, GROUP).await {
         let keys: HashSet<&T::Key> = waiting.iter().flat_map(|asked| &asked.keys).collect();
         let keys: Vec<_> = keys.into_iter().collect();
-        let finding = on_a_live_connection(&readers, || T::find(dialect, &readers, &keys).boxed());
+        let finding = readers.on_a_live_connection(|| T::find(dialect, &readers, &keys).boxed());
         let began = Instant::now();
         let found = timeout(LONGEST, finding).await.unwrap_or(Err(StoreError::TimedOut));
         METRICS.database_took("look_up", began.elapsed());

@@ -13,13 +13,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::AnyPool;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     dialect::Dialect,
     error::{Doing, StoreError},
+    readers::Readers,
     row::Columns,
     writer::Writer,
 };
@@ -46,7 +46,7 @@ pub(super) struct KeptPlans {
 
 impl KeptPlans {
     /// Looks at the statistics from now on.
-    pub(super) fn watch(dialect: Dialect, readers: &AnyPool, writer: &Writer) -> Self {
+    pub(super) fn watch(dialect: Dialect, readers: &Readers, writer: &Writer) -> Self {
         let are_kept = Arc::<AtomicBool>::default();
         let watch = (dialect == Dialect::Postgres)
             .then(|| watch(readers.clone(), writer.aside(), Arc::clone(&are_kept)));
@@ -59,7 +59,7 @@ impl KeptPlans {
     }
 }
 
-async fn watch(readers: AnyPool, writer: Writer, are_kept: Arc<AtomicBool>) {
+async fn watch(readers: Readers, writer: Writer, are_kept: Arc<AtomicBool>) {
     let mut gather_at = Instant::now();
     loop {
         sleep(INTERVAL).await;
@@ -85,7 +85,7 @@ struct Known {
 }
 
 impl Known {
-    async fn of(readers: &AnyPool) -> Result<Self, StoreError> {
+    async fn of(readers: &Readers) -> Result<Self, StoreError> {
         let look = "SELECT reltuples::bigint AS mails, pg_relation_size(oid) AS bytes FROM pg_class \
             WHERE oid = 'mails'::regclass";
         let row = sqlx::query(look).fetch_one(readers).await.doing("look at statistics")?;

@@ -44,6 +44,7 @@ mod partial_uses;
 mod partials;
 mod passes;
 mod pauses;
+mod readers;
 mod recipients;
 mod resources;
 mod room;

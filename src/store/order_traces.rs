@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::{AnyPool, any::AnyRow};
+use sqlx::any::AnyRow;
 
 use super::{
     dialect::Dialect,
     error::{Doing, StoreError},
     group_read::Lookup,
+    readers::Readers,
     row::Columns,
     sql::Sql,
 };
@@ -94,7 +95,7 @@ impl Lookup for OrderTraces {
 
     async fn find(
         dialect: Dialect,
-        readers: &AnyPool,
+        readers: &Readers,
         keys: &[&OrderKey],
     ) -> Result<HashMap<OrderKey, Self>, StoreError> {
         let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);

@@ -5,12 +5,9 @@
 //! end as it should is closed and never used again. A caller that gives up withdraws the write until its commit begins
 //! (see `stake`).
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -18,17 +15,13 @@ use sqlx::{Any, AnyConnection, AnyPool, any::AnyRow, pool::PoolConnection};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    connections::{Deaths, Pool},
+    connections::{Deaths, LONGEST, Pool, give_back},
     dialect::Dialect,
     error::{Doing, StoreError, has_died, is_failed_sync, is_refusal},
     sql::Statement,
     stake::{self, Stake},
 };
 use crate::telemetry::METRICS;
-
-/// The longest transaction; after that its connection is closed. Longer than the server's own limits, so that these
-/// answer first where there is a server that can.
-pub(super) const LONGEST: Duration = Duration::from_secs(20);
 
 /// The connections that write.
 #[derive(Clone)]
@@ -232,7 +225,7 @@ impl Transaction {
     }
 
     fn give_back(&mut self) {
-        drop(self.connection.take());
+        self.connection.take().into_iter().for_each(give_back);
     }
 }
 

@@ -40,7 +40,7 @@ const BROKEN: Duration = Duration::from_secs(60);
 const IN_THE_QUEUE: Duration = Duration::from_secs(15);
 /// Between two tries to give claims back.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How soon a claim that waits for a database that is away notices that this worker is not heard any more.
+/// How soon one who waits for a database that is away notices that this worker is not heard any more.
 const LOOKS: Duration = Duration::from_millis(250);
 /// The most claims in one statement.
 const GROUP: usize = 500;
@@ -256,10 +256,24 @@ impl Worker {
         by_wall < margin && u128::try_from(by_monotonic).is_ok_and(|millis| millis < margin.as_millis())
     }
 
-    /// Returns when the others do not take this worker for alive any more.
-    pub async fn unheard(&self) {
-        while self.is_heard() {
-            sleep(LOOKS).await;
+    /// What comes of asking the database, unless the others do not take this worker for alive any more before that: then
+    /// what it waits for may be theirs.
+    ///
+    /// # Errors
+    /// Those of `asking`; [`StoreError::TimedOut`] where it was given up.
+    pub async fn while_heard<T, E: From<StoreError>>(
+        &self,
+        asking: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let unheard = async {
+            while self.is_heard() {
+                sleep(LOOKS).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = asking => answer,
+            () = unheard => Err(StoreError::TimedOut.into()),
         }
     }
 

@@ -2,7 +2,6 @@
 //! is never sent.
 
 use std::{
-    net::SocketAddr,
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection, Executor};
 use tokio::time::sleep;
 
-use super::support::{Answer, Backends, Cluster, CommitProxy, Scene, Shop, eventually, welcome, within};
+use super::support::{Answer, Backends, Cluster, DatabaseProxy, Scene, Shop, eventually, welcome, within};
 
 /// Longer than the store waits for an answer, which is 20 seconds, and than a row that was marked waits.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -138,12 +137,9 @@ async fn what_is_answered_after_postgres_hung_stays() {
     assert_eq!(webhooks(&scene.shop).await, 10);
 }
 /// A new database of this cluster that is reached through a proxy, by a worker that is heard all the while.
-async fn through_a_proxy(cluster: &Cluster) -> (CommitProxy, Backends) {
-    let database = cluster.new_database().await;
-    let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
-    let proxy = CommitProxy::start(server.parse::<SocketAddr>().unwrap()).await;
-    let backends = Backends::on(format!("postgres://postgres@{}/{name}", proxy.address)).await;
-    (proxy, backends.with("worker.silence", "5m"))
+async fn through_a_proxy(cluster: &Cluster) -> (DatabaseProxy, Backends) {
+    let (proxy, database) = DatabaseProxy::before(&cluster.new_database().await).await;
+    (proxy, Backends::on(database).await.with("worker.silence", "5m"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

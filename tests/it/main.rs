@@ -83,6 +83,7 @@ mod routes;
 mod sandbox;
 mod schedule;
 mod service;
+mod silent_database;
 mod states;
 mod steering;
 mod store;

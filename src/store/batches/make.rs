@@ -146,13 +146,14 @@ impl Store {
         .transpose()
     }
 
-    /// Takes the last [`Store::begin_chunk`] back: what ended it was no fault of the chunk's.
+    /// Takes a [`Store::begin_chunk`] back: what ended it was no fault of the chunk's.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn forgive_chunk(&self, batch: BatchId) -> Result<(), StoreError> {
-        let forgive = "UPDATE batches SET chunk_tries = chunk_tries - 1 WHERE id = $1 AND chunk_tries > 0";
-        let forgive = sqlx::query(forgive).bind(batch.to_string());
+    pub async fn forgive_chunk(&self, batch: BatchId, number: i64) -> Result<(), StoreError> {
+        let forgive = "UPDATE batches SET chunk_tries = chunk_tries - 1
+            WHERE id = $1 AND chunk = $2 AND chunk_tries > 0";
+        let forgive = sqlx::query(forgive).bind(batch.to_string()).bind(number);
         self.writer.execute(forgive, "forgive users of a batch").await.map(drop)
     }
 

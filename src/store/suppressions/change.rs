@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::AnyConnection;
+use sqlx::{Any, AnyConnection, Executor};
 use uuid::Uuid;
 
 use super::record::{NewSuppression, Row};
@@ -90,7 +90,7 @@ pub(in crate::store) async fn wholly_suppressed(
 
 async fn find(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: impl Executor<'_, Database = Any>,
     merchant: &MerchantId,
     addresses: &[Address],
     (is_promotional, now): (bool, Timestamp),
@@ -138,8 +138,7 @@ impl Store {
         addresses: &[Address],
         is_promotional: bool,
     ) -> Result<HashSet<String>, StoreError> {
-        let mut reader = self.readers.acquire().await.doing("find suppressions")?;
-        find(self.dialect, &mut reader, merchant, addresses, (is_promotional, clock::now())).await
+        find(self.dialect, &self.readers, merchant, addresses, (is_promotional, clock::now())).await
     }
 
     /// Makes this the suppression of its address; returns whether the address was not suppressed before.

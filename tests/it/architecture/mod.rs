@@ -31,7 +31,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
     [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
-const STORE_LAYERS: [&[&str]; 15] = [
+const STORE_LAYERS: [&[&str]; 16] = [
     &["disabled_endpoints", "due"],
     &["actions", "recipients"],
     &["mails", "partials"],
@@ -63,6 +63,7 @@ const STORE_LAYERS: [&[&str]; 15] = [
     &["group_commit", "group_read"],
     &["kept_plans"],
     &["writer"],
+    &["readers"],
     &["connections", "partial_uses", "stake"],
     &["sql"],
     &["dialect", "gather", "mail_row", "rounds", "row", "steps"],

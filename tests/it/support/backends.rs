@@ -18,6 +18,10 @@ use super::{CommandLine, postgres, redis::Redis, times_caught};
 const UNKNOWN: &str = "SELECT recipient, COUNT(*) FROM mails JOIN attempts ON attempts.mail_id = mails.id
     WHERE outcome = 'unknown' GROUP BY recipient";
 
+const ATTEMPTS: &str = "SELECT CONCAT_WS(' ', mails.id, 'recorded', recorded_at, 'in batch', batch_id, 'is', state, 'attempt',
+        number, 'of', attempts.worker, 'at', attempts.at, outcome, phase, reply, millis)
+    FROM mails LEFT JOIN attempts ON attempts.mail_id = mails.id WHERE recipient = $1 ORDER BY mails.id, number";
+
 /// One of the two pairs of back ends, and the settings of the daemons that use it.
 pub struct Backends {
     /// The Redis server, where there is one.
@@ -142,8 +146,21 @@ impl Backends {
         let unknown = self.unknown_outcomes().await;
         for (recipient, times) in times_caught(sink) {
             let may_come = 1 + unknown.get(&recipient).copied().unwrap_or(0);
-            assert!(times as i64 <= may_come, "{recipient} got {times} mails, {may_come} are on record");
+            if times as i64 > may_come {
+                let attempts = self.attempts_at(&recipient).await;
+                panic!("{recipient} got {times} mails, {may_come} are on record:\n{attempts}");
+            }
         }
+    }
+
+    /// What is on record of the mails to this recipient, a line for each attempt.
+    async fn attempts_at(&self, recipient: &str) -> String {
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&self.database().url).await.unwrap();
+        let rows: Vec<(String,)> =
+            sqlx::query_as(ATTEMPTS).bind(recipient).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        rows.into_iter().map(|(line,)| line + "\n").collect()
     }
 
     /// Counts rows behind the daemon's back: the statement gives a name and a number in each of its rows.

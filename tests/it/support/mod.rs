@@ -52,7 +52,7 @@ pub use network::{Machine, in_own_network};
 pub use operator::Operator;
 pub use place::{mortal, own_address, signal};
 pub use postgres::Cluster;
-pub use proxy::CommitProxy;
+pub use proxy::DatabaseProxy;
 pub use redis::Redis;
 pub use relay::Relay;
 pub use scene::Scene;

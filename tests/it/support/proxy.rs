@@ -1,4 +1,4 @@
-//! A TCP proxy before Postgres that can keep the answer to a COMMIT to itself.
+//! A TCP proxy before Postgres that can keep answers to itself: those to a COMMIT, or all.
 
 use std::{
     net::SocketAddr,
@@ -20,19 +20,19 @@ use super::own_address;
 const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 
 /// Passes bytes both ways. Dropping it ends it.
-pub struct CommitProxy {
-    /// Where it listens.
-    pub address: SocketAddr,
+pub struct DatabaseProxy {
+    address: SocketAddr,
     keeps_answers: Arc<AtomicBool>,
+    is_silent: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
-impl CommitProxy {
-    /// Starts a proxy before the server at this address.
-    pub async fn start(server: SocketAddr) -> Self {
+impl DatabaseProxy {
+    async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((own_address(), 5432)).await.unwrap();
-        let (address, keeps_answers) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let keeps = Arc::clone(&keeps_answers);
+        let address = listener.local_addr().unwrap();
+        let [keeps_answers, is_silent] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (keeps, silent) = (Arc::clone(&keeps_answers), Arc::clone(&is_silent));
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
@@ -40,37 +40,52 @@ impl CommitProxy {
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 let is_dumb = Arc::new(AtomicBool::new(false));
-                tokio::spawn(ask(from_client, to_server, Arc::clone(&keeps), Arc::clone(&is_dumb)));
+                let falls_dumb = {
+                    let (keeps, silent, is_dumb) =
+                        (Arc::clone(&keeps), Arc::clone(&silent), Arc::clone(&is_dumb));
+                    move |bytes: &[u8]| {
+                        let is_commit = || bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+                        if silent.load(Ordering::SeqCst) || keeps.load(Ordering::SeqCst) && is_commit() {
+                            is_dumb.store(true, Ordering::SeqCst);
+                        }
+                    }
+                };
+                tokio::spawn(ask(from_client, to_server, falls_dumb));
                 tokio::spawn(answer(from_server, to_client, is_dumb));
             }
         });
-        Self { address, keeps_answers, task }
+        Self { address, keeps_answers, is_silent, task }
+    }
+
+    /// A proxy before this database, and how it is reached through it.
+    pub async fn before(database: &str) -> (Self, String) {
+        let (server, name) = database.split_once('@').unwrap().1.split_once('/').unwrap();
+        let proxy = Self::start(server.parse().unwrap()).await;
+        let far = format!("postgres://postgres@{}/{name}", proxy.address);
+        (proxy, far)
     }
 
     /// From now on, or no longer, a connection on which a COMMIT comes by says nothing more to its client.
     pub fn keep_answers(&self, keeps: bool) {
         self.keeps_answers.store(keeps, Ordering::SeqCst);
     }
+
+    /// From now on, or no longer, a connection on which anything comes by says nothing more to its client, ever.
+    pub fn fall_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::SeqCst);
+    }
 }
 
-impl Drop for CommitProxy {
+impl Drop for DatabaseProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn ask(
-    mut client: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
-    keeps: Arc<AtomicBool>,
-    is_dumb: Arc<AtomicBool>,
-) {
+async fn ask(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, comes_by: impl Fn(&[u8])) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = client.read(&mut bytes).await {
-        let is_commit = bytes[..count].windows(COMMIT.len()).any(|window| window == COMMIT);
-        if is_commit && keeps.load(Ordering::SeqCst) {
-            is_dumb.store(true, Ordering::SeqCst);
-        }
+        comes_by(&bytes[..count]);
         if server.write_all(&bytes[..count]).await.is_err() {
             return;
         }
