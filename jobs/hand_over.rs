@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::App,
-    mail::{Mail, MailLane},
+    mail::{Learned, Mail, MailLane},
     queue::ReservedPlace,
     store::{Recorded, Recording, StoreError},
     telemetry::METRICS,
@@ -42,16 +42,31 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub async fn record(app: &Arc<App>, mut recording: Recording) -> Result<Recorded, StoreError> {
     let ready = timeout(PATIENCE, ReadyMail::of(app, &recording)).await.ok().flatten();
     recording.claimed_by = ready.as_ref().map(|_| app.worker.id);
-    let recorded = app.store.record(recording).await;
+    let mut recorded = app.store.record(recording).await;
     if let Some(ready) = ready {
-        match recorded {
-            Ok(Recorded::Claimed { was_bad_address }) => ready.hand_over(app, was_bad_address),
+        match &mut recorded {
+            Ok(Recorded::Claimed(learned)) => ready.hand_over(app, std::mem::take(learned)),
             // It may be claimed: it is given back as a claim is whose answer nobody waited for.
             Err(StoreError::OutcomeUnknown { .. }) => drop(ready),
             Ok(_) | Err(_) => ready.leave_unclaimed(),
         }
     }
     recorded
+}
+
+/// The same for a mail that fails where the queue does not take it: it is handed over only while the queue answers.
+///
+/// # Errors
+/// Those of a write: see [`StoreError`].
+pub async fn record_while_queue_answers(
+    app: &Arc<App>,
+    recording: Recording,
+) -> Result<Recorded, StoreError> {
+    if app.hand_over.is_open() && app.queue_answers(PATIENCE).await {
+        record(app, recording).await
+    } else {
+        app.store.record(recording).await
+    }
 }
 
 /// A mail that lacks nothing but its record.
@@ -77,7 +92,7 @@ impl ReadyMail {
     /// the mail needs something else or waits for a time, or it lacks another of the things that it needs to be sent now.
     async fn of(app: &App, recording: &Recording) -> Option<Self> {
         let [new] = &recording.mails[..] else { return None };
-        let needs_more = new.is_test || new.is_scheduled() || !new.is_known_whole();
+        let needs_more = new.is_test || new.is_scheduled();
         if new.lane != MailLane::Transactional || needs_more {
             return None;
         }
@@ -95,7 +110,7 @@ impl ReadyMail {
     }
 
     /// Hands it to the worker, or gives its claim back where this worker may not send any more.
-    fn hand_over(self, app: &Arc<App>, was_bad_address: bool) {
+    fn hand_over(self, app: &Arc<App>, learned: Learned) {
         self.at_work.has_claimed();
         if !app.worker.may_begin() {
             self.at_work.puts_off(Duration::ZERO);
@@ -103,7 +118,7 @@ impl ReadyMail {
         }
         let Self { mail, mut turn, at_work, place } = self;
         METRICS.handed_over.inc();
-        let (app, mail) = (Arc::clone(app), Mail { was_bad_address, ..mail });
+        let (app, mail) = (Arc::clone(app), mail.learn(learned));
         place.run(format!("{}:{}", SendMail::NAME, mail.id), async move {
             let turn = turn.0.take().map(Ok);
             ended::<SendMail>(carry_out(&app, &mail, turn, &at_work).await);

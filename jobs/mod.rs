@@ -25,7 +25,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 pub use fan_out_batch::{FanOutBatch, fan_out_batch_job};
-pub use hand_over::record;
+pub use hand_over::{record, record_while_queue_answers};
 pub use job::{Job, Outcome};
 pub use mail_job::{send_mail_id, send_mail_job};
 pub use notify_disabled_endpoints::NotifyDisabledEndpoints;

@@ -1,6 +1,9 @@
 //! What every request and every job works with: the components, opened once and passed around.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock, atomic::AtomicBool},
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::sync::Notify;
@@ -222,6 +225,11 @@ impl App {
     /// Enqueues a job for a worker without waiting for the queue; see [`Dispatcher::enqueue`].
     pub fn enqueue(&self, job: QueuedJob) {
         self.dispatcher.enqueue(job);
+    }
+
+    /// Whether the queue answers within this time; see [`Dispatcher::answers`].
+    pub async fn queue_answers(&self, limit: Duration) -> bool {
+        self.dispatcher.answers(limit).await
     }
 
     /// Enqueues a job and tells whether the queue took it in time; see [`Dispatcher::enqueue_in_time`].

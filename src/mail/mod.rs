@@ -37,7 +37,7 @@ pub use extras::{AttachedFile, Extras};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
 pub use message::{Mark, Message, MessageWriter};
-pub use new_mail::{CrashPolicy, Facts, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
+pub use new_mail::{CrashPolicy, Facts, Learned, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use pause::{PauseScope, PauseScopeError};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
 pub use reply_class::{Consequence, Judgement, ReplyClass, ReplyScope};

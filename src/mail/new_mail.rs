@@ -7,7 +7,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     Address, BatchId, Extras, MailId, MailLane, Mailbox, MerchantId, Schedule, SuppressionReason, Timestamp,
-    TraceParent, Unsubscribe, state::closed_set,
+    TraceParent, Unsubscribe, UnsubscribeToken, state::closed_set,
 };
 use crate::clock;
 
@@ -142,6 +142,17 @@ pub struct NewMail {
     pub unsubscribe: Option<Unsubscribe>,
 }
 
+/// What the statement that claims a mail says of it beyond what the mail was recorded with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// What it was asked for; `None` where it depends on nothing.
+    pub facts: Option<Facts>,
+    /// Whether a relay said before that there is no such address.
+    pub was_bad_address: bool,
+    /// The token of its recipient's unsubscribe link, which may be older than the mail.
+    pub unsubscribe_token: Option<UnsubscribeToken>,
+}
+
 /// A recorded mail that this worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Mail {
@@ -240,16 +251,8 @@ impl NewMail {
         self.due_at > self.recorded_at
     }
 
-    /// Whether a claim would tell nothing that is not known before the mail is recorded. It tells what a mail depends on, and
-    /// the token of its recipient's unsubscribe link, which may be an older one.
-    pub fn is_known_whole(&self) -> bool {
-        let Origin { member: _, order, cart, subscription, batch: _ } = &self.origin;
-        let depends_on_nothing = order.is_none() && cart.is_none() && subscription.is_none();
-        depends_on_nothing && self.unsubscribe.is_none()
-    }
-
-    /// The mail for the worker that has it from its recording on: what a claim would return, for the first attempt. Only of one
-    /// that [is known whole](Self::is_known_whole).
+    /// The mail for the worker that has it from its recording on: what a claim would return, for the first attempt, less what
+    /// it [learns](Mail::learn) of the database.
     pub fn as_claimed(&self) -> Mail {
         Mail {
             id: self.id,
@@ -261,7 +264,7 @@ impl NewMail {
             recipient: self.recipient.clone(),
             message_id: self.message_id.clone(),
             values: self.values.get().to_owned(),
-            order: None,
+            order: self.origin.order.clone(),
             batch: self.origin.batch,
             on_crash: self.on_crash,
             recorded_at: self.recorded_at,
@@ -272,7 +275,7 @@ impl NewMail {
             attempt: 1,
             trace_parent: self.trace_parent.clone(),
             is_promotional: self.is_promotional,
-            unsubscribe: None,
+            unsubscribe: self.unsubscribe.clone(),
             suppressed: None,
             was_bad_address: false,
         }
@@ -285,6 +288,15 @@ impl NewMail {
 }
 
 impl Mail {
+    /// Takes over what the statement that claimed it says.
+    #[must_use]
+    pub fn learn(self, learned: Learned) -> Self {
+        let Learned { facts, was_bad_address, unsubscribe_token } = learned;
+        let unsubscribe = self.unsubscribe.zip(unsubscribe_token);
+        let unsubscribe = unsubscribe.map(|(link, token)| Unsubscribe { token, ..link });
+        Self { facts, was_bad_address, unsubscribe, ..self }
+    }
+
     /// When it was meant to go: its `Date`, and what its age is counted from.
     pub fn meant_for(&self) -> Timestamp {
         self.schedule.send_at.unwrap_or(self.recorded_at)

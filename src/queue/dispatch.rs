@@ -13,8 +13,8 @@ const WAITING_JOBS: usize = 10_000;
 /// The most jobs in one call to the queue.
 const JOBS_AT_ONCE: usize = 500;
 
-/// A job whose caller waits to hear whether the queue took it.
-type AwaitedJob = (QueuedJob, oneshot::Sender<bool>);
+/// A job whose caller waits to hear whether the queue took it; `None`: whether it answers.
+type AwaitedJob = (Option<QueuedJob>, oneshot::Sender<bool>);
 
 /// Takes jobs for the queue.
 pub struct Dispatcher {
@@ -44,12 +44,21 @@ impl Dispatcher {
     /// Enqueues a job and tells whether the queue took it within `queue.enqueue_timeout`. If not, it may be enqueued all
     /// the same.
     pub async fn enqueue_in_time(&self, job: QueuedJob) -> bool {
+        self.ask(Some(job), self.enqueue_timeout).await
+    }
+
+    /// Whether the queue answers within this time.
+    pub async fn answers(&self, limit: Duration) -> bool {
+        self.ask(None, limit).await
+    }
+
+    async fn ask(&self, job: Option<QueuedJob>, limit: Duration) -> bool {
         let (taken, answer) = oneshot::channel();
-        let enqueued = async {
+        let asked = async {
             self.awaited_jobs.send((job, taken)).await.ok()?;
             answer.await.ok()
         };
-        tokio::time::timeout(self.enqueue_timeout, enqueued).await.ok().flatten().unwrap_or(false)
+        tokio::time::timeout(limit, asked).await.ok().flatten().unwrap_or(false)
     }
 }
 
@@ -72,8 +81,9 @@ async fn dispatch(queue: Arc<dyn Queue>, mut received: mpsc::Receiver<QueuedJob>
 async fn dispatch_awaited(queue: Arc<dyn Queue>, mut received: mpsc::Receiver<AwaitedJob>) {
     let mut awaited = Vec::with_capacity(JOBS_AT_ONCE);
     while received.recv_many(&mut awaited, JOBS_AT_ONCE).await > 0 {
-        let (jobs, callers): (Vec<_>, Vec<_>) = awaited.drain(..).unzip();
-        let taken = queue.enqueue(&jobs).await;
+        let (jobs, callers): (Vec<Option<_>>, Vec<_>) = awaited.drain(..).unzip();
+        let jobs: Vec<_> = jobs.into_iter().flatten().collect();
+        let taken = if jobs.is_empty() { queue.ping().await } else { queue.enqueue(&jobs).await.map(drop) };
         if let Err(error) = &taken
             && let Some(times) = AWAITED.failed()
         {

@@ -155,7 +155,8 @@ impl HandOver {
         self.0.opened.notify_waiters();
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether work is let in now.
+    pub fn is_open(&self) -> bool {
         matches!(*self.way(), Way::Open(_))
     }
 

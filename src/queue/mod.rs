@@ -117,6 +117,14 @@ pub trait Queue: Send + Sync + 'static {
     /// When the queue cannot be asked.
     async fn wait(&self, group: Group, longest: Duration) -> Result<(), QueueError>;
 
+    /// Returns when the queue has answered.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn ping(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     /// What is wrong with how the server is set up, in words for operators; nothing where nothing is.
     ///
     /// # Errors

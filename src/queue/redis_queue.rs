@@ -301,6 +301,10 @@ impl Queue for RedisQueue {
         self.connection.pipe("resume", &pipeline).await
     }
 
+    async fn ping(&self) -> Result<(), QueueError> {
+        self.connection.pipe("ping", redis::pipe().ping().ignore()).await
+    }
+
     async fn status(&self) -> Result<QueueStatus, QueueError> {
         redis_status::read(&self.connection, &self.scripts.status, &self.prefix).await
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     drain::{half_a_request, open},
+    hung_store::one_of_each_family,
     support::{Backends, Daemon, Relay, Scene, Shop, eventually, template, welcome, within},
 };
 
@@ -60,6 +61,20 @@ on_both! {
         let story = scene.shop.wait_until(&ids[0], "sent").await;
         assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story:#}");
         assert_eq!((handed_over(&scene.daemon).await, scene.caught("ok@example.net")), (1, 1));
+    }
+
+    async fn mails_of_all_families_go_past_the_queue(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        open_a_connection(&scene.shop).await;
+        let requests = one_of_each_family(&scene.shop, "ok").await;
+        for ((path, body), nth) in requests.iter().zip(1..) {
+            let answer = scene.shop.post(path, body).await;
+            assert!(answer.status < 300, "{path}: {answer:?}");
+            eventually("it is sent", async || scene.sink.count() == nth + 1).await;
+            assert_eq!(handed_over(&scene.daemon).await, nth, "{path}");
+        }
+        let order = async || scene.shop.get("/ordersv2/ok").await.expect(200).json();
+        eventually("the order follows its mail", async || order().await["emails"][0]["status"] == "sent").await;
     }
 
     async fn what_is_paused_waits_and_only_that(backends: Backends) {

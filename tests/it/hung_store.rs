@@ -17,7 +17,7 @@ use super::support::{Answer, Backends, Cluster, DatabaseProxy, Scene, Shop, even
 const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Requests of all four families, each for a mail to an address that begins with `word`.
-async fn one_of_each_family(shop: &Shop, word: &str) -> Vec<(String, Value)> {
+pub async fn one_of_each_family(shop: &Shop, word: &str) -> Vec<(String, Value)> {
     let address = |family: &str| format!("{word}-{family}@example.net");
     let cart_link = json!({"state": "waiting_for_payment", "cart_link": "https://tea.example/cart",
         "shopper": {"email": address("link")}});

@@ -119,6 +119,25 @@ on_both! {
     }
 }
 
+/// There is a connection to the relay, and no mail waits: but for the queue it would go at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_a_hung_redis_does_not_take_fails_and_is_never_sent() {
+    let scene = Scene::open(Backends::postgres_redis().await).await;
+    tell(&scene.shop, "ok@example.net").await;
+    scene.shop.wait_until(&scene.shop.send_to("ok-first@example.net").await, "sent").await;
+    let redis = scene.backends.redis.as_ref().unwrap();
+    redis.signal("STOP");
+    let answer = scene.shop.post(SEND, &confirmation()).await.expect(503);
+    redis.signal("CONT");
+    assert_eq!(answer.json()["error"]["code"], "dispatch_failed");
+    let order = show(&scene.shop).await;
+    assert_eq!(
+        (&order["emailConfirmationStatus"], &order["emails"][0]["status"]),
+        (&json!("FAILED"), &json!("failed"))
+    );
+    assert!(!scene.sink.wait_for(2, Duration::from_secs(3)).await, "it is not sent");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mail_that_redis_does_not_take_fails_and_is_never_sent() {
     let mut scene = Scene::open(Backends::postgres_redis().await).await;

@@ -13,11 +13,12 @@ use std::{
 use postroom::demo::catcher::{Catcher, CatcherOptions};
 use reqwest::Method;
 use serde_json::Value;
-use tokio::{task::JoinHandle, time::sleep};
-
-use super::support::{
-    Backends, Cluster, Daemon, Disk, Shop, addresses, times_caught, welcome, welcome_all, within,
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
 };
+
+use super::support::{Backends, Cluster, Daemon, Disk, Shop, addresses, times_caught, welcome, welcome_all};
 
 /// How long requests come before the power fails: well below the 30 seconds after which Linux writes by itself.
 const LOAD: Duration = Duration::from_secs(4);
@@ -32,8 +33,8 @@ const WITHOUT_SYNCING: [&str; 2] = ["env", "LD_PRELOAD=libeatmydata.so"];
 
 const ON_DISK: &str =
     "SELECT id, COUNT(*) FROM mails GROUP BY id UNION ALL SELECT id, COUNT(*) FROM batches GROUP BY id";
-const UNSETTLED: &str =
-    "SELECT 'mails', COUNT(*) FROM mails WHERE state IN ('queued', 'sending', 'deferred')";
+const STATES: &str = "SELECT state, COUNT(*) FROM mails GROUP BY state";
+const UNSETTLED: [&str; 3] = ["queued", "sending", "deferred"];
 
 /// A machine with postroom and its database on one disk.
 struct Machine {
@@ -126,12 +127,20 @@ impl Machine {
     /// Every recipient who was promised a mail gets it, and only those get it twice of whom the record says why.
     async fn sends_each_once(&self, promised: &Promised) {
         let daemon = Daemon::start(&self.backends).await;
-        within(Duration::from_secs(60), "all is settled", async || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
             let caught = times_caught(&self.sink);
-            let all_came = promised.recipients.iter().all(|recipient| caught.contains_key(recipient));
-            all_came && self.backends.tally(UNSETTLED).await["mails"] == 0
-        })
-        .await;
+            let missing = promised.recipients.iter().find(|&recipient| !caught.contains_key(recipient));
+            let states = self.backends.tally(STATES).await;
+            if missing.is_none() && UNSETTLED.iter().all(|&state| !states.contains_key(state)) {
+                break;
+            }
+            if Instant::now() > deadline {
+                let attempts = self.backends.attempts_at(missing.map_or("", String::as_str)).await;
+                panic!("waited in vain for {missing:?}: {attempts}; all mails are {states:?}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
         self.backends.nobody_got_more_than_is_on_record(&self.sink).await;
         drop(daemon);
     }

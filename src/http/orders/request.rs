@@ -1,5 +1,7 @@
 //! A request to send a mail of an order again: read, with its fields of whatever type they came.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -43,7 +45,7 @@ pub(in crate::http) struct SendRequest {
 
 /// A request that is well-formed.
 pub(super) struct Resend<'a> {
-    pub(super) app: &'a App,
+    pub(super) app: &'a Arc<App>,
     pub(super) caller: &'a Caller,
     pub(super) id: &'a str,
     asked: SendRequest,
@@ -52,7 +54,7 @@ pub(super) struct Resend<'a> {
 
 impl<'a> Resend<'a> {
     pub(super) fn of(
-        app: &'a App,
+        app: &'a Arc<App>,
         caller: &'a Caller,
         id: &'a str,
         query: &[(String, String)],

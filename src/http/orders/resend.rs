@@ -15,10 +15,11 @@ use crate::{
 
 /// How often the rules are asked when the order changes meanwhile. Of equal requests at once the second answer decides.
 const TRIES: usize = 3;
+
 /// A decision that is recorded.
 struct Done {
     answer: Answer,
-    /// The mail that was recorded, and its job.
+    /// The mail, where the queue has to take it.
     job: Option<(MailId, QueuedJob)>,
 }
 
@@ -42,7 +43,6 @@ impl Resend<'_> {
             }
         };
         if let Some((mail, job)) = job {
-            METRICS.count_recorded(MailLane::Transactional, 1);
             self.enqueue(mail, job, holder).await?;
         }
         Ok(answer)
@@ -77,8 +77,11 @@ impl Resend<'_> {
             answer: holder.map(|holder| (holder.clone(), answer.clone())),
             ..Recording::default()
         };
-        Ok(match self.app.store.record(recording).await? {
-            Recorded::Committed | Recorded::Claimed { .. } => Some(Done { answer, job }),
+        Ok(match jobs::record_while_queue_answers(self.app, recording).await? {
+            recorded @ (Recorded::Committed | Recorded::Claimed(_)) => {
+                METRICS.count_recorded(MailLane::Transactional, job.iter().len() as u64);
+                Some(Done { answer, job: job.filter(|_| recorded == Recorded::Committed) })
+            }
             Recorded::Suppressed => {
                 new_mail::count_suppressed(MailLane::Transactional);
                 Some(Done { answer, job: None })

@@ -8,7 +8,7 @@ use sqlx::AnyConnection;
 use super::facts;
 use crate::{
     clock,
-    mail::{Mail, MailId, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
+    mail::{Learned, Mail, MailId, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         database::Store,
@@ -65,13 +65,12 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
 });
 
 static RETURNS: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "{COLUMNS}, {}, {} AS suppressed, {} AS was_bad_address",
-        facts::COLUMNS,
-        suppressions::reason_of_mail("$2"),
-        suppressions::WAS_REFUSED
-    )
+    format!("{COLUMNS}, {}, {} AS suppressed", *LEARNED, suppressions::reason_of_mail("$2"))
 });
+
+/// Columns of a statement that claims mails: what is learned of each, beside `unsubscribe_token`.
+pub(super) static LEARNED: LazyLock<String> =
+    LazyLock::new(|| format!("{}, {} AS was_bad_address", facts::COLUMNS, suppressions::WAS_REFUSED));
 
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
@@ -99,12 +98,8 @@ impl Grouped for ClaimRequest {
         let mut granted = HashMap::with_capacity(rows.len());
         for row in &rows {
             let columns = Columns { table: "mails", row };
-            let mail = Mail {
-                facts: facts::read(&columns)?,
-                suppressed: columns.optional_parsed("suppressed")?,
-                was_bad_address: columns.integer("was_bad_address")? == 1,
-                ..read(&columns)?
-            };
+            let mail = Mail { suppressed: columns.optional_parsed("suppressed")?, ..read(&columns)? };
+            let mail = mail.learn(learned(&columns)?);
             granted.insert(mail.id, mail);
         }
         let states = states_of(dialect, on, requests, &granted).await?;
@@ -139,6 +134,14 @@ async fn states_of(
             Ok((columns.parsed("id")?, columns.parsed("state")?))
         })
         .collect()
+}
+
+pub(super) fn learned(columns: &Columns<'_>) -> Result<Learned, StoreError> {
+    Ok(Learned {
+        facts: facts::read(columns)?,
+        was_bad_address: columns.integer("was_bad_address")? == 1,
+        unsubscribe_token: columns.optional_parsed("unsubscribe_token")?,
+    })
 }
 
 pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {

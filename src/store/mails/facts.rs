@@ -6,16 +6,16 @@ use crate::{
     store::{error::StoreError, row::Columns},
 };
 
-/// Columns of a claim, of mails alone: what the mail was asked for, as it is now.
+/// Columns of a statement that claims mails, of mails alone: what each was asked for, as it is now.
 pub(super) const COLUMNS: &str = "cart_id, subscription_id,
-    CASE WHEN cart_id IS NOT NULL OR subscription_id IS NOT NULL OR order_id IS NOT NULL THEN
+    CASE WHEN mails.state = 'sending' AND COALESCE(cart_id, subscription_id, order_id) IS NOT NULL THEN
         (SELECT body FROM resources WHERE resources.merchant_id = mails.merchant_id
             AND resources.kind = CASE WHEN mails.cart_id IS NOT NULL THEN 'abandoned-carts'
                 WHEN mails.subscription_id IS NOT NULL THEN 'subscriptions' ELSE 'orders' END
             AND resources.id = COALESCE(mails.cart_id, mails.subscription_id, mails.order_id)) END AS asked_for,
-    CASE WHEN subscription_id IS NOT NULL THEN
+    CASE WHEN mails.state = 'sending' AND subscription_id IS NOT NULL THEN
         (SELECT country FROM merchants WHERE merchants.id = mails.merchant_id) END AS country,
-    CASE WHEN order_id IS NOT NULL THEN
+    CASE WHEN mails.state = 'sending' AND order_id IS NOT NULL THEN
         (SELECT template_name FROM order_emails WHERE order_emails.mail_id = mails.id) END AS order_template";
 
 /// Reads them.

@@ -7,9 +7,12 @@ use std::{
 
 use sqlx::AnyConnection;
 
-use super::precondition::{self, Precondition};
+use super::{
+    claim::{LEARNED, learned},
+    precondition::{self, Precondition},
+};
 use crate::{
-    mail::{MailId, MailState, NewMail, WorkerId},
+    mail::{Learned, MailId, MailState, NewMail, WorkerId},
     store::{
         attachments,
         database::Store,
@@ -47,15 +50,12 @@ pub struct Recording {
 }
 
 /// The result of recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// The rows are committed.
     Committed,
     /// The same, and the mail is the worker's that the recording named: see [`Claim::Granted`](super::Claim::Granted).
-    Claimed {
-        /// Whether a relay said before that there is no such address.
-        was_bad_address: bool,
-    },
+    Claimed(Box<Learned>),
     /// The same, but the mail is not sent: its recipient is suppressed.
     Suppressed,
     /// The precondition did not hold any more; nothing was recorded. Ask the rules again.
@@ -105,11 +105,10 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN 1 ELSE 0 END
          FROM recorded
          RETURNING CASE WHEN state = 'suppressed' THEN id END AS suppressed,
-            CASE WHEN state = 'sending' THEN id END AS claimed,
-            CASE WHEN state = 'sending' THEN {} END AS was_bad_address",
+            CASE WHEN state = 'sending' THEN id END AS claimed, {}, unsubscribe_token",
         suppressions::with_recorded(COLUMNS),
         suppressions::KEPT_BACK,
-        suppressions::WAS_REFUSED
+        *LEARNED
     ))
 });
 
@@ -140,18 +139,18 @@ impl Grouped for Recording {
             (true, false) => Recorded::Outdated,
         };
         let outcomes: Vec<_> = recordings.iter().zip(&holds).map(outcome).collect();
-        let that_are = |wanted: Recorded| {
+        let that_are = |wanted: &'static Recorded| {
             let with_outcome = recordings.iter().zip(&outcomes);
-            with_outcome.filter(move |(_, outcome)| **outcome == wanted).map(|(recording, _)| recording)
+            with_outcome.filter(move |(_, outcome)| *outcome == wanted).map(|(recording, _)| recording)
         };
-        let standing = || that_are(Recorded::Committed);
-        let Inserted { suppressed, claimed } = insert(dialect, on, standing()).await?;
+        let standing = || that_are(&Recorded::Committed);
+        let Inserted { suppressed, mut claimed } = insert(dialect, on, standing()).await?;
         attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
         passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
         let is_refused =
             |recording: &&Recording| recording.refuses_suppressed && recording.is_among(&suppressed);
-        let without_answer = that_are(Recorded::Outdated).chain(standing().filter(is_refused));
+        let without_answer = that_are(&Recorded::Outdated).chain(standing().filter(is_refused));
         let without_answer: Vec<_> =
             without_answer.filter_map(|recording| recording.answer.as_ref()).collect();
         idempotency::take_back(dialect, on, &without_answer).await?;
@@ -161,8 +160,8 @@ impl Grouped for Recording {
         let outcome = |(recording, outcome): (&Recording, Recorded)| match outcome {
             Recorded::Committed if recording.is_among(&suppressed) => Recorded::Suppressed,
             Recorded::Committed => {
-                let claimed = recording.mails.first().and_then(|mail| claimed.get(&mail.id));
-                claimed.map_or(outcome, |&was_bad_address| Recorded::Claimed { was_bad_address })
+                let claimed = recording.mails.first().and_then(|mail| claimed.remove(&mail.id));
+                claimed.map_or(outcome, |learned| Recorded::Claimed(Box::new(learned)))
             }
             outcome => outcome,
         };
@@ -182,8 +181,8 @@ impl Recording {
 struct Inserted {
     /// Their recipients are suppressed.
     suppressed: HashSet<MailId>,
-    /// They are claimed; with each, whether a relay said before that its recipient's address is bad.
-    claimed: HashMap<MailId, bool>,
+    /// They are claimed, and this is what was learned of them.
+    claimed: HashMap<MailId, Learned>,
 }
 
 /// Inserts the mails of these, with the links that they carry.
@@ -207,7 +206,7 @@ async fn insert<'a>(
         let columns = Columns { table: "mails", row };
         inserted.suppressed.extend(columns.optional_parsed::<MailId>("suppressed")?);
         if let Some(claimed) = columns.optional_parsed("claimed")? {
-            inserted.claimed.insert(claimed, columns.integer("was_bad_address")? == 1);
+            inserted.claimed.insert(claimed, learned(&columns)?);
         }
     }
     Ok(inserted)

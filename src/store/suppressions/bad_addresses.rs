@@ -27,9 +27,9 @@ const COUNTED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long the address is suppressed.
 const SUPPRESSED: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
-/// A part of a statement that claims a mail: whether a relay said before that its recipient's address is bad.
+/// A column of a statement that claims mails: whether a relay said before that the recipient's address is bad.
 pub(in crate::store) const WAS_REFUSED: &str =
-    "CASE WHEN EXISTS (SELECT 1 FROM bad_addresses WHERE bad_addresses.merchant_id = mails.merchant_id
+    "CASE WHEN mails.state = 'sending' AND EXISTS (SELECT 1 FROM bad_addresses WHERE bad_addresses.merchant_id = mails.merchant_id
         AND bad_addresses.address_key = mails.recipient_key) THEN 1 ELSE 0 END";
 
 /// What a relay said of an address.

@@ -1,5 +1,10 @@
 //! A mail is claimed by one worker, settled by it alone, and taken from it when it died.
 
+use postroom::{
+    mail::{Learned, Timestamp, Unsubscribe, UnsubscribeToken},
+    store::{NewOrderEmail, OrderStep},
+};
+
 use super::*;
 
 /// A mail with all that a claim returns of one that depends on nothing.
@@ -41,14 +46,11 @@ on_both! {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         let (queued, handed_over) = (full_mail(), full_mail());
-        let known = [&queued, &handed_over].map(|mail| {
-            assert!(mail.is_known_whole());
-            mail.as_claimed()
-        });
+        let known = [&queued, &handed_over].map(NewMail::as_claimed);
         record(&store, queued).await;
         let claimed = claim(&store, known[0].id, worker).await;
         assert_eq!(format!("{claimed:?}"), format!("{:?}", known[0]));
-        assert_eq!(record_claimed(&store, handed_over, worker).await, Recorded::Claimed { was_bad_address: false });
+        assert_eq!(record_claimed(&store, handed_over, worker).await, Recorded::Claimed(Box::default()));
         let rows = backends.tally(
             "SELECT state || ' ' || attempt || ' ' || worker || ' ' || (wake_at - recorded_at) || ' ' ||
                 CASE WHEN claimed_at >= recorded_at AND settled_at IS NULL THEN 'claimed' ELSE '' END || COALESCE(error, ''),
@@ -61,12 +63,74 @@ on_both! {
         }
     }
 
+    async fn a_recording_that_claims_tells_what_a_claim_tells(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        for kind in [ResourceKind::AbandonedCarts, ResourceKind::Subscriptions, ResourceKind::Orders] {
+            let body = format!(r#"{{"of": "{}"}}"#, kind.as_str());
+            store.put_resource(&merchant(), ResourceRow { kind, ..subscription("one", &body) }).await.unwrap();
+        }
+        let one = || Some("one".to_owned());
+        let origins = [
+            Origin { cart: one(), ..Origin::default() },
+            Origin { cart: Some("gone".to_owned()), ..Origin::default() },
+            Origin { subscription: one(), ..Origin::default() },
+            Origin { order: one(), ..Origin::default() },
+            Origin::default(),
+        ];
+        for origin in origins {
+            let with_link = || NewMail {
+                origin: origin.clone(),
+                unsubscribe: Some(Unsubscribe { token: UnsubscribeToken::generate(), language: "de".to_owned() }),
+                ..full_mail()
+            };
+            let step = |mail: &NewMail| {
+                origin.order.clone().map(|order| {
+                    Precondition::Order(Box::new(OrderStep {
+                        merchant: merchant(),
+                        order,
+                        was: r#"{"of": "orders"}"#.to_owned(),
+                        document_updated_at: Timestamp(0),
+                        quiet_since: None,
+                        workflow: None,
+                        email: Some(NewOrderEmail {
+                            mail: mail.id,
+                            template: "ORDERCONFIRMATION".parse().unwrap(),
+                            definition: "plain".to_owned(),
+                            recipient: mail.recipient.email.clone(),
+                            payment: None,
+                            created_at: mail.recorded_at,
+                        }),
+                    }))
+                })
+            };
+            let recording = |mail: NewMail, claimed_by| Recording {
+                precondition: step(&mail),
+                mails: vec![mail],
+                claimed_by,
+                ..Recording::default()
+            };
+            backends.execute("UPDATE resources SET updated_at = 0").await;
+            let (queued, handed_over) = (with_link(), with_link());
+            let (id, known) = (queued.id, handed_over.as_claimed());
+            assert_eq!(store.record(recording(queued, None)).await.unwrap(), Recorded::Committed);
+            let claimed = claim(&store, id, worker).await;
+            let Recorded::Claimed(learned) = store.record(recording(handed_over, Some(worker))).await.unwrap() else {
+                panic!("it is claimed");
+            };
+            let as_if_claimed = known.clone().learn(*learned);
+            let told = |mail: &Mail| (mail.facts.clone(), mail.order.clone(), mail.unsubscribe.clone());
+            assert_eq!(told(&as_if_claimed), told(&claimed));
+            assert_eq!(as_if_claimed.facts.is_some(), origin != Origin::default());
+            assert_ne!(as_if_claimed.unsubscribe, known.unsubscribe, "the link that is there already");
+        }
+    }
+
     async fn a_mail_that_is_recorded_as_claimed_is_lost_and_given_back_like_any_other(backends: Backends) {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         for (policy, then) in [(CrashPolicy::Resend, MailState::Queued), (CrashPolicy::Hold, MailState::Held)] {
             let new = NewMail { on_crash: policy, ..new_mail() };
-            assert!(new.is_known_whole());
             let mail = new.as_claimed();
             record_claimed(&store, new, worker).await;
             assert!(take_from_dead_workers(&store, SILENCE).await.is_empty(), "its worker is alive");
@@ -88,7 +152,8 @@ on_both! {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         backends.execute("INSERT INTO bad_addresses (merchant_id, address_key, at) VALUES ('tea', 'example.net@ok', 1)").await;
-        assert_eq!(record_claimed(&store, new_mail(), worker).await, Recorded::Claimed { was_bad_address: true });
+        let learned = Learned { was_bad_address: true, ..Learned::default() };
+        assert_eq!(record_claimed(&store, new_mail(), worker).await, Recorded::Claimed(Box::new(learned)));
         backends.execute(
             "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, created_at)
              VALUES ('s', 'tea', 'example.net@ok', 'all', 'manual', 1)",

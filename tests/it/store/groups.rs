@@ -55,8 +55,8 @@ on_both! {
         });
         let outcomes = join_all(recordings.map(|recording| store.record(recording))).await;
         for outcomes in outcomes.chunks(3) {
-            let outcomes: Vec<_> = outcomes.iter().map(|outcome| *outcome.as_ref().unwrap()).collect();
-            assert_eq!(outcomes, [Recorded::Committed, Recorded::Outdated, Recorded::Committed]);
+            let outcomes: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap()).collect();
+            assert_eq!(outcomes, [&Recorded::Committed, &Recorded::Outdated, &Recorded::Committed]);
         }
         assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 40)]);
         for id in &ids {

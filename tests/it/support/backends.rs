@@ -154,7 +154,7 @@ impl Backends {
     }
 
     /// What is on record of the mails to this recipient, a line for each attempt.
-    async fn attempts_at(&self, recipient: &str) -> String {
+    pub async fn attempts_at(&self, recipient: &str) -> String {
         sqlx::any::install_default_drivers();
         let mut connection = AnyConnection::connect(&self.database().url).await.unwrap();
         let rows: Vec<(String,)> =
