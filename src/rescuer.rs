@@ -11,6 +11,7 @@ use crate::{
     mail::{DeliveryId, MailId},
     queue::QueuedJob,
     scheduler::in_time,
+    store::TakenMails,
     telemetry::{METRICS, Outage},
 };
 
@@ -56,19 +57,21 @@ async fn sweep(app: &Arc<App>) -> anyhow::Result<()> {
     loop {
         let (own, of_mails, of_callbacks) = (app.worker.id, Arc::clone(app), Arc::clone(app));
         let is_at_work = move |mail: MailId| of_mails.worker.is_at_work_on(mail.0);
-        let rescued = app.store.take_lost_mails(silence, own, &app.config.retry, is_at_work).await?;
+        let TakenMails { due, held } =
+            app.store.take_lost_mails(silence, own, &app.config.retry, is_at_work).await?;
         let is_at_work = move |delivery: DeliveryId| of_callbacks.worker.is_at_work_on(delivery.0);
         let callbacks = app.store.take_lost_deliveries(silence, own, is_at_work).await?;
         if callbacks > 0 {
             tracing::warn!(callbacks, "nobody worked on these callbacks any more");
         }
-        if rescued.is_empty() {
+        let mails = due.len() + held;
+        if mails == 0 {
             app.store.forget_dead_workers(silence).await?;
             return Ok(());
         }
-        METRICS.taken_from_dead.inc_by(rescued.len() as u64);
-        tracing::warn!(mails = rescued.len(), "nobody worked on these mails any more");
-        let jobs: Vec<QueuedJob> = rescued.into_iter().map(QueuedJob::from).collect();
+        METRICS.taken_from_dead.inc_by(mails as u64);
+        tracing::warn!(mails, held, "nobody worked on these mails any more");
+        let jobs: Vec<QueuedJob> = due.into_iter().map(QueuedJob::from).collect();
         app.queue.enqueue(&jobs).await?;
     }
 }

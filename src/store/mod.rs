@@ -83,7 +83,7 @@ pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use mails::{
     Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
-    Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop,
+    Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop, TakenMails,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;

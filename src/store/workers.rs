@@ -83,13 +83,19 @@ impl Store {
             .doing("look for dead workers")
     }
 
-    /// Forgets workers that have been silent for `silence`, once their mails are taken from them.
+    /// Forgets workers that have been silent for `silence` and have nothing any more. One that fell silent after its mails were
+    /// looked for, or some of whose mails were locked then, is still known to be dead.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn forget_dead_workers(&self, silence: Duration) -> Result<u64, StoreError> {
-        let delete = sqlx::query("DELETE FROM workers WHERE heartbeat_at <= $1")
-            .bind((clock::now() - silence).millis());
+        let delete = sqlx::query(
+            "DELETE FROM workers WHERE heartbeat_at <= $1
+             AND NOT EXISTS (SELECT 1 FROM mails WHERE mails.wake_at IS NOT NULL AND mails.state = 'sending'
+                AND mails.worker = workers.id)
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.worker = workers.id)",
+        );
+        let delete = delete.bind((clock::now() - silence).millis());
         self.writer.execute(delete, "forget dead workers").await
     }
 

@@ -67,10 +67,19 @@ struct LostMail {
     millis: i64,
 }
 
+/// Mails that were taken from their workers.
+#[derive(Debug, Default)]
+pub struct TakenMails {
+    /// Those that are due again.
+    pub due: Vec<DueMail>,
+    /// How many are held.
+    pub held: usize,
+}
+
 impl Store {
     /// Takes mails from workers that have been silent for `silence`, or are not known at all, and from the worker `own`
     /// those that it is not at work on: the answer to its claim was lost, or its job ended early. Each is queued again
-    /// or held, as its template and `policy` say. Returns those that are due again.
+    /// or held, as its template and `policy` say.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -80,7 +89,7 @@ impl Store {
         own: WorkerId,
         policy: &RetryPolicy,
         is_at_work_on: impl Fn(MailId) -> bool + Send + Sync + 'static,
-    ) -> Result<Vec<DueMail>, StoreError> {
+    ) -> Result<TakenMails, StoreError> {
         let (dialect, policy, now) = (self.dialect, policy.clone(), clock::now());
         self.writer
             .run(move |on| {
@@ -105,7 +114,8 @@ impl Store {
                         let moves: Vec<_> = lost.iter().filter_map(|lost| lost.batch).collect();
                         batches::follow(dialect, on, &moves).await?;
                     }
-                    Ok(lost.iter_mut().filter_map(|row| row.due.take()).collect())
+                    let due: Vec<_> = lost.iter_mut().filter_map(|row| row.due.take()).collect();
+                    Ok(TakenMails { held: lost.len() - due.len(), due })
                 }
                 .boxed()
             })

@@ -26,6 +26,7 @@ pub use due::DueMail;
 pub(super) use expire::is_any as is_any_expired;
 pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord, Moved};
+pub use lost::TakenMails;
 pub use overview::FailedMail;
 pub use precondition::{Precondition, Replacement};
 pub use record::{Recorded, Recording};

@@ -148,6 +148,22 @@ on_both! {
         assert_eq!((state(&store, id).await, claim(&store, id, worker).await.attempt), (MailState::Queued, 1));
     }
 
+    async fn a_dead_worker_is_known_until_all_its_mails_are_taken(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        for on_crash in [CrashPolicy::Resend, CrashPolicy::Hold] {
+            record_claimed(&store, NewMail { on_crash, ..new_mail() }, worker).await;
+        }
+        // It falls silent after its mails were looked for.
+        assert!(take_from_dead_workers(&store, SILENCE).await.is_empty());
+        assert_eq!(store.forget_dead_workers(Duration::ZERO).await.unwrap(), 0);
+        assert!(store.has_dead_workers(Duration::ZERO).await.unwrap());
+        let taken = store.take_lost_mails(Duration::ZERO, WorkerId::new(), &POLICY, |_| false).await.unwrap();
+        assert_eq!((taken.due.len(), taken.held), (1, 1));
+        assert_eq!(store.forget_dead_workers(Duration::ZERO).await.unwrap(), 1);
+        assert!(!store.has_dead_workers(Duration::ZERO).await.unwrap());
+    }
+
     async fn a_recording_claims_nothing_that_is_suppressed_and_tells_of_bad_addresses(backends: Backends) {
         let store = open(&backends).await;
         let worker = worker(&store).await;
@@ -231,7 +247,7 @@ on_both! {
         for mail in [at_work, forgotten] {
             claim(&store, mail, forgetful).await;
         }
-        let taken = async |by| store.take_lost_mails(SILENCE, by, &POLICY, move |mail| mail == at_work).await.unwrap();
+        let taken = async |by| store.take_lost_mails(SILENCE, by, &POLICY, move |mail| mail == at_work).await.unwrap().due;
         assert!(taken(other).await.is_empty(), "only the worker itself knows what it works on");
         let freed: Vec<_> = taken(forgetful).await.into_iter().map(|due| due.mail).collect();
         assert_eq!(freed, [forgotten]);

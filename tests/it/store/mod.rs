@@ -128,7 +128,7 @@ pub(super) fn accepted(mail: &Mail, worker: WorkerId) -> Settlement {
 
 /// Takes mails from dead workers, as a process does that works on none itself.
 async fn take_from_dead_workers(store: &Store, silence: Duration) -> Vec<DueMail> {
-    store.take_lost_mails(silence, WorkerId::new(), &POLICY, |_| false).await.unwrap()
+    store.take_lost_mails(silence, WorkerId::new(), &POLICY, |_| false).await.unwrap().due
 }
 
 pub(super) async fn state(store: &Store, mail: MailId) -> MailState {
