@@ -13,7 +13,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -57,6 +57,8 @@ pub struct Worker {
     heard_at: AtomicI64,
     /// The same in milliseconds since `started`: the clock of the wall may jump.
     heard_after: AtomicI64,
+    /// How often it was heard again after it was not.
+    lapses: AtomicU64,
     silence: Duration,
     at_work_on: Mutex<HashSet<Uuid>>,
     unoffered: mpsc::UnboundedSender<Unoffered>,
@@ -94,6 +96,8 @@ pub struct AtWork {
     worker: Arc<Worker>,
     row: Uuid,
     stage: AtomicU8,
+    /// The worker's lapses when the claim was asked for.
+    lapses: AtomicU64,
     /// When the mail may be claimed again, in milliseconds from its giving back; negative: something is broken.
     pause: AtomicI64,
 }
@@ -101,6 +105,7 @@ pub struct AtWork {
 impl AtWork {
     /// Notes that the mail is about to be claimed.
     pub fn claims(&self) {
+        self.lapses.store(self.worker.lapses.load(Ordering::SeqCst), Ordering::Relaxed);
         self.move_to(Stage::Claiming);
     }
 
@@ -140,6 +145,14 @@ impl AtWork {
         self.is_in(Stage::Offered)
     }
 
+    /// Whether the others have taken this worker for alive ever since it asked for the claim: one that is heard again may have
+    /// lost it meanwhile.
+    fn is_still_its(&self) -> bool {
+        // In this order: who is heard again has counted that before.
+        self.worker.is_heard()
+            && self.worker.lapses.load(Ordering::SeqCst) == self.lapses.load(Ordering::Relaxed)
+    }
+
     fn move_to(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
@@ -151,7 +164,7 @@ impl AtWork {
 
 impl Fence for AtWork {
     fn may_begin(&self) -> bool {
-        let may = self.worker.may_begin();
+        let may = self.worker.may_begin() && self.is_still_its();
         if !may {
             self.puts_off(Duration::ZERO);
         }
@@ -163,7 +176,7 @@ impl Fence for AtWork {
     }
 
     fn may_offer(&self) -> bool {
-        let may = self.worker.is_heard();
+        let may = self.is_still_its();
         if may {
             self.move_to(Stage::Offered);
         } else {
@@ -208,6 +221,7 @@ impl Worker {
             started: Instant::now(),
             heard_at: AtomicI64::new(0),
             heard_after: AtomicI64::new(i64::MIN),
+            lapses: AtomicU64::new(0),
             silence,
             at_work_on: Mutex::default(),
             unoffered,
@@ -225,6 +239,7 @@ impl Worker {
             worker: Arc::clone(self),
             row,
             stage: AtomicU8::new(0),
+            lapses: AtomicU64::new(self.lapses.load(Ordering::SeqCst)),
             pause: AtomicI64::new(-1),
         })
     }
@@ -240,8 +255,11 @@ impl Worker {
 
     /// Notes that a heartbeat which began at `at` was committed. `began` is the same moment on the monotonic clock.
     pub fn was_heard(&self, at: Timestamp, began: Instant) {
-        self.heard_at.store(at.millis(), Ordering::Relaxed);
-        self.heard_after.store(self.after(began), Ordering::Relaxed);
+        if !self.is_heard() {
+            self.lapses.fetch_add(1, Ordering::SeqCst);
+        }
+        self.heard_at.store(at.millis(), Ordering::SeqCst);
+        self.heard_after.store(self.after(began), Ordering::SeqCst);
         self.may_begin_again.notify_one();
     }
 
@@ -250,8 +268,8 @@ impl Worker {
     /// while the machine sleeps.
     pub fn is_heard(&self) -> bool {
         let margin = self.silence.mul_f64(0.7);
-        let by_wall = clock::now().since(Timestamp(self.heard_at.load(Ordering::Relaxed)));
-        let heard_after = self.heard_after.load(Ordering::Relaxed);
+        let by_wall = clock::now().since(Timestamp(self.heard_at.load(Ordering::SeqCst)));
+        let heard_after = self.heard_after.load(Ordering::SeqCst);
         let by_monotonic = self.after(Instant::now()).saturating_sub(heard_after);
         by_wall < margin && u128::try_from(by_monotonic).is_ok_and(|millis| millis < margin.as_millis())
     }

@@ -61,6 +61,27 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
     assert_eq!(end(&mut claims, &stopped), Some((false, Duration::ZERO)));
 }
 
+#[test]
+fn what_was_claimed_before_a_silence_is_not_offered_after_it() {
+    let silence = Duration::from_secs(10);
+    let (worker, _claims) = worker(silence);
+    let is_heard = |since: Duration| worker.was_heard(clock::now() - since, Instant::now());
+    is_heard(Duration::ZERO);
+    let (lost, row) = (worker.begin(Uuid::now_v7()).unwrap(), Uuid::now_v7());
+    lost.claims();
+    lost.has_claimed();
+    is_heard(silence / 10);
+    assert!(lost.may_begin(), "it was heard all the while");
+    // The next heartbeat comes so late that the others have taken what it had.
+    is_heard(silence);
+    is_heard(Duration::ZERO);
+    assert!(worker.is_heard() && !lost.may_begin() && !lost.may_offer() && !lost.is_offered());
+    let claimed_again = worker.begin(row).unwrap();
+    claimed_again.claims();
+    claimed_again.has_claimed();
+    assert!(claimed_again.may_begin() && claimed_again.may_offer());
+}
+
 #[tokio::test]
 async fn a_panic_between_claim_and_offer_gives_the_claim_back() {
     let (worker, mut claims) = worker(Duration::from_secs(10));
