@@ -108,6 +108,16 @@ impl<'p> Executor<'p> for &'p Readers {
         Box::pin(all.try_flatten_stream())
     }
 
+    /// Without this, the rows would be gathered a second time from what [`fetch_many`](Self::fetch_many) has gathered.
+    fn fetch_all<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Vec<AnyRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let readers = self.clone();
+        within_limits(async move { readers.acquire().await?.fetch_all(query).await }).boxed()
+    }
+
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
     where
         'p: 'e,

@@ -164,7 +164,7 @@ impl AtWork {
 
 impl Fence for AtWork {
     fn may_begin(&self) -> bool {
-        let may = self.worker.may_begin() && self.is_still_its();
+        let may = !self.worker.stopping.is_cancelled() && self.is_still_its();
         if !may {
             self.puts_off(Duration::ZERO);
         }
