@@ -18,6 +18,7 @@ mod encoded_words;
 mod headers;
 mod in_parts;
 mod one_pass;
+mod quoted_printable;
 
 pub use attached::AttachedContent;
 pub use headers::Headers;

@@ -9,6 +9,7 @@ use super::{
     body::{LONGEST_LINE, body, without_controls},
     encoded_words::{mailbox, subject},
     headers::Headers,
+    quoted_printable,
 };
 use crate::{
     mail::{Message, MessageWriter},
@@ -92,12 +93,18 @@ fn write_body(out: &mut MessageWriter, text: &str) {
         }
         out.back_to(start);
     }
-    let body = Body::new(match text {
+    let text = match text {
         Cow::Owned(text) => text,
         Cow::Borrowed(text) => body(text),
-    });
-    all(out, &[ENCODING, &body.encoding().to_string(), "\r\n\r\n"]);
-    out.lines(body.as_ref());
+    };
+    if quoted_printable::suits(&text) {
+        all(out, &[ENCODING, "quoted-printable\r\n\r\n"]);
+        out.lines(&quoted_printable::encode(&text));
+    } else {
+        let body = Body::new(text);
+        all(out, &[ENCODING, &body.encoding().to_string(), "\r\n\r\n"]);
+        out.lines(body.as_ref());
+    }
 }
 
 fn all(out: &mut MessageWriter, texts: &[&str]) {

@@ -1,6 +1,10 @@
 //! What inlining writes, by examples.
 
 use super::*;
+use crate::shop::{
+    builtin_mails::{self, BuiltinMail},
+    language::Language,
+};
 
 fn inlined(html: &str) -> String {
     inline(html).unwrap()
@@ -89,6 +93,18 @@ fn an_element_or_a_sheet_can_opt_out() {
         "<style>p{color:red}</style><p data-css-inline=\"ignore\">a</p>",
     ] {
         assert_eq!(inlined(html), html);
+    }
+}
+
+/// A mail of a shop costs several times as much when its styles are written for it alone.
+#[test]
+fn the_styles_of_builtin_mails_are_written_once() {
+    for &mail in BuiltinMail::ALL {
+        for &language in Language::OF_BUILTIN_MAILS {
+            let html = inline(&builtin_mails::template(mail, language).html).unwrap();
+            assert!(html.matches("padding: 20px 8px 0").count() == 2, "{mail} {language}"); // in its rule and in the tag
+            assert!(!depends_on_values(&html), "{mail} {language}");
+        }
     }
 }
 

@@ -188,6 +188,7 @@ impl Fragment {
     /// The fragments that mails share, by the name in their `[[>name]]`.
     fn shared(name: &str) -> Option<Self> {
         Some(match name {
+            "shop" => fragment!("parts/shop"),
             "opening" => fragment!("parts/opening"),
             "button" => fragment!("parts/button"),
             "summary" => fragment!("parts/summary"),

@@ -1,0 +1,101 @@
+//! Text that is mostly ASCII as it travels: quoted-printable (RFC 2045, section 6.7).
+
+/// The longest encoded line, in bytes without its end.
+const LONGEST_LINE: usize = 76;
+/// The bytes that an encoded byte takes.
+const ENCODED: usize = 3;
+const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Whether text is shorter like this than in base64: at most a third of its bytes are encoded, those of line ends counted.
+pub(super) fn suits(text: &str) -> bool {
+    let others = text.bytes().filter(|byte| !matches!(byte, b'\t' | b' '..=b'~')).count();
+    others <= text.len() / 3
+}
+
+/// Encodes text whose line ends are CRLF.
+pub(super) fn encode(text: &str) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(text.len() + text.len() / 8);
+    for (number, line) in text.split("\r\n").enumerate() {
+        if number > 0 {
+            encoded.extend_from_slice(b"\r\n");
+        }
+        encode_line(line.as_bytes(), &mut encoded);
+    }
+    encoded
+}
+
+fn encode_line(mut line: &[u8], encoded: &mut Vec<u8>) {
+    let mut room = LONGEST_LINE;
+    while !line.is_empty() {
+        let run = literal_run(line);
+        let ends = run.max(1) == line.len();
+        // Only the line's last bytes need no room for a soft break behind them.
+        let free = if ends { room } else { room - 1 };
+        let done = match run {
+            0 if free >= ENCODED => {
+                let byte = line[0];
+                encoded.extend([b'=', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+                room -= ENCODED;
+                1
+            }
+            0 => 0,
+            run => {
+                let fitting = if run <= free { run } else { room - 1 };
+                encoded.extend_from_slice(&line[..fitting]);
+                room -= fitting;
+                fitting
+            }
+        };
+        line = &line[done..];
+        if done < run.max(1) {
+            encoded.extend_from_slice(b"=\r\n");
+            room = LONGEST_LINE;
+        }
+    }
+}
+
+/// How many bytes the line begins with that are written as they are. A space or tab at its end is not.
+fn literal_run(line: &[u8]) -> usize {
+    let is_literal = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~') && *byte != b'=';
+    match line.iter().position(|byte| !is_literal(byte)) {
+        Some(end) => end,
+        None => line.len() - usize::from(line.ends_with(b" ") || line.ends_with(b"\t")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lettre::message::{Body, header::ContentTransferEncoding};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_softly_and_spaces_at_their_ends_are_seen() {
+        let a = |count| "a".repeat(count);
+        for (text, expected) in [
+            (String::new(), String::new()),
+            ("a=é\t".into(), "a=3D=C3=A9=09".into()),
+            (" \r\n\r\nb ".into(), "=20\r\n\r\nb=20".into()),
+            (a(76), a(76)),
+            (a(77), a(75) + "=\r\naa"),
+            (a(73) + "=", a(73) + "=3D"),
+            (a(74) + "=", a(74) + "=\r\n=3D"),
+            (a(73) + "=b", a(73) + "=\r\n=3Db"),
+        ] {
+            assert_eq!(String::from_utf8(encode(&text)).unwrap(), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_encoded_as_lettre_does(
+            lines in prop::collection::vec("[a= é.\t]{0,9}[a-z]{0,80}[a= é\t]{0,9}[a-z]{60,80}[ é=\t]{0,4}", 0..6),
+        ) {
+            let text = lines.join("\r\n");
+            prop_assert!(suits(&text) || Body::new(text.clone()).encoding() == ContentTransferEncoding::Base64);
+            let expected = Body::new_with_encoding(text.clone(), ContentTransferEncoding::QuotedPrintable).unwrap();
+            prop_assert_eq!(String::from_utf8(encode(&text)).unwrap(), String::from_utf8(expected.into_vec()).unwrap());
+        }
+    }
+}
