@@ -27,10 +27,9 @@ pub(super) fn encode(text: &str) -> Vec<u8> {
 fn encode_line(mut line: &[u8], encoded: &mut Vec<u8>) {
     let mut room = LONGEST_LINE;
     while !line.is_empty() {
-        let run = literal_run(line);
-        let ends = run.max(1) == line.len();
+        let run = literal_run(line, room);
         // Only the line's last bytes need no room for a soft break behind them.
-        let free = if ends { room } else { room - 1 };
+        let free = if run.max(1) == line.len() { room } else { room - 1 };
         let done = match run {
             0 if free >= ENCODED => {
                 let byte = line[0];
@@ -40,7 +39,7 @@ fn encode_line(mut line: &[u8], encoded: &mut Vec<u8>) {
             }
             0 => 0,
             run => {
-                let fitting = if run <= free { run } else { room - 1 };
+                let fitting = run.min(free);
                 encoded.extend_from_slice(&line[..fitting]);
                 room -= fitting;
                 fitting
@@ -54,13 +53,12 @@ fn encode_line(mut line: &[u8], encoded: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes the line begins with that are written as they are. A space or tab at its end is not.
-fn literal_run(line: &[u8]) -> usize {
-    let is_literal = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~') && *byte != b'=';
-    match line.iter().position(|byte| !is_literal(byte)) {
-        Some(end) => end,
-        None => line.len() - usize::from(line.ends_with(b" ") || line.ends_with(b"\t")),
-    }
+/// How many bytes, of at most so many, the line begins with that are written as they are. A space or tab at its end is not.
+fn literal_run(line: &[u8], most: usize) -> usize {
+    let window = &line[..line.len().min(most)];
+    let run = window.iter().take_while(|byte| matches!(byte, b'\t' | b' '..=b'<' | b'>'..=b'~')).count();
+    let ends_blank = run == line.len() && matches!(line.last(), Some(b'\t' | b' '));
+    run - usize::from(ends_blank)
 }
 
 #[cfg(test)]
