@@ -22,6 +22,7 @@ use super::{
     send_mail::{SendMail, Turn, carry_out},
 };
 use crate::{
+    admission::AtOnce,
     app::App,
     mail::{Learned, Mail, MailLane},
     queue::ReservedPlace,
@@ -97,10 +98,9 @@ impl ReadyMail {
             return None;
         }
         let place = app.hand_over.reserve().await?;
-        let permit = app.admission.admit_at_once(mail_job::send_mail_job(new)).await?;
-        let turn = match permit.is_ahead() {
-            true => Turn::Ahead(Box::new(permit)),
-            false => Turn::Now(Box::new(permit.connect_at_once()?)),
+        let turn = match app.admission.admit_at_once(mail_job::send_mail_job(new)).await? {
+            AtOnce::Now(offer) => Turn::Now(offer),
+            AtOnce::Ahead(permit) => Turn::Ahead(permit),
         };
         let turn = Kept(Some(turn));
         let at_work = app.worker.begin(new.id.0)?;

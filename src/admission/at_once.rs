@@ -5,7 +5,7 @@
 //! the usual way.
 
 use super::{
-    Admission, Permit, Room,
+    Admission, Offer, Permit, Room,
     deciding::{Deciding, Plan},
 };
 use crate::{
@@ -13,6 +13,14 @@ use crate::{
     mail::WaitReason,
     queue::{Decision, Lease, QueuedJob},
 };
+
+/// What a mail is sent with at once.
+pub enum AtOnce {
+    /// A connection that is open.
+    Now(Box<Offer>),
+    /// The next turn of one that another mail has.
+    Ahead(Box<Permit>),
+}
 
 /// Why a mail may not be sent at once.
 enum Why {
@@ -25,21 +33,21 @@ enum Why {
 impl Admission {
     /// Leave for this mail to be sent now, as soon as a connection is free; `None` when anything else makes it wait, or only Redis
     /// knows.
-    pub async fn admit_at_once(&self, mail: QueuedJob) -> Option<Permit> {
+    pub async fn admit_at_once(&self, mail: QueuedJob) -> Option<AtOnce> {
         let mail = Lease::of_no_queue(mail);
         loop {
             let (_, room, _) = self.ask_for_room(1);
             let answer = self.admit_in(room?, &mail);
             self.changed.notify_one(); // the fetcher may have missed the room that was held here and not used
             match answer {
-                Ok(permit) => return Some(permit),
+                Ok(at_once) => return Some(at_once),
                 Err(Why::Busy) => self.routes.freed_for_hand_over().notified().await,
                 Err(Why::NotAtOnce) => return None,
             }
         }
     }
 
-    fn admit_in(&self, room: Room, mail: &Lease) -> Result<Permit, Why> {
+    fn admit_in(&self, room: Room, mail: &Lease) -> Result<AtOnce, Why> {
         let Room { held, in_force } = room;
         let paused = self.paused();
         let mut deciding = Deciding { admission: self, in_force: &in_force, paused: &paused, held };
@@ -48,12 +56,17 @@ impl Admission {
             Plan::Later(line) if line.reason == WaitReason::NoConnection => return Err(Why::Busy),
             Plan::Later(_) | Plan::Go { .. } => return Err(Why::NotAtOnce),
         };
-        let Some(Answer::Granted(tokens)) = self.desk.limiter.take_at_once(&ask) else {
-            return Err(Why::NotAtOnce);
-        };
-        match deciding.go((ask, way, tokens), mail) {
-            Decision::Now(permit) => Ok(permit),
-            Decision::Later(_) | Decision::NotHere => Err(Why::NotAtOnce),
-        }
+        let at_once = self.desk.limiter.take_at_once(&ask).and_then(|answer| {
+            let Answer::Granted(tokens) = answer else { return None };
+            match deciding.go((ask, way, tokens), mail) {
+                Decision::Now(permit) if permit.is_ahead() => Some(AtOnce::Ahead(Box::new(permit))),
+                Decision::Now(permit) => permit.connect_at_once().map(|offer| AtOnce::Now(Box::new(offer))),
+                Decision::Later(_) | Decision::NotHere => None,
+            }
+        });
+        at_once.ok_or_else(|| {
+            in_force.chooser.keep_turn(way); // the mail is queued, and may open a connection there
+            Why::NotAtOnce
+        })
     }
 }

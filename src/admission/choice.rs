@@ -45,8 +45,16 @@ pub(super) enum Choice {
 /// The order of preference among routes, and whose turn it is among equals.
 pub(super) struct Chooser {
     routes: Vec<Share>,
-    /// How far each is behind its share (smooth weighted round robin).
-    behind: Mutex<Vec<i64>>,
+    turns: Mutex<Vec<Turns>>,
+}
+
+/// The turns of one route.
+#[derive(Clone, Copy, Default)]
+struct Turns {
+    /// How far it is behind its share (smooth weighted round robin).
+    behind: i64,
+    /// It had its turn with a mail that then did not go: it has it with the next.
+    is_kept: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -60,7 +68,13 @@ impl Chooser {
     pub(super) fn new(routes: impl IntoIterator<Item = (u32, u32)>) -> Self {
         let routes: Vec<_> =
             routes.into_iter().map(|(priority, weight)| Share { priority, weight }).collect();
-        Self { behind: Mutex::new(vec![0; routes.len()]), routes }
+        Self { turns: Mutex::new(vec![Turns::default(); routes.len()]), routes }
+    }
+
+    /// Keeps the turn of a route that was chosen for a mail which then did not go. The mail is decided about once more, and
+    /// without that it would always be another route's turn by then.
+    pub(super) fn keep_turn(&self, route: usize) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)[route].is_kept = true;
     }
 
     /// Chooses a route by how each stands to the mail.
@@ -90,20 +104,24 @@ impl Chooser {
     /// Whose turn it is among the routes of the priority of `first` that are free; `first` is one of them.
     fn by_turns(&self, first: usize, standing: impl Fn(usize) -> Standing) -> usize {
         let priority = self.routes[first].priority;
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_among =
+            |route: &usize| self.routes[*route].priority == priority && standing(*route) == Standing::Free;
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let among: Vec<usize> = (first..self.routes.len()).filter(is_among).collect();
+        if let Some(&kept) = among.iter().find(|route| turns[**route].is_kept) {
+            turns[kept].is_kept = false;
+            return kept;
+        }
         let (mut chosen, mut total) = (first, 0);
-        for route in first..self.routes.len() {
-            let share = self.routes[route];
-            if share.priority != priority || standing(route) != Standing::Free {
-                continue;
-            }
-            behind[route] += i64::from(share.weight);
-            total += i64::from(share.weight);
-            if behind[route] > behind[chosen] {
+        for route in among {
+            let weight = i64::from(self.routes[route].weight);
+            turns[route].behind += weight;
+            total += weight;
+            if turns[route].behind > turns[chosen].behind {
                 chosen = route;
             }
         }
-        behind[chosen] -= total;
+        turns[chosen].behind -= total;
         chosen
     }
 }
@@ -215,5 +233,22 @@ mod tests {
         assert!(turns([Free, Free, NotForIt], 4)[0] <= 2, "nothing is made up for later");
         let once: Vec<_> = (0..4).map(|_| turns([Free, Free, NotForIt], 1)[1]).collect();
         assert_eq!(once.iter().sum::<i32>(), 3, "{once:?}");
+    }
+
+    #[test]
+    fn a_turn_that_was_not_used_is_kept_for_the_next_mail() {
+        let chooser = Chooser::new([(10, 1), (10, 3)]);
+        let free = |_| Free;
+        let mut times = [0; 2];
+        for _ in 0..40 {
+            let Take(mut route) = chooser.choose(free) else { panic!("all are free") };
+            if route == 0 {
+                chooser.keep_turn(route);
+                let Take(again) = chooser.choose(free) else { panic!("all are free") };
+                route = again;
+            }
+            times[route] += 1;
+        }
+        assert_eq!(times, [10, 30]);
     }
 }

@@ -41,6 +41,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub use at_once::AtOnce;
 pub use permit::{NotAdmitted, Offer, Permit};
 pub use room::Room;
 pub use speed::Speed;

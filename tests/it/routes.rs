@@ -138,6 +138,18 @@ on_both! {
         assert!((7..=13).contains(&one.count()), "{} and {}", one.count(), three.count());
     }
 
+    // Each finds that one of the two relays has no open connection; it must not lose its turn over that.
+    async fn routes_share_by_weight_also_what_comes_one_by_one(backends: Backends) {
+        let (one, three) = (catcher().await, catcher().await);
+        let routes = vec![route("one", one.smtp_addr(), "weight = 1"), route("three", three.smtp_addr(), "weight = 3")];
+        let backends = backends.with("smtp.routes", routes);
+        let (_daemon, shop) = open(&backends).await;
+        for _ in 0..16 {
+            shop.wait_until(&shop.send_to("ok@example.net").await, "sent").await;
+        }
+        assert!((3..=5).contains(&one.count()), "{} and {}", one.count(), three.count());
+    }
+
     async fn a_domain_that_gets_too_much_is_slowed_down_and_no_other(backends: Backends) {
         let (relay, _tasks) = strict_relay().await;
         let backends = backends.with("smtp.routes", vec![route("main", relay, "")]).with("retry.first", "1s");
