@@ -94,7 +94,7 @@ impl Permit {
     }
 
     /// Gets a connection that is open already; `None` when there is none. The rates were asked this moment.
-    pub fn connect_at_once(self) -> Option<Offer> {
+    pub(super) fn connect_at_once(self) -> Option<Offer> {
         let Self { token, connection, others } = self;
         Some(Offer { token, ready: connection.connect_at_once()?, others })
     }
