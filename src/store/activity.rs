@@ -10,6 +10,7 @@ use super::{
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -88,7 +89,7 @@ impl Store {
         since: Timestamp,
         limit: u32,
     ) -> Result<Vec<RefusedRequests>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT subject, detail, CAST(SUM(number) AS BIGINT) AS number FROM activity
              WHERE minute >= $1 AND what = 'refused' AND (subject = $2 OR $2 = '')
              GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $3",
@@ -116,7 +117,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn activity(&self, since: Timestamp, minutes: i64) -> Result<Vec<ActivitySpan>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT minute / $2 * $2 AS span, what, subject, detail, CAST(SUM(number) AS BIGINT) AS number
              FROM activity WHERE minute >= $1 AND what <> 'refused' GROUP BY 1, 2, 3, 4 ORDER BY 1",
         )
@@ -146,7 +147,7 @@ impl Store {
     pub async fn forget_old_activity(&self, keep: Duration) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - keep).millis();
         in_steps(STEP, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM activity WHERE minute IN
                     (SELECT DISTINCT minute FROM activity WHERE minute < $1 ORDER BY minute LIMIT 20)",
             );

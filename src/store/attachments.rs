@@ -5,14 +5,15 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{
+    connection::Connection,
     database::Store,
     dialect::Dialect,
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
     steps::in_steps,
 };
 use crate::{
@@ -65,7 +66,7 @@ impl Store {
                         return Ok(AttachmentsStored::NoRoom);
                     }
                     for file in files {
-                        sqlx::query(
+                        query(
                             "INSERT INTO attachments (merchant_id, hash, size, stored_at, base64) VALUES ($1, $2, $3, $4, $5)
                              ON CONFLICT (merchant_id, hash) DO UPDATE SET stored_at = excluded.stored_at",
                         )
@@ -99,7 +100,7 @@ impl Store {
             if found.contains_key(hash) {
                 continue;
             }
-            let row = sqlx::query("SELECT base64 FROM attachments WHERE merchant_id = $1 AND hash = $2")
+            let row = query("SELECT base64 FROM attachments WHERE merchant_id = $1 AND hash = $2")
                 .bind(merchant.to_string())
                 .bind(hash.to_owned())
                 .fetch_optional(&self.readers)
@@ -119,7 +120,7 @@ impl Store {
     pub async fn forget_unused_attachments(&self) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - UNUSED).millis();
         in_steps(STEP, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM attachments WHERE (merchant_id, hash) IN (
                     SELECT merchant_id, hash FROM attachments WHERE stored_at < $1 AND NOT EXISTS (
                         SELECT 1 FROM mail_attachments
@@ -133,12 +134,12 @@ impl Store {
 }
 
 async fn has_no_room(
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &str,
     wanted: u64,
     most: u64,
 ) -> Result<bool, StoreError> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS stored FROM attachments WHERE merchant_id = $1",
     )
     .bind(merchant.to_owned())
@@ -160,7 +161,7 @@ static INSERT_FILES: Sql = Sql::new(
 /// Records the tags of mails, and which files they have. Costs nothing for mails without.
 pub(super) async fn record<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: impl Iterator<Item = &'a NewMail>,
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]

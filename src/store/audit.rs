@@ -4,14 +4,16 @@ use std::{fmt::Display, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, any::AnyRow};
 use uuid::Uuid;
 
 use super::{
+    connection::Connection,
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
-    sql::Statement,
+    row::Row,
+    statement::Statement,
+    statement::query,
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -95,9 +97,9 @@ impl NewEntry {
 }
 
 /// Records an entry, where there is one. Of an entry that is there already the numbers are added up.
-pub(super) async fn record(on: &mut AnyConnection, entry: Option<&NewEntry>) -> Result<(), StoreError> {
+pub(super) async fn record(on: &mut Connection, entry: Option<&NewEntry>) -> Result<(), StoreError> {
     let Some(entry) = entry else { return Ok(()) };
-    sqlx::query(
+    query(
         "INSERT INTO audit (id, at, actor, action, target, merchant_id, number, origin, request_id, details)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (id) DO UPDATE SET number = audit.number + excluded.number",
@@ -162,7 +164,7 @@ impl Store {
         statement: Statement,
         doing: &'static str,
         entry: Option<NewEntry>,
-    ) -> Result<Option<AnyRow>, StoreError> {
+    ) -> Result<Option<Row>, StoreError> {
         self.writer
             .run(move |on| {
                 async move {
@@ -227,7 +229,7 @@ impl Store {
              WHERE {} ORDER BY at DESC, id DESC LIMIT $3",
             conditions.join(" AND ")
         );
-        let query = sqlx::query(sqlx::AssertSqlSafe(text))
+        let query = query(sqlx::AssertSqlSafe(text))
             .bind(filter.since.map_or(i64::MIN, Timestamp::millis))
             .bind(filter.until.map_or(i64::MAX, Timestamp::millis))
             .bind(i64::from(filter.limit));
@@ -243,7 +245,7 @@ impl Store {
     pub async fn forget_old_audit(&self, keep: Duration) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - keep).millis();
         in_steps(STEP, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
             );
             self.writer.aside().execute(delete.bind(long_ago).bind(STEP), "forget old audit entries").await
@@ -254,7 +256,7 @@ impl Store {
 
 pub(super) async fn changed(
     statement: Statement,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     doing: &'static str,
     entry: Option<NewEntry>,
 ) -> Result<u64, StoreError> {

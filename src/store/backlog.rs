@@ -5,6 +5,7 @@ use super::{
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
 };
 use crate::{
     clock,
@@ -77,7 +78,7 @@ impl Store {
             ..Backlog::default()
         };
         for statement in [&MAILS, &OTHERS] {
-            let rows = sqlx::query(statement.on(self.dialect))
+            let rows = query(statement.on(self.dialect))
                 .bind(now.millis())
                 .fetch_all(&self.readers)
                 .await
@@ -99,7 +100,7 @@ impl Store {
         }
         backlog.merchants.sort_by_key(|(_, depth)| std::cmp::Reverse(depth.due));
         backlog.merchants.truncate(most as usize);
-        let rows = sqlx::query(DOMAINS.on(self.dialect))
+        let rows = query(DOMAINS.on(self.dialect))
             .bind(now.millis())
             .bind(i64::from(most))
             .fetch_all(&self.readers)

@@ -10,6 +10,7 @@ use super::{
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
 };
 use crate::{
     mail::{MailId, MailState, MerchantId, Timestamp},
@@ -74,7 +75,7 @@ impl Store {
             "SELECT {COLUMNS} {carts}{} ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3",
             of_status(4)
         );
-        let mut page = sqlx::query(sqlx::AssertSqlSafe(page))
+        let mut page = query(sqlx::AssertSqlSafe(page))
             .bind(merchant.as_str())
             .bind(i64::from(limit))
             .bind(i64::try_from(skip).unwrap_or(i64::MAX));

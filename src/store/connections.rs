@@ -30,7 +30,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(20);
 const ANSWERS: Duration = Duration::from_secs(5);
 
 /// How long after its last answer a connection is taken to live.
-const TRUSTED: Duration = Duration::from_millis(500);
+pub(super) const TRUSTED: Duration = Duration::from_millis(500);
 
 pub(super) async fn pool(
     dialect: Dialect,
@@ -50,7 +50,7 @@ pub(super) async fn pool(
         .before_acquire(move |connection, metadata| {
             let deaths = Arc::clone(&deaths);
             Box::pin(async move {
-                if metadata.idle_for > TRUSTED || deaths.have_come_within(metadata.idle_for) {
+                if !deaths.trust(metadata.idle_for) {
                     connection.ping().await.inspect_err(|_| deaths.notice())?;
                 }
                 Ok(true)
@@ -107,6 +107,11 @@ impl Default for Deaths {
 impl Deaths {
     pub(super) fn notice(&self) {
         self.last.store(self.millis().max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a connection that answered this long ago needs not be asked whether it lives.
+    pub(super) fn trust(&self, idle_for: Duration) -> bool {
+        idle_for <= TRUSTED && !self.have_come_within(idle_for)
     }
 
     fn have_come_within(&self, idle_for: Duration) -> bool {

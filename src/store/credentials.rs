@@ -7,6 +7,7 @@ use super::{
     error::{Doing, StoreError},
     merchants::{MERCHANT, Merchant, created, read as read_merchant},
     row::Columns,
+    statement::query,
 };
 use crate::{
     audit::Action,
@@ -82,7 +83,7 @@ impl Store {
         password_hash: &str,
     ) -> Result<(), StoreError> {
         let entry = self.entry(Action::AccountCreated, username, Some(merchant));
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO accounts (username, merchant_id, password_hash, created_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (username) DO NOTHING",
         )
@@ -98,7 +99,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn account(&self, username: &str) -> Result<Option<Account>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT accounts.password_hash, {MERCHANT} FROM accounts
              JOIN merchants ON merchants.id = accounts.merchant_id WHERE accounts.username = $1"
         )))
@@ -118,7 +119,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn accounts(&self, merchant: Option<&MerchantId>) -> Result<Vec<AccountRecord>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT username, merchant_id, created_at FROM accounts
              WHERE $1 = '' OR merchant_id = $1 ORDER BY merchant_id, username",
         )
@@ -147,11 +148,10 @@ impl Store {
         password_hash: &str,
     ) -> Result<bool, StoreError> {
         let entry = self.entry(Action::AccountRotated, username, Some(merchant));
-        let update =
-            sqlx::query("UPDATE accounts SET password_hash = $3 WHERE merchant_id = $1 AND username = $2")
-                .bind(merchant.to_string())
-                .bind(username.to_owned())
-                .bind(password_hash.to_owned());
+        let update = query("UPDATE accounts SET password_hash = $3 WHERE merchant_id = $1 AND username = $2")
+            .bind(merchant.to_string())
+            .bind(username.to_owned())
+            .bind(password_hash.to_owned());
         Ok(self.change(update, "change a password", entry).await? > 0)
     }
 
@@ -161,7 +161,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn remove_account(&self, merchant: &MerchantId, username: &str) -> Result<bool, StoreError> {
         let entry = self.entry(Action::AccountRemoved, username, Some(merchant));
-        let delete = sqlx::query("DELETE FROM accounts WHERE merchant_id = $1 AND username = $2")
+        let delete = query("DELETE FROM accounts WHERE merchant_id = $1 AND username = $2")
             .bind(merchant.to_string())
             .bind(username.to_owned());
         Ok(self.change(delete, "remove an account", entry).await? > 0)
@@ -184,7 +184,7 @@ impl Store {
         let entry = entry.map(|entry| {
             entry.with(json!({"abilities": abilities, "expires_at": expires_at, "test": is_test}))
         });
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO tokens (hash, id, merchant_id, abilities, created_at, expires_at, test)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -203,7 +203,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn token(&self, hash: &str) -> Result<Option<TokenRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT tokens.id AS token_id, tokens.abilities, tokens.expires_at, tokens.revoked_at,
                 tokens.test AS token_test, {MERCHANT}
              FROM tokens JOIN merchants ON merchants.id = tokens.merchant_id WHERE tokens.hash = $1"
@@ -231,7 +231,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn tokens(&self, merchant: Option<&MerchantId>) -> Result<Vec<TokenEntry>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, merchant_id, abilities, created_at, expires_at, revoked_at, test FROM tokens
              WHERE $1 = '' OR merchant_id = $1 ORDER BY merchant_id, id",
         )
@@ -258,7 +258,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn revoke_token_by_id(&self, id: TokenId) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT merchant_id FROM tokens WHERE id = $1")
+        let row = query("SELECT merchant_id FROM tokens WHERE id = $1")
             .bind(id.to_string())
             .fetch_optional(&self.readers)
             .await
@@ -270,7 +270,7 @@ impl Store {
 
     async fn revoke(&self, merchant: &MerchantId, id: TokenId) -> Result<bool, StoreError> {
         let entry = self.entry(Action::TokenRevoked, id, Some(merchant));
-        let update = sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        let update = query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id.to_string())
             .bind(clock::now().millis());
         Ok(self.change(update, "revoke a token", entry).await? > 0)

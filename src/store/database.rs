@@ -12,14 +12,16 @@ use tokio::time::Instant;
 
 use super::{
     connections::{Deaths, Pool, pool},
-    dialect::Dialect,
+    dialect::{Access, Dialect},
     documents::AnyDocument,
     error::{Doing, StoreError},
     group_commit::GroupCommit,
     group_read::GroupRead,
     order_traces::OrderTraces,
     readers::Readers,
+    statement::query,
     writer::Writer,
+    writer_thread::WriterThread,
 };
 use crate::{audit::Author, clock};
 
@@ -94,14 +96,22 @@ impl Store {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of(&settings.url).ok_or(StoreError::Url)?;
         let url = dialect.prepare_url(&settings.url)?;
-        let options: AnyConnectOptions = url
-            .parse::<AnyConnectOptions>()
-            .map_err(|source| StoreError::Database { doing: "understand database.url", source })?;
+        let options: AnyConnectOptions = url.parse::<AnyConnectOptions>().map_err(|source| {
+            StoreError::Database { doing: "understand database.url", source: source.into() }
+        })?;
         let options = sqlx::ConnectOptions::disable_statement_logging(options);
         let deaths = Arc::<Deaths>::default();
-        let writers = pool(dialect, &options, dialect.writers(settings.connections), &deaths).await?;
+        let writer = match dialect.file_of(&url) {
+            Some(file) => {
+                Writer::embedded(WriterThread::start(file, Access::of(&url), options.clone()).await?)
+            }
+            None => {
+                let writers = dialect.writers(settings.connections);
+                let writers = pool(dialect, &options, writers, &deaths).await?;
+                Writer::served(dialect, writers, Arc::clone(&deaths))
+            }
+        };
         let readers = Readers::new(pool(dialect, &options, settings.connections.max(1), &deaths).await?);
-        let writer = Writer::new(dialect, writers, deaths);
         let group = Arc::new(GroupCommit::start(dialect, &readers, writer.clone()));
         let documents = GroupRead::start(dialect, readers.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
@@ -187,7 +197,7 @@ impl Store {
             return Ok(());
         }
         // As large as what a request records: a full disk may have room for a few bytes.
-        let probe = sqlx::query(
+        let probe = query(
             "INSERT INTO write_probe (id, at, filler) VALUES (1, $1, $2)
              ON CONFLICT (id) DO UPDATE SET at = excluded.at, filler = excluded.filler",
         );

@@ -137,9 +137,15 @@ impl Dialect {
         }
     }
 
+    /// Whether a statement is carried out for each of its rows.
+    pub(super) fn is_for_each(self, text: &str) -> bool {
+        self == Self::Sqlite && text.contains("{each:")
+    }
+
     /// The names and types of the columns that a statement unfolds rows into.
     pub(super) fn columns(text: &str) -> impl Iterator<Item = (&str, &str)> {
-        let columns = text.split_once("{rows:").and_then(|(_, rest)| rest.split_once('}'));
+        let rows = text.split_once("{rows:").or_else(|| text.split_once("{each:"));
+        let columns = rows.and_then(|(_, rest)| rest.split_once('}'));
         let columns = columns.map_or("", |(columns, _)| columns).split(',');
         columns.filter_map(|column| column.trim().split_once(' '))
     }
@@ -164,9 +170,39 @@ impl Dialect {
         }
     }
 
+    /// SQLite: the statement for one row, whose cells stand in the places `?1`, `?2` and so on. No table of one row has to
+    /// be made and read.
+    fn written_for_each(text: &str) -> Option<String> {
+        let names: Vec<_> = Self::columns(text).map(|(name, _)| name).collect();
+        let (before, rest) = text.split_once("FROM {each:")?;
+        let (_, after) = rest.split_once('}')?;
+        let mut written = String::with_capacity(text.len());
+        let mut text = [before, after].concat();
+        while let Some((before, rest)) = text.split_once("rows.") {
+            written.push_str(before);
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let place = |name: &str| names.iter().position(|known| *known == name).map(|place| place + 1);
+            let rest = match rest.strip_prefix('*') {
+                Some(rest) => {
+                    let all = (1..).zip(&names).map(|(place, name)| format!("?{place} AS {name}"));
+                    written.push_str(&all.collect::<Vec<_>>().join(", "));
+                    rest
+                }
+                None => {
+                    written.push_str(&format!("?{}", place(&rest[..end])?));
+                    &rest[end..]
+                }
+            };
+            text = rest.to_owned();
+        }
+        written.push_str(&text);
+        Some(written)
+    }
+
     /// A statement with its marks replaced.
     pub(super) fn written(self, text: &str) -> String {
         let text = states::written(text).replace("{skip_locked}", self.skip_locked());
+        let text = text.replace("{materialized}", self.materialized());
         let text = text.replace("{as_json}", self.as_json());
         let text = text.replace("{domain_of recipient_key}", self.domain_of_recipient());
         let mut text = text;
@@ -175,7 +211,11 @@ impl Dialect {
         {
             text = format!("{before}{}{after}", self.by_index(index.trim()));
         }
-        let Some((before, rest)) = text.split_once("{rows:") else { return text };
+        if self.is_for_each(&text) {
+            return Self::written_for_each(&text).unwrap_or(text);
+        }
+        let rows = text.split_once("{rows:").or_else(|| text.split_once("{each:"));
+        let Some((before, rest)) = rows else { return text };
         let Some((_, after)) = rest.split_once('}') else { return text };
         format!("{before}{}{after}", self.rows(Self::columns(&text)))
     }
@@ -185,6 +225,14 @@ impl Dialect {
         match self {
             Self::Sqlite => format!("INDEXED BY {index}"),
             Self::Postgres => String::new(),
+        }
+    }
+
+    /// SQLite works out a row that is made of nothing but values once, however often the statement names its columns.
+    const fn materialized(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => "MATERIALIZED",
         }
     }
 
@@ -206,6 +254,30 @@ impl Dialect {
         match self {
             Self::Sqlite => "",
             Self::Postgres => "FOR UPDATE SKIP LOCKED",
+        }
+    }
+}
+
+/// What a connection may do with SQLite's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Make it where it is missing.
+    Create,
+    Write,
+    Read,
+}
+
+impl Access {
+    /// As the query of a prepared URL says it.
+    pub(super) fn of(url: &str) -> Self {
+        let (_, query) = path_and_query(url);
+        let asks_for = |mode: &str| query.split('&').any(|setting| setting == mode);
+        if asks_for("mode=rwc") {
+            Self::Create
+        } else if asks_for("mode=ro") {
+            Self::Read
+        } else {
+            Self::Write
         }
     }
 }

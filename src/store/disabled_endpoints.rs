@@ -6,9 +6,10 @@ use crate::{
     store::{
         database::Store,
         error::{Doing, StoreError},
-        group_commit::Grouped,
+        group::Grouped,
         mails::Recording,
         row::Columns,
+        statement::query,
     },
 };
 use futures_util::FutureExt;
@@ -37,7 +38,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn disabled_endpoints(&self) -> Result<Vec<DisabledEndpoint>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, merchant_id, url, disabled_reason, disabled_at FROM endpoints
              WHERE disabled_at IS NOT NULL AND notified_at IS NULL ORDER BY disabled_at LIMIT $1",
         )
@@ -73,7 +74,7 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let done = sqlx::query(
+                    let done = query(
             "UPDATE endpoints SET notified_at = $2 WHERE id = $1 AND disabled_at IS NOT NULL AND notified_at IS NULL",
         )
         .bind(endpoint.to_string())

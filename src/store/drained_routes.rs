@@ -3,6 +3,7 @@
 use super::{
     database::Store,
     error::{Doing, StoreError},
+    statement::query,
 };
 use crate::{audit::Action, clock};
 
@@ -23,11 +24,10 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn drain_route(&self, name: &str) -> Result<bool, StoreError> {
-        let insert = sqlx::query(
-            "INSERT INTO drained_routes (name, at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(name.to_owned())
-        .bind(clock::now().millis());
+        let insert =
+            query("INSERT INTO drained_routes (name, at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                .bind(name.to_owned())
+                .bind(clock::now().millis());
         Ok(self.change(insert, "drain a route", self.entry(Action::RouteDrained, name, None)).await? > 0)
     }
 
@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn undrain_route(&self, name: &str) -> Result<bool, StoreError> {
-        let delete = sqlx::query("DELETE FROM drained_routes WHERE name = $1").bind(name.to_owned());
+        let delete = query("DELETE FROM drained_routes WHERE name = $1").bind(name.to_owned());
         Ok(self.change(delete, "undrain a route", self.entry(Action::RouteUndrained, name, None)).await? > 0)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use sqlx::Row;
-
 use super::{
     actions, batches,
     database::Store,
     error::{Doing, StoreError},
     mails,
+    row::Columns,
     sql::Sql,
+    statement::query,
     webhooks,
 };
 use crate::{
@@ -65,9 +65,12 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn due_lanes(&self) -> Result<DueLanes, StoreError> {
-        let look = sqlx::query(LOOK.on(self.dialect)).bind(clock::now().millis());
+        let look = query(LOOK.on(self.dialect)).bind(clock::now().millis());
         let rows = look.fetch_all(&self.readers).await.doing("look for what is due")?;
-        let is_named = |word| rows.iter().any(|row| row.try_get::<&str, _>(0).is_ok_and(|name| name == word));
+        let is_named = |word| {
+            rows.iter()
+                .any(|row| Columns { table: "due rows", row }.text("lane").is_ok_and(|name| name == word))
+        };
         let lanes = Lane::ALL.iter().filter(|lane| is_named(lane.as_str())).copied().collect();
         Ok(DueLanes { lanes, has_expired: is_named(EXPIRED) })
     }

@@ -16,6 +16,17 @@ const SQLITE_FULL: i64 = 13;
 const SQLITE_IOERR_FSYNC: i64 = 1034;
 const SQLITE_IOERR_DIR_FSYNC: i64 = 1290;
 
+/// What a driver says.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// That of the pools.
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    /// That of SQLite's connection that writes.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
 /// What went wrong between postroom and its database.
 ///
 /// # Errors of a read
@@ -39,7 +50,7 @@ pub enum StoreError {
         doing: &'static str,
         /// What the driver said.
         #[source]
-        source: sqlx::Error,
+        source: DriverError,
     },
     /// A row holds what postroom never writes.
     #[error("a row of `{table}` cannot be read: {why}")]
@@ -89,7 +100,7 @@ pub enum StoreError {
     OutcomeUnknown {
         /// What the driver said; `None` when it said nothing in time.
         #[source]
-        source: Option<sqlx::Error>,
+        source: Option<DriverError>,
     },
     /// The write was taken back before its commit, such as by a caller that gave up; nothing was written.
     #[error("a write was taken back before it was committed")]
@@ -121,51 +132,67 @@ impl StoreError {
     }
 }
 
-pub(super) fn has_died(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) || has_code(error, &[ADMIN_SHUTDOWN])
+pub(super) fn has_died(error: &DriverError) -> bool {
+    let is_dead = matches!(error, DriverError::Sqlx(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed));
+    is_dead || has_code(error, &[ADMIN_SHUTDOWN])
 }
 
-fn is_away(error: &sqlx::Error) -> bool {
+fn is_away(error: &DriverError) -> bool {
     let is_away = matches!(
         error,
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)
+        DriverError::Sqlx(
+            sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+        )
     );
     is_away || has_died(error)
 }
 
 /// Whether the disk is full, failing, or another process holds the file.
-fn is_out_of_resources(error: &sqlx::Error) -> bool {
+fn is_out_of_resources(error: &DriverError) -> bool {
     matches!(sqlite_code(error), Some(SQLITE_BUSY | SQLITE_IOERR | SQLITE_FULL))
         || postgres_code(error).is_some_and(|code| code.starts_with("53")) // insufficient resources
 }
 
 /// Whether the database itself said that it did not do what it was asked. One whose disk failed cannot know.
-pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some() && !has_died(error) && sqlite_code(error) != Some(SQLITE_IOERR)
+pub(super) fn is_refusal(error: &DriverError) -> bool {
+    let is_said = match error {
+        DriverError::Sqlx(error) => error.as_database_error().is_some(),
+        DriverError::Sqlite(error) => error.sqlite_error().is_some(),
+    };
+    is_said && !has_died(error) && sqlite_code(error) != Some(SQLITE_IOERR)
 }
 
-fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+fn has_code(error: &DriverError, codes: &[&str]) -> bool {
     postgres_code(error).is_some_and(|code| codes.contains(&&*code))
 }
 
 /// An SQLSTATE, which has five characters.
-fn postgres_code(error: &sqlx::Error) -> Option<String> {
+fn postgres_code(error: &DriverError) -> Option<String> {
+    let DriverError::Sqlx(error) = error else { return None };
     error.as_database_error()?.code().filter(|code| code.len() == 5).map(Into::into)
 }
 
 /// Whether the disk did not take what the embedded database had written.
-pub(super) fn is_failed_sync(error: &sqlx::Error) -> bool {
+pub(super) fn is_failed_sync(error: &DriverError) -> bool {
     matches!(extended_sqlite_code(error), Some(SQLITE_IOERR_FSYNC | SQLITE_IOERR_DIR_FSYNC))
 }
 
 /// A primary result code.
-fn sqlite_code(error: &sqlx::Error) -> Option<i64> {
+fn sqlite_code(error: &DriverError) -> Option<i64> {
     Some(extended_sqlite_code(error)? & 0xff)
 }
 
-/// The driver gives an extended code, a number of up to four digits.
-fn extended_sqlite_code(error: &sqlx::Error) -> Option<i64> {
-    error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()
+/// An extended result code, a number of up to four digits.
+fn extended_sqlite_code(error: &DriverError) -> Option<i64> {
+    match error {
+        DriverError::Sqlx(error) => {
+            error.as_database_error()?.code().filter(|code| code.len() < 5)?.parse().ok()
+        }
+        DriverError::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code.into()),
+    }
 }
 
 /// Names what was tried when a statement fails.
@@ -173,8 +200,8 @@ pub(super) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError>;
 }
 
-impl<T> Doing<T> for Result<T, sqlx::Error> {
+impl<T, E: Into<DriverError>> Doing<T> for Result<T, E> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Database { doing, source })
+        self.map_err(|source| StoreError::Database { doing, source: source.into() })
     }
 }

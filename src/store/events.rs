@@ -7,9 +7,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{
+    connection::Connection,
     dialect::Dialect,
     error::{Doing, StoreError},
     row::Columns,
@@ -62,7 +62,7 @@ impl MovedMail {
 /// after their rows are written.
 pub(in crate::store) async fn record_for_mails(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     moved: &[MovedMail],
 ) -> Result<usize, StoreError> {
     let may_tell = |mail: &&MovedMail| !EventKind::of_mail(mail.state, true, true).is_empty();
@@ -90,7 +90,7 @@ pub(in crate::store) async fn record_for_mails(
 /// Records events for the endpoints that subscribe to them.
 pub(in crate::store) async fn record(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     events: &[NewEvent],
 ) -> Result<(), StoreError> {
     let listeners = Listeners::of(dialect, on, events.iter().map(|event| &event.merchant).collect()).await?;
@@ -100,7 +100,7 @@ pub(in crate::store) async fn record(
 /// Records one event for one endpoint, whatever that listens to. Returns its delivery.
 pub(in crate::store) async fn record_for(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     event: NewEvent,
     endpoint: EndpointId,
 ) -> Result<DeliveryId, StoreError> {
@@ -122,7 +122,7 @@ static LISTENERS: Sql = Sql::new(
 impl Listeners {
     async fn of(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         merchants: BTreeSet<&MerchantId>,
     ) -> Result<Self, StoreError> {
         #[derive(Serialize)]
@@ -176,7 +176,7 @@ static SUBJECTS: Sql = Sql::new(
 
 async fn subjects(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: &[&MovedMail],
 ) -> Result<HashMap<MailId, (MailSubject, Option<String>)>, StoreError> {
     #[derive(Serialize)]
@@ -282,7 +282,7 @@ fn rows<'a>(events: &'a [NewEvent], listeners: &Listeners) -> (Vec<EventRow<'a>>
 
 async fn insert(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     events: &[NewEvent],
     listeners: &Listeners,
 ) -> Result<usize, StoreError> {
@@ -293,7 +293,7 @@ async fn insert(
 
 async fn write(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     events: &[EventRow<'_>],
     deliveries: &[DeliveryRow<'_>],
 ) -> Result<(), StoreError> {

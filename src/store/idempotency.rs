@@ -4,16 +4,17 @@ use futures_util::FutureExt;
 use std::{collections::HashSet, time::Duration};
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 use uuid::Uuid;
 
 use super::{
+    connection::Connection,
     database::Store,
     dialect::Dialect,
     error::{Doing, StoreError},
-    group_commit::{Grouped, Turn},
+    group::{Grouped, Turn},
     row::Columns,
     sql::Sql,
+    statement::query,
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -101,7 +102,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn release_key(&self, holder: &KeyHolder) -> Result<bool, StoreError> {
-        let release = sqlx::query(
+        let release = query(
             "DELETE FROM idempotency
              WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4 AND status IS NULL",
         )
@@ -140,7 +141,7 @@ impl Store {
     pub async fn forget_old_answers(&self) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - KEPT).millis();
         in_steps(STEP, || async {
-            let delete = sqlx::query(FORGET.on(self.dialect)).bind(long_ago).bind(STEP);
+            let delete = query(FORGET.on(self.dialect)).bind(long_ago).bind(STEP);
             self.writer.aside().execute(delete, "forget old answers").await
         })
         .await
@@ -191,7 +192,7 @@ impl Grouped for ReservationRequest {
 
     async fn write(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         requests: &[Self],
     ) -> Result<Vec<Reservation>, StoreError> {
         let mut answers = Vec::with_capacity(requests.len());
@@ -212,7 +213,7 @@ impl Grouped for ReservationRequest {
                 .execute(&mut *on)
                 .await
                 .doing("reserve an idempotency key")?;
-            let row = sqlx::query(HELD_BY)
+            let row = query(HELD_BY)
                 .bind(holder.merchant.as_str())
                 .bind(&holder.path)
                 .bind(&holder.key)
@@ -287,7 +288,7 @@ impl<'a> KeepRow<'a> {
 /// Keeps answers under the keys that their requests still hold; returns which requests do.
 pub(super) async fn keep(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     answers: &[&(KeyHolder, Answer)],
 ) -> Result<HashSet<Uuid>, StoreError> {
     if answers.is_empty() {
@@ -301,7 +302,7 @@ pub(super) async fn keep(
 /// Takes answers back that were kept in this transaction for what is not recorded after all.
 pub(super) async fn take_back(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     answers: &[&(KeyHolder, Answer)],
 ) -> Result<(), StoreError> {
     if answers.is_empty() {

@@ -21,6 +21,7 @@ use super::{
     error::{Doing, StoreError},
     readers::Readers,
     row::Columns,
+    statement::query,
     writer::Writer,
 };
 
@@ -64,15 +65,16 @@ async fn watch(readers: Readers, writer: Writer, are_kept: Arc<AtomicBool>) {
     loop {
         sleep(INTERVAL).await;
         // A database that is away says so elsewhere.
-        let Ok(known) = Known::of(&readers).await else { continue };
-        are_kept.store(known.mails >= MANY, Ordering::Relaxed);
+        let Ok(mut known) = Known::of(&readers).await else { continue };
         if known.mails < MANY && known.bytes >= LARGE && Instant::now() >= gather_at {
             gather_at = Instant::now() + GATHERING;
-            let gathered = writer.execute(sqlx::query("ANALYZE mails, attempts"), "gather statistics").await;
+            let gathered = writer.execute(query("ANALYZE mails, attempts"), "gather statistics").await;
             if let Err(error) = gathered {
                 tracing::debug!(%error, "statistics could not be gathered; the server does it by itself");
             }
+            known = Known::of(&readers).await.unwrap_or(known);
         }
+        are_kept.store(known.mails >= MANY, Ordering::Relaxed);
     }
 }
 
@@ -88,7 +90,7 @@ impl Known {
     async fn of(readers: &Readers) -> Result<Self, StoreError> {
         let look = "SELECT reltuples::bigint AS mails, pg_relation_size(oid) AS bytes FROM pg_class \
             WHERE oid = 'mails'::regclass";
-        let row = sqlx::query(look).fetch_one(readers).await.doing("look at statistics")?;
+        let row = query(look).fetch_one(readers).await.doing("look at statistics")?;
         let columns = Columns { table: "pg_class", row: &row };
         Ok(Self { mails: columns.integer("mails")?, bytes: columns.integer("bytes")? })
     }

@@ -1,12 +1,12 @@
 //! How much waits, for those who watch: counted from indexes, never more rows than a bound, so that it costs the same
 //! however many mails there are.
 
-use sqlx::any::AnyRow;
-
 use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    row::Row,
+    statement::query,
 };
 use crate::mail::{Lane, MailLane, MailState, Timestamp};
 
@@ -42,11 +42,11 @@ impl Store {
     pub async fn lane_backlogs(&self) -> Result<Vec<LaneBacklog>, StoreError> {
         let mut lanes = Vec::with_capacity(MailLane::ALL.len() + 1);
         for &lane in MailLane::ALL {
-            let counted = sqlx::query(MAILS).bind(lane.as_str()).bind(MOST_COUNTED);
+            let counted = query(MAILS).bind(lane.as_str()).bind(MOST_COUNTED);
             let rows = counted.fetch_all(&self.readers).await.doing("count the mails that wait")?;
             lanes.push(of_lane("mails", lane.into(), &rows)?);
         }
-        let counted = sqlx::query(CALLBACKS).bind(MOST_COUNTED);
+        let counted = query(CALLBACKS).bind(MOST_COUNTED);
         let rows = counted.fetch_all(&self.readers).await.doing("count the callbacks that wait")?;
         lanes.push(of_lane("deliveries", Lane::Callback, &rows)?);
         Ok(lanes)
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-fn of_lane(table: &'static str, lane: Lane, rows: &[AnyRow]) -> Result<LaneBacklog, StoreError> {
+fn of_lane(table: &'static str, lane: Lane, rows: &[Row]) -> Result<LaneBacklog, StoreError> {
     let mut backlog = LaneBacklog { lane, rows: Vec::with_capacity(rows.len()), oldest_due_at: None };
     for row in rows {
         let columns = Columns { table, row };

@@ -6,6 +6,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    statement::query,
 };
 use crate::{
     audit::Action,
@@ -91,7 +92,7 @@ impl Store {
     /// [`StoreError::Exists`] when the id is taken; else those of a write: see [`StoreError`].
     pub async fn create_merchant(&self, merchant: &NewMerchant) -> Result<(), StoreError> {
         let entry = self.entry(Action::MerchantCreated, &merchant.id, Some(&merchant.id));
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO merchants (id, name, country, language, sender_name, sender_email, secret, created_at, test)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
         )
@@ -113,7 +114,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn merchant(&self, id: &MerchantId) -> Result<Option<Merchant>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {MERCHANT} FROM merchants WHERE id = $1")))
+        let row = query(sqlx::AssertSqlSafe(format!("SELECT {MERCHANT} FROM merchants WHERE id = $1")))
             .bind(id.as_str())
             .fetch_optional(&self.readers)
             .await
@@ -130,9 +131,8 @@ impl Store {
         merchant: &MerchantId,
         rate: Option<&str>,
     ) -> Result<bool, StoreError> {
-        let update = sqlx::query("UPDATE merchants SET mails_rate = $2 WHERE id = $1")
-            .bind(merchant.as_str())
-            .bind(rate);
+        let update =
+            query("UPDATE merchants SET mails_rate = $2 WHERE id = $1").bind(merchant.as_str()).bind(rate);
         self.writer.execute(update, "set a merchant's rate").await.map(|rows| rows > 0)
     }
 
@@ -141,11 +141,10 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn mails_rates(&self) -> Result<Vec<(MerchantId, String)>, StoreError> {
-        let rows =
-            sqlx::query("SELECT id, mails_rate FROM merchants WHERE mails_rate IS NOT NULL ORDER BY id")
-                .fetch_all(&self.readers)
-                .await
-                .doing("read the rates of merchants")?;
+        let rows = query("SELECT id, mails_rate FROM merchants WHERE mails_rate IS NOT NULL ORDER BY id")
+            .fetch_all(&self.readers)
+            .await
+            .doing("read the rates of merchants")?;
         let read = |row| {
             let columns = Columns { table: "merchants", row };
             Ok((columns.parsed("id")?, columns.text("mails_rate")?))
@@ -159,7 +158,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn merchants(&self, after: &str, limit: u32) -> Result<Vec<Merchant>, StoreError> {
         let text = format!("SELECT {MERCHANT} FROM merchants WHERE id > $1 ORDER BY id LIMIT $2");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(after)
             .bind(i64::from(limit))
             .fetch_all(&self.readers)
@@ -189,7 +188,7 @@ impl Store {
         );
         let MerchantChange { name, country, language, sender, mails_rate } = change;
         let is_given = |given: bool| i64::from(given);
-        let update = sqlx::query(sqlx::AssertSqlSafe(text))
+        let update = query(sqlx::AssertSqlSafe(text))
             .bind(id.to_string())
             .bind(name)
             .bind(country)
@@ -219,7 +218,7 @@ impl Store {
                 "UPDATE merchants SET suspended_at = NULL WHERE id = $1 AND suspended_at IS NOT NULL",
             ),
         };
-        let update = sqlx::query(text).bind(id.to_string());
+        let update = query(text).bind(id.to_string());
         let update = if is_suspended { update.bind(clock::now().millis()) } else { update };
         let entry = self.entry(action, id, Some(id));
         Ok(self.change(update, "suspend or resume a merchant", entry).await? > 0)

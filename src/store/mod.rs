@@ -5,8 +5,8 @@
 //! (`states`), and its zero rows are an answer with a type. What all rows share that workers claim is in `claimable`. What many callers write at the same moment (`record`, `claim`, `settle`) goes through the group commit, and what
 //! they look up by key (documents, orders) through the group reads.
 //!
-//! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `steps`,
-//! `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
+//! Imports inside run one way. At the bottom are `error`, `dialect` and what reads and writes rows (`row`, `statement`,
+//! `target`, `writer`, `group_commit`, `group_read`); then the [`Store`] itself (`database`) and `claimable`; then the tables.
 //! Among these recipients and actions stand above mails, mails above orders and batches, which follow them, and all of them above events and webhooks. What
 //! two tables share stands in a file below both.
 
@@ -17,7 +17,9 @@ mod audit;
 mod backlog;
 mod batches;
 mod carts;
+mod cells;
 mod claimable;
+mod connection;
 mod connections;
 mod credentials;
 mod database;
@@ -26,12 +28,16 @@ mod disabled_endpoints;
 mod documents;
 mod drained_routes;
 mod due;
+mod embedded;
 mod error;
 mod events;
+mod flusher;
 mod gather;
+mod group;
 mod group_commit;
 mod group_read;
 mod idempotency;
+mod kept_connection;
 mod kept_plans;
 mod lane_backlogs;
 mod mail_row;
@@ -53,14 +59,18 @@ mod row;
 mod sessions;
 mod sql;
 mod stake;
+mod statement;
 mod states;
 mod steps;
 mod suppressions;
+mod target;
 mod template_lists;
 mod templates;
+mod value;
 mod webhooks;
 mod workers;
 mod writer;
+mod writer_thread;
 
 pub use actions::{ActionMoved, ActionRecord, DueAction, MailResult, NewAction, Selected, StepTaken};
 pub use activity::{Activity, ActivitySpan, RefusedRequests};

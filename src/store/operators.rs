@@ -6,6 +6,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    statement::query,
 };
 use crate::{
     audit::Action,
@@ -44,7 +45,7 @@ impl Store {
         password_hash: &str,
     ) -> Result<(), StoreError> {
         let entry = self.entry(Action::OperatorCreated, name, merchant);
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO operators (name, role, merchant_id, password_hash, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (name) DO NOTHING",
         )
@@ -66,7 +67,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn operator(&self, name: &str) -> Result<Option<OperatorRecord>, StoreError> {
         let text = format!("SELECT {COLUMNS} FROM operators WHERE name = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        let row = query(sqlx::AssertSqlSafe(text))
             .bind(name)
             .fetch_optional(&self.readers)
             .await
@@ -80,7 +81,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn operators(&self, merchant: Option<&MerchantId>) -> Result<Vec<OperatorRecord>, StoreError> {
         let text = format!("SELECT {COLUMNS} FROM operators WHERE $1 = '' OR merchant_id = $1 ORDER BY name");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
             .fetch_all(&self.readers)
             .await
@@ -95,7 +96,7 @@ impl Store {
     pub async fn remove_operator(&self, name: &str) -> Result<bool, StoreError> {
         let merchant = self.operator(name).await?.and_then(|operator| operator.merchant);
         let entry = self.entry(Action::OperatorRemoved, name, merchant.as_ref());
-        let delete = sqlx::query("DELETE FROM operators WHERE name = $1").bind(name.to_owned());
+        let delete = query("DELETE FROM operators WHERE name = $1").bind(name.to_owned());
         Ok(self.change(delete, "remove an operator", entry).await? > 0)
     }
 }

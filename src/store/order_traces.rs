@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::any::AnyRow;
 
 use super::{
     dialect::Dialect,
@@ -11,6 +10,7 @@ use super::{
     group_read::Lookup,
     readers::Readers,
     row::Columns,
+    row::Row,
     sql::Sql,
 };
 use crate::{
@@ -118,7 +118,7 @@ impl Lookup for OrderTraces {
     }
 }
 
-fn columns<'a>(table: &'static str, rows: &'a [AnyRow]) -> impl Iterator<Item = Columns<'a>> {
+fn columns<'a>(table: &'static str, rows: &'a [Row]) -> impl Iterator<Item = Columns<'a>> {
     rows.iter().map(move |row| Columns { table, row })
 }
 

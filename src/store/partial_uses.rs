@@ -1,12 +1,13 @@
 //! Which documents have which partials in them. Whoever stores or deletes documents keeps it, in its transaction.
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{
+    connection::Connection,
     dialect::Dialect,
     error::{Doing, StoreError},
     sql::Sql,
+    statement::query,
 };
 use crate::{mail::MerchantId, shop::ResourceKind};
 
@@ -44,7 +45,7 @@ impl<'a> User<'a> {
 /// Notes which partials these documents use, in place of what was noted before.
 pub(super) async fn note_uses(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     users: &[User<'_>],
 ) -> Result<(), StoreError> {
@@ -73,12 +74,12 @@ pub(super) async fn note_uses(
 
 /// Forgets which partials a document used, which is deleted.
 pub(super) async fn forget_uses(
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     kind: ResourceKind,
     id: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM partial_uses WHERE merchant_id = $1 AND user_kind = $2 AND user_id = $3")
+    query("DELETE FROM partial_uses WHERE merchant_id = $1 AND user_kind = $2 AND user_id = $3")
         .bind(merchant.as_str())
         .bind(kind.as_str())
         .bind(id)

@@ -5,10 +5,10 @@
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{
     audit,
+    connection::Connection,
     database::Store,
     dialect::Dialect,
     documents::{AnyDocument, Key, Stored, read},
@@ -16,6 +16,7 @@ use super::{
     resources::{self, ResourceRow},
     row::Columns,
     sql::Sql,
+    statement::query,
 };
 use crate::{audit::Action, mail::MerchantId, shop::ResourceKind};
 
@@ -122,7 +123,7 @@ impl Store {
         partial: &str,
         limit: u32,
     ) -> Result<Vec<Stored>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT resources.id, brand_id, version, body, created_at, updated_at FROM partial_uses
              JOIN resources ON resources.merchant_id = $1 AND resources.kind = 'templates' AND resources.id = user_id
              WHERE partial_uses.merchant_id = $1 AND partial = $2 AND user_kind = 'templates'
@@ -147,7 +148,7 @@ impl Store {
         partial: &str,
         limit: u32,
     ) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT user_kind, user_id FROM partial_uses WHERE merchant_id = $1 AND partial = $2
              ORDER BY user_kind, user_id LIMIT $3",
         )
@@ -169,7 +170,7 @@ impl Store {
 /// Whether all that was seen is still so. Nobody changes it before this transaction ends.
 async fn is_still_so(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     seen: &[Seen],
 ) -> Result<bool, StoreError> {
@@ -191,7 +192,7 @@ async fn is_still_so(
 
 /// Whether the templates that were made anew are all that have a partial in them.
 async fn are_all(
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     document: &ResourceRow,
     remade: &[ResourceRow],
@@ -199,7 +200,7 @@ async fn are_all(
     if document.kind != ResourceKind::Partials {
         return Ok(true);
     }
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT user_id FROM partial_uses WHERE merchant_id = $1 AND partial = $2 AND user_kind = 'templates'",
     )
     .bind(merchant.as_str())

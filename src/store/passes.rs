@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{
+    connection::Connection,
     database::Store,
     dialect::Dialect,
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
 };
 use crate::{clock, mail::MerchantId, shop::pass::PassSubject};
 
@@ -59,7 +60,7 @@ struct Row<'a> {
 /// Inserts passes that are not there yet and gives those that are their new identifier.
 pub(super) async fn insert(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     passes: impl Iterator<Item = &NewPass>,
 ) -> Result<(), StoreError> {
     // One statement may not write a row twice: the last identifier of a pass stands.
@@ -93,7 +94,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn pass(&self, id: &str) -> Result<Option<Pass>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT merchant_id, coupon_id, storecard_id, member_id, identifier FROM passes WHERE id = $1",
         )
         .bind(id)

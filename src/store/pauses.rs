@@ -4,6 +4,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    statement::query,
 };
 use crate::{
     audit::Action,
@@ -34,7 +35,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn pauses(&self) -> Result<Vec<PauseRecord>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT scope, name, reason, actor, at, ends_at, 0 AS is_suspension FROM pauses
              WHERE ends_at IS NULL OR ends_at > $1
              UNION ALL
@@ -67,7 +68,7 @@ impl Store {
         let entry = self
             .entry(Action::QueuePaused, scope, merchant)
             .map(|entry| entry.with(serde_json::json!({"reason": reason, "until": ends_at})));
-        let upsert = sqlx::query(
+        let upsert = query(
             "INSERT INTO pauses (scope, name, reason, actor, at, ends_at) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (scope, name) DO UPDATE SET reason = excluded.reason, actor = excluded.actor,
                 at = excluded.at, ends_at = excluded.ends_at",
@@ -91,12 +92,11 @@ impl Store {
             _ => None,
         };
         let entry = self.entry(Action::QueueResumed, scope, merchant);
-        let delete = sqlx::query(
-            "DELETE FROM pauses WHERE scope = $1 AND name = $2 AND (ends_at IS NULL OR ends_at > $3)",
-        )
-        .bind(scope.kind())
-        .bind(scope.name().to_owned())
-        .bind(clock::now().millis());
+        let delete =
+            query("DELETE FROM pauses WHERE scope = $1 AND name = $2 AND (ends_at IS NULL OR ends_at > $3)")
+                .bind(scope.kind())
+                .bind(scope.name().to_owned())
+                .bind(clock::now().millis());
         Ok(self.change(delete, "resume something", entry).await? > 0)
     }
 
@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn forget_ended_pauses(&self) -> Result<u64, StoreError> {
-        let delete = sqlx::query("DELETE FROM pauses WHERE ends_at <= $1").bind(clock::now().millis());
+        let delete = query("DELETE FROM pauses WHERE ends_at <= $1").bind(clock::now().millis());
         self.writer.aside().execute(delete, "forget pauses that ended").await
     }
 }

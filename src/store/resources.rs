@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::AnyConnection;
 use uuid::Uuid;
 
 use super::{
     audit::{self, NewEntry},
+    connection::Connection,
     database::Store,
     dialect::Dialect,
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
@@ -18,6 +18,7 @@ use super::{
     partial_uses::{self, User},
     row::Columns,
     sql::Sql,
+    statement::query,
     templates::{self, NewTemplateVersion},
 };
 use crate::{audit::Action, clock, mail::MerchantId, shop::ResourceKind};
@@ -163,7 +164,7 @@ impl Store {
 
     /// Finds a template with its document, which may be large.
     async fn template(&self, merchant: &MerchantId, id: &str) -> Result<Option<Stored>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = 'templates' AND id = $2"
         )))
         .bind(merchant.as_str())
@@ -186,7 +187,7 @@ impl Store {
         after: &str,
         limit: u32,
     ) -> Result<Vec<Stored>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM resources WHERE merchant_id = $1 AND kind = $2 AND id > $3
                 AND ($4 = '' OR brand_id = $4) ORDER BY id LIMIT $5"
         )))
@@ -213,7 +214,7 @@ impl Store {
         id: &str,
     ) -> Result<bool, StoreError> {
         let entry = self.entry(Action::ResourceDeleted, format!("{kind}/{id}"), Some(merchant));
-        let delete = sqlx::query(
+        let delete = query(
             "DELETE FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3 AND ($2 <> 'partials' OR NOT EXISTS (
                 SELECT 1 FROM partial_uses WHERE partial_uses.merchant_id = $1 AND partial = $3))",
         )
@@ -265,7 +266,7 @@ impl Store {
 
 pub(super) async fn upsert(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     resources: &[ResourceRow],
 ) -> Result<(), StoreError> {
@@ -320,12 +321,12 @@ pub(super) async fn upsert(
 
 /// Whether there is a document.
 pub(super) async fn exists(
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     kind: ResourceKind,
     id: &str,
 ) -> Result<bool, StoreError> {
-    sqlx::query("SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
+    query("SELECT 1 FROM resources WHERE merchant_id = $1 AND kind = $2 AND id = $3")
         .bind(merchant.as_str())
         .bind(kind.as_str())
         .bind(id)
@@ -337,12 +338,12 @@ pub(super) async fn exists(
 
 /// Whether a template is stored as it is already: then it makes no version, which would be kept for good.
 async fn is_unchanged(
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     resource: &ResourceRow,
     version: &NewTemplateVersion,
 ) -> Result<bool, StoreError> {
-    sqlx::query(
+    query(
         "SELECT 1 FROM resources JOIN template_versions ON template_versions.id = resources.version
          WHERE resources.merchant_id = $1 AND resources.kind = $2 AND resources.id = $3 AND resources.body = $4
             AND template_versions.subject = $5 AND template_versions.html = $6

@@ -17,6 +17,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    statement::query,
 };
 use crate::{mail::MerchantId, shop::ResourceKind};
 
@@ -131,7 +132,7 @@ impl Store {
                 "",
             ),
         };
-        let row = sqlx::query(statement)
+        let row = query(statement)
             .bind(merchant.as_str())
             .bind(kind)
             .bind(i64::try_from(most).unwrap_or(i64::MAX))

@@ -1,17 +1,61 @@
 //! Rows: reading their columns into the crate's types.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc};
 
 use serde::de::DeserializeOwned;
-use sqlx::{Row, any::AnyRow};
+use sqlx::{Row as _, any::AnyRow};
 
-use super::error::StoreError;
+use super::{error::StoreError, value::Value};
 use crate::mail::Timestamp;
+
+/// A row that a statement returned.
+pub(super) enum Row {
+    /// By a driver's pool.
+    Served(AnyRow),
+    /// By SQLite's connection that writes.
+    Embedded(EmbeddedRow),
+}
+
+/// A row with the names of its columns.
+pub(super) struct EmbeddedRow {
+    pub(super) names: Arc<[Box<str>]>,
+    pub(super) values: Vec<Value>,
+}
+
+impl Row {
+    fn text(&self, column: &str) -> Result<Option<String>, String> {
+        match self {
+            Self::Served(row) => row.try_get(column).map_err(|error| error.to_string()),
+            Self::Embedded(row) => match row.value(column)? {
+                Value::Text(text) => Ok(text.clone()),
+                Value::Integer(_) => Err("is a number".to_owned()),
+            },
+        }
+    }
+
+    fn integer(&self, column: &str) -> Result<Option<i64>, String> {
+        match self {
+            Self::Served(row) => row.try_get(column).map_err(|error| error.to_string()),
+            Self::Embedded(row) => match row.value(column)? {
+                Value::Integer(number) => Ok(*number),
+                Value::Text(None) => Ok(None),
+                Value::Text(Some(_)) => Err("is not a number".to_owned()),
+            },
+        }
+    }
+}
+
+impl EmbeddedRow {
+    fn value(&self, column: &str) -> Result<&Value, String> {
+        let place = self.names.iter().position(|name| **name == *column);
+        place.and_then(|place| self.values.get(place)).ok_or_else(|| "is not there".to_owned())
+    }
+}
 
 /// Columns of a row as the crate's types. An error names the table and the column, never the content.
 pub(super) struct Columns<'a> {
     pub(super) table: &'static str,
-    pub(super) row: &'a AnyRow,
+    pub(super) row: &'a Row,
 }
 
 impl Columns<'_> {
@@ -20,15 +64,15 @@ impl Columns<'_> {
     }
 
     pub(super) fn text(&self, column: &str) -> Result<String, StoreError> {
-        self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
+        self.optional_text(column)?.ok_or_else(|| self.corrupt(column, &"is missing"))
     }
 
     pub(super) fn optional_text(&self, column: &str) -> Result<Option<String>, StoreError> {
-        self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
+        self.row.text(column).map_err(|why| self.corrupt(column, &why))
     }
 
     pub(super) fn integer(&self, column: &str) -> Result<i64, StoreError> {
-        self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
+        self.optional_integer(column)?.ok_or_else(|| self.corrupt(column, &"is missing"))
     }
 
     /// A number that is never below zero.
@@ -37,7 +81,7 @@ impl Columns<'_> {
     }
 
     pub(super) fn optional_integer(&self, column: &str) -> Result<Option<i64>, StoreError> {
-        self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
+        self.row.integer(column).map_err(|why| self.corrupt(column, &why))
     }
 
     pub(super) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {

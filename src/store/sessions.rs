@@ -11,6 +11,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    statement::query,
     steps::{STEP, in_steps},
 };
 use crate::{
@@ -79,7 +80,7 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    sqlx::query(
+                    query(
                         "INSERT INTO sessions (id, hash, operator, created_at, expires_at, last_seen_at, address)
                          VALUES ($1, $2, $3, $4, $5, $4, $6)",
                     )
@@ -92,7 +93,7 @@ impl Store {
                     .execute(&mut *on)
                     .await
                     .doing("begin a session")?;
-                    sqlx::query(
+                    query(
                         "DELETE FROM sessions WHERE operator = $1 AND (expires_at <= $2 OR id NOT IN
                             (SELECT id FROM sessions WHERE operator = $1 ORDER BY id DESC LIMIT $3))",
                     )
@@ -114,7 +115,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn session(&self, hash: &str) -> Result<Option<SignedIn>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS}, operators.role, operators.merchant_id FROM sessions
              JOIN operators ON operators.name = sessions.operator AND operators.created_at <= sessions.created_at
              WHERE sessions.hash = $1 AND sessions.expires_at > $2"
@@ -140,7 +141,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn sessions(&self, operator: Option<&str>) -> Result<Vec<SessionRecord>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM sessions
              JOIN operators ON operators.name = sessions.operator AND operators.created_at <= sessions.created_at
              WHERE ($1 = '' OR sessions.operator = $1) AND sessions.expires_at > $2
@@ -163,7 +164,7 @@ impl Store {
         if now.since(session.last_seen_at) < SEEN {
             return Ok(());
         }
-        let update = sqlx::query("UPDATE sessions SET last_seen_at = $2 WHERE id = $1")
+        let update = query("UPDATE sessions SET last_seen_at = $2 WHERE id = $1")
             .bind(session.id.clone())
             .bind(now.millis());
         self.writer.aside().execute(update, "note that a session is used").await.map(drop)
@@ -174,7 +175,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn extend_session(&self, id: &str, expires_at: Timestamp) -> Result<bool, StoreError> {
-        let update = sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id = $1 AND expires_at > $3")
+        let update = query("UPDATE sessions SET expires_at = $2 WHERE id = $1 AND expires_at > $3")
             .bind(id.to_owned())
             .bind(expires_at.millis())
             .bind(clock::now().millis());
@@ -186,7 +187,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn end_session(&self, operator: Option<&str>, id: &str) -> Result<bool, StoreError> {
-        let delete = sqlx::query("DELETE FROM sessions WHERE id = $1 AND ($2 = '' OR operator = $2)")
+        let delete = query("DELETE FROM sessions WHERE id = $1 AND ($2 = '' OR operator = $2)")
             .bind(id.to_owned())
             .bind(operator.unwrap_or_default().to_owned());
         Ok(self.writer.execute(delete, "end a session").await? > 0)
@@ -202,11 +203,10 @@ impl Store {
         operator: &str,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        let insert =
-            sqlx::query("INSERT INTO sign_in_links (hash, operator, expires_at) VALUES ($1, $2, $3)")
-                .bind(hash.to_owned())
-                .bind(operator.to_owned())
-                .bind(expires_at.millis());
+        let insert = query("INSERT INTO sign_in_links (hash, operator, expires_at) VALUES ($1, $2, $3)")
+            .bind(hash.to_owned())
+            .bind(operator.to_owned())
+            .bind(expires_at.millis());
         self.writer.execute(insert, "keep a link to sign in").await.map(drop)
     }
 
@@ -215,7 +215,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn use_sign_in_link(&self, hash: &str) -> Result<Option<String>, StoreError> {
-        let delete = sqlx::query(
+        let delete = query(
             "DELETE FROM sign_in_links WHERE hash = $1 AND expires_at > $2
                 AND EXISTS (SELECT 1 FROM operators WHERE name = sign_in_links.operator)
              RETURNING operator",
@@ -238,7 +238,7 @@ impl Store {
             "DELETE FROM sign_in_links WHERE hash IN (SELECT hash FROM sign_in_links WHERE expires_at <= $1 LIMIT $2)",
         ] {
             forgotten += in_steps(STEP, || async {
-                let delete = sqlx::query(statement).bind(now).bind(STEP);
+                let delete = query(statement).bind(now).bind(STEP);
                 self.writer.aside().execute(delete, "forget sessions that ended").await
             })
             .await?;

@@ -8,16 +8,15 @@ use std::{
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::{
-    Any, AssertSqlSafe,
-    any::{AnyArguments, AnyRow},
-    query::Query,
+use sqlx::AssertSqlSafe;
+
+use super::{
+    cells,
+    dialect::Dialect,
+    error::StoreError,
+    row::{Columns, Row},
+    statement::{Statement, query},
 };
-
-use super::{dialect::Dialect, error::StoreError, row::Columns};
-
-/// A statement and the values that are bound to it.
-pub(super) type Statement = Query<'static, Any, AnyArguments>;
 
 /// A statement with marks, written out once for each dialect.
 pub(super) struct Sql {
@@ -48,7 +47,12 @@ impl Sql {
     /// The statement about these rows, its `$1`. A column that they do not have is `NULL`.
     pub(super) fn with<T: Serialize>(&self, dialect: Dialect, rows: &[T]) -> Statement {
         let columns = || Dialect::columns(&self.text).map(|(name, _)| name.to_owned()).collect();
-        sqlx::query(self.on(dialect)).bind(to_json(dialect, self.columns.get_or_init(columns), rows))
+        let columns = self.columns.get_or_init(columns);
+        if dialect.is_for_each(&self.text) {
+            let rows = rows.iter().map(|row| cells::cells(columns, row)).collect();
+            return Statement::for_each(self.on(dialect), rows);
+        }
+        query(self.on(dialect)).bind(to_json(dialect, columns, rows))
     }
 }
 
@@ -83,7 +87,7 @@ fn json_of<T: Serialize>(rows: &[T]) -> String {
 }
 
 /// The lines of a plan that was asked for with [`Dialect::explain`].
-pub(super) fn lines_of_plan(dialect: Dialect, plan: &[AnyRow]) -> Result<Vec<String>, StoreError> {
+pub(super) fn lines_of_plan(dialect: Dialect, plan: &[Row]) -> Result<Vec<String>, StoreError> {
     plan.iter().map(|row| Columns { table: "plan", row }.text(dialect.plan_column())).collect()
 }
 
@@ -104,6 +108,26 @@ mod tests {
             &*SQL.on(Dialect::Sqlite).0,
             "SELECT id FROM (WITH unfolded AS MATERIALIZED (SELECT value FROM jsonb_each($1)) \
              SELECT value ->> 0 AS id, CAST(value ->> 1 AS INTEGER) AS at FROM unfolded) AS rows WHERE at > $2 "
+        );
+    }
+
+    #[test]
+    fn a_statement_for_each_row_has_its_cells_in_places_on_sqlite() {
+        let sql = Sql::new(
+            "UPDATE t SET at = rows.at FROM {each: id text, at bigint} WHERE t.id = rows.id AND rows.at > 1",
+        );
+        assert_eq!(&*sql.on(Dialect::Sqlite).0, "UPDATE t SET at = ?2  WHERE t.id = ?1 AND ?2 > 1");
+        assert_eq!(
+            &*sql.on(Dialect::Postgres).0,
+            "UPDATE t SET at = rows.at FROM json_to_recordset(CAST($1 AS json)) AS rows (id text, at bigint) \
+             WHERE t.id = rows.id AND rows.at > 1"
+        );
+        let all = Sql::new(
+            "WITH r AS {materialized} (SELECT rows.*, rows.at + 1 AS next FROM {each: id text, at bigint}) SELECT next FROM r",
+        );
+        assert_eq!(
+            &*all.on(Dialect::Sqlite).0,
+            "WITH r AS  (SELECT ?1 AS id, ?2 AS at, ?2 + 1 AS next ) SELECT next FROM r"
         );
     }
 

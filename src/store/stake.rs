@@ -11,9 +11,10 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::error::StoreError;
 
@@ -98,6 +99,30 @@ pub(super) fn write<T>(is_promise: bool) -> (Caller<T>, Answer<T>) {
         let _ = REQUEST.try_with(|watch| watch.watch(&stake));
     }
     (Caller { stake: Arc::clone(&stake), reply }, Answer { stake, answer })
+}
+
+impl<T> Answer<T> {
+    /// The same, no longer than this; who waits longer gives up. `asking` is what has to be done before anybody answers.
+    pub(super) async fn within(
+        mut self,
+        limit: Duration,
+        asking: impl Future<Output = ()>,
+    ) -> Result<T, StoreError> {
+        let answered = async {
+            asking.await;
+            (&mut self).await
+        };
+        match timeout(limit, answered).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.stake.withdraw();
+                Err(match self.stake.is_withdrawn() {
+                    true => StoreError::TimedOut,
+                    false => StoreError::OutcomeUnknown { source: None },
+                })
+            }
+        }
+    }
 }
 
 impl<T> Future for Answer<T> {
@@ -191,6 +216,19 @@ impl Writes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_too_long_prevents_what_has_not_begun() {
+        let nobody_answers = std::future::pending::<()>;
+        let (caller, answer) = write::<()>(true);
+        let given_up = answer.within(Duration::from_millis(10), nobody_answers()).await;
+        assert!(matches!(given_up, Err(StoreError::TimedOut)), "{given_up:?}");
+        assert!(!caller.stake.begin_commit());
+        let (caller, answer) = write::<()>(true);
+        assert!(caller.stake.begin_commit());
+        let given_up = answer.within(Duration::from_millis(10), async {}).await;
+        assert!(matches!(given_up, Err(StoreError::OutcomeUnknown { source: None })), "{given_up:?}");
+    }
 
     #[tokio::test]
     async fn who_leaves_before_the_commit_prevents_it() {

@@ -9,6 +9,7 @@ use super::{
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
 };
 use crate::{
     mail::{MerchantId, Timestamp},
@@ -82,7 +83,7 @@ impl Store {
         template: &str,
         limit: u32,
     ) -> Result<Vec<TemplateVersionRecord>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, subject, created_at FROM template_versions WHERE merchant_id = $1 AND template_id = $2
                 AND kind = $4 ORDER BY created_at DESC, id DESC LIMIT $3",
         )
@@ -116,7 +117,7 @@ impl Store {
         template: &str,
         version: &str,
     ) -> Result<Option<WrittenVersion>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT id, created_at, document, partials, subject, html, text FROM template_versions
              WHERE id = $1 AND merchant_id = $2 AND template_id = $3 AND kind = $4",
         )

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{
+    connection::Connection,
     database::Store,
     dialect::Dialect,
     documents::Key,
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
+    statement::query,
 };
 use crate::{
     clock,
@@ -83,7 +84,7 @@ struct Row<'a> {
 /// Inserts versions that are not there yet, each with its document as it was given.
 pub(super) async fn insert(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: Option<&MerchantId>,
     versions: &[(&NewTemplateVersion, Option<&str>)],
 ) -> Result<(), StoreError> {
@@ -152,7 +153,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn template_version(&self, id: &str) -> Result<Option<TemplateVersion>, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT id, template_id, subject, html, text, tags, sender, class, class_is_said, on_crash, language
              FROM template_versions WHERE id = $1",
         )

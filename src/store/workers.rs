@@ -6,6 +6,7 @@ use super::{
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
+    statement::query,
 };
 use crate::{
     clock,
@@ -33,7 +34,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn beat(&self, worker: WorkerId, host: &str, pid: u32) -> Result<(), StoreError> {
-        self.writer.execute(sqlx::query(
+        self.writer.execute(query(
             "INSERT INTO workers (id, host, pid, started_at, heartbeat_at) VALUES ($1, $2, $3, $4, $4)
              ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at",
         )
@@ -50,7 +51,7 @@ impl Store {
     pub async fn sign_off(&self, worker: WorkerId) -> Result<(), StoreError> {
         self.writer
             .execute(
-                sqlx::query("UPDATE workers SET heartbeat_at = 0 WHERE id = $1").bind(worker.to_string()),
+                query("UPDATE workers SET heartbeat_at = 0 WHERE id = $1").bind(worker.to_string()),
                 "sign a worker off",
             )
             .await
@@ -75,7 +76,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn has_dead_workers(&self, silence: Duration) -> Result<bool, StoreError> {
-        sqlx::query("SELECT 1 FROM workers WHERE heartbeat_at <= $1 LIMIT 1")
+        query("SELECT 1 FROM workers WHERE heartbeat_at <= $1 LIMIT 1")
             .bind((clock::now() - silence).millis())
             .fetch_optional(&self.readers)
             .await
@@ -89,7 +90,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn forget_dead_workers(&self, silence: Duration) -> Result<u64, StoreError> {
-        let delete = sqlx::query(
+        let delete = query(
             "DELETE FROM workers WHERE heartbeat_at <= $1
              AND NOT EXISTS (SELECT 1 FROM mails WHERE mails.wake_at IS NOT NULL AND mails.state = 'sending'
                 AND mails.worker = workers.id)
@@ -106,7 +107,7 @@ impl Store {
     pub async fn record_dropped_job(&self, id: &str, reason: &str) -> Result<(), StoreError> {
         self.writer
             .execute(
-                sqlx::query("INSERT INTO dropped_jobs (id, reason, at) VALUES ($1, $2, $3)")
+                query("INSERT INTO dropped_jobs (id, reason, at) VALUES ($1, $2, $3)")
                     .bind(id)
                     .bind(reason)
                     .bind(clock::now().millis()),
@@ -121,11 +122,10 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn workers(&self) -> Result<Vec<WorkerRecord>, StoreError> {
-        let rows =
-            sqlx::query("SELECT id, host, pid, started_at, heartbeat_at FROM workers ORDER BY started_at")
-                .fetch_all(&self.readers)
-                .await
-                .doing("list workers")?;
+        let rows = query("SELECT id, host, pid, started_at, heartbeat_at FROM workers ORDER BY started_at")
+            .fetch_all(&self.readers)
+            .await
+            .doing("list workers")?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "workers", row };

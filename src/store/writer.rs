@@ -11,31 +11,68 @@ use std::sync::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use sqlx::{Any, AnyConnection, AnyPool, any::AnyRow, pool::PoolConnection};
+use sqlx::{AnyConnection, AnyPool, Connection as _, Executor, pool::PoolConnection};
 use tokio::time::{Instant, timeout};
 
 use super::{
+    connection::Connection,
     connections::{Deaths, LONGEST, Pool, give_back},
     dialect::Dialect,
-    error::{Doing, StoreError, has_died, is_failed_sync, is_refusal},
-    sql::Statement,
-    stake::{self, Stake},
+    error::{Doing, DriverError, StoreError, has_died, is_failed_sync, is_refusal},
+    kept_connection::KeptConnection,
+    row::Row,
+    stake::{self, Answer, Stake},
+    statement::Statement,
+    writer_thread::{WriterThread, end_the_process},
 };
 use crate::telemetry::METRICS;
 
 /// The connections that write.
 #[derive(Clone)]
 pub(super) struct Writer {
-    pool: AnyPool,
-    deaths: Arc<Deaths>,
+    dialect: Dialect,
+    connections: Connections,
     is_promise: bool,
     /// Begins a transaction.
     begin: &'static str,
+    /// The connection of one who writes again and again.
+    kept: Option<Arc<KeptConnection>>,
+}
+
+#[derive(Clone)]
+enum Connections {
+    /// To a server: several, each for a transaction in a task of its own.
+    Served { pool: AnyPool, deaths: Arc<Deaths> },
+    /// To a file: one, with a thread of its own.
+    Embedded(Arc<WriterThread>),
 }
 
 impl Writer {
-    pub(super) fn new(dialect: Dialect, pool: AnyPool, deaths: Arc<Deaths>) -> Self {
-        Self { pool, deaths, is_promise: true, begin: dialect.begin() }
+    pub(super) fn served(dialect: Dialect, pool: AnyPool, deaths: Arc<Deaths>) -> Self {
+        Self::of(dialect, Connections::Served { pool, deaths })
+    }
+
+    pub(super) fn embedded(thread: Arc<WriterThread>) -> Self {
+        Self::of(Dialect::Sqlite, Connections::Embedded(thread))
+    }
+
+    fn of(dialect: Dialect, connections: Connections) -> Self {
+        Self { dialect, connections, is_promise: true, begin: dialect.begin(), kept: None }
+    }
+
+    /// The same connections, for one whose transactions follow one another: it keeps its connection until it
+    /// [lets it go](Self::let_go).
+    pub(super) fn keeping_its_connection(&self) -> Self {
+        let kept = match &self.connections {
+            Connections::Served { deaths, .. } => Some(Arc::new(KeptConnection::new(Arc::clone(deaths)))),
+            Connections::Embedded(_) => None,
+        };
+        Self { kept, ..self.clone() }
+    }
+
+    /// Gives the connection back that was kept.
+    pub(super) fn let_go(&self) {
+        self.kept.iter().for_each(|kept| kept.let_go());
     }
 
     /// The same connections for what no request answers for: see [`stake::write`].
@@ -48,38 +85,83 @@ impl Writer {
         Self { begin, ..self.clone() }
     }
 
-    /// Runs one transaction in a task of its own. `work` takes it back by failing with [`StoreError::RolledBack`].
+    /// Runs one transaction to its end, whatever becomes of its caller. `work` takes it back by failing with
+    /// [`StoreError::RolledBack`].
     ///
     /// # Errors
     /// What `work` fails with; [`StoreError::TimedOut`] and [`StoreError::OutcomeUnknown`] as they say.
     pub(super) async fn run<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+        W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
         let (caller, answer) = stake::write(self.is_promise);
         let writer = self.clone();
-        tokio::spawn(async move {
+        let transaction = async move {
             let began = Instant::now();
-            let result = within_limits(async |progress: &Progress| {
-                writer.transact(&caller.stake, work, progress).await
-            })
-            .await;
-            METRICS.database_took("write", began.elapsed());
-            match &result {
-                Ok(_) => caller.stake.committed(),
-                Err(StoreError::OutcomeUnknown { .. }) => {}
-                Err(_) => caller.stake.put_off_commit(),
+            let result = writer
+                .within_limits(async |progress: &Progress| {
+                    writer.transact(&caller.stake, work, progress).await
+                })
+                .await;
+            let is_committed = result.is_ok();
+            let answer = move || {
+                METRICS.database_took("write", began.elapsed());
+                match &result {
+                    Ok(_) => caller.stake.committed(),
+                    Err(StoreError::OutcomeUnknown { .. }) => {}
+                    Err(_) => caller.stake.put_off_commit(),
+                }
+                caller.answer(result);
+            };
+            match is_committed {
+                true => writer.tell_of_commit(answer),
+                false => answer(),
             }
-            caller.answer(result);
-        });
-        answer.await
+        };
+        match &self.connections {
+            Connections::Served { .. } => {
+                tokio::spawn(transaction);
+                answer.await
+            }
+            Connections::Embedded(thread) => answer.within(LONGEST, thread.run(transaction)).await,
+        }
+    }
+
+    /// Tells of a commit when it is on the disk. A server says nothing of it before.
+    pub(super) fn tell_of_commit(&self, tell: impl FnOnce() + Send + 'static) {
+        match &self.connections {
+            Connections::Served { .. } => tell(),
+            Connections::Embedded(thread) => thread.tell_of_commit(tell),
+        }
+    }
+
+    /// Waits for what a transaction of several callers answers one of them.
+    pub(super) async fn answer_of_a_group<T>(&self, answer: Answer<T>) -> Result<T, StoreError> {
+        match &self.connections {
+            Connections::Served { .. } => answer.await,
+            Connections::Embedded(_) => answer.within(LONGEST, async {}).await,
+        }
+    }
+
+    /// Runs the transaction of a group, and waits for its end as long as one may take.
+    pub(super) async fn run_group(&self, transaction: impl Future<Output = ()> + Send + 'static) {
+        match &self.connections {
+            Connections::Served { .. } => transaction.await,
+            Connections::Embedded(thread) => {
+                // Its callers have left by then.
+                let _ = timeout(LONGEST, thread.run_to_the_end(transaction)).await;
+            }
+        }
     }
 
     async fn transact<T, W>(&self, stake: &Stake, work: W, progress: &Progress) -> Result<T, StoreError>
     where
-        W: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+        W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>>,
     {
+        if stake.is_withdrawn() {
+            return Err(StoreError::RolledBack);
+        }
         let mut transaction = self.begin().await?;
         if stake.is_withdrawn() {
             transaction.roll_back().await?;
@@ -105,7 +187,7 @@ impl Writer {
         &self,
         statement: Statement,
         doing: &'static str,
-    ) -> Result<Vec<AnyRow>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         self.run(move |on| async move { statement.fetch_all(on).await.doing(doing) }.boxed()).await
     }
 
@@ -114,41 +196,89 @@ impl Writer {
         &self,
         statement: Statement,
         doing: &'static str,
-    ) -> Result<Option<AnyRow>, StoreError> {
+    ) -> Result<Option<Row>, StoreError> {
         Ok(self.fetch_all(statement, doing).await?.pop())
     }
 
     /// How its connections are used now.
     pub(super) fn pool(&self) -> Pool {
-        Pool::of("writers", &self.pool)
+        match &self.connections {
+            Connections::Served { pool, .. } => Pool::of("writers", pool),
+            Connections::Embedded(thread) => thread.pool(),
+        }
     }
 
     /// A connection of its own for one who changes its settings.
     pub(super) async fn own_connection(&self) -> Result<AnyConnection, StoreError> {
-        self.pool.acquire().await.map(PoolConnection::detach).doing("be reached")
+        match &self.connections {
+            Connections::Served { pool, .. } => {
+                pool.acquire().await.map(PoolConnection::detach).doing("be reached")
+            }
+            Connections::Embedded(thread) => {
+                let mut own = AnyConnection::connect_with(&thread.options).await.doing("be reached")?;
+                own.execute(self.dialect.session()).await.doing("be reached")?;
+                Ok(own)
+            }
+        }
     }
 
     /// Closes the connections.
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        match &self.connections {
+            Connections::Served { pool, .. } => pool.close().await,
+            Connections::Embedded(thread) => thread.close().await,
+        }
     }
 
     /// Begins a transaction. A connection that had died since its last answer is replaced: when Postgres restarts, all
     /// of them have.
     pub(super) async fn begin(&self) -> Result<Transaction, StoreError> {
+        let (pool, deaths) = match &self.connections {
+            Connections::Served { pool, deaths } => (pool, deaths),
+            Connections::Embedded(thread) => {
+                let connection = thread.lend().map(Connection::Embedded).doing("be reached")?;
+                let home = Home::Thread(Arc::clone(thread));
+                let mut transaction = Transaction { connection: Some(connection), home };
+                return transaction.run(self.begin).await.doing("begin").map(|()| transaction);
+            }
+        };
+        let mut kept = self.kept.as_ref().and_then(|kept| kept.take());
         let mut dead = 0;
         loop {
-            let connection = self.pool.acquire().await.doing("be reached")?;
-            let mut transaction = Transaction { connection: Some(connection) };
+            let connection = match kept.take() {
+                Some(kept) => kept,
+                None => pool.acquire().await.doing("be reached")?,
+            };
+            let home = self.kept.clone().map_or(Home::Pool, Home::Kept);
+            let mut transaction = Transaction { connection: Some(Connection::Served(connection)), home };
             // The driver's own way counts transactions, and counts wrong after one of its statements failed.
             match transaction.run(self.begin).await {
                 Ok(()) => return Ok(transaction),
-                Err(error) if has_died(&error) && dead < self.pool.size() => {
-                    self.deaths.notice();
+                Err(error) if has_died(&error) && dead < pool.size() => {
+                    deaths.notice();
                     dead += 1;
                 }
                 Err(source) => return Err(StoreError::Database { doing: "begin", source }),
             }
+        }
+    }
+
+    /// Lets a transaction take [`LONGEST`]; then its connection is closed. One on SQLite's thread cannot be stopped from
+    /// here: its callers leave it.
+    pub(super) async fn within_limits<T>(
+        &self,
+        transaction: impl AsyncFnOnce(&Progress) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let progress = Progress::default();
+        if let Connections::Embedded(_) = self.connections {
+            return transaction(&progress).await;
+        }
+        match timeout(LONGEST, transaction(&progress)).await {
+            Ok(ended) => ended,
+            Err(_) if progress.is_committing.load(Ordering::Relaxed) => {
+                Err(StoreError::OutcomeUnknown { source: None })
+            }
+            Err(_) => Err(StoreError::TimedOut),
         }
     }
 }
@@ -159,28 +289,22 @@ pub(super) struct Progress {
     is_committing: AtomicBool,
 }
 
-/// Lets a transaction take [`LONGEST`]; then its connection is closed.
-pub(super) async fn within_limits<T>(
-    transaction: impl AsyncFnOnce(&Progress) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let progress = Progress::default();
-    match timeout(LONGEST, transaction(&progress)).await {
-        Ok(ended) => ended,
-        Err(_) if progress.is_committing.load(Ordering::Relaxed) => {
-            Err(StoreError::OutcomeUnknown { source: None })
-        }
-        Err(_) => Err(StoreError::TimedOut),
-    }
-}
-
 /// A transaction under way. Dropped before its end, its connection is closed: the state of that is unknown.
 pub(super) struct Transaction {
-    connection: Option<PoolConnection<Any>>,
+    connection: Option<Connection>,
+    home: Home,
+}
+
+/// Where a connection goes after its transaction.
+enum Home {
+    Pool,
+    Kept(Arc<KeptConnection>),
+    Thread(Arc<WriterThread>),
 }
 
 impl Transaction {
     #[expect(clippy::expect_used, reason = "it is taken only by what consumes the transaction")]
-    pub(super) fn connection(&mut self) -> &mut AnyConnection {
+    pub(super) fn connection(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("a connection under a transaction")
     }
 
@@ -220,26 +344,23 @@ impl Transaction {
         Ok(())
     }
 
-    async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(statement).execute(self.connection()).await.map(drop)
+    async fn run(&mut self, statement: &'static str) -> Result<(), DriverError> {
+        self.connection().run(statement).await
     }
 
     fn give_back(&mut self) {
-        self.connection.take().into_iter().for_each(give_back);
+        match (self.connection.take(), &self.home) {
+            (Some(Connection::Served(connection)), Home::Kept(kept)) => kept.keep(connection),
+            (Some(Connection::Served(connection)), _) => give_back(connection),
+            (Some(Connection::Embedded(connection)), Home::Thread(thread)) => thread.take_back(connection),
+            (Some(Connection::Embedded(_)) | None, _) => {}
+        }
     }
-}
-
-/// After an fsync that failed, the system may have dropped what was to be written, and the next fsync says nothing of it. A
-/// process that goes on could promise what is not on the disk. One that starts reads the disk again, and its callers
-/// know that they have no answer.
-fn end_the_process(error: &sqlx::Error) -> ! {
-    tracing::error!(%error, "the disk did not take what was committed, the process ends at once");
-    std::process::exit(1)
 }
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(Connection::Served(connection)) = self.connection.take() {
             // Without a goodbye, which a server that hangs would not answer.
             drop(connection.detach());
         }

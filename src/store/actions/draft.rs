@@ -12,6 +12,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         mails::{MailRecord, MailSearch},
+        statement::query,
     },
 };
 use futures_util::FutureExt;
@@ -116,12 +117,12 @@ impl Store {
         matched: MailCount,
     ) -> Result<ActionRecord, StoreError> {
         let record = ActionRecord::drafted(new, ActionId::new(), matched);
-        let NewAction { merchant, kind, query, by, at, mark, .. } = new;
-        let insert = sqlx::query(INSERT)
+        let NewAction { merchant, kind, by, at, mark, .. } = new;
+        let insert = query(INSERT)
             .bind(record.id.to_string())
             .bind(merchant.as_ref().map(|merchant| merchant.as_str().to_owned()))
             .bind(kind.as_str())
-            .bind(query.clone())
+            .bind(new.query.clone())
             .bind(mark.to_string())
             .bind(ActionState::Draft.as_str())
             .bind(by.clone())

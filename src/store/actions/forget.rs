@@ -8,6 +8,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        statement::query,
         steps::{STEP, in_steps},
     },
 };
@@ -27,7 +28,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn forget_old_actions(&self, keep: Duration, keep_drafts: Duration) -> Result<u64, StoreError> {
         let now = clock::now();
-        let rows = sqlx::query(OLD)
+        let rows = query(OLD)
             .bind((now - keep).millis())
             .bind((now - keep_drafts).millis())
             .bind(ROUND)
@@ -39,7 +40,7 @@ impl Store {
             let id = Columns { table: "bulk_actions", row }.text("id")?;
             // The results first: what is left of them after a crash would never be found again.
             self.forget_results(&id).await?;
-            let delete = sqlx::query("DELETE FROM bulk_actions WHERE id = $1 AND wake_at IS NULL").bind(id);
+            let delete = query("DELETE FROM bulk_actions WHERE id = $1 AND wake_at IS NULL").bind(id);
             forgotten += self.writer.execute(delete, "forget an action").await?;
         }
         Ok(forgotten)
@@ -47,7 +48,7 @@ impl Store {
 
     async fn forget_results(&self, action: &str) -> Result<(), StoreError> {
         in_steps(STEP, || {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM bulk_action_results WHERE action_id = $1 AND mail_id IN (
                     SELECT mail_id FROM bulk_action_results WHERE action_id = $1 ORDER BY mail_id LIMIT $2)",
             )

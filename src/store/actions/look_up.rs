@@ -10,6 +10,7 @@ use crate::{
         error::{Doing, StoreError},
         mails::MailSearch,
         row::Columns,
+        statement::query,
     },
 };
 
@@ -96,7 +97,7 @@ impl Store {
         merchant: Option<&MerchantId>,
         id: ActionId,
     ) -> Result<Option<ActionRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM bulk_actions WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
         )))
         .bind(id.to_string())
@@ -118,7 +119,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<ActionRecord>, StoreError> {
         let only = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM bulk_actions WHERE {only} AND id < $2 ORDER BY id DESC LIMIT $3"
         )))
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
@@ -140,7 +141,7 @@ impl Store {
         after: Option<MailId>,
         limit: u32,
     ) -> Result<Vec<MailResult>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT mail_id, result, why FROM bulk_action_results WHERE action_id = $1 AND mail_id > $2
              ORDER BY mail_id LIMIT $3",
         )

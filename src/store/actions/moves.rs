@@ -7,7 +7,7 @@ use crate::{
     audit::Action,
     clock,
     mail::{ActionId, ActionState, ActionWish, MerchantId},
-    store::{audit::NewEntry, database::Store, error::StoreError, sql::Sql},
+    store::{audit::NewEntry, database::Store, error::StoreError, sql::Sql, statement::query},
 };
 
 /// The result of moving an action.
@@ -86,7 +86,7 @@ impl Store {
         doing: &'static str,
         entry: Option<NewEntry>,
     ) -> Result<bool, StoreError> {
-        let update = sqlx::query(statement.on(self.dialect))
+        let update = query(statement.on(self.dialect))
             .bind(id.to_string())
             .bind(clock::now().millis())
             .bind(word.to_owned());

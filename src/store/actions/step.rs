@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::{look_up::ActionRecord, suppress::suppress_recipients};
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     mail::{ActionKind, ActionResult, ActionState, MailEvent, MailId, MailState, Timestamp},
     store::{
         batches::{self, BatchMove},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
@@ -20,6 +20,7 @@ use crate::{
         orders,
         row::Columns,
         sql::Sql,
+        statement::query,
         steps::ENQUEUED_AGAIN,
         webhooks,
     },
@@ -107,7 +108,7 @@ impl Store {
 }
 
 impl Step {
-    async fn take(self, dialect: Dialect, on: &mut AnyConnection) -> Result<StepTaken, StoreError> {
+    async fn take(self, dialect: Dialect, on: &mut Connection) -> Result<StepTaken, StoreError> {
         let now = clock::now();
         let Some(recorded) = self.begin(dialect, on, now).await? else { return Ok(StepTaken::NotYours) };
         let (fresh, moved): (Vec<_>, Vec<_>) = self.mails.iter().partition(|mail| !self.has_moved(mail));
@@ -148,11 +149,11 @@ impl Step {
     async fn begin(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         now: Timestamp,
     ) -> Result<Option<u64>, StoreError> {
         let cursor = self.action.cursor.map(|id| id.to_string()).unwrap_or_default();
-        let row = sqlx::query(TAKE.on(dialect))
+        let row = query(TAKE.on(dialect))
             .bind(self.action.id.to_string())
             .bind(cursor)
             .bind(self.next.unwrap_or(self.action.mark).to_string())
@@ -166,7 +167,7 @@ impl Step {
     async fn results_of_moves(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         mails: &[&MailRecord],
         done: &HashMap<MailId, MailState>,
     ) -> Result<Vec<ResultRow>, StoreError> {
@@ -183,7 +184,7 @@ impl Step {
     async fn replay(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         mails: &[&MailRecord],
     ) -> Result<Vec<ResultRow>, StoreError> {
         let ids: Vec<_> = mails.iter().map(|mail| mail.id).collect();
@@ -198,7 +199,7 @@ impl Step {
     async fn record(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         results: &[ResultRow],
     ) -> Result<(), StoreError> {
         if results.is_empty() {
@@ -215,13 +216,13 @@ impl Step {
 
     async fn end(
         &self,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         (done, skipped): (usize, usize),
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let is_over = self.next.is_none();
         let state = if is_over { ActionState::Done } else { ActionState::Running };
-        sqlx::query(COUNT)
+        query(COUNT)
             .bind(self.action.id.to_string())
             .bind(i64::try_from(done).unwrap_or(i64::MAX))
             .bind(i64::try_from(skipped).unwrap_or(i64::MAX))
@@ -252,7 +253,7 @@ fn moved_since(mail: &MailRecord) -> ResultRow {
 /// Moves the mails that are still as they were found; returns what those are now.
 async fn move_mails(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: &[&MailRecord],
     event: MailEvent,
     now: Timestamp,
@@ -297,7 +298,7 @@ fn batch_moves(mails: &[&MailRecord], done: &HashMap<MailId, MailState>) -> Vec<
 
 async fn states_of(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: &[MailId],
 ) -> Result<HashMap<MailId, MailState>, StoreError> {
     #[derive(Serialize)]

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use sqlx::AnyConnection;
-
 use crate::{
     mail::{Address, MailId, MerchantId, SuppressionReason, SuppressionScope, Timestamp},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::StoreError,
         mails::MailRecord,
@@ -18,7 +17,7 @@ use crate::{
 /// mails before.
 pub(super) async fn suppress_recipients(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: &[&MailRecord],
     now: Timestamp,
 ) -> Result<Vec<(MailId, bool)>, StoreError> {

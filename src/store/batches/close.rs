@@ -1,17 +1,18 @@
 //! The end of a batch, whose webhook and events are recorded once.
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MerchantId},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, NewEvent},
         row::Columns,
         sql::Sql,
+        statement::query,
         webhooks::{self, NewCallback},
     },
     webhook::{
@@ -42,13 +43,13 @@ enum BatchWebhook<'a> {
 /// cancelled or failed.
 pub(super) async fn close(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     batch: BatchId,
     event: BatchEvent,
     error: Option<&str>,
 ) -> Result<bool, StoreError> {
     let Some(state) = BatchState::Processing.after(event) else { return Ok(false) };
-    let row = sqlx::query(CLOSE.on(dialect))
+    let row = query(CLOSE.on(dialect))
         .bind(batch.to_string())
         .bind(state.as_str())
         .bind(error)

@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::AnyConnection;
-
 use super::close::close;
 use crate::{
     clock,
     mail::{BatchEvent, BatchId, BatchState, MailState},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
+        statement::query,
     },
 };
 
@@ -57,7 +57,7 @@ impl Change {
 /// Lets the counts follow mails that have moved. To be called last in a transaction.
 pub(in crate::store) async fn follow(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     moves: &[BatchMove],
 ) -> Result<(), StoreError> {
     // In the order of their ids, so that two groups never wait for each other.
@@ -88,12 +88,12 @@ const ADD: &str = "UPDATE batches SET made = made + $2, tried = tried + $3, sent
 /// Adds to a batch's counts, and closes it when that was the last mail.
 pub(super) async fn add(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     batch: BatchId,
     change: &Change,
 ) -> Result<(), StoreError> {
     let of = |state| change.settled.get(&state).copied().unwrap_or(0);
-    let row = sqlx::query(ADD)
+    let row = query(ADD)
         .bind(batch.to_string())
         .bind(change.made)
         .bind(change.tried)

@@ -10,6 +10,7 @@ use crate::{
         database::Store,
         error::StoreError,
         row::Columns,
+        statement::query,
     },
 };
 
@@ -63,7 +64,7 @@ impl Store {
     pub async fn put_off_batch(&self, id: BatchId, pause: Duration) -> Result<(), StoreError> {
         self.writer
             .execute(
-                sqlx::query("UPDATE batches SET wake_at = $2 WHERE id = $1 AND wake_at IS NOT NULL")
+                query("UPDATE batches SET wake_at = $2 WHERE id = $1 AND wake_at IS NOT NULL")
                     .bind(id.to_string())
                     .bind((clock::now() + pause).millis()),
                 "put a batch off",

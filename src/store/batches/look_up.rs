@@ -7,6 +7,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        statement::query,
     },
 };
 
@@ -96,7 +97,7 @@ impl Store {
         merchant: Option<&MerchantId>,
         id: BatchId,
     ) -> Result<Option<BatchRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM batches WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
         )))
         .bind(id.to_string())
@@ -116,7 +117,7 @@ impl Store {
         merchant: Option<&MerchantId>,
         limit: u32,
     ) -> Result<Vec<BatchRecord>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM batches WHERE ($1 = '' OR merchant_id = $1) ORDER BY id DESC LIMIT $2"
         )))
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
@@ -138,7 +139,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<BatchRecord>, StoreError> {
         let only = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM batches WHERE {only} AND id < $2 ORDER BY id DESC LIMIT $3"
         )))
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
@@ -155,7 +156,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn batch_under_way(&self, id: BatchId) -> Result<Vec<(MailState, u64)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT state, COUNT(*) AS mails FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL GROUP BY state",
         )
         .bind(id.to_string())

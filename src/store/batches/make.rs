@@ -6,13 +6,13 @@ use std::{collections::HashMap, sync::LazyLock, time::Duration};
 use futures_util::FutureExt;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::counts::{self, Change};
 use crate::{
     clock,
     mail::{BatchId, MailId, MailState, NewMail, ReplyClass},
     store::{
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
@@ -21,6 +21,7 @@ use crate::{
         passes::{self, NewPass},
         row::Columns,
         sql::Sql,
+        statement::query,
         suppressions,
     },
 };
@@ -110,7 +111,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn chunk(&self, batch: BatchId, number: i64) -> Result<Option<Chunk>, StoreError> {
-        let row = sqlx::query("SELECT number, users FROM batch_chunks WHERE batch_id = $1 AND number = $2")
+        let row = query("SELECT number, users FROM batch_chunks WHERE batch_id = $1 AND number = $2")
             .bind(batch.to_string())
             .bind(number)
             .fetch_optional(&self.readers)
@@ -129,7 +130,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn begin_chunk(&self, batch: BatchId) -> Result<Option<(i64, u32)>, StoreError> {
-        let begin = sqlx::query(
+        let begin = query(
             "UPDATE batches SET chunk = next.number,
                 chunk_tries = CASE WHEN chunk = next.number THEN chunk_tries + 1 ELSE 1 END
              FROM (SELECT MIN(number) AS number FROM batch_chunks WHERE batch_id = $1) AS next
@@ -153,7 +154,7 @@ impl Store {
     pub async fn forgive_chunk(&self, batch: BatchId, number: i64) -> Result<(), StoreError> {
         let forgive = "UPDATE batches SET chunk_tries = chunk_tries - 1
             WHERE id = $1 AND chunk = $2 AND chunk_tries > 0";
-        let forgive = sqlx::query(forgive).bind(batch.to_string()).bind(number);
+        let forgive = query(forgive).bind(batch.to_string()).bind(number);
         self.writer.execute(forgive, "forgive users of a batch").await.map(drop)
     }
 
@@ -173,7 +174,7 @@ impl Store {
             .writer
             .run(move |on| {
                 async move {
-                    let taken = sqlx::query("DELETE FROM batch_chunks WHERE batch_id = $1 AND number = $2")
+                    let taken = query("DELETE FROM batch_chunks WHERE batch_id = $1 AND number = $2")
                         .bind(batch.to_string())
                         .bind(chunk)
                         .execute(&mut *on)
@@ -209,7 +210,7 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let noted = sqlx::query(ALL_MADE.on(dialect))
+                    let noted = query(ALL_MADE.on(dialect))
                         .bind(batch.to_string())
                         .bind(clock::now().millis())
                         .execute(&mut *on)
@@ -229,7 +230,7 @@ impl Store {
 /// Writes mails; those that were there already do not count. Returns also which states those are in that are settled.
 async fn insert(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     made: &[MadeMail],
 ) -> Result<(Change, Vec<MailState>), StoreError> {
     suppressions::insert_links(dialect, on, made.iter().map(|made| &made.mail)).await?;
@@ -265,12 +266,12 @@ async fn insert(
 /// Notes that the batch is being worked on, unless it was stopped.
 async fn starts(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     batch: BatchId,
     made: i64,
 ) -> Result<bool, StoreError> {
     let now = clock::now();
-    sqlx::query(START.on(dialect))
+    query(START.on(dialect))
         .bind(batch.to_string())
         .bind(now.millis())
         .bind((now + AGAIN).millis())

@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
-use sqlx::any::AnyRow;
 
 use crate::{
     mail::MerchantId,
@@ -16,6 +15,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        row::Row,
         sql::Sql,
     },
 };
@@ -80,6 +80,6 @@ fn asked<'a>(merchant: &'a MerchantId, ids: &[&'a str]) -> Vec<Asked<'a>> {
     ids.iter().map(|id| Asked { merchant, kind: ResourceKind::Members, id }).collect()
 }
 
-fn id(row: &AnyRow) -> Result<String, StoreError> {
+fn id(row: &Row) -> Result<String, StoreError> {
     Columns { table: "resources", row }.text("id")
 }

@@ -1,7 +1,6 @@
 //! Stopping batches: pause and resume, cancel, fail.
 
 use futures_util::FutureExt;
-use sqlx::AnyConnection;
 
 use super::{
     close::close,
@@ -13,12 +12,14 @@ use crate::{
     mail::{BatchEvent, BatchId, BatchState, MailState, MerchantId},
     store::{
         audit::{self, NewEntry},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -87,14 +88,14 @@ impl Store {
             .run(move |on| {
                 async move {
                     if !paused {
-                        sqlx::query(MAKE_MAILS_DUE.on(dialect))
+                        query(MAKE_MAILS_DUE.on(dialect))
                             .bind(id.to_string())
                             .execute(&mut *on)
                             .await
                             .doing("make the mails of a batch due")?;
                     }
                     let statement = if paused { &PAUSE } else { &RESUME };
-                    let done = sqlx::query(statement.on(dialect))
+                    let done = query(statement.on(dialect))
                         .bind(id.to_string())
                         .bind(now)
                         .execute(&mut *on)
@@ -175,7 +176,7 @@ impl Store {
                         BatchState::Cancelled => cancel_mails(dialect, &mut *on, id).await?,
                         _ => 0,
                     };
-                    let chunks = sqlx::query(
+                    let chunks = query(
                         "DELETE FROM batch_chunks WHERE batch_id = $1 AND number IN (
                 SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
                     )
@@ -186,21 +187,19 @@ impl Store {
                     .doing("throw users of a batch away")?
                     .rows_affected();
                     let is_under_way = state == BatchState::Cancelled
-                        && sqlx::query(
-                            "SELECT 1 FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL LIMIT 1",
-                        )
-                        .bind(id.to_string())
-                        .fetch_optional(&mut *on)
-                        .await
-                        .doing("look for mails of a batch")?
-                        .is_some();
+                        && query("SELECT 1 FROM mails WHERE batch_id = $1 AND wake_at IS NOT NULL LIMIT 1")
+                            .bind(id.to_string())
+                            .fetch_optional(&mut *on)
+                            .await
+                            .doing("look for mails of a batch")?
+                            .is_some();
                     let taken = match (mails + chunks, is_under_way) {
                         (0, false) => TakenBack::Done,
                         (0, true) => TakenBack::Waits,
                         _ => TakenBack::More { cancelled: mails },
                     };
                     if taken == TakenBack::Done {
-                        sqlx::query("UPDATE batches SET wake_at = NULL, stopped_at = NULL WHERE id = $1")
+                        query("UPDATE batches SET wake_at = NULL, stopped_at = NULL WHERE id = $1")
                             .bind(id.to_string())
                             .execute(&mut *on)
                             .await
@@ -221,8 +220,8 @@ static CANCEL_MAILS: Sql = Sql::new(
      RETURNING id, merchant_id, attempt",
 );
 
-async fn cancel_mails(dialect: Dialect, on: &mut AnyConnection, batch: BatchId) -> Result<u64, StoreError> {
-    let rows = sqlx::query(CANCEL_MAILS.on(dialect))
+async fn cancel_mails(dialect: Dialect, on: &mut Connection, batch: BatchId) -> Result<u64, StoreError> {
+    let rows = query(CANCEL_MAILS.on(dialect))
         .bind(batch.to_string())
         .bind(clock::now().millis())
         .bind(MAILS)

@@ -16,6 +16,7 @@ use crate::{
         error::{Doing, StoreError},
         idempotency::{self, Answer, KeyHolder},
         sql::Sql,
+        statement::query,
         steps::in_steps,
     },
 };
@@ -101,7 +102,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn discard_chunks(&self, batch: BatchId) -> Result<(), StoreError> {
         in_steps(CHUNKS, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM batch_chunks WHERE batch_id = $1 AND NOT EXISTS (SELECT 1 FROM batches WHERE id = $1)
                     AND number IN (SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
             );
@@ -122,7 +123,7 @@ impl Store {
         let at = u64::try_from((clock::now() - age).millis()).unwrap_or(0) / 1_000;
         let oldest = Uuid::new_v7(UuidTimestamp::from_unix(NoContext, at, 0));
         in_steps(CHUNKS, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM batch_chunks WHERE (batch_id, number) IN (
                     SELECT batch_id, number FROM batch_chunks
                     WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches) LIMIT $2)",
@@ -152,7 +153,7 @@ impl Store {
                     {
                         return Ok(BatchRecorded::KeyLost);
                     }
-                    sqlx::query(
+                    query(
             "INSERT INTO batches (id, merchant_id, brand_id, brand, template, template_version, coupon_id,
                 webhook_url, link, mails, state, requested_at, wake_at, send_at, expires_at, test)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'queued', $11, $12, $13, $14, $15)",
@@ -163,8 +164,8 @@ impl Store {
         .bind(&batch.brand)
         .bind(&batch.template)
         .bind(&batch.template_version)
-        .bind(&batch.coupon)
-        .bind(&batch.webhook_url)
+        .bind(batch.coupon.clone())
+        .bind(batch.webhook_url.clone())
         .bind(&batch.link)
         .bind(i64::try_from(batch.mails).unwrap_or(i64::MAX))
         .bind(now.millis())

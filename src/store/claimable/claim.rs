@@ -3,13 +3,14 @@
 use std::{collections::HashSet, fmt::Display, hash::Hash};
 
 use serde::Serialize;
-use sqlx::{AnyConnection, any::AnyRow};
 
 use crate::{
     mail::{Timestamp, WorkerId},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
+        row::Row,
         sql::Sql,
     },
 };
@@ -57,10 +58,10 @@ impl Claims {
     pub(in crate::store) async fn take<Id: Copy + Display + Eq + Hash>(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         asked: impl Iterator<Item = (Id, WorkerId)>,
         now: Timestamp,
-    ) -> Result<Vec<AnyRow>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         let mut first = HashSet::new();
         let asked: Vec<_> = asked
             .filter(|(id, _)| first.insert(*id))

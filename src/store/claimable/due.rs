@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::any::AnyRow;
-
 use crate::{
     clock,
     mail::Lane,
     store::{
         database::Store,
         error::StoreError,
+        row::Row,
         sql::Sql,
+        statement::query,
         steps::{ENQUEUED_AGAIN, STEP, in_steps},
     },
 };
@@ -80,12 +80,10 @@ impl Due {
         store: &Store,
         lane: Option<Lane>,
         again: Duration,
-    ) -> Result<Vec<AnyRow>, StoreError> {
+    ) -> Result<Vec<Row>, StoreError> {
         let now = clock::now();
-        let mut mark = sqlx::query(self.mark.on(store.dialect))
-            .bind(now.millis())
-            .bind((now + again).millis())
-            .bind(ROUND);
+        let mut mark =
+            query(self.mark.on(store.dialect)).bind(now.millis()).bind((now + again).millis()).bind(ROUND);
         if let Some(lane) = lane {
             mark = mark.bind(lane.as_str());
         }
@@ -97,7 +95,7 @@ impl Due {
     pub(in crate::store) async fn make_all(&self, store: &Store) -> Result<u64, StoreError> {
         let before = clock::now() + ENQUEUED_AGAIN;
         in_steps(STEP, || {
-            let mut update = sqlx::query(self.make_all.on(store.dialect)).bind(before.millis()).bind(STEP);
+            let mut update = query(self.make_all.on(store.dialect)).bind(before.millis()).bind(STEP);
             if self.postpones {
                 // What is enqueued while this runs is due again within a minute of that; what was postponed, later.
                 update = update.bind((before + ENQUEUED_AGAIN).millis());

@@ -2,15 +2,15 @@
 
 use std::{str::FromStr, time::Duration};
 
-use sqlx::{AnyConnection, any::AnyRow};
-
 use crate::{
     mail::{Timestamp, WorkerId},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
-        row::Columns,
+        row::{Columns, Row},
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -35,7 +35,7 @@ pub(in crate::store) struct Lost {
 
 /// A row that is lost.
 pub(in crate::store) struct LostRow {
-    pub(in crate::store) row: AnyRow,
+    pub(in crate::store) row: Row,
     /// Whether it was this process that had it.
     pub(in crate::store) is_own: bool,
 }
@@ -56,12 +56,12 @@ impl Lost {
     pub(in crate::store) async fn find<Id: FromStr>(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         (now, silence): (Timestamp, Duration),
         own: WorkerId,
         is_at_work_on: impl Fn(Id) -> bool,
     ) -> Result<Vec<LostRow>, StoreError> {
-        let rows = sqlx::query(self.find.on(dialect))
+        let rows = query(self.find.on(dialect))
             .bind((now - silence).millis())
             .bind(ROUND)
             .bind(own.to_string())

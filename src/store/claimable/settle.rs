@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     mail::{Timestamp, WorkerId},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
@@ -32,8 +32,11 @@ pub(in crate::store) struct SettlingOf {
 /// The statements that settle rows of one table.
 pub(in crate::store) struct Settling {
     table: &'static str,
+    /// Postgres: both in one statement.
+    settle_and_record: Sql,
+    /// SQLite, where no statement changes two tables.
     settle: Sql,
-    insert_attempts: Sql,
+    record: Sql,
 }
 
 /// A row after an attempt; what its table keeps and records of it stands beside these columns.
@@ -79,42 +82,77 @@ impl Settling {
     pub(in crate::store) fn new(of: &SettlingOf) -> Self {
         let SettlingOf { table, keeps, attempts, of, records } = of;
         let sets: Vec<_> = names(keeps).map(|name| format!("{name} = rows.{name}")).collect();
-        let settle = format!(
-            "UPDATE {table} SET state = rows.state, worker = NULL, wake_at = rows.due_at,
-                due_at = COALESCE(rows.due_at, {table}.due_at), settled_at = rows.settled_at, {}
-             FROM {{rows: id text, worker text, number bigint, state text, due_at bigint, settled_at bigint, {keeps}}}
-             WHERE {table}.id = rows.id AND {table}.state = 'sending' AND {table}.worker = rows.worker
-                AND {table}.attempt = rows.number
-             RETURNING {table}.id",
-            sets.join(", ")
-        );
-        let recorded = names(records).collect::<Vec<_>>().join(", ");
-        let insert_attempts = format!(
-            "INSERT INTO {attempts} ({of}, number, worker, at, {recorded})
-             SELECT id, number, worker, at, {recorded}
-             FROM {{rows: id text, number bigint, worker text, at bigint, {records}}}"
-        );
-        Self { table, settle: Sql::made(settle), insert_attempts: Sql::made(insert_attempts) }
+        let settle = |columns: &str, returning: &str| {
+            format!(
+                "UPDATE {table} SET state = rows.state, worker = NULL, wake_at = rows.due_at,
+                    due_at = COALESCE(rows.due_at, {table}.due_at), settled_at = rows.settled_at, {}
+                 FROM {{each: id text, worker text, number bigint, state text, due_at bigint, settled_at bigint, {columns}}}
+                 WHERE {table}.id = rows.id AND {table}.state = 'sending' AND {table}.worker = rows.worker
+                    AND {table}.attempt = rows.number {returning}",
+                sets.join(", ")
+            )
+        };
+        let recorded: Vec<_> = ["id", "number", "worker", "at"].into_iter().chain(names(records)).collect();
+        let of_rows = recorded.iter().map(|name| format!("rows.{name}")).collect::<Vec<_>>().join(", ");
+        let filled = recorded.join(", ").replacen("id", of, 1);
+        let record = |from: &str| format!("INSERT INTO {attempts} ({filled}) SELECT {of_rows} FROM {from}");
+        let also_kept = keeps.split(',').filter(|column| names(column).any(|name| !recorded.contains(&name)));
+        let read = ["at bigint", records].into_iter().chain(also_kept).collect::<Vec<_>>().join(", ");
+        Self {
+            table,
+            settle_and_record: Sql::made(format!(
+                "WITH moved AS ({}) {} RETURNING {of} AS id",
+                settle(&read, &format!("RETURNING {of_rows}")),
+                record("moved AS rows")
+            )),
+            settle: Sql::made(settle(keeps, "")),
+            record: Sql::made(record(&format!(
+                "{{each: id text, number bigint, worker text, at bigint, {records}}}"
+            ))),
+        }
     }
 
     /// Moves rows on and records their attempts, as far as they are still their workers'; returns the ids of those.
     pub(in crate::store) async fn settle<T: Serialize>(
         &self,
         dialect: Dialect,
-        on: &mut AnyConnection,
-        mut rows: Vec<Attempted<T>>,
+        on: &mut Connection,
+        rows: Vec<Attempted<T>>,
     ) -> Result<HashSet<String>, StoreError> {
-        let moved =
-            self.settle.with(dialect, &rows).fetch_all(&mut *on).await.doing("settle what was claimed")?;
-        let moved: HashSet<String> = moved
-            .iter()
-            .map(|row| Columns { table: self.table, row }.text("id"))
-            .collect::<Result<_, _>>()?;
-        rows.retain(|row| moved.contains(&row.id));
-        if !rows.is_empty() {
-            self.insert_attempts.with(dialect, &rows).execute(on).await.doing("record attempts")?;
+        match dialect {
+            Dialect::Postgres => self.settle_together(dialect, on, &rows).await,
+            Dialect::Sqlite => self.settle_each(dialect, on, rows).await,
         }
-        Ok(moved)
+    }
+
+    async fn settle_together<T: Serialize>(
+        &self,
+        dialect: Dialect,
+        on: &mut Connection,
+        rows: &[Attempted<T>],
+    ) -> Result<HashSet<String>, StoreError> {
+        let moved = self
+            .settle_and_record
+            .with(dialect, rows)
+            .fetch_all(on)
+            .await
+            .doing("settle what was claimed")?;
+        moved.iter().map(|row| Columns { table: self.table, row }.text("id")).collect()
+    }
+
+    async fn settle_each<T: Serialize>(
+        &self,
+        dialect: Dialect,
+        on: &mut Connection,
+        rows: Vec<Attempted<T>>,
+    ) -> Result<HashSet<String>, StoreError> {
+        let done =
+            self.settle.with(dialect, &rows).execute(&mut *on).await.doing("settle what was claimed")?;
+        let moved =
+            rows.into_iter().zip(done.changes()).filter_map(|(row, is_moved)| is_moved.then_some(row));
+        let moved: Vec<_> = moved.collect();
+        self.record.with(dialect, &moved).execute(on).await.doing("record attempts")?;
+        Ok(moved.into_iter().map(|row| row.id).collect())
     }
 }
 

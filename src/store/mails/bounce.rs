@@ -13,6 +13,7 @@ use crate::{
         orders,
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -40,7 +41,7 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let row = sqlx::query(RETURN.on(dialect))
+                    let row = query(RETURN.on(dialect))
                         .bind(mail.to_string())
                         .bind(to.as_str())
                         .bind(clock::now().millis())

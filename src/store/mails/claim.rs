@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::LazyLock};
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::facts;
 use crate::{
@@ -11,10 +10,11 @@ use crate::{
     mail::{Learned, Mail, MailId, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
-        group_commit::{Grouped, Turn},
+        group::{Grouped, Turn},
         row::Columns,
         sql::Sql,
         suppressions,
@@ -86,7 +86,7 @@ impl Grouped for ClaimRequest {
 
     async fn write(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         requests: &[Self],
     ) -> Result<Vec<Claim>, StoreError> {
         if requests.is_empty() {
@@ -115,7 +115,7 @@ impl Grouped for ClaimRequest {
 
 async fn states_of(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     requests: &[ClaimRequest],
     granted: &HashMap<MailId, Mail>,
 ) -> Result<HashMap<MailId, MailState>, StoreError> {

@@ -13,6 +13,7 @@ use crate::{
         error::{Doing, StoreError},
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -102,7 +103,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn due_mail(&self, mail: MailId) -> Result<Option<DueMail>, StoreError> {
-        let row = sqlx::query(WAITING.on(self.dialect))
+        let row = query(WAITING.on(self.dialect))
             .bind(mail.to_string())
             .fetch_optional(&self.readers)
             .await

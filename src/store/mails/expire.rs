@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use futures_util::FutureExt;
-use sqlx::{AnyConnection, any::AnyRow};
 
 use super::stop::EXPIRED;
 use crate::{
@@ -11,13 +10,16 @@ use crate::{
     mail::{MailEvent, MailLane, MailState},
     store::{
         batches::{self, BatchMove},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         orders,
         row::Columns,
+        row::Row,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -52,9 +54,9 @@ impl Store {
     }
 }
 
-async fn expire(dialect: Dialect, on: &mut AnyConnection) -> Result<Vec<MailLane>, StoreError> {
+async fn expire(dialect: Dialect, on: &mut Connection) -> Result<Vec<MailLane>, StoreError> {
     let state = MailState::Queued.after(MailEvent::TimedOut).unwrap_or(MailState::Expired);
-    let rows = sqlx::query(EXPIRE.on(dialect))
+    let rows = query(EXPIRE.on(dialect))
         .bind(clock::now().millis())
         .bind(state.as_str())
         .bind(EXPIRED)
@@ -81,7 +83,7 @@ struct Expired {
 }
 
 impl Expired {
-    fn read(row: &AnyRow, state: MailState) -> Result<Self, StoreError> {
+    fn read(row: &Row, state: MailState) -> Result<Self, StoreError> {
         let columns = Columns { table: "mails", row };
         let is_first_try = columns.integer("attempt")? == 0;
         let batch = columns.optional_parsed("batch_id")?;

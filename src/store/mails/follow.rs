@@ -10,6 +10,7 @@ use crate::{
         error::{Doing, StoreError},
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -31,7 +32,7 @@ impl Store {
     ) -> Result<Vec<MailRecord>, StoreError> {
         let condition = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
         let text = format!("SELECT {COLUMNS} FROM mails WHERE {condition} ORDER BY id DESC LIMIT $2");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
             .bind(i64::from(most))
             .fetch_all(&self.readers)
@@ -52,7 +53,7 @@ impl Store {
     ) -> Result<Vec<MailRecord>, StoreError> {
         let condition = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
         let text = format!("SELECT {COLUMNS} FROM mails WHERE {condition} AND id > $2 ORDER BY id LIMIT $3");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
             .bind(after.map(|id| id.to_string()).unwrap_or_default())
             .bind(i64::from(most))

@@ -13,6 +13,7 @@ use crate::{
         error::{Doing, StoreError},
         row::Columns,
         sql::Sql,
+        statement::query,
         steps::{STEP, in_steps},
     },
 };
@@ -43,7 +44,7 @@ impl Store {
                 .aside()
                 .run(move |on| {
                     async move {
-                        let rows = sqlx::query(FORGET.on(dialect))
+                        let rows = query(FORGET.on(dialect))
                             .bind(prefix_of(long_ago))
                             .bind(long_ago.millis())
                             .bind(STEP)

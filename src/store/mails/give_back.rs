@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState, WorkerId},
     store::{
         batches::{self, BatchMove},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         row::Columns,
-        sql::{Sql, Statement},
+        sql::Sql,
+        statement::Statement,
     },
 };
 
@@ -83,7 +84,7 @@ impl Store {
 async fn run(
     give_back: Statement,
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     rescues: u32,
 ) -> Result<u64, StoreError> {
     let moved = give_back

@@ -15,11 +15,12 @@ use crate::{
         events::{self, MovedMail},
         orders,
         row::Columns,
+        row::Row,
         sql::lines_of_plan,
+        statement::{Statement, query},
     },
 };
 use futures_util::FutureExt;
-use sqlx::any::AnyRow;
 
 /// A mail as people see it; its content stays out.
 #[derive(Clone, Debug)]
@@ -170,15 +171,11 @@ fn folded(recipient: &str) -> String {
     recipient.parse::<Address>().map_or_else(|_| recipient.to_lowercase(), |address| address.search_key())
 }
 
-fn bound<'q>(
-    statement: &str,
-    filter: &MailFilter,
-    values: Vec<String>,
-) -> sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments> {
-    let query = sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+fn bound(statement: String, filter: &MailFilter, values: Vec<String>) -> Statement {
+    let statement = query(sqlx::AssertSqlSafe(statement))
         .bind(filter.after.map(|id| id.to_string()).unwrap_or_default())
         .bind(i64::from(filter.limit));
-    values.into_iter().fold(query, |query, value| query.bind(value))
+    values.into_iter().fold(statement, Statement::bind)
 }
 
 impl Store {
@@ -201,8 +198,8 @@ impl Store {
         columns: &str,
         merchant: Option<&MerchantId>,
         id: MailId,
-    ) -> Result<Option<AnyRow>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
+    ) -> Result<Option<Row>, StoreError> {
+        query(sqlx::AssertSqlSafe(format!(
             "SELECT {columns} FROM mails WHERE id = $1 AND ($2 = '' OR merchant_id = $2)"
         )))
         .bind(id.to_string())
@@ -218,7 +215,7 @@ impl Store {
     /// Those of a read: see [`StoreError`].
     pub async fn mails(&self, filter: &MailFilter) -> Result<Vec<MailRecord>, StoreError> {
         let (statement, values) = filter.statement();
-        let rows = bound(&statement, filter, values).fetch_all(&self.readers).await.doing("list mails")?;
+        let rows = bound(statement, filter, values).fetch_all(&self.readers).await.doing("list mails")?;
         rows.iter().map(|row| read(&Columns { table: "mails", row })).collect()
     }
 
@@ -229,7 +226,7 @@ impl Store {
     pub async fn plan_of_mails(&self, filter: &MailFilter) -> Result<Vec<String>, StoreError> {
         let (statement, values) = filter.statement();
         let statement = format!("{} {statement}", self.dialect.explain());
-        let rows = bound(&statement, filter, values)
+        let rows = bound(statement, filter, values)
             .fetch_all(&self.readers)
             .await
             .doing("explain a list of mails")?;
@@ -241,7 +238,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn attempts(&self, mail: MailId) -> Result<Vec<Attempt>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT number, at, route, phase, outcome, code, enhanced, reply, millis, class, transcript FROM attempts
              WHERE mail_id = $1 ORDER BY number",
         )
@@ -276,7 +273,7 @@ impl Store {
             .writer
             .run(move |on| {
                 async move {
-                    let done = sqlx::query(
+                    let done = query(
             "UPDATE mails SET state = $3, wake_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0,
                 cancel_reason = NULL, expires_at = CASE WHEN expires_at > $6 OR $4 IS NULL THEN expires_at END
              WHERE id = $1 AND state = $2",
@@ -319,12 +316,11 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT state, COUNT(*) AS mails FROM mails WHERE wake_at IS NOT NULL GROUP BY state",
-        )
-        .fetch_all(&self.readers)
-        .await
-        .doing("count mails under way")?;
+        let rows =
+            query("SELECT state, COUNT(*) AS mails FROM mails WHERE wake_at IS NOT NULL GROUP BY state")
+                .fetch_all(&self.readers)
+                .await
+                .doing("count mails under way")?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "mails", row };

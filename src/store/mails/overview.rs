@@ -7,6 +7,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        statement::query,
     },
 };
 
@@ -144,7 +145,7 @@ impl Store {
         let text = format!(
             "SELECT id, template, merchant_id, recipient, class, route, error, settled_at FROM mails WHERE {range} LIMIT $2"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
             .bind(i64::from(most))
             .fetch_all(&self.readers)

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
     mail::MerchantId,
     shop::ResourceKind,
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         orders::{self, OrderStep},
@@ -46,7 +46,7 @@ pub struct Replacement {
 /// Applies preconditions as if one came after the other; returns for each whether it held.
 pub(super) async fn apply(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     preconditions: &[Option<&Precondition>],
 ) -> Result<Vec<bool>, StoreError> {
     let (mut replacements, mut steps) = (Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ struct Row<'a> {
 /// Replaces documents that are still what they were; returns which those are.
 async fn replace<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     replacements: impl Iterator<Item = &'a Replacement>,
 ) -> Result<HashSet<DocumentKey>, StoreError> {
     let row = |it: &'a Replacement| Row {

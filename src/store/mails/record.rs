@@ -5,8 +5,6 @@ use std::{
     sync::LazyLock,
 };
 
-use sqlx::AnyConnection;
-
 use super::{
     claim::{LEARNED, learned},
     precondition::{self, Precondition},
@@ -15,11 +13,12 @@ use crate::{
     mail::{Learned, MailId, MailState, NewMail, WorkerId},
     store::{
         attachments,
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
-        group_commit::{Grouped, Turn},
+        group::{Grouped, Turn},
         idempotency::{self, Answer, KeyHolder},
         mail_row::MailRow,
         orders::{self, NewAuditEntry},
@@ -119,7 +118,7 @@ impl Grouped for Recording {
 
     async fn write(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         recordings: &[Self],
     ) -> Result<Vec<Recorded>, StoreError> {
         // First of all, and locked until the commit: a request that has lost its key to another one records nothing.
@@ -188,7 +187,7 @@ struct Inserted {
 /// Inserts the mails of these, with the links that they carry.
 async fn insert<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     recordings: impl Iterator<Item = &'a Recording> + Clone,
 ) -> Result<Inserted, StoreError> {
     suppressions::insert_links(dialect, on, recordings.clone().flat_map(|recording| &recording.mails))
@@ -215,7 +214,7 @@ async fn insert<'a>(
 /// Lets orders and callbacks know of mails that are suppressed from the start.
 async fn follow<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: impl Iterator<Item = &'a NewMail> + Clone,
     suppressed: &HashSet<MailId>,
 ) -> Result<(), StoreError> {
@@ -231,13 +230,13 @@ async fn follow<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{sql::lines_of_plan, webhooks_fixture as fixture};
+    use crate::store::{sql::lines_of_plan, statement::query, webhooks_fixture as fixture};
 
     #[tokio::test]
     async fn a_recipient_is_looked_up_once_among_the_suppressed() {
         let (store, _folder) = fixture::open().await;
         let plan = format!("{} {}", store.dialect.explain(), INSERT.on(store.dialect).0);
-        let plan = sqlx::query(sqlx::AssertSqlSafe(plan)).bind("[]").fetch_all(&store.readers).await.unwrap();
+        let plan = query(sqlx::AssertSqlSafe(plan)).fetch_all(&store.readers).await.unwrap();
         let plan = lines_of_plan(store.dialect, &plan).unwrap();
         let looks_up = |line: &&String| line.starts_with("SEARCH suppressions ");
         assert_eq!(plan.iter().filter(looks_up).count(), 1, "{plan:#?}");

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
@@ -14,11 +13,12 @@ use crate::{
     store::{
         batches::{self, BatchMove},
         claimable::{Attempted, Settling, SettlingOf},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::StoreError,
         events::{self, MovedMail},
-        group_commit::{Grouped, Turn},
+        group::{Grouped, Turn},
         orders,
         suppressions::{self, AddressReply},
     },
@@ -178,7 +178,7 @@ impl Grouped for Settlement {
 
     async fn write(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         requests: &[Self],
     ) -> Result<Vec<Settled>, StoreError> {
         if requests.is_empty() {
@@ -205,7 +205,7 @@ impl Grouped for Settlement {
 
     async fn write_last(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         requests: &[Self],
         answers: &[Settled],
     ) -> Result<(), StoreError> {

@@ -1,7 +1,6 @@
 //! Stops a mail that a worker has claimed and was about to send. No relay has heard of it, so there is no attempt.
 
 use futures_util::FutureExt;
-use sqlx::AnyConnection;
 
 use super::settle::Settled;
 use crate::{
@@ -11,11 +10,13 @@ use crate::{
     },
     store::{
         batches::{self, BatchMove},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
         orders,
+        statement::query,
         suppressions::KEPT_BACK,
     },
 };
@@ -86,14 +87,14 @@ impl Store {
 }
 
 impl Stopping {
-    async fn write(self, dialect: Dialect, on: &mut AnyConnection) -> Result<Settled, StoreError> {
+    async fn write(self, dialect: Dialect, on: &mut Connection) -> Result<Settled, StoreError> {
         let state = self.stop.state();
         let (reason, error) = match self.stop {
             Stop::Lapsed(reason) => (Some(reason.as_str()), None),
             Stop::Expired => (None, Some(EXPIRED.to_owned())),
             Stop::Suppressed(reason) => (None, Some(format!("{KEPT_BACK}{reason}"))),
         };
-        let done = sqlx::query(STOP)
+        let done = query(STOP)
             .bind(self.mail.to_string())
             .bind(self.worker.to_string())
             .bind(i64::from(self.attempt))

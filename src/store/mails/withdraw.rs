@@ -1,13 +1,13 @@
 //! Withdraws the mail of an order that the queue did not take.
 
 use futures_util::FutureExt;
-use sqlx::AnyConnection;
 
 use super::look_up::Moved;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState},
     store::{
+        connection::Connection,
         database::Store,
         error::{Doing, StoreError},
         events::{self, MovedMail},
@@ -15,6 +15,7 @@ use crate::{
         orders,
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -46,7 +47,7 @@ impl Store {
             .aside()
             .run(move |on| {
                 async move {
-                    let withdrawn = sqlx::query(WITHDRAW.on(dialect))
+                    let withdrawn = query(WITHDRAW.on(dialect))
                         .bind(mail.to_string())
                         .bind(clock::now().millis())
                         .bind(&why)
@@ -82,8 +83,8 @@ impl Store {
     }
 }
 
-async fn forget_answer(on: &mut AnyConnection, holder: &KeyHolder) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM idempotency WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4")
+async fn forget_answer(on: &mut Connection, holder: &KeyHolder) -> Result<(), StoreError> {
+    query("DELETE FROM idempotency WHERE merchant_id = $1 AND path = $2 AND key = $3 AND request = $4")
         .bind(holder.merchant.as_str())
         .bind(&holder.path)
         .bind(&holder.key)

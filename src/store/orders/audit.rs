@@ -1,17 +1,18 @@
 //! Who asked for which mail of an order, and why.
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 use uuid::Uuid;
 
 use crate::{
     mail::{MerchantId, Timestamp},
     store::{
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -65,7 +66,7 @@ struct Row<'a> {
 /// Records who asked.
 pub(in crate::store) async fn audit<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     entries: impl Iterator<Item = &'a NewAuditEntry>,
 ) -> Result<(), StoreError> {
     let row = |new: &'a NewAuditEntry| Row {
@@ -95,7 +96,7 @@ impl Store {
         merchant: &MerchantId,
         order: &str,
     ) -> Result<Vec<AuditEntry>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT actor, template, reason, at, forced FROM order_audit WHERE merchant_id = $1 AND order_id = $2 ORDER BY id",
         )
         .bind(merchant.as_str())

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::step::OrderStep;
 use crate::{
     mail::MerchantId,
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
@@ -46,7 +46,7 @@ static SENT_LATELY: Sql = Sql::new(
 /// Takes back steps whose store has a cool-down that is not over. Steps of stores that have none cost nothing.
 pub(super) async fn take_back(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     steps: &[&OrderStep],
     taken: &mut [bool],
 ) -> Result<(), StoreError> {

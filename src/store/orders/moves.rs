@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
-use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
     cool_down,
@@ -15,10 +14,12 @@ use crate::{
     mail::{MailId, MailState, MerchantId},
     shop::order::{Workflow, WorkflowState},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         rounds,
         row::Columns,
+        row::Row,
         sql::Sql,
     },
 };
@@ -42,7 +43,7 @@ struct SeenRow<'a> {
 /// Of a step that was not taken nothing is written.
 pub(in crate::store) async fn take_steps(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     steps: &[&OrderStep],
 ) -> Result<Vec<bool>, StoreError> {
     let mut taken = vec![false; steps.len()];
@@ -71,7 +72,7 @@ pub(in crate::store) async fn take_steps(
     Ok(taken)
 }
 
-fn numbered(row: &AnyRow) -> Result<usize, StoreError> {
+fn numbered(row: &Row) -> Result<usize, StoreError> {
     let columns = Columns { table: "orders", row };
     columns.count("n").map(|n| usize::try_from(n).unwrap_or(usize::MAX))
 }
@@ -117,7 +118,7 @@ impl OrderStep {
 /// want to move a workflow from where they saw it, one does.
 async fn move_workflows(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     steps: &[&OrderStep],
     taken: &mut [bool],
 ) -> Result<(), StoreError> {
@@ -156,7 +157,7 @@ async fn move_workflows(
 /// Writes moves; returns which workflows moved.
 async fn write_moves(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     statement: &'static Sql,
     rows: &[WorkflowMove<'_>],
 ) -> Result<Vec<(MerchantId, String, Workflow)>, StoreError> {
@@ -198,7 +199,7 @@ struct EmailRow<'a> {
 
 async fn insert_emails<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     steps: impl Iterator<Item = &'a OrderStep>,
 ) -> Result<(), StoreError> {
     let row = |step: &'a OrderStep| {
@@ -238,7 +239,7 @@ struct MovedRow {
 /// mails that no workflow follows, are left alone.
 pub(in crate::store) async fn follow(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     moved: impl IntoIterator<Item = (MailId, MailState)>,
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = moved
@@ -275,7 +276,7 @@ struct NamedField<'a> {
 /// Lets the merchant's later document win: drops the rows of workflows that are over and that these documents name.
 pub(in crate::store) async fn forget_settled(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     orders: impl Iterator<Item = (&str, &RawValue)>,
 ) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sqlx::{AnyConnection, AssertSqlSafe};
+use sqlx::AssertSqlSafe;
 
 use super::{
     person::Person,
@@ -14,11 +14,13 @@ use crate::{
     mail::{Address, MailEvent, MailId},
     store::{
         audit,
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         mails::Moved,
         row::Columns,
+        statement::query,
     },
 };
 
@@ -85,7 +87,7 @@ impl Store {
     }
 
     async fn take_back_mails_to(&self, person: &Person) -> Result<Erased, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, state FROM mails WHERE recipient_key = $1 AND (wake_at IS NOT NULL OR state = 'sending') LIMIT $2",
         )
         .bind(person.key().to_owned())
@@ -137,10 +139,10 @@ impl Store {
     }
 }
 
-async fn secure_delete(dialect: Dialect, on: &mut AnyConnection, value: &str) -> Result<(), StoreError> {
+async fn secure_delete(dialect: Dialect, on: &mut Connection, value: &str) -> Result<(), StoreError> {
     if matches!(dialect, Dialect::Sqlite) {
-        let pragma = AssertSqlSafe(format!("PRAGMA secure_delete = {value}"));
-        sqlx::raw_sql(pragma).execute(on).await.doing("write over what is erased")?;
+        let pragma = format!("PRAGMA secure_delete = {value}");
+        on.run(&pragma).await.doing("write over what is erased")?;
     }
     Ok(())
 }
@@ -219,12 +221,7 @@ impl Trace {
     }
 }
 
-async fn apply(
-    place: &Place,
-    change: Change,
-    trace: Trace,
-    on: &mut AnyConnection,
-) -> Result<u64, StoreError> {
+async fn apply(place: &Place, change: Change, trace: Trace, on: &mut Connection) -> Result<u64, StoreError> {
     let (mut values, mut conditions) = (Vec::new(), Vec::new());
     let mut mark = |value: Option<String>| {
         values.push(value);
@@ -252,6 +249,6 @@ async fn apply(
         conditions.push("wake_at IS NULL AND state <> 'sending'".to_owned());
     }
     let statement = AssertSqlSafe(format!("{verb} WHERE {}", conditions.join(" AND ")));
-    let query = values.into_iter().fold(sqlx::query(statement), |query, value| query.bind(value));
+    let query = values.into_iter().fold(query(statement), |query, value| query.bind(value));
     query.execute(on).await.map(|done| done.rows_affected()).doing("erase an address")
 }

@@ -1,7 +1,7 @@
 //! Every column that may hold a recipient's address, and the rows where one stands.
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, any::AnyRow};
+use sqlx::AssertSqlSafe;
 
 use super::person::Person;
 use crate::{
@@ -10,6 +10,8 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        row::Row,
+        statement::query,
     },
 };
 
@@ -161,9 +163,9 @@ impl Store {
         key_of(place, &Columns { table: place.table, row }).map(Some)
     }
 
-    async fn rows_of(&self, statement: String, values: Vec<String>) -> Result<Vec<AnyRow>, StoreError> {
+    async fn rows_of(&self, statement: String, values: Vec<String>) -> Result<Vec<Row>, StoreError> {
         let query =
-            values.into_iter().fold(sqlx::query(AssertSqlSafe(statement)), |query, value| query.bind(value));
+            values.into_iter().fold(query(AssertSqlSafe(statement)), |query, value| query.bind(value));
         query.fetch_all(&self.readers).await.doing("look for an address")
     }
 }
@@ -185,7 +187,7 @@ fn key_of(place: &Place, columns: &Columns<'_>) -> Result<Vec<String>, StoreErro
     place.key.iter().map(|column| columns.text(column)).collect()
 }
 
-fn read(place: &'static Place, row: &AnyRow) -> Result<Trace, StoreError> {
+fn read(place: &'static Place, row: &Row) -> Result<Trace, StoreError> {
     let columns = Columns { table: place.table, row };
     let texts = place.columns().map(|column| Ok((column, columns.optional_text(column)?)));
     Ok(Trace {

@@ -6,18 +6,19 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 use uuid::Uuid;
 
 use crate::{
     clock,
     mail::{MerchantId, Timestamp},
     store::{
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         rounds,
         sql::Sql,
+        statement::query,
         steps::{STEP, in_steps},
     },
 };
@@ -82,7 +83,7 @@ static TAKE_BACK: [Sql; 2] = [
 /// Counts what relays said of addresses, in its order.
 pub(in crate::store) async fn judge_replies(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mut replies: Vec<AddressReply>,
 ) -> Result<(), StoreError> {
     if replies.is_empty() {
@@ -120,7 +121,7 @@ pub(in crate::store) async fn judge_replies(
 
 async fn count(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     bad: &[Row<'_>],
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -149,7 +150,7 @@ impl Store {
     pub async fn forget_bad_addresses(&self) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - COUNTED).millis();
         in_steps(STEP, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM bad_addresses WHERE (merchant_id, address_key) IN (
                     SELECT merchant_id, address_key FROM bad_addresses WHERE at <= $1 LIMIT $2)",
             );

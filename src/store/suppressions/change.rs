@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::{Any, AnyConnection, Executor};
 use uuid::Uuid;
 
 use super::record::{NewSuppression, Row};
@@ -15,12 +14,15 @@ use crate::{
     mail::{Address, MerchantId, Timestamp},
     store::{
         audit,
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
         sql::Sql,
+        statement::query,
         steps::{STEP, in_steps},
+        target::Target,
     },
 };
 
@@ -47,7 +49,7 @@ const REPLACE_OTHER_SCOPE: &str =
 /// Stores suppressions beside what is known of their addresses. Of two with one address and scope the later stands.
 pub(in crate::store) async fn suppress(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     suppressions: &[NewSuppression],
     now: Timestamp,
@@ -80,7 +82,7 @@ static FIND: Sql = Sql::new(
 /// The keys of those addresses that get no mail at all.
 pub(in crate::store) async fn wholly_suppressed(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     addresses: &[Address],
     now: Timestamp,
@@ -90,7 +92,7 @@ pub(in crate::store) async fn wholly_suppressed(
 
 async fn find(
     dialect: Dialect,
-    on: impl Executor<'_, Database = Any>,
+    on: impl Target,
     merchant: &MerchantId,
     addresses: &[Address],
     (is_promotional, now): (bool, Timestamp),
@@ -112,12 +114,12 @@ async fn find(
 }
 
 async fn is_suppressed(
-    on: &mut AnyConnection,
+    on: &mut Connection,
     merchant: &MerchantId,
     key: &str,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let row = sqlx::query(IS_SUPPRESSED)
+    let row = query(IS_SUPPRESSED)
         .bind(merchant.as_str())
         .bind(key)
         .bind(now.millis())
@@ -161,7 +163,7 @@ impl Store {
                     let key = suppression.address.search_key();
                     let was_suppressed = is_suppressed(on, &merchant, &key, now).await?;
                     suppress(dialect, on, &merchant, std::slice::from_ref(&suppression), now).await?;
-                    sqlx::query(REPLACE_OTHER_SCOPE)
+                    query(REPLACE_OTHER_SCOPE)
                         .bind(merchant.as_str())
                         .bind(&key)
                         .bind(suppression.scope.as_str())
@@ -221,7 +223,7 @@ impl Store {
                         "DELETE FROM suppressions WHERE merchant_id = $1 AND address_key = $2",
                         "DELETE FROM bad_addresses WHERE merchant_id = $1 AND address_key = $2",
                     ] {
-                        sqlx::query(delete)
+                        query(delete)
                             .bind(merchant.as_str())
                             .bind(&key)
                             .execute(&mut *on)
@@ -243,7 +245,7 @@ impl Store {
     pub async fn forget_ended_suppressions(&self) -> Result<u64, StoreError> {
         let now = clock::now().millis();
         in_steps(STEP, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM suppressions WHERE id IN (
                     SELECT id FROM suppressions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
             );

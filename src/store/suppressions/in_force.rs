@@ -25,12 +25,12 @@ pub(in crate::store) fn reason_of_mail(now: &str) -> String {
 pub(in crate::store) fn with_recorded(columns: &str) -> String {
     let reason = reason_for("rows.merchant_id", "rows.recipient_key", "rows.promotional", "rows.recorded_at");
     format!(
-        "WITH recorded AS MATERIALIZED (SELECT rows.*, {reason} AS suppressed,
+        "WITH recorded AS {{materialized}} (SELECT rows.*, {reason} AS suppressed,
             CASE WHEN rows.unsubscribe_language IS NOT NULL THEN (
                 SELECT links.token FROM unsubscribe_links AS links WHERE links.merchant_id = rows.merchant_id
                     AND links.address_key = rows.recipient_key AND links.language = rows.unsubscribe_language
             ) END AS unsubscribe_token
-          FROM {{rows: {columns}, promotional bigint, unsubscribe_language text}})"
+          FROM {{each: {columns}, promotional bigint, unsubscribe_language text}})"
     )
 }
 

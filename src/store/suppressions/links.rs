@@ -7,19 +7,20 @@ use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 use uuid::Uuid;
 
 use crate::{
     clock,
     mail::{Address, MerchantId, NewMail, UnsubscribeToken},
     store::{
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, NewEvent},
         row::Columns,
         sql::Sql,
+        statement::query,
     },
     webhook::{
         EventKind,
@@ -59,7 +60,7 @@ static INSERT: Sql = Sql::new(
 /// Makes the links of mails whose recipients have none yet. To be called before the mails are recorded.
 pub(in crate::store) async fn insert_links<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: impl Iterator<Item = &'a NewMail>,
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]
@@ -123,7 +124,7 @@ impl Store {
         &self,
         token: &UnsubscribeToken,
     ) -> Result<Option<UnsubscribeLink>, StoreError> {
-        let row = sqlx::query(FIND)
+        let row = query(FIND)
             .bind(token.as_str())
             .bind(clock::now().millis())
             .fetch_optional(&self.readers)
@@ -150,7 +151,7 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    let row = sqlx::query(UNSUBSCRIBE)
+                    let row = query(UNSUBSCRIBE)
                         .bind(Uuid::now_v7().to_string())
                         .bind(&token)
                         .bind(now.millis())
@@ -181,7 +182,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn subscribe_again(&self, token: &UnsubscribeToken) -> Result<(), StoreError> {
-        let delete = sqlx::query(SUBSCRIBE_AGAIN).bind(token.as_str().to_owned());
+        let delete = query(SUBSCRIBE_AGAIN).bind(token.as_str().to_owned());
         self.writer.execute(delete, "take an unsubscription back").await.map(drop)
     }
 }

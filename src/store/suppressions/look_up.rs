@@ -8,6 +8,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        statement::query,
     },
 };
 
@@ -45,7 +46,7 @@ impl Store {
             "SELECT {COLUMNS} FROM suppressions WHERE merchant_id = $1 AND address_key = $2
                 AND (expires_at IS NULL OR expires_at > $3) ORDER BY scope LIMIT 1"
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        let row = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.as_str())
             .bind(address.search_key())
             .bind(clock::now().millis())
@@ -103,7 +104,7 @@ impl Store {
              ORDER BY address_key, scope LIMIT $6",
             if is_all { "" } else { hidden }
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.as_str())
             .bind(after.key.as_str())
             .bind(after.scope)
@@ -133,7 +134,7 @@ impl Store {
             "SELECT {COLUMNS} FROM suppressions WHERE merchant_id = $1 AND ($2 = '' OR id < $2)
                 AND (expires_at IS NULL OR expires_at > $3) {only} ORDER BY id DESC LIMIT $4"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.as_str())
             .bind(before)
             .bind(clock::now().millis())
@@ -155,7 +156,7 @@ impl Store {
         id: &str,
     ) -> Result<Option<Address>, StoreError> {
         let text = format!("SELECT {COLUMNS} FROM suppressions WHERE merchant_id = $1 AND id = $2");
-        let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        let row = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.as_str())
             .bind(id)
             .fetch_optional(&self.readers)

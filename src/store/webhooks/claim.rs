@@ -4,19 +4,20 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use secrecy::SecretString;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp, TraceParent, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
-        group_commit::{Grouped, Turn},
+        group::{Grouped, Turn},
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -85,7 +86,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn due_destination(&self, delivery: DeliveryId) -> Result<Option<Destination>, StoreError> {
-        let row = sqlx::query(DUE_DESTINATION.on(self.dialect))
+        let row = query(DUE_DESTINATION.on(self.dialect))
             .bind(delivery.to_string())
             .bind(clock::now().millis())
             .fetch_optional(&self.readers)
@@ -156,7 +157,7 @@ impl Grouped for CallbackClaimRequest {
 
     async fn write(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         requests: &[Self],
     ) -> Result<Vec<CallbackClaim>, StoreError> {
         if requests.is_empty() {

@@ -11,6 +11,7 @@ use crate::{
         error::{Doing, StoreError},
         row::Columns,
         sql::Sql,
+        statement::query,
         steps::{STEP, in_steps},
     },
     webhook::DeliveryState,
@@ -111,7 +112,7 @@ impl Store {
                 .fetch_one(&self.readers)
                 .await
                 .doing("count deliveries")?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "{RECORD_COLUMNS} {OF_ENDPOINT} ORDER BY deliveries.id DESC LIMIT $3 OFFSET $4"
         )))
         .bind(merchant.as_str())
@@ -136,15 +137,14 @@ impl Store {
         endpoint: EndpointId,
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{RECORD_COLUMNS} {OF_ENDPOINT} AND deliveries.id = $3"
-        )))
-        .bind(merchant.as_str())
-        .bind(endpoint.to_string())
-        .bind(id.to_string())
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find a delivery")?;
+        let row =
+            query(sqlx::AssertSqlSafe(format!("{RECORD_COLUMNS} {OF_ENDPOINT} AND deliveries.id = $3")))
+                .bind(merchant.as_str())
+                .bind(endpoint.to_string())
+                .bind(id.to_string())
+                .fetch_optional(&self.readers)
+                .await
+                .doing("find a delivery")?;
         row.map(|row| read(&Columns { table: "deliveries", row: &row })).transpose()
     }
 
@@ -153,7 +153,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn delivery_attempts(&self, id: DeliveryId) -> Result<Vec<DeliveryAttempt>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT number, at, outcome, status, millis, answer FROM delivery_attempts
              WHERE delivery_id = $1 ORDER BY number",
         )
@@ -181,7 +181,7 @@ impl Store {
             None => return Ok(Replayed::Unknown),
         }
         let now = clock::now();
-        let replay = sqlx::query(REPLAY.on(self.dialect))
+        let replay = query(REPLAY.on(self.dialect))
             .bind(merchant.to_string())
             .bind(endpoint.to_string())
             .bind(id.to_string())
@@ -208,7 +208,7 @@ impl Store {
         since: Timestamp,
     ) -> Result<u64, StoreError> {
         let entry = self.entry(Action::WebhookReplayed, endpoint, Some(merchant));
-        let replay = sqlx::query(
+        let replay = query(
             "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $4,
                 settled_at = NULL
              WHERE merchant_id = $1 AND endpoint_id = $2 AND created_at >= $3 AND state = 'failed'",
@@ -235,7 +235,7 @@ impl Store {
         let mut forgotten = 0;
         for statement in [deliveries, events] {
             forgotten += in_steps(STEP, || async {
-                let delete = sqlx::query(statement).bind(long_ago).bind(STEP);
+                let delete = query(statement).bind(long_ago).bind(STEP);
                 self.writer.aside().execute(delete, "forget old deliveries").await
             })
             .await?;

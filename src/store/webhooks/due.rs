@@ -11,6 +11,7 @@ use crate::{
         error::StoreError,
         row::Columns,
         sql::Sql,
+        statement::query,
     },
 };
 
@@ -81,7 +82,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         self.writer
             .execute(
-                sqlx::query(PUT_OFF.on(self.dialect))
+                query(PUT_OFF.on(self.dialect))
                     .bind(delivery.to_string())
                     .bind(endpoint.map(|id| id.to_string()).unwrap_or_default())
                     .bind(until.millis())

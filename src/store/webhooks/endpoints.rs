@@ -13,6 +13,7 @@ use crate::{
         error::{Doing, StoreError},
         events,
         row::Columns,
+        statement::query,
         steps::{STEP, in_steps},
     },
     webhook::Topics,
@@ -101,7 +102,7 @@ impl Store {
     ) -> Result<Registered, StoreError> {
         let id = EndpointId::new();
         let entry = self.entry(Action::WebhookRegistered, id, Some(merchant));
-        let insert = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let insert = query(sqlx::AssertSqlSafe(format!(
             "INSERT INTO endpoints (id, merchant_id, url, events, description, enabled, secret, created_at)
              SELECT $1, id, $3, $4, $5, $6, $7, $8 FROM merchants
              WHERE id = $2 AND (SELECT COUNT(*) FROM endpoints WHERE merchant_id = $2) < $9 RETURNING {COLUMNS}"
@@ -129,7 +130,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn endpoints(&self, merchant: &MerchantId) -> Result<Vec<Endpoint>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM endpoints WHERE merchant_id = $1 ORDER BY id"
         )))
         .bind(merchant.as_str())
@@ -148,7 +149,7 @@ impl Store {
         merchant: &MerchantId,
         id: EndpointId,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let row = query(sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM endpoints WHERE merchant_id = $1 AND id = $2"
         )))
         .bind(merchant.as_str())
@@ -173,7 +174,7 @@ impl Store {
         let entry = entry.map(|entry| entry.with(change.details()));
         let row = self
             .change_one(
-                sqlx::query(sqlx::AssertSqlSafe(format!(
+                query(sqlx::AssertSqlSafe(format!(
                     "UPDATE endpoints SET url = COALESCE($3, url), events = COALESCE($4, events),
                 description = COALESCE($5, description), enabled = COALESCE($6, enabled),
                 failing_since = CASE WHEN $6 = 1 THEN NULL ELSE failing_since END,
@@ -201,7 +202,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn delete_endpoint(&self, merchant: &MerchantId, id: EndpointId) -> Result<bool, StoreError> {
         let execute = |statement: &'static str, doing, entry| {
-            let query = sqlx::query(statement).bind(merchant.to_string()).bind(id.to_string());
+            let query = query(statement).bind(merchant.to_string()).bind(id.to_string());
             self.change(query, doing, entry)
         };
         // It gets no more deliveries while those that it has are deleted.
@@ -210,7 +211,7 @@ impl Store {
             return Ok(false);
         }
         in_steps(STEP, || async {
-            let delete = sqlx::query(
+            let delete = query(
                 "DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE endpoint_id = $1 LIMIT $2)",
             );
             let delete = delete.bind(id.to_string()).bind(STEP);
@@ -235,7 +236,7 @@ impl Store {
         let entry = self.entry(Action::WebhookSecretRefreshed, id, Some(merchant));
         let row = self
             .change_one(
-                sqlx::query(sqlx::AssertSqlSafe(format!(
+                query(sqlx::AssertSqlSafe(format!(
                     "UPDATE endpoints SET previous_secret = secret, previous_secret_until = $4, secret = $3
              WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
                 )))

@@ -15,7 +15,7 @@ use crate::{
     shop::{ResourceKind, TemplateSource},
     store::{
         Claim, DatabaseSettings, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store,
-        row::Columns,
+        row::Columns, statement::query,
     },
     webhook::Topics,
 };
@@ -131,12 +131,12 @@ impl Store {
     pub(crate) async fn bring_callbacks_forward(&self) {
         let statement = "UPDATE deliveries SET due_at = $1, wake_at = $1 WHERE state = 'deferred'";
         let now = clock::now().millis();
-        self.writer.execute(sqlx::query(statement).bind(now), "turn a clock").await.unwrap();
+        self.writer.execute(query(statement).bind(now), "turn a clock").await.unwrap();
     }
 
     /// Lets an endpoint have failed for so long, and its old secret be that much older.
     pub(crate) async fn let_it_be(&self, endpoint: EndpointId, ago: Duration) {
-        let update = sqlx::query(
+        let update = query(
             "UPDATE endpoints SET failing_since = failing_since - $2,
                 previous_secret_until = previous_secret_until - $2 WHERE id = $1",
         );
@@ -146,7 +146,7 @@ impl Store {
 
     /// The bodies of all events, oldest first.
     pub(crate) async fn event_bodies(&self) -> Vec<Value> {
-        let rows = sqlx::query("SELECT body FROM events ORDER BY id").fetch_all(&self.readers).await.unwrap();
+        let rows = query("SELECT body FROM events ORDER BY id").fetch_all(&self.readers).await.unwrap();
         rows.iter().map(|row| Columns { table: "events", row }.json("body").unwrap()).collect()
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         database::Store,
         error::{Doing, StoreError},
         row::Columns,
+        statement::query,
     },
 };
 
@@ -37,7 +38,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(MerchantId, Endpoint)>, StoreError> {
         let only = if merchant.is_some() { "merchant_id = $1" } else { "$1 = ''" };
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "SELECT merchant_id, {COLUMNS} FROM endpoints WHERE {only} AND id > $2 ORDER BY id LIMIT $3"
         )))
         .bind(merchant.map(MerchantId::as_str).unwrap_or_default())
@@ -64,7 +65,7 @@ impl Store {
         before: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "{RECORD_COLUMNS} WHERE endpoint_id = $1 AND deliveries.id < $2
              ORDER BY endpoint_id DESC, deliveries.id DESC LIMIT $3"
         )))
@@ -82,7 +83,7 @@ impl Store {
     /// # Errors
     /// Those of a read: see [`StoreError`].
     pub async fn deliveries_about(&self, mail: MailId) -> Result<Vec<DeliveryAbout>, StoreError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = query(sqlx::AssertSqlSafe(format!(
             "{RECORD_COLUMNS} WHERE events.mail_id = $1 ORDER BY deliveries.id LIMIT $2"
         )))
         .bind(mail.to_string())

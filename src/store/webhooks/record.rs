@@ -2,12 +2,12 @@
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MerchantId},
     store::{
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
@@ -53,7 +53,7 @@ static INSERT: Sql = Sql::new(
 /// Records callbacks in the caller's transaction, each at most once by its key; returns how many were new.
 pub(in crate::store) async fn record_callbacks(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     callbacks: &[NewCallback],
 ) -> Result<u64, StoreError> {
     #[derive(Serialize)]

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use crate::{
     clock,
     mail::{EventId, MailId, Timestamp},
     store::{
+        connection::Connection,
         dialect::Dialect,
         error::{Doing, StoreError},
         row::Columns,
@@ -39,7 +39,7 @@ static REPLAY: Sql = Sql::new(
 /// it. Returns the mails for which there was something.
 pub(in crate::store) async fn replay_for_mails(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     mails: &[MailId],
     until: Timestamp,
 ) -> Result<HashSet<MailId>, StoreError> {

@@ -3,7 +3,6 @@
 use std::{sync::LazyLock, time::Duration};
 
 use serde::Serialize;
-use sqlx::AnyConnection;
 
 use super::Callback;
 use crate::{
@@ -11,10 +10,11 @@ use crate::{
     mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
     store::{
         claimable::{Attempted, Settling, SettlingOf},
+        connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
-        group_commit::{Grouped, Turn},
+        group::{Grouped, Turn},
         sql::Sql,
     },
     webhook::{CallbackReply, CallbackVerdict, DeliveryState},
@@ -142,7 +142,7 @@ impl Grouped for CallbackSettlement {
 
     async fn write(
         dialect: Dialect,
-        on: &mut AnyConnection,
+        on: &mut Connection,
         requests: &[Self],
     ) -> Result<Vec<CallbackSettled>, StoreError> {
         if requests.is_empty() {
@@ -166,7 +166,7 @@ impl Grouped for CallbackSettlement {
 /// Notes which endpoints work, which fail, and disables those that must be.
 async fn watch_endpoints<'a>(
     dialect: Dialect,
-    on: &mut AnyConnection,
+    on: &mut Connection,
     settlements: impl Iterator<Item = &'a CallbackSettlement>,
     now: Timestamp,
 ) -> Result<(), StoreError> {

@@ -293,7 +293,11 @@ async fn clock_passes(store: &Store, by: Duration) {
         "UPDATE deliveries SET settled_at = settled_at - $1, created_at = created_at - $1",
         "UPDATE events SET created_at = created_at - $1",
     ] {
-        store.writer.execute(sqlx::query(statement).bind(millis), "turn a clock").await.unwrap();
+        store
+            .writer
+            .execute(crate::store::statement::query(statement).bind(millis), "turn a clock")
+            .await
+            .unwrap();
     }
 }
 

@@ -9,7 +9,11 @@ use crate::{
         MerchantId,
         search::{Condition, Term},
     },
-    store::{dialect::Dialect, sql::to_json},
+    store::{
+        dialect::Dialect,
+        sql::to_json,
+        statement::{self, query},
+    },
 };
 
 /// What a mail has to be like.
@@ -58,12 +62,9 @@ impl Statement {
         self
     }
 
-    pub(super) fn query(
-        &self,
-        dialect: Dialect,
-    ) -> sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments> {
+    pub(super) fn query(&self, dialect: Dialect) -> statement::Statement {
         let text: Arc<str> = dialect.written(&self.text).into();
-        self.values.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, value| query.bind(value.clone()))
+        self.values.iter().fold(query(AssertSqlSafe(text)), |statement, value| statement.bind(value))
     }
 }
 

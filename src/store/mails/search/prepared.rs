@@ -15,6 +15,7 @@ use crate::{
         error::{Doing, StoreError},
         mails::look_up::COLUMNS,
         row::Columns,
+        statement::query,
     },
 };
 
@@ -78,7 +79,7 @@ impl Store {
         let mut own = Vec::new();
         for condition in filter.terms().iter().flat_map(|term| &term.any_of) {
             let Condition::Batch(id) = condition else { continue };
-            let found = sqlx::query("SELECT id FROM batches WHERE id = $1 AND merchant_id = $2")
+            let found = query("SELECT id FROM batches WHERE id = $1 AND merchant_id = $2")
                 .bind(id.to_string())
                 .bind(merchant.as_str().to_owned());
             let found = found.fetch_optional(&self.readers).await.doing("look whose a batch is")?;
@@ -93,7 +94,7 @@ impl Store {
         merchant: Option<&MerchantId>,
         words: &str,
     ) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query(
+        let rows = query(
             "SELECT id, subject FROM (SELECT id, merchant_id, subject FROM template_versions WHERE kind = 'templates' ORDER BY id DESC LIMIT $2)
                 AS versions
              WHERE $1 = '' OR merchant_id IS NULL OR merchant_id = $1",

@@ -1,0 +1,102 @@
+//! SQLite's connection that writes. It carries statements out at once, on the thread that asks: see `writer`.
+
+use std::{path::Path, sync::Arc};
+
+use rusqlite::{CachedStatement, OpenFlags, types::ValueRef};
+
+use super::{
+    dialect::{Access, Dialect},
+    error::DriverError,
+    row::{EmbeddedRow, Row},
+    statement::{Done, Statement},
+    value::Value,
+};
+
+/// How many statements stay prepared: more than there are that write.
+const PREPARED: usize = 256;
+
+/// A connection to the file.
+pub(super) struct Embedded(rusqlite::Connection);
+
+impl Embedded {
+    pub(super) fn open(file: &Path, access: Access) -> Result<Self, DriverError> {
+        let access = match access {
+            Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let connection =
+            rusqlite::Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        connection.execute_batch(Dialect::Sqlite.session())?;
+        // The flush comes after the commit: see `flusher`.
+        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        Ok(Self(connection))
+    }
+
+    /// Carries out statements without values and without rows.
+    pub(super) fn run(&mut self, statements: &str) -> Result<(), DriverError> {
+        Ok(self.0.execute_batch(statements)?)
+    }
+
+    pub(super) fn execute(&mut self, statement: &Statement) -> Result<Done, DriverError> {
+        let mut prepared = self.0.prepare_cached(statement.text())?;
+        let mut changed = Vec::with_capacity(statement.sets().len());
+        for values in statement.sets() {
+            bind(&mut prepared, statement, values)?;
+            let mut rows = prepared.raw_query();
+            while rows.next()?.is_some() {}
+            changed.push(self.0.changes());
+        }
+        Ok(Done(changed))
+    }
+
+    pub(super) fn fetch_all(&mut self, statement: &Statement) -> Result<Vec<Row>, DriverError> {
+        let mut prepared = self.0.prepare_cached(statement.text())?;
+        let names: Arc<[Box<str>]> = prepared.column_names().into_iter().map(Box::from).collect();
+        let mut fetched = Vec::new();
+        for values in statement.sets() {
+            bind(&mut prepared, statement, values)?;
+            let mut rows = prepared.raw_query();
+            while let Some(row) = rows.next()? {
+                let values = (0..names.len()).map(|column| read(row, column)).collect::<Result<_, _>>()?;
+                fetched.push(Row::Embedded(EmbeddedRow { names: Arc::clone(&names), values }));
+            }
+        }
+        Ok(fetched)
+    }
+}
+
+/// Puts values in the places of marks.
+fn bind(
+    prepared: &mut CachedStatement<'_>,
+    statement: &Statement,
+    values: &[Value],
+) -> Result<(), rusqlite::Error> {
+    for (number, value) in (1..).zip(values) {
+        let place = match statement.is_for_each() {
+            true => Some(number),
+            // SQLite numbers such marks as they come in the text; one may be missing there.
+            false => prepared.parameter_index(&format!("${number}"))?,
+        };
+        match (place, value) {
+            (None, _) => {}
+            (Some(place), Value::Integer(number)) => prepared.raw_bind_parameter(place, number)?,
+            (Some(place), Value::Text(text)) => prepared.raw_bind_parameter(place, text)?,
+        }
+    }
+    Ok(())
+}
+
+fn read(row: &rusqlite::Row<'_>, column: usize) -> Result<Value, rusqlite::Error> {
+    let value = row.get_ref(column)?;
+    match value {
+        ValueRef::Null => Ok(Value::Text(None)),
+        ValueRef::Integer(number) => Ok(Value::Integer(Some(number))),
+        ValueRef::Text(_) => Ok(Value::Text(Some(value.as_str()?.to_owned()))),
+        ValueRef::Real(_) | ValueRef::Blob(_) => {
+            let name = row.as_ref().column_name(column)?.to_owned();
+            Err(rusqlite::Error::InvalidColumnType(column, name, value.data_type()))
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! A group: changes of several callers that are written in one transaction.
+
+use std::{any::Any, collections::BTreeMap};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::Instant;
+
+use super::{
+    connection::Connection,
+    dialect::Dialect,
+    error::{Doing, StoreError},
+    stake::Caller,
+    writer::{Progress, Writer},
+};
+use crate::telemetry::{METRICS, Outage};
+
+/// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
+const LOCKED_OUT: usize = 3;
+
+/// Groups that were written one by one.
+static APART: Outage = Outage::new();
+
+/// When the changes of a kind are written, among those of their group. Each kind has a turn of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Turn {
+    SettleMails,
+    ReserveKeys,
+    RecordMails,
+    ClaimMails,
+    SettleCallbacks,
+    ClaimCallbacks,
+}
+
+/// A kind of change that goes through the group commit.
+pub(super) trait Grouped: Sized + Send + Sync + 'static {
+    /// What its caller gets.
+    type Answer: Send + Sync + 'static;
+
+    /// When it is written.
+    const TURN: Turn;
+
+    /// Whether a request answers for it: see [`stake::write`].
+    const IS_PROMISE: bool = true;
+
+    /// Writes all of a group's changes of this kind; gives an answer for each.
+    fn write(
+        dialect: Dialect,
+        on: &mut Connection,
+        requests: &[Self],
+    ) -> impl Future<Output = Result<Vec<Self::Answer>, StoreError>> + Send;
+
+    /// Writes what must come last in the transaction, after the changes of all kinds.
+    fn write_last(
+        _dialect: Dialect,
+        _on: &mut Connection,
+        _requests: &[Self],
+        _answers: &[Self::Answer],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
+}
+
+/// The members of one transaction, by kind.
+#[derive(Default)]
+pub(super) struct Group {
+    kinds: BTreeMap<Turn, Box<dyn Kind>>,
+}
+
+/// Whether a transaction is patient with locks that others hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Usual,
+    /// One of many that are tried one by one.
+    Short,
+}
+
+impl Group {
+    /// Takes a change in.
+    pub(super) fn add<K: Grouped>(&mut self, request: K, caller: Caller<K::Answer>) {
+        let kind = self.kinds.entry(K::TURN).or_insert_with(|| Box::new(Members::<K>::default()));
+        let kind: &mut dyn Any = &mut **kind;
+        #[expect(clippy::expect_used, reason = "a turn is of one kind: see `Turn`")]
+        kind.downcast_mut::<Members<K>>().expect("members of this kind").add(request, caller);
+    }
+
+    /// Writes the group and answers its members.
+    pub(super) async fn commit(mut self, dialect: Dialect, writer: &Writer) {
+        let began = Instant::now();
+        let written = self.write(dialect, writer, Patience::Usual).await;
+        let took = move || METRICS.database_took("group_commit", began.elapsed());
+        if written.is_err() {
+            took();
+        }
+        match written {
+            Ok(()) => writer.tell_of_commit(move || {
+                took();
+                self.answer();
+            }),
+            Err(error) if self.len() > 1 && !error.is_about_the_database() => {
+                if let Some(times) = APART.failed() {
+                    let members = self.len();
+                    tracing::warn!(%error, members, times, "a group could not be written together, writing its members alone");
+                }
+                self.commit_one_by_one(dialect, writer).await;
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    async fn commit_one_by_one(self, dialect: Dialect, writer: &Writer) {
+        let mut locked_out = 0;
+        for mut alone in self.split() {
+            if locked_out == LOCKED_OUT {
+                alone.refuse(StoreError::Group);
+                continue;
+            }
+            match alone.write(dialect, writer, Patience::Short).await {
+                Ok(()) => {
+                    locked_out = 0;
+                    writer.tell_of_commit(move || alone.answer());
+                }
+                Err(error) => {
+                    locked_out = if error.is_about_a_lock() { locked_out + 1 } else { 0 };
+                    alone.refuse(error);
+                }
+            }
+        }
+    }
+
+    /// Writes those who still wait; again without those who leave before the commit.
+    async fn write(
+        &mut self,
+        dialect: Dialect,
+        writer: &Writer,
+        patience: Patience,
+    ) -> Result<(), StoreError> {
+        loop {
+            self.drop_withdrawn();
+            if self.len() == 0 {
+                return Ok(());
+            }
+            let transaction = async |progress: &Progress| {
+                let mut transaction = writer.begin().await?;
+                match self.write_on(dialect, transaction.connection(), patience).await {
+                    Ok(()) => transaction.commit_if(|| self.begin_commit(), progress).await,
+                    Err(error) => Err(transaction.fail(error).await),
+                }
+            };
+            if writer.within_limits(transaction).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn write_on(
+        &mut self,
+        dialect: Dialect,
+        on: &mut Connection,
+        patience: Patience,
+    ) -> Result<(), StoreError> {
+        if patience == Patience::Short && dialect == Dialect::Postgres {
+            on.run("SET LOCAL lock_timeout = '200ms'").await.doing("limit the wait for locks")?;
+        }
+        for kind in self.kinds.values_mut() {
+            kind.write(dialect, on).await?;
+        }
+        for kind in self.kinds.values() {
+            kind.write_last(dialect, on).await?;
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.kinds.values().map(|kind| kind.len()).sum()
+    }
+
+    fn drop_withdrawn(&mut self) {
+        self.kinds.values_mut().for_each(|kind| kind.drop_withdrawn());
+    }
+
+    /// Begins the commit of all, or of none where one has left.
+    fn begin_commit(&self) -> bool {
+        let all = self.kinds.values().all(|kind| kind.begin_commit());
+        if !all {
+            self.put_off_commit();
+        }
+        all
+    }
+
+    fn put_off_commit(&self) {
+        self.kinds.values().for_each(|kind| kind.put_off_commit());
+    }
+
+    fn answer(mut self) {
+        self.kinds.values_mut().for_each(|kind| kind.answer());
+    }
+
+    /// Passes a failure on: the first caller gets it whole, the others its words.
+    fn refuse(mut self, error: StoreError) {
+        let is_unknown = matches!(error, StoreError::OutcomeUnknown { .. });
+        let mut error = Some(error);
+        let mut next = || match is_unknown {
+            true => error.take().unwrap_or(StoreError::OutcomeUnknown { source: None }),
+            false => error.take().unwrap_or(StoreError::Group),
+        };
+        if !is_unknown {
+            self.put_off_commit();
+        }
+        self.kinds.values_mut().for_each(|kind| kind.refuse(&mut next));
+    }
+
+    fn split(mut self) -> Vec<Self> {
+        let mut alone = Vec::with_capacity(self.len());
+        self.kinds.values_mut().for_each(|kind| kind.split_into(&mut alone));
+        alone
+    }
+}
+
+/// The changes of one kind in a group, with who waits for each and, once they are written, what each is told.
+struct Members<K: Grouped> {
+    requests: Vec<K>,
+    callers: Vec<Caller<K::Answer>>,
+    answers: Vec<K::Answer>,
+}
+
+impl<K: Grouped> Default for Members<K> {
+    fn default() -> Self {
+        Self { requests: Vec::new(), callers: Vec::new(), answers: Vec::new() }
+    }
+}
+
+impl<K: Grouped> Members<K> {
+    fn add(&mut self, request: K, caller: Caller<K::Answer>) {
+        self.requests.push(request);
+        self.callers.push(caller);
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = (K, Caller<K::Answer>)> {
+        std::mem::take(&mut self.requests).into_iter().zip(std::mem::take(&mut self.callers))
+    }
+}
+
+/// The members of one kind, whatever the kind.
+trait Kind: Any + Send + Sync {
+    fn len(&self) -> usize;
+    fn drop_withdrawn(&mut self);
+    fn begin_commit(&self) -> bool;
+    /// Those who left while their commit seemed to be under way cannot be asked any more: they are withdrawn now.
+    fn put_off_commit(&self);
+    fn write<'a>(
+        &'a mut self,
+        dialect: Dialect,
+        on: &'a mut Connection,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn write_last<'a>(
+        &'a self,
+        dialect: Dialect,
+        on: &'a mut Connection,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn answer(&mut self);
+    fn refuse(&mut self, error: &mut dyn FnMut() -> StoreError);
+    fn split_into(&mut self, groups: &mut Vec<Group>);
+}
+
+impl<K: Grouped> Kind for Members<K> {
+    fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn drop_withdrawn(&mut self) {
+        self.answers.clear();
+        if self.callers.iter().any(|caller| caller.stake.is_withdrawn()) {
+            let staying = self.take().filter(|(_, caller)| !caller.stake.is_withdrawn());
+            (self.requests, self.callers) = staying.unzip();
+        }
+    }
+
+    fn begin_commit(&self) -> bool {
+        self.callers.iter().all(|caller| caller.stake.begin_commit())
+    }
+
+    fn put_off_commit(&self) {
+        self.callers.iter().for_each(|caller| caller.stake.put_off_commit());
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        dialect: Dialect,
+        on: &'a mut Connection,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            if !self.requests.is_empty() {
+                self.answers = K::write(dialect, on, &self.requests).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn write_last<'a>(
+        &'a self,
+        dialect: Dialect,
+        on: &'a mut Connection,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        K::write_last(dialect, on, &self.requests, &self.answers).boxed()
+    }
+
+    fn answer(&mut self) {
+        let answers = std::mem::take(&mut self.answers);
+        for (caller, answer) in std::mem::take(&mut self.callers).into_iter().zip(answers) {
+            caller.stake.committed();
+            caller.answer(Ok(answer));
+        }
+    }
+
+    fn refuse(&mut self, error: &mut dyn FnMut() -> StoreError) {
+        self.take().for_each(|(_, caller)| caller.answer(Err(error())));
+    }
+
+    fn split_into(&mut self, groups: &mut Vec<Group>) {
+        for (request, caller) in self.take() {
+            let mut alone = Group::default();
+            alone.add(request, caller);
+            groups.push(alone);
+        }
+    }
+}
