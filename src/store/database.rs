@@ -230,3 +230,32 @@ impl Store {
         migrator
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Those who read, the one who writes, and who makes it so that nobody else may read it.
+    #[tokio::test]
+    async fn all_mean_the_same_file_also_where_its_url_has_escapes() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/a%20b/c%3Fd.db", folder.path().display());
+        let settings = DatabaseSettings { url, migrate: true, connections: 1 };
+        assert_eq!(settings.absent_file(), Some(folder.path().join("a b/c?d.db")));
+        let store = Store::open(&settings).await.unwrap();
+        store.migrate().await.unwrap();
+        store.check_writable().await.unwrap();
+        store.check_schema().await.unwrap();
+        let written = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM write_probe");
+        assert_eq!(written.fetch_one(&store.readers).await.unwrap(), 1);
+        let files: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, ["a b"]);
+        for file in std::fs::read_dir(folder.path().join("a b")).unwrap() {
+            let file = file.unwrap();
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        }
+    }
+}

@@ -6,7 +6,12 @@
 //! and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also name the states that an
 //! event may happen in: see `states`.
 
-use std::{os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{error::StoreError, states};
 
@@ -28,27 +33,31 @@ impl Dialect {
         }
     }
 
-    /// SQLite: the file that a URL names.
-    pub(super) fn file_of(self, url: &str) -> Option<std::path::PathBuf> {
+    /// SQLite: the file that a URL names, as the driver reads it.
+    pub(super) fn file_of(self, url: &str) -> Option<PathBuf> {
         let Self::Sqlite = self else { return None };
-        let (path, _) = path_and_query(url);
-        (path != ":memory:").then(|| path.into())
+        let (path, query) = path_and_query(url);
+        let is_in_memory = path == ":memory:" || query.contains("mode=memory");
+        let options: Option<SqliteConnectOptions> = (!is_in_memory).then(|| url.parse().ok()).flatten();
+        options.map(|options| options.get_filename().to_owned())
     }
 
     /// SQLite: makes the folder and the file.
     pub(super) fn prepare_url(self, url: &str) -> Result<String, StoreError> {
         let Self::Sqlite = self else { return Ok(url.to_owned()) };
         let (path, query) = path_and_query(url);
-        if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let mode = if query.is_empty() { "mode=rwc" } else { query };
+        let file = self.file_of(url);
+        let folder = file.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { folder: folder.to_owned(), source })?;
         }
         // Addresses and secrets are in it. SQLite gives its other files the mode of this one.
-        if path != ":memory:" && (query.is_empty() || query.contains("mode=rwc")) {
-            let new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        if let Some(file) = file.filter(|_| mode.contains("mode=rwc")) {
+            let new = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
             drop(new); // one that is there keeps its mode; what cannot be opened the driver reports
         }
-        let mode = if query.is_empty() { "mode=rwc" } else { query };
         Ok(format!("sqlite://{path}?{mode}"))
     }
 

@@ -45,8 +45,7 @@ impl Statement {
         Self { text: text.into_sql_str(), bound: Bound::ForEach(rows) }
     }
 
-    /// Binds the next value: the first stands for `$1`. Of a statement for each row, which has all that it needs, it
-    /// changes nothing.
+    /// Binds the next value: the first stands for `$1`. A statement for each row has all that it needs.
     pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
         match &mut self.bound {
             Bound::Once(values) => values.push(value.into()),
@@ -72,15 +71,17 @@ impl Statement {
         matches!(self.bound, Bound::ForEach(_))
     }
 
-    /// As the driver takes it.
-    pub(super) fn into_query(self) -> Query<'static, Any, AnyArguments> {
-        let values = match self.bound {
-            Bound::Once(values) => values,
-            Bound::ForEach(rows) => rows.into_iter().flatten().collect(),
+    /// As the driver takes it, each time that it is carried out.
+    pub(super) fn into_queries(self) -> impl Iterator<Item = Query<'static, Any, AnyArguments>> {
+        let sets = match self.bound {
+            Bound::Once(values) => vec![values],
+            Bound::ForEach(rows) => rows,
         };
-        values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
-            Value::Integer(number) => query.bind(number),
-            Value::Text(text) => query.bind(text),
+        sets.into_iter().map(move |values| {
+            values.into_iter().fold(sqlx::query(self.text.clone()), |query, value| match value {
+                Value::Integer(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+            })
         })
     }
 }

@@ -2,8 +2,6 @@
 
 use std::future::Future;
 
-use sqlx::any::AnyRow;
-
 use super::{
     connection::Connection,
     error::DriverError,
@@ -46,49 +44,59 @@ pub(super) trait Target: Send + Sized {
     ) -> impl Future<Output = Result<Option<Row>, DriverError>> + Send;
 }
 
-fn served(rows: Vec<AnyRow>) -> Vec<Row> {
-    rows.into_iter().map(Row::Served).collect()
-}
-
 impl Target for &Readers {
     async fn execute(self, statement: Statement) -> Result<Done, DriverError> {
-        Ok(Done(vec![statement.into_query().execute(self).await?.rows_affected()]))
+        let mut changed = Vec::new();
+        for query in statement.into_queries() {
+            changed.push(query.execute(self).await?.rows_affected());
+        }
+        Ok(Done(changed))
     }
 
     async fn fetch_all(self, statement: Statement) -> Result<Vec<Row>, DriverError> {
-        Ok(served(statement.into_query().fetch_all(self).await?))
+        let mut rows = Vec::new();
+        for query in statement.into_queries() {
+            rows.extend(query.fetch_all(self).await?.into_iter().map(Row::Served));
+        }
+        Ok(rows)
     }
 
     async fn fetch_optional(self, statement: Statement) -> Result<Option<Row>, DriverError> {
-        Ok(statement.into_query().fetch_optional(self).await?.map(Row::Served))
+        for query in statement.into_queries() {
+            if let Some(row) = query.fetch_optional(self).await? {
+                return Ok(Some(Row::Served(row)));
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Target for &mut Connection {
     async fn execute(self, statement: Statement) -> Result<Done, DriverError> {
-        match self {
-            Connection::Served(connection) => {
-                Ok(Done(vec![statement.into_query().execute(&mut **connection).await?.rows_affected()]))
-            }
-            Connection::Embedded(connection) => connection.execute(&statement),
+        let connection = match self {
+            Connection::Served(connection) => connection,
+            Connection::Embedded(connection) => return connection.execute(&statement),
+        };
+        let mut changed = Vec::new();
+        for query in statement.into_queries() {
+            changed.push(query.execute(&mut **connection).await?.rows_affected());
         }
+        Ok(Done(changed))
     }
 
     async fn fetch_all(self, statement: Statement) -> Result<Vec<Row>, DriverError> {
-        match self {
-            Connection::Served(connection) => {
-                Ok(served(statement.into_query().fetch_all(&mut **connection).await?))
-            }
-            Connection::Embedded(connection) => connection.fetch_all(&statement),
+        let connection = match self {
+            Connection::Served(connection) => connection,
+            Connection::Embedded(connection) => return connection.fetch_all(&statement),
+        };
+        let mut rows = Vec::new();
+        for query in statement.into_queries() {
+            rows.extend(query.fetch_all(&mut **connection).await?.into_iter().map(Row::Served));
         }
+        Ok(rows)
     }
 
     async fn fetch_optional(self, statement: Statement) -> Result<Option<Row>, DriverError> {
-        match self {
-            Connection::Served(connection) => {
-                Ok(statement.into_query().fetch_optional(&mut **connection).await?.map(Row::Served))
-            }
-            Connection::Embedded(connection) => Ok(connection.fetch_all(&statement)?.into_iter().next()),
-        }
+        Ok(self.fetch_all(statement).await?.into_iter().next())
     }
 }

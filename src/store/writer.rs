@@ -1,9 +1,9 @@
 //! Write transactions: each runs to its end, whatever becomes of the one who asked for it, and none takes for ever.
 //!
 //! A future that is dropped between BEGIN and COMMIT leaves its connection in a state that nobody knows. So a
-//! transaction runs in a task of its own, with a time limit on both sides, and a connection whose transaction did not
-//! end as it should is closed and never used again. A caller that gives up withdraws the write until its commit begins
-//! (see `stake`).
+//! transaction runs in a task of its own, with a time limit on both sides, or on the thread of SQLite (see `writer_thread`),
+//! whose callers have the limit; and a connection whose transaction did not end as it should is closed and never used
+//! again. A caller that gives up withdraws the write until its commit begins (see `stake`).
 
 use std::sync::{
     Arc,
