@@ -115,10 +115,34 @@ macro_rules! integers {
     };
 }
 
-/// What these kinds of things are not: they have parts.
-macro_rules! compounds {
-    ($($name:ident($($argument:ty),*) -> $result:ty;)*) => {
+/// Things of these kinds are not written so: they have parts, or are none. The first list is for rows and cells alike.
+macro_rules! refused {
+    (@each $($name:ident($($argument:ty),*) -> $result:ty;)*) => {
         $(fn $name(self, $(_: $argument),*) -> Result<$result, CellError> { Err(CellError::Compound) })*
+    };
+    ($ok:ty; $($name:ident($($argument:ty),*) -> $result:ty;)*) => {
+        refused! { @each
+            serialize_f32(f32) -> $ok;
+            serialize_f64(f64) -> $ok;
+            serialize_bytes(&[u8]) -> $ok;
+            serialize_unit_struct(&'static str) -> $ok;
+            serialize_seq(Option<usize>) -> NoParts<$ok>;
+            serialize_tuple(usize) -> NoParts<$ok>;
+            serialize_tuple_struct(&'static str, usize) -> NoParts<$ok>;
+            serialize_tuple_variant(&'static str, u32, &'static str, usize) -> NoParts<$ok>;
+            serialize_struct_variant(&'static str, u32, &'static str, usize) -> NoParts<$ok>;
+            $($name($($argument),*) -> $result;)*
+        }
+
+        fn serialize_newtype_variant<T: Serialize + ?Sized>(
+            self,
+            _: &'static str,
+            _: u32,
+            _: &'static str,
+            _: &T,
+        ) -> Result<$ok, CellError> {
+            Err(CellError::Compound)
+        }
     };
 }
 
@@ -177,28 +201,10 @@ impl Serializer for Cell {
         Ok(variant.into())
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<Value, CellError> {
-        Err(CellError::Compound)
-    }
-
-    compounds! {
-        serialize_f32(f32) -> Value;
-        serialize_f64(f64) -> Value;
-        serialize_bytes(&[u8]) -> Value;
-        serialize_unit_struct(&'static str) -> Value;
-        serialize_seq(Option<usize>) -> NoParts<Value>;
-        serialize_tuple(usize) -> NoParts<Value>;
-        serialize_tuple_struct(&'static str, usize) -> NoParts<Value>;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> NoParts<Value>;
+    refused! {
+        Value;
         serialize_map(Option<usize>) -> NoParts<Value>;
         serialize_struct(&'static str, usize) -> NoParts<Value>;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> NoParts<Value>;
     }
 }
 
@@ -236,17 +242,8 @@ impl<C: AsRef<str>> Serializer for RowCells<'_, C> {
         row.serialize(self)
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<Row, CellError> {
-        Err(CellError::Compound)
-    }
-
-    compounds! {
+    refused! {
+        Row;
         serialize_bool(bool) -> Row;
         serialize_i8(i8) -> Row;
         serialize_i16(i16) -> Row;
@@ -256,20 +253,11 @@ impl<C: AsRef<str>> Serializer for RowCells<'_, C> {
         serialize_u16(u16) -> Row;
         serialize_u32(u32) -> Row;
         serialize_u64(u64) -> Row;
-        serialize_f32(f32) -> Row;
-        serialize_f64(f64) -> Row;
         serialize_char(char) -> Row;
         serialize_str(&str) -> Row;
-        serialize_bytes(&[u8]) -> Row;
         serialize_none() -> Row;
         serialize_unit() -> Row;
-        serialize_unit_struct(&'static str) -> Row;
         serialize_unit_variant(&'static str, u32, &'static str) -> Row;
-        serialize_seq(Option<usize>) -> NoParts<Row>;
-        serialize_tuple(usize) -> NoParts<Row>;
-        serialize_tuple_struct(&'static str, usize) -> NoParts<Row>;
-        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> NoParts<Row>;
-        serialize_struct_variant(&'static str, u32, &'static str, usize) -> NoParts<Row>;
     }
 }
 

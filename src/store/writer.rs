@@ -30,7 +30,6 @@ use crate::telemetry::METRICS;
 /// The connections that write.
 #[derive(Clone)]
 pub(super) struct Writer {
-    dialect: Dialect,
     connections: Connections,
     is_promise: bool,
     /// Begins a transaction.
@@ -57,7 +56,7 @@ impl Writer {
     }
 
     fn of(dialect: Dialect, connections: Connections) -> Self {
-        Self { dialect, connections, is_promise: true, begin: dialect.begin(), kept: None }
+        Self { connections, is_promise: true, begin: dialect.begin(), kept: None }
     }
 
     /// The same connections, for one whose transactions follow one another: it keeps its connection until it
@@ -216,7 +215,7 @@ impl Writer {
             }
             Connections::Embedded(thread) => {
                 let mut own = AnyConnection::connect_with(&thread.options).await.doing("be reached")?;
-                own.execute(self.dialect.session()).await.doing("be reached")?;
+                own.execute(Dialect::Sqlite.session()).await.doing("be reached")?;
                 Ok(own)
             }
         }
