@@ -77,6 +77,15 @@ async fn heads_that_do_not_end_are_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_a_client_keeps_for_later_is_not_a_late_head() {
+    let daemon = Daemon::start(&backends()).await;
+    let mut stream = connect(&daemon, b"").await;
+    sleep(Duration::from_secs(3)).await;
+    stream.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_of_more_than_32_kib_is_431() {
     let daemon = Daemon::start(&backends()).await;
     let of = |bytes: usize| [HEAD, b"x-long: ", "x".repeat(bytes).as_bytes(), b"\r\n\r\n"].concat();
@@ -184,6 +193,41 @@ async fn slow_bodies_are_408_and_quick_ones_may_pause() {
     });
     let request = shop.request(reqwest::Method::POST, "/mails").header("content-type", "application/json");
     send(request.body(reqwest::Body::wrap_stream(stream))).await.expect(408);
+}
+
+/// Sends this head with a body of so many bytes, nobody's, and reads the head of the answer.
+async fn refused(daemon: &Daemon, head: &str, declared: usize, sent: usize) -> (TcpStream, String) {
+    let head = format!("POST /mail HTTP/1.1\r\nhost: x\r\n{head}content-length: {declared}\r\n\r\n");
+    let mut stream = connect(daemon, head.as_bytes()).await;
+    let _ = stream.write_all(&vec![b' '; sent]).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let read = timeout(Duration::from_secs(10), stream.read_buf(&mut answer)).await.unwrap();
+        assert!(matches!(read, Ok(1..)), "{read:?} after {}", String::from_utf8_lossy(&answer));
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    (stream, answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_answered_before_the_body_was_read_may_ask_again_or_is_told_not_to() {
+    const MANY: usize = 4_000_000;
+    let daemon = Daemon::start(&backends()).await;
+    for _ in 0..10 {
+        let (mut stream, answer) = refused(&daemon, "", MANY, MANY).await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+        stream.write_all(REQUEST).await.unwrap();
+        assert!(self::answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+    }
+    // What does not come, what is too much, and what is not sent before the answer.
+    for (head, declared, sent) in
+        [("", MANY, 1_000), ("", 100 * MANY, 1_000), ("expect: 100-continue\r\n", MANY, 0)]
+    {
+        let (mut stream, answer) = refused(&daemon, head, declared, sent).await;
+        assert!(answer.contains("connection: close"), "{head}{declared}: {answer}");
+        assert!(until_closed(&mut stream, Duration::from_secs(5)).await.is_some());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,39 +6,40 @@
 //! * A body that is sent, and an answer that is read, slower than 1 KiB a second for `http.header_timeout` ends the
 //!   connection. Only the time that the peer makes us wait counts.
 //! * A connection on which nothing happens is closed after `http.idle_timeout`; sooner when others are refused.
+//! * What a handler leaves of a body is read and thrown away before its answer, up to a limit; a caller that still sends would
+//!   not see the answer. Beyond the limit the answer says that the connection is closed.
 //!
 //! Called by the daemon. What a request means is left to the router.
 
+mod bodies;
 mod places;
 mod stream;
 
 use std::{
     convert::Infallible,
-    future::Future,
     io::{self, Write},
     net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
+    pin::pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, response::Response};
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use axum::{Router, extract::Request, response::Response};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::config::Config;
+use bodies::{Answer, Answering, Left, paced};
 use places::{Place, Places};
-use stream::{Activity, Pace, Patience, Stream};
+use stream::{Activity, Patience, Stream};
 
+pub(super) use bodies::TooSlow;
 pub(super) use places::network_of;
 
 /// The largest head of a request, in bytes; a larger one is answered 431.
@@ -53,11 +54,6 @@ const REST: Duration = Duration::from_millis(100);
 /// Who sent a request: the peer of the TCP connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
-
-/// A peer that sends slower than it must.
-#[derive(Debug, thiserror::Error)]
-#[error("the body came slower than {} bytes a second", stream::SLOWEST)]
-pub(super) struct TooSlow;
 
 /// Serves merchants on `listener` until `stop`; then answers what is under way and closes the rest.
 pub async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
@@ -141,6 +137,7 @@ impl Connection {
         let service = Requests {
             router,
             activity: Arc::clone(&activity),
+            left: Arc::default(),
             peer: Peer(peer.ip()),
             patience: patience.head,
         };
@@ -175,6 +172,7 @@ impl Connection {
 struct Requests {
     router: Router,
     activity: Arc<Activity>,
+    left: Arc<Left>,
     peer: Peer,
     patience: Duration,
 }
@@ -187,102 +185,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     fn call(&self, mut request: hyper::Request<Incoming>) -> Self::Future {
         self.activity.begin_request();
         request.extensions_mut().insert(self.peer);
-        let patience = self.patience;
-        let request = request.map(|body| {
-            if body.is_end_stream() {
-                Body::empty()
-            } else {
-                Body::new(Paced { body, pace: Pace::new(patience) })
-            }
-        });
+        let request = paced(request, self.patience, &self.left);
         let answer = self.router.clone().call(request);
-        Answering { answer, activity: Some(Arc::clone(&self.activity)) }
-    }
-}
-
-/// The answer to come.
-struct Answering<F> {
-    answer: F,
-    activity: Option<Arc<Activity>>,
-}
-
-impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
-    type Output = Result<Response<Answer>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answered = ready!(Pin::new(&mut self.answer).poll(context));
-        let activity = self.activity.take();
-        Poll::Ready(answered.map(|answer| answer.map(|body| Answer { body, activity })))
-    }
-}
-
-/// The body of an answer. When it is gone, the next request may begin.
-struct Answer {
-    body: Body,
-    activity: Option<Arc<Activity>>,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(activity) = &self.activity {
-            activity.end_request();
-        }
-    }
-}
-
-/// The body of a request, which must come at a certain pace.
-struct Paced {
-    body: Incoming,
-    pace: Pace,
-}
-
-impl HttpBody for Paced {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Ready(frame) => {
-                let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
-                this.pace.moved(bytes.unwrap_or(0));
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
-            // The connection wakes this task often enough to look again.
-            Poll::Pending if Instant::now() >= this.pace.wait() => Poll::Ready(Some(Err(TooSlow.into()))),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        Answering::new(answer, &self.activity, &self.left, self.patience)
     }
 }
 

@@ -134,9 +134,9 @@ pub(super) struct Stream {
     seen: u32,
     patience: Patience,
     place: Place,
-    /// Since when a head has been coming: from its first byte; the first one of a connection from the beginning.
+    /// Since when a head has been coming: from its first byte.
     head_since: Option<Instant>,
-    /// Since when nothing has happened.
+    /// Since when nothing has happened. A connection on which nothing has come yet is one that a client keeps for later.
     idle_since: Option<Instant>,
     reading: Timer,
     writing: Pace,
@@ -151,7 +151,7 @@ impl Stream {
             seen: 0,
             patience,
             place,
-            head_since: Some(Instant::now()),
+            head_since: None,
             idle_since: None,
             reading: Timer::default(),
             writing: Pace::new(patience.head),
