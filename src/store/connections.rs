@@ -38,12 +38,27 @@ pub(super) async fn pool(
     connections: u32,
     deaths: &Arc<Deaths>,
 ) -> Result<AnyPool, StoreError> {
+    let pool = settings(dialect.session(), "", deaths).max_connections(connections);
+    pool.connect_with(options.clone()).await.doing("be reached")
+}
+
+/// One connection for what is looked up by keys, made when it is first needed.
+pub(super) fn look_ups(dialect: Dialect, options: &AnyConnectOptions, deaths: &Arc<Deaths>) -> AnyPool {
+    let pool = settings(dialect.session(), dialect.looks_up(), deaths).max_connections(1);
+    pool.connect_lazy_with(options.clone())
+}
+
+fn settings(session: &'static str, besides: &'static str, deaths: &Arc<Deaths>) -> AnyPoolOptions {
     let deaths = Arc::clone(deaths);
     AnyPoolOptions::new()
-        .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
         .after_connect(move |connection, _| {
-            Box::pin(async move { connection.execute(dialect.session()).await.map(drop) })
+            Box::pin(async move {
+                for statements in [session, besides] {
+                    connection.execute(statements).await?;
+                }
+                Ok(())
+            })
         })
         // One that answered a moment ago is not asked whether it lives.
         .test_before_acquire(false)
@@ -56,9 +71,6 @@ pub(super) async fn pool(
                 Ok(true)
             })
         })
-        .connect_with(options.clone())
-        .await
-        .doing("be reached")
 }
 
 /// Gives a connection back to its pool, which asks whether it still answers. One that does not is closed; dropped, it would
@@ -93,6 +105,7 @@ impl Pool {
 }
 
 /// Remembers when a connection was last found dead: those that are older have probably died with it.
+#[derive(Debug)]
 pub(super) struct Deaths {
     since: Instant,
     last: AtomicU64,

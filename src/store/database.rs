@@ -11,7 +11,7 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::{
-    connections::{Deaths, Pool, pool},
+    connections::{Deaths, Pool, look_ups, pool},
     dialect::{Access, Dialect},
     documents::AnyDocument,
     error::{Doing, StoreError},
@@ -72,6 +72,8 @@ impl std::fmt::Debug for DatabaseSettings {
 pub struct Store {
     pub(super) dialect: Dialect,
     pub(super) readers: Readers,
+    /// What looks documents up by their keys.
+    look_ups: Readers,
     pub(super) writer: Writer,
     probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     pub(super) group: Arc<GroupCommit>,
@@ -113,11 +115,14 @@ impl Store {
         };
         let readers = Readers::new(pool(dialect, &options, settings.connections.max(1), &deaths).await?);
         let group = Arc::new(GroupCommit::start(dialect, &readers, writer.clone()));
-        let documents = GroupRead::start(dialect, readers.clone());
+        let look_ups = look_ups(dialect, &options, &deaths);
+        let look_ups = Readers::keeping_their_connection(look_ups, Arc::clone(&deaths));
+        let documents = GroupRead::start(dialect, look_ups.clone());
         let order_traces = GroupRead::start(dialect, readers.clone());
         Ok(Self {
             dialect,
             readers,
+            look_ups,
             writer,
             probed: Arc::default(),
             group,
@@ -210,6 +215,7 @@ impl Store {
     /// Writes what is waiting and closes the connections.
     pub async fn close(&self) {
         self.group.close().await;
+        self.look_ups.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }

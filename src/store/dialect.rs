@@ -83,6 +83,18 @@ impl Dialect {
         }
     }
 
+    /// What a connection is told besides whose statements only look rows up by keys: such a plan is the right one whatever
+    /// there is in the tables, so it is made once.
+    pub(super) const fn looks_up(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => {
+                "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+                 SET enable_mergejoin = off"
+            }
+        }
+    }
+
     /// Before a statement, asks for its plan.
     pub(super) const fn explain(self) -> &'static str {
         match self {

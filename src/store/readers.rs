@@ -6,6 +6,7 @@
 use std::{
     io,
     ops::{Deref, DerefMut},
+    sync::Arc,
 };
 
 use futures_util::{FutureExt, TryFutureExt, TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
@@ -17,22 +18,32 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    connections::{LONGEST, Pool, give_back},
+    connections::{Deaths, LONGEST, Pool, give_back},
     error::{StoreError, has_died},
+    kept_connection::KeptConnection,
 };
 
 /// A pool of connections, each used for one statement at a time.
 #[derive(Clone, Debug)]
-pub(super) struct Readers(AnyPool);
+pub(super) struct Readers {
+    pool: AnyPool,
+    /// Where one statement follows another, its connection.
+    kept: Option<Arc<KeptConnection>>,
+}
 
 impl Readers {
     pub(super) fn new(pool: AnyPool) -> Self {
-        Self(pool)
+        Self { pool, kept: None }
+    }
+
+    /// For one who asks again and again.
+    pub(super) fn keeping_their_connection(pool: AnyPool, deaths: Arc<Deaths>) -> Self {
+        Self { pool, kept: Some(Arc::new(KeptConnection::new(deaths))) }
     }
 
     /// How its connections are used now.
     pub(super) fn pool(&self) -> Pool {
-        Pool::of("readers", &self.0)
+        Pool::of("readers", &self.pool)
     }
 
     /// Asks again when the pool gave a connection that had died since its last answer.
@@ -41,7 +52,7 @@ impl Readers {
         ask: impl Fn() -> BoxFuture<'a, Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         // When Postgres restarts, all of them have died.
-        for _ in 0..self.0.size() {
+        for _ in 0..self.pool.size() {
             match ask().await {
                 Err(StoreError::Database { source, .. }) if has_died(&source) => {}
                 answer => return answer,
@@ -52,36 +63,55 @@ impl Readers {
 
     /// Closes the connections.
     pub(super) async fn close(&self) {
-        self.0.close().await;
+        self.kept.iter().for_each(|kept| kept.close());
+        self.pool.close().await;
     }
 
     async fn acquire(self) -> Result<Lent, Error> {
-        self.0.acquire().await.map(|connection| Lent(Some(connection)))
+        let connection = match self.kept.as_ref().and_then(|kept| kept.take()) {
+            Some(kept) => kept,
+            None => self.pool.acquire().await?,
+        };
+        Ok(Lent { connection: Some(connection), kept: self.kept })
     }
 }
 
 /// A connection that goes back, also where the read that it is for was given up.
-struct Lent(Option<PoolConnection<Any>>);
+struct Lent {
+    connection: Option<PoolConnection<Any>>,
+    kept: Option<Arc<KeptConnection>>,
+}
 
-#[expect(clippy::expect_used, reason = "it is taken only when it is dropped")]
+impl Lent {
+    /// It is kept for the next who asks.
+    fn has_answered(mut self) {
+        if let Some(kept) = &self.kept
+            && let Some(connection) = self.connection.take()
+        {
+            kept.keep(connection);
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken only when it is not used any more")]
 impl Deref for Lent {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        self.0.as_ref().expect("a connection that is lent")
+        self.connection.as_ref().expect("a connection that is lent")
     }
 }
 
-#[expect(clippy::expect_used, reason = "it is taken only when it is dropped")]
+#[expect(clippy::expect_used, reason = "it is taken only when it is not used any more")]
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.0.as_mut().expect("a connection that is lent")
+        self.connection.as_mut().expect("a connection that is lent")
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.0.take().into_iter().for_each(give_back);
+        self.connection.take().into_iter().for_each(give_back);
     }
 }
 
@@ -115,7 +145,13 @@ impl<'p> Executor<'p> for &'p Readers {
         E: 'q + Execute<'q, Any>,
     {
         let readers = self.clone();
-        within_limits(async move { readers.acquire().await?.fetch_all(query).await }).boxed()
+        let all = async move {
+            let mut connection = readers.acquire().await?;
+            let all = connection.fetch_all(query).await?;
+            connection.has_answered();
+            Ok(all)
+        };
+        within_limits(all).boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>

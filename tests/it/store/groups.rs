@@ -66,13 +66,11 @@ on_both! {
     }
 }
 
-/// So many rows of `mails` were read without an index.
-async fn rows_read_through(backends: &Backends) -> i64 {
+/// So many rows of a table were read without an index.
+async fn rows_read_through(backends: &Backends, table: &str) -> i64 {
     // Each session tells what it did up to a second later.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    backends
-        .tally("SELECT relname::text, seq_tup_read FROM pg_stat_user_tables WHERE relname = 'mails'")
-        .await["mails"]
+    backends.tally("SELECT relname::text, seq_tup_read FROM pg_stat_user_tables").await[table]
 }
 
 /// Records mails and claims them.
@@ -99,10 +97,36 @@ async fn a_database_that_fills_from_nothing_is_never_read_through() {
     })
     .await;
     tokio::time::sleep(Duration::from_secs(3)).await; // the next look at them
-    let before = rows_read_through(&backends).await;
+    let before = rows_read_through(&backends, "mails").await;
     record_and_claim(&store, 3_000).await;
-    let after = rows_read_through(&backends).await;
+    let after = rows_read_through(&backends, "mails").await;
     // The look for statistics may sample the table; each statement that read it all would read 3,000 rows and more.
     assert!(after - before < 6_000, "{before} and then {after}, by {statistics:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_found_by_their_keys_also_where_there_were_none_at_first() {
+    let backends = Backends::postgres_redis().await;
+    let store = open(&backends).await;
+    let look_up = async || {
+        for _ in 0..20 {
+            let found = join_all((0..20).map(|number| {
+                let id = format!("m{number}");
+                let (store, merchant) = (&store, merchant());
+                async move { store.resource(&merchant, ResourceKind::Members, &id).await.unwrap() }
+            }));
+            let found = found.await.into_iter().flatten().count();
+            assert!(matches!(found, 0 | 20), "{found}");
+        }
+    };
+    look_up().await;
+    let many = "INSERT INTO resources (merchant_id, kind, id, brand_id, body, created_at, updated_at)
+        SELECT 'tea', 'members', 'm' || number, 'tea', '{}', 1, 1 FROM generate_series(0, 999) AS number";
+    backends.execute(many).await;
+    let before = rows_read_through(&backends, "resources").await;
+    look_up().await;
+    let after = rows_read_through(&backends, "resources").await;
+    assert_eq!(after - before, 0);
     store.close().await;
 }
