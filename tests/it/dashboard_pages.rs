@@ -105,6 +105,8 @@ on_both! {
         let scene = Scene::open(backends).await;
         let ann = Operator::sign_in(&scene.daemon, &scene.backends.command_line(), "ann", "operator", None).await;
         ann.post("/queue/pause", &[("kind", "lane"), ("name", "bulk")]).await.expect(303);
+        let known = "what is paused has changed";
+        eventually("the worker knows", async || scene.daemon.log_text().contains(known)).await;
         let members = addresses("ok", 20);
         scene.shop.enrol_all(&members).await;
         let id = scene.shop.send_all(&members).await;
