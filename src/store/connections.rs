@@ -1,6 +1,7 @@
 //! Pools of connections, and telling the living from the dead: when Postgres restarts, all that are idle have died.
 
 use std::{
+    iter,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -38,7 +39,7 @@ pub(super) async fn pool(
     connections: u32,
     deaths: &Arc<Deaths>,
 ) -> Result<AnyPool, StoreError> {
-    let pool = settings(dialect.session(), "", deaths).max_connections(connections);
+    let pool = settings(dialect.session(), None, deaths).max_connections(connections);
     pool.connect_with(options.clone()).await.doing("be reached")
 }
 
@@ -48,13 +49,13 @@ pub(super) fn look_ups(dialect: Dialect, options: &AnyConnectOptions, deaths: &A
     pool.connect_lazy_with(options.clone())
 }
 
-fn settings(session: &'static str, besides: &'static str, deaths: &Arc<Deaths>) -> AnyPoolOptions {
+fn settings(session: &'static str, besides: Option<&'static str>, deaths: &Arc<Deaths>) -> AnyPoolOptions {
     let deaths = Arc::clone(deaths);
     AnyPoolOptions::new()
         .acquire_timeout(Duration::from_secs(10))
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                for statements in [session, besides] {
+                for statements in iter::once(session).chain(besides) {
                     connection.execute(statements).await?;
                 }
                 Ok(())

@@ -22,6 +22,22 @@ pub(super) enum Dialect {
     Postgres,
 }
 
+/// Lets Postgres keep plans, and make none that reads a table through.
+macro_rules! looking_up {
+    ($set:literal) => {
+        concat!(
+            $set,
+            " plan_cache_mode = force_generic_plan; ",
+            $set,
+            " enable_seqscan = off; ",
+            $set,
+            " enable_hashjoin = off; ",
+            $set,
+            " enable_mergejoin = off"
+        )
+    };
+}
+
 impl Dialect {
     pub(super) fn of(url: &str) -> Option<Self> {
         if url.starts_with("sqlite:") {
@@ -85,13 +101,18 @@ impl Dialect {
 
     /// What a connection is told besides whose statements only look rows up by keys: such a plan is the right one whatever
     /// there is in the tables, so it is made once.
-    pub(super) const fn looks_up(self) -> &'static str {
+    pub(super) const fn looks_up(self) -> Option<&'static str> {
         match self {
-            Self::Sqlite => "",
-            Self::Postgres => {
-                "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
-                 SET enable_mergejoin = off"
-            }
+            Self::Sqlite => None,
+            Self::Postgres => Some(looking_up!("SET")),
+        }
+    }
+
+    /// What begins a transaction that will write, and whose statements only look rows up by keys.
+    pub(super) const fn begin_looking_up(self) -> &'static str {
+        match self {
+            Self::Sqlite => self.begin(),
+            Self::Postgres => concat!("BEGIN; ", looking_up!("SET LOCAL")),
         }
     }
 

@@ -34,10 +34,6 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// The server gathers statistics by itself, but minutes later; it is asked to not more often than this.
 const GATHERING: Duration = Duration::from_secs(60);
 
-/// Begins a transaction whose statements keep their plans.
-const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; \
-    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
-
 /// Whether plans are kept now.
 pub(super) struct KeptPlans {
     dialect: Dialect,
@@ -56,7 +52,10 @@ impl KeptPlans {
 
     /// What begins a transaction of the group commit.
     pub(super) fn begin(&self) -> &'static str {
-        if self.are_kept.load(Ordering::Relaxed) { BEGIN } else { self.dialect.begin() }
+        match self.are_kept.load(Ordering::Relaxed) {
+            true => self.dialect.begin_looking_up(),
+            false => self.dialect.begin(),
+        }
     }
 }
 
