@@ -1,8 +1,13 @@
 //! SQLite's connection that writes. It carries statements out at once, on the thread that asks: see `writer`.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
-use rusqlite::{CachedStatement, OpenFlags, types::ValueRef};
+use rusqlite::{CachedStatement, ErrorCode, OpenFlags, types::ValueRef};
 
 use super::{
     dialect::{Access, Dialect},
@@ -14,11 +19,15 @@ use super::{
 
 /// How many statements stay prepared: more than there are that write.
 const PREPARED: usize = 256;
+/// How long others may keep the file locked while it is opened, and how often it is tried.
+const LOCKED: Duration = Duration::from_secs(10);
+const TRIED: Duration = Duration::from_millis(10);
 
 /// A connection to the file.
 pub(super) struct Embedded(rusqlite::Connection);
 
 impl Embedded {
+    /// Opens the file; waits for others to unlock it, and lets the thread wait.
     pub(super) fn open(file: &Path, access: Access) -> Result<Self, DriverError> {
         let access = match access {
             Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -28,7 +37,7 @@ impl Embedded {
         let connection =
             rusqlite::Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
-        connection.execute_batch(Dialect::Sqlite.session())?;
+        when_unlocked(|| connection.execute_batch(Dialect::Sqlite.session()))?;
         // The flush comes after the commit: see `flusher`.
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
         Ok(Self(connection))
@@ -67,6 +76,27 @@ impl Embedded {
     }
 }
 
+/// Does what SQLite refuses at once while others have the file locked, whatever its `busy_timeout`: it does not wait for the
+/// lock that a new file's change to a write-ahead log needs, since two who hold a lesser one would wait for each other.
+fn when_unlocked<T>(mut run: impl FnMut() -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+    let began = Instant::now();
+    loop {
+        match run() {
+            Err(error) if is_locked(&error) && began.elapsed() < LOCKED => wait(),
+            done => return done,
+        }
+    }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}
+
+#[expect(clippy::disallowed_methods, reason = "SQLite keeps its thread waiting for a lock as well")]
+fn wait() {
+    thread::sleep(TRIED);
+}
+
 /// Puts values in the places of marks.
 fn bind(
     prepared: &mut CachedStatement<'_>,
@@ -97,6 +127,31 @@ fn read(row: &rusqlite::Row<'_>, column: usize) -> Result<Value, rusqlite::Error
         ValueRef::Real(_) | ValueRef::Blob(_) => {
             let name = row.as_ref().column_name(column)?.to_owned();
             Err(rusqlite::Error::InvalidColumnType(column, name, value.data_type()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn many_open_a_new_file_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in 0..50 {
+            let file = folder.path().join(format!("{file}.db"));
+            let together = Barrier::new(8);
+            let open = || {
+                together.wait();
+                Embedded::open(&file, Access::Create).map(drop)
+            };
+            let opened: Vec<_> = thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert!(opened.iter().all(Result::is_ok), "{opened:?}");
         }
     }
 }
