@@ -3,7 +3,7 @@
 import json
 import sqlite3
 
-from servers import answers, free_port, run, start_postgres, start_redis
+from servers import SMTP_CONNECTIONS, answers, free_port, run, start_postgres, start_redis
 from shop import Shop
 
 # What differs from the defaults: private ports and files, and no limit that a measurement would run into.
@@ -28,7 +28,6 @@ connections = {connections}
 [log]
 filter = "warn"
 """
-SMTP_CONNECTIONS = 20
 
 
 class Postroom:

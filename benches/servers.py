@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "target/test-tools"
 BENCH = ROOT / "target/bench"
 LOAD = BENCH / "load"
+SMTP_CONNECTIONS = 20  # to the sink
 PATIENCE = 300  # seconds that any one phase may take
 
 
@@ -271,3 +272,17 @@ class Sink:
         """Waits for this many messages in all, and returns when they were there."""
         self.bench.wait(self.process, f"{count} messages", lambda: self.messages() >= count)
         return time.monotonic()
+
+
+def rate_of_smtp_source(bench, mails, *more):
+    """The most that a sink takes in a second from a client that reads nothing, stores nothing and renders nothing."""
+    sink = Sink(bench)
+    began = time.monotonic()
+    smtp_source(sink.port, mails, *more)
+    return mails / (sink.wait_for(mails) - began)
+
+
+def smtp_source(port, mails, *more):
+    """Sends mails of 6 KB."""
+    message = ["-l", 6144, "-f", "tea@example.com", "-t", "m1@example.net"]
+    run([TOOLS / "smtp-source", *more, "-s", SMTP_CONNECTIONS, "-m", mails, *message, f"127.0.0.1:{port}"])

@@ -14,7 +14,8 @@ use super::run::MOST_MISSING;
 /// Elements looked at; what has more is filled in: how long that takes is bounded there.
 const MOST_LOOKED_AT: usize = 10_000;
 
-/// A template that is made of nothing but text, plain placeholders, `if`, `unless` and loops that have no loops in them.
+/// A template that is made of nothing but text, plain placeholders, `if`, `unless` and loops that have no loops in them;
+/// in a loop also `this`, `@first` and `@last`.
 pub(super) struct Requirements {
     elements: Vec<Element>,
     has_blocks: bool,
@@ -23,8 +24,15 @@ pub(super) struct Requirements {
 enum Element {
     /// A placeholder's name.
     Printed(String),
+    /// What a loop goes through, printed itself.
+    Item,
     Condition {
         on: String,
+        yes: Vec<Element>,
+        no: Vec<Element>,
+    },
+    /// A condition on where a loop is.
+    Place {
         yes: Vec<Element>,
         no: Vec<Element>,
     },
@@ -38,7 +46,8 @@ enum Element {
 impl Requirements {
     /// The requirements of all parts; `None` when they contain anything else.
     pub(super) fn of<'a>(parts: impl Iterator<Item = &'a Template>) -> Option<Self> {
-        let elements: Vec<_> = parts.map(|part| elements(part, true)).collect::<Option<Vec<_>>>()?;
+        let elements: Vec<_> =
+            parts.map(|part| elements(part, Inside::Nothing)).collect::<Option<Vec<_>>>()?;
         let elements: Vec<_> = elements.into_iter().flatten().collect();
         let has_blocks = elements.iter().any(|element| !matches!(element, Element::Printed(_)));
         Some(Self { elements, has_blocks })
@@ -48,7 +57,7 @@ impl Requirements {
     pub(super) fn into_names(self) -> Option<Vec<String>> {
         let names = self.elements.into_iter().map(|element| match element {
             Element::Printed(name) => Some(name),
-            Element::Condition { .. } | Element::Loop { .. } => None,
+            _ => None,
         });
         names.collect()
     }
@@ -79,43 +88,56 @@ impl Requirements {
     }
 }
 
-fn elements(template: &Template, may_loop: bool) -> Option<Vec<Element>> {
+/// What an element stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Nothing,
+    Loop,
+}
+
+fn elements(template: &Template, inside: Inside) -> Option<Vec<Element>> {
     let is_text = |element: &&TemplateElement| {
         matches!(element, TemplateElement::RawString(_) | TemplateElement::Comment(_))
     };
-    template.elements.iter().filter(|element| !is_text(element)).map(|it| element(it, may_loop)).collect()
+    template.elements.iter().filter(|element| !is_text(element)).map(|it| element(it, inside)).collect()
 }
 
-fn element(element: &TemplateElement, may_loop: bool) -> Option<Element> {
+fn element(element: &TemplateElement, inside: Inside) -> Option<Element> {
     match element {
         TemplateElement::Expression(expression) | TemplateElement::HtmlExpression(expression) => {
-            let is_call = !expression.params.is_empty() || !expression.hash.is_empty();
-            plain(&expression.name).filter(|_| !is_call).map(Element::Printed)
+            if !expression.params.is_empty() || !expression.hash.is_empty() {
+                return None;
+            }
+            match expression.name.as_name() {
+                Some("this") if inside == Inside::Loop => Some(Element::Item),
+                _ => plain(&expression.name).map(Element::Printed),
+            }
         }
-        TemplateElement::HelperBlock(block) => self::block(block, may_loop),
+        TemplateElement::HelperBlock(block) => self::block(block, inside),
         _ => None,
     }
 }
 
-fn block(block: &HelperTemplate, may_loop: bool) -> Option<Element> {
+fn block(block: &HelperTemplate, inside: Inside) -> Option<Element> {
     let [about] = &*block.params else { return None };
     if !block.hash.is_empty() || block.block_param.is_some() {
         return None;
     }
-    let about = plain(about)?;
-    let branch = |branch: &Option<Template>, may_loop| match branch {
-        Some(branch) => elements(branch, may_loop),
+    let branch = |branch: &Option<Template>, inside| match branch {
+        Some(branch) => elements(branch, inside),
         None => Some(Vec::new()),
     };
-    let inverse = branch(&block.inverse, may_loop)?;
+    let (then, otherwise) = (|| branch(&block.template, inside), || branch(&block.inverse, inside));
+    let is_place = matches!(about.as_name(), Some("@first" | "@last")) && inside == Inside::Loop;
     match block.name.as_name()? {
-        "if" => Some(Element::Condition { on: about, yes: branch(&block.template, may_loop)?, no: inverse }),
-        "unless" => {
-            Some(Element::Condition { on: about, yes: inverse, no: branch(&block.template, may_loop)? })
-        }
-        "each" if may_loop => {
-            Some(Element::Loop { over: about, body: branch(&block.template, false)?, none: inverse })
-        }
+        "if" | "unless" if is_place => Some(Element::Place { yes: then()?, no: otherwise()? }),
+        "if" => Some(Element::Condition { on: plain(about)?, yes: then()?, no: otherwise()? }),
+        "unless" => Some(Element::Condition { on: plain(about)?, yes: otherwise()?, no: then()? }),
+        "each" if inside == Inside::Nothing => Some(Element::Loop {
+            over: plain(about)?,
+            body: branch(&block.template, Inside::Loop)?,
+            none: otherwise()?,
+        }),
         _ => None,
     }
 }
@@ -133,11 +155,13 @@ fn has_all(elements: &[Element], values: &Value, left: &mut usize) -> Option<boo
         *left = left.checked_sub(1)?;
         let has = match element {
             Element::Printed(name) => values.get(name).is_some(),
+            Element::Item => true,
             Element::Condition { on, yes, no } => match truth(values.get(on)) {
                 Some(true) => has_all(yes, values, left)?,
                 Some(false) => has_all(no, values, left)?,
-                None => has_all(yes, values, left)? && has_all(no, values, left)?,
+                None => have_both(yes, no, values, left)?,
             },
+            Element::Place { yes, no } => have_both(yes, no, values, left)?,
             Element::Loop { over, body, none } => match values.get(over) {
                 None | Some(Value::Null) => has_all(none, values, left)?,
                 Some(Value::Array(rounds)) if rounds.is_empty() => has_all(none, values, left)?,
@@ -152,11 +176,16 @@ fn has_all(elements: &[Element], values: &Value, left: &mut usize) -> Option<boo
     Some(true)
 }
 
-/// The same for each round of a loop.
+/// The same where either may be printed.
+fn have_both(yes: &[Element], no: &[Element], values: &Value, left: &mut usize) -> Option<bool> {
+    Some(has_all(yes, values, left)? && has_all(no, values, left)?)
+}
+
+/// The same for each round of a loop. Names lead into objects, and into arrays, which only filling looks into.
 fn have_all(rounds: &[Value], body: &[Element], left: &mut usize) -> Option<bool> {
     for round in rounds {
         *left = left.checked_sub(1)?;
-        if !round.is_object() || !has_all(body, round, left)? {
+        if matches!(round, Value::Array(_) | Value::Null) || !has_all(body, round, left)? {
             return Some(false);
         }
     }
@@ -180,6 +209,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        render::compiled_template::CompiledTemplate,
+        shop::{
+            builtin_mails::{self, BuiltinMail},
+            language::Language,
+        },
+    };
+
+    #[test]
+    fn builtin_mails_are_looked_at_and_filled_once() {
+        for &mail in BuiltinMail::ALL {
+            for &language in Language::OF_BUILTIN_MAILS {
+                let source = builtin_mails::template(mail, language);
+                let compiled = CompiledTemplate::compile(&source, Some(language.as_str())).unwrap();
+                let values = Value::Object(builtin_mails::sample_values(mail));
+                assert_eq!(compiled.missing_at_a_glance(&values), Some(Vec::new()), "{mail} {language}");
+            }
+        }
+    }
 
     #[test]
     fn what_takes_long_to_look_at_is_left_to_filling() {

@@ -84,6 +84,11 @@ fn what_is_missing_at_a_glance_is_what_filling_finds() {
             "{{#each l}}{{b}}{{#if a}}{{a}}{{/if}}{{else}}{{c}}{{/each}}",
             Some("{{#each l}}{{b}}{{/each}}"),
         ),
+        (
+            "s",
+            "{{#each l}}{{#unless @first}}, {{/unless}}{{this}}{{#if @last}}{{b}}{{else}}{{a}}{{/if}}{{/each}}",
+            Some("{{#each l}}{{this}}{{/each}}"),
+        ),
         ("s", "{{#each l}}{{#each m}}{{b}}{{/each}}{{/each}}{{#with a}}{{b}}{{/with}}", None),
         ("s", "{{#each l as |x|}}{{x.b}}{{@index}}{{../c}}{{/each}}{{#if (eq a 1)}}{{b}}{{/if}}", None),
     ] {
@@ -96,6 +101,8 @@ fn what_is_missing_at_a_glance_is_what_filling_finds() {
             json!({"a": 1, "c": "y", "l": {"k": {"b": 1}}}),
             json!({"a": "", "c": "", "l": [{"b": 1}, {"b": null, "a": true, "m": [{}]}]}),
             json!({"a": [], "b": "x", "c": false, "d": {}, "l": [{"b": 1}, {}, 3]}),
+            json!({"l": ["one", "two", true, 4]}),
+            json!({"l": [{"a": 1, "b": 2}, [1, 2], null, ["x"]]}),
         ] {
             let filled =
                 renderer.preview(&version.source, None, &values.clone().into()).map(|(_, missing)| missing);

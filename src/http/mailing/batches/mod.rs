@@ -2,8 +2,9 @@
 //!
 //! The body is written to a file that has no name any more and read from there twice: once to judge it whole, once to
 //! stage its users, at most a thousand at a time. So a million users take no more memory than a thousand, but for the
-//! answer.
+//! answer and for knowing who came before.
 
+mod identifiers;
 pub(in crate::http) mod manage;
 pub(in crate::http) mod preflight;
 pub(in crate::http) mod results;
@@ -42,6 +43,7 @@ use crate::{
     shop::{Ability, ResourceKind, mailing::Brand},
     store::{BatchRecorded, NewBatch, StagedChunk, StoreError},
 };
+use identifiers::Identifiers;
 use spool::Spool;
 use user_stream::Limits;
 use users::{Head, User};
@@ -94,9 +96,11 @@ pub(in crate::http) struct QueuedBatch {
     webhook_url: Option<String>,
     batch_id: String,
     /// Members who get a mail, in the order of the request.
-    queued: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    queued: Identifiers,
     /// Those that are no members of the brand.
-    not_found: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    not_found: Identifiers,
 }
 
 #[utoipa::path(post, path = "/mails", tag = "mailing", request_body = MailsRequest,
@@ -230,8 +234,8 @@ fn judge_url(app: &App, url: &str) -> Result<(), FieldError> {
 /// Which users are members, in the order of the request.
 #[derive(Default)]
 struct Queued {
-    found: Vec<String>,
-    not_found: Vec<String>,
+    found: Identifiers,
+    not_found: Identifiers,
 }
 
 /// Stages the members among the users; counts them in `batch.mails`.
@@ -245,12 +249,12 @@ async fn stage(app: &App, batch: &mut NewBatch, spool: &Spool, limits: Limits) -
         let known = app.store.members_among(&batch.merchant, &batch.brand_id, &ids).await?;
         let (found, not_found): (Vec<User>, Vec<User>) =
             users.into_iter().partition(|user| known.contains(&user.identifier));
-        queued.not_found.extend(not_found.into_iter().map(|user| user.identifier));
+        queued.not_found.extend(not_found.iter().map(|user| &*user.identifier));
         if !found.is_empty() {
             waiting.push(StagedChunk { number, users: array_of(&found)? });
             number += 1;
         }
-        queued.found.extend(found.into_iter().map(|user| user.identifier));
+        queued.found.extend(found.iter().map(|user| &*user.identifier));
         if waiting.len() == CHUNKS_AT_ONCE {
             app.store.stage_chunks(batch.id, &waiting).await?;
             waiting.clear();
