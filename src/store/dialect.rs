@@ -175,6 +175,7 @@ impl Dialect {
                 (9, "time_and_sandbox", include_str!("../../migrations/postgres/0009_time_and_sandbox.sql")),
                 (11, "extras", include_str!("../../migrations/postgres/0011_extras.sql")),
                 (12, "partials", include_str!("../../migrations/postgres/0012_partials.sql")),
+                (13, "room_on_pages", include_str!("../../migrations/postgres/0013_room_on_pages.sql")),
             ],
         }
     }

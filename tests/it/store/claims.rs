@@ -28,6 +28,24 @@ async fn record_claimed(store: &Store, mail: NewMail, worker: WorkerId) -> Recor
     store.record(recording).await.unwrap()
 }
 
+/// Else each claim would write the mail into all of its indexes again.
+#[tokio::test]
+async fn postgres_has_room_for_a_claim_on_the_page_of_the_mail() {
+    let backends = Backends::postgres_redis().await;
+    let store = open(&backends).await;
+    let worker = worker(&store).await;
+    let mails: Vec<_> = (0..500).map(|_| full_mail()).collect();
+    let ids: Vec<_> = mails.iter().map(|mail| mail.id).collect();
+    store.record(Recording { mails, ..Recording::default() }).await.unwrap();
+    let pages =
+        "SELECT id, CAST(split_part(trim(leading '(' from CAST(ctid AS text)), ',', 1) AS bigint) FROM mails";
+    let recorded = backends.tally(pages).await;
+    join_all(ids.iter().map(|id| claim(&store, *id, worker))).await;
+    let claimed = backends.tally(pages).await;
+    let moved = recorded.iter().filter(|(id, page)| claimed[*id] != **page).count();
+    assert!(moved < 100, "{moved} of {} moved to another page", recorded.len());
+}
+
 on_both! {
     async fn a_mail_is_recorded_claimed_and_settled(backends: Backends) {
         let store = open(&backends).await;
