@@ -1,22 +1,26 @@
 -- Forgets jobs that are done. ARGV: (id, token)*. Returns how many were leased with that token.
-local finished, to_wake = 0, {}
-for i = 1, #ARGV, 2 do
-  local id = ARGV[i]
-  local entry = redis.call('HGET', jobs, id)
-  if entry then
-    local job, lane, merchant, token, again = parse(entry)
-    if token == ARGV[i + 1] then
-      finished = finished + 1
-      redis.call('ZREM', leases, id)
-      count('leased', lane, -1)
-      if again == '' then
-        redis.call('HDEL', jobs, id)
-      else
-        wait_at_the_end(id, job, lane, merchant)
-        to_wake[groups[lane]] = true
-      end
+local ids = {}
+for i = 1, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+if #ids == 0 then return 0 end
+local entries = redis.call('HMGET', jobs, unpack(ids))
+
+local finished, done, seen, leased, to_wake = {}, {}, {}, {}, {}
+for i, id in ipairs(ids) do
+  local job, lane, merchant, token, again = parse(entries[i] or '')
+  if job and token == ARGV[2 * i] and not seen[id] then
+    seen[id] = true
+    finished[#finished + 1] = id
+    leased[lane] = (leased[lane] or 0) + 1
+    if again == '' then
+      done[#done + 1] = id
+    else
+      wait_at_the_end(id, job, lane, merchant)
+      to_wake[groups[lane]] = true
     end
   end
 end
+if #finished > 0 then redis.call('ZREM', leases, unpack(finished)) end
+if #done > 0 then redis.call('HDEL', jobs, unpack(done)) end
+for lane, number in pairs(leased) do count('leased', lane, -number) end
 wake_workers(to_wake)
-return finished
+return #finished

@@ -51,11 +51,11 @@ local function base_of(line)
   return prefix .. 'line:' .. line .. ':'
 end
 
-local function add_to_the_end(base, id, lane, merchant)
-  if redis.call('RPUSH', base .. 'wait:' .. lane .. ':' .. merchant, id) == 1 then
+local function add_to_the_end(base, ids, lane, merchant)
+  if redis.call('RPUSH', base .. 'wait:' .. lane .. ':' .. merchant, unpack(ids)) == #ids then
     redis.call('RPUSH', base .. 'turns:' .. lane, merchant)
   end
-  count('waiting', lane, 1)
+  count('waiting', lane, #ids)
 end
 
 local function add_before_its_merchants(base, id, lane, merchant)
@@ -72,7 +72,7 @@ end
 
 local function wait_at_the_end(id, job, lane, merchant)
   redis.call('HSET', jobs, id, job)
-  add_to_the_end(prefix, id, lane, merchant)
+  add_to_the_end(prefix, { id }, lane, merchant)
 end
 
 local function wait_at_the_front(id, job, lane)

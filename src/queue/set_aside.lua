@@ -17,7 +17,7 @@ local function move(line, id, token, place)
   elseif place == 'first' then
     add_before_its_merchants(base_of(line), id, lane, merchant)
   else
-    add_to_the_end(base_of(line), id, lane, merchant)
+    add_to_the_end(base_of(line), { id }, lane, merchant)
   end
   return 1
 end
