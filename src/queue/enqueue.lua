@@ -1,8 +1,5 @@
 -- Adds jobs that are not known yet. ARGV: (id, job)*. Returns how many were new.
-local ids = {}
-for i = 1, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
-if #ids == 0 then return 0 end
-local known = redis.call('HMGET', jobs, unpack(ids))
+local ids, known = ids_and_entries()
 
 -- What is new, by where it waits: the lists in the order in which they get their first job.
 local new, entries, lists, list_of = {}, {}, {}, {}

@@ -1,8 +1,5 @@
 -- Forgets jobs that are done. ARGV: (id, token)*. Returns how many were leased with that token.
-local ids = {}
-for i = 1, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
-if #ids == 0 then return 0 end
-local entries = redis.call('HMGET', jobs, unpack(ids))
+local ids, entries = ids_and_entries()
 
 local finished, done, seen, leased, to_wake = {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do

@@ -32,6 +32,13 @@ local function parse(entry)
   return string.match(entry, '^((%S+) (%S+) %S+ %S+) ?(%S*) ?(.*)$')
 end
 
+-- The ids of ARGV: (id, something)*, and the entry of each; false for those that are not known.
+local function ids_and_entries()
+  local ids = {}
+  for i = 1, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+  return ids, #ids > 0 and redis.call('HMGET', jobs, unpack(ids)) or {}
+end
+
 local function count(what, lane, by)
   redis.call('HINCRBY', counts, what .. ' ' .. lane, by)
 end

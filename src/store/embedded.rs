@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{CachedStatement, ErrorCode, OpenFlags, types::ValueRef};
+use rusqlite::{CachedStatement, OpenFlags, types::ValueRef};
 
 use super::{
     dialect::{Access, Dialect},
-    error::DriverError,
+    error::{DriverError, is_locked},
     row::{EmbeddedRow, Row},
     statement::{Done, Statement},
     value::Value,
@@ -37,7 +37,7 @@ impl Embedded {
         let connection =
             rusqlite::Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.set_prepared_statement_cache_capacity(PREPARED);
-        when_unlocked(|| connection.execute_batch(Dialect::Sqlite.session()))?;
+        begin_session(&connection)?;
         // The flush comes after the commit: see `flusher`.
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
         Ok(Self(connection))
@@ -76,20 +76,17 @@ impl Embedded {
     }
 }
 
-/// Does what SQLite refuses at once while others have the file locked, whatever its `busy_timeout`: it does not wait for the
-/// lock that a new file's change to a write-ahead log needs, since two who hold a lesser one would wait for each other.
-fn when_unlocked<T>(mut run: impl FnMut() -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+/// Tells a connection what each is told first. SQLite refuses a part of that at once while others have the file locked,
+/// whatever its `busy_timeout`: it does not wait for the lock that a new file's change to a write-ahead log needs, since two
+/// who hold a lesser one would wait for each other.
+fn begin_session(connection: &rusqlite::Connection) -> Result<(), DriverError> {
     let began = Instant::now();
     loop {
-        match run() {
+        match connection.execute_batch(Dialect::Sqlite.session()).map_err(DriverError::from) {
             Err(error) if is_locked(&error) && began.elapsed() < LOCKED => wait(),
             done => return done,
         }
     }
-}
-
-fn is_locked(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 #[expect(clippy::disallowed_methods, reason = "SQLite keeps its thread waiting for a lock as well")]

@@ -152,8 +152,14 @@ fn is_away(error: &DriverError) -> bool {
 
 /// Whether the disk is full, failing, or another process holds the file.
 fn is_out_of_resources(error: &DriverError) -> bool {
-    matches!(sqlite_code(error), Some(SQLITE_BUSY | SQLITE_IOERR | SQLITE_FULL))
+    is_locked(error)
+        || matches!(sqlite_code(error), Some(SQLITE_IOERR | SQLITE_FULL))
         || postgres_code(error).is_some_and(|code| code.starts_with("53")) // insufficient resources
+}
+
+/// Whether another connection has SQLite's file locked.
+pub(super) fn is_locked(error: &DriverError) -> bool {
+    sqlite_code(error) == Some(SQLITE_BUSY)
 }
 
 /// Whether the database itself said that it did not do what it was asked. One whose disk failed cannot know.

@@ -12,11 +12,6 @@ pub(super) struct Identifiers {
 }
 
 impl Identifiers {
-    pub(super) fn push(&mut self, identifier: &str) {
-        self.text.push_str(identifier);
-        self.ends.push(self.text.len());
-    }
-
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -29,7 +24,10 @@ impl Identifiers {
 
 impl<'a> Extend<&'a str> for Identifiers {
     fn extend<I: IntoIterator<Item = &'a str>>(&mut self, identifiers: I) {
-        identifiers.into_iter().for_each(|identifier| self.push(identifier));
+        for identifier in identifiers {
+            self.text.push_str(identifier);
+            self.ends.push(self.text.len());
+        }
     }
 }
 
