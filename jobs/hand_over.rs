@@ -103,7 +103,7 @@ impl ReadyMail {
             AtOnce::Ahead(permit) => Turn::Ahead(permit),
         };
         let turn = Kept(Some(turn));
-        let at_work = app.worker.begin(new.id.0)?;
+        let at_work = app.worker.begin(new.id.0, new.lane)?;
         at_work.claims();
         // Only now: it is copied with all its values.
         Some(Self { mail: new.as_claimed(), turn, at_work, place })

@@ -38,7 +38,7 @@ pub use send_test_mail::SendTestMail;
 use crate::{
     admission::Permit,
     app::App,
-    mail::{ActionId, BatchId, DeliveryId, MailId},
+    mail::{ActionId, BatchId, DeliveryId, Lane, MailId, MailLane},
     queue::{Ended, QueuedJob},
     store::{DueAction, DueBatch, DueDelivery, DueMail, StoreError},
     telemetry::{METRICS, Outages, metrics::JobLabels},
@@ -82,9 +82,10 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
     if permit.is_none() && app.admission.is_paused(job.lane) {
         return Ended::Done;
     }
+    let lane = if job.lane == Lane::Transactional { MailLane::Transactional } else { MailLane::Bulk };
     match job.id.split_once(':').map(|(name, row)| (name, row.parse::<Uuid>())) {
         Some((SendMail::NAME, Ok(mail))) => {
-            run(&app, SendMail { mail: MailId(mail), permit: Mutex::new(permit) }).await
+            run(&app, SendMail { mail: MailId(mail), lane, permit: Mutex::new(permit) }).await
         }
         Some((SendTestMail::NAME, Ok(mail))) => run(&app, SendTestMail { mail: MailId(mail) }).await,
         Some((SendCallback::NAME, Ok(id))) => run(&app, SendCallback { delivery: DeliveryId(id) }).await,

@@ -26,7 +26,9 @@ use crate::{
     clock,
     cpu_pool::Share,
     limits::Held,
-    mail::{self, CrashPolicy, Mail, MailId, Message, Phase, Reply, TraceParent, sandbox::SandboxFate},
+    mail::{
+        self, CrashPolicy, Mail, MailId, MailLane, Message, Phase, Reply, TraceParent, sandbox::SandboxFate,
+    },
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Claim, Settled, Settlement, StoreError},
@@ -48,6 +50,8 @@ static UNRECORDED: Outage = Outage::new();
 pub struct SendMail {
     /// Which.
     pub mail: MailId,
+    /// Its lane.
+    pub lane: MailLane,
     /// Leave to send it. It was taken before the mail was fetched; without it the mail waits.
     pub permit: Mutex<Option<Permit>>,
 }
@@ -59,7 +63,7 @@ impl Job for SendMail {
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(permit) = permit.filter(|_| app.worker.may_begin()) else { return Ok(Outcome::Waits) };
-        let Some(at_work) = app.worker.begin(self.mail.0) else {
+        let Some(at_work) = app.worker.begin(self.mail.0, self.lane) else {
             return Ok(Outcome::NothingToDo);
         };
         let turn = match permit.is_ahead() {
@@ -73,7 +77,7 @@ impl Job for SendMail {
             },
         };
         at_work.claims();
-        let claim = app.store.claim_mail(self.mail, app.worker.id);
+        let claim = app.store.claim_mail(self.mail, app.worker.id, self.lane);
         let mail = match app.worker.while_heard(claim).await? {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {
@@ -188,7 +192,7 @@ async fn offer(
         Turn::Now(offer) => *offer,
         Turn::Ahead(mut permit) => {
             let connected = pin!(async {
-                let arrived = timeout(AHEAD, permit.arrive(&envelope, &message)).await;
+                let arrived = timeout(AHEAD, permit.arrive(mail.lane, &envelope, &message)).await;
                 arrived.map_err(|_| NotAdmitted::Later)?;
                 permit.connect().await
             });

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     app::App,
-    mail::{MailId, sandbox::SandboxFate},
+    mail::{MailId, MailLane, sandbox::SandboxFate},
     store::Claim,
     telemetry::Outage,
 };
@@ -34,11 +34,11 @@ impl Job for SendTestMail {
         if !app.worker.may_begin() {
             return Ok(Outcome::Waits);
         }
-        let Some(at_work) = app.worker.begin(self.mail.0) else {
+        let Some(at_work) = app.worker.begin(self.mail.0, MailLane::Bulk) else {
             return Ok(Outcome::NothingToDo);
         };
         at_work.claims();
-        let claim = app.store.claim_mail(self.mail, app.worker.id);
+        let claim = app.store.claim_mail(self.mail, app.worker.id, MailLane::Bulk);
         let mail = match app.worker.while_heard(claim).await? {
             Claim::Granted(mail) => mail,
             Claim::NotYours(_) => {

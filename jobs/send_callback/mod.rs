@@ -14,7 +14,7 @@ use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
     clock,
-    mail::{DeliveryId, Lane, MerchantId, TraceParent},
+    mail::{DeliveryId, Lane, MailLane, MerchantId, TraceParent},
     queue::QueuedJob,
     store::{Callback, CallbackClaim, CallbackSettled, CallbackSettlement},
     telemetry::{METRICS, Outage, Outages, metrics::CallbackLabels, whole_millis},
@@ -45,7 +45,7 @@ impl Job for SendCallback {
         if !app.worker.is_heard() {
             return Ok(Outcome::Waits);
         }
-        let Some(_at_work) = app.worker.begin(self.delivery.0) else {
+        let Some(_at_work) = app.worker.begin(self.delivery.0, MailLane::Bulk) else {
             return Ok(Outcome::NothingToDo);
         };
         let destination = app.store.due_destination(self.delivery);

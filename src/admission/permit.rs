@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::{Answer, Ask},
-    mail::{Consequence, Message, Phase, Reply},
+    mail::{Consequence, MailLane, Message, Phase, Reply},
     smtp::{self, Envelope, Fence, NotReady, Ready, Sent, Wish},
 };
 
@@ -66,9 +66,9 @@ impl Permit {
     }
 
     /// Waits for the turn of a mail that is ahead, with its message ready.
-    pub async fn arrive(&mut self, envelope: &Envelope<'_>, message: &Message) {
+    pub async fn arrive(&mut self, lane: MailLane, envelope: &Envelope<'_>, message: &Message) {
         let good_until = self.token.as_ref().and_then(Token::good_until);
-        self.connection.arrive(Wish::new(envelope, message, good_until)).await;
+        self.connection.arrive(Wish::new(lane, envelope, message, good_until)).await;
     }
 
     /// Gets the connection. Where one has to be opened that may take long; then the rates are asked once more. Where it cannot be

@@ -14,7 +14,7 @@ use crate::{
     auth,
     config::Config,
     http,
-    mail::Mail,
+    mail::{Mail, MailLane},
     render::Content,
     store::{Claim, MailFilter, NewMerchant},
 };
@@ -163,8 +163,12 @@ impl TestApp {
         for record in
             self.app.store.mails(&MailFilter { limit: 1_000, ..MailFilter::default() }).await.unwrap()
         {
-            let Claim::Granted(mail) =
-                self.app.store.claim_mail(record.id, self.app.worker.id).await.unwrap()
+            let Claim::Granted(mail) = self
+                .app
+                .store
+                .claim_mail(record.id, self.app.worker.id, MailLane::Transactional)
+                .await
+                .unwrap()
             else {
                 panic!("a mail was claimed twice")
             };

@@ -75,7 +75,22 @@ on_both_queues! {
     what_was_released_keeps_its_turn_in_a_line
     what_waited_in_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn
     domains_come_back_as_they_were_given
+    a_fetch_says_whether_it_leaves_single_mails
     twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing
+}
+
+async fn a_fetch_says_whether_it_leaves_single_mails(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    let bulk = |n| QueuedJob { lane: Lane::Bulk, ..job(format!("of a batch {n}")) };
+    queue.enqueue(&[job("a"), job("b"), bulk(0), bulk(1)]).await.unwrap();
+    assert!(fetch(&queue, 0).await.leaves_single_mails, "without room too");
+    assert!(fetch(&queue, 1).await.leaves_single_mails);
+    let last = fetch(&queue, 1).await;
+    assert_eq!((last.leases[0].job.id.as_str(), last.leaves_single_mails), ("b", false));
+    queue.release(&last.leases).await.unwrap();
+    assert!(fetch(&queue, 0).await.leaves_single_mails, "it comes before others");
+    queue.pause(Lane::Transactional).await.unwrap();
+    assert!(!fetch(&queue, 1).await.leaves_single_mails, "none of a paused lane");
 }
 
 async fn a_job_that_is_set_aside_waits_for_the_time_of_its_line_and_others_pass_it_by(kind: Kind) {

@@ -1,7 +1,7 @@
 -- Leases jobs. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
 -- mails (each separated by spaces), how long a line that gave something is left alone and one that could not is, in
--- milliseconds, the most lines to take from, (group, its room)*. Returns milliseconds until the next line's time or -1, and
--- (id, job, line)*; for the main line that is empty, or '^' for what was at its front.
+-- milliseconds, the most lines to take from, (group, its room)*. Returns milliseconds until the next line's time or -1,
+-- whether transactional mails are left (1 or 0), and (id, job, line)*; for the main line that is empty, or '^' for what was at its front.
 local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now()
 
@@ -128,11 +128,14 @@ if #fetched > 0 then
 end
 
 -- What is left is for another worker.
-local left = {}
+local left, leaves_single_mails = {}, 0
 for _, lane in ipairs(lanes) do
   if not paused[lane] and not main.is_empty[lane] then
     local front = main.front[lane] or redis.call('LLEN', prefix .. 'front:' .. lane)
-    if front > 0 or redis.call('EXISTS', prefix .. 'turns:' .. lane) == 1 then left[groups[lane]] = true end
+    if front > 0 or redis.call('EXISTS', prefix .. 'turns:' .. lane) == 1 then
+      left[groups[lane]] = true
+      if lane == 'transactional' then leaves_single_mails = 1 end
+    end
   end
 end
 
@@ -163,4 +166,4 @@ if first[1] and first[2] ~= 'inf' and (had_room or tonumber(first[2]) <= now) th
 end
 wake_workers(left)
 
-return { due_in, fetched }
+return { due_in, leaves_single_mails, fetched }

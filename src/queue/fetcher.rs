@@ -1,6 +1,6 @@
 //! Fetches as many jobs as a worker has free places and, for mails, room for them on their way out, and no more, until it is
-//! told to stop. Mails that may not go yet are set aside. While a fetch leaves no mail behind, fresh mails may be handed over past
-//! the queue.
+//! told to stop. Mails that may not go yet are set aside. While a fetch leaves no single mail behind, fresh ones may be handed over
+//! past the queue.
 
 use std::{
     future::poll_fn,
@@ -21,12 +21,13 @@ use super::{
     hand_over::{HandOver, MailPlaces},
     lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
-use crate::mail::{Lane, WaitReason};
+use crate::mail::WaitReason;
 
 /// How long an idle worker waits before it fetches without being woken: nobody is woken when a lease expires.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// While mails are handed over, a fetch takes this part of the places that are free and leaves them the rest.
+/// While no mail waits in the queue, a fetch takes this part of the places that are free and leaves the rest to mails
+/// that are handed over.
 const PART_OF_PLACES: usize = 4;
 
 /// The most mails that are to be fetched from one line at a time.
@@ -40,7 +41,7 @@ pub(super) struct Fetcher<A: Admit> {
     /// Those for mails, for who hands mails over.
     pub(super) mail_places: MailPlaces,
     pub(super) admission: Arc<A>,
-    /// Open while no mail waits in the queue.
+    /// Open while no single mail waits in the queue.
     pub(super) hand_over: HandOver,
     pub(super) jobs: mpsc::Sender<FetchedJob<A::Permit>>,
     pub(super) ends: mpsc::UnboundedSender<JobEnd>,
@@ -99,8 +100,8 @@ struct Next {
     /// The groups of which nothing was left; the others had no more room.
     is_empty: [bool; Group::ALL.len()],
     lacks_mail_room: bool,
-    /// Mails of the bulk lane wait: they may be many.
-    has_bulk: bool,
+    /// Single mails wait.
+    leaves_single_mails: bool,
     /// When mails that are set aside may go.
     due: Option<Instant>,
     /// As many mails were fetched as there was room for, and some were set aside: there is room for others.
@@ -131,6 +132,7 @@ impl<A: Admit> Fetcher<A> {
     /// Fetches until stopped. Never fails: an outage of the queue is waited for.
     pub(super) async fn run(self) {
         let (mut backoff, mut waits, mut asides) = (Backoff::default(), Waits::default(), Vec::new());
+        let mut part = 1;
         while !self.stop.is_cancelled() {
             if !self.admission.may_begin() {
                 self.hand_over.close();
@@ -138,13 +140,13 @@ impl<A: Admit> Fetcher<A> {
                 let _ = self.stop.run_until_cancelled(changed).await;
                 continue;
             }
-            let result = match self.fetch(&mut asides).await {
+            let result = match self.fetch(&mut asides, part).await {
                 Ok(next) => {
-                    match next.is_empty[Group::Mails as usize] {
-                        true => self.hand_over.open(&self.mail_places),
-                        false if next.has_bulk => self.hand_over.close(),
-                        false => self.hand_over.jam(),
+                    match next.leaves_single_mails {
+                        true => self.hand_over.jam(),
+                        false => self.hand_over.open(&self.mail_places),
                     }
+                    part = if next.is_empty[Group::Mails as usize] { PART_OF_PLACES } else { 1 };
                     self.wait(&mut waits, &next).await
                 }
                 Err(error) => Err(error),
@@ -155,6 +157,7 @@ impl<A: Admit> Fetcher<A> {
                     backoff = Backoff::default();
                 }
                 Err(error) => {
+                    part = 1;
                     self.hand_over.close();
                     self.table.queue_failed(&error);
                     self.wait_out(&mut backoff).await;
@@ -163,8 +166,7 @@ impl<A: Admit> Fetcher<A> {
         }
     }
 
-    fn free(&self) -> Free<A::Room> {
-        let part = if self.hand_over.is_open() { PART_OF_PLACES } else { 1 };
+    fn free(&self, part: usize) -> Free<A::Room> {
         let places = Group::ALL
             .map(|group| take(&self.places[group as usize], if group == Group::Mails { part } else { 1 }));
         let wanted = number(&places[Group::Mails as usize]);
@@ -173,10 +175,11 @@ impl<A: Admit> Fetcher<A> {
     }
 
     /// Fetches what there is room for, even if that is nothing: then the queue wakes other workers for what waits.
-    /// `asides` are mails that an outage of the queue kept from being set aside, then and now.
-    async fn fetch(&self, asides: &mut Vec<SetAside>) -> Result<Next, QueueError> {
+    /// `asides` are mails that an outage of the queue kept from being set aside, then and now; `part` is the part of the places
+    /// for mails that may be taken.
+    async fn fetch(&self, asides: &mut Vec<SetAside>, part: usize) -> Result<Next, QueueError> {
         self.set_aside(asides).await?;
-        let mut free = self.free();
+        let mut free = self.free(part);
         let room = free.room();
         // Not cut short when stopped: the leases of what was fetched meanwhile would have to expire. It is released.
         let fetched = self.table.queue.fetch(room).await?;
@@ -195,7 +198,7 @@ impl<A: Admit> Fetcher<A> {
         }
         let Free { mut places, mail_room, lacks_mail_room, .. } = free;
         let is_empty = Group::ALL.map(|group| left.of(group) > 0);
-        let has_bulk = mails.iter().any(|mail| mail.job.lane == Lane::Bulk);
+        let leaves_single_mails = fetched.leaves_single_mails;
         let mut has_room_again = false;
         if !mails.is_empty() {
             *asides = self.admit(mail_room, mails, &mut places).await;
@@ -204,7 +207,7 @@ impl<A: Admit> Fetcher<A> {
             let first = self.set_aside(asides).await?;
             due = [due, first].into_iter().flatten().min();
         }
-        Ok(Next { is_empty, lacks_mail_room, has_bulk, due, has_room_again })
+        Ok(Next { is_empty, lacks_mail_room, leaves_single_mails, due, has_room_again })
     }
 
     /// Starts the mails that may go, releases those of a worker that may not send, and returns the others.

@@ -131,6 +131,8 @@ pub struct Fetched {
     pub leases: Vec<Lease>,
     /// When jobs that are set aside may go, from now, where any may and there was room for them.
     pub due_in: Option<Duration>,
+    /// Whether single mails were left for which there was no room. Those that are set aside do not count.
+    pub leaves_single_mails: bool,
 }
 
 /// Where a job is.

@@ -125,7 +125,12 @@ impl QueueState {
         let had_room = room.of(Group::Mails) > 0;
         self.put_off(due, now, had_room);
         let first = self.due.first().filter(|_| had_room);
-        Fetched { leases, due_in: first.map(|(at, _)| at.saturating_duration_since(now)) }
+        let singles = &self.lanes[Lane::Transactional as usize];
+        Fetched {
+            leases,
+            due_in: first.map(|(at, _)| at.saturating_duration_since(now)),
+            leaves_single_mails: !singles.paused && singles.jobs.number > 0,
+        }
     }
 
     /// Whether a line's time has come.

@@ -126,7 +126,8 @@ impl RedisQueue {
         for group in Group::ALL {
             script.arg(group.as_str()).arg(room.of(group));
         }
-        let (due_in, fetched): FetchReply = self.connection.run("fetch", PATIENCE, &script).await?;
+        let (due_in, leaves_single_mails, fetched): FetchReply =
+            self.connection.run("fetch", PATIENCE, &script).await?;
         let lease = |(id, job, line): (String, String, String)| {
             let was_at_the_front = line == AT_THE_FRONT;
             let line = (!line.is_empty() && !was_at_the_front).then(|| Arc::from(line));
@@ -136,6 +137,7 @@ impl RedisQueue {
         Ok(Fetched {
             leases: fetched.into_iter().filter_map(lease).collect(),
             due_in: u64::try_from(due_in).ok().map(Duration::from_millis),
+            leaves_single_mails,
         })
     }
 
@@ -189,6 +191,7 @@ impl Queue for RedisQueue {
             more.leases.iter().for_each(|lease| room.take(lease.job.lane));
             fetched.leases.extend(more.leases);
             fetched.due_in = more.due_in;
+            fetched.leaves_single_mails = more.leaves_single_mails;
         }
         Ok(fetched)
     }
@@ -324,8 +327,8 @@ impl Queue for RedisQueue {
     }
 }
 
-/// Milliseconds until the next line's time, and jobs with the lines that they came from.
-type FetchReply = (i64, Vec<(String, String, String)>);
+/// Milliseconds until the next line's time, whether single mails are left, and jobs with the lines that they came from.
+type FetchReply = (i64, bool, Vec<(String, String, String)>);
 
 fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, Place)]) {
     let line = &aside.line;

@@ -1,4 +1,5 @@
-//! The mails that wait for a connection with their message ready, first come first served.
+//! The mails that wait for a connection with their message ready: single mails before those of batches, and of each lane first
+//! come first served.
 //!
 //! Whoever sends a mail looks here right before it sends the message: the envelope of the first that waits leaves in the same
 //! write, and the connection is handed to that mail with the relay's answers to come. Otherwise the first that waits gets the
@@ -18,14 +19,17 @@ use tokio::{
 };
 
 use super::{connection::Connection, shared::ConnectionsFreed, transaction::Envelope};
-use crate::mail::{Address, Message};
+use crate::mail::{Address, MailLane, Message};
 
 /// So many mails for each busy connection wait for one of these before another connection is used.
 pub(super) const LINE: usize = 5;
+/// After so many single mails one of a batch has its turn, where one waits: the queue gives it about as many turns.
+const SINGLES_IN_A_ROW: usize = 13;
 
 /// A mail that waits: what has to be known of it to begin it.
 #[derive(Debug)]
 pub struct Wish {
+    lane: MailLane,
     sender: Option<Address>,
     recipient: Address,
     pub(super) size: usize,
@@ -34,9 +38,15 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// The wish to send this message, which may be begun `good_until` then, where its rates say so.
-    pub fn new(envelope: &Envelope<'_>, message: &Message, good_until: Option<Instant>) -> Self {
+    /// The wish to send this message of a mail of this lane, which may be begun `good_until` then, where its rates say so.
+    pub fn new(
+        lane: MailLane,
+        envelope: &Envelope<'_>,
+        message: &Message,
+        good_until: Option<Instant>,
+    ) -> Self {
         Self {
+            lane,
             sender: envelope.sender.cloned(),
             recipient: envelope.recipient.clone(),
             size: message.size(),
@@ -60,7 +70,10 @@ pub(super) struct Line(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Waiter>,
+    singles: VecDeque<Waiter>,
+    bulk: VecDeque<Waiter>,
+    /// So many single mails were served since one of a batch was.
+    in_a_row: usize,
     /// The connections that are at work, or soon will be: each of them serves the line when its mail is done.
     busy: usize,
     last_number: u64,
@@ -100,6 +113,7 @@ pub(super) struct Busy(Line);
 /// A mail's own end of its place in the line. Dropped, it leaves.
 pub(super) struct InLine {
     line: Line,
+    lane: MailLane,
     number: u64,
     /// What it is handed.
     pub(super) handed: oneshot::Receiver<Handed>,
@@ -114,32 +128,64 @@ impl Line {
         Busy(self.clone())
     }
 
-    /// Puts a mail at the end.
+    /// Puts a mail at the end of its lane.
     pub(super) fn join(&self, wish: &Arc<Wish>) -> InLine {
         let (hand, handed) = oneshot::channel();
         let mut state = self.state();
         state.last_number += 1;
         let number = state.last_number;
-        state.waiting.push_back(Waiter { number, wish: Arc::clone(wish), hand });
-        let is_soon = state.waiting.len() <= LINE * state.busy;
+        state.of(wish.lane).push_back(Waiter { number, wish: Arc::clone(wish), hand });
+        let before = match wish.lane {
+            MailLane::Transactional => state.singles.len(),
+            MailLane::Bulk => state.len(),
+        };
+        let is_soon = before <= LINE * state.busy;
         drop(state);
-        InLine { line: self.clone(), number, handed, is_soon }
+        InLine { line: self.clone(), lane: wish.lane, number, handed, is_soon }
     }
 
     /// Takes the first mail, if it is like this.
     pub(super) fn take_first_if(&self, is_like_this: impl FnOnce(&Wish) -> bool) -> Option<Waiter> {
         let mut state = self.state();
-        let first = state.waiting.front()?;
-        if is_like_this(&first.wish) { state.waiting.pop_front() } else { None }
+        let lane = state.next_lane();
+        let first = state.of(lane).front()?;
+        if is_like_this(&first.wish) { state.take(lane) } else { None }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.state().waiting.len()
+        self.state().len()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn of(&mut self, lane: MailLane) -> &mut VecDeque<Waiter> {
+        match lane {
+            MailLane::Transactional => &mut self.singles,
+            MailLane::Bulk => &mut self.bulk,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.singles.len() + self.bulk.len()
+    }
+
+    /// Whose turn it is.
+    fn next_lane(&self) -> MailLane {
+        let is_bulk = self.singles.is_empty() || self.in_a_row >= SINGLES_IN_A_ROW && !self.bulk.is_empty();
+        if is_bulk { MailLane::Bulk } else { MailLane::Transactional }
+    }
+
+    fn take(&mut self, lane: MailLane) -> Option<Waiter> {
+        self.in_a_row = match lane {
+            MailLane::Transactional => self.in_a_row + 1,
+            MailLane::Bulk => 0,
+        };
+        self.of(lane).pop_front()
     }
 }
 
@@ -148,8 +194,9 @@ impl Drop for Busy {
         let mut state = self.0.state();
         state.busy -= 1;
         // One that counted on this connection looks for another one.
-        let is_too_long = state.waiting.len() > LINE * state.busy;
-        let first = if is_too_long { state.waiting.pop_front() } else { None };
+        let is_too_long = state.len() > LINE * state.busy;
+        let lane = state.next_lane();
+        let first = if is_too_long { state.take(lane) } else { None };
         drop(state);
         drop(first);
     }
@@ -165,9 +212,10 @@ impl InLine {
     /// Leaves the line. False when the mail is not in it any more: somebody is about to hand it something, or has.
     pub(super) fn leave(&self) -> bool {
         let mut state = self.line.state();
-        // The numbers in the line rise.
-        let at = state.waiting.binary_search_by_key(&self.number, |waiter| waiter.number);
-        at.is_ok_and(|at| state.waiting.remove(at).is_some())
+        let waiting = state.of(self.lane);
+        // The numbers of a lane rise.
+        let at = waiting.binary_search_by_key(&self.number, |waiter| waiter.number);
+        at.is_ok_and(|at| waiting.remove(at).is_some())
     }
 }
 
@@ -187,9 +235,13 @@ mod tests {
     use super::*;
 
     fn wish() -> Arc<Wish> {
+        wish_of(MailLane::Transactional)
+    }
+
+    fn wish_of(lane: MailLane) -> Arc<Wish> {
         let recipient: Address = "bob@example.net".parse().unwrap();
         let envelope = Envelope { sender: None, recipient: &recipient };
-        Arc::new(Wish::new(&envelope, &Message::new(b"hi".to_vec()), None))
+        Arc::new(Wish::new(lane, &envelope, &Message::new(b"hi".to_vec()), None))
     }
 
     #[test]
@@ -203,6 +255,22 @@ mod tests {
         assert_eq!(line.len(), 2 * LINE, "who is dropped leaves");
         drop(busy);
         assert_eq!(line.len(), 2 * LINE - 2, "of those that are too many each looks for another connection");
+    }
+
+    #[test]
+    fn single_mails_pass_those_of_batches_but_for_a_turn_now_and_then() {
+        let (line, single, bulk) = (Line::default(), wish(), wish_of(MailLane::Bulk));
+        let _busy = line.begin();
+        let of_batch: Vec<_> = (0..2 * LINE).map(|_| line.join(&bulk)).collect();
+        let singles: Vec<_> = (0..2 * SINGLES_IN_A_ROW).map(|_| line.join(&single)).collect();
+        let are_soon = singles.iter().map(|single| single.is_soon);
+        assert_eq!(are_soon.filter(|is_soon| *is_soon).count(), LINE, "a batch keeps no single mail waiting");
+        let served: Vec<_> =
+            std::iter::from_fn(|| line.take_first_if(|_| true)).map(|waiter| waiter.wish.lane).collect();
+        assert_eq!(served.len(), of_batch.len() + singles.len());
+        let turns_of_batches: Vec<_> =
+            (0..served.len()).filter(|turn| served[*turn] == MailLane::Bulk).take(2).collect();
+        assert_eq!(turns_of_batches, [SINGLES_IN_A_ROW, 2 * SINGLES_IN_A_ROW + 1]);
     }
 
     #[test]

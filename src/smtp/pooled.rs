@@ -25,8 +25,8 @@ use super::{
 };
 
 /// The most mails ahead of each place, and of all places.
-const AHEAD_OF_EACH: usize = 5;
-const MOST_AHEAD: usize = 128;
+const AHEAD_OF_EACH: usize = 16;
+const MOST_AHEAD: usize = 256;
 
 /// The places, connections and waiting mails of one route.
 pub(super) struct Pooled {

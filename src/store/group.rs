@@ -12,7 +12,10 @@ use super::{
     stake::Caller,
     writer::{Progress, Writer},
 };
-use crate::telemetry::{METRICS, Outage};
+use crate::{
+    mail::MailLane,
+    telemetry::{METRICS, Outage},
+};
 
 /// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
 const LOCKED_OUT: usize = 3;
@@ -41,6 +44,11 @@ pub(super) trait Grouped: Sized + Send + Sync + 'static {
 
     /// Whether a request answers for it: see [`stake::write`].
     const IS_PROMISE: bool = true;
+
+    /// The lane of those who wait for it: what is of a batch, or what nobody waits for, keeps nobody waiting.
+    fn lane(&self) -> MailLane {
+        MailLane::Transactional
+    }
 
     /// Writes all of a group's changes of this kind; gives an answer for each.
     fn write(

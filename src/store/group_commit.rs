@@ -1,11 +1,14 @@
 //! The group commit: one task takes all that is waiting, writes it in one transaction, answers all.
 //!
+//! On Postgres each lane has a task and a connection of its own: while a batch goes out its groups are large, and who
+//! waits for a single mail does not wait for them. SQLite has one writer, and one task.
+//!
 //! A commit costs a disk flush whether it carries one row or five hundred. While one transaction is on its way to the
 //! disk the next callers gather, so under load the flushes are shared, and an idle store answers without delay.
 //! When a group fails, its members are tried one by one, so one bad row spoils only itself. A caller that gives up before
 //! the commit takes its change out of the group.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
@@ -20,6 +23,7 @@ use super::{
     stake,
     writer::Writer,
 };
+use crate::mail::MailLane;
 
 /// The most changes in one transaction.
 const GROUP: usize = 512;
@@ -27,23 +31,34 @@ const GROUP: usize = 512;
 type Joining = Box<dyn FnOnce(&mut Group) + Send>;
 
 pub(super) struct GroupCommit {
+    /// One for each lane, or one for all.
+    committers: Vec<Committer>,
+    writer: Writer,
+}
+
+/// A task that commits groups, and those who wait for it.
+struct Committer {
     waiting: Mutex<Option<mpsc::Sender<Joining>>>,
     task: Mutex<Option<JoinHandle<()>>>,
-    writer: Writer,
 }
 
 impl GroupCommit {
     pub(super) fn start(dialect: Dialect, readers: &Readers, writer: Writer) -> Self {
-        let (sender, receiver) = mpsc::channel(4 * GROUP);
-        let plans = KeptPlans::watch(dialect, readers, &writer);
-        let task = tokio::spawn(run(dialect, writer.keeping_its_connection(), plans, receiver));
-        Self { waiting: Mutex::new(Some(sender)), task: Mutex::new(Some(task)), writer }
+        let plans = Arc::new(KeptPlans::watch(dialect, readers, &writer));
+        let lanes = match dialect {
+            Dialect::Postgres => MailLane::ALL.len(),
+            Dialect::Sqlite => 1,
+        };
+        let committer = |_| Committer::start(dialect, &writer, Arc::clone(&plans));
+        Self { committers: (0..lanes).map(committer).collect(), writer }
     }
 
     /// Puts a change into the next group and waits until it is committed. Dropped before the commit begins, it takes the
     /// change back.
     pub(super) async fn commit<K: Grouped>(&self, request: K) -> Result<K::Answer, StoreError> {
-        let sender = lock(&self.waiting).clone().ok_or(StoreError::Closed)?;
+        let of_lane = self.committers.get(request.lane() as usize).or(self.committers.first());
+        let sender =
+            of_lane.and_then(|committer| lock(&committer.waiting).clone()).ok_or(StoreError::Closed)?;
         let (caller, answer) = stake::write(K::IS_PROMISE);
         let joining: Joining = Box::new(move |group| group.add(request, caller));
         sender.send(joining).await.map_err(|_| StoreError::Closed)?;
@@ -53,11 +68,21 @@ impl GroupCommit {
 
     /// Takes no more changes and waits until the waiting ones are written.
     pub(super) async fn close(&self) {
-        lock(&self.waiting).take();
-        let task = lock(&self.task).take();
-        if let Some(task) = task {
-            let _ = task.await;
+        self.committers.iter().for_each(|committer| drop(lock(&committer.waiting).take()));
+        for committer in &self.committers {
+            let task = lock(&committer.task).take();
+            if let Some(task) = task {
+                let _ = task.await;
+            }
         }
+    }
+}
+
+impl Committer {
+    fn start(dialect: Dialect, writer: &Writer, plans: Arc<KeptPlans>) -> Self {
+        let (sender, receiver) = mpsc::channel(4 * GROUP);
+        let task = tokio::spawn(run(dialect, writer.keeping_its_connection(), plans, receiver));
+        Self { waiting: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
     }
 }
 
@@ -65,7 +90,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn run(dialect: Dialect, writer: Writer, plans: KeptPlans, mut receiver: mpsc::Receiver<Joining>) {
+async fn run(dialect: Dialect, writer: Writer, plans: Arc<KeptPlans>, mut receiver: mpsc::Receiver<Joining>) {
     let mut waiting = Vec::with_capacity(GROUP);
     while next(&writer, &mut receiver, &mut waiting).await {
         let mut group = Group::default();

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::{
     clock,
-    mail::{MailId, Timestamp, WorkerId},
+    mail::{MailId, MailLane, Timestamp, WorkerId},
     smtp::Fence,
     store::{GivenBack, Store, StoreError},
 };
@@ -70,6 +70,7 @@ pub struct Worker {
 /// A claim to be given back.
 pub struct Unoffered {
     mail: MailId,
+    lane: MailLane,
     /// The claim was asked for and its answer not waited for: it may yet be granted.
     is_unanswered: bool,
     /// Something broke, and nobody knows whether the mail is the cause.
@@ -95,6 +96,8 @@ enum Stage {
 pub struct AtWork {
     worker: Arc<Worker>,
     row: Uuid,
+    /// That of a mail.
+    lane: MailLane,
     stage: AtomicU8,
     /// The worker's lapses when the claim was asked for.
     lapses: AtomicU64,
@@ -202,7 +205,8 @@ impl Drop for AtWork {
         };
         self.worker.not_given_back.fetch_add(1, Ordering::SeqCst);
         // The row stays at work, so that nobody takes it for lost meanwhile.
-        let unoffered = Unoffered { mail: MailId(self.row), is_unanswered, is_broken, pause };
+        let unoffered =
+            Unoffered { mail: MailId(self.row), lane: self.lane, is_unanswered, is_broken, pause };
         if self.worker.unoffered.send(unoffered).is_err() {
             self.worker.gave_back(&[MailId(self.row)]);
         }
@@ -232,12 +236,14 @@ impl Worker {
         (worker, UnofferedClaims(claims))
     }
 
-    /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already.
-    pub fn begin(self: &Arc<Self>, row: Uuid) -> Option<AtWork> {
+    /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already. `lane` is that
+    /// in which a mail will be claimed.
+    pub fn begin(self: &Arc<Self>, row: Uuid, lane: MailLane) -> Option<AtWork> {
         let is_new = self.rows().insert(row);
         is_new.then(|| AtWork {
             worker: Arc::clone(self),
             row,
+            lane,
             stage: AtomicU8::new(0),
             lapses: AtomicU64::new(self.lapses.load(Ordering::SeqCst)),
             pause: AtomicI64::new(-1),
@@ -352,9 +358,11 @@ impl Worker {
             group.iter().partition(|claim| claim.is_unanswered);
         let mut count = 0;
         for claims in [granted, unanswered] {
-            // Claims are granted in the order in which they come: after this one the other is granted, or never is.
+            // Claims of one lane are granted in the order in which they come: after this one the other is granted, or never is.
             let unanswered = claims.iter().filter(|claim| claim.is_unanswered);
-            for again in join_all(unanswered.map(|claim| store.claim_mail(claim.mail, self.id))).await {
+            for again in
+                join_all(unanswered.map(|claim| store.claim_mail(claim.mail, self.id, claim.lane))).await
+            {
                 match again {
                     // One that cannot be read was not claimed.
                     Ok(_) | Err(StoreError::Corrupt { .. }) => {}

@@ -1,6 +1,7 @@
 //! Claims that were offered to nobody are given back, whatever ended their jobs.
 
 use super::*;
+use crate::mail::MailLane;
 
 fn worker(silence: Duration) -> (Arc<Worker>, UnofferedClaims) {
     let (worker, claims) = Worker::new(silence, Arc::default());
@@ -34,8 +35,8 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
     worker.was_heard(clock::now(), Instant::now());
     let row = Uuid::now_v7();
     let end = |claims: &mut UnofferedClaims, act: &dyn Fn(&AtWork)| {
-        let at_work = worker.begin(row).unwrap();
-        assert!(worker.begin(row).is_none());
+        let at_work = worker.begin(row, MailLane::Transactional).unwrap();
+        assert!(worker.begin(row, MailLane::Transactional).is_none());
         act(&at_work);
         drop(at_work);
         let unoffered = claims.0.try_recv().ok();
@@ -67,7 +68,7 @@ fn what_was_claimed_before_a_silence_is_not_offered_after_it() {
     let (worker, _claims) = worker(silence);
     let is_heard = |since: Duration| worker.was_heard(clock::now() - since, Instant::now());
     is_heard(Duration::ZERO);
-    let (lost, row) = (worker.begin(Uuid::now_v7()).unwrap(), Uuid::now_v7());
+    let (lost, row) = (worker.begin(Uuid::now_v7(), MailLane::Transactional).unwrap(), Uuid::now_v7());
     lost.claims();
     lost.has_claimed();
     is_heard(silence / 10);
@@ -76,7 +77,7 @@ fn what_was_claimed_before_a_silence_is_not_offered_after_it() {
     is_heard(silence);
     is_heard(Duration::ZERO);
     assert!(worker.is_heard() && !lost.may_begin() && !lost.may_offer() && !lost.is_offered());
-    let claimed_again = worker.begin(row).unwrap();
+    let claimed_again = worker.begin(row, MailLane::Transactional).unwrap();
     claimed_again.claims();
     claimed_again.has_claimed();
     assert!(claimed_again.may_begin() && claimed_again.may_offer());
@@ -87,7 +88,7 @@ async fn a_panic_between_claim_and_offer_gives_the_claim_back() {
     let (worker, mut claims) = worker(Duration::from_secs(10));
     let row = Uuid::now_v7();
     let job = std::panic::AssertUnwindSafe(async {
-        let at_work = worker.begin(row);
+        let at_work = worker.begin(row, MailLane::Transactional);
         at_work.iter().for_each(AtWork::has_claimed);
         panic!("a job breaks");
     });

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     drain::{half_a_request, open},
     hung_store::one_of_each_family,
-    support::{Backends, Daemon, Relay, Scene, Shop, eventually, template, welcome, within},
+    support::{Backends, Daemon, Relay, Scene, Shop, addresses, eventually, template, welcome, within},
 };
 
 /// How soon a pause is seen.
@@ -136,6 +136,23 @@ on_both! {
             backends.set("worker.concurrency", 64);
             daemon.start_again().await;
         }
+    }
+
+    async fn single_mails_pass_those_of_a_batch(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        open_a_connection(&scene.shop).await;
+        let members = addresses("ok", 4_000);
+        scene.shop.enrol_all(&members).await;
+        let batch = scene.shop.send_all(&members).await;
+        eventually("many are on their way", async || scene.sink.count() > 100).await;
+        for single in 0..10 {
+            let single = scene.shop.send_to(&format!("ok-single-{single}@example.net")).await;
+            scene.shop.wait_until(&single, "sent").await;
+        }
+        assert_eq!(scene.shop.batch(&batch).await["state"], "processing", "it waits meanwhile");
+        // One that finds no connection for 20 ms is queued, and passes them there.
+        let singles = handed_over(&scene.daemon).await;
+        assert!((3..=10).contains(&singles), "{singles}");
     }
 
     async fn a_stop_waits_for_it_and_queues_what_is_recorded_afterwards(backends: Backends) {

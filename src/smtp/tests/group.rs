@@ -8,7 +8,7 @@ use super::peer::{
     GREETING, MAIL, Open, PIPELINING, Peer, hasty, script, send, settings, tuned_route, verdict,
 };
 use crate::mail::{
-    Address, AttemptOutcome, Consequence, Judgement, Message, Phase, Reply, ReplyClass, ReplyScope,
+    Address, AttemptOutcome, Consequence, Judgement, MailLane, Message, Phase, Reply, ReplyClass, ReplyScope,
 };
 use crate::smtp::{Envelope, Fence, NotReady, Route, RouteSettings, Sent, Tuning, Wish, permit::Permit};
 
@@ -41,7 +41,7 @@ impl<'a> Mail<'a> {
         let ann = "ann@example.net".parse().unwrap();
         let envelope = Envelope { sender: Some(&ann), recipient: &self.recipient };
         let good_until = (!self.is_good).then(Instant::now);
-        permit.arrive(Wish::new(&envelope, &self.message, good_until)).await;
+        permit.arrive(Wish::new(MailLane::Transactional, &envelope, &self.message, good_until)).await;
         Ok(permit.connect().await?.send(&envelope, &self.message, self.fence).await)
     }
 }

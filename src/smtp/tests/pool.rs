@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::peer::{
     GREETING, MAIL, PIPELINING, Peer, route, script, send, send_through, settings, tuned_route,
 };
-use crate::mail::{AttemptOutcome, Message, Phase};
+use crate::mail::{AttemptOutcome, MailLane, Message, Phase};
 use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning, Wish};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
@@ -143,14 +143,14 @@ async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_places_and_wait_for_the
     let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     assert_eq!(route.permits(9).len(), 1, "nobody knows yet that it is quick");
     assert_eq!(send(&route, "1").await.outcome, AttemptOutcome::Accepted);
-    let mut permits = route.permits(9);
-    assert_eq!(permits.len(), 6, "its place, and five ahead");
+    let mut permits = route.permits(30);
+    assert_eq!(permits.len(), 17, "its place, and sixteen ahead");
     let (now, mut ahead) = (permits.next().unwrap(), permits.next().unwrap());
     drop(permits);
     assert!(!now.is_ahead() && ahead.is_ahead());
     let bob = "bob@example.net".parse().unwrap();
     let envelope = Envelope { sender: None, recipient: &bob };
-    let wish = || Wish::new(&envelope, &Message::new(b"2".to_vec()), None);
+    let wish = || Wish::new(MailLane::Transactional, &envelope, &Message::new(b"2".to_vec()), None);
     assert!(
         tokio::time::timeout(Duration::from_millis(20), ahead.arrive(wish())).await.is_err(),
         "the place is taken"

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::peer::{Open, send, settings, tuned_route};
-use crate::mail::{AttemptOutcome, Message};
+use crate::mail::{AttemptOutcome, MailLane, Message};
 use crate::smtp::{Envelope, NotReady, Route, RouteSettings, Sent, Tuning, Wish};
 
 /// A relay that takes all mails, several commands at once. Returns its port, and how many connections it has had.
@@ -137,7 +137,7 @@ async fn send_one(route: &Arc<Route>) -> Result<Sent, NotReady> {
             None => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     };
-    permit.arrive(Wish::new(&envelope, &message, None)).await;
+    permit.arrive(Wish::new(MailLane::Transactional, &envelope, &message, None)).await;
     Ok(permit.connect().await?.send(&envelope, &message, &Open).await)
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::facts;
 use crate::{
     clock,
-    mail::{Learned, Mail, MailId, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
+    mail::{Learned, Mail, MailId, MailLane, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         connection::Connection,
@@ -33,15 +33,21 @@ pub enum Claim {
 struct ClaimRequest {
     mail: MailId,
     worker: WorkerId,
+    lane: MailLane,
 }
 
 impl Store {
-    /// Claims a mail that is due.
+    /// Claims a mail of this lane that is due.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn claim_mail(&self, mail: MailId, worker: WorkerId) -> Result<Claim, StoreError> {
-        self.group.commit(ClaimRequest { mail, worker }).await
+    pub async fn claim_mail(
+        &self,
+        mail: MailId,
+        worker: WorkerId,
+        lane: MailLane,
+    ) -> Result<Claim, StoreError> {
+        self.group.commit(ClaimRequest { mail, worker, lane }).await
     }
 }
 
@@ -83,6 +89,10 @@ impl Grouped for ClaimRequest {
     type Answer = Claim;
 
     const TURN: Turn = Turn::ClaimMails;
+
+    fn lane(&self) -> MailLane {
+        self.lane
+    }
 
     async fn write(
         dialect: Dialect,

@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     clock,
     mail::{
-        AttemptOutcome, BatchId, Consequence, Judgement, Mail, MailEvent, MailId, MailState, MerchantId,
-        Reply, ReplyClass, Timestamp, Verdict, WorkerId,
+        AttemptOutcome, BatchId, Consequence, Judgement, Mail, MailEvent, MailId, MailLane, MailState,
+        MerchantId, Reply, ReplyClass, Timestamp, Verdict, WorkerId,
     },
     store::{
         batches::{self, BatchMove},
@@ -29,6 +29,7 @@ use crate::{
 pub struct Settlement {
     mail: MailId,
     merchant: MerchantId,
+    lane: MailLane,
     worker: WorkerId,
     attempt: u32,
     is_about_an_order: bool,
@@ -70,6 +71,7 @@ impl Settlement {
             address: address_reply(mail, &reply),
             mail: mail.id,
             merchant: mail.merchant.clone(),
+            lane: mail.lane,
             worker,
             attempt: mail.attempt,
             is_about_an_order: mail.order.is_some(),
@@ -175,6 +177,10 @@ impl Grouped for Settlement {
     type Answer = Settled;
 
     const TURN: Turn = Turn::SettleMails;
+
+    fn lane(&self) -> MailLane {
+        self.lane
+    }
 
     async fn write(
         dialect: Dialect,

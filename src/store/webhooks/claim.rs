@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     clock,
-    mail::{DeliveryId, EndpointId, MerchantId, Timestamp, TraceParent, WorkerId},
+    mail::{DeliveryId, EndpointId, MailLane, MerchantId, Timestamp, TraceParent, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         connection::Connection,
@@ -154,6 +154,10 @@ impl Grouped for CallbackClaimRequest {
     type Answer = CallbackClaim;
 
     const TURN: Turn = Turn::ClaimCallbacks;
+
+    fn lane(&self) -> MailLane {
+        MailLane::Bulk
+    }
 
     async fn write(
         dialect: Dialect,

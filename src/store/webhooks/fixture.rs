@@ -95,7 +95,9 @@ pub(crate) async fn settle_mail(
     store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
     // Else a daemon beside takes the mail from a worker that it does not know.
     store.beat(worker, "here", 1).await.unwrap();
-    let Claim::Granted(mail) = store.claim_mail(id, worker).await.unwrap() else { panic!("not granted") };
+    let Claim::Granted(mail) = store.claim_mail(id, worker, MailLane::Transactional).await.unwrap() else {
+        panic!("not granted")
+    };
     let verdict = match outcome {
         AttemptOutcome::Accepted => Verdict::Sent,
         AttemptOutcome::Permanent => Verdict::Failed,

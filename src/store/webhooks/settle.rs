@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Callback;
 use crate::{
     clock,
-    mail::{DeliveryId, EndpointId, Timestamp, WorkerId},
+    mail::{DeliveryId, EndpointId, MailLane, Timestamp, WorkerId},
     store::{
         claimable::{Attempted, Settling, SettlingOf},
         connection::Connection,
@@ -139,6 +139,10 @@ impl Grouped for CallbackSettlement {
     type Answer = CallbackSettled;
 
     const TURN: Turn = Turn::SettleCallbacks;
+
+    fn lane(&self) -> MailLane {
+        MailLane::Bulk
+    }
 
     async fn write(
         dialect: Dialect,

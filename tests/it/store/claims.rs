@@ -1,7 +1,7 @@
 //! A mail is claimed by one worker, settled by it alone, and taken from it when it died.
 
 use postroom::{
-    mail::{Learned, Timestamp, Unsubscribe, UnsubscribeToken},
+    mail::{Learned, MailLane, Timestamp, Unsubscribe, UnsubscribeToken},
     store::{NewOrderEmail, OrderStep},
 };
 
@@ -203,7 +203,7 @@ on_both! {
         let worker = worker(&store).await;
         for _ in 0..20 {
             let id = record(&store, new_mail()).await;
-            let claims = join_all((0..4).map(|_| store.claim_mail(id, worker))).await;
+            let claims = join_all((0..4).map(|_| store.claim_mail(id, worker, MailLane::Transactional))).await;
             let granted = claims.into_iter().filter(|claim| matches!(claim, Ok(Claim::Granted(_)))).count();
             assert_eq!(granted, 1);
         }
@@ -213,9 +213,9 @@ on_both! {
         let store = open(&backends).await;
         let later = NewMail { due_at: clock::now() + Duration::from_secs(60), ..new_mail() };
         let id = record(&store, later).await;
-        let answer = store.claim_mail(id, worker(&store).await).await.unwrap();
+        let answer = store.claim_mail(id, worker(&store).await, MailLane::Transactional).await.unwrap();
         assert!(matches!(answer, Claim::NotYours(Some(MailState::Queued))), "{answer:?}");
-        let unknown = store.claim_mail(MailId::new(), WorkerId::new()).await.unwrap();
+        let unknown = store.claim_mail(MailId::new(), WorkerId::new(), MailLane::Transactional).await.unwrap();
         assert!(matches!(unknown, Claim::NotYours(None)), "{unknown:?}");
     }
 

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use postroom::mail::MailLane;
+use sqlx::{AnyConnection, Connection, Executor};
+
 use super::*;
 use crate::support::within;
 
@@ -66,6 +69,34 @@ on_both! {
     }
 }
 
+/// A batch whose row another session has locked, as long ones do, holds its own mails up and no others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_of_a_batch_keeps_no_single_mail_waiting() {
+    let backends = Backends::postgres_redis().await;
+    let store = open(&backends).await;
+    let worker = worker(&store).await;
+    let [of_batch, single] = [MailLane::Bulk, MailLane::Transactional].map(|lane| {
+        let mut mail = new_mail();
+        mail.lane = lane;
+        mail
+    });
+    let ids = [record(&store, of_batch).await, record(&store, single).await];
+    let mut locks = AnyConnection::connect(&backends.database().url).await.unwrap();
+    locks.execute("BEGIN; SELECT 1 FROM mails FOR UPDATE").await.unwrap();
+    let waits = tokio::spawn({
+        let store = store.clone();
+        async move { store.claim_mail(ids[0], worker, MailLane::Bulk).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = std::time::Instant::now();
+    record(&store, new_mail()).await;
+    assert!(began.elapsed() < Duration::from_secs(2) && !waits.is_finished(), "{:?}", began.elapsed());
+    locks.execute("COMMIT").await.unwrap();
+    assert!(matches!(waits.await.unwrap(), Ok(Claim::Granted(_))));
+    assert!(matches!(store.claim_mail(ids[1], worker, MailLane::Transactional).await, Ok(Claim::Granted(_))));
+    store.close().await;
+}
+
 /// So many rows of a table were read without an index.
 async fn rows_read_through(backends: &Backends, table: &str) -> i64 {
     // Each session tells what it did up to a second later.
@@ -78,7 +109,7 @@ async fn record_and_claim(store: &Store, number: usize) {
     let worker = worker(store).await;
     let one = async || {
         let id = record(store, new_mail()).await;
-        assert!(matches!(store.claim_mail(id, worker).await, Ok(Claim::Granted(_))));
+        assert!(matches!(store.claim_mail(id, worker, MailLane::Transactional).await, Ok(Claim::Granted(_))));
     };
     join_all((0..number).map(|_| one())).await;
 }

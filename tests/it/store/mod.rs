@@ -111,7 +111,7 @@ pub(super) async fn worker(store: &Store) -> WorkerId {
 }
 
 pub(super) async fn claim(store: &Store, mail: MailId, worker: WorkerId) -> Mail {
-    match store.claim_mail(mail, worker).await.unwrap() {
+    match store.claim_mail(mail, worker, MailLane::Transactional).await.unwrap() {
         Claim::Granted(mail) => *mail,
         Claim::NotYours(state) => panic!("not granted: {state:?}"),
     }

@@ -118,6 +118,6 @@ on_both! {
         let id = mails[0].id;
         let recorded = store.record(Recording { mails, ..Recording::default() }).await.unwrap();
         assert_eq!((recorded, state(&store, id).await), (Recorded::Suppressed, MailState::Suppressed));
-        assert!(matches!(store.claim_mail(id, worker).await.unwrap(), Claim::NotYours(Some(MailState::Suppressed))));
+        assert!(matches!(store.claim_mail(id, worker, MailLane::Transactional).await.unwrap(), Claim::NotYours(Some(MailState::Suppressed))));
     }
 }

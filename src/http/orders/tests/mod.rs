@@ -218,7 +218,12 @@ async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
         let order = shop.order().await;
         assert_eq!(order["emailConfirmationStatus"], "FAILED");
         assert_eq!(order["emails"][attempt]["status"], "failed");
-        let claimed = shop.app.store.claim_mail(shop.newest_mail().await, WorkerId::new()).await.unwrap();
+        let claimed = shop
+            .app
+            .store
+            .claim_mail(shop.newest_mail().await, WorkerId::new(), MailLane::Transactional)
+            .await
+            .unwrap();
         assert!(matches!(claimed, Claim::NotYours(Some(MailState::Failed))), "{claimed:?}");
     }
     let events = shop.app.store.event_bodies().await;
@@ -238,7 +243,10 @@ async fn a_mail_that_a_worker_has_is_not_withdrawn() {
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
     let mail = shop.newest_mail().await;
-    assert!(matches!(shop.app.store.claim_mail(mail, WorkerId::new()).await.unwrap(), Claim::Granted(_)));
+    assert!(matches!(
+        shop.app.store.claim_mail(mail, WorkerId::new(), MailLane::Transactional).await.unwrap(),
+        Claim::Granted(_)
+    ));
     let moved = shop.app.store.withdraw_order_mail(mail, "too slow", None).await.unwrap();
     assert_eq!(moved, crate::store::Moved::Refused(MailState::Sending));
     assert_eq!(shop.order().await["emailConfirmationStatus"], "PENDING");

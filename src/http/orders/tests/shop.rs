@@ -8,7 +8,7 @@ use crate::{
     auth::{hash_token, new_secret},
     config::Config,
     http::router,
-    mail::{AttemptOutcome, Mail, MailId, Phase, Reply, Verdict, WorkerId},
+    mail::{AttemptOutcome, Mail, MailId, MailLane, Phase, Reply, Verdict, WorkerId},
     store::{Claim, NewMerchant, Settlement},
 };
 
@@ -108,7 +108,12 @@ impl Shop {
     /// Does with the newest mail what a worker does that got this reply; returns the mail as it was claimed.
     pub(super) async fn settle(&self, outcome: AttemptOutcome, provider_id: Option<&str>) -> Mail {
         let worker = WorkerId::new();
-        let Claim::Granted(mail) = self.app.store.claim_mail(self.newest_mail().await, worker).await.unwrap()
+        let Claim::Granted(mail) = self
+            .app
+            .store
+            .claim_mail(self.newest_mail().await, worker, MailLane::Transactional)
+            .await
+            .unwrap()
         else {
             panic!("the mail could not be claimed")
         };
