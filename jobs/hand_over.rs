@@ -3,7 +3,7 @@
 //! A process with all roles does so with a mail that it can send this moment. The way of such a mail:
 //!
 //! 1. **Ready.** Before it is recorded it gets all that a queued mail gets before it is claimed ([`ReadyMail::of`]): a place of
-//!    the worker, which is to be had only while no mail waits in the queue; leave of [`admission`](crate::admission); a
+//!    the worker, which is to be had only while no single mail waits in the queue; leave of [`admission`](crate::admission); a
 //!    connection that is open already, or will be free within milliseconds; and the note that this worker is at work on it.
 //! 2. **Claimed with its record**, in one transaction with it: worker, time of the claim and attempt 1, as a claim writes them.
 //! 3. **Handed over**, after the commit and if this worker may still begin, to the pool that runs the jobs of the queue.

@@ -14,6 +14,7 @@ use std::{
 use sqlx::sqlite::SqliteConnectOptions;
 
 use super::{error::StoreError, states};
+use crate::mail::MailLane;
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +133,12 @@ impl Dialect {
         }
     }
 
-    /// SQLite has one writer: it waits for a connection instead of finding the file locked.
+    /// SQLite has one writer: it waits for a connection instead of finding the file locked. On Postgres each lane's group commit
+    /// may keep one for as long as there is work, and others need one too.
     pub(super) fn writers(self, connections: u32) -> u32 {
         match self {
             Self::Sqlite => 1,
-            Self::Postgres => connections.max(2),
+            Self::Postgres => connections.max(MailLane::ALL.len() as u32 + 1),
         }
     }
 

@@ -96,7 +96,6 @@ enum Stage {
 pub struct AtWork {
     worker: Arc<Worker>,
     row: Uuid,
-    /// That of a mail.
     lane: MailLane,
     stage: AtomicU8,
     /// The worker's lapses when the claim was asked for.
@@ -236,8 +235,7 @@ impl Worker {
         (worker, UnofferedClaims(claims))
     }
 
-    /// Notes that this worker is about to claim a mail or a callback; nothing where it is at work on it already. `lane` is that
-    /// in which a mail will be claimed.
+    /// Notes that this worker will claim a mail, in this lane, or a callback; nothing where it is at work on it already.
     pub fn begin(self: &Arc<Self>, row: Uuid, lane: MailLane) -> Option<AtWork> {
         let is_new = self.rows().insert(row);
         is_new.then(|| AtWork {

@@ -145,10 +145,11 @@ on_both! {
         scene.shop.enrol_all(&members).await;
         let batch = scene.shop.send_all(&members).await;
         eventually("many are on their way", async || scene.sink.count() > 100).await;
+        let mut singles = Vec::new();
         for single in 0..10 {
-            let single = scene.shop.send_to(&format!("ok-single-{single}@example.net")).await;
-            scene.shop.wait_until(&single, "sent").await;
+            singles.push(scene.shop.send_to(&format!("ok-single-{single}@example.net")).await);
         }
+        scene.shop.wait_until(&singles[9], "sent").await;
         assert_eq!(scene.shop.batch(&batch).await["state"], "processing", "it waits meanwhile");
         // One that finds no connection for 20 ms is queued, and passes them there.
         let singles = handed_over(&scene.daemon).await;

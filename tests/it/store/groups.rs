@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use postroom::mail::MailLane;
+use postroom::{mail::MailLane, store::DatabaseSettings};
 use sqlx::{AnyConnection, Connection, Executor};
 
 use super::*;
@@ -95,6 +95,30 @@ async fn what_is_of_a_batch_keeps_no_single_mail_waiting() {
     assert!(matches!(waits.await.unwrap(), Ok(Claim::Granted(_))));
     assert!(matches!(store.claim_mail(ids[1], worker, MailLane::Transactional).await, Ok(Claim::Granted(_))));
     store.close().await;
+}
+
+/// Both lanes keep their connections while there is work. Whoever else writes, such as the heartbeat, has one all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_writes_beside_the_groups_has_a_connection_where_few_are_allowed() {
+    let backends = Backends::postgres_redis().await;
+    let all = open(&backends).await;
+    let worker = worker(&all).await;
+    let few = Store::open(&DatabaseSettings { connections: 1, ..backends.database() }).await.unwrap();
+    let busy = MailLane::ALL.iter().map(|lane| {
+        let few = few.clone();
+        tokio::spawn(async move {
+            loop {
+                few.claim_mail(MailId::new(), worker, *lane).await.unwrap();
+            }
+        })
+    });
+    let busy: Vec<_> = busy.collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let written = tokio::time::timeout(Duration::from_secs(3), few.check_writable()).await;
+    busy.iter().for_each(|lane| lane.abort());
+    assert!(matches!(written, Ok(Ok(()))), "{written:?}");
+    few.close().await;
+    all.close().await;
 }
 
 /// So many rows of a table were read without an index.

@@ -8,6 +8,7 @@ mod identifiers;
 pub(in crate::http) mod manage;
 pub(in crate::http) mod preflight;
 pub(in crate::http) mod results;
+mod seen;
 mod spool;
 mod user_stream;
 mod users;

@@ -1,15 +1,17 @@
 //! The users of a request for a batch: judged all before one is taken, then taken a chunk at a time.
 
-use std::{collections::HashSet, fmt, io::Read};
+use std::{fmt, io::Read};
 
 use serde::{
     Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::{Value, value::RawValue};
-use sha2::{Digest, Sha256};
 
-use super::user_stream::{Limits, Unread, Users, for_each_user};
+use super::{
+    seen::Seen,
+    user_stream::{Limits, Unread, Users, for_each_user},
+};
 use crate::{
     http::{
         body,
@@ -108,12 +110,12 @@ pub(super) fn read(
     limits: Limits,
     mut take: impl FnMut(Chunk) -> bool,
 ) -> Result<(), Refusal> {
-    let (mut seen, mut chunk, mut bytes): (HashSet<[u8; 16]>, Chunk, usize) = Default::default();
+    let (mut seen, mut chunk, mut bytes): (Seen, Chunk, usize) = Default::default();
     let mut fault = None;
     let mut wanted = true;
     let passed = for_each_user(reader, limits, |json| {
         match identifier_of(&json, 0) {
-            Ok(identifier) if seen.insert(hash(&identifier)) => {
+            Ok(identifier) if seen.insert(&identifier) => {
                 bytes += json.get().len();
                 chunk.users.push(User { identifier, json });
             }
@@ -140,11 +142,6 @@ pub(super) fn read(
         take(chunk);
     }
     Ok(())
-}
-
-fn hash(identifier: &str) -> [u8; 16] {
-    let digest = Sha256::digest(identifier.as_bytes());
-    std::array::from_fn(|index| digest[index])
 }
 
 fn too_large(index: u64, max_user: usize) -> FieldError {
