@@ -1,7 +1,8 @@
 -- Leases jobs. ARGV: room in all, lease in milliseconds, token, the lanes in order, the groups' turns, the turns among
 -- mails (each separated by spaces), how long a line that gave something is left alone and one that could not is, in
 -- milliseconds, the most lines to take from, (group, its room)*. Returns milliseconds until the next line's time or -1,
--- whether transactional mails are left (1 or 0), and (id, job, line)*; for the main line that is empty, or '^' for what was at its front.
+-- whether transactional mails are left (1 or 0), and (id, job, line)*; for the main line that is empty, or '^' for what was
+-- at its front.
 local room, lease, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now = now()
 

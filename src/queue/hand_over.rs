@@ -1,8 +1,9 @@
 //! Hands work of this process to its own worker, past the queue, while no single mail waits there.
 //!
 //! The fetcher opens the way when a fetch has left no single mail behind; mails of batches may wait, they would come later
-//! anyway. It closes it when one is left, and when the queue does not answer. For a moment after it was open it is only jammed: then who has work waits for it to be open again. Otherwise
-//! more mails would be recorded than leave as long as shops ask fast, and all would take the longer way.
+//! anyway. It closes it when one is left, and when the queue does not answer. For a moment after it was open it is only
+//! jammed: then who has work waits for it to be open again. Otherwise more mails would be recorded than leave as long as
+//! shops ask fast, and all would take the longer way.
 //!
 //! Who has work takes a place of the worker first ([`HandOver::reserve`]) and runs it there later. The places are those of
 //! the mails that are fetched, and what runs in them is run, drained and aborted in the same way. A part of them is kept
