@@ -82,9 +82,9 @@ pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -
     if permit.is_none() && app.admission.is_paused(job.lane) {
         return Ended::Done;
     }
-    let lane = if job.lane == Lane::Transactional { MailLane::Transactional } else { MailLane::Bulk };
     match job.id.split_once(':').map(|(name, row)| (name, row.parse::<Uuid>())) {
         Some((SendMail::NAME, Ok(mail))) => {
+            let lane = if job.lane == Lane::Transactional { MailLane::Transactional } else { MailLane::Bulk };
             run(&app, SendMail { mail: MailId(mail), lane, permit: Mutex::new(permit) }).await
         }
         Some((SendTestMail::NAME, Ok(mail))) => run(&app, SendTestMail { mail: MailId(mail) }).await,

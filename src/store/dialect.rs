@@ -133,12 +133,20 @@ impl Dialect {
         }
     }
 
-    /// SQLite has one writer: it waits for a connection instead of finding the file locked. On Postgres each lane's group commit
-    /// may keep one for as long as there is work, and others need one too.
+    /// How many tasks commit groups: one for each lane. SQLite has one writer, and one for all.
+    pub(super) const fn committers(self) -> usize {
+        match self {
+            Self::Sqlite => 1,
+            Self::Postgres => MailLane::ALL.len(),
+        }
+    }
+
+    /// SQLite has one writer: it waits for a connection instead of finding the file locked. On Postgres each committer may keep
+    /// one for as long as there is work, and others need one too.
     pub(super) fn writers(self, connections: u32) -> u32 {
         match self {
             Self::Sqlite => 1,
-            Self::Postgres => connections.max(MailLane::ALL.len() as u32 + 1),
+            Self::Postgres => connections.max(self.committers() as u32 + 1),
         }
     }
 

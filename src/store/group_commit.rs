@@ -23,7 +23,6 @@ use super::{
     stake,
     writer::Writer,
 };
-use crate::mail::MailLane;
 
 /// The most changes in one transaction.
 const GROUP: usize = 512;
@@ -45,12 +44,8 @@ struct Committer {
 impl GroupCommit {
     pub(super) fn start(dialect: Dialect, readers: &Readers, writer: Writer) -> Self {
         let plans = Arc::new(KeptPlans::watch(dialect, readers, &writer));
-        let lanes = match dialect {
-            Dialect::Postgres => MailLane::ALL.len(),
-            Dialect::Sqlite => 1,
-        };
         let committer = |_| Committer::start(dialect, &writer, Arc::clone(&plans));
-        Self { committers: (0..lanes).map(committer).collect(), writer }
+        Self { committers: (0..dialect.committers()).map(committer).collect(), writer }
     }
 
     /// Puts a change into the next group and waits until it is committed. Dropped before the commit begins, it takes the
