@@ -39,6 +39,8 @@ pub(super) enum ToRun<P> {
 /// Work, and the place in which it runs.
 pub(super) struct HandedOver {
     pub(super) work: BoxFuture<'static, ()>,
+    /// Of the places that may be taken by what is handed over.
+    pub(super) share: OwnedSemaphorePermit,
     pub(super) slot: JobSlot,
 }
 
@@ -183,11 +185,8 @@ impl ReservedPlace {
     /// Runs something here; `id` names it in the log. A worker that has ended meanwhile drops it.
     pub fn run(self, id: String, work: impl Future<Output = ()> + Send + 'static) {
         let Self { place, share, to_worker, reserved } = self;
-        let work = async move {
-            work.await;
-            drop(share);
-        };
-        let _ = to_worker.send(HandedOver { work: work.boxed(), slot: JobSlot::of_no_queue(id, place) });
+        let slot = JobSlot::of_no_queue(id, place);
+        let _ = to_worker.send(HandedOver { work: work.boxed(), share, slot });
         drop(reserved);
     }
 }

@@ -173,8 +173,9 @@ where
                 slot.done();
             }
         }
-        ToRun::HandedOver(HandedOver { work, slot }) => {
+        ToRun::HandedOver(HandedOver { work, share, slot }) => {
             work.await;
+            drop(share);
             slot.done();
         }
     }

@@ -79,18 +79,18 @@ impl WriterThread {
     }
 
     /// Lets a transaction run when its turn comes; it is dropped where the thread has ended.
-    pub(super) async fn run(&self, transaction: impl Future<Output = ()> + Send + 'static) {
-        let _ = self.waiting.send(transaction.boxed()).await;
+    pub(super) async fn run(&self, transaction: BoxFuture<'static, ()>) {
+        let _ = self.waiting.send(transaction).await;
     }
 
     /// The same, and waits until it has ended.
     pub(super) async fn run_to_the_end(&self, transaction: impl Future<Output = ()> + Send + 'static) {
         let (ended, end) = oneshot::channel::<()>();
-        self.run(async move {
+        let transaction = async move {
             transaction.await;
             drop(ended);
-        })
-        .await;
+        };
+        self.run(transaction.boxed()).await;
         let _ = end.await;
     }
 
@@ -207,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (writer, thread) = writer(&folder).await;
         let (go_on, held_up) = channel::<()>();
-        thread.run(async move { assert!(held_up.recv().is_ok()) }).await;
+        thread.run(async move { assert!(held_up.recv().is_ok()) }.boxed()).await;
         assert!(timeout(Duration::from_millis(100), insert(&writer)).await.is_err());
         assert_eq!(thread.pool().idle, 1, "nobody has the connection");
         go_on.send(()).unwrap();
