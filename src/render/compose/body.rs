@@ -21,11 +21,16 @@ pub(super) fn encoded(body: String) -> Body {
 /// A body whose only control characters are the tab and line ends of any kind.
 pub(super) fn without_controls(text: &str) -> Cow<'_, str> {
     // All bytes are looked at, so that many are at a time.
-    let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) || matches!(byte, b'\t' | b'\r' | b'\n');
-    if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
-        return Cow::Borrowed(text);
+    let bytes = text.as_bytes();
+    let is_control = |byte: u8| (byte < b' ' && !matches!(byte, b'\t' | b'\r' | b'\n')) || byte == 0x7f;
+    let has_ascii = bytes.iter().fold(false, |any, &byte| any | is_control(byte));
+    // U+0080 to U+009F.
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    let has_others = pairs.fold(false, |any, (&first, &second)| any | ((first == 0xc2) & (second < 0xa0)));
+    match has_ascii | has_others {
+        true => Cow::Owned(body(text)),
+        false => Cow::Borrowed(text),
     }
-    Cow::Owned(body(text))
 }
 
 /// A body with CRLF at each line's end and no other control character than the tab.

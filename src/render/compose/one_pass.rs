@@ -1,8 +1,6 @@
 //! A message without files, written from its first byte to its last as it goes over the wire. It is what lettre makes of it,
 //! byte for byte.
 
-use std::borrow::Cow;
-
 use lettre::message::Body;
 
 use super::{
@@ -93,15 +91,11 @@ fn write_body(out: &mut MessageWriter, text: &str) {
         }
         out.back_to(start);
     }
-    let text = match text {
-        Cow::Owned(text) => text,
-        Cow::Borrowed(text) => body(text),
-    };
     if quoted_printable::suits(&text) {
         all(out, &[ENCODING, "quoted-printable\r\n\r\n"]);
         out.lines(&quoted_printable::encode(&text));
     } else {
-        let body = Body::new(text);
+        let body = Body::new(body(&text));
         all(out, &[ENCODING, &body.encoding().to_string(), "\r\n\r\n"]);
         out.lines(body.as_ref());
     }
