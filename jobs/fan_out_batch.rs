@@ -1,5 +1,5 @@
-//! Makes the mails of a batch, a chunk of a thousand users at a time, as long as the queue has room for them; takes a
-//! batch back that was cancelled.
+//! Makes the mails of a batch, a chunk of its users at a time, as long as the queue has room for them; takes a batch back
+//! that was cancelled.
 //!
 //! Comes after the ingress, after itself or after the scheduler; enqueues the mails that it makes. Between two chunks
 //! another merchant's batch has its turn. Running twice is harmless: the transaction that writes a chunk's mails takes

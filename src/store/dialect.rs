@@ -3,8 +3,8 @@
 //! Both understand the same statements but for these things, written as marks in the text: `{rows: id text, at bigint}`,
 //! which unfolds the JSON array in `$1` into rows with these columns; `{as_json}`, which makes the text before it JSON
 //! that `->>` can be asked of; `{domain_of recipient_key}`; `{index: name}`, which says by which index SQLite reads a table;
-//! and `{skip_locked}`, which SQLite, with its one writer, does not need. A statement may also name the states that an
-//! event may happen in: see `states`.
+//! `{skip_locked}`, which SQLite, with its one writer, does not need; and `INSERT {or_fail}INTO`, of which a failure ends the
+//! transaction. A statement may also name the states that an event may happen in: see `states`.
 
 use std::{
     os::unix::fs::OpenOptionsExt,
@@ -133,20 +133,12 @@ impl Dialect {
         }
     }
 
-    /// How many tasks commit groups: one for each lane. SQLite has one writer, and one for all.
-    pub(super) const fn committers(self) -> usize {
-        match self {
-            Self::Sqlite => 1,
-            Self::Postgres => MailLane::ALL.len(),
-        }
-    }
-
     /// SQLite has one writer: it waits for a connection instead of finding the file locked. On Postgres each committer may keep
     /// one for as long as there is work, and others need one too.
     pub(super) fn writers(self, connections: u32) -> u32 {
         match self {
             Self::Sqlite => 1,
-            Self::Postgres => connections.max(self.committers() as u32 + 1),
+            Self::Postgres => connections.max(MailLane::ALL.len() as u32 + 1),
         }
     }
 
@@ -256,6 +248,7 @@ impl Dialect {
     pub(super) fn written(self, text: &str) -> String {
         let text = states::written(text).replace("{skip_locked}", self.skip_locked());
         let text = text.replace("{materialized}", self.materialized());
+        let text = text.replace("{or_fail}", self.or_fail());
         let text = text.replace("{as_json}", self.as_json());
         let text = text.replace("{domain_of recipient_key}", self.domain_of_recipient());
         let mut text = text;
@@ -286,6 +279,15 @@ impl Dialect {
         match self {
             Self::Sqlite => "",
             Self::Postgres => "MATERIALIZED",
+        }
+    }
+
+    /// SQLite: what fails keeps what it did, which is taken back with its transaction. Otherwise SQLite keeps a copy of each page
+    /// that the statement changes.
+    const fn or_fail(self) -> &'static str {
+        match self {
+            Self::Sqlite => "OR FAIL ",
+            Self::Postgres => "",
         }
     }
 

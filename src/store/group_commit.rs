@@ -1,7 +1,7 @@
 //! The group commit: one task takes all that is waiting, writes it in one transaction, answers all.
 //!
-//! On Postgres each lane has a task and a connection of its own: while a batch goes out its groups are large, and who
-//! waits for a single mail does not wait for them. SQLite has one writer, and one task.
+//! Each lane has a task of its own, and on Postgres a connection too: while a batch goes out its groups are large, and who
+//! waits for a single mail does not wait for them. On SQLite, which has one writer, the groups of the lanes take turns.
 //!
 //! A commit costs a disk flush whether it carries one row or five hundred. While one transaction is on its way to the
 //! disk the next callers gather, so under load the flushes are shared, and an idle store answers without delay.
@@ -23,6 +23,7 @@ use super::{
     stake,
     writer::Writer,
 };
+use crate::mail::MailLane;
 
 /// The most changes in one transaction.
 const GROUP: usize = 512;
@@ -30,7 +31,7 @@ const GROUP: usize = 512;
 type Joining = Box<dyn FnOnce(&mut Group) + Send>;
 
 pub(super) struct GroupCommit {
-    /// One for each lane, or one for all.
+    /// One for each lane.
     committers: Vec<Committer>,
     writer: Writer,
 }
@@ -45,13 +46,13 @@ impl GroupCommit {
     pub(super) fn start(dialect: Dialect, readers: &Readers, writer: Writer) -> Self {
         let plans = Arc::new(KeptPlans::watch(dialect, readers, &writer));
         let committer = |_| Committer::start(dialect, &writer, Arc::clone(&plans));
-        Self { committers: (0..dialect.committers()).map(committer).collect(), writer }
+        Self { committers: MailLane::ALL.iter().map(committer).collect(), writer }
     }
 
     /// Puts a change into the next group and waits until it is committed. Dropped before the commit begins, it takes the
     /// change back.
     pub(super) async fn commit<K: Grouped>(&self, request: K) -> Result<K::Answer, StoreError> {
-        let of_lane = self.committers.get(request.lane() as usize).or(self.committers.first());
+        let of_lane = self.committers.get(request.lane() as usize);
         let sender =
             of_lane.and_then(|committer| lock(&committer.waiting).clone()).ok_or(StoreError::Closed)?;
         let (caller, answer) = stake::write(K::IS_PROMISE);

@@ -59,15 +59,17 @@ on_both! {
         let id = scene.shop.send_batch(&body).await;
         within(PATIENCE, "the first are sent", async || !scene.sink.mails().is_empty()).await;
         scene.shop.post(&format!("/api/v1/batches/{id}/pause"), &json!({})).await.expect(200);
-        assert_eq!(scene.backends.tally(CHUNKS).await[&id], 1);
-        // What five workers that died over them left behind.
-        scene.backends.execute("UPDATE batches SET chunk = 1, chunk_tries = 5").await;
+        assert!(scene.backends.tally(CHUNKS).await[&id] > 0);
+        let made = scene.backends.tally("SELECT 'made', made FROM batches").await["made"];
+        // What five workers that died over the next of them left behind.
+        let five_died = "UPDATE batches SET chunk = (SELECT MIN(number) FROM batch_chunks), chunk_tries = 5";
+        scene.backends.execute(five_died).await;
         scene.shop.post(&format!("/api/v1/batches/{id}/resume"), &json!({})).await.expect(200);
 
         let why = "its worker ended 5 times over the same users";
         assert_eq!(hook.next(&scene.shop).await, json!({"status": "failed", "batch_id": id, "error": why}));
         let end = scene.shop.until_batch(&id, "failed").await;
-        assert_eq!((&end["error"], &end["counts"]["failed"]), (&json!(why), &json!(500)));
+        assert_eq!((&end["error"], &end["counts"]["failed"]), (&json!(why), &json!(1_500 - made)));
     }
 
     async fn a_batch_that_cannot_be_run_fails_and_what_was_made_of_it_goes_on(backends: Backends) {
@@ -83,7 +85,7 @@ on_both! {
         within(PATIENCE, "some are sent", async || !scene.sink.mails().is_empty()).await;
         scene.shop.post(&format!("/api/v1/batches/{id}/pause"), &json!({})).await.expect(200);
         let made = scene.backends.tally("SELECT 'made', made FROM batches").await["made"];
-        assert!((1_000..2_500).contains(&made), "{made}");
+        assert!((1..2_500).contains(&made), "{made}");
         scene.backends.execute("UPDATE batches SET brand = '{'").await;
         scene.shop.post(&format!("/api/v1/batches/{id}/resume"), &json!({})).await.expect(200);
 

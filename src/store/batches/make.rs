@@ -68,7 +68,7 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
         recipient_key, message_id, tags, member_id, batch_id, on_crash, recorded_at, due_at, promotional,
         unsubscribe_token, unsubscribe_language, send_at, expires_at, test";
     Sql::made(format!(
-        "INSERT INTO mails ({kept}, state, wake_at, settled_at, class, error)
+        "INSERT {{or_fail}}INTO mails ({kept}, state, wake_at, settled_at, class, error)
          {} SELECT {kept},
             CASE WHEN fault IS NOT NULL THEN 'failed' WHEN suppressed IS NOT NULL THEN 'suppressed' ELSE 'queued' END,
             CASE WHEN fault IS NULL AND suppressed IS NULL THEN wake_at END,

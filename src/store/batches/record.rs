@@ -24,7 +24,7 @@ use crate::{
 /// How long the scheduler leaves a fresh batch to the job that its ingress enqueues.
 const ENQUEUED_BY_INGRESS: Duration = Duration::from_secs(15);
 
-/// The most chunks, some 100 KB each, that one statement deletes.
+/// The most chunks, some 25 KB each, that one statement deletes.
 const CHUNKS: i64 = 20;
 
 /// A batch to record.
@@ -66,8 +66,8 @@ pub struct StagedChunk {
 }
 
 impl StagedChunk {
-    /// The most users in one.
-    pub const USERS: usize = 1_000;
+    /// The most users in one: SQLite's one writer, and all that wait for it, are kept for some 20 ms by the mails of so many.
+    pub const USERS: usize = 250;
 }
 
 /// The result of recording a batch.

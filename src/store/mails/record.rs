@@ -94,7 +94,7 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
         recorded_at, due_at, traceparent, promotional, unsubscribe_token, unsubscribe_language,
         send_at, expires_at, test, extras";
     Sql::made(format!(
-        "INSERT INTO mails ({kept}, state, wake_at, settled_at, error, worker, claimed_at, attempt)
+        "INSERT {{or_fail}}INTO mails ({kept}, state, wake_at, settled_at, error, worker, claimed_at, attempt)
          {} SELECT {kept},
             CASE WHEN suppressed IS NOT NULL THEN 'suppressed' WHEN worker IS NOT NULL THEN 'sending' ELSE 'queued' END,
             CASE WHEN suppressed IS NULL THEN wake_at END, CASE WHEN suppressed IS NOT NULL THEN recorded_at END,

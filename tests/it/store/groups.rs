@@ -1,6 +1,12 @@
 //! Writes that share a transaction.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use postroom::{mail::MailLane, store::DatabaseSettings};
 use sqlx::{AnyConnection, Connection, Executor};
@@ -30,6 +36,34 @@ on_both! {
             let is_there = store.mail(None, ids[index]).await.unwrap().is_some();
             assert_eq!(is_there, index != 11, "{index}");
         }
+    }
+
+    async fn a_single_mail_waits_for_what_is_being_written_of_a_batch_and_not_for_all_of_it(backends: Backends) {
+        let store = open(&backends).await;
+        let worker = worker(&store).await;
+        let of_a_batch = || {
+            let mut mail = new_mail();
+            mail.lane = MailLane::Bulk;
+            mail
+        };
+        let mails: Vec<_> = (0..3_000).map(|_| of_a_batch()).collect();
+        let ids: Vec<_> = mails.iter().map(|mail| mail.id).collect();
+        store.record(Recording { mails, ..Recording::default() }).await.unwrap();
+        let claimed = Arc::new(AtomicUsize::new(0));
+        let claim = |mail: &MailId| {
+            let (store, claimed, mail) = (store.clone(), Arc::clone(&claimed), *mail);
+            tokio::spawn(async move {
+                let claim = store.claim_mail(mail, worker, MailLane::Bulk).await;
+                claimed.fetch_add(1, Ordering::SeqCst);
+                assert!(matches!(claim, Ok(Claim::Granted(_))), "{claim:?}");
+            })
+        };
+        let claims: Vec<_> = ids.iter().map(claim).collect();
+        within(Duration::from_secs(10), "some are claimed", async || claimed.load(Ordering::SeqCst) > 0).await;
+        record(&store, new_mail()).await;
+        let before = claimed.load(Ordering::SeqCst);
+        assert!(before < 2_000, "{before} of a batch came first");
+        join_all(claims).await.into_iter().for_each(Result::unwrap);
     }
 
     async fn a_document_that_changed_since_the_rules_were_asked_records_nothing(backends: Backends) {
