@@ -31,7 +31,7 @@ use crate::{
     },
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
-    store::{Claim, Settled, Settlement, StoreError},
+    store::{Settled, Settlement, StoreError},
     telemetry::{METRICS, Outage, metrics::RouteLabels, whole_millis},
     worker::AtWork,
 };
@@ -76,17 +76,10 @@ impl Job for SendMail {
                 Some(Err(NotAdmitted::Later)) | None => return Ok(Outcome::Waits),
             },
         };
-        at_work.claims();
-        let claim = app.store.claim_mail(self.mail, app.worker.id, self.lane);
-        let mail = match app.worker.while_heard(claim).await? {
-            Claim::Granted(mail) => mail,
-            Claim::NotYours(_) => {
-                at_work.is_over();
-                turn.into_iter().for_each(Turn::leave);
-                return Ok(Outcome::NothingToDo);
-            }
+        let Some(mail) = at_work.claim(&app.store).await? else {
+            turn.into_iter().for_each(Turn::leave);
+            return Ok(Outcome::NothingToDo);
         };
-        at_work.has_claimed();
         match carry_out(app, &mail, Some(turn), &at_work).await? {
             Outcome::Postponed if at_work.gives_back(&app.store, app.config.retry.rescues).await => {
                 Ok(Outcome::Waits)

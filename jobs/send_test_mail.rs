@@ -13,7 +13,6 @@ use super::{
 use crate::{
     app::App,
     mail::{MailId, MailLane, sandbox::SandboxFate},
-    store::Claim,
     telemetry::Outage,
 };
 
@@ -37,16 +36,9 @@ impl Job for SendTestMail {
         let Some(at_work) = app.worker.begin(self.mail.0, MailLane::Bulk) else {
             return Ok(Outcome::NothingToDo);
         };
-        at_work.claims();
-        let claim = app.store.claim_mail(self.mail, app.worker.id, MailLane::Bulk);
-        let mail = match app.worker.while_heard(claim).await? {
-            Claim::Granted(mail) => mail,
-            Claim::NotYours(_) => {
-                at_work.is_over();
-                return Ok(Outcome::NothingToDo);
-            }
+        let Some(mail) = at_work.claim(&app.store).await? else {
+            return Ok(Outcome::NothingToDo);
         };
-        at_work.has_claimed();
         let outcome = send_mail::carry_out(app, &mail, None, &at_work).await?;
         if mail.is_test
             && outcome == Outcome::Done

@@ -1,7 +1,7 @@
 //! Claims that were offered to nobody are given back, whatever ended their jobs.
 
-use super::*;
-use crate::mail::MailLane;
+use super::{at_work::BROKEN, *};
+use crate::smtp::Fence;
 
 fn worker(silence: Duration) -> (Arc<Worker>, UnofferedClaims) {
     let (worker, claims) = Worker::new(silence, Arc::default());
@@ -57,7 +57,7 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
     worker.stopping.cancel();
     let stopped = |at_work: &AtWork| {
         at_work.has_claimed();
-        assert!(!at_work.may_begin() && !at_work.is_in(Stage::Offered));
+        assert!(!at_work.may_begin() && !at_work.is_offered());
     };
     assert_eq!(end(&mut claims, &stopped), Some((false, Duration::ZERO)));
 }
