@@ -2,9 +2,9 @@
 //! relay.
 //!
 //! A row is [at work](Worker::begin) from before its claim until its outcome is recorded. A mail moves on meanwhile:
-//! claimed, then offered, which the SMTP dialogue says through the [`Fence`](crate::smtp::Fence). Whatever ends a job that claimed a mail and
-//! offered it to nobody (a panic, an error, a stop) gives the claim back: dropping [`AtWork`] is enough, a task does the
-//! rest.
+//! claimed, then offered, which the SMTP dialogue says through the [`Fence`](crate::smtp::Fence). Whatever ends a job that
+//! claimed a mail and offered it to nobody (a panic, an error, a stop) gives the claim back: dropping [`AtWork`] is
+//! enough, a task does the rest.
 
 mod at_work;
 #[cfg(test)]

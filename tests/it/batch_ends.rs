@@ -58,7 +58,7 @@ on_both! {
         body["webhook_url"] = json!(hook.url);
         let id = scene.shop.send_batch(&body).await;
         within(PATIENCE, "the first are sent", async || !scene.sink.mails().is_empty()).await;
-        scene.shop.post(&format!("/api/v1/batches/{id}/pause"), &json!({})).await.expect(200);
+        pause(&scene, &id).await;
         assert!(scene.backends.tally(CHUNKS).await[&id] > 0);
         let made = scene.backends.tally("SELECT 'made', made FROM batches").await["made"];
         // What five workers that died over the next of them left behind.
@@ -83,7 +83,7 @@ on_both! {
         body["webhook_url"] = json!(hook.url);
         let id = scene.shop.send_batch(&body).await;
         within(PATIENCE, "some are sent", async || !scene.sink.mails().is_empty()).await;
-        scene.shop.post(&format!("/api/v1/batches/{id}/pause"), &json!({})).await.expect(200);
+        pause(&scene, &id).await;
         let made = scene.backends.tally("SELECT 'made', made FROM batches").await["made"];
         assert!((1..2_500).contains(&made), "{made}");
         scene.backends.execute("UPDATE batches SET brand = '{'").await;
@@ -144,4 +144,10 @@ on_both! {
         within(PATIENCE, "it is caught", async || scene.sink.find(&users[0]).is_some()).await;
         assert_eq!(link(&users[0]), links[0]);
     }
+}
+
+/// Pauses a batch, and waits for the end of a step that was under way: after a resume it would still be made.
+async fn pause(scene: &Scene, batch: &str) {
+    scene.shop.post(&format!("/api/v1/batches/{batch}/pause"), &json!({})).await.expect(200);
+    tokio::time::sleep(Duration::from_millis(500)).await;
 }

@@ -219,6 +219,7 @@ async fn bodies_of_batches_share_their_merchants_room_on_the_disk() {
     eventually("the room is taken", async || {
         if held.is_finished() {
             held = half_sent(&shop); // one of those below was quicker
+            return false;
         }
         let answer = shop.post_text("/mails", "application/json", whole()).await;
         answer.status == 429 && answer.header("retry-after").is_some()

@@ -115,7 +115,7 @@ const OWNERS: [(&str, &[&str]); 57] = [
     ("jiff", &["clock", "http", "mail", "shop", "webhook"]),
     ("lettre", &["render"]),
     ("mail_parser", &["demo", "render"]),
-    ("memchr", &["dkim", "http", "mail", "smtp"]),
+    ("memchr", &["dkim", "http", "mail", "render", "smtp"]),
     ("mimalloc", &["main"]),
     ("listenfd", &["supervisor"]),
     ("moka", &["auth", "http", "render", "store", "templates"]),
