@@ -4,12 +4,7 @@
 
 use memchr::memchr2;
 
-/// The first line of a text, without its end, and what comes after it.
-pub(super) fn split_line(text: &[u8]) -> (&[u8], &[u8]) {
-    let Some(end) = memchr2(b'\r', b'\n', text) else { return (text, &[]) };
-    let width = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
-    (&text[..end], &text[end + width..])
-}
+use crate::mail::first_line;
 
 pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -40,8 +35,8 @@ pub(super) fn body(body: &[u8]) -> Vec<u8> {
     let mut edited = Edited { text, kept_from: 0, out: Vec::with_capacity(text.len() + 2) };
     let mut start = 0;
     while start < text.len() {
-        let (line, rest) = split_line(&text[start..]);
-        let (end, next) = (start + line.len(), text.len() - rest.len());
+        let (line, rest) = first_line(&text[start..]);
+        let (end, next) = (start + line.len(), text.len() - rest.map_or(0, <[u8]>::len));
         let spaces_from = start + line.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
         edited.line(start, spaces_from);
         if spaces_from < end || text[end..next] != *b"\r\n" {

@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::canonical::{append_field, is_space, split_line};
+use super::canonical::{append_field, is_space};
+use crate::mail::first_line;
 
 /// Fields that are signed once more than they are there, so that a signature ends when someone adds another one: those
 /// that mail programs show (RFC 6376, section 8.15).
@@ -50,9 +51,9 @@ impl<'a> Message<'a> {
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(16);
         let (mut rest, mut value_start) = (message, 0);
         loop {
-            let (line, after) = split_line(rest);
+            let (line, after) = first_line(rest);
             let start = message.len() - rest.len();
-            rest = after;
+            rest = after.unwrap_or_default();
             if line.is_empty() {
                 return Self { fields, body: rest };
             }

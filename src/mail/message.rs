@@ -100,6 +100,13 @@ fn is_as_it_travels(message: &[u8]) -> bool {
     memchr_iter(b'\r', message).count() == memchr_iter(b'\n', message).count()
 }
 
+/// The first line of text whose line ends may be CR, LF or CRLF, and what follows its end; `None` where it has none.
+pub fn first_line(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let Some(end) = memchr2(b'\r', b'\n', text) else { return (text, None) };
+    let width = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+    (&text[..end], Some(&text[end + width..]))
+}
+
 impl MessageWriter {
     /// Begins a message of about this many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
@@ -131,19 +138,15 @@ impl MessageWriter {
                 self.wire.push(b'.');
                 self.doubled += 1;
             }
-            let line_end = memchr2(b'\r', b'\n', text);
-            let line = &text[..line_end.unwrap_or(text.len())];
+            let (line, rest) = first_line(text);
             if line.len() > longest {
                 return false;
             }
             self.wire.extend_from_slice(line);
-            if line_end.is_none() {
-                break;
-            }
+            let Some(rest) = rest else { break };
             self.wire.extend_from_slice(b"\r\n");
             is_line_start = true;
-            let width = if text[line.len()..].starts_with(b"\r\n") { 2 } else { 1 };
-            text = &text[line.len() + width..];
+            text = rest;
         }
         true
     }

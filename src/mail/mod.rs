@@ -36,7 +36,7 @@ pub use cancel_reason::CancelReason;
 pub use extras::{AttachedFile, Extras};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
 pub use lane::{Lane, MailLane};
-pub use message::{Mark, Message, MessageWriter};
+pub use message::{Mark, Message, MessageWriter, first_line};
 pub use new_mail::{CrashPolicy, Facts, Learned, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use pause::{PauseScope, PauseScopeError};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};

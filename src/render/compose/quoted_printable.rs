@@ -1,7 +1,9 @@
 //! Text that is mostly ASCII as it travels: quoted-printable (RFC 2045, section 6.7). It has no control characters but tabs
 //! and line ends.
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter};
+
+use crate::mail::first_line;
 
 /// The longest encoded line, in bytes without its end.
 const LONGEST_LINE: usize = 76;
@@ -32,14 +34,13 @@ fn count(bytes: &[u8], is_one: impl Fn(u8) -> bool) -> usize {
 pub(super) fn encode(text: &str) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(text.len() + text.len() / 8);
     let mut text = text.as_bytes();
-    while let Some(end) = memchr2(b'\r', b'\n', text) {
-        encode_line(&text[..end], &mut encoded);
+    loop {
+        let (line, rest) = first_line(text);
+        encode_line(line, &mut encoded);
+        let Some(rest) = rest else { return encoded };
         encoded.extend_from_slice(b"\r\n");
-        let width = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        text = &text[end + width..];
+        text = rest;
     }
-    encode_line(text, &mut encoded);
-    encoded
 }
 
 fn encode_line(mut line: &[u8], encoded: &mut Vec<u8>) {
