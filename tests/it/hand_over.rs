@@ -2,10 +2,7 @@
 //! mail like any other: it waits for what others wait for, and a crash, a stop or a stall leave of it what they leave of a
 //! queued one.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use postroom::demo::catcher::{Catcher, CatcherOptions};
 use serde_json::{Value, json};
@@ -256,7 +253,6 @@ on_both! {
             let states = states(&backends).await;
             states.iter().filter(|(state, _)| state.starts_with("sent")).map(|(_, mails)| mails).sum::<i64>() == 2
         };
-        let began = Instant::now();
         let other = match backends.redis {
             Some(_) => {
                 let other = Daemon::start_as("worker", &backends).await;
@@ -268,7 +264,6 @@ on_both! {
                 None
             }
         };
-        assert!(began.elapsed() > Duration::from_secs(1), "it was silent");
         daemon.signal("CONT");
         eventually("the process is heard again", async || {
             let log = daemon.log_text();
