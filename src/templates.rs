@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     cpu_pool::{CpuPool, Share},
-    mail::{CrashPolicy, Mail, MerchantId},
+    mail::{CrashPolicy, Mail},
     render::{self, Content, RenderError, RenderLimits, Renderer, Values},
     shop::{
         ResourceKind, TemplateSource, TemplateVersion, UnsubscribeWords,
@@ -20,7 +20,7 @@ use crate::{
         language::Language,
         mailing::UNSUBSCRIBE_LINK,
     },
-    store::{NewTemplateVersion, Store, StoreError},
+    store::{LookUps, NewTemplateVersion, Store, StoreError},
 };
 
 /// The bytes of templates' versions that are kept in memory.
@@ -76,20 +76,20 @@ impl Templates {
         Ok(version)
     }
 
-    /// The version that a mail to a merchant's customer is written from: the merchant's own template, one whose id
+    /// The version that a mail to the customer of the merchant of `look_ups` is written from: the merchant's own template, one whose id
     /// is the mail's name and language as in `cart_link.pt-BR` or `cart_link.de`, else its name alone; else the built-in mail.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn own_or_builtin(
         &self,
-        merchant: &MerchantId,
+        look_ups: &LookUps,
         mail: BuiltinMail,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, StoreError> {
         let in_region = format!("{mail}.{language}");
         let in_language = format!("{mail}.{}", language.base());
-        let own = self.store.newest_version_of(merchant, &[&in_region, &in_language, mail.as_str()]).await?;
+        let own = look_ups.newest_version_of(&[&in_region, &in_language, mail.as_str()]).await?;
         if let Some(id) = own
             && let Some(version) = self.version(&id).await?
         {

@@ -12,6 +12,7 @@ use crate::{
     app::App,
     mail::MerchantId,
     shop::{ResourceKind, SingleLine, mailing::Brand},
+    store::LookUps,
 };
 
 /// How long it is believed that a merchant has one brand, or not: it saves each mail a look-up.
@@ -31,9 +32,10 @@ pub(super) async fn brand_of(
     app: &App,
     merchant: &MerchantId,
     named: Option<&SingleLine>,
+    look_ups: &LookUps,
 ) -> Result<Option<Arc<Brand>>, Refusal> {
     if let Some(id) = named {
-        let stored = app.store.resource(merchant, ResourceKind::Brands, id.as_str()).await?;
+        let stored = look_ups.document(ResourceKind::Brands, id.as_str()).await?;
         return stored.as_ref().map(document).transpose().map(|brand| brand.map(Arc::new));
     }
     let key = (std::ptr::from_ref(app).addr(), merchant.clone());

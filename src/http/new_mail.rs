@@ -21,7 +21,7 @@ use crate::{
         language::Language,
         mailing::Brand,
     },
-    store::{Merchant, Recorded, Recording},
+    store::{LookUps, Merchant, Recorded, Recording},
     telemetry::METRICS,
 };
 
@@ -44,8 +44,13 @@ impl BuiltinMailDraft {
     /// 422 when that template cannot be rendered, or needs a value that this built-in mail does not have: the merchant must
     /// change the template. 429 when too many of the merchant's requests wait for a thread, 503 when the database does not
     /// answer: the same request may be made again after `Retry-After`.
-    pub(super) async fn into_mail(self, app: &App, merchant: &Merchant) -> Result<NewMail, Refusal> {
-        let version = app.templates.own_or_builtin(&merchant.id, self.mail, self.language).await?;
+    pub(super) async fn into_mail(
+        self,
+        app: &App,
+        merchant: &Merchant,
+        look_ups: &LookUps,
+    ) -> Result<NewMail, Refusal> {
+        let version = app.templates.own_or_builtin(look_ups, self.mail, self.language).await?;
         let mut values = self.values;
         let look = self.brand.as_ref().map(|brand| brand.look());
         let of_brand = self.brand.as_ref().filter(|_| merchant.sender.is_none());

@@ -17,6 +17,7 @@ use super::{
     error::{Doing, StoreError},
     group_commit::GroupCommit,
     group_read::GroupRead,
+    look_ups::Guesses,
     order_traces::OrderTraces,
     readers::Readers,
     statement::query,
@@ -72,12 +73,13 @@ impl std::fmt::Debug for DatabaseSettings {
 pub struct Store {
     pub(super) dialect: Dialect,
     pub(super) readers: Readers,
-    /// What looks documents up by their keys.
-    look_ups: Readers,
+    /// What looks documents up by their keys, and what is known of orders: one connection each.
+    look_ups: [Readers; 2],
     pub(super) writer: Writer,
     probed: Arc<tokio::sync::Mutex<Option<Instant>>>,
     pub(super) group: Arc<GroupCommit>,
     pub(super) documents: GroupRead<AnyDocument>,
+    pub(super) guesses: Guesses,
     pub(super) order_traces: GroupRead<OrderTraces>,
     /// For whom it acts.
     pub(super) author: Option<Arc<Author>>,
@@ -115,10 +117,13 @@ impl Store {
         };
         let readers = Readers::new(pool(dialect, &options, settings.connections.max(1), &deaths).await?);
         let group = Arc::new(GroupCommit::start(dialect, &readers, writer.clone()));
-        let look_ups = look_ups(dialect, &options, &deaths);
-        let look_ups = Readers::keeping_their_connection(look_ups, Arc::clone(&deaths));
-        let documents = GroupRead::start(dialect, look_ups.clone());
-        let order_traces = GroupRead::start(dialect, readers.clone());
+        let look_ups = [(); 2].map(|()| {
+            let pool = look_ups(dialect, &options, &deaths);
+            Readers::keeping_their_connection(pool, Arc::clone(&deaths))
+        });
+        let [of_documents, of_orders] = &look_ups;
+        let documents = GroupRead::start(dialect, of_documents.clone());
+        let order_traces = GroupRead::start(dialect, of_orders.clone());
         Ok(Self {
             dialect,
             readers,
@@ -127,6 +132,7 @@ impl Store {
             probed: Arc::default(),
             group,
             documents,
+            guesses: Guesses::default(),
             order_traces,
             author: None,
         })
@@ -215,7 +221,9 @@ impl Store {
     /// Writes what is waiting and closes the connections.
     pub async fn close(&self) {
         self.group.close().await;
-        self.look_ups.close().await;
+        for look_ups in &self.look_ups {
+            look_ups.close().await;
+        }
         self.readers.close().await;
         self.writer.close().await;
     }

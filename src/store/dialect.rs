@@ -178,6 +178,7 @@ impl Dialect {
                 (11, "extras", include_str!("../../migrations/postgres/0011_extras.sql")),
                 (12, "partials", include_str!("../../migrations/postgres/0012_partials.sql")),
                 (13, "room_on_pages", include_str!("../../migrations/postgres/0013_room_on_pages.sql")),
+                (14, "bare_rows", include_str!("../../migrations/postgres/0014_bare_rows.sql")),
             ],
         }
     }

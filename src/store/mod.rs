@@ -40,6 +40,7 @@ mod idempotency;
 mod kept_connection;
 mod kept_plans;
 mod lane_backlogs;
+mod look_ups;
 mod mail_row;
 mod mails;
 mod merchants;
@@ -91,6 +92,7 @@ pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
+pub use look_ups::LookUps;
 pub use mails::{
     Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
     Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop, TakenMails,

@@ -10,7 +10,6 @@ use super::{
     group_read::Lookup,
     readers::Readers,
     row::Columns,
-    row::Row,
     sql::Sql,
 };
 use crate::{
@@ -75,19 +74,18 @@ pub(super) struct OrderKey {
 
 // $2 is how many are asked for: Postgres takes an unfolded array for 100 rows, and would rather read a whole table of
 // some thousands than look so many up; it takes a number that it does not see for a tenth of that. SQLite would make its
-// plan anew for each number that it sees.
-static WORKFLOWS: Sql = Sql::new(
-    "SELECT merchant_id, order_id, field, state, mail_id
-     FROM (SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
-     JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.document",
-);
-
-static EMAILS: Sql = Sql::new(
-    "SELECT order_emails.merchant_id, order_emails.order_id, mail_id, template_name, template_definition_name,
-        order_emails.recipient, payment_id, created_at, state, provider_id, message_id
-     FROM (SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint))) AS asked
-     JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.document
-     JOIN mails ON mails.id = order_emails.mail_id ORDER BY mail_id",
+// plan anew for each number that it sees. What is about a workflow has no template.
+static FIND: Sql = Sql::new(
+    "WITH asked AS (
+        SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint)))
+     SELECT merchant_id, order_id, mail_id, state, field, NULL AS template_name, NULL AS template_definition_name,
+        NULL AS recipient, NULL AS payment_id, updated_at AS created_at, NULL AS provider_id, NULL AS message_id
+     FROM asked JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.document
+     UNION ALL
+     SELECT order_emails.merchant_id, order_emails.order_id, mail_id, state, NULL, template_name, template_definition_name,
+        order_emails.recipient, payment_id, created_at, provider_id, message_id
+     FROM asked JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.document
+     JOIN mails ON mails.id = order_emails.mail_id",
 );
 
 impl Lookup for OrderTraces {
@@ -99,39 +97,25 @@ impl Lookup for OrderTraces {
         keys: &[&OrderKey],
     ) -> Result<HashMap<OrderKey, Self>, StoreError> {
         let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        let ask = |statement: &'static Sql, doing| {
-            let query = statement.with(dialect, keys).bind(count);
-            async move { query.fetch_all(readers).await.doing(doing) }
-        };
-        let (workflows, emails) = tokio::try_join!(
-            ask(&WORKFLOWS, "read the workflows of orders"),
-            ask(&EMAILS, "read the e-mails of orders")
-        )?;
-        let mut traces: HashMap<OrderKey, Self> = HashMap::new();
-        for columns in columns("order_workflows", &workflows) {
-            traces.entry(key_of(&columns)?).or_default().workflows.push(read_workflow(&columns)?);
+        let rows = FIND.with(dialect, keys).bind(count);
+        let rows = rows.fetch_all(readers).await.doing("read the workflows and e-mails of orders")?;
+        let mut found: HashMap<OrderKey, Self> = HashMap::new();
+        for row in &rows {
+            let columns = Columns { table: "orders", row };
+            let key = OrderKey { merchant: columns.parsed("merchant_id")?, order: columns.text("order_id")? };
+            let traces = found.entry(key).or_default();
+            match columns.optional_parsed("field")? {
+                Some(workflow) => traces.workflows.push(read_workflow(workflow, &columns)?),
+                None => traces.emails.push(read_email(&columns)?),
+            }
         }
-        for columns in columns("order_emails", &emails) {
-            traces.entry(key_of(&columns)?).or_default().emails.push(read_email(&columns)?);
-        }
-        Ok(traces)
+        found.values_mut().for_each(|traces| traces.emails.sort_by_key(|email| email.entry.mail));
+        Ok(found)
     }
 }
 
-fn columns<'a>(table: &'static str, rows: &'a [Row]) -> impl Iterator<Item = Columns<'a>> {
-    rows.iter().map(move |row| Columns { table, row })
-}
-
-fn key_of(columns: &Columns<'_>) -> Result<OrderKey, StoreError> {
-    Ok(OrderKey { merchant: columns.parsed("merchant_id")?, order: columns.text("order_id")? })
-}
-
-fn read_workflow(columns: &Columns<'_>) -> Result<WorkflowRow, StoreError> {
-    Ok(WorkflowRow {
-        workflow: columns.parsed("field")?,
-        state: columns.parsed("state")?,
-        mail: columns.optional_parsed("mail_id")?,
-    })
+fn read_workflow(workflow: Workflow, columns: &Columns<'_>) -> Result<WorkflowRow, StoreError> {
+    Ok(WorkflowRow { workflow, state: columns.parsed("state")?, mail: columns.optional_parsed("mail_id")? })
 }
 
 fn read_email(columns: &Columns<'_>) -> Result<OrderEmail, StoreError> {

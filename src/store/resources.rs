@@ -14,6 +14,7 @@ use super::{
     dialect::Dialect,
     documents::{AnyDocument, COLUMNS, Key, Stored, TemplateHead, read},
     error::{Doing, StoreError},
+    look_ups::LookUps,
     orders,
     partial_uses::{self, User},
     row::Columns,
@@ -237,6 +238,11 @@ impl Store {
                 .boxed()
             })
             .await
+    }
+
+    /// Begins the look-ups of a request of a merchant; requests of one kind need like things.
+    pub fn look_ups(&self, merchant: &MerchantId, kind_of_request: &'static str) -> LookUps {
+        LookUps::new(self.documents.clone(), self.guesses.clone(), merchant.clone(), kind_of_request)
     }
 
     /// Finds what a request for a templated mail names, in a round trip that it shares with others.

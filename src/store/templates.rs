@@ -9,7 +9,6 @@ use super::{
     connection::Connection,
     database::Store,
     dialect::Dialect,
-    documents::Key,
     error::{Doing, StoreError},
     row::Columns,
     sql::Sql,
@@ -131,21 +130,6 @@ impl Store {
             .aside()
             .run(move |on| async move { insert(dialect, on, None, &[(&version, None)]).await }.boxed())
             .await
-    }
-
-    /// The newest version of the first of these templates that the merchant has.
-    ///
-    /// # Errors
-    /// Those of a read: see [`StoreError`].
-    pub async fn newest_version_of(
-        &self,
-        merchant: &MerchantId,
-        ids: &[&str],
-    ) -> Result<Option<String>, StoreError> {
-        let mut keys: Vec<_> = ids.iter().map(|id| Key::new(merchant, ResourceKind::Templates, id)).collect();
-        keys.dedup();
-        let found = self.documents.find(keys.clone()).await?;
-        Ok(keys.iter().find_map(|key| found.get(key)?.template()?.version.clone()))
     }
 
     /// Reads a version.

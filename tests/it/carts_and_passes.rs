@@ -122,7 +122,10 @@ on_both! {
 
     async fn the_template_named_first_goes_before_the_second(backends: Backends) {
         let store = open(&backends).await;
-        let newest = async || store.newest_version_of(&merchant(), &["cart_link.de", "cart_link"]).await.unwrap();
+        let newest = async || {
+            let look_ups = store.look_ups(&merchant(), "cart link");
+            look_ups.newest_version_of(&["cart_link.de", "cart_link"]).await.unwrap()
+        };
         let put = async |id: &str, version_id: &str| {
             let row = ResourceRow { version: Some(version(version_id, id)), ..row(ResourceKind::Templates, id) };
             store.put_resource(&merchant(), row).await.unwrap();

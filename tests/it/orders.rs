@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use postroom::{app::App, config::Config};
 use serde_json::{Value, json};
 
 use super::support::{Backends, Scene, Shop, eventually};
@@ -68,6 +69,47 @@ on_both! {
         scene.shop.post(SEND, &to_another).await.expect(202);
         let order = wait_until(&scene.shop, "COMPLETED").await;
         assert_eq!(order["emails"][1]["recipient"], "ok@example.net");
+    }
+
+    async fn what_an_order_is_judged_by_is_what_it_is_now_whatever_the_requests_before_needed(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        tell(&scene.shop, "ok@example.net").await;
+        let of_store = async |store: &str, sender: &str| {
+            let settings = json!({"sender": {"name": "Tea", "email": sender}});
+            scene.shop.put(&format!("/api/v1/stores/{store}"), &settings).await;
+            let mut order = order("ok@example.net");
+            order["storeId"] = store.into();
+            scene.shop.put("/api/v1/orders/ord_1", &order).await;
+        };
+        let sender_of_next = async |mails: usize| {
+            scene.shop.post(SEND, &confirmation()).await.expect(202);
+            wait_until(&scene.shop, "COMPLETED").await;
+            assert_eq!(scene.caught("ok@example.net"), mails);
+            scene.sink.mails().last().unwrap().sender.clone()
+        };
+        // Asked for one after the other, then along with the order, in another version, and instead of what was guessed.
+        let changes = [("main", "a@example.com"), ("main", "a@example.com"), ("main", "b@example.com"), ("other", "c@example.com")];
+        for (n, (store, sender)) in changes.into_iter().enumerate() {
+            of_store(store, sender).await;
+            assert_eq!(sender_of_next(n + 1).await, sender);
+        }
+        let own = json!({"brand_id": "tea", "title": "t", "subject": "Ours", "html": "<p>{{order_id}}</p>"});
+        scene.shop.put("/api/v1/templates/order_confirmation", &own).await.expect(201);
+        sender_of_next(5).await;
+        assert_eq!(scene.sink.mails().last().unwrap().subject(), "Ours");
+    }
+
+    async fn an_order_forgets_the_entries_of_mails_that_are_forgotten(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        tell(&scene.shop, "ok@example.net").await;
+        scene.shop.post(SEND, &confirmation()).await.expect(202);
+        wait_until(&scene.shop, "COMPLETED").await;
+        let app = App::open(Config::load(Some(&scene.backends.config()), []).unwrap()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(app.store.forget_old_mails(Duration::ZERO).await.unwrap(), 1);
+        let order = show(&scene.shop).await;
+        assert_eq!((&order["emails"], &order["emailConfirmationStatus"]), (&json!([]), &json!("COMPLETED")));
+        assert_eq!(scene.backends.tally("SELECT 'entries', COUNT(*) FROM order_emails").await["entries"], 0);
     }
 
     async fn of_two_equal_requests_at_once_one_sends_a_mail(backends: Backends) {

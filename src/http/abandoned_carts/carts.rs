@@ -22,7 +22,7 @@ use crate::{
         Ability, ResourceKind,
         cart::{AbandonedCart, CartStatus},
     },
-    store::{CartsPage, Merchant, ReminderRecord, Stored},
+    store::{CartsPage, LookUps, Merchant, ReminderRecord, Stored},
 };
 
 /// A cart with its reminders.
@@ -126,13 +126,14 @@ pub(in crate::http) async fn show(
     Path(identifier): Path<String>,
 ) -> Result<Json<CartAnswer<CartView>>, Refusal> {
     caller.may(Ability::CartsRead)?;
-    let stored = find(&app, &caller.merchant, &identifier).await?;
+    let look_ups = app.store.look_ups(&caller.merchant.id, "cart");
+    let stored = find(&look_ups, &identifier).await?;
     let data = views(&app, &caller.merchant, vec![stored]).await?.pop().ok_or_else(Refusal::unavailable)?;
     Ok(Json(CartAnswer { status: "success", data }))
 }
 
-pub(super) async fn find(app: &App, merchant: &Merchant, identifier: &str) -> Result<Stored, Refusal> {
-    let stored = app.store.resource(&merchant.id, ResourceKind::AbandonedCarts, identifier).await?;
+pub(super) async fn find(look_ups: &LookUps, identifier: &str) -> Result<Stored, Refusal> {
+    let stored = look_ups.document(ResourceKind::AbandonedCarts, identifier).await?;
     stored.ok_or_else(|| Refusal::not_found("Abandoned cart"))
 }
 

@@ -128,7 +128,8 @@ async fn record(
     (reminder, schedule): (&Reminder, Schedule),
     answer: Option<(KeyHolder, Answer)>,
 ) -> Result<(), Refusal> {
-    let stored = find(app, merchant, identifier).await?;
+    let look_ups = app.store.look_ups(&merchant.id, "reminder");
+    let stored = find(&look_ups, identifier).await?;
     let cart: AbandonedCart = document(&stored)?;
     let recipient = cart.permit_reminder().map_err(refused)?;
     let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
@@ -149,9 +150,9 @@ async fn record(
         values: cart.mail_values(language, &merchant.name, reminder, link.as_str()),
         origin: Origin { cart: Some(stored.id), ..Origin::default() },
         schedule,
-        brand: cart_look::brand_of(app, &merchant.id, cart.brand_id.as_ref()).await?,
+        brand: cart_look::brand_of(app, &merchant.id, cart.brand_id.as_ref(), &look_ups).await?,
     };
-    let mails = vec![draft.into_mail(app, merchant).await?];
+    let mails = vec![draft.into_mail(app, merchant, &look_ups).await?];
     let recording = Recording { mails, answer, refuses_suppressed: true, ..Recording::default() };
     match new_mail::record(app, recording).await? {
         IsRecorded::Suppressed => Err(suppressed()),

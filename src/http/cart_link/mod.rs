@@ -74,7 +74,8 @@ async fn send(
     let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
     let answer = json_answer(StatusCode::ACCEPTED, &CartLinkAnswer { message: language.cart_link_sent() });
     for _ in 0..TRIES {
-        let stored = app.store.resource(&merchant.id, ResourceKind::Subscriptions, id).await?;
+        let look_ups = app.store.look_ups(&merchant.id, "cart link");
+        let stored = look_ups.document(ResourceKind::Subscriptions, id).await?;
         let stored = stored.ok_or_else(|| refused("Subscription not found"))?;
         let subscription: Subscription = document(&stored)?;
         let recipient =
@@ -86,14 +87,14 @@ async fn send(
             values: subscription.mail_values(&merchant.name),
             origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },
             schedule: Schedule::default(),
-            brand: cart_look::brand_of(app, &merchant.id, subscription.brand_id.as_ref()).await?,
+            brand: cart_look::brand_of(app, &merchant.id, subscription.brand_id.as_ref(), &look_ups).await?,
         };
         let recording = Recording {
             precondition: subscription
                 .after_cart_link()
                 .map(|becomes| replace(merchant, &stored, &becomes))
                 .transpose()?,
-            mails: vec![draft.into_mail(app, merchant).await?],
+            mails: vec![draft.into_mail(app, merchant, &look_ups).await?],
             answer: holder.clone().map(|holder| (holder, answer.clone())),
             ..Recording::default()
         };

@@ -64,7 +64,7 @@ impl Resend<'_> {
         let quiet_since = self.quiet_since(&settings, now);
         self.check_cool_down(&settings, found, template, &recipient, now)?;
 
-        let version = self.version(definition, template, language).await?;
+        let version = self.version(found, definition, template, language).await?;
         let store_name = settings.sender.as_ref().and_then(|sender| sender.name.as_ref());
         let store_name = store_name.map_or(merchant.name.as_str(), SingleLine::as_str);
         let mut values = mail_values(self.id, order, payment, store_name, settings.look(), language);
@@ -83,8 +83,7 @@ impl Resend<'_> {
 
     async fn settings(&self, found: &LoadedOrder) -> Result<StoreSettings, Refusal> {
         let Some(id) = &found.order.store_id else { return Ok(StoreSettings::default()) };
-        let merchant = &self.caller.merchant.id;
-        match self.app.store.resource(merchant, ResourceKind::Stores, id.as_str()).await? {
+        match found.look_ups.document(ResourceKind::Stores, id.as_str()).await? {
             Some(stored) => document(&stored),
             None => Ok(StoreSettings::default()),
         }
@@ -131,12 +130,13 @@ impl Resend<'_> {
     /// built-in mail's name, else the built-in one.
     async fn version(
         &self,
+        found: &LoadedOrder,
         definition: &str,
         template: OrderTemplate,
         language: Language,
     ) -> Result<Arc<TemplateVersion>, Refusal> {
-        let (merchant, builtin) = (&self.caller.merchant.id, template.builtin_mail());
-        match self.app.store.newest_version_of(merchant, &[definition, builtin.as_str()]).await? {
+        let builtin = template.builtin_mail();
+        match found.look_ups.newest_version_of(&[definition, builtin.as_str()]).await? {
             Some(version) => version_called(self.app, &version).await,
             None => Ok(self.app.templates.builtin(builtin, language).await?),
         }

@@ -8,7 +8,7 @@ use crate::{
     http::{error::Refusal, stored::document},
     mail::MerchantId,
     shop::order::{Order, WorkflowState},
-    store::OrderRecord,
+    store::{LookUps, OrderRecord},
 };
 
 /// An order with the rows it was loaded from.
@@ -16,20 +16,29 @@ pub(super) struct LoadedOrder {
     pub(super) record: OrderRecord,
     /// The document, with the workflows that postroom moved over its own.
     pub(super) order: Order,
+    /// What it is judged by is looked up with it.
+    pub(super) look_ups: LookUps,
 }
 
 impl LoadedOrder {
-    pub(super) async fn load(app: &App, merchant: &MerchantId, id: &str) -> Result<Self, Refusal> {
+    /// Loads it for a request of this kind.
+    pub(super) async fn load(
+        app: &App,
+        merchant: &MerchantId,
+        id: &str,
+        kind_of_request: &'static str,
+    ) -> Result<Self, Refusal> {
         let missing = || Refusal::new(StatusCode::NOT_FOUND, "order_not_found", "Order not found");
         if id.chars().any(char::is_control) {
             return Err(missing());
         }
-        let record = app.store.order(merchant, id).await?.ok_or_else(missing)?;
+        let look_ups = app.store.look_ups(merchant, kind_of_request);
+        let record = app.store.order(merchant, id, &look_ups).await?.ok_or_else(missing)?;
         let mut order: Order = document(&record.document)?;
         for row in &record.workflows {
             order.set_workflow(row.workflow, row.state);
         }
-        Ok(Self { record, order })
+        Ok(Self { record, order, look_ups })
     }
 
     /// Takes workflows for pending whose mail is another one than in `seen`: a request made at the same moment has got

@@ -47,7 +47,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, Refusal> {
     caller.may(Ability::OrdersRead)?;
-    Ok(Json(LoadedOrder::load(&app, &caller.merchant.id, &id).await?.view()))
+    Ok(Json(LoadedOrder::load(&app, &caller.merchant.id, &id, "order").await?.view()))
 }
 
 #[utoipa::path(post, path = "/ordersv2/{id}/email/send", tag = "orders", request_body = SendRequest,

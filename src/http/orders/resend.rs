@@ -62,7 +62,7 @@ impl Resend<'_> {
     }
 
     async fn load(&self) -> Result<LoadedOrder, Refusal> {
-        LoadedOrder::load(self.app, &self.caller.merchant.id, self.id).await
+        LoadedOrder::load(self.app, &self.caller.merchant.id, self.id, "order e-mail").await
     }
 
     /// Makes a decision true; `None` when the order is not any more what was judged.

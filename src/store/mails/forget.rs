@@ -25,10 +25,11 @@ static FORGET: Sql = Sql::new(
             AND COALESCE(settled_at, recorded_at) < $2 ORDER BY id LIMIT $3)
      RETURNING id",
 );
-static FORGET_WITH_THEM: [Sql; 3] = [
+static FORGET_WITH_THEM: [Sql; 4] = [
     Sql::new("DELETE FROM attempts WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
     Sql::new("DELETE FROM mail_tags WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
     Sql::new("DELETE FROM mail_attachments WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
+    Sql::new("DELETE FROM order_emails WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
 ];
 
 impl Store {

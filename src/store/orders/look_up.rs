@@ -7,6 +7,7 @@ use crate::{
         database::Store,
         documents::Stored,
         error::StoreError,
+        look_ups::LookUps,
         order_traces::{OrderEmail, OrderKey, OrderTraces, WorkflowRow},
     },
 };
@@ -27,10 +28,15 @@ impl Store {
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn order(&self, merchant: &MerchantId, id: &str) -> Result<Option<OrderRecord>, StoreError> {
+    pub async fn order(
+        &self,
+        merchant: &MerchantId,
+        id: &str,
+        look_ups: &LookUps,
+    ) -> Result<Option<OrderRecord>, StoreError> {
         let key = OrderKey { merchant: merchant.clone(), order: id.to_owned() };
         let (document, traces) = tokio::try_join!(
-            self.resource(merchant, ResourceKind::Orders, id),
+            look_ups.document(ResourceKind::Orders, id),
             self.order_traces.find(vec![key.clone()])
         )?;
         let OrderTraces { workflows, emails } = traces.get(&key).cloned().unwrap_or_default();

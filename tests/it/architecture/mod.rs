@@ -31,7 +31,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
     [("dashboard", "http"), ("main", "cli"), ("cli", "demo"), ("rescuer", "scheduler")];
 
 /// The files and folders of `src/store`, those who know most first; each may use those of later lines.
-const STORE_LAYERS: [&[&str]; 19] = [
+const STORE_LAYERS: [&[&str]; 20] = [
     &["disabled_endpoints", "due"],
     &["actions", "recipients"],
     &["mails", "partials"],
@@ -59,6 +59,7 @@ const STORE_LAYERS: [&[&str]; 19] = [
     ],
     &["audit", "claimable", "events"],
     &["database"],
+    &["look_ups"],
     &["documents", "order_traces"],
     &["group_commit", "group_read"],
     &["group", "kept_plans"],

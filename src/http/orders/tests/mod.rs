@@ -187,7 +187,7 @@ async fn a_request_that_another_got_ahead_of_is_refused_even_if_that_mail_is_sen
     let shop = Shop::open().await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     let merchant = "tea".parse().unwrap();
-    let load = async || LoadedOrder::load(&shop.app, &merchant, "ord_1").await.unwrap();
+    let load = async || LoadedOrder::load(&shop.app, &merchant, "ord_1", "order e-mail").await.unwrap();
     let seen = load().await;
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
     shop.settle(AttemptOutcome::Accepted, None).await;
