@@ -37,11 +37,17 @@ impl Admission {
         let mail = Lease::of_no_queue(mail);
         loop {
             let (_, room, _) = self.ask_for_room(1);
-            let answer = self.admit_in(room?, &mail);
+            let mut room = room?;
+            // A place of a route that does not take the mail must not wake it when it is given back.
+            room.held.iter_mut().for_each(|held| held.connections.quietly());
+            let answer = self.admit_in(room, &mail);
             self.changed.notify_one(); // the fetcher may have missed the room that was held here and not used
             match answer {
                 Ok(at_once) => return Some(at_once),
-                Err(Why::Busy) => self.routes.freed_for_hand_over().notified().await,
+                Err(Why::Busy) => {
+                    tokio::task::yield_now().await; // however often it is woken, others have their turn
+                    self.routes.freed_for_hand_over().notified().await;
+                }
                 Err(Why::NotAtOnce) => return None,
             }
         }

@@ -222,7 +222,8 @@ impl Admit for Admission {
     }
 
     async fn changed(&self) {
-        match self.wait().and_then(|wait| wait.until) {
+        // Who may not begin asks for no room: what he waited for before may be long over.
+        match self.wait().filter(|_| self.worker.may_begin()).and_then(|wait| wait.until) {
             None => self.changed.notified().await,
             Some(until) => tokio::select! {
                 () = self.changed.notified() => {}

@@ -11,10 +11,16 @@ use crate::{
 
 /// Admission with one route, and a worker that is heard.
 fn admission(rate: &str, connections: usize, limits: &str) -> (Admission, Arc<Worker>) {
-    let text = format!(
-        "name = \"main\"\nhost = \"127.0.0.1\"\nport = 1\ntls = \"none\"\nconnections = {connections}"
-    );
-    let routes = Routes::new(&[toml::from_str(&text).unwrap()]).unwrap();
+    admission_to(&[("main", &format!("connections = {connections}"))], rate, limits)
+}
+
+/// Admission with these routes.
+fn admission_to(routes: &[(&str, &str)], rate: &str, limits: &str) -> (Admission, Arc<Worker>) {
+    let route = |(name, more): &(&str, &str)| {
+        toml::from_str(&format!("name = \"{name}\"\nhost = \"127.0.0.1\"\nport = 1\ntls = \"none\"\n{more}"))
+            .unwrap()
+    };
+    let routes = Routes::new(&routes.iter().map(route).collect::<Vec<_>>()).unwrap();
     let (worker, _) = Worker::new(Duration::from_secs(10), Arc::clone(routes.freed()));
     let worker = Arc::new(worker);
     let rates = rate.parse::<Rate>().ok().map(|rate| ("main".to_owned(), rate));
@@ -90,6 +96,39 @@ async fn there_is_room_while_the_worker_is_heard_and_a_connection_is_free() {
     worker.stopping.cancel();
     let decisions = admission.decide(room, &mails).await;
     assert!(decisions.iter().all(|decision| matches!(decision, Decision::NotHere)));
+}
+
+/// One that is woken by the places which it gives back itself would keep its thread, and no time limit would end that.
+#[test]
+fn who_waits_to_be_handed_a_connection_does_not_wake_himself() {
+    let (done, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let is_waiting = runtime.block_on(async {
+            let single = ("single", "connections = 1\nlanes = [\"transactional\"]");
+            let (admission, worker) =
+                admission_to(&[single, ("bulk", "connections = 1\nlanes = [\"bulk\"]")], "", "");
+            worker.was_heard(clock::now(), Instant::now());
+            let _taken =
+                admission.routes.all().iter().find(|route| route.name() == "single").unwrap().permit_now();
+            let mail = QueuedJob::new("1".to_owned(), Lane::Transactional, "acme".parse().unwrap());
+            let mail = mail.with_domains("shop.example", "a.example");
+            tokio::time::timeout(Duration::from_millis(50), admission.admit_at_once(mail)).await.is_err()
+        });
+        done.send(is_waiting)
+    });
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(true));
+}
+
+#[tokio::test]
+async fn a_worker_that_may_not_begin_waits_for_no_time_that_is_over() {
+    let (admission, worker) = admission("", 1, "");
+    let until = Some(Instant::now());
+    *admission.wait.lock().unwrap() = Some(Wait { reason: WaitReason::RouteAway, route: None, until });
+    let changes = async || tokio::time::timeout(Duration::from_millis(50), admission.changed()).await.is_ok();
+    assert!(!changes().await);
+    worker.was_heard(clock::now(), Instant::now());
+    assert!(changes().await);
 }
 
 #[tokio::test]

@@ -37,6 +37,11 @@ impl Permits {
     pub(super) fn new(route: Arc<Route>, places: Places, trial: Option<Trial>) -> Self {
         Self { route, places, trial }
     }
+
+    /// Those that are not used are given back without a word: for one who waits for the word himself.
+    pub fn quietly(&mut self) {
+        self.places.quietly();
+    }
 }
 
 impl Iterator for Permits {
@@ -102,6 +107,8 @@ impl Route {
         let pause = self.breaker().pause(now);
         let (may_open, trial) = match pause {
             None => (most, None),
+            // Nor is it tried whether a relay takes us again that cannot be reached.
+            Some(pause) if !pause.is_zero() && self.relay.pool.idle() == 0 => (0, None),
             Some(pause) => match self.breaker().begin_trial(now) {
                 StopTrial::NotStopped => (self.relay.pool.idle() + usize::from(pause.is_zero()), None),
                 StopTrial::NotNow => (0, None),

@@ -29,6 +29,8 @@ pub(super) struct Places {
     ahead: OwnedSemaphorePermit,
     /// The places that are taken and the mails that wait for them, where these are to be few and busy.
     taken_and_waiting: Option<(usize, usize)>,
+    /// Whether nobody is told of those that are not used.
+    are_quiet: bool,
 }
 
 /// A place in the pool, or one ahead of it.
@@ -67,7 +69,12 @@ impl Places {
         if left > 0 && few < most {
             permits.merge(shared.capacity.take(left));
         }
-        Self { shared: Arc::clone(shared), permits, ahead, taken_and_waiting }
+        Self { shared: Arc::clone(shared), permits, ahead, taken_and_waiting, are_quiet: false }
+    }
+
+    /// Tells nobody of those that are not used.
+    pub(super) fn quietly(&mut self) {
+        self.are_quiet = true;
     }
 
     /// How many.
@@ -102,7 +109,7 @@ impl Drop for Places {
         let unused = [&mut self.permits, &mut self.ahead].map(|places| places.split(places.num_permits()));
         let are_some = unused.iter().flatten().any(|places| places.num_permits() > 0);
         drop(unused);
-        if are_some {
+        if are_some && !self.are_quiet {
             self.shared.freed.hand_over.notify_one();
         }
     }

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::peer::{
     GREETING, MAIL, PIPELINING, Peer, route, script, send, send_through, settings, tuned_route,
 };
 use crate::mail::{AttemptOutcome, MailLane, Message, Phase};
+use crate::smtp::attempt_error::AttemptError;
 use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning, Wish};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
@@ -20,6 +23,19 @@ async fn an_idle_connection_that_died_is_replaced_within_the_attempt() {
         assert_eq!(send(&route, "two").await.outcome, AttemptOutcome::Accepted, "{last_words}");
         assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_refused_us_and_cannot_be_reached_now_is_not_tried_before_it_may_be_reached() {
+    let route = route(&settings(1));
+    let fault = || AttemptError::not_now(Phase::Connect, "refused");
+    let Some(before) = Instant::now().checked_sub(Duration::from_secs(5)) else { return };
+    route.breaker().refused(&fault(), before);
+    assert_eq!(route.permits(5).len(), 1, "its pause is over: one mail tries");
+    let now = Instant::now();
+    route.breaker().ask(now).unwrap().failed(&fault(), now);
+    assert_eq!(route.permits(5).len(), 0);
+    assert!(route.pause().unwrap() > Duration::ZERO);
 }
 
 #[tokio::test]
