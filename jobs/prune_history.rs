@@ -26,6 +26,7 @@ impl Job for PruneHistory {
 
     async fn run(&self, app: &App) -> anyhow::Result<Outcome> {
         let mails = app.store.forget_old_mails(app.config.keep.mails).await?;
+        let entries = app.store.forget_stray_entries(app.config.keep.mails).await?;
         let files = app.store.forget_unused_attachments().await?;
         let answers = app.store.forget_old_answers().await?;
         let callbacks = app.store.forget_old_deliveries(app.config.keep.callbacks).await?;
@@ -40,6 +41,7 @@ impl Job for PruneHistory {
         app.store.forget_old_activity(ACTIVITY).await?;
         tracing::debug!(
             mails,
+            entries,
             files,
             answers,
             callbacks,
@@ -51,8 +53,17 @@ impl Job for PruneHistory {
             suppressions,
             "history pruned"
         );
-        let forgotten =
-            mails + files + answers + callbacks + chunks + actions + audit + pauses + sessions + suppressions;
+        let forgotten = mails
+            + entries
+            + files
+            + answers
+            + callbacks
+            + chunks
+            + actions
+            + audit
+            + pauses
+            + sessions
+            + suppressions;
         Ok(if forgotten == 0 { Outcome::NothingToDo } else { Outcome::Done })
     }
 }

@@ -1,5 +1,10 @@
 -- What is written for each mail checks no foreign keys, as `mails` never did: merchants are never deleted, and each check
 -- locks the merchant's row, for which two transactions that write for one merchant at the same moment wait in the server's memory.
+--
+-- To drop one locks both tables. All are locked first, or none: who holds one and waits for the next would keep everybody else
+-- waiting.
+LOCK TABLE mails, merchants, idempotency, events, deliveries, order_workflows, order_emails, order_audit
+    IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE order_workflows DROP CONSTRAINT order_workflows_merchant_id_fkey;
 ALTER TABLE order_audit DROP CONSTRAINT order_audit_merchant_id_fkey;
 ALTER TABLE order_emails DROP CONSTRAINT order_emails_merchant_id_fkey;

@@ -125,7 +125,7 @@ impl Store {
                     SELECT merchant_id, hash FROM attachments WHERE stored_at < $1 AND NOT EXISTS (
                         SELECT 1 FROM mail_attachments
                         WHERE mail_attachments.merchant_id = attachments.merchant_id AND mail_attachments.hash = attachments.hash)
-                    LIMIT $2)",
+                    LIMIT $2) AND stored_at < $1",
             );
             self.writer.aside().execute(delete.bind(long_ago).bind(STEP), "forget unused attachments").await
         })

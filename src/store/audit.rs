@@ -196,7 +196,7 @@ impl Store {
     }
 
     /// Records an entry of something that changed no row.
-    async fn note(&self, entry: Option<NewEntry>) -> Result<(), StoreError> {
+    pub(super) async fn note(&self, entry: Option<NewEntry>) -> Result<(), StoreError> {
         self.writer.run(move |on| async move { record(on, entry.as_ref()).await }.boxed()).await
     }
 

@@ -4,17 +4,17 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use sqlx::{
-    Connection, Executor,
+    AnyConnection, Connection, Executor,
     any::AnyConnectOptions,
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
     connections::{Deaths, Pool, look_ups, pool},
     dialect::{Access, Dialect},
     documents::AnyDocument,
-    error::{Doing, StoreError},
+    error::{Doing, StoreError, is_lock_of_postgres},
     group_commit::GroupCommit,
     group_read::GroupRead,
     look_ups::Guesses,
@@ -28,6 +28,9 @@ use crate::{audit::Author, clock};
 
 /// The bytes of a write that finds out whether the database takes writes.
 const PROBE: usize = 16 * 1024;
+/// How long a migration waits for tables that others have locked, and how long it lets others go first.
+const LOCKED_OUT: Duration = Duration::from_secs(600);
+const BETWEEN: Duration = Duration::from_secs(2);
 /// How long a successful write says that the database takes writes.
 const PROBED: Duration = Duration::from_millis(200);
 
@@ -144,18 +147,34 @@ impl Store {
     /// [`StoreError::TooNew`] when a later version has changed it so that this one cannot work with it,
     /// [`StoreError::Migrate`] when a migration fails or an applied one differs from this version's, and
     /// [`StoreError::Database`] when the database cannot be reached. A schema that SQLite could not bring up to date is
-    /// left as it was; of Postgres, each migration that was applied stands.
+    /// left as it was; of Postgres, each migration that was applied stands. A table that others have locked, such as for a back-up,
+    /// is tried for ten minutes.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.check_newer().await?;
         let mut own = self.writer.own_connection().await?;
         if self.dialect == Dialect::Postgres {
-            // Building an index takes as long as it takes.
-            own.execute("SET statement_timeout = 0; SET lock_timeout = 0").await.doing("lift time limits")?;
-            return self.migrator().run(&mut own).await.map_err(StoreError::Migrate); // takes an advisory lock
+            return self.migrate_between_others(&mut own).await;
         }
         let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
         self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
         transaction.commit().await.doing("commit")
+    }
+
+    /// Changes Postgres' schema beside others who are at work. Whoever comes while a migration waits for a lock waits behind it, so
+    /// it waits for a moment, shorter than the server takes to look for deadlocks, and then lets them go first.
+    async fn migrate_between_others(&self, own: &mut AnyConnection) -> Result<(), StoreError> {
+        // Building an index takes as long as it takes.
+        let limits = "SET statement_timeout = 0; SET lock_timeout = '500ms'";
+        own.execute(limits).await.doing("set the time limits of migrations")?;
+        let began = Instant::now();
+        loop {
+            let error = match self.migrator().run(&mut *own).await {
+                Err(error) if is_locked_out(&error) && began.elapsed() < LOCKED_OUT => error,
+                done => return done.map_err(StoreError::Migrate),
+            };
+            tracing::warn!(%error, "others have a table locked that a migration changes, trying again");
+            sleep(BETWEEN).await;
+        }
     }
 
     /// Checks that every migration of this version is applied.
@@ -243,6 +262,15 @@ impl Store {
         migrator.set_ignore_missing(true);
         migrator
     }
+}
+
+/// Whether a migration met the locks of others: on a table, or of another process that migrates.
+fn is_locked_out(error: &MigrateError) -> bool {
+    let error = match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+        _ => return false,
+    };
+    is_lock_of_postgres(error)
 }
 
 #[cfg(test)]

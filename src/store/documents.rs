@@ -44,7 +44,7 @@ pub struct TemplateHead {
 }
 
 /// What is found by a key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum AnyDocument {
     Template(TemplateHead),
     Document(Stored),

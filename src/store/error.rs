@@ -6,6 +6,7 @@ use std::path::PathBuf;
 const ADMIN_SHUTDOWN: &str = "57P01";
 /// What Postgres says when a lock was waited for too long (its manual, appendix A).
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+const DEADLOCK: &str = "40P01";
 /// What Postgres says when a statement took too long (its manual, appendix A).
 const QUERY_CANCELED: &str = "57014";
 /// SQLite's primary result codes for a locked file, an error of the disk, and a full one (its "Result and Error Codes").
@@ -155,6 +156,12 @@ fn is_out_of_resources(error: &DriverError) -> bool {
     is_locked(error)
         || matches!(sqlite_code(error), Some(SQLITE_IOERR | SQLITE_FULL))
         || postgres_code(error).is_some_and(|code| code.starts_with("53")) // insufficient resources
+}
+
+/// Whether others had something locked for longer than Postgres was to wait, or two waited for each other.
+pub(super) fn is_lock_of_postgres(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| [LOCK_NOT_AVAILABLE, DEADLOCK].contains(&&*code))
 }
 
 /// Whether another connection has SQLite's file locked.

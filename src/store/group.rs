@@ -1,6 +1,6 @@
 //! A group: changes of several callers that are written in one transaction.
 
-use std::{any::Any, collections::BTreeMap};
+use std::{any::Any, collections::BTreeMap, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ use crate::{
 
 /// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
 const LOCKED_OUT: usize = 3;
+/// How long members are tried one by one: the next group waits.
+const APART_FOR: Duration = Duration::from_secs(5);
 
 /// Groups that were written one by one.
 static APART: Outage = Outage::new();
@@ -116,9 +118,9 @@ impl Group {
     }
 
     async fn commit_one_by_one(self, dialect: Dialect, writer: &Writer) {
-        let mut locked_out = 0;
+        let (mut locked_out, began) = (0, Instant::now());
         for mut alone in self.split() {
-            if locked_out == LOCKED_OUT {
+            if locked_out == LOCKED_OUT || began.elapsed() >= APART_FOR {
                 alone.refuse(StoreError::Group);
                 continue;
             }

@@ -8,8 +8,12 @@
 //! When a group fails, its members are tried one by one, so one bad row spoils only itself. A caller that gives up before
 //! the commit takes its change out of the group.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+};
 
+use futures_util::FutureExt;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
@@ -92,7 +96,11 @@ async fn run(dialect: Dialect, writer: Writer, plans: Arc<KeptPlans>, mut receiv
         let mut group = Group::default();
         waiting.drain(..).for_each(|join| join(&mut group));
         let its_writer = writer.beginning_with(plans.begin());
-        writer.run_group(async move { group.commit(dialect, &its_writer).await }).await;
+        let committing = writer.run_group(async move { group.commit(dialect, &its_writer).await });
+        // Its callers are told that nobody knows what became of it, and the next group has its turn.
+        if AssertUnwindSafe(committing).catch_unwind().await.is_err() {
+            tracing::error!("a group commit panicked");
+        }
     }
     writer.let_go();
 }

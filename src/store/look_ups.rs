@@ -15,7 +15,7 @@ use moka::sync::Cache;
 use super::{
     documents::{AnyDocument, Key, Stored},
     error::StoreError,
-    group_read::{Found, GroupRead},
+    group_read::GroupRead,
 };
 use crate::{mail::MerchantId, shop::ResourceKind};
 
@@ -47,8 +47,8 @@ pub struct LookUps {
 
 #[derive(Default)]
 struct State {
-    /// What was asked for, and what there is of it.
-    answers: Vec<(Vec<Key>, Found<AnyDocument>)>,
+    /// What was asked for, and what there is of it: without what others asked for in the same moment.
+    answers: Vec<(Key, Option<AnyDocument>)>,
     /// What was needed after the first document.
     needed: Vec<Key>,
     /// Whether that is another guess than the one before.
@@ -57,11 +57,11 @@ struct State {
 
 impl State {
     fn has(&self, key: &Key) -> bool {
-        self.answers.iter().any(|(asked, _)| asked.contains(key))
+        self.answers.iter().any(|(asked, _)| asked == key)
     }
 
     fn get(&self, key: &Key) -> Option<&AnyDocument> {
-        self.answers.iter().find_map(|(_, found)| found.get(key))
+        self.answers.iter().find(|(asked, _)| asked == key)?.1.as_ref()
     }
 }
 
@@ -97,31 +97,38 @@ impl LookUps {
         Ok(keys.iter().find_map(|key| state.get(key)?.template()?.version.clone()))
     }
 
+    /// Asks for those of these that were not asked for yet, and the first time also for what will probably be needed.
     async fn ask_for(&self, keys: &[Key]) -> Result<(), StoreError> {
-        let Some(asked) = self.missing(keys) else { return Ok(()) };
-        let found = self.documents.find(asked.clone()).await?;
-        self.state().answers.push((asked, found));
+        let (is_first, missing) = self.missing(keys);
+        let guess = is_first.then(|| self.guesses.0.get(&self.name())).flatten();
+        let guess = guess.iter().flat_map(|guess| guess.iter()).filter(|key| !missing.contains(key));
+        let asked: Vec<_> = missing.iter().chain(guess).cloned().collect();
+        if !asked.is_empty() {
+            let found = self.documents.find(asked.clone()).await?;
+            let answer = |key| {
+                let found = found.get(&key).cloned();
+                (key, found)
+            };
+            self.state().answers.extend(asked.into_iter().map(answer));
+        }
+        if !is_first {
+            let mut state = self.state();
+            state.needed.extend(keys.iter().cloned());
+            state.is_news |= !missing.is_empty();
+        }
         Ok(())
     }
 
-    /// What has to be asked for now, if anything has.
-    fn missing(&self, keys: &[Key]) -> Option<Vec<Key>> {
-        let mut state = self.state();
-        let is_first = state.answers.is_empty();
+    /// Whether nothing was asked for yet, and which of these were not, each once.
+    fn missing(&self, keys: &[Key]) -> (bool, Vec<Key>) {
+        let state = self.state();
         let mut missing: Vec<Key> = Vec::with_capacity(keys.len());
-        for key in keys.iter().filter(|key| !state.has(key)) {
-            if !missing.contains(key) {
+        for key in keys {
+            if !state.has(key) && !missing.contains(key) {
                 missing.push(key.clone());
             }
         }
-        if is_first {
-            let guess = self.guesses.0.get(&self.name()).into_iter();
-            missing.extend(guess.flat_map(|guess| guess.to_vec()).filter(|key| !keys.contains(key)));
-            return Some(missing);
-        }
-        state.needed.extend(keys.iter().cloned());
-        state.is_news |= !missing.is_empty();
-        (!missing.is_empty()).then_some(missing)
+        (state.answers.is_empty(), missing)
     }
 
     fn name(&self) -> (MerchantId, &'static str) {
@@ -154,14 +161,14 @@ mod tests {
         store.put_resource(merchant, row).await.unwrap();
     }
 
-    /// What a request for an order of this store finds, and how often it asked.
-    async fn request(store: &Store, merchant: &MerchantId, of: &str) -> (Option<String>, usize) {
+    /// What a request for an order of this store finds, and whether it asked for it with the order.
+    async fn request(store: &Store, merchant: &MerchantId, of: &str) -> (Option<String>, bool) {
         let look_ups = store.look_ups(merchant, "order");
         assert!(look_ups.document(ResourceKind::Orders, "o1").await.unwrap().is_some());
+        let is_asked = look_ups.state().has(&Key::new(merchant, ResourceKind::Stores, of));
         let found = look_ups.document(ResourceKind::Stores, of).await.unwrap();
         assert_eq!(look_ups.newest_version_of(&["a", "b", "a"]).await.unwrap(), None);
-        let asked = look_ups.state().answers.len();
-        (found.map(|found| found.body), asked)
+        (found.map(|found| found.body), is_asked)
     }
 
     #[tokio::test]
@@ -172,16 +179,16 @@ mod tests {
         put(&store, &merchant, ResourceKind::Orders, "o1", "order").await;
         put(&store, &merchant, ResourceKind::Stores, "main", "first").await;
         let found = |body: &str| Some(format!("\"{body}\""));
-        assert_eq!(request(&store, &merchant, "main").await, (found("first"), 3), "nothing is known yet");
-        assert_eq!(request(&store, &merchant, "main").await, (found("first"), 1));
+        assert_eq!(request(&store, &merchant, "main").await, (found("first"), false), "nothing is known yet");
+        assert_eq!(request(&store, &merchant, "main").await, (found("first"), true));
         put(&store, &merchant, ResourceKind::Stores, "main", "second").await;
         assert_eq!(
             request(&store, &merchant, "main").await,
-            (found("second"), 1),
+            (found("second"), true),
             "names alone are remembered"
         );
-        assert_eq!(request(&store, &merchant, "none").await, (None, 2), "the guess was wrong");
-        assert_eq!(request(&store, &merchant, "none").await, (None, 1), "and is another one now");
+        assert_eq!(request(&store, &merchant, "none").await, (None, false), "the guess was wrong");
+        assert_eq!(request(&store, &merchant, "none").await, (None, true), "and is another one now");
         let other: MerchantId = "oak".parse().unwrap();
         assert!(store.guesses.0.get(&(other, "order")).is_none(), "each merchant's are its own");
     }
@@ -197,6 +204,6 @@ mod tests {
         let refused = store.look_ups(&merchant, "order");
         assert!(refused.document(ResourceKind::Orders, "o2").await.unwrap().is_none());
         drop(refused);
-        assert_eq!(request(&store, &merchant, "main").await, (None, 1));
+        assert_eq!(request(&store, &merchant, "main").await, (None, true));
     }
 }

@@ -1,6 +1,6 @@
 //! Passes: what members are shown of their coupons and store cards. Recorded together with the mail that links to them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -63,8 +63,9 @@ pub(super) async fn insert(
     on: &mut Connection,
     passes: impl Iterator<Item = &NewPass>,
 ) -> Result<(), StoreError> {
-    // One statement may not write a row twice: the last identifier of a pass stands.
-    let mut rows: HashMap<&str, Row<'_>> = HashMap::new();
+    // One statement may not write a row twice: the last identifier of a pass stands. In one order, so that two never wait for
+    // each other.
+    let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
     for pass in passes {
         let row = rows.entry(&pass.id).or_insert_with(|| Row {
             id: &pass.id,

@@ -27,3 +27,28 @@ where
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// The same for rows that are changed in the order of their ids: each step returns the ids that it changed, and the next takes those
+/// after them, so that no row is looked at twice. Returns how many were changed, also where a step failed then.
+pub(super) async fn through_ids<F>(
+    most: i64,
+    mut step: impl FnMut(String) -> F,
+) -> (u64, Result<(), StoreError>)
+where
+    F: Future<Output = Result<Vec<String>, StoreError>>,
+{
+    let (mut changed, mut after) = (0, String::new());
+    loop {
+        let ids = match step(after).await {
+            Ok(ids) => ids,
+            Err(error) => return (changed, Err(error)),
+        };
+        let rows = ids.len() as u64;
+        changed += rows;
+        match ids.into_iter().max() {
+            Some(last) if rows >= most.unsigned_abs() => after = last,
+            _ => return (changed, Ok(())),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

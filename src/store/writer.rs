@@ -20,7 +20,7 @@ use super::{
     dialect::Dialect,
     error::{Doing, DriverError, StoreError, has_died, is_failed_sync, is_refusal},
     kept_connection::KeptConnection,
-    row::Row,
+    row::{Columns, Row},
     stake::{self, Answer, Stake},
     statement::Statement,
     writer_thread::{WriterThread, end_the_process},
@@ -174,6 +174,16 @@ impl Writer {
         };
         let is_committed = transaction.commit_if(|| stake.begin_commit(), progress).await?;
         is_committed.then_some(done).ok_or(StoreError::RolledBack)
+    }
+
+    /// Runs one statement in a transaction of its own; returns the ids of the rows that it changed.
+    pub(super) async fn change_ids(
+        &self,
+        statement: Statement,
+        doing: &'static str,
+    ) -> Result<Vec<String>, StoreError> {
+        let rows = self.fetch_all(statement, doing).await?;
+        rows.iter().map(|row| Columns { table: "changed rows", row }.text("id")).collect()
     }
 
     /// Runs one statement in a transaction of its own; returns how many rows it changed.

@@ -165,7 +165,7 @@ on_both! {
         let shown = scene.shop.batch(&batch).await;
         assert_eq!(shown["counts"]["sent"], 30, "{shown:#}");
         let results: Value = scene.shop.results(&batch).await;
-        assert_eq!(results["data"]["mails"].as_array().map_or(0, Vec::len), 0, "{results:#}");
+        assert_eq!(results["mails"], serde_json::json!([]), "{results:#}");
     }
 }
 

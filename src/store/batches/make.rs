@@ -183,8 +183,9 @@ impl Store {
                     if taken.rows_affected() == 0 {
                         return Err(StoreError::RolledBack);
                     }
-                    passes::insert(dialect, &mut *on, passes.iter()).await?;
+                    // In the order in which single mails are recorded.
                     let (change, settled) = insert(dialect, &mut *on, &made).await?;
+                    passes::insert(dialect, &mut *on, passes.iter()).await?;
                     if !starts(dialect, &mut *on, batch, change.made).await? {
                         return Err(StoreError::RolledBack);
                     }

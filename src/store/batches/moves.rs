@@ -20,6 +20,7 @@ use crate::{
         row::Columns,
         sql::Sql,
         statement::query,
+        steps::{STEP, through_ids},
     },
 };
 
@@ -62,10 +63,12 @@ static RESUME: Sql = Sql::new(
     "UPDATE batches SET stopped_at = NULL, wake_at = $2 WHERE id = $1 AND state IN {batch states before cancelled}",
 );
 
-// While it was paused their jobs did nothing.
+// While it was paused their jobs did nothing. There may be very many.
 static MAKE_MAILS_DUE: Sql = Sql::new(
-    "UPDATE mails SET wake_at = due_at
-     WHERE batch_id = $1 AND wake_at > due_at AND state IN {mail states before claimed}",
+    "UPDATE mails SET wake_at = due_at WHERE id IN (
+        SELECT id FROM mails WHERE batch_id = $1 AND id > $2 AND wake_at > due_at
+            AND state IN {mail states before claimed} ORDER BY id LIMIT $3)
+     RETURNING id",
 );
 
 impl Store {
@@ -87,13 +90,6 @@ impl Store {
             .writer
             .run(move |on| {
                 async move {
-                    if !paused {
-                        query(MAKE_MAILS_DUE.on(dialect))
-                            .bind(id.to_string())
-                            .execute(&mut *on)
-                            .await
-                            .doing("make the mails of a batch due")?;
-                    }
                     let statement = if paused { &PAUSE } else { &RESUME };
                     let done = query(statement.on(dialect))
                         .bind(id.to_string())
@@ -108,7 +104,20 @@ impl Store {
                 .boxed()
             })
             .await?;
+        if done && !paused {
+            self.make_mails_due(id).await?;
+        }
         self.moved(done, id, batch.state).await
+    }
+
+    /// Has the scheduler enqueue the mails of a batch that was paused. One that is not reached is enqueued a little later.
+    async fn make_mails_due(&self, id: BatchId) -> Result<(), StoreError> {
+        let (_, done) = through_ids(STEP, |after| {
+            let due = query(MAKE_MAILS_DUE.on(self.dialect)).bind(id.to_string()).bind(after).bind(STEP);
+            self.writer.change_ids(due, "make the mails of a batch due")
+        })
+        .await;
+        done
     }
 
     /// Cancels a batch: nothing more of it is sent, and its webhook reports it as failed.

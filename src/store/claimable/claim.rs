@@ -63,10 +63,12 @@ impl Claims {
         now: Timestamp,
     ) -> Result<Vec<Row>, StoreError> {
         let mut first = HashSet::new();
-        let asked: Vec<_> = asked
+        let mut asked: Vec<_> = asked
             .filter(|(id, _)| first.insert(*id))
             .map(|(id, worker)| Asked { id: id.to_string(), worker: worker.to_string() })
             .collect();
+        // In one order, so that two groups never wait for each other.
+        asked.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         self.claim.with(dialect, &asked).bind(now.millis()).fetch_all(on).await.doing("claim what is due")
     }
 }

@@ -18,11 +18,13 @@ use crate::{
     },
 };
 
-// A mail that waits is never forgotten. Ids are in the order in which mails were recorded.
+// A mail that waits is never forgotten. Ids are in the order in which mails were recorded. The condition is asked twice: Postgres
+// asks the outer one again of a row that another transaction has changed since it was chosen.
 static FORGET: Sql = Sql::new(
     "DELETE FROM mails WHERE id IN (
         SELECT id FROM mails WHERE id < $1 AND wake_at IS NULL AND state <> 'sending'
             AND COALESCE(settled_at, recorded_at) < $2 ORDER BY id LIMIT $3)
+        AND wake_at IS NULL AND state <> 'sending' AND COALESCE(settled_at, recorded_at) < $2
      RETURNING id",
 );
 static FORGET_WITH_THEM: [Sql; 4] = [
@@ -32,7 +34,27 @@ static FORGET_WITH_THEM: [Sql; 4] = [
     Sql::new("DELETE FROM order_emails WHERE mail_id IN (SELECT rows.id FROM {rows: id text})"),
 ];
 
+// Entries of orders whose mail is gone: a version before this one forgot the mail alone, on the schema of this one.
+static STRAYS: Sql = Sql::new(
+    "DELETE FROM order_emails WHERE mail_id IN (
+        SELECT mail_id FROM order_emails WHERE mail_id < $1
+            AND NOT EXISTS (SELECT 1 FROM mails WHERE mails.id = order_emails.mail_id) ORDER BY mail_id LIMIT $2)",
+);
+
 impl Store {
+    /// Forgets entries of orders whose mails were forgotten already, of those recorded longer ago than `keep`; returns how many.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn forget_stray_entries(&self, keep: Duration) -> Result<u64, StoreError> {
+        let before = prefix_of(clock::now() - keep);
+        in_steps(STEP, || async {
+            let delete = query(STRAYS.on(self.dialect)).bind(before.clone()).bind(STEP);
+            self.writer.aside().execute(delete, "forget entries of orders").await
+        })
+        .await
+    }
+
     /// Forgets mails that were settled longer ago than `keep`, a thousand at a time; returns how many.
     ///
     /// # Errors

@@ -152,7 +152,7 @@ impl Store {
         in_steps(STEP, || async {
             let delete = query(
                 "DELETE FROM bad_addresses WHERE (merchant_id, address_key) IN (
-                    SELECT merchant_id, address_key FROM bad_addresses WHERE at <= $1 LIMIT $2)",
+                    SELECT merchant_id, address_key FROM bad_addresses WHERE at <= $1 LIMIT $2) AND at <= $1",
             );
             self.writer.aside().execute(delete.bind(long_ago).bind(STEP), "forget bad addresses").await
         })

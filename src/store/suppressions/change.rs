@@ -247,7 +247,8 @@ impl Store {
         in_steps(STEP, || async {
             let delete = query(
                 "DELETE FROM suppressions WHERE id IN (
-                    SELECT id FROM suppressions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+                    SELECT id FROM suppressions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
+                    AND expires_at <= $1",
             );
             self.writer.aside().execute(delete.bind(now).bind(STEP), "forget suppressions that ended").await
         })

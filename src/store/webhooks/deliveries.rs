@@ -12,7 +12,7 @@ use crate::{
         row::Columns,
         sql::Sql,
         statement::query,
-        steps::{STEP, in_steps},
+        steps::{STEP, in_steps, through_ids},
     },
     webhook::DeliveryState,
 };
@@ -92,6 +92,14 @@ static REPLAY: Sql = Sql::new(
     "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $5, settled_at = NULL
      WHERE merchant_id = $1 AND endpoint_id = $2 AND id = $3 AND state IN {delivery states before replayed}",
 );
+
+// In steps: an endpoint that was away for days has very many.
+const REPLAY_FAILED: &str =
+    "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $4, settled_at = NULL
+     WHERE state = 'failed' AND id IN (
+        SELECT id FROM deliveries WHERE merchant_id = $1 AND endpoint_id = $2 AND created_at >= $3 AND state = 'failed'
+            AND id > $5 ORDER BY id LIMIT $6)
+     RETURNING id";
 
 impl Store {
     /// Lists an endpoint's deliveries, newest first, and how many there are in all.
@@ -196,28 +204,34 @@ impl Store {
         Ok(delivery.map_or(Replayed::Unknown, |delivery| Replayed::UnderWay(delivery.state)))
     }
 
-    /// Sends everything again that was recorded for an endpoint since `since` and failed; returns how much that is. The
-    /// scheduler enqueues it.
+    /// Sends everything again that was recorded for an endpoint since `since` and failed, a thousand at a time; returns how much
+    /// that is. The scheduler enqueues it.
     ///
     /// # Errors
-    /// Those of a write: see [`StoreError`].
+    /// Those of a write: see [`StoreError`]. What was begun with before it is sent again.
     pub async fn replay_failed(
         &self,
         merchant: &MerchantId,
         endpoint: EndpointId,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
+        let now = clock::now().millis();
+        let (replayed, done) = through_ids(STEP, |after| {
+            let replay = query(REPLAY_FAILED)
+                .bind(merchant.to_string())
+                .bind(endpoint.to_string())
+                .bind(since.millis())
+                .bind(now)
+                .bind(after)
+                .bind(STEP);
+            self.writer.change_ids(replay, "replay failed deliveries")
+        })
+        .await;
         let entry = self.entry(Action::WebhookReplayed, endpoint, Some(merchant));
-        let replay = query(
-            "UPDATE deliveries SET state = 'queued', attempts_before = attempt, due_at = $4, wake_at = $4,
-                settled_at = NULL
-             WHERE merchant_id = $1 AND endpoint_id = $2 AND created_at >= $3 AND state = 'failed'",
-        )
-        .bind(merchant.to_string())
-        .bind(endpoint.to_string())
-        .bind(since.millis())
-        .bind(clock::now().millis());
-        self.change(replay, "replay failed deliveries", entry).await
+        if replayed > 0 {
+            self.note(entry.map(|entry| entry.of(replayed))).await?;
+        }
+        done.map(|()| replayed)
     }
 
     /// Forgets deliveries that were settled longer ago than `keep`, and events that no delivery needs any more; returns
@@ -228,7 +242,7 @@ impl Store {
     pub async fn forget_old_deliveries(&self, keep: Duration) -> Result<u64, StoreError> {
         let long_ago = (clock::now() - keep).millis();
         let deliveries = "DELETE FROM deliveries WHERE id IN (
-            SELECT id FROM deliveries WHERE settled_at < $1 LIMIT $2)";
+            SELECT id FROM deliveries WHERE settled_at < $1 LIMIT $2) AND settled_at < $1";
         let events = "DELETE FROM events WHERE id IN (
             SELECT id FROM events WHERE created_at < $1
                 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id) LIMIT $2)";

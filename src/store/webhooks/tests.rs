@@ -302,6 +302,31 @@ async fn clock_passes(store: &Store, by: Duration) {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_was_away_for_long_gets_all_again_in_steps() {
+    let (store, _folder) = open().await;
+    let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
+    let run = async |statement: String| {
+        let statement = crate::store::statement::query(sqlx::AssertSqlSafe(statement));
+        store.writer.execute(statement, "fill tables").await.unwrap()
+    };
+    let numbers =
+        "WITH RECURSIVE numbers (n) AS (SELECT 10000 UNION ALL SELECT n + 1 FROM numbers WHERE n < 12499)";
+    run(format!(
+        "INSERT INTO events (id, merchant_id, type, body, created_at) {numbers}
+         SELECT 'e' || n, 'tea', 'email.sent', '{{}}', 1 FROM numbers"
+    ))
+    .await;
+    run(format!(
+        "INSERT INTO deliveries (id, merchant_id, event_id, endpoint_id, state, created_at, due_at, settled_at) {numbers}
+         SELECT 'd' || n, 'tea', 'e' || n, '{}', CASE WHEN n % 5 = 0 THEN 'delivered' ELSE 'failed' END, 1, 1, 1 FROM numbers",
+        endpoint.id
+    ))
+    .await;
+    assert_eq!(store.replay_failed(&tea(), endpoint.id, Timestamp(0)).await.unwrap(), 2_000);
+    assert_eq!(store.replay_failed(&tea(), endpoint.id, Timestamp(0)).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_replay_begins_the_schedule_anew_and_keeps_the_id() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;

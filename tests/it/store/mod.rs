@@ -3,6 +3,7 @@
 mod callers;
 mod claims;
 mod groups;
+mod schema;
 mod suppressions;
 
 use std::{
