@@ -32,7 +32,7 @@ pub use notify_disabled_endpoints::NotifyDisabledEndpoints;
 pub use prune_history::PruneHistory;
 pub use run_bulk_action::{RunBulkAction, run_bulk_action_job};
 pub use send_callback::{SendCallback, enqueue_callbacks_with_room, send_callback_job};
-pub use send_mail::SendMail;
+pub use send_mail::{SendMail, source_of};
 pub use send_test_mail::SendTestMail;
 
 use crate::{

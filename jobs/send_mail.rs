@@ -251,6 +251,19 @@ async fn unless_stopped_before_the_offer<T>(
     }
 }
 
+/// A mail as it goes over the wire: with its files, and signed where its sender's domain has keys. The inner error says why
+/// it cannot be made.
+///
+/// # Errors
+/// When the database does not answer, or its row cannot be read.
+pub async fn source_of(app: &App, mail: &Mail) -> anyhow::Result<Result<Message, String>> {
+    Ok(match message_of(app, mail).await? {
+        Rendered::Message(message, _room) => Ok(message),
+        Rendered::Refused(reply) => Err(reply.text),
+        Rendered::Busy => Err("there is no room for it now".to_owned()),
+    })
+}
+
 /// What became of a mail's values and its template.
 enum Rendered {
     /// With the room that its files take until it is sent.

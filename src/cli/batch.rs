@@ -114,10 +114,10 @@ async fn show(app: &App, id: BatchId, json: bool) -> anyhow::Result<()> {
     for (state, mails) in view.counts.iter().filter(|(_, mails)| **mails > 0) {
         writeln!(people, "{state:<10} {mails}")?;
     }
-    if let Some(end) = view.forecast_end {
+    if let Some(end) = view.forecast.ends_at {
         writeln!(people, "rate       {} a second, over at {end}", view.rate)?;
     }
-    if let Some(limit) = &view.limited_by {
+    if let Some(limit) = &view.forecast.limited_by {
         let name = limit.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         writeln!(people, "limit      {} a second, of {}{name}", limit.per_second, limit.scope)?;
     }

@@ -3,6 +3,9 @@
 
 use std::fmt::Write;
 
+use anyhow::Context as _;
+use serde::Serialize;
+
 use super::{
     action::{self, Draft},
     context::{Context, WrongUsage, author, print},
@@ -15,7 +18,8 @@ use super::{
 use crate::{
     app::App,
     clock,
-    http::{MailStory, MailView, Waiting},
+    http::{MailStory, MailView, Waiting, content_of},
+    jobs,
     mail::{ActionKind, MailEvent, MailId, MailState, WaitReason, search::Query},
     store::{FoundMails, MailRecord, MailSearch, Moved, Store},
 };
@@ -26,9 +30,8 @@ pub(super) enum Command {
     Show {
         /// The id of the mail.
         id: String,
-        /// Show what was said on the wire in attempts that failed.
-        #[arg(long)]
-        transcript: bool,
+        #[command(flatten)]
+        parts: Parts,
     },
     /// List mails, newest first.
     List(Box<List>),
@@ -46,6 +49,67 @@ pub(super) enum Command {
     Replay(Box<Draft>),
     /// Suppress the recipients of mails: they get no mail any more, once it is confirmed.
     Suppress(Box<Draft>),
+}
+
+/// What is shown of a mail.
+#[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command")]
+pub(super) struct Parts {
+    /// Show its text part, in place of where it is.
+    #[arg(long)]
+    text: bool,
+    /// Show its HTML part, in place of where it is.
+    #[arg(long)]
+    html: bool,
+    /// Show it as it goes over the wire, in place of where it is.
+    #[arg(long)]
+    source: bool,
+    /// Show what was said on the wire in attempts that failed.
+    #[arg(long)]
+    transcript: bool,
+}
+
+/// What a mail says, as far as it was asked for.
+#[derive(Default, Serialize)]
+struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+}
+
+/// A mail with it.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    story: MailStory,
+    #[serde(flatten)]
+    content: Content,
+}
+
+impl Parts {
+    /// Fills the mail in, where that is asked for.
+    async fn content(&self, app: &App, id: MailId) -> anyhow::Result<Content> {
+        let mut content = Content::default();
+        if !(self.text || self.html || self.source) {
+            return Ok(content);
+        }
+        let mail = app.store.mail_to_look_at(None, id).await?;
+        let mail = mail.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
+        if self.text || self.html {
+            let filled = content_of(app, &mail).await?.context("the mail cannot be filled in")?;
+            content.text = self.text.then_some(filled.text);
+            content.html = self.html.then_some(filled.html);
+        }
+        if self.source {
+            let source = jobs::source_of(app, &mail).await?;
+            let source = source.map_err(|why| anyhow::anyhow!("the mail cannot be composed: {why}"))?;
+            content.source = Some(String::from_utf8_lossy(&source.unstuffed()).into_owned());
+        }
+        Ok(content)
+    }
 }
 
 #[derive(clap::Args)]
@@ -99,7 +163,7 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     let app = context.app().await?;
     let store = &app.store.acting_for(author());
     match command {
-        Command::Show { id, transcript } => show(&app, id_of(&id)?, transcript, json_wanted).await?,
+        Command::Show { id, parts } => show(&app, id_of(&id)?, &parts, json_wanted).await?,
         Command::List(arguments) => list(store, &arguments.search()?, json_wanted).await?,
         Command::Retry(draft) => {
             act(store, ActionKind::Retry, Some(MailEvent::Retried), &draft, json_wanted).await?;
@@ -132,7 +196,7 @@ async fn act(
     }
 }
 
-async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Result<()> {
+async fn show(app: &App, id: MailId, parts: &Parts, json: bool) -> anyhow::Result<()> {
     let store = &app.store;
     let mail = store.mail(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
     let merchant = mail.merchant.clone();
@@ -178,7 +242,7 @@ async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Re
         writeln!(people, "provider   {provider_id}")?;
     }
     for attempt in &mut story.attempts {
-        attempt.transcript = attempt.transcript.take().filter(|_| transcript);
+        attempt.transcript = attempt.transcript.take().filter(|_| parts.transcript);
         let code = attempt.code.map(|code| format!("{code} ")).unwrap_or_default();
         let phase = attempt.phase.as_deref().unwrap_or("?");
         writeln!(
@@ -190,7 +254,13 @@ async fn show(app: &App, id: MailId, transcript: bool, json: bool) -> anyhow::Re
             writeln!(people, "    {line}")?;
         }
     }
-    print(json, people.trim_end(), &story)
+    let content = parts.content(app, id).await?;
+    let said: Vec<_> =
+        [&content.text, &content.html, &content.source].into_iter().flatten().cloned().collect();
+    if !said.is_empty() {
+        people = if parts.transcript { format!("{people}\n") } else { String::new() } + &said.join("\n");
+    }
+    print(json, people.trim_end(), &Shown { story, content })
 }
 
 fn in_words(waiting: &Waiting) -> String {

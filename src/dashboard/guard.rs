@@ -49,7 +49,7 @@ pub(super) async fn guard(mut request: Request, next: Next) -> Response {
     let method = if *request.method() == Method::POST { "POST" } else { "GET" };
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", request_id = %id.0);
-    request.extensions_mut().insert(id);
+    request.extensions_mut().insert(id.clone());
     let answering = AssertUnwindSafe(answer(request, next, &route)).catch_unwind();
     let mut response = answering.instrument(span.clone()).await.unwrap_or_else(|_panic| {
         tracing::error!(parent: &span, route, "a page panicked");
@@ -59,6 +59,7 @@ pub(super) async fn guard(mut request: Request, next: Next) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
+    id.put_on(&mut response);
     let status = response.status().as_u16();
     tracing::info!(parent: &span, method, route, status, millis = started.elapsed().as_millis(), "answered");
     METRICS.answered(RequestLabels { method, route, status }, started.elapsed());

@@ -91,7 +91,7 @@ impl Refusal {
 
     /// The commit was under way and its answer did not come.
     pub fn outcome_unknown() -> Self {
-        let message = "Whether this was recorded is not known yet. Ask again with the same Idempotency-Key to find out.";
+        let message = "outcome_unknown: whether this was recorded is not known yet. Ask again with the same Idempotency-Key to find out.";
         Self { code: "outcome_unknown", message: message.to_owned(), ..Self::unavailable() }
     }
 

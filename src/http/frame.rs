@@ -20,7 +20,7 @@ use super::{
     error::{Family, Refusal},
     import,
     rate_limit::QuotaNote,
-    request_id::{REQUEST_ID, RequestId},
+    request_id::RequestId,
     request_note::RequestNote,
 };
 use crate::{
@@ -68,9 +68,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
         }
         Err(refusal) => refusal.response(family, &id.0),
     };
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(REQUEST_ID.clone(), value);
-    }
+    id.put_on(&mut response);
     quota.write(response.headers_mut());
     guard(response.headers_mut());
     let (status, took) = (response.status().as_u16(), started.elapsed());

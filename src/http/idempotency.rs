@@ -92,6 +92,27 @@ impl Once {
         self.run_for(app, caller, fingerprint, work).await
     }
 
+    /// The same where `work` does not record its answer, because what it does cannot be done twice: then the answer is kept after it.
+    ///
+    /// # Errors
+    /// As [`Once::run`].
+    pub async fn run_and_keep(
+        self,
+        app: &App,
+        caller: &Caller,
+        body: &[u8],
+        work: impl AsyncFnOnce() -> Result<Answer, Refusal>,
+    ) -> Result<Response, Refusal> {
+        self.run(app, caller, body, async |holder| {
+            let answer = work().await?;
+            if let Some(holder) = holder {
+                app.store.keep_answer(&holder, &answer).await?;
+            }
+            Ok(answer)
+        })
+        .await
+    }
+
     /// The fingerprint that `of` makes of the query and a body, where there is a key to ask about.
     ///
     /// # Errors

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue},
+    response::Response,
 };
 use uuid::Uuid;
 
 /// The header that it is in.
-pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: the caller's, when it is 1 to 128 visible ASCII characters, else a fresh one.
 #[derive(Clone, Debug)]
@@ -22,6 +23,13 @@ impl RequestId {
         match given.and_then(|id| std::str::from_utf8(id).ok()) {
             Some(id) => Self(id.into()),
             None => Self(Uuid::now_v7().to_string().into()),
+        }
+    }
+
+    /// Writes it into the answer.
+    pub fn put_on(&self, response: &mut Response) {
+        if let Ok(value) = HeaderValue::from_str(&self.0) {
+            response.headers_mut().insert(REQUEST_ID.clone(), value);
         }
     }
 }

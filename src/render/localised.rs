@@ -2,7 +2,7 @@
 //! mails have.
 //!
 //! The language is the helper's own `language="fr"`, else that of the template, else the value `language` of the mail, else
-//! English. A date is shown in the helper's `timezone`, else in that of the brand, else where it was written.
+//! English. A date is shown in the helper's `timezone`, else in that of the brand, else in UTC.
 //!
 //! A template may have placeholders of these names: `{{date}}` prints a value, `{{date at}}` calls the helper. handlebars
 //! would take both for calls, so a call is given a name that no template can spell ([`bind`]).

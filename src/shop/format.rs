@@ -4,7 +4,7 @@
 //! are those of the Unicode CLDR (48), kept here as a few short tables. Differences are meant: signs that few readers know
 //! give way to ISO codes, a minus always comes first, and the first of a month is `1er` in French, `1º` in Brazil.
 
-use super::{Quantity, language::Language, moment::day, months::months};
+use super::{Quantity, language::Language, months::months, timezone::day_of};
 use crate::mail::Timestamp;
 use serde_json::Value;
 
@@ -100,7 +100,7 @@ pub fn format_percent(language: Language, percent: &str) -> String {
 
 /// Writes the day of `time`, in UTC, in full: `21 November 2026`.
 pub fn format_date(language: Language, time: Timestamp) -> String {
-    format_day(language, day(time, jiff::tz::TimeZone::UTC))
+    format_day(language, day_of(time, None))
 }
 
 /// Writes a day in full.

@@ -37,12 +37,14 @@ pub struct ReminderRecord {
     pub subject: String,
     /// Where its mail is.
     pub state: MailState,
+    /// Whether its mail is only tried out.
+    pub is_test: bool,
 }
 
 // A cart shows its latest 100: nobody writes more to a shopper, and a page of carts stays bounded.
 static REMINDERS: Sql = Sql::new(
-    "SELECT cart_id, id, recorded_at, subject, state FROM (
-        SELECT cart_id, id, recorded_at, tags{as_json} ->> 'subject' AS subject, state,
+    "SELECT cart_id, id, recorded_at, subject, state, test FROM (
+        SELECT cart_id, id, recorded_at, tags{as_json} ->> 'subject' AS subject, state, test,
             ROW_NUMBER() OVER (PARTITION BY cart_id ORDER BY id DESC) AS place
         FROM mails WHERE merchant_id = $2 AND cart_id IS NOT NULL
             AND cart_id IN (SELECT cart FROM {rows: cart text})
@@ -113,6 +115,7 @@ impl Store {
                 recorded_at: columns.time("recorded_at")?,
                 subject: columns.optional_text("subject")?.unwrap_or_default(),
                 state: columns.parsed("state")?,
+                is_test: columns.integer("test")? != 0,
             });
         }
         Ok(reminders)

@@ -35,6 +35,8 @@ pub struct OrderEmail {
     pub entry: NewOrderEmail,
     /// Where the mail is.
     pub state: MailState,
+    /// Whether the mail is only tried out.
+    pub is_test: bool,
     /// The id that the relay gave the mail, else its `Message-ID`; `None` until a relay took it.
     pub email_id: Option<String>,
 }
@@ -79,11 +81,11 @@ static FIND: Sql = Sql::new(
     "WITH asked AS (
         SELECT merchant, document FROM {rows: merchant text, document text} LIMIT (SELECT CAST($2 AS bigint)))
      SELECT merchant_id, order_id, mail_id, state, field, NULL AS template_name, NULL AS template_definition_name,
-        NULL AS recipient, NULL AS payment_id, updated_at AS created_at, NULL AS provider_id, NULL AS message_id
+        NULL AS recipient, NULL AS payment_id, updated_at AS created_at, NULL AS provider_id, NULL AS message_id, 0 AS test
      FROM asked JOIN order_workflows ON merchant_id = asked.merchant AND order_id = asked.document
      UNION ALL
      SELECT order_emails.merchant_id, order_emails.order_id, mail_id, state, NULL, template_name, template_definition_name,
-        order_emails.recipient, payment_id, created_at, provider_id, message_id
+        order_emails.recipient, payment_id, created_at, provider_id, message_id, test
      FROM asked JOIN order_emails ON order_emails.merchant_id = asked.merchant AND order_emails.order_id = asked.document
      JOIN mails ON mails.id = order_emails.mail_id",
 );
@@ -136,6 +138,7 @@ fn read_email(columns: &Columns<'_>) -> Result<OrderEmail, StoreError> {
             created_at: columns.time("created_at")?,
         },
         state,
+        is_test: columns.integer("test")? != 0,
         email_id,
     })
 }

@@ -240,6 +240,8 @@ pub struct BatchSubject {
     pub link: Option<String>,
     /// Why it could not be run.
     pub error: Option<String>,
+    /// Whether it is only tried out: its mails went to the sandbox and never to a relay.
+    pub test: bool,
 }
 
 impl BatchSubject {
@@ -254,6 +256,7 @@ impl BatchSubject {
             failed: if is_finished { 3 } else { 1_000 },
             link: is_finished.then(|| format!("https://postroom.example/webhooks/mails/{id}")),
             error: (!is_finished).then(|| "The batch was cancelled.".to_owned()),
+            test: false,
         }
     }
 }

@@ -248,6 +248,7 @@ async fn odd_addresses_are_answered_with_a_page() {
         let answer = ann.get(&path).await;
         let shown = &path[..path.len().min(60)];
         assert_eq!(answer.status, status, "{shown}: {}", answer.body);
+        assert!(answer.header("x-request-id").is_some(), "{shown}");
         assert!(answer.body.contains("<h1"), "{shown}: {}", answer.body);
         assert!(
             !answer.body.contains("<script>") && !answer.body.contains("<b>"),

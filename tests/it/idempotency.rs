@@ -87,6 +87,19 @@ on_both! {
         scene.shop.post_once("/mail", "key-2", &body).await.expect(200);
     }
 
+    async fn a_retry_that_is_asked_for_again_gets_its_first_answer(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let mail = scene.shop.send_to("reject@example.net").await;
+        scene.shop.wait_until(&mail, "failed").await;
+        let retry = format!("/api/v1/mails/{mail}/retry");
+        let first = scene.shop.post_once(&retry, "key-1", &json!({})).await.expect(200);
+        scene.shop.wait_until(&mail, "failed").await;
+        let second = scene.shop.post_once(&retry, "key-1", &json!({})).await.expect(200);
+        assert!(!is_replayed(&first) && is_replayed(&second));
+        assert_eq!(first.body, second.body);
+        assert_eq!(scene.shop.mail(&mail).await["attempts"].as_array().unwrap().len(), 2);
+    }
+
     async fn of_many_equal_requests_at_once_one_sends_a_mail(backends: Backends) {
         let scene = Scene::open(backends).await;
         scene.shop.enrol("ok@example.net").await;

@@ -108,6 +108,7 @@ on_both! {
         let seconds = end.duration_since(jiff::Timestamp::now()).as_secs_f64() + asked.elapsed().as_secs_f64();
         assert!((250.0..=310.0).contains(&seconds), "{seconds} s: {batch}");
         assert_eq!(batch["limited_by"], serde_json::json!({"scope": "route", "name": "main", "per_second": 1.0}));
+        assert_eq!(batch["forecast"], serde_json::json!({"ends_at": batch["forecast_end"], "limited_by": batch["limited_by"]}));
     }
 
     async fn others_pass_those_that_wait_and_a_transactional_mail_goes_next(backends: Backends) {

@@ -83,6 +83,46 @@ on_both! {
         assert_eq!(marked, FATES.len());
     }
 
+    async fn what_is_tried_out_is_marked_wherever_it_is_shown_and_can_be_looked_at_whole(backends: Backends) {
+        let scene = Scene::open(backends.allowing_hooks()).await;
+        let shop = scene.shop.with(test_token(&scene.backends, "tea-co"));
+        let cart = json!({"recovery_link": "https://tea.example/c", "currency": "EUR", "total": "9.00",
+            "customer": {"email": "ann@example.net"}});
+        shop.put("/api/v1/abandoned-carts/cart_1", &cart).await.expect(201);
+        let reminder = json!({"type": "email", "alert_details": {"subject": "Still warm", "message": "Come back"}});
+        shop.post("/abandoned-carts/cart_1/reminder", &reminder).await.expect(200);
+        let cart = shop.get("/abandoned-carts/cart_1").await.expect(200).json();
+        assert_eq!(cart["data"]["reminders"][0]["test"], true, "{cart:#}");
+
+        let order = json!({"currency": "EUR", "totalAmount": "9.00", "endUser": {"email": "ann@example.net"},
+            "paymentStatus": "COMPLETED", "emailConfirmationStatus": "COMPLETED"});
+        shop.put("/api/v1/orders/ord_1", &order).await.expect(201);
+        let sent = shop.post("/ordersv2/ord_1/email/send", &json!({"template": "ORDERCONFIRMATION"})).await.expect(202);
+        assert_eq!(sent.json()["emails"][0]["test"], true);
+        assert_eq!(shop.get("/ordersv2/ord_1").await.json()["emails"][0]["test"], true);
+
+        let mut hook = Hook::listen().await;
+        shop.post("/webhooks", &json!({"url": hook.url, "events": ["batch.finished"]})).await.expect(201);
+        let users = vec!["ann@example.net".to_owned()];
+        shop.enrol_all(&users).await;
+        let batch = shop.send_all(&users).await;
+        shop.until_batch(&batch, "finished").await;
+        let results = shop.results(&batch).await;
+        assert_eq!(results["mails"][0]["test"], true, "{results:#}");
+        assert_eq!(hook.next(&shop).await["data"]["test"], true);
+
+        let mail = results["mails"][0]["uuid"].as_str().unwrap();
+        let commands = scene.backends.command_line();
+        let shown = |option: &str| commands.run(&["mail", "show", mail, option]).expect(0).out;
+        let (text, html, source) = (shown("--text"), shown("--html"), shown("--source"));
+        assert!(!text.contains('<') && html.contains("<p>"), "{text} {html}");
+        assert!(source.contains("To: ") && source.contains("Content-Type: multipart/alternative"), "{source}");
+        let all = commands.run(&["mail", "show", mail, "--text", "--html", "--source", "--json"]).expect(0).json();
+        let of = |part: &str| all[part].as_str().unwrap().replace("\r\n", "\n").trim_end().to_owned();
+        assert_eq!([of("text"), of("html"), of("source")], [text, html, source].map(|part| part.trim_end().to_owned()));
+        assert_eq!(all["id"], mail);
+    }
+
     async fn refusals_of_the_sandbox_suppress_nobody(backends: Backends) {
         let daemon = Daemon::start(&backends).await;
         let commands = backends.command_line();

@@ -209,9 +209,10 @@ fn sentence(view: &BatchView) -> String {
     }
     let rate = format!("{:.1} mails a second", view.rate);
     let until = view
-        .forecast_end
+        .forecast
+        .ends_at
         .map(|end: Timestamp| format!("; done in about {}", words::length(end.since(clock::now()))));
-    let limit = view.limited_by.as_ref().map(|limit| {
+    let limit = view.forecast.limited_by.as_ref().map(|limit| {
         let name = limit.name.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
         format!("; the limit of {}{name} allows {:.1}", limit.scope, limit.per_second)
     });

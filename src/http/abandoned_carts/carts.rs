@@ -50,6 +50,9 @@ pub(in crate::http) struct ReminderView {
     subject: String,
     /// Where its mail is on its way.
     state: MailState,
+    /// Whether it is only tried out; absent where it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
 }
 
 /// A success with its content.
@@ -149,8 +152,8 @@ async fn views(app: &App, merchant: &Merchant, carts: Vec<Stored>) -> Result<Vec
 }
 
 impl From<ReminderRecord> for ReminderView {
-    fn from(ReminderRecord { mail, recorded_at, subject, state }: ReminderRecord) -> Self {
-        Self { mail: mail.to_string(), when: recorded_at, subject, state }
+    fn from(ReminderRecord { mail, recorded_at, subject, state, is_test }: ReminderRecord) -> Self {
+        Self { mail: mail.to_string(), when: recorded_at, subject, state, test: is_test }
     }
 }
 

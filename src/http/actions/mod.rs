@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::StatusCode,
+    response::Response,
     routing::{get, post},
 };
 use serde::Deserialize;
@@ -16,8 +17,9 @@ use utoipa::ToSchema;
 
 use super::{
     auth::Caller,
-    body::JsonBody,
-    error::{FieldError, Page, Refusal},
+    body::{self, JsonBody},
+    error::{FieldError, Page, Refusal, json_answer},
+    idempotency::{IdempotencyKey, Once},
     page::{PageQuery, QueryOf, cut_to_page},
 };
 use crate::{
@@ -161,14 +163,22 @@ fn missing() -> Refusal {
     Refusal::not_found("Action")
 }
 
-#[utoipa::path(post, path = "/api/v1/actions/{id}/confirm", tag = "actions", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/actions/{id}/confirm", tag = "actions",
+    params(("id" = String, Path), IdempotencyKey),
     responses((status = 200, body = ActionView, description = "it is running")))]
 pub(super) async fn confirm(
     State(app): State<Arc<App>>,
     caller: Caller,
+    once: Once,
     Path(id): Path<String>,
-) -> Result<Json<ActionView>, Refusal> {
-    move_action(&app, &caller, &id, ActionWish::Confirm).await
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (body, _room) = body::read(request, &app).await?;
+    once.run_and_keep(&app, &caller, &body, async || {
+        let Json(action) = move_action(&app, &caller, &id, ActionWish::Confirm).await?;
+        Ok(json_answer(StatusCode::OK, &action))
+    })
+    .await
 }
 
 #[utoipa::path(post, path = "/api/v1/actions/{id}/stop", tag = "actions", params(("id" = String, Path)),

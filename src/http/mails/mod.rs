@@ -1,5 +1,6 @@
 //! Postroom's own API for mails: where each is, why, and taking it back or trying it again.
 
+mod content;
 pub(super) mod search;
 mod view;
 
@@ -7,15 +8,24 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::StatusCode,
+    response::Response,
     routing::{get, post},
 };
 use serde::Deserialize;
 
+pub use content::content_of;
 pub use view::{MailStory, MailView};
 
-use super::{auth::Caller, error::Refusal, page::QueryOf, waiting::Waiting};
+use super::{
+    auth::Caller,
+    body,
+    error::{Refusal, json_answer},
+    idempotency::{IdempotencyKey, Once},
+    page::QueryOf,
+    waiting::Waiting,
+};
 use crate::{
     app::App,
     mail::{MailEvent, MailId},
@@ -84,14 +94,22 @@ pub(super) async fn cancel(
     move_mail(&app, &caller, &id, MailEvent::Cancelled).await
 }
 
-#[utoipa::path(post, path = "/api/v1/mails/{id}/retry", tag = "mails", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/mails/{id}/retry", tag = "mails",
+    params(("id" = String, Path), IdempotencyKey),
     responses((status = 200, body = MailStory)))]
 pub(super) async fn retry(
     State(app): State<Arc<App>>,
     caller: Caller,
+    once: Once,
     Path(id): Path<String>,
-) -> Result<Json<MailStory>, Refusal> {
-    move_mail(&app, &caller, &id, MailEvent::Retried).await
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (body, _room) = body::read(request, &app).await?;
+    once.run_and_keep(&app, &caller, &body, async || {
+        let Json(story) = move_mail(&app, &caller, &id, MailEvent::Retried).await?;
+        Ok(json_answer(StatusCode::OK, &story))
+    })
+    .await
 }
 
 async fn move_mail(

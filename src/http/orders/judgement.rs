@@ -202,7 +202,7 @@ impl Resend<'_> {
             created_at: mail.recorded_at,
         };
         let mut view = found.view();
-        view.emails.push(EmailView::new(&email, MailState::Queued, None));
+        view.emails.push(EmailView::new(&email, MailState::Queued, None, mail.is_test));
         let mut step = self.step(found);
         step.email = Some(email);
         if let Some(workflow) = template.workflow() {

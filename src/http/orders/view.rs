@@ -42,10 +42,18 @@ pub(in crate::http) struct EmailView {
     create_date: Timestamp,
     /// Where the mail is on its way.
     status: MailState,
+    /// Whether it is only tried out; absent where it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
 }
 
 impl EmailView {
-    pub(super) fn new(entry: &NewOrderEmail, status: MailState, email_id: Option<String>) -> Self {
+    pub(super) fn new(
+        entry: &NewOrderEmail,
+        status: MailState,
+        email_id: Option<String>,
+        is_test: bool,
+    ) -> Self {
         Self {
             email_id,
             template_name: entry.template.as_str(),
@@ -54,12 +62,13 @@ impl EmailView {
             payment_id: entry.payment.clone(),
             create_date: entry.created_at,
             status,
+            test: is_test,
         }
     }
 }
 
 impl From<&OrderEmail> for EmailView {
     fn from(email: &OrderEmail) -> Self {
-        Self::new(&email.entry, email.state, email.email_id.clone())
+        Self::new(&email.entry, email.state, email.email_id.clone(), email.is_test)
     }
 }

@@ -33,6 +33,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
+use uuid::Uuid;
 
 use crate::config::Config;
 use bodies::{Answer, Answering, Left, paced};
@@ -112,10 +113,13 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// Tells a peer that there is no room, as far as that goes without waiting for it.
 fn refuse(stream: TcpStream) {
-    const ANSWER: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nx-request-id: {}\r\ncontent-length: 0\r\n\
+         connection: close\r\n\r\n",
+        Uuid::now_v7()
+    );
     if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write(ANSWER); // it does not block, and whoever does not read it sees the end
+        let _ = stream.write(answer.as_bytes()); // it does not block, and whoever does not read it sees the end
     }
 }
 

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::workflow::{Workflow, WorkflowState};
 use crate::{
     mail::{Address, Timestamp, closed_set},
-    shop::{Amount, Currency, Link, Moment, Quantity, SingleLine, full_name},
+    shop::{Amount, Currency, Link, Quantity, SingleLine, full_name},
 };
 
 /// An order. What is `None` was not sent; a PUT replaces the whole order.
@@ -229,7 +229,7 @@ pub struct Cancellation {
     /// When; the order is not cancelled while this is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub triggered_at: Option<Moment>,
+    pub triggered_at: Option<Timestamp>,
     /// Why, in the words that the shopper reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -295,14 +295,14 @@ pub struct Subscription {
     /// When the next payment is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_billing_at: Option<Moment>,
+    pub next_billing_at: Option<Timestamp>,
     /// The offer to go on after a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_offer: Option<ResumeOffer>,
     /// When it ended because nobody paid.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub expired_at: Option<Moment>,
+    pub expired_at: Option<Timestamp>,
 }
 
 /// The offer to go on with a subscription after a pause.
@@ -337,7 +337,7 @@ impl Order {
     }
 
     /// When the order was cancelled.
-    pub fn cancelled_at(&self) -> Option<Moment> {
+    pub fn cancelled_at(&self) -> Option<Timestamp> {
         self.cancellation.as_ref()?.triggered_at
     }
 

@@ -6,10 +6,13 @@ use super::{
     document::{Item, Order, OrderAddress, Payment},
     linked_data,
 };
-use crate::shop::{
-    Amount, Link, Look, Moment, SingleLine, day_in,
-    format::{decimals, format_day, format_money, quantity_value},
-    language::Language,
+use crate::{
+    mail::Timestamp,
+    shop::{
+        Amount, Link, Look, SingleLine, day_of,
+        format::{decimals, format_day, format_money, quantity_value},
+        language::Language,
+    },
 };
 
 /// The values of a mail about an order. Every mail gets all that is known, so a merchant's own template may use
@@ -25,7 +28,7 @@ pub fn mail_values(
     let currency = order.currency.as_str();
     let written = |amount: &str| Value::from(format_money(language, amount, currency));
     let money = |amount: &Amount| written(amount.as_str());
-    let date = |moment: Moment| Value::from(format_day(language, moment.day(look.timezone)));
+    let date = |at: Timestamp| Value::from(format_day(language, day_of(at, look.timezone)));
     let line = |line: &Option<SingleLine>| line.as_ref().map(|line| Value::from(line.as_str()));
     let link = |link: &Option<Link>| link.as_ref().map(|link| Value::from(link.as_str()));
     let address = |address: &Option<OrderAddress>| {
@@ -53,7 +56,6 @@ pub fn mail_values(
     let is_paid =
         |payment: &Payment| payment.status.as_ref().is_some_and(|status| status.as_str() == "COMPLETED");
     let paid_on = order.latest_payment(is_paid).and_then(|payment| payment.created_at);
-    let paid_on = paid_on.and_then(|at| day_in(&at.to_string(), look.timezone));
     let subscription = order.subscription.as_ref();
     let reason = order.cancellation.as_ref().and_then(|cancellation| cancellation.reason.as_ref());
     let known = [
@@ -84,7 +86,7 @@ pub fn mail_values(
         ("next_billing_date", subscription.and_then(|it| it.next_billing_at).map(date)),
         ("expired_on", subscription.and_then(|it| it.expired_at).map(date)),
         ("cancelled_on", order.cancelled_at().map(date)),
-        ("paid_on", paid_on.map(|day| Value::from(format_day(language, day)))),
+        ("paid_on", paid_on.map(date)),
         ("reason", reason.map(|reason| Value::from(reason.as_str()))),
         ("payment_id", payment.map(|payment| Value::from(payment.payment_id.as_str()))),
         ("refunded_amount", payment.and_then(Payment::partial_refund).map(money)),
@@ -153,6 +155,6 @@ mod tests {
         assert_eq!(linked["acceptedOffer"][0]["itemOffered"]["name"], "Tea </script>");
         assert_eq!(linked["orderStatus"], "http://schema.org/OrderPaymentDue");
         let without = mail_values("ord_1", &order, None, "Tea & Co", Look::default(), Language::De);
-        assert_eq!(without["next_billing_date"], "1. März 2026");
+        assert_eq!(without["next_billing_date"], "28. Februar 2026");
     }
 }

@@ -62,7 +62,7 @@ pub struct StoreSettings {
     )]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 1000)]
     pub postal_address: Option<PostalAddress>,
-    /// The time zone of dates in its mails, of the IANA database; where absent, the offset that a date was given with.
+    /// The time zone of dates in its mails, of the IANA database; UTC where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "Europe/Berlin")]
     pub timezone: Option<Timezone>,

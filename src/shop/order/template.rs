@@ -176,11 +176,7 @@ const EXPIRED: Rule = Rule {
     demand: "the subscription's expiredAt is in the past",
     lapse: |_| Some(CancelReason::SubscriptionNotExpired),
     holds: |order, now| {
-        order
-            .subscription
-            .as_ref()
-            .and_then(|it| it.expired_at)
-            .is_some_and(|expired_at| expired_at.at() < now)
+        order.subscription.as_ref().and_then(|it| it.expired_at).is_some_and(|expired_at| expired_at < now)
     },
 };
 /// Prebilling may be sent whether or not it was before, but not twice at once.

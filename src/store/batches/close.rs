@@ -28,7 +28,7 @@ static CLOSE: Sql = Sql::new(
         cancelled = cancelled + CASE $2 WHEN 'cancelled' THEN mails - made ELSE 0 END,
         failed = failed + CASE $2 WHEN 'failed' THEN mails - made ELSE 0 END
      WHERE id = $1 AND state IN {batch states before completed}
-     RETURNING merchant_id, webhook_url, link, mails, sent",
+     RETURNING merchant_id, webhook_url, link, mails, sent, test",
 );
 
 /// The body of a batch's webhook, as the source document has it.
@@ -81,6 +81,7 @@ pub(super) async fn close(
         failed: mails.saturating_sub(sent),
         link: error.is_none().then_some(link),
         error: error.map(str::to_owned),
+        test: columns.integer("test")? != 0,
     };
     let body = event::body(kind, clock::now(), &subject);
     events::record(dialect, on, &[NewEvent { merchant, kind, body, mail: None, trace_parent: None }]).await?;

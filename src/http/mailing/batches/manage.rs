@@ -53,9 +53,11 @@ pub struct BatchView {
     /// Mails settled in a second, over the last ten.
     pub rate: f64,
     /// When it will be over, at this rate or as fast as the limits in force allow.
+    pub forecast: Forecast,
+    /// The same as `forecast.ends_at`.
     #[schema(value_type = Option<String>)]
     pub forecast_end: Option<Timestamp>,
-    /// The lowest limit that all of its mails have to keep.
+    /// The same as `forecast.limited_by`.
     pub limited_by: Option<LimitView>,
     /// When its mails may go, where a time was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,8 +80,18 @@ pub struct BatchView {
     pub finished_at: Option<Timestamp>,
 }
 
+/// When a batch will be over.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Forecast {
+    /// Null where nothing tells.
+    #[schema(value_type = Option<String>)]
+    pub ends_at: Option<Timestamp>,
+    /// The lowest limit that all of its mails have to keep.
+    pub limited_by: Option<LimitView>,
+}
+
 /// A limit of the rate of mails.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LimitView {
     /// What it is the limit of: `all`, `merchant` or `route`.
     pub scope: &'static str,
@@ -120,8 +132,10 @@ impl BatchView {
         let left = batch.mails.saturating_sub(settled);
         let paused = batch.paused_at().is_some();
         let goes_on = is_open && !paused;
-        let forecast_end = goes_on.then(|| forecast_end(&batch, left, rate, limit, now)).flatten();
-        let limited_by = limit.filter(|_| is_open).map(LimitView::of);
+        let forecast = Forecast {
+            ends_at: goes_on.then(|| forecast_end(&batch, left, rate, limit, now)).flatten(),
+            limited_by: limit.filter(|_| is_open).map(LimitView::of),
+        };
         let mut counts: BTreeMap<_, _> =
             batch.settled.iter().map(|(state, mails)| (state.as_str(), *mails)).collect();
         let of = |state| {
@@ -142,8 +156,9 @@ impl BatchView {
             mails: batch.mails,
             counts,
             rate: rounded(rate),
-            forecast_end,
-            limited_by,
+            forecast_end: forecast.ends_at,
+            limited_by: forecast.limited_by.clone(),
+            forecast,
             send_at: batch.schedule.send_at,
             expires_at: batch.schedule.expires_at,
             test: batch.is_test,

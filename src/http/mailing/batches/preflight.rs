@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::{
     MailsRequest, SMALL, judge,
-    manage::{LimitView, limit_of},
+    manage::{Forecast, LimitView, limit_of},
     spool::Spool,
     user_stream::Limits,
     users::{Chunk, Head, User},
@@ -26,7 +26,7 @@ use crate::{
     clock,
     cpu_pool::Share,
     http::{auth::Caller, body, error::Refusal, passes, stored::version_called},
-    mail::{MailId, Mailbox, Timestamp},
+    mail::{MailId, Mailbox},
     render::{self, Headers, RenderError, Values},
     shop::{
         Ability, TemplateClass, TemplateVersion, UnsubscribeWords,
@@ -76,16 +76,6 @@ pub(in crate::http) struct MissingTag {
     users: u64,
     /// The identifiers of the first hundred.
     examples: Vec<String>,
-}
-
-/// When a batch would be over.
-#[derive(Default, Serialize, ToSchema)]
-pub(in crate::http) struct Forecast {
-    /// As fast as the limits in force allow; null where there are none.
-    #[schema(value_type = Option<String>)]
-    ends_at: Option<Timestamp>,
-    /// The lowest limit that all of its mails have to keep.
-    limited_by: Option<LimitView>,
 }
 
 /// Whom it is about: the identifiers of the first hundred of each.

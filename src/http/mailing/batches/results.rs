@@ -66,6 +66,9 @@ pub(in crate::http) struct MailResult {
     created_at: Timestamp,
     #[schema(value_type = String)]
     updated_at: Timestamp,
+    /// Whether it is only tried out; absent where it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
 }
 
 impl From<MailRecord> for MailResult {
@@ -78,6 +81,7 @@ impl From<MailRecord> for MailResult {
             provider_id: mail.provider_id,
             created_at: mail.recorded_at,
             updated_at: moved_at.into_iter().flatten().max().unwrap_or(mail.recorded_at),
+            test: mail.is_test,
         }
     }
 }

@@ -1,10 +1,6 @@
 //! Times that mails show as days, and the time zones that they are shown in.
 
-use jiff::{
-    civil::Date,
-    fmt::temporal::Pieces,
-    tz::{Offset, TimeZone},
-};
+use jiff::{civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::mail::Timestamp;
@@ -12,62 +8,18 @@ use crate::mail::Timestamp;
 /// The longest name of a time zone, in bytes.
 const LONGEST: usize = 64;
 
-/// A point in time with the offset that it was given with, which says what day it is where it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    at: Timestamp,
-    offset: Offset,
-}
-
-impl Moment {
-    fn parse(text: &str) -> Option<Self> {
-        let at = Timestamp::parse(text).ok()?;
-        let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
-        Some(Self { at, offset: offset.unwrap_or(Offset::UTC) })
-    }
-
-    /// The point in time.
-    pub const fn at(self) -> Timestamp {
-        self.at
-    }
-
-    /// Its day in a time zone, or where it was written.
-    pub fn day(self, zone: Option<&Timezone>) -> Date {
-        let zone = zone.map_or_else(|| TimeZone::fixed(self.offset), |zone| zone.zone.clone());
-        day(self.at, zone)
-    }
-}
-
-/// The day that a date (`2026-03-01`) or a time in RFC 3339 names, in a time zone, or where the time was written.
+/// The day that a date (`2026-03-01`) or a time in RFC 3339 names, in a time zone, else in UTC.
 pub fn day_in(text: &str, zone: Option<&Timezone>) -> Option<Date> {
     if text.len() == "2026-03-01".len() {
         return text.parse().ok();
     }
-    Moment::parse(text).map(|moment| moment.day(zone))
+    Timestamp::parse(text).ok().map(|at| day_of(at, zone))
 }
 
-/// The day of a point in time in a time zone.
-pub(super) fn day(at: Timestamp, zone: TimeZone) -> Date {
+/// The day of a point in time, in a time zone, else in UTC.
+pub fn day_of(at: Timestamp, zone: Option<&Timezone>) -> Date {
+    let zone = zone.map_or(TimeZone::UTC, |zone| zone.zone.clone());
     jiff::Timestamp::from_millisecond(at.millis()).unwrap_or(jiff::Timestamp::MAX).to_zoned(zone).date()
-}
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom("must be a date and time in RFC 3339"))
-    }
-}
-
-/// In UTC, or with the offset that it was given with where that is another.
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match jiff::Timestamp::from_millisecond(self.at.millis()) {
-            Ok(at) if self.offset != Offset::UTC => {
-                serializer.collect_str(&format_args!("{:.3}", at.display_with_offset(self.offset)))
-            }
-            _ => self.at.serialize(serializer),
-        }
-    }
 }
 
 /// A time zone by its name in the IANA database, as in `Europe/Berlin`.
@@ -110,10 +62,6 @@ mod tests {
     use super::*;
     use crate::shop::{format::format_day, language::Language};
 
-    fn moment(text: &str) -> Moment {
-        serde_json::from_value(text.into()).unwrap()
-    }
-
     fn zone(name: &str) -> Option<Timezone> {
         serde_json::from_value(name.into()).ok()
     }
@@ -122,11 +70,11 @@ mod tests {
     fn a_day_is_the_readers() {
         use Language::{De, En, Es, Fr, It, Pt};
         for (language, time, in_zone, expected) in [
-            (De, "2026-03-01T00:30:00+01:00", None, "1. März 2026"),
+            (De, "2026-03-01T00:30:00+01:00", None, "28. Februar 2026"),
             (De, "2026-03-01T00:30:00+01:00", Some("Europe/Berlin"), "1. März 2026"),
             (De, "2026-02-28T23:30:00Z", Some("Europe/Berlin"), "1. März 2026"),
             (De, "2026-02-28T23:30:00Z", None, "28. Februar 2026"),
-            (En, "2026-12-31T23:59:59-05:00", None, "31 December 2026"),
+            (En, "2026-12-31T23:59:59-05:00", None, "1 January 2027"),
             (En, "2027-01-01T04:59:59Z", Some("America/New_York"), "31 December 2026"),
             (En, "2027-01-01T05:00:00Z", Some("America/New_York"), "1 January 2027"),
             // Summer time began an hour before: the clock is two hours ahead, not one.
@@ -155,23 +103,9 @@ mod tests {
             (Pt, "2026-10-24T23:30:00Z", Some("Europe/Lisbon"), "25 de outubro de 2026"),
         ] {
             let zone = in_zone.map(|name| zone(name).unwrap());
-            let shown = format_day(language, moment(time).day(zone.as_ref()));
+            let shown = format_day(language, day_in(time, zone.as_ref()).unwrap());
             assert_eq!(shown, expected, "{time} {in_zone:?}");
         }
-    }
-
-    #[test]
-    fn a_moment_keeps_its_offset() {
-        for (given, kept) in [
-            ("2026-03-01T00:30:00+01:00", "2026-03-01T00:30:00.000+01:00"),
-            ("2026-03-01T00:30:00.1234-05:30", "2026-03-01T00:30:00.123-05:30"),
-            ("2026-03-01T00:30:00Z", "2026-03-01T00:30:00.000Z"),
-            ("2026-03-01T00:30:00+00:00", "2026-03-01T00:30:00.000Z"),
-        ] {
-            assert_eq!(serde_json::to_value(moment(given)).unwrap(), kept);
-            assert_eq!(moment(kept).at(), Timestamp::parse(kept).unwrap());
-        }
-        assert!(serde_json::from_value::<Moment>("1 March".into()).is_err());
     }
 
     #[test]
