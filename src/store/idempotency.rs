@@ -1,8 +1,8 @@
 //! Idempotency keys: the first answer, kept for 24 hours per merchant and path.
 
-use futures_util::FutureExt;
 use std::{collections::HashSet, time::Duration};
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -12,6 +12,7 @@ use super::{
     dialect::Dialect,
     error::{Doing, StoreError},
     group::{Grouped, Turn},
+    rounds,
     row::Columns,
     sql::Sql,
     statement::query,
@@ -168,11 +169,17 @@ static RESERVE: Sql = Sql::new(
             AND idempotency.fingerprint = excluded.fingerprint)",
 );
 
-static HELD_BY: &str = "SELECT fingerprint, request, locked_until, status, body FROM idempotency
-     WHERE merchant_id = $1 AND path = $2 AND key = $3";
+static HELD_BY: Sql = Sql::new(
+    "SELECT n, fingerprint, request, locked_until, status, body
+     FROM {rows: n bigint, merchant text, path text, key text}
+     JOIN idempotency ON idempotency.merchant_id = rows.merchant AND idempotency.path = rows.path
+        AND idempotency.key = rows.key",
+);
 
 #[derive(Serialize)]
 struct ReserveRow<'a> {
+    /// The place of its request.
+    n: usize,
     merchant: &'a str,
     path: &'a str,
     key: &'a str,
@@ -180,6 +187,27 @@ struct ReserveRow<'a> {
     request: String,
     locked_until: i64,
     now: i64,
+}
+
+impl<'a> ReserveRow<'a> {
+    fn of(n: usize, request: &'a ReservationRequest, now: Timestamp) -> Self {
+        let ReservationRequest { holder, fingerprint } = request;
+        Self {
+            n,
+            merchant: holder.merchant.as_str(),
+            path: &holder.path,
+            key: &holder.key,
+            fingerprint,
+            request: holder.request.to_string(),
+            locked_until: (now + HELD).millis(),
+            now: now.millis(),
+        }
+    }
+
+    /// What no other key has.
+    fn name(&self) -> (&'a str, &'a str, &'a str) {
+        (self.merchant, self.path, self.key)
+    }
 }
 
 impl Grouped for ReservationRequest {
@@ -195,34 +223,32 @@ impl Grouped for ReservationRequest {
         on: &mut Connection,
         requests: &[Self],
     ) -> Result<Vec<Reservation>, StoreError> {
-        let mut answers = Vec::with_capacity(requests.len());
         let now = clock::now();
-        for ReservationRequest { holder, fingerprint } in requests {
-            let row = ReserveRow {
-                merchant: holder.merchant.as_str(),
-                path: &holder.path,
-                key: &holder.key,
-                fingerprint,
-                request: holder.request.to_string(),
-                locked_until: (now + HELD).millis(),
-                now: now.millis(),
-            };
+        let mut answers: Vec<Option<Reservation>> = requests.iter().map(|_| None).collect();
+        let rows = requests.iter().enumerate().map(|(n, request)| ReserveRow::of(n, request, now));
+        for mut round in rounds::with_distinct_keys(rows.map(|row| (row.name(), row))) {
+            // In one order, so that two groups never wait for each other.
+            round.sort_unstable_by_key(ReserveRow::name);
             RESERVE
-                .with(dialect, &[row])
+                .with(dialect, &round)
                 .bind((now - KEPT).millis())
                 .execute(&mut *on)
                 .await
-                .doing("reserve an idempotency key")?;
-            let row = query(HELD_BY)
-                .bind(holder.merchant.as_str())
-                .bind(&holder.path)
-                .bind(&holder.key)
-                .fetch_one(&mut *on)
-                .await
-                .doing("read an idempotency key")?;
-            answers.push(judge(&Columns { table: "idempotency", row: &row }, holder, fingerprint, now)?);
+                .doing("reserve idempotency keys")?;
+            let held = HELD_BY.with(dialect, &round).fetch_all(&mut *on).await;
+            for row in &held.doing("read idempotency keys")? {
+                let columns = Columns { table: "idempotency", row };
+                let n = usize::try_from(columns.count("n")?).unwrap_or(usize::MAX);
+                if let Some((request, answer)) = requests.get(n).zip(answers.get_mut(n)) {
+                    *answer = Some(judge(&columns, &request.holder, &request.fingerprint, now)?);
+                }
+            }
         }
-        Ok(answers)
+        let missing = || StoreError::Corrupt {
+            table: "idempotency",
+            why: "a key that was reserved is gone".to_owned(),
+        };
+        answers.into_iter().map(|answer| answer.ok_or_else(missing)).collect()
     }
 }
 

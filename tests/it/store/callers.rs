@@ -1,5 +1,7 @@
 //! Callers that leave, that hold a key, or whose answer is kept.
 
+use std::collections::HashMap;
+
 use super::*;
 
 on_both! {
@@ -95,6 +97,28 @@ on_both! {
         assert_eq!(store.record(recording(&first)).await.unwrap(), Recorded::KeyLost);
         assert_eq!(store.record(recording(&second)).await.unwrap(), Recorded::Committed);
         assert_eq!(backends.tally("SELECT 'mails', COUNT(*) FROM mails").await["mails"], 1);
+    }
+
+    async fn of_many_keys_that_are_asked_for_at_once_each_goes_to_the_first_who_asks(backends: Backends) {
+        let store = open(&backends).await;
+        let keys = (0..30).map(|key| format!("k{key:02}"));
+        let asked: Vec<_> = keys.flat_map(|key| (0..3).map(move |n| (key.clone(), n))).collect();
+        let asking = asked.iter().map(|(key, n)| {
+            let fingerprint = if *n == 2 { "another" } else { "f" };
+            store.reserve_key(holder(key), fingerprint.to_owned())
+        });
+        let mut told: HashMap<&str, [usize; 3]> = HashMap::new();
+        for ((key, _), reservation) in asked.iter().zip(join_all(asking).await) {
+            let [granted, running, reused] = told.entry(key).or_default();
+            match reservation.unwrap() {
+                Reservation::Granted => *granted += 1,
+                Reservation::Running(_) => *running += 1,
+                Reservation::Reused => *reused += 1,
+                Reservation::Answered(_) => panic!("nobody has answered"),
+            }
+        }
+        assert_eq!(told.len(), 30);
+        assert!(told.values().all(|told| *told == [1, 1, 1] || *told == [1, 0, 2]), "{told:?}");
     }
 
     async fn an_answer_is_not_kept_for_what_a_precondition_refused(backends: Backends) {
