@@ -240,7 +240,8 @@ pub struct BatchSubject {
     pub link: Option<String>,
     /// Why it could not be run.
     pub error: Option<String>,
-    /// Whether it is only tried out: its mails went to the sandbox and never to a relay.
+    /// Whether it is only tried out: its mails went to the sandbox and never to a relay. Absent where it is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
 }
 
