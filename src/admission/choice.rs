@@ -17,6 +17,8 @@ pub(super) enum Standing {
     Paused,
     /// Its relay is away, or refuses us, for this long.
     Away(Duration),
+    /// Its relay takes nothing from the mail's sender for this long.
+    RefusesSender(Duration),
     /// It has no free connection.
     Full,
     /// Its rate is used up.
@@ -36,6 +38,8 @@ pub(super) enum Choice {
     Paused(usize),
     /// It waits for this relay, for this long.
     Away(usize, Duration),
+    /// It waits until a relay may take its sender again, for this long.
+    RefusesSender(Duration),
     /// It waits for a connection of this route.
     NoConnection(usize),
     /// It waits for the rate of this route.
@@ -132,6 +136,7 @@ struct Tally {
     drained: Option<usize>,
     paused: Option<usize>,
     away: Option<(usize, Duration)>,
+    refuses_sender: Option<Duration>,
     full: Option<usize>,
     no_rate: Option<usize>,
 }
@@ -151,6 +156,9 @@ impl Tally {
             Standing::Paused => first(&mut self.paused),
             Standing::Full => first(&mut self.full),
             Standing::NoRate => first(&mut self.no_rate),
+            Standing::RefusesSender(pause) => {
+                self.refuses_sender = Some(self.refuses_sender.map_or(pause, |known| known.min(pause)));
+            }
             Standing::Away(pause) => {
                 if self.away.is_none_or(|(_, known)| pause < known) {
                     self.away = Some((route, pause));
@@ -164,6 +172,11 @@ impl Tally {
         match self {
             Self { full: Some(route), .. } => Choice::NoConnection(route),
             Self { no_rate: Some(route), .. } => Choice::Rate(route),
+            Self { refuses_sender: Some(pause), away, .. }
+                if away.is_none_or(|(_, other)| pause <= other) =>
+            {
+                Choice::RefusesSender(pause)
+            }
             Self { away: Some((route, pause)), .. } => Choice::Away(route, pause),
             Self { paused: Some(route), .. } => Choice::Paused(route),
             Self { drained, .. } => Choice::NoRoute(drained),
@@ -175,7 +188,7 @@ impl Tally {
 mod tests {
     use super::{
         Choice::{NoConnection, NoRoute, Rate, Take},
-        Standing::{Away, Drained, Free, Full, NoRate, NotForIt, Paused},
+        Standing::{Away, Drained, Free, Full, NoRate, NotForIt, Paused, RefusesSender},
         *,
     };
 
@@ -203,6 +216,10 @@ mod tests {
             ([NoRate, NoRate, Away(S)], Rate(1)),
             ([Paused, Paused, Drained], paused(1)),
             ([Paused, Away(S), Drained], away(1, S)),
+            ([Free, RefusesSender(S), NotForIt], Take(0)),
+            ([RefusesSender(M), RefusesSender(S), Away(M)], Choice::RefusesSender(S)),
+            ([RefusesSender(M), Away(S), Drained], away(1, S)),
+            ([RefusesSender(M), Full, NotForIt], NoConnection(1)),
         ] {
             assert_eq!(chooser.choose(|route| standings[route]), expected, "{standings:?}");
         }

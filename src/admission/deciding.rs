@@ -9,7 +9,7 @@ use super::{
     Admission,
     choice::{Choice, Standing},
     in_force::InForce,
-    lines::{line_of_domain, line_of_rate, line_without_a_route, order_of_asking},
+    lines::{line_of_domain, line_of_rate, line_of_sender, line_without_a_route, order_of_asking},
     paused::Paused,
     permit::{Others, Permit},
     room::{Held, Room},
@@ -61,16 +61,18 @@ impl Deciding<'_> {
     }
 
     /// How a route stands to a mail.
-    fn standing(&self, way: usize, mail: &QueuedJob, from: Option<&str>) -> Standing {
+    fn standing(&self, way: usize, mail: &QueuedJob, from: Option<&str>, now: Instant) -> Standing {
         let (way, held) = (&self.in_force.ways[way], &self.held[way]);
         if !way.takes(mail) {
             return Standing::NotForIt;
         }
-        match held.away {
+        let refused_for = way.route.refuses_sender_until(sender_of(mail), now).map(|until| until - now);
+        match (held.away, refused_for) {
             _ if way.is_drained() => Standing::Drained,
             _ if self.paused.line_of_route(&way.name).is_some() => Standing::Paused,
-            Some(pause) if !held.has_place() => Standing::Away(pause),
-            None if !held.has_place() => Standing::Full,
+            (Some(pause), _) if !held.has_place() => Standing::Away(pause),
+            (_, Some(pause)) => Standing::RefusesSender(pause),
+            (None, _) if !held.has_place() => Standing::Full,
             _ if way.rate.is_some() && self.admission.desk.closed.is_closed(&way.scope, from) => {
                 Standing::NoRate
             }
@@ -93,13 +95,14 @@ impl Deciding<'_> {
             return Plan::Later(line_of_domain(domain, until - now));
         }
         let from = lease.line().filter(|_| !again);
-        let choice = in_force.chooser.choose(|way| self.standing(way, mail, from));
+        let choice = in_force.chooser.choose(|way| self.standing(way, mail, from, now));
         let way = match choice {
             Choice::Take(way) | Choice::Rate(way) => way,
             Choice::NoRoute(way) => {
                 return Plan::Later(line_without_a_route(way.map(|way| &*in_force.ways[way])));
             }
             Choice::Away(way, pause) => return Plan::Later(in_force.ways[way].line_while_away(pause)),
+            Choice::RefusesSender(pause) => return Plan::Later(line_of_sender(sender_of(mail), pause)),
             Choice::NoConnection(way) => return Plan::Later(in_force.ways[way].line_for_a_connection()),
             Choice::Paused(way) => {
                 let way = &in_force.ways[way];
@@ -190,4 +193,8 @@ impl Deciding<'_> {
         let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.admission.desk));
         Decision::Now(Permit::new(token, connection, self.others(way, &lease.job)))
     }
+}
+
+fn sender_of(mail: &QueuedJob) -> &str {
+    mail.domains.as_ref().map_or("", |domains| &domains.sender)
 }

@@ -21,6 +21,11 @@ pub(super) fn line_of_domain(domain: &str, wait: Duration) -> Line {
     Line { name: format!("domain:{domain}"), reason: WaitReason::Rate, after: Some(wait), at_most: 2 }
 }
 
+/// The line of a sender's domain that a relay refused: one goes, and what comes of it decides.
+pub(super) fn line_of_sender(domain: &str, wait: Duration) -> Line {
+    Line { name: format!("sender:{domain}"), reason: WaitReason::RouteAway, after: Some(wait), at_most: 2 }
+}
+
 /// The line of mails that no route takes, or only this one that is drained. It is woken when that changes.
 pub(super) fn line_without_a_route(way: Option<&Way>) -> Line {
     Line {

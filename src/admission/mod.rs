@@ -182,6 +182,8 @@ fn reason_for_less(room: &Room) -> Wait {
     let (reason, way) = match choice {
         Choice::NoRoute(way) => (WaitReason::NoRoute, way),
         Choice::Away(way, _) => (WaitReason::RouteAway, Some(way)),
+        // Nothing is known of mails.
+        Choice::RefusesSender(_) => (WaitReason::NoConnection, None),
         Choice::Take(way) | Choice::Paused(way) | Choice::NoConnection(way) | Choice::Rate(way) => {
             (WaitReason::NoConnection, Some(way))
         }

@@ -98,6 +98,18 @@ async fn there_is_room_while_the_worker_is_heard_and_a_connection_is_free() {
     assert!(decisions.iter().all(|decision| matches!(decision, Decision::NotHere)));
 }
 
+/// Else each of them would be claimed and rendered, only to be given back.
+#[tokio::test]
+async fn mails_of_a_sender_that_a_relay_refused_wait_without_a_claim_and_others_go() {
+    let admission = heard("", 10, "");
+    let mails = leases(&[("acme", "a.example"); 3]).await;
+    let route = Arc::clone(&admission.routes.all()[0]);
+    route.refuse_sender("other.example", Duration::from_secs(60));
+    assert_eq!(decided(&admission, &mails).await, ["now"; 3]);
+    route.refuse_sender("shop.example", Duration::from_secs(60));
+    assert_eq!(decided(&admission, &mails).await, ["route_away sender:shop.example"; 3]);
+}
+
 /// One that is woken by the places which it gives back itself would keep its thread, and no time limit would end that.
 #[test]
 fn who_waits_to_be_handed_a_connection_does_not_wake_himself() {

@@ -19,7 +19,7 @@ use crate::{
 pub struct Waiting {
     /// Why.
     pub reason: WaitReason,
-    /// What it is about: `all`, `lane`, `merchant`, `domain`, `route` or `batch`.
+    /// What it is about: `all`, `lane`, `merchant`, `domain`, `route`, `batch` or `sender`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// Which of these.

@@ -163,6 +163,19 @@ impl Route {
         act(&mut self.relay.senders.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Until when the relay takes nothing from a sender's domain that it refused.
+    pub fn refuses_sender_until(&self, domain: &str, now: Instant) -> Option<Instant> {
+        self.with_senders(|senders| senders.not_before(domain, now))
+    }
+
+    /// Lets the relay have refused a sender's domain.
+    #[cfg(test)]
+    pub fn refuse_sender(&self, domain: &str, wait: std::time::Duration) {
+        use crate::mail::{Consequence, Judgement};
+        let judgement = Judgement { then: Consequence::Stop, wait: Some(wait), ..Judgement::ACCEPTED };
+        self.with_senders(|senders| senders.note(domain, &judgement, Instant::now()));
+    }
+
     /// How fast the recipients' domains that get too much may go on.
     pub(super) fn with_recipients<T>(&self, act: impl FnOnce(&mut DomainPace) -> T) -> T {
         self.shared.with_recipients(act)
