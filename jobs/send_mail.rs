@@ -11,9 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use async_trait::async_trait;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
@@ -276,15 +274,9 @@ enum Rendered {
 
 /// The mail's bytes, signed where its sender's domain has keys.
 async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
-    let version = app
-        .templates
-        .version(&mail.template_version)
-        .await?
-        .with_context(|| format!("template version `{}` is gone", mail.template_version))?;
-    let values: Value = serde_json::from_str(&mail.values).context("a mail's values are not JSON")?;
     let share = || Share::Job(mail.merchant.clone());
     let link = app.unsubscribe_link(mail);
-    let rendered = app.templates.render_mail(share, &version, mail, values, link.as_deref()).await;
+    let rendered = app.templates.render_mail(share, mail, link.as_deref()).await?;
     let Some(mut files) = attached_files::of(app, mail).await? else { return Ok(Rendered::Busy) };
     let headers = Headers::of(mail).with_link(link.as_deref().filter(|_| mail.is_promotional));
     let composed =

@@ -189,11 +189,26 @@ impl Templates {
     }
 
     /// Fills a recorded mail in as its recipient gets it: with the link to unsubscribe, where it carries one, and below a
-    /// promotional mail whose template does not print the link, a line that has it.
+    /// promotional mail whose template does not print the link, a line that has it. The inner error is one of [`Templates::render`].
     ///
     /// # Errors
-    /// As [`Templates::render`].
+    /// When the database does not answer, or what it has of the mail cannot be read.
     pub async fn render_mail(
+        &self,
+        share: impl Fn() -> Share,
+        mail: &Mail,
+        link: Option<&str>,
+    ) -> Result<Result<Content, RenderError>, StoreError> {
+        let corrupt = |why: String| StoreError::Corrupt { table: "mails", why };
+        let version = self.version(&mail.template_version).await?;
+        let version = version
+            .ok_or_else(|| corrupt(format!("template version `{}` is gone", mail.template_version)))?;
+        let values = serde_json::from_str(&mail.values)
+            .map_err(|_| corrupt("a mail's values are not JSON".to_owned()))?;
+        Ok(self.fill_in(share, &version, mail, values, link).await)
+    }
+
+    async fn fill_in(
         &self,
         share: impl Fn() -> Share,
         version: &Arc<TemplateVersion>,

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     app::App,
     clock,
-    http::{MailStory, MailView, Waiting, content_of},
+    cpu_pool::Share,
+    http::{MailStory, MailView, Waiting},
     jobs,
     mail::{ActionKind, MailEvent, MailId, MailState, WaitReason, search::Query},
     store::{FoundMails, MailRecord, MailSearch, Moved, Store},
@@ -99,7 +100,10 @@ impl Parts {
         let mail = app.store.mail_to_look_at(None, id).await?;
         let mail = mail.ok_or_else(|| anyhow::anyhow!("there is no mail {id}"))?;
         if self.text || self.html {
-            let filled = content_of(app, &mail).await?.context("the mail cannot be filled in")?;
+            let share = || Share::Request(mail.merchant.clone());
+            let link = app.unsubscribe_link(&mail);
+            let filled = app.templates.render_mail(share, &mail, link.as_deref()).await?;
+            let filled = filled.context("the mail cannot be filled in")?;
             content.text = self.text.then_some(filled.text);
             content.html = self.html.then_some(filled.html);
         }
@@ -255,8 +259,8 @@ async fn show(app: &App, id: MailId, parts: &Parts, json: bool) -> anyhow::Resul
         }
     }
     let content = parts.content(app, id).await?;
-    let said: Vec<_> =
-        [&content.text, &content.html, &content.source].into_iter().flatten().cloned().collect();
+    let said = [&content.text, &content.html, &content.source].into_iter().flatten();
+    let said: Vec<_> = said.map(String::as_str).collect();
     if !said.is_empty() {
         people = if parts.transcript { format!("{people}\n") } else { String::new() } + &said.join("\n");
     }

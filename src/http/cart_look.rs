@@ -30,19 +30,18 @@ static ONLY_BRANDS: LazyLock<Cache<Key, Option<Arc<Brand>>>> =
 /// 503 when the database does not answer.
 pub(super) async fn brand_of(
     app: &App,
-    merchant: &MerchantId,
-    named: Option<&SingleLine>,
     look_ups: &LookUps,
+    named: Option<&SingleLine>,
 ) -> Result<Option<Arc<Brand>>, Refusal> {
     if let Some(id) = named {
         let stored = look_ups.document(ResourceKind::Brands, id.as_str()).await?;
         return stored.as_ref().map(document).transpose().map(|brand| brand.map(Arc::new));
     }
-    let key = (std::ptr::from_ref(app).addr(), merchant.clone());
+    let key = (std::ptr::from_ref(app).addr(), look_ups.merchant().clone());
     if let Some(known) = ONLY_BRANDS.get(&key) {
         return Ok(known);
     }
-    let brands = app.store.resources(merchant, ResourceKind::Brands, None, "", 2).await?;
+    let brands = app.store.resources(look_ups.merchant(), ResourceKind::Brands, None, "", 2).await?;
     let only = match brands.as_slice() {
         [only] => Some(Arc::new(document(only)?)),
         _ => None,

@@ -59,7 +59,7 @@ use crate::app::App;
 pub use actions::{ActionView, MailResultView};
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
-pub use mails::{MailStory, MailView, content_of};
+pub use mails::{MailStory, MailView};
 pub use page::cut_to_page;
 pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView, WAITING_PATH};
 pub use request_id::RequestId;

@@ -162,10 +162,8 @@ mod tests {
         let shown = test.get(&format!("/api/v1/mails/{id}")).await.json();
         assert_eq!((&shown["recipient"], &shown["template"]), (&json!("Me@shop.example"), &json!("hello")));
         let mail = test.app.store.mail_to_look_at(None, id.parse().unwrap()).await.unwrap().unwrap();
-        let version = test.app.templates.version(&mail.template_version).await.unwrap().unwrap();
-        let values: serde_json::Value = serde_json::from_str(&mail.values).unwrap();
         let share = || crate::cpu_pool::Share::Own;
-        let content = test.app.templates.render_mail(share, &version, &mail, values, None).await.unwrap();
+        let content = test.app.templates.render_mail(share, &mail, None).await.unwrap().unwrap();
         assert_eq!(content.subject, "[Test] Hello Ann");
         assert_eq!(content.html, "<p>Tea TEA-10 Me@shop.example</p>");
     }

@@ -28,8 +28,9 @@ use crate::{audit::Author, clock};
 
 /// The bytes of a write that finds out whether the database takes writes.
 const PROBE: usize = 16 * 1024;
-/// How long a migration waits for tables that others have locked, and how long it lets others go first.
+/// How long a migration tries to get tables that others have locked.
 const LOCKED_OUT: Duration = Duration::from_secs(600);
+/// How long it lets others go first after each try.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// How long a successful write says that the database takes writes.
 const PROBED: Duration = Duration::from_millis(200);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 const ADMIN_SHUTDOWN: &str = "57P01";
 /// What Postgres says when a lock was waited for too long (its manual, appendix A).
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// What Postgres says when two waited for each other and it ended this one (its manual, appendix A).
 const DEADLOCK: &str = "40P01";
 /// What Postgres says when a statement took too long (its manual, appendix A).
 const QUERY_CANCELED: &str = "57014";
@@ -160,8 +161,7 @@ fn is_out_of_resources(error: &DriverError) -> bool {
 
 /// Whether others had something locked for longer than Postgres was to wait, or two waited for each other.
 pub(super) fn is_lock_of_postgres(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| [LOCK_NOT_AVAILABLE, DEADLOCK].contains(&&*code))
+    sqlstate(error).is_some_and(|code| [LOCK_NOT_AVAILABLE, DEADLOCK].contains(&&*code))
 }
 
 /// Whether another connection has SQLite's file locked.
@@ -182,9 +182,13 @@ fn has_code(error: &DriverError, codes: &[&str]) -> bool {
     postgres_code(error).is_some_and(|code| codes.contains(&&*code))
 }
 
-/// An SQLSTATE, which has five characters.
 fn postgres_code(error: &DriverError) -> Option<String> {
     let DriverError::Sqlx(error) = error else { return None };
+    sqlstate(error)
+}
+
+/// An SQLSTATE, which has five characters.
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().filter(|code| code.len() == 5).map(Into::into)
 }
 

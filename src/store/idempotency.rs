@@ -238,7 +238,7 @@ impl Grouped for ReservationRequest {
             let held = HELD_BY.with(dialect, &round).fetch_all(&mut *on).await;
             for row in &held.doing("read idempotency keys")? {
                 let columns = Columns { table: "idempotency", row };
-                let n = usize::try_from(columns.count("n")?).unwrap_or(usize::MAX);
+                let n = columns.place("n")?;
                 if let Some((request, answer)) = requests.get(n).zip(answers.get_mut(n)) {
                     *answer = Some(judge(&columns, &request.holder, &request.fingerprint, now)?);
                 }

@@ -75,6 +75,11 @@ impl LookUps {
         Self { documents, guesses, merchant, kind_of_request, state: Mutex::default() }
     }
 
+    /// Whose they are.
+    pub fn merchant(&self) -> &MerchantId {
+        &self.merchant
+    }
+
     /// Finds a document that is no template.
     ///
     /// # Errors

@@ -80,6 +80,11 @@ impl Columns<'_> {
         Ok(u64::try_from(self.integer(column)?).unwrap_or(0))
     }
 
+    /// The place of what a row is about, among the rows of the statement.
+    pub(super) fn place(&self, column: &str) -> Result<usize, StoreError> {
+        self.count(column).map(|place| usize::try_from(place).unwrap_or(usize::MAX))
+    }
+
     pub(super) fn optional_integer(&self, column: &str) -> Result<Option<i64>, StoreError> {
         self.row.integer(column).map_err(|why| self.corrupt(column, &why))
     }

@@ -16,10 +16,11 @@ use axum::{
 use super::mail::id_of;
 use crate::{
     app::App,
+    cpu_pool::Share,
     dashboard::{board::Board, form::Asked, layout, trouble::Trouble, viewer::Viewer},
-    http::content_of,
     mail::Mail,
     render::{self, Content, Headers, RenderError},
+    store::StoreError,
 };
 
 /// What a mail's HTML may do: show itself.
@@ -55,7 +56,7 @@ async fn show(
     let asked = fields.get("view")?.unwrap_or("preview");
     let view = VIEWS.into_iter().find(|view| *view == asked).ok_or_else(|| Trouble::not_found("view"))?;
     let mail = found(&board.app, &viewer, &id).await?;
-    let (subject, text, fault) = match content_of(&board.app, &mail).await? {
+    let (subject, text, fault) = match rendered(&board.app, &mail).await? {
         Err(error) => (String::new(), None, Some(error.to_string())),
         Ok(content) => match text_of(view, &board.app, &mail, &content) {
             Ok(text) => (content.subject, text, None),
@@ -92,8 +93,7 @@ async fn preview(
     Path(id): Path<String>,
 ) -> Result<Response, Trouble> {
     let mail = found(&board.app, &viewer, &id).await?;
-    let content =
-        content_of(&board.app, &mail).await?.map_err(|error| Trouble::conflict(error.to_string()))?;
+    let content = rendered(&board.app, &mail).await?.map_err(|error| Trouble::conflict(error.to_string()))?;
     Ok(framed(content.html))
 }
 
@@ -113,4 +113,10 @@ async fn found(app: &App, viewer: &Viewer, id: &str) -> Result<Mail, Trouble> {
     }
     let mail = app.store.mail_to_look_at(viewer.merchant.as_ref(), id_of(id)?).await?;
     mail.ok_or_else(|| Trouble::not_found("mail"))
+}
+
+/// Renders a mail as the worker does. What cannot be rendered is the answer too.
+async fn rendered(app: &App, mail: &Mail) -> Result<Result<Content, RenderError>, StoreError> {
+    let share = || Share::Request(mail.merchant.clone());
+    app.templates.render_mail(share, mail, app.unsubscribe_link(mail).as_deref()).await
 }

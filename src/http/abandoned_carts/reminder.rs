@@ -150,7 +150,7 @@ async fn record(
         values: cart.mail_values(language, &merchant.name, reminder, link.as_str()),
         origin: Origin { cart: Some(stored.id), ..Origin::default() },
         schedule,
-        brand: cart_look::brand_of(app, &merchant.id, cart.brand_id.as_ref(), &look_ups).await?,
+        brand: cart_look::brand_of(app, &look_ups, cart.brand_id.as_ref()).await?,
     };
     let mails = vec![draft.into_mail(app, merchant, &look_ups).await?];
     let recording = Recording { mails, answer, refuses_suppressed: true, ..Recording::default() };

@@ -87,7 +87,7 @@ async fn send(
             values: subscription.mail_values(&merchant.name),
             origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },
             schedule: Schedule::default(),
-            brand: cart_look::brand_of(app, &merchant.id, subscription.brand_id.as_ref(), &look_ups).await?,
+            brand: cart_look::brand_of(app, &look_ups, subscription.brand_id.as_ref()).await?,
         };
         let recording = Recording {
             precondition: subscription

@@ -1,6 +1,5 @@
 //! Postroom's own API for mails: where each is, why, and taking it back or trying it again.
 
-mod content;
 pub(super) mod search;
 mod view;
 
@@ -15,7 +14,6 @@ use axum::{
 };
 use serde::Deserialize;
 
-pub use content::content_of;
 pub use view::{MailStory, MailView};
 
 use super::{

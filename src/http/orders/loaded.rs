@@ -33,7 +33,7 @@ impl LoadedOrder {
             return Err(missing());
         }
         let look_ups = app.store.look_ups(merchant, kind_of_request);
-        let record = app.store.order(merchant, id, &look_ups).await?.ok_or_else(missing)?;
+        let record = app.store.order(&look_ups, id).await?.ok_or_else(missing)?;
         let mut order: Order = document(&record.document)?;
         for row in &record.workflows {
             order.set_workflow(row.workflow, row.state);

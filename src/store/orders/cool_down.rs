@@ -74,8 +74,7 @@ pub(super) async fn take_back(
         .await
         .doing("look for mails that were sent lately")?;
     for row in &sent {
-        let n = Columns { table: "order_emails", row }.count("n")?;
-        if let Some(taken) = usize::try_from(n).ok().and_then(|n| taken.get_mut(n)) {
+        if let Some(taken) = taken.get_mut(Columns { table: "order_emails", row }.place("n")?) {
             *taken = false;
         }
     }

@@ -1,7 +1,6 @@
 //! Finding an order with what postroom knows of it.
 
 use crate::{
-    mail::MerchantId,
     shop::ResourceKind,
     store::{
         database::Store,
@@ -24,17 +23,12 @@ pub struct OrderRecord {
 }
 
 impl Store {
-    /// Finds an order.
+    /// Finds an order of the merchant of `look_ups`.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn order(
-        &self,
-        merchant: &MerchantId,
-        id: &str,
-        look_ups: &LookUps,
-    ) -> Result<Option<OrderRecord>, StoreError> {
-        let key = OrderKey { merchant: merchant.clone(), order: id.to_owned() };
+    pub async fn order(&self, look_ups: &LookUps, id: &str) -> Result<Option<OrderRecord>, StoreError> {
+        let key = OrderKey { merchant: look_ups.merchant().clone(), order: id.to_owned() };
         let (document, traces) = tokio::try_join!(
             look_ups.document(ResourceKind::Orders, id),
             self.order_traces.find(vec![key.clone()])

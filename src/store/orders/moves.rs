@@ -19,7 +19,6 @@ use crate::{
         error::{Doing, StoreError},
         rounds,
         row::Columns,
-        row::Row,
         sql::Sql,
     },
 };
@@ -63,18 +62,13 @@ pub(in crate::store) async fn take_steps(
         .await
         .doing("compare orders")?;
     for row in &rows {
-        taken[numbered(row)?] = true;
+        taken[Columns { table: "orders", row }.place("n")?] = true;
     }
     cool_down::take_back(dialect, on, steps, &mut taken).await?;
     move_workflows(dialect, on, steps, &mut taken).await?;
     let standing = steps.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(step, _)| *step);
     insert_emails(dialect, on, standing).await?;
     Ok(taken)
-}
-
-fn numbered(row: &Row) -> Result<usize, StoreError> {
-    let columns = Columns { table: "orders", row };
-    columns.count("n").map(|n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
 // Where nobody moved the workflow yet.

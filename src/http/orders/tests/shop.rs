@@ -101,9 +101,8 @@ impl Shop {
 
     /// The id of the order's newest mail.
     pub(super) async fn newest_mail(&self) -> MailId {
-        let tea = "tea".parse().unwrap();
-        let look_ups = self.app.store.look_ups(&tea, "order");
-        let record = self.app.store.order(&tea, "ord_1", &look_ups).await.unwrap().unwrap();
+        let look_ups = self.app.store.look_ups(&"tea".parse().unwrap(), "order");
+        let record = self.app.store.order(&look_ups, "ord_1").await.unwrap().unwrap();
         record.emails.last().unwrap().entry.mail
     }
 
