@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     connection::Connection,
     dialect::Dialect,
     error::{Doing, StoreError},
-    row::Columns,
+    row::{self, Columns},
     sql::Sql,
 };
 use crate::{
@@ -65,9 +65,24 @@ pub(in crate::store) async fn record_for_mails(
     on: &mut Connection,
     moved: &[MovedMail],
 ) -> Result<usize, StoreError> {
+    record_for_listeners(dialect, on, moved, None).await
+}
+
+/// The same where it may be known already who listens.
+pub(in crate::store) async fn record_for_listeners(
+    dialect: Dialect,
+    on: &mut Connection,
+    moved: &[MovedMail],
+    listeners: Option<Listeners>,
+) -> Result<usize, StoreError> {
     let may_tell = |mail: &&MovedMail| !EventKind::of_mail(mail.state, true, true).is_empty();
-    let merchants = moved.iter().filter(may_tell).map(|mail| &mail.merchant).collect();
-    let listeners = Listeners::of(dialect, on, merchants).await?;
+    let listeners = match listeners {
+        Some(listeners) => listeners,
+        None => {
+            let merchants = moved.iter().filter(may_tell).map(|mail| &mail.merchant).collect();
+            Listeners::of(dialect, on, merchants).await?
+        }
+    };
     let listened: Vec<_> = moved.iter().filter(|mail| listeners.any_for(mail)).collect();
     if listened.is_empty() {
         return Ok(0);
@@ -112,14 +127,36 @@ pub(in crate::store) async fn record_for(
 }
 
 /// The enabled endpoints of some merchants.
-struct Listeners(HashMap<MerchantId, Vec<(EndpointId, Topics)>>);
+pub(in crate::store) struct Listeners(HashMap<MerchantId, Vec<(EndpointId, Topics)>>);
 
 static LISTENERS: Sql = Sql::new(
     "SELECT id, merchant_id, events FROM endpoints
      WHERE enabled = 1 AND merchant_id IN (SELECT rows.id FROM {rows: id text}) ORDER BY id",
 );
 
+/// Part of a statement on Postgres, for [`Listeners::read`]: who listens to the merchants of what it `moved`.
+pub(in crate::store) const LISTENERS_OF_MOVED: &str =
+    "COALESCE((SELECT json_agg(json_build_object('id', id, 'merchant', merchant_id, 'events', events::json) ORDER BY id)
+        FROM endpoints WHERE enabled = 1 AND merchant_id IN (SELECT moved.merchant_id FROM moved)), '[]')::text";
+
 impl Listeners {
+    /// Reads what a statement says with [`LISTENERS_OF_MOVED`].
+    pub(in crate::store) fn read(json: &str) -> Result<Self, StoreError> {
+        #[derive(Deserialize)]
+        struct Listener {
+            id: EndpointId,
+            merchant: MerchantId,
+            events: Vec<String>,
+        }
+        let corrupt = |error| StoreError::Corrupt { table: "endpoints", why: row::what_is_wrong(&error) };
+        let read: Vec<Listener> = serde_json::from_str(json).map_err(corrupt)?;
+        let mut listeners = HashMap::new();
+        for Listener { id, merchant, events } in read {
+            listeners.entry(merchant).or_insert_with(Vec::new).push((id, topics_named(&events)));
+        }
+        Ok(Self(listeners))
+    }
+
     async fn of(
         dialect: Dialect,
         on: &mut Connection,
@@ -162,10 +199,13 @@ impl Listeners {
 
 /// The events that an endpoint listens to. Names of a later version are passed over.
 pub(super) fn topics(columns: &Columns<'_>) -> Result<Topics, StoreError> {
-    let names: Vec<String> = columns.json("events")?;
+    Ok(topics_named(&columns.json::<Vec<String>>("events")?))
+}
+
+fn topics_named(names: &[String]) -> Topics {
     let known: Vec<_> =
         names.iter().filter(|name| *name == "*" || name.parse::<EventKind>().is_ok()).collect();
-    Ok(Topics::parse(&known).unwrap_or(Topics::All))
+    Topics::parse(&known).unwrap_or(Topics::All)
 }
 
 static SUBJECTS: Sql = Sql::new(

@@ -109,25 +109,19 @@ impl Columns<'_> {
 
     pub(super) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         serde_json::from_str(&self.text(column)?)
-            .map_err(|error| self.corrupt(column, &error.classify_text()))
+            .map_err(|error| self.corrupt(column, &what_is_wrong(&error)))
     }
 
     pub(super) fn optional_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
         self.optional_text(column)?
             .map(|text| {
-                serde_json::from_str(&text).map_err(|error| self.corrupt(column, &error.classify_text()))
+                serde_json::from_str(&text).map_err(|error| self.corrupt(column, &what_is_wrong(&error)))
             })
             .transpose()
     }
 }
 
 /// Says what is wrong with JSON without quoting it.
-trait ClassifyText {
-    fn classify_text(&self) -> String;
-}
-
-impl ClassifyText for serde_json::Error {
-    fn classify_text(&self) -> String {
-        format!("not the JSON it should be, at line {} column {}", self.line(), self.column())
-    }
+pub(super) fn what_is_wrong(error: &serde_json::Error) -> String {
+    format!("not the JSON it should be, at line {} column {}", error.line(), error.column())
 }

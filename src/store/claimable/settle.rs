@@ -1,6 +1,6 @@
 //! Settles: the state that the verdict asks for and the attempt behind it, fenced by worker and attempt number.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt::Display};
 
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ pub(in crate::store) struct SettlingOf {
     pub(in crate::store) of: &'static str,
     /// What is on record of each attempt.
     pub(in crate::store) records: &'static str,
+    /// What is to be known besides, as an expression of text that knows `moved.merchant_id`. Postgres says it in the statement
+    /// that moves the rows.
+    pub(in crate::store) besides: &'static str,
 }
 
 /// The statements that settle rows of one table.
@@ -37,6 +40,26 @@ pub(in crate::store) struct Settling {
     /// SQLite, where no statement changes two tables.
     settle: Sql,
     record: Sql,
+}
+
+/// Which rows were moved on.
+pub(in crate::store) struct Moved {
+    /// Only these. `None`: all that were to be moved.
+    only: Option<HashSet<String>>,
+    /// What [`SettlingOf::besides`] asks for, on Postgres.
+    pub(in crate::store) besides: Option<String>,
+}
+
+impl Moved {
+    fn some_of<S: AsRef<str>>(number: usize, moved: &[S], besides: Option<String>) -> Self {
+        let ids = || moved.iter().map(|id| id.as_ref().to_owned()).collect();
+        Self { only: (moved.len() < number).then(ids), besides }
+    }
+
+    /// Whether the row with this id was.
+    pub(in crate::store) fn includes(&self, id: impl Display) -> bool {
+        self.only.as_ref().is_none_or(|moved| moved.contains(&id.to_string()))
+    }
 }
 
 /// A row after an attempt; what its table keeps and records of it stands beside these columns.
@@ -80,7 +103,7 @@ impl<T> Attempted<T> {
 
 impl Settling {
     pub(in crate::store) fn new(of: &SettlingOf) -> Self {
-        let SettlingOf { table, keeps, attempts, of, records } = of;
+        let SettlingOf { table, keeps, attempts, of, records, besides } = of;
         let sets: Vec<_> = names(keeps).map(|name| format!("{name} = rows.{name}")).collect();
         let settle = |columns: &str, returning: &str| {
             format!(
@@ -101,8 +124,9 @@ impl Settling {
         Self {
             table,
             settle_and_record: Sql::made(format!(
-                "WITH moved AS ({}) {} RETURNING {of} AS id",
-                settle(&read, &format!("RETURNING {of_rows}")),
+                "WITH moved AS ({}), noted AS ({} RETURNING {of} AS id)
+                 SELECT string_agg(id, ' ') AS moved, {besides} AS besides FROM noted",
+                settle(&read, &format!("RETURNING {of_rows}, {table}.merchant_id")),
                 record("moved AS rows")
             )),
             settle: Sql::made(settle(keeps, "")),
@@ -112,13 +136,13 @@ impl Settling {
         }
     }
 
-    /// Moves rows on and records their attempts, as far as they are still their workers'; returns the ids of those.
+    /// Moves rows on and records their attempts, as far as they are still their workers'.
     pub(in crate::store) async fn settle<T: Serialize>(
         &self,
         dialect: Dialect,
         on: &mut Connection,
         rows: Vec<Attempted<T>>,
-    ) -> Result<HashSet<String>, StoreError> {
+    ) -> Result<Moved, StoreError> {
         match dialect {
             Dialect::Postgres => self.settle_together(dialect, on, &rows).await,
             Dialect::Sqlite => self.settle_each(dialect, on, rows).await,
@@ -130,14 +154,14 @@ impl Settling {
         dialect: Dialect,
         on: &mut Connection,
         rows: &[Attempted<T>],
-    ) -> Result<HashSet<String>, StoreError> {
-        let moved = self
-            .settle_and_record
-            .with(dialect, rows)
-            .fetch_all(on)
-            .await
-            .doing("settle what was claimed")?;
-        moved.iter().map(|row| Columns { table: self.table, row }.text("id")).collect()
+    ) -> Result<Moved, StoreError> {
+        let settle = self.settle_and_record.with(dialect, rows);
+        let said = settle.fetch_all(on).await.doing("settle what was claimed")?;
+        let Some(row) = said.first() else { return Ok(Moved::some_of::<&str>(rows.len(), &[], None)) };
+        let columns = Columns { table: self.table, row };
+        let moved = columns.optional_text("moved")?.unwrap_or_default();
+        let moved: Vec<_> = moved.split_whitespace().collect();
+        Ok(Moved::some_of(rows.len(), &moved, columns.optional_text("besides")?))
     }
 
     async fn settle_each<T: Serialize>(
@@ -145,14 +169,16 @@ impl Settling {
         dialect: Dialect,
         on: &mut Connection,
         rows: Vec<Attempted<T>>,
-    ) -> Result<HashSet<String>, StoreError> {
+    ) -> Result<Moved, StoreError> {
+        let number = rows.len();
         let done =
             self.settle.with(dialect, &rows).execute(&mut *on).await.doing("settle what was claimed")?;
         let moved =
             rows.into_iter().zip(done.changes()).filter_map(|(row, is_moved)| is_moved.then_some(row));
         let moved: Vec<_> = moved.collect();
         self.record.with(dialect, &moved).execute(on).await.doing("record attempts")?;
-        Ok(moved.into_iter().map(|row| row.id).collect())
+        let moved: Vec<_> = moved.into_iter().map(|row| row.id).collect();
+        Ok(Moved::some_of(number, &moved, None))
     }
 }
 

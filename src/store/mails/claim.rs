@@ -78,6 +78,11 @@ static RETURNS: LazyLock<String> = LazyLock::new(|| {
 pub(super) static LEARNED: LazyLock<String> =
     LazyLock::new(|| format!("{}, {} AS was_bad_address", facts::COLUMNS, suppressions::WAS_REFUSED));
 
+/// Whether anything is learned of a mail, in a statement that reads from the rows of another one with these columns.
+pub(super) const IS_LEARNED: &str =
+    "cart_id IS NOT NULL OR subscription_id IS NOT NULL OR order_template IS NOT NULL
+    OR was_bad_address = 1 OR unsubscribe_token IS NOT NULL";
+
 static STATES: Sql = Sql::new("SELECT mails.id, state FROM {rows: id text} JOIN mails ON mails.id = rows.id");
 
 #[derive(Serialize)]

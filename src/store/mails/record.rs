@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    claim::{LEARNED, learned},
+    claim::{IS_LEARNED, LEARNED, learned},
     precondition::{self, Precondition},
 };
 use crate::{
@@ -87,13 +87,14 @@ const COLUMNS: &str = "id text, merchant_id text, lane text, template text, temp
     order_id text, cart_id text, subscription_id text, batch_id text, on_crash text, recorded_at bigint, due_at bigint,
     wake_at bigint, send_at bigint, expires_at bigint, test bigint, extras text, traceparent text, worker text";
 
-static INSERT: LazyLock<Sql> = LazyLock::new(|| {
+/// Inserts mails and returns of each what is learned of it.
+fn insert_statement() -> String {
     let kept =
         "id, merchant_id, lane, template, template_version, sender, reply_to, recipient_name, recipient,
         recipient_key, message_id, tags, member_id, order_id, cart_id, subscription_id, batch_id, on_crash,
         recorded_at, due_at, traceparent, promotional, unsubscribe_token, unsubscribe_language,
         send_at, expires_at, test, extras";
-    Sql::made(format!(
+    format!(
         "INSERT {{or_fail}}INTO mails ({kept}, state, wake_at, settled_at, error, worker, claimed_at, attempt)
          {} SELECT {kept},
             CASE WHEN suppressed IS NOT NULL THEN 'suppressed' WHEN worker IS NOT NULL THEN 'sending' ELSE 'queued' END,
@@ -103,11 +104,21 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| {
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN recorded_at END,
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN 1 ELSE 0 END
          FROM recorded
-         RETURNING CASE WHEN state = 'suppressed' THEN id END AS suppressed,
-            CASE WHEN state = 'sending' THEN id END AS claimed, {}, unsubscribe_token",
+         RETURNING id, CASE WHEN state = 'suppressed' THEN 1 ELSE 0 END AS is_suppressed, {}, unsubscribe_token",
         suppressions::with_recorded(COLUMNS),
         suppressions::KEPT_BACK,
         *LEARNED
+    )
+}
+
+/// SQLite, which can only return all that it inserts.
+static INSERT: LazyLock<Sql> = LazyLock::new(|| Sql::made(insert_statement()));
+
+/// Postgres: the same, but it returns only mails of which there is something to say.
+static INSERT_SAYING_LITTLE: LazyLock<Sql> = LazyLock::new(|| {
+    Sql::made(format!(
+        "WITH inserted AS ({}) SELECT * FROM inserted WHERE is_suppressed = 1 OR {IS_LEARNED}",
+        insert_statement()
     ))
 });
 
@@ -143,7 +154,7 @@ impl Grouped for Recording {
             with_outcome.filter(move |(_, outcome)| *outcome == wanted).map(|(recording, _)| recording)
         };
         let standing = || that_are(&Recorded::Committed);
-        let Inserted { suppressed, mut claimed } = insert(dialect, on, standing()).await?;
+        let Inserted { suppressed, mut learned } = insert(dialect, on, standing()).await?;
         attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
         passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
@@ -158,10 +169,12 @@ impl Grouped for Recording {
         }
         let outcome = |(recording, outcome): (&Recording, Recorded)| match outcome {
             Recorded::Committed if recording.is_among(&suppressed) => Recorded::Suppressed,
-            Recorded::Committed => {
-                let claimed = recording.mails.first().and_then(|mail| claimed.remove(&mail.id));
-                claimed.map_or(outcome, |learned| Recorded::Claimed(Box::new(learned)))
-            }
+            Recorded::Committed => match (recording.claimed_by, recording.mails.first()) {
+                (Some(_), Some(mail)) => {
+                    Recorded::Claimed(Box::new(learned.remove(&mail.id).unwrap_or_default()))
+                }
+                _ => outcome,
+            },
             outcome => outcome,
         };
         Ok(recordings.iter().zip(outcomes).map(outcome).collect())
@@ -175,13 +188,13 @@ impl Recording {
     }
 }
 
-/// The mails that were inserted and do not wait.
+/// What there is to say of mails that were inserted.
 #[derive(Default)]
 struct Inserted {
     /// Their recipients are suppressed.
     suppressed: HashSet<MailId>,
-    /// They are claimed, and this is what was learned of them.
-    claimed: HashMap<MailId, Learned>,
+    /// This was learned of them; nothing of those that are not here.
+    learned: HashMap<MailId, Learned>,
 }
 
 /// Inserts the mails of these, with the links that they carry.
@@ -200,12 +213,16 @@ async fn insert<'a>(
     if rows.is_empty() {
         return Ok(inserted);
     }
-    let states = INSERT.with(dialect, &rows).fetch_all(on).await.doing("record mails")?;
-    for row in &states {
+    let insert = match dialect {
+        Dialect::Sqlite => &INSERT,
+        Dialect::Postgres => &INSERT_SAYING_LITTLE,
+    };
+    for row in &insert.with(dialect, &rows).fetch_all(on).await.doing("record mails")? {
         let columns = Columns { table: "mails", row };
-        inserted.suppressed.extend(columns.optional_parsed::<MailId>("suppressed")?);
-        if let Some(claimed) = columns.optional_parsed("claimed")? {
-            inserted.claimed.insert(claimed, learned(&columns)?);
+        let id = columns.parsed("id")?;
+        match columns.integer("is_suppressed")? {
+            1 => drop(inserted.suppressed.insert(id)),
+            _ => drop(inserted.learned.insert(id, learned(&columns)?)),
         }
     }
     Ok(inserted)

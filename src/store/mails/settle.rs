@@ -17,7 +17,7 @@ use crate::{
         database::Store,
         dialect::Dialect,
         error::StoreError,
-        events::{self, MovedMail},
+        events::{self, Listeners, MovedMail},
         group::{Grouped, Turn},
         orders,
         suppressions::{self, AddressReply},
@@ -132,6 +132,7 @@ static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
         attempts: "attempts",
         of: "mail_id",
         records: "route text, phase text, outcome text, code bigint, enhanced text, reply text, millis bigint, class text, transcript text",
+        besides: events::LISTENERS_OF_MOVED,
     })
 });
 
@@ -193,13 +194,14 @@ impl Grouped for Settlement {
         let now = clock::now();
         let rows = requests.iter().map(|settlement| row_of(settlement, now)).collect();
         let moved = SETTLING.settle(dialect, on, rows).await?;
-        let is_ours = |settlement: &&Settlement| moved.contains(&settlement.mail.to_string());
+        let is_ours = |settlement: &&Settlement| moved.includes(settlement.mail);
         let ours: Vec<_> = requests.iter().filter(is_ours).collect();
         let of_orders = ours.iter().filter(|settlement| settlement.is_about_an_order);
         orders::follow(dialect, &mut *on, of_orders.map(|settlement| (settlement.mail, settlement.state)))
             .await?;
         let told: Vec<_> = ours.iter().map(|settlement| settlement.moved()).collect();
-        let is_told = events::record_for_mails(dialect, on, &told).await? > 0;
+        let listeners = moved.besides.as_deref().map(Listeners::read).transpose()?;
+        let is_told = events::record_for_listeners(dialect, on, &told, listeners).await? > 0;
         let replies = ours.iter().filter_map(|settlement| settlement.address.clone());
         suppressions::judge_replies(dialect, on, replies.collect()).await?;
         let answer = |settlement: &Settlement| match is_ours(&settlement) {

@@ -83,8 +83,14 @@ impl Store {
 
 static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
     let keeps = "outcome text, status bigint, millis bigint, answer text";
-    let attempts = "delivery_attempts";
-    Settling::new(&SettlingOf { table: "deliveries", keeps, attempts, of: "delivery_id", records: keeps })
+    Settling::new(&SettlingOf {
+        table: "deliveries",
+        keeps,
+        attempts: "delivery_attempts",
+        of: "delivery_id",
+        records: keeps,
+        besides: "NULL::text",
+    })
 });
 
 // Each names endpoints in $1 and the time now in $2; those that need no change are not written.
@@ -155,7 +161,7 @@ impl Grouped for CallbackSettlement {
         let now = clock::now();
         let rows = requests.iter().map(|settlement| row_of(settlement, now)).collect();
         let moved = SETTLING.settle(dialect, &mut *on, rows).await?;
-        let is_ours = |settlement: &&CallbackSettlement| moved.contains(&settlement.delivery.to_string());
+        let is_ours = |settlement: &&CallbackSettlement| moved.includes(settlement.delivery);
         watch_endpoints(dialect, on, requests.iter().filter(is_ours), now).await?;
         Ok(requests
             .iter()
