@@ -26,9 +26,8 @@ pub struct Refusal {
     pub errors: Vec<FieldError>,
     /// When to try again, in seconds.
     pub retry_after: Option<u64>,
-    /// Whether the request itself is malformed: wrong syntax, a missing field, a value of the wrong type. The same
-    /// request gets the same answer whenever it comes, so no answer needs to be kept for its idempotency key. A refusal
-    /// of a rule, such as a wrong state or a name that nothing has, depends on what is stored.
+    /// Whether the request itself is malformed: wrong syntax, a missing field, a value of the wrong type. A refusal of a
+    /// rule, such as a wrong state or a name that nothing has, depends on what is stored.
     pub is_about_form: bool,
 }
 
@@ -64,9 +63,17 @@ impl Refusal {
         Self { is_about_form: true, ..self }
     }
 
+    /// Whether it is kept as the answer for the request's idempotency key. What is wrong with a form is wrong again the next
+    /// time; what is wrong with us, or is too much at the moment, may be right then.
+    pub(super) fn is_kept(&self) -> bool {
+        let is_for_now = self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS;
+        !is_for_now && !self.is_about_form
+    }
+
     /// The body says something that is not allowed.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let message = match errors.as_slice() {
+            [only] if only.path.is_empty() => only.message.clone(),
             [only] => format!("{}: {}", only.path, only.message),
             _ => "The given data was invalid.".to_owned(),
         };
@@ -301,6 +308,18 @@ mod tests {
         assert_eq!(refusal.body(Family::Carts, "r")["status"], "error");
         assert_eq!(refusal.body(Family::Templates, "r")["success"], false);
         assert_eq!(refusal.body(Family::Own, "r")["request_id"], "r");
+    }
+
+    #[test]
+    fn what_may_be_right_a_little_later_is_kept_for_no_key() {
+        let rule = Refusal::field("cart_token", "is unknown");
+        assert!(rule.is_kept() && Refusal::not_found("Mail").is_kept());
+        for refusal in
+            [rule.about_form(), Refusal::busy(), Refusal::unavailable(), Refusal::outcome_unknown()]
+        {
+            assert!(!refusal.is_kept(), "{refusal:?}");
+        }
+        assert_eq!(Refusal::field("", "must be an object").message, "must be an object");
     }
 
     #[test]

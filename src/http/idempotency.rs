@@ -1,12 +1,13 @@
 //! `Idempotency-Key`: the same request made again gets the first answer again.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     http::header::CONTENT_TYPE,
     http::{HeaderValue, StatusCode, request::Parts},
     response::Response,
 };
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
@@ -20,6 +21,8 @@ use crate::{
     store::{Answer, KeyHolder, Reservation, Store, StoreError},
 };
 
+/// The longest path, in bytes, that is stored as it is. Postgres has no index for values of more than 2,704.
+const LONGEST_PATH: usize = 512;
 /// How long the answer waits for its key to be given back.
 const RELEASED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -136,12 +139,8 @@ impl Once {
         work: impl AsyncFnOnce(Option<KeyHolder>) -> Result<Answer, Refusal>,
     ) -> Result<Response, Refusal> {
         let Some(key) = self.key.transpose()? else { return work(None).await.map(respond) };
-        let holder = KeyHolder {
-            merchant: caller.merchant.id.clone(),
-            path: self.path.clone(),
-            key,
-            request: Uuid::now_v7(),
-        };
+        let path = scope(&self.path, caller.merchant.is_test);
+        let holder = KeyHolder { merchant: caller.merchant.id.clone(), path, key, request: Uuid::now_v7() };
         // From here on: also a reservation whose answer did not come is given back.
         let mut held = HeldKey { store: &app.store, holder: Some(holder.clone()), may_come_late: true };
         match app.store.reserve_key(holder.clone(), fingerprint).await.map_err(unrecorded)? {
@@ -171,8 +170,7 @@ impl Once {
         let result = work(Some(holder.clone())).await;
         match &result {
             Ok(_) => held.keep(),
-            // What is wrong with a form is wrong again the next time; that need not be kept for a day.
-            Err(refusal) if refusal.status.is_server_error() || refusal.is_about_form => held.release().await,
+            Err(refusal) if !refusal.is_kept() => held.release().await,
             Err(refusal) => {
                 let answer = refusal.answer(Family::of(&self.path), &self.request_id.0);
                 app.store.keep_answer(&holder, &answer).await?;
@@ -181,6 +179,16 @@ impl Once {
         }
         result.map(respond)
     }
+}
+
+/// What a key counts for, beside its merchant: a path, and whether mails go to the sandbox. What was tried out with a key is
+/// not the answer to the same request in earnest. A long path is named by its digest, so that it fits into an index.
+fn scope(path: &str, is_test: bool) -> String {
+    let path = match path.len() {
+        0..=LONGEST_PATH => Cow::Borrowed(path),
+        _ => Cow::Owned(format!("sha256:{}", base16ct::lower::encode_string(&Sha256::digest(path)))),
+    };
+    if is_test { format!("test:{path}") } else { path.into_owned() }
 }
 
 /// A key that a request holds. Dropped before the request is answered, it is given back: a request that ran out of time,
@@ -233,4 +241,27 @@ fn replayed(answer: Answer, family: Family) -> Response {
     }
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scope;
+
+    #[test]
+    fn a_key_counts_for_one_path_and_what_is_tried_out_has_keys_of_its_own() {
+        let [long, longer] = [600, 601].map(|length| format!("/api/v1/mails/{}/retry", "x".repeat(length)));
+        let scopes = [
+            scope("/mail", false),
+            scope("/mail", true),
+            scope("/mails", false),
+            scope(&long, false),
+            scope(&long, true),
+            scope(&longer, false),
+        ];
+        for (at, one) in scopes.iter().enumerate() {
+            assert!(one.len() <= 512, "{one}");
+            assert!(scopes[at + 1..].iter().all(|other| other != one), "{one}");
+        }
+        assert_eq!(scope("/mail", false), "/mail");
+    }
 }

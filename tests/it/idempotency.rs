@@ -5,7 +5,7 @@ use postroom::store::{Answer as Kept, KeyHolder, Reservation, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::support::{Answer, Backends, Scene, Shop, send, welcome};
+use super::support::{Answer, Backends, Credential, Scene, Shop, send, welcome};
 
 async fn mails(shop: &Shop) -> usize {
     shop.get("/api/v1/mails").await.expect(200).json()["data"].as_array().unwrap().len()
@@ -143,6 +143,53 @@ on_both! {
             answers.push(answer.json());
         }
         assert_ne!(answers[0], answers[1]);
+    }
+
+    async fn what_was_tried_out_with_a_key_is_no_answer_in_earnest(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        scene.shop.enrol("ok@example.net").await;
+        let words = ["token", "create", "--merchant", "tea-co", "--abilities", "*", "--test", "--json"];
+        let made = scene.backends.command_line().run(&words).expect(0).json();
+        let trying = scene.shop.with(Credential::Bearer(made["token"].as_str().unwrap().to_owned()));
+        let single = welcome("ok@example.net");
+        let many = json!({"brand_id": "tea", "template_id": "welcome", "users": [{"identifier": "ok@example.net"}]});
+        for (path, body) in [("/mail", &single), ("/mails", &many)] {
+            let tried = trying.post_once(path, "key-1", body).await.expect(200);
+            let earnest = scene.shop.post_once(path, "key-1", body).await.expect(200);
+            assert!(!is_replayed(&earnest), "{path}");
+            assert_ne!(tried.body, earnest.body);
+            assert!(is_replayed(&trying.post_once(path, "key-1", body).await.expect(200)));
+            assert!(is_replayed(&scene.shop.post_once(path, "key-1", body).await.expect(200)));
+        }
+    }
+
+    async fn a_key_helps_nobody_who_may_not(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let mail = scene.shop.send_to("reject@example.net").await;
+        scene.shop.wait_until(&mail, "failed").await;
+        let weak = scene.shop.with(Credential::Bearer(scene.shop.new_token("carts.read")));
+        let retry = format!("/api/v1/mails/{mail}/retry");
+        weak.post_once(&retry, "key-1", &json!({})).await.expect(403);
+        let answer = scene.shop.post_once(&retry, "key-1", &json!({})).await.expect(200);
+        assert!(!is_replayed(&answer));
+        weak.post_once(&retry, "key-1", &json!({})).await.expect(403);
+        let confirm = format!("/api/v1/actions/{}/confirm", Uuid::now_v7());
+        weak.post_once(&confirm, "key-2", &json!({})).await.expect(403);
+        scene.shop.post_once(&confirm, "key-2", &json!({})).await.expect(404);
+        weak.post_once(&confirm, "key-2", &json!({})).await.expect(403);
+    }
+
+    async fn a_path_may_be_as_long_as_the_head_of_a_request(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        // What is hard to compress: Postgres stores the rest of a long path in little room.
+        let long: String = (0..200).map(|_| Uuid::new_v4().simple().to_string()).collect();
+        let path = format!("/ordersv2/{long}/email/send");
+        let body = json!({"template": "ORDERCONFIRMATION"});
+        let first = scene.shop.post_once(&path, "key-1", &body).await;
+        assert!((400..500).contains(&first.status), "{first:?}");
+        let again = scene.shop.post_once(&path, "key-1", &body).await;
+        assert_eq!((again.status, &again.body), (first.status, &first.body));
+        scene.shop.post_once(&format!("{path}?more"), "key-1", &body).await.expect(422);
     }
 
     async fn a_key_belongs_to_one_path_and_its_first_body(backends: Backends) {

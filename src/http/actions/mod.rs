@@ -89,7 +89,7 @@ pub(super) async fn draft(
     Ok((StatusCode::CREATED, Json(ActionView::of(action, selected.sample))))
 }
 
-/// Who sends callbacks again must be allowed to.
+/// Asks for the ability that an action needs beside `mails.manage`.
 fn may_do(caller: &Caller, kind: ActionKind) -> Result<(), Refusal> {
     match kind {
         ActionKind::Replay => caller.may(Ability::WebhooksManage),
@@ -173,6 +173,7 @@ pub(super) async fn confirm(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    caller.may(Ability::MailsManage)?;
     let (body, _room) = body::read(request, &app).await?;
     once.run_and_keep(&app, &caller, &body, async || {
         let Json(action) = move_action(&app, &caller, &id, ActionWish::Confirm).await?;

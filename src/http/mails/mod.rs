@@ -102,6 +102,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    caller.may(Ability::MailsManage)?;
     let (body, _room) = body::read(request, &app).await?;
     once.run_and_keep(&app, &caller, &body, async || {
         let Json(story) = move_mail(&app, &caller, &id, MailEvent::Retried).await?;
