@@ -28,9 +28,8 @@ use crate::{
     shop::{
         TemplateClass, TemplateVersion,
         consent::Consent,
-        language::Language,
         mailing::{Brand, Member, tag_values},
-        pass::PassSubject,
+        pass::{self, PassSubject},
     },
     store::{
         BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, Store, StoreError, TakenBack,
@@ -261,14 +260,10 @@ impl<'a> BatchContext<'a> {
             return unsendable("the user object cannot be read");
         };
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
-        let mut values = tag_values(&self.brand, &member, user);
-        if let Some(pass) = &pass {
-            let link = || app.config.http.link_to(&format!("passes/{}", pass.id)).into();
-            values.entry("link_to_pass").or_insert_with(link);
-        }
+        let pass_link = pass.as_ref().map(|pass| app.config.http.link_to(&pass::path_of(&pass.id)));
+        let mut values = tag_values(&self.version.tags, (&self.brand, &member), user, pass_link);
         let class = self.version.class.unwrap_or(TemplateClass::Promotional);
-        let Merchant { language, country, .. } = &self.merchant;
-        let fallback = Language::for_merchant(language.as_deref(), country);
+        let fallback = self.merchant.default_language();
         let consent = Consent::of(&self.version, class, values.get("language"), fallback);
         consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     mail::{MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
-    shop::{builtin_mails::BuiltinMail, format::format_date, language::Language},
+    shop::{builtin_mails::BuiltinMail, format::format_date},
     store::{DisabledEndpoint, Merchant, StoreError},
 };
 
@@ -60,8 +60,7 @@ async fn mail(
     sender: Mailbox,
     endpoint: &DisabledEndpoint,
 ) -> Result<NewMail, StoreError> {
-    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country)
-        .regional(merchant.language.as_deref(), &merchant.country);
+    let language = merchant.default_language().regional(merchant.language.as_deref(), &merchant.country);
     let version = app.templates.builtin(BuiltinMail::EndpointDisabled, language).await?;
     let mut values = json!({
         "merchant_name": merchant.name,

@@ -32,6 +32,8 @@ use crate::{
 const BODY_UNIT: usize = 1024;
 /// Requests for batches that are read at once; one of them for each merchant.
 const BATCH_REQUESTS: usize = 2;
+/// The same of large batches that are only asked about: nobody who sends one waits for them.
+const PREFLIGHTS: usize = 2;
 
 /// Bytes of files under way: in all, and of one merchant. Each may have 10 MB, a few times over.
 const ATTACHED: [usize; 2] = [128 << 20, 64 << 20];
@@ -82,6 +84,8 @@ pub struct App {
     pub attached: InFlight,
     /// Requests for batches that are read: each reads as much as `http.max_body`.
     pub batch_requests: InFlight,
+    /// Preflights of large batches that are read.
+    pub preflights: InFlight,
     /// Imports that are received: each holds a chunk of lines in memory, beside `bodies`.
     pub imports: InFlight,
     /// This process as a worker.
@@ -176,6 +180,7 @@ impl App {
             bodies: InFlight::new(config.http.max_in_flight.0, config.http.max_in_flight.0 / 4, BODY_UNIT),
             attached: InFlight::new(ATTACHED[0], ATTACHED[1], BODY_UNIT),
             batch_requests: InFlight::new(BATCH_REQUESTS, 1, 1),
+            preflights: InFlight::new(PREFLIGHTS, 1, 1),
             imports: InFlight::new(IMPORTS[0], IMPORTS[1], 1),
             current: RwLock::new(Arc::new(config.clone())),
             config,

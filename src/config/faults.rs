@@ -67,7 +67,7 @@ fn spelled(key: &str) -> String {
 
 /// The words of the parser, as an administrator would say them.
 pub(super) fn in_plain_words(message: &str) -> String {
-    const WORDS: [(&str, &str); 10] = [
+    const WORDS: [(&str, &str); 11] = [
         ("expected u16", "expected a whole number from 0 to 65535"),
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected u64", "expected a whole number, 0 or more"),
@@ -76,6 +76,7 @@ pub(super) fn in_plain_words(message: &str) -> String {
         ("expected a string", "expected text in quotes"),
         ("expected a sequence", "expected a list in brackets"),
         ("invalid socket address syntax", "must be an IP address and a port, as in \"127.0.0.1:8025\""),
+        ("invalid IP address syntax", "must be a network, as in \"10.0.0.0/8\""),
         ("relative URL without a base", "must be a whole URL, as in \"https://post.example.com\""),
         ("expected struct RouteSettings", "expected a table, as after [[smtp.routes]]"),
     ];

@@ -237,23 +237,41 @@ fn named_field(message: &str) -> Option<&str> {
     rest.split('`').next()
 }
 
-/// What is read in the place of a faulty or missing value of a table in a list, where there is no default, so that the
-/// faults after it are found too.
+/// What is read in the place of a faulty or missing value in a list, or in a table of one, where there is no default, so
+/// that the faults after it are found too.
 fn stand_in(key: &str) -> Option<Value> {
-    let (table, name) = key.rsplit_once('.')?;
-    let index = table.rsplit('.').next()?.parse::<usize>().ok()?;
-    let text = match name {
-        "port" => return Some(Value::Integer(25)),
-        "name" => format!("stand-in-{index}"),
-        "host" => "localhost".to_owned(),
-        "tls" => "none".to_owned(),
-        "rate" => "1/s".to_owned(),
-        "domain" => "stand-in.example".to_owned(),
-        "selector" => format!("stand-in-{index}"),
-        "key_file" => "stand-in".to_owned(),
+    let (above, name) = key.rsplit_once('.')?;
+    let above = above.rsplit('.').next()?;
+    let text = match (above.parse::<usize>(), name) {
+        (Err(_), name) => {
+            name.parse::<usize>().ok()?;
+            return stand_in_of_list(above);
+        }
+        (_, "port") => return Some(Value::Integer(25)),
+        (_, "names") => return Some(Value::Array(Vec::new())),
+        (Ok(index), "name" | "selector") => format!("stand-in-{index}"),
+        (_, "host") => "localhost".to_owned(),
+        (_, "tls") => "none".to_owned(),
+        (_, "rate") => "1/s".to_owned(),
+        (_, "domain") => "stand-in.example".to_owned(),
+        (_, "key_file") => "stand-in".to_owned(),
         _ => return None,
     };
     Some(Value::String(text))
+}
+
+/// The same for an element of the list with this name.
+fn stand_in_of_list(name: &str) -> Option<Value> {
+    let text = match name {
+        "allow_networks" => "127.0.0.1/32",
+        "schedule" => "1s",
+        "lanes" => "transactional",
+        "merchants" => "stand-in",
+        "names" | "sender_domains" => "stand-in.example",
+        "routes" | "domains" | "dkim" => return Some(Value::Table(Table::new())),
+        _ => return None,
+    };
+    Some(Value::String(text.to_owned()))
 }
 
 fn parse_inline(text: &str) -> Option<Value> {

@@ -187,6 +187,34 @@ fn a_file_with_eight_faults_reports_eight() {
 }
 
 #[test]
+fn a_fault_in_a_list_hides_no_other() {
+    let text = "dkim = [5]
+        [http]\nbar = 2\nlisten = \"x\"
+        [callbacks]\nallow_networks = [\"x\", \"10.0.0.0/8\", \"y\"]
+        [retry]\nschedule = [\"1m\", \"soon\"]
+        [[limits.domains]]\nnames = [\"a.example\", 7]\nrate = \"1/s\"
+        [[limits.domains]]\nrate = \"1/s\"
+        [[smtp.routes]]\nname = \"m\"\nhost = \"h\"\nport = 1\ntls = \"none\"\nlanes = [\"fast\", \"bulk\"]
+        [worker]\nfoo = 1";
+    let faults = load(text, &[]).unwrap_err();
+    for key in [
+        "dkim[0]",
+        "http.bar",
+        "http.listen",
+        "callbacks.allow_networks[0]: must be a network, as in \"10.0.0.0/8\"",
+        "callbacks.allow_networks[2]",
+        "retry.schedule[1]",
+        "limits.domains[0].names[1]",
+        "limits.domains[1].names: is missing",
+        "smtp.routes[0].lanes[0]",
+        "worker.foo",
+    ] {
+        assert!(faults.contains(&format!(" {key}")), "{key} is missing in:\n{faults}");
+    }
+    assert_eq!(faults.lines().count(), 1 + 10, "{faults}");
+}
+
+#[test]
 fn a_merchants_callbacks_may_stay_as_they_are_when_only_the_workers_are_fewer() {
     assert!(load("[worker]\nconcurrency = 3\n[callbacks]\nallow_http = true\n", &[]).is_ok());
 }

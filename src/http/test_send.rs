@@ -32,7 +32,6 @@ use crate::{
     shop::{
         Ability, ResourceKind, TemplateClass,
         consent::Consent,
-        language::Language,
         mailing::{Brand, Member, tag_values},
     },
     store::{Recording, Stored},
@@ -106,9 +105,10 @@ async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) ->
     let user =
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
     let user = user.map_err(|message| Refusal::field("user", message))?;
-    let mut values = tag_values(&brand, &Member::at(request.to.clone(), brand.name.clone()), user);
+    let member = Member::at(request.to.clone(), brand.name.clone());
+    let mut values = tag_values(&version.tags, (&brand, &member), user, None);
     let class = version.class.unwrap_or(TemplateClass::Transactional);
-    let fallback = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
+    let fallback = merchant.default_language();
     let consent = Consent::of(&version, class, values.get("language"), fallback);
     consent.put_link(&mut values, |path| app.config.http.link_to(path));
     let values = Values::from(values);

@@ -11,8 +11,9 @@ use super::requirements::Requirements;
 use super::work::charge_for;
 use super::{Content, Part, RenderError, TemplateFault, Values, html_to_text, localised, syntax, tags};
 
-/// The longest subject, in bytes: what fits on one line (RFC 5322, section 2.1.1).
-pub(super) const LONGEST_SUBJECT: usize = 998;
+/// The longest subject, in bytes: 255 characters, what a request may have, of up to four bytes. However long its words are, no
+/// line of the message is too long.
+pub(super) const LONGEST_SUBJECT: usize = 255 * 4;
 /// What making the text part costs for each byte of HTML, in units of work.
 const PER_BYTE_OF_TEXT: u64 = 8;
 /// About how many bytes of memory an element of a compiled template takes.

@@ -22,6 +22,8 @@ pub const RESERVED_TAGS: [&str; 8] = [
     "link_to_pass",
     UNSUBSCRIBE_LINK,
 ];
+/// What names the member in a user object. A template may have it as a placeholder.
+pub const IDENTIFIER: &str = "identifier";
 /// The placeholder that leads the recipient to unsubscribing. Nobody but postroom fills it: its meaning is a promise.
 pub const UNSUBSCRIBE_LINK: &str = "unsubscribe_link";
 /// Placeholders that a caller's value does not fill.
@@ -197,8 +199,16 @@ impl Member {
     }
 }
 
-/// The values that fill a mail: what postroom knows, over it the member's own tags, over them what the caller gave.
-pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> Map<String, Value> {
+/// The values that fill a mail of a template with these placeholders: what postroom knows, over it the member's own tags, over them what the
+/// caller gave.
+pub fn tag_values(
+    placeholders: &[String],
+    (brand, member): (&Brand, &Member),
+    user: Map<String, Value>,
+    link_to_pass: Option<String>,
+) -> Map<String, Value> {
+    // It names the member; few mails say it.
+    let says_identifier = placeholders.iter().any(|tag| tag == IDENTIFIER);
     let text = |line: &Option<SingleLine>| line.as_ref().map(|line| Value::from(line.as_str()));
     let language = member.language.as_ref().or(brand.language.as_ref());
     let known = [
@@ -212,9 +222,12 @@ pub fn tag_values(brand: &Brand, member: &Member, user: Map<String, Value>) -> M
     let mut values: Map<_, _> =
         known.into_iter().filter_map(|(tag, value)| Some((tag.to_owned(), value?))).collect();
     values.extend(member.tags.iter().map(|(tag, value)| (tag.clone(), value.clone())));
-    values.extend(user.into_iter().filter(|(tag, _)| tag != "identifier"));
+    values.extend(user.into_iter().filter(|(tag, _)| tag != IDENTIFIER || says_identifier));
     for tag in NOT_OVERRIDABLE {
         values.remove(tag);
+    }
+    if let Some(link) = link_to_pass {
+        values.entry("link_to_pass").or_insert_with(|| link.into());
     }
     // The full name is that of the names that the mail has, whoever gave them.
     if !values.contains_key("full_name") {
@@ -257,12 +270,21 @@ mod tests {
     fn a_callers_value_goes_over_the_members_and_that_over_postrooms() {
         let user = json!({"identifier": "m1", "city": "Köln", "first_name": "Anna", "email": "evil@example.net",
             "unsubscribe_link": "https://evil.example"});
-        let values = tag_values(&brand(), &member(), serde_json::from_value(user).unwrap());
+        let values = tag_values(&[], (&brand(), &member()), serde_json::from_value(user).unwrap(), None);
         assert_eq!(
             Value::Object(values),
             json!({"email": "ann@example.net", "first_name": "Anna", "full_name": "Anna", "language": "de",
                 "brand_name": "Tea", "points": 12, "city": "Köln"})
         );
+    }
+
+    #[test]
+    fn a_template_may_name_the_member_and_link_to_its_pass() {
+        let user = || serde_json::from_value(json!({"identifier": "m1"})).unwrap();
+        let pass = || Some("https://x.example/passes/1".to_owned());
+        let values = tag_values(&[IDENTIFIER.to_owned()], (&brand(), &member()), user(), pass());
+        assert_eq!((&values["identifier"], &values["link_to_pass"]), (&json!("m1"), &json!(pass())));
+        assert_eq!(tag_values(&[], (&brand(), &member()), user(), None).get("identifier"), None);
     }
 
     #[test]
@@ -275,7 +297,8 @@ mod tests {
             (json!({"first_name": " ", "last_name": "Ray"}), json!("Ray")),
             (json!({"first_name": null}), json!(null)),
         ] {
-            let values = tag_values(&brand(), &member(), serde_json::from_value(user.clone()).unwrap());
+            let values =
+                tag_values(&[], (&brand(), &member()), serde_json::from_value(user.clone()).unwrap(), None);
             assert_eq!(values.get("full_name").cloned().unwrap_or_default(), full_name, "{user}");
         }
     }

@@ -29,6 +29,11 @@ pub struct Voucher {
     pub expires_at: Option<Timestamp>,
 }
 
+/// The path of a pass, below `http.public_url`.
+pub fn path_of(id: &str) -> String {
+    format!("passes/{id}")
+}
+
 /// What a pass is of: a coupon, a store card or both, and whose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassSubject {

@@ -12,6 +12,7 @@ use crate::{
     audit::Action,
     clock,
     mail::{Address, Mailbox, MerchantId, Timestamp},
+    shop::language::Language,
 };
 
 /// The tenant. Everything else belongs to one merchant.
@@ -38,6 +39,11 @@ pub struct Merchant {
 }
 
 impl Merchant {
+    /// The language of its answers and mails, where nothing says another one.
+    pub fn default_language(&self) -> Language {
+        Language::for_merchant(self.language.as_deref(), &self.country)
+    }
+
     /// The `From` of its mails that have no other: what the merchant chose, else its name at `no_reply`.
     pub fn sender_or(&self, no_reply: impl FnOnce() -> Address) -> Mailbox {
         self.sender.clone().unwrap_or_else(|| Mailbox {

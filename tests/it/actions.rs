@@ -320,6 +320,13 @@ on_both! {
         scene.backends.execute("UPDATE bulk_actions SET drafted_at = 1").await;
         assert_eq!(app.store.forget_old_actions(day, day).await.unwrap(), 1);
         assert_eq!(scene.backends.tally(ACTIONS).await, [].into());
+
+        // However many there are.
+        for _ in 0..101 {
+            drafted(&app, ActionKind::Cancel, "to:@example.net", "cli:ann").await;
+        }
+        scene.backends.execute("UPDATE bulk_actions SET drafted_at = 1").await;
+        assert_eq!(app.store.forget_old_actions(day, day).await.unwrap(), 101);
     }
 }
 

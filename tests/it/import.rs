@@ -69,6 +69,23 @@ async fn a_line_that_is_too_long_is_refused_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_of_a_merchants_own_import_names_no_merchant() {
+    let backends = Backends::sqlite_memory();
+    let daemon = Daemon::start(&backends).await;
+    let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");
+    shop.fill_shelves().await;
+    let member = json!({"kind": "members", "id": "m1", "brand_id": "tea", "email": "m@example.net", "merchant": "tea-co"});
+    let suppression =
+        json!({"kind": "suppressions", "address": "m@example.net", "reason": "manual", "merchant": 5});
+    let lines = format!("{member}\n{suppression}\n{}", line(2));
+    let answer = import(&shop, lines).await.expect(200).json();
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(1), &json!(2)), "{answer}");
+    for error in answer["errors"].as_array().unwrap() {
+        assert_eq!(error["path"], "merchant", "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merchant_has_four_imports_under_way() {
     let backends = Backends::sqlite_memory();
     let daemon = Daemon::start(&backends).await;

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::support::{Backends, Scene, brand, send, template, welcome};
+use super::support::{Backends, Scene, brand, eventually, send, template, welcome};
 
 /// A valid request with one change.
 fn request(change: impl FnOnce(&mut Value)) -> Value {
@@ -152,6 +152,45 @@ on_both! {
         for path in ["/templates", "/templates?brand_id=unknown"] {
             let refusal = scene.shop.get(path).await.expect(422).json();
             assert_eq!((&refusal["success"], refusal["message"].is_string()), (&json!(false), true));
+        }
+    }
+
+    async fn all_templates_of_a_brand_are_in_one_list(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let line = |number: usize| {
+            let mut line = template();
+            line["kind"] = json!("templates");
+            line["id"] = json!(format!("t{number:04}"));
+            line.to_string()
+        };
+        let lines: Vec<_> = (0..1_003).map(line).collect();
+        let imported = scene.shop.post_text("/api/v1/import", "application/x-ndjson", lines.join("\n")).await;
+        assert_eq!(imported.expect(200).json()["accepted"], 1_003);
+        let listed = scene.shop.get("/templates?brand_id=tea").await.expect(200).json();
+        let names: Vec<_> =
+            listed["data"].as_array().unwrap().iter().map(|line| line["identifier"].as_str().unwrap()).collect();
+        assert_eq!((names.len(), names[0], names[1_002], names[1_003]), (1_004, "t0000", "t1002", "welcome"));
+        assert!(names.is_sorted());
+    }
+
+    async fn a_template_may_say_the_identifier(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let mut says = template();
+        says["subject"] = json!("For {{identifier}}");
+        scene.shop.put("/api/v1/templates/welcome", &says).await.expect(200);
+        let shown = scene.shop.get("/templates/welcome").await.expect(200).json();
+        assert!(shown["data"]["custom_tags"].as_array().unwrap().contains(&json!("identifier")), "{shown}");
+        let users: Vec<_> = ["one@example.net", "two@example.net"].map(|id| json!({"identifier": id})).into();
+        scene.shop.enrol("ok@example.net").await;
+        scene.shop.enrol("one@example.net").await;
+        scene.shop.enrol("two@example.net").await;
+        scene.shop.post("/mail", &welcome("ok@example.net")).await.expect(200);
+        let batch = json!({"brand_id": "tea", "template_id": "welcome", "users": users});
+        scene.shop.post("/mails", &batch).await.expect(200);
+        for who in ["ok", "one", "two"] {
+            let address = format!("{who}@example.net");
+            eventually("it arrives", async || scene.sink.find(&address).is_some()).await;
+            assert_eq!(scene.sink.find(&address).unwrap().subject(), format!("For {address}"));
         }
     }
 

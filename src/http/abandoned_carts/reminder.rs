@@ -31,7 +31,6 @@ use crate::{
         Ability, SingleLine,
         builtin_mails::BuiltinMail,
         cart::{AbandonedCart, ReminderRefusal},
-        language::Language,
         recovery_link,
         reminder::{Discount, Message, Reminder},
     },
@@ -132,7 +131,7 @@ async fn record(
     let stored = find(&look_ups, identifier).await?;
     let cart: AbandonedCart = document(&stored)?;
     let recipient = cart.permit_reminder().map_err(refused)?;
-    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
+    let language = merchant.default_language();
     let tag = cart.customer.language.as_ref().map(SingleLine::as_str).or(merchant.language.as_deref());
     let language = cart.language(language).regional(tag, &merchant.country);
     let link = cart.recovery_link.url();

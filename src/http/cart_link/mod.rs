@@ -23,9 +23,7 @@ use super::{
 use crate::{
     app::App,
     mail::{Origin, Schedule},
-    shop::{
-        Ability, ResourceKind, builtin_mails::BuiltinMail, language::Language, subscription::Subscription,
-    },
+    shop::{Ability, ResourceKind, builtin_mails::BuiltinMail, subscription::Subscription},
     store::{Answer, KeyHolder, Merchant, Precondition, Recording, Replacement, Stored},
 };
 
@@ -71,7 +69,7 @@ async fn send(
     id: &str,
     holder: Option<KeyHolder>,
 ) -> Result<Answer, Refusal> {
-    let language = Language::for_merchant(merchant.language.as_deref(), &merchant.country);
+    let language = merchant.default_language();
     let answer = json_answer(StatusCode::ACCEPTED, &CartLinkAnswer { message: language.cart_link_sent() });
     for _ in 0..TRIES {
         let look_ups = app.store.look_ups(&merchant.id, "cart link");

@@ -31,8 +31,8 @@ pub(super) fn is_template(line: &[u8]) -> bool {
     memchr::memmem::find(line, b"\"templates\"").is_some()
 }
 
-/// Reads one line.
-pub(super) fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
+/// Reads one line, which `names_merchant` or must not.
+pub(super) fn read_line(line: &[u8], limits: &DocumentLimits, names_merchant: bool) -> ReadLine {
     let line = line.strip_prefix(body::BYTE_ORDER_MARK).unwrap_or(line);
     json_bounds::measure(line, json_bounds::DEEPEST + 1).map_err(|fault| vec![fault])?;
     let mut given: Map<String, Value> =
@@ -41,12 +41,11 @@ pub(super) fn read_line(line: &[u8], limits: &DocumentLimits) -> ReadLine {
             errors => errors.to_vec(),
         })?;
     let kind = take(&mut given, "kind")?;
+    let merchant = if names_merchant { take(&mut given, "merchant").ok() } else { None };
     if kind == suppressions::KIND {
-        let merchant = take(&mut given, "merchant").ok();
         return suppressions::read(given).map(|read| (merchant, Line::Suppression(read)));
     }
     let id = take(&mut given, "id")?;
-    let merchant = take(&mut given, "merchant").ok();
     // The word is not repeated: it may be as long as a line.
     let kind: ResourceKind = kind.parse().map_err(|_| {
         let allowed: Vec<_> = ResourceKind::ALL.iter().map(|kind| kind.as_str()).collect();

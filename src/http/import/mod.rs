@@ -333,8 +333,9 @@ impl<'a> Import<'a> {
             // The import waits for its turn, however many others do.
             read.extend(loop {
                 let (limits, some) = (DocumentLimits::of(self.app), Arc::clone(&some));
-                let read =
-                    move || some.iter().map(|(number, line)| (*number, read_line(line, &limits))).collect();
+                let names_merchant = self.owner.is_none();
+                let read_line = move |line: &[u8]| read_line(line, &limits, names_merchant);
+                let read = move || some.iter().map(|(number, line)| (*number, read_line(line))).collect();
                 let share = self.owner.clone().map_or(Share::Own, Share::Request);
                 match self.app.cpu.run::<Vec<_>>(share, read).await {
                     Ok(read) => break read,

@@ -27,10 +27,9 @@ use crate::{
     shop::{
         Ability, SingleLine, TemplateClass, TemplateVersion,
         consent::Consent,
-        language::Language,
-        mailing::{Brand, Member, tag_values},
+        mailing::{Brand, IDENTIFIER, Member, tag_values},
     },
-    store::{AttachmentsStored, MailingSubjects, Merchant, NewAttachment, NewPass, Recording, Stored},
+    store::{AttachmentsStored, MailingSubjects, NewAttachment, NewPass, Recording, Stored},
 };
 
 /// A request for one mail.
@@ -189,7 +188,7 @@ impl Draft {
                 (Map::new(), !is_object)
             }
         };
-        let identifier = match user.remove("identifier") {
+        let identifier = match user.remove(IDENTIFIER) {
             None if !is_read => String::new(),
             given => text("user.identifier", given, &mut faults),
         };
@@ -233,13 +232,12 @@ impl Draft {
         let pass = self.pass.judge(app, &caller.merchant, &self.brand_id, &self.identifier).await?;
         let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
         let version = pinned(app, template.version.as_deref()).await?;
-        let mut values = tag_values(&brand, &member, std::mem::take(&mut self.user));
-        if let Some(pass) = &pass {
-            values.entry("link_to_pass").or_insert_with(|| passes::link_to(app, &pass.id).into());
-        }
+        let pass_link = pass.as_ref().map(|pass| passes::link_to(app, &pass.id));
+        self.user.insert(IDENTIFIER.to_owned(), Value::from(self.identifier.as_str()));
+        let user = std::mem::take(&mut self.user);
+        let mut values = tag_values(&version.tags, (&brand, &member), user, pass_link);
         let class = version.class.unwrap_or(TemplateClass::Transactional);
-        let Merchant { language, country, .. } = &*caller.merchant;
-        let fallback = Language::for_merchant(language.as_deref(), country);
+        let fallback = caller.merchant.default_language();
         let consent = Consent::of(&version, class, values.get("language"), fallback);
         consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);

@@ -28,8 +28,8 @@ use crate::{
     store::Stored,
 };
 
-/// The most templates in one list.
-const MOST_TEMPLATES: u32 = 1_000;
+/// How many templates are read at once.
+const AT_ONCE: u32 = 500;
 
 /// A template in a list.
 #[derive(Serialize, ToSchema)]
@@ -81,13 +81,18 @@ pub(in crate::http) async fn list_templates(
     let merchant = &caller.merchant.id;
     let brand = app.store.resource(merchant, ResourceKind::Brands, &brand_id).await?;
     let brand: Brand = document(&brand.ok_or_else(|| selected("brand_id"))?)?;
-    let templates =
-        app.store.resources(merchant, ResourceKind::Templates, Some(&brand_id), "", MOST_TEMPLATES).await?;
-    let data = templates
-        .iter()
-        .map(|stored| line_of(stored, &document(stored)?, &brand))
-        .collect::<Result<_, Refusal>>()?;
-    Ok(Json(TemplatesAnswer { success: true, data }))
+    let (mut data, mut after) = (Vec::new(), String::new());
+    loop {
+        let templates =
+            app.store.resources(merchant, ResourceKind::Templates, Some(&brand_id), &after, AT_ONCE).await?;
+        for stored in &templates {
+            data.push(line_of(stored, &document(stored)?, &brand)?);
+        }
+        match templates.into_iter().nth(AT_ONCE as usize - 1) {
+            Some(last) => after = last.id,
+            None => return Ok(Json(TemplatesAnswer { success: true, data })),
+        }
+    }
 }
 
 fn brand_in_body(body: &Bytes) -> Result<Option<String>, Refusal> {

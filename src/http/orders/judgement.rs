@@ -57,7 +57,7 @@ impl Resend<'_> {
         let tag = order.language.as_ref().map(SingleLine::as_str);
         let language = tag
             .and_then(Language::from_tag)
-            .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country))
+            .unwrap_or_else(|| merchant.default_language())
             .regional(tag.or(merchant.language.as_deref()), &merchant.country);
         let definition = settings.definition(template, order, tag.unwrap_or(language.as_str()));
         let recipient = self.recipient(found)?;
@@ -110,6 +110,7 @@ impl Resend<'_> {
         let key = recipient.email.search_key();
         let is_like_it = |email: &&OrderEmail| {
             email.entry.template == template
+                && email.is_test == self.caller.merchant.is_test
                 && email.entry.recipient.search_key() == key
                 && email.entry.created_at > since
                 && went_or_may_go(email.state)
@@ -232,6 +233,7 @@ impl Resend<'_> {
             document_updated_at: found.record.document.updated_at,
             workflow: None,
             email: None,
+            is_test: self.caller.merchant.is_test,
             quiet_since: None,
         }
     }

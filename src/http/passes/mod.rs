@@ -22,7 +22,7 @@ use crate::{
         ResourceKind, SingleLine,
         language::Language,
         mailing::{Brand, Member},
-        pass::{PassSubject, Voucher},
+        pass::{self, PassSubject, Voucher},
     },
     store::{Merchant, NewPass, Pass},
 };
@@ -83,7 +83,7 @@ impl PassRequest {
 
 /// The address of a pass.
 pub(super) fn link_to(app: &App, pass: &str) -> String {
-    app.config.http.link_to(&format!("passes/{pass}"))
+    app.config.http.link_to(&pass::path_of(pass))
 }
 
 /// Shows a pass to anyone who has its link.
@@ -142,7 +142,7 @@ fn language_of(member: Option<&Member>, brand: Option<&Brand>, merchant: &Mercha
     tags.into_iter()
         .flatten()
         .find_map(|tag| Language::from_tag(tag.as_str()))
-        .unwrap_or_else(|| Language::for_merchant(merchant.language.as_deref(), &merchant.country))
+        .unwrap_or_else(|| merchant.default_language())
 }
 
 #[cfg(test)]

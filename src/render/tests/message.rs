@@ -224,13 +224,13 @@ fn checking_gives_the_tags_of_all_parts_and_inlined_html() {
 }
 
 #[test]
-fn a_subject_is_one_line_of_at_most_998_bytes() {
+fn a_subject_is_one_line_of_at_most_1020_bytes() {
     let renderer = Renderer::new(RenderLimits::default());
     let version = version("A{{#if x}}\n {{x}}{{/if}}", "h", Some("t"));
     let subject = |x: &str| renderer.render(&version, &json!({"x": x}).into()).map(|content| content.subject);
     assert_eq!(subject("b\r\nBcc: c\u{0}d\u{2028}e").unwrap(), "A b Bcc: c d e");
-    assert_eq!(subject(&"x".repeat(996)).unwrap().len(), 998);
-    assert!(matches!(subject(&"x".repeat(997)), Err(RenderError::TooLarge { part: Part::Subject, .. })));
+    assert_eq!(subject(&"x".repeat(1_018)).unwrap().len(), 1_020);
+    assert!(matches!(subject(&"x".repeat(1_019)), Err(RenderError::TooLarge { part: Part::Subject, .. })));
 }
 
 #[test]
@@ -243,21 +243,21 @@ fn a_subject_that_cannot_be_sent_is_refused_when_it_is_asked_for() {
             renderer.missing(&version, &json!({"x": x, "o": {"x": ""}}).into())
         };
         assert_eq!(missing(900).unwrap(), Vec::<String>::new(), "{subject}");
-        for too_long in [999, 20_000] {
+        for too_long in [1_021, 20_000] {
             let error = missing(too_long).unwrap_err();
-            assert!(matches!(error, RenderError::TooLarge { part: Part::Subject, limit: 998 }), "{error}");
+            assert!(matches!(error, RenderError::TooLarge { part: Part::Subject, limit: 1_020 }), "{error}");
         }
     }
-    // White space is one space: this is 998 bytes on its line.
-    let values = json!({"x": format!("{}{}", "x".repeat(992), " ".repeat(500))});
+    // White space is one space: this is 1,020 bytes on its line.
+    let values = json!({"x": format!("{}{}", "x".repeat(1_014), " ".repeat(500))});
     assert_eq!(
         renderer.missing(&version("Hello {{x}}", "h", None), &values.into()).unwrap(),
         Vec::<String>::new()
     );
     for (subject, is_sound) in [
-        ("x".repeat(998), true),
-        ("x".repeat(999), false),
-        (format!("{}{{{{a}}}}", "x".repeat(999)), false),
+        ("x".repeat(1_020), true),
+        ("x".repeat(1_021), false),
+        (format!("{}{{{{a}}}}", "x".repeat(1_021)), false),
         (format!("{{{{#if a}}}}{}{{{{/if}}}}", "x".repeat(2_000)), true),
         (format!("a{}b", " ".repeat(2_000)), true),
     ] {

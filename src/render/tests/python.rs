@@ -107,10 +107,10 @@ fn python_reads_odd_names_and_addresses_as_we_meant_them() {
 
 #[test]
 fn python_reads_odd_subjects_and_bodies_as_we_meant_them() {
-    let long_word = "x".repeat(998);
+    let long_word = "x".repeat(1_020);
     let many_words = "many words ".repeat(90);
     let many_words = many_words.trim();
-    let emoji = "😀".repeat(249);
+    let emoji = "😀".repeat(255);
     let subjects = [
         "",
         "Hello",

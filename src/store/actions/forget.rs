@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     clock,
+    mail::Timestamp,
     store::{
         database::Store,
         error::{Doing, StoreError},
@@ -28,9 +29,13 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn forget_old_actions(&self, keep: Duration, keep_drafts: Duration) -> Result<u64, StoreError> {
         let now = clock::now();
+        in_steps(ROUND, || self.forget_some_actions(now - keep, now - keep_drafts)).await
+    }
+
+    async fn forget_some_actions(&self, over: Timestamp, drafted: Timestamp) -> Result<u64, StoreError> {
         let rows = query(OLD)
-            .bind((now - keep).millis())
-            .bind((now - keep_drafts).millis())
+            .bind(over.millis())
+            .bind(drafted.millis())
             .bind(ROUND)
             .fetch_all(&self.readers)
             .await

@@ -25,6 +25,7 @@ struct Asked<'a> {
     template: &'static str,
     recipient: String,
     since: i64,
+    test: i64,
 }
 
 // Whoever asks about an order after this waits until what is recorded now is committed.
@@ -35,11 +36,12 @@ static LOCK: Sql = Sql::new(
 
 // The mails that count are those that went, or still may.
 static SENT_LATELY: Sql = Sql::new(
-    "SELECT n FROM {rows: n bigint, merchant text, document text, template text, recipient text, since bigint}
+    "SELECT n FROM {rows: n bigint, merchant text, document text, template text, recipient text, since bigint, test bigint}
      JOIN order_emails ON order_emails.merchant_id = rows.merchant AND order_emails.order_id = rows.document
      JOIN mails ON mails.id = order_emails.mail_id
      WHERE order_emails.template_name = rows.template AND lower(order_emails.recipient) = rows.recipient
         AND order_emails.created_at > rows.since
+        AND mails.test = rows.test
         AND mails.state NOT IN ('failed', 'bounced', 'suppressed', 'cancelled', 'expired')",
 );
 
@@ -55,12 +57,13 @@ pub(super) async fn take_back(
         let Some((since, email)) = step.quiet_since.zip(step.email.as_ref()) else { continue };
         let recipient = email.recipient.to_string().to_lowercase();
         // Two of one group: the first is taken.
-        if !first.insert((&step.merchant, &step.order, email.template, recipient.clone())) {
+        if !first.insert((&step.merchant, &step.order, email.template, step.is_test, recipient.clone())) {
             taken[n] = false;
             continue;
         }
         let (merchant, document, template) = (&step.merchant, step.order.as_str(), email.template.as_str());
-        asked.push(Asked { n, merchant, document, template, recipient, since: since.millis() });
+        let (since, test) = (since.millis(), step.is_test.into());
+        asked.push(Asked { n, merchant, document, template, recipient, since, test });
     }
     if asked.is_empty() {
         return Ok(());

@@ -20,7 +20,10 @@ pub struct OrderStep {
     pub workflow: Option<WorkflowStep>,
     /// The entry for the mail that is recorded.
     pub email: Option<NewOrderEmail>,
-    /// Where the store has a cool-down: no like mail may have been recorded since.
+    /// Whether the mail only goes to the sandbox.
+    pub is_test: bool,
+    /// Where the store has a cool-down: no like mail may have been recorded since, and of those only what is tried out like it
+    /// counts.
     pub quiet_since: Option<Timestamp>,
 }
 

@@ -109,6 +109,7 @@ on_both! {
                         order,
                         was: r#"{"of": "orders"}"#.to_owned(),
                         document_updated_at: Timestamp(0),
+                        is_test: false,
                         quiet_since: None,
                         workflow: None,
                         email: Some(NewOrderEmail {

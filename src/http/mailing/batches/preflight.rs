@@ -104,7 +104,7 @@ pub(in crate::http) async fn preflight(
     let (longest, share) = (app.config.http.max_body.0, app.config.batches.spooled_per_merchant.0);
     let spool = Spool::of(request, &merchant.id, longest, share).await?;
     let _turn = if spool.length() > SMALL {
-        let turn = app.batch_requests.hold(Some(&merchant.id), 1, app.config.batches.timeout);
+        let turn = app.preflights.hold(Some(&merchant.id), 1, app.config.batches.timeout);
         Some(turn.await.map_err(body::full)?)
     } else {
         None
@@ -212,10 +212,7 @@ impl<'a> Survey<'a> {
             self.unrenderable(user.identifier);
             return Ok(());
         };
-        let mut values = tag_values(&self.brand, member, given);
-        if let Some(link) = &self.pass_link {
-            values.entry("link_to_pass").or_insert_with(|| link.clone().into());
-        }
+        let mut values = tag_values(&self.version.tags, (&self.brand, member), given, self.pass_link.clone());
         // All links are of one length, whatever their language.
         let consent = Consent::of(&self.version, self.class(), None, Language::En);
         consent.put_link(&mut values, |path| self.app.config.http.link_to(path));

@@ -44,6 +44,21 @@ async fn a_mail_that_was_not_sent_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
+async fn what_is_tried_out_keeps_nothing_in_earnest_waiting() {
+    let mut shop = shop_with(json!("1h")).await;
+    let (earnest, trying) = (shop.token.clone(), shop.new_test_token().await);
+    for token in [trying.clone(), earnest.clone()] {
+        shop.token = token;
+        assert_eq!(shop.send(confirmation("ann@example.net")).await.0, 202);
+        shop.settle(AttemptOutcome::Accepted, None).await;
+    }
+    for token in [trying, earnest] {
+        shop.token = token;
+        assert_eq!(shop.send(confirmation("ann@example.net")).await.0, 400);
+    }
+}
+
+#[tokio::test]
 async fn a_header_overrides_the_cool_down_and_is_in_the_audit() {
     let shop = shop_with(json!("1h")).await;
     let body = confirmation("ann@example.net");

@@ -71,9 +71,17 @@ impl Shop {
     }
 
     pub(super) async fn new_token(&self, abilities: &str) -> String {
-        let token = new_secret();
-        let merchant = "tea".parse().unwrap();
-        self.app.store.create_token(&merchant, &hash_token(&token), abilities, None, false).await.unwrap();
+        self.create_token(abilities, false).await
+    }
+
+    /// One whose mails go to the sandbox.
+    pub(super) async fn new_test_token(&self) -> String {
+        self.create_token("*", true).await
+    }
+
+    async fn create_token(&self, abilities: &str, is_test: bool) -> String {
+        let (token, merchant) = (new_secret(), "tea".parse().unwrap());
+        self.app.store.create_token(&merchant, &hash_token(&token), abilities, None, is_test).await.unwrap();
         token
     }
 
