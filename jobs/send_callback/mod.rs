@@ -60,6 +60,10 @@ impl Job for SendCallback {
                 app.store.put_off_deliveries(self.delivery, to.endpoint, clock::now() + pause).await?;
                 Ok(Outcome::Postponed)
             }
+            Turn::Behind(wait) => {
+                app.store.put_off_deliveries_from(self.delivery, to.endpoint, clock::now() + wait).await?;
+                Ok(Outcome::Postponed)
+            }
         }
     }
 }

@@ -18,7 +18,7 @@
 //! | `address_policy/` | which addresses and URLs callbacks may go to |
 //! | `client/` | the POST |
 //! | `trust.rs` | whose certificates count |
-//! | `endpoint_limiter.rs` | how many are in flight to one receiver, and a pause for receivers that are unavailable |
+//! | `endpoint_limiter/` | how many are in flight to one receiver and of one merchant, and a pause for receivers that are unavailable |
 
 mod address_policy;
 mod client;
