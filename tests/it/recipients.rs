@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use postroom::store::Store;
 use serde_json::{Value, json};
 
-use super::support::{Backends, Hook, Scene, addresses, eventually};
+use super::support::{Backends, Hook, Scene, addresses, eventually, welcome};
 
 const ANN: &str = "Ann.Lee+tea@example.net";
 const JOANN: &str = "joann.lee+tea@example.net";
@@ -123,6 +123,26 @@ on_both! {
         scene.shop.get(&format!("/api/v1/members/{ANN}")).await.expect(404);
         let order = scene.shop.get("/ordersv2/ord_1").await.expect(200).json();
         assert_eq!(order["endUser"], json!({}));
+    }
+
+    async fn what_went_with_an_erased_mail_goes_with_it(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        for (to, file) in [(ANN, "JVBERi0xLjc="), (JOANN, "JVBERi0xLjg="), (ANN, "JVBERi0xLjg=")] {
+            scene.shop.enrol(to).await;
+            let mut body = welcome(to);
+            body["tags"] = json!(["invoice"]);
+            body["metadata"] = json!({"customer": "4711"});
+            body["attachments"] = json!([{"filename": "invoice.pdf", "content": file}]);
+            let answer = scene.shop.post("/mail", &body).await.expect(200).json();
+            scene.shop.wait_until(answer["data"][to]["transaction_id"].as_str().unwrap(), "sent").await;
+        }
+        let commands = scene.backends.command_line();
+        commands.run(&["recipient", "erase", ANN, "--yes"]).expect(0);
+        let files = "SELECT 'files', COUNT(*) FROM mail_attachments UNION ALL SELECT 'tags', COUNT(*) FROM mail_tags";
+        assert_eq!(scene.backends.tally(files).await, [("files".to_owned(), 1), ("tags".to_owned(), 2)].into());
+        scene.backends.execute("UPDATE attachments SET stored_at = 1").await;
+        let app = Store::open(&scene.backends.database()).await.unwrap();
+        assert_eq!(app.forget_unused_attachments().await.unwrap(), 1, "the other file is somebody else's too");
     }
 
     async fn a_recipient_is_found_and_erased_among_more_rows_than_are_read_at_once(backends: Backends) {

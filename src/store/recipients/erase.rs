@@ -44,6 +44,13 @@ enum Change {
     Set(Vec<(&'static str, Option<String>)>),
 }
 
+impl Change {
+    /// Whether a mail loses its tags, its metadata and its files.
+    fn takes_extras(&self) -> bool {
+        matches!(self, Self::Set(set) if set.iter().any(|(column, text)| *column == "extras" && text.is_none()))
+    }
+}
+
 impl Store {
     /// Takes an address out of all rows, whosever they are: mails to it that wait are cancelled, members with it deleted;
     /// mails lose their values and names, orders and carts their person. What is being sent meanwhile stays; the answer
@@ -128,7 +135,12 @@ impl Store {
                     secure_delete(dialect, on, "ON").await?;
                     let mut rows = 0;
                     for (change, trace) in changes {
-                        rows += apply(place, change, trace, on).await?;
+                        let mail = change.takes_extras().then(|| trace.key.concat());
+                        let changed = apply(place, change, trace, on).await?;
+                        if let Some(mail) = mail.filter(|_| changed > 0) {
+                            forget_extras(&mail, on).await?;
+                        }
+                        rows += changed;
                     }
                     secure_delete(dialect, on, "OFF").await?;
                     Ok(rows)
@@ -219,6 +231,16 @@ impl Trace {
     fn text(&self, column: &str) -> Option<&str> {
         self.columns.iter().find(|(name, _)| *name == column).and_then(|(_, text)| text.as_deref())
     }
+}
+
+/// Forgets what a mail is found by, and its files: those that no other mail has go with the next maintenance.
+async fn forget_extras(mail: &str, on: &mut Connection) -> Result<(), StoreError> {
+    for delete in
+        ["DELETE FROM mail_attachments WHERE mail_id = $1", "DELETE FROM mail_tags WHERE mail_id = $1"]
+    {
+        query(delete).bind(mail.to_owned()).execute(&mut *on).await.doing("erase what goes with a mail")?;
+    }
+    Ok(())
 }
 
 async fn apply(place: &Place, change: Change, trace: Trace, on: &mut Connection) -> Result<u64, StoreError> {
