@@ -89,7 +89,7 @@ pub(super) struct Update {
     /// The sender of cart links, reminders and of orders whose store has none.
     #[arg(long)]
     sender: Option<Address>,
-    /// Use the installation's sender.
+    /// Use the sender of its brand, else `no-reply@` the host of `http.public_url`.
     #[arg(long, conflicts_with = "sender")]
     no_sender: bool,
     /// How many of its mails may go in a while, as in "3000/h burst 100".

@@ -1,6 +1,6 @@
 //! REQUEST: who asks, is the body well-formed, and what is answered.
 //!
-//! Each family has a file with its own `router()`. Handlers are a few lines: extractors answer "who" and
+//! Each family has a folder with its own `router()`. Handlers are a few lines: extractors answer "who" and
 //! "well-formed?", the rules in `shop/` and `mail/` "allowed?", the store "so?". A refusal becomes the family's own
 //! envelope in `error`, the only map from a failure to a status.
 

@@ -10,7 +10,7 @@
 //! Placeholders in handlebars, in three parts: subject, HTML, text. The helpers are `if`, `unless`, `each`, `with`,
 //! `lookup`, `eq`, `ne`, `gt`, `gte`, `lt`, `lte`, `and`, `or`, `not` and `len`, and `money`, `date` and `plural`
 //! (`localised.rs`); there are no decorators and no raw blocks. Partials are put in their places when a template is stored
-//! (`partials/`), and HTML that is MJML becomes HTML then (`mjml.rs`). Values are escaped in the HTML (except in
+//! (`partials/`), and HTML that is MJML becomes HTML then (`mjml/`). Values are escaped in the HTML (except in
 //! `{{{…}}}`), not in the subject and the text.
 //!
 //! A placeholder that would be printed and has no value is missing, and a mail with a missing placeholder is not

@@ -139,7 +139,9 @@ fn in_words(waiting: &Waiting) -> String {
         WaitReason::Backoff => "The pause after the last attempt lasts".to_owned(),
         WaitReason::Scheduled => "It is not to be sent before its time".to_owned(),
         WaitReason::NoRoute => "No route takes it".to_owned(),
-        WaitReason::BatchWindow => "Its batch is sent at certain times".to_owned(),
+        WaitReason::BatchWindow => {
+            "It waits for room in the queue: as many mails of batches wait there as may".to_owned()
+        }
         WaitReason::Queued => "It waits for a worker; nothing keeps it back".to_owned(),
     };
     match waiting.until {

@@ -32,7 +32,8 @@ pub(super) fn router() -> Router<Arc<App>> {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "postroom", description = "postroom records each mail before it answers, delivers it once, and reports back.\n\n\
+    info(title = "postroom", description = "postroom records each mail before it answers, delivers it with retries, and reports what happened. A mail can arrive \
+        twice only after an attempt whose outcome is on record as `unknown`.\n\n\
         Every request names an account (HTTP Basic) or a token (`Authorization: Bearer …`). Bodies are JSON; times are RFC 3339 \
         in UTC. A POST that sends mail takes an `Idempotency-Key`, which makes it safe to repeat.\n\n\
         In the examples `$TOKEN` is a token, as `postroom token create` prints it."),
