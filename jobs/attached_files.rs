@@ -14,7 +14,7 @@ use crate::{
 /// How often a byte of a file is in memory until its mail is sent: as it is stored, as it is, and in the message.
 const COPIES: usize = 4;
 /// How long a claimed mail waits for room; then its claim is given back.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_WAIT: Duration = Duration::from_secs(1);
 
 /// The files of one mail, by their hashes in base64, and the room that they take. Most mails have none.
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub(super) async fn of(app: &App, mail: &Mail) -> anyhow::Result<Option<Files>> 
         return Ok(Some(Files::default()));
     };
     let needed = extras.attachments.iter().map(|file| file.size).sum::<usize>() * COPIES;
-    let Ok(room) = app.attached.hold(Some(&mail.merchant), needed, PATIENCE).await else { return Ok(None) };
+    let Ok(room) = app.attached.hold(Some(&mail.merchant), needed, ROOM_WAIT).await else { return Ok(None) };
     let hashes = extras.attachments.iter().map(|file| file.hash.as_str());
     let base64 = app.store.attachments(&mail.merchant, hashes).await?;
     Ok(Some(Files { base64, room: Some(room) }))

@@ -44,7 +44,7 @@ pub(super) async fn stop(
         },
     )
     .await?;
-    at_work.is_over();
+    at_work.note_settled();
     let (state, reason) = match why {
         Stop::Lapsed(reason) => (why.state(), Some(reason.as_str())),
         Stop::Suppressed(reason) => (why.state(), Some(reason.as_str())),

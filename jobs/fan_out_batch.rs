@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    job::{Job, Outcome, until_recorded},
+    job::{Job, Outcome, job_id, until_recorded},
     mail_job::send_mail_job,
 };
 use crate::{
@@ -59,7 +59,7 @@ pub struct FanOutBatch {
 
 /// The job that makes the next mails of a batch, or takes them back.
 pub fn fan_out_batch_job(batch: BatchId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob::new(format!("{}:{batch}", FanOutBatch::NAME), Lane::Batch, merchant)
+    QueuedJob::new(job_id::<FanOutBatch>(batch), Lane::Batch, merchant)
 }
 
 #[async_trait]

@@ -18,7 +18,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    Job, ended, mail_job,
+    ended,
+    job::job_id,
+    mail_job,
     send_mail::{SendMail, Turn, carry_out},
 };
 use crate::{
@@ -33,7 +35,7 @@ use crate::{
 
 /// A mail waits for so long for what other mails in progress will give back. So shops are answered as fast as mails
 /// leave, and mails that leave at once need no queue. Not for longer: a relay may take its time.
-const PATIENCE: Duration = Duration::from_millis(20);
+const READY_WAIT: Duration = Duration::from_millis(20);
 
 /// Records what a request asked for. A mail that may be sent at once is handed over; then nobody need enqueue it:
 /// [`Recorded::Claimed`].
@@ -41,7 +43,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// # Errors
 /// Those of a write: see [`StoreError`].
 pub async fn record(app: &Arc<App>, mut recording: Recording) -> Result<Recorded, StoreError> {
-    let ready = timeout(PATIENCE, ReadyMail::of(app, &recording)).await.ok().flatten();
+    let ready = timeout(READY_WAIT, ReadyMail::of(app, &recording)).await.ok().flatten();
     recording.claimed_by = ready.as_ref().map(|_| app.worker.id);
     let mut recorded = app.store.record(recording).await;
     if let Some(ready) = ready {
@@ -63,7 +65,7 @@ pub async fn record_while_queue_answers(
     app: &Arc<App>,
     recording: Recording,
 ) -> Result<Recorded, StoreError> {
-    if app.hand_over.is_open() && app.queue_answers(PATIENCE).await {
+    if app.hand_over.is_open() && app.queue_answers(READY_WAIT).await {
         record(app, recording).await
     } else {
         app.store.record(recording).await
@@ -104,22 +106,22 @@ impl ReadyMail {
         };
         let turn = Kept(Some(turn));
         let at_work = app.worker.begin(new.id.0, new.lane)?;
-        at_work.claims();
+        at_work.note_claim_asked();
         // Only now: it is copied with all its values.
         Some(Self { mail: new.as_claimed(), turn, at_work, place })
     }
 
     /// Hands it to the worker, or gives its claim back where this worker may not send any more.
     fn hand_over(self, app: &Arc<App>, learned: Learned) {
-        self.at_work.has_claimed();
+        self.at_work.note_claimed();
         if !app.worker.may_begin() {
-            self.at_work.puts_off(Duration::ZERO);
+            self.at_work.retry_after(Duration::ZERO);
             return;
         }
         let Self { mail, mut turn, at_work, place } = self;
         METRICS.handed_over.inc();
         let (app, mail) = (Arc::clone(app), mail.learn(learned));
-        place.run(format!("{}:{}", SendMail::NAME, mail.id), async move {
+        place.run(job_id::<SendMail>(mail.id), async move {
             let turn = turn.0.take().map(Ok);
             ended::<SendMail>(carry_out(&app, &mail, turn, &at_work).await);
         });
@@ -127,6 +129,6 @@ impl ReadyMail {
 
     /// Leaves what it has to others; a claim is not to be given back, for there is none.
     fn leave_unclaimed(self) {
-        self.at_work.is_over();
+        self.at_work.note_settled();
     }
 }

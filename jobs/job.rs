@@ -1,6 +1,6 @@
 //! What a job is, and what all of them need.
 
-use std::{future::Future, time::Duration};
+use std::{fmt::Display, future::Future, time::Duration};
 
 use async_trait::async_trait;
 
@@ -20,6 +20,11 @@ pub trait Job: Send + Sync {
     /// # Errors
     /// What nobody expected, such as a database that is away. The row stays as it is and is due again later.
     async fn run(&self, app: &App) -> anyhow::Result<Outcome>;
+}
+
+/// The id in the queue of the job that does `J` with a row.
+pub(super) fn job_id<J: Job>(row: impl Display) -> String {
+    format!("{}:{row}", J::NAME)
 }
 
 /// The outcome of a job.

@@ -1,6 +1,6 @@
 //! The jobs that mails are queued as: one that sends a mail, or hands it to the sandbox.
 
-use super::{job::Job, send_mail::SendMail, send_test_mail::SendTestMail};
+use super::{job::job_id, send_mail::SendMail, send_test_mail::SendTestMail};
 use crate::{
     mail::{Lane, MailId, MailLane, MerchantId, NewMail},
     queue::QueuedJob,
@@ -14,7 +14,7 @@ pub fn send_mail_job(mail: &NewMail) -> QueuedJob {
 
 /// The id of the job that sends a mail, or hands it to the sandbox.
 pub fn send_mail_id(mail: MailId, is_test: bool) -> String {
-    format!("{}:{mail}", if is_test { SendTestMail::NAME } else { SendMail::NAME })
+    if is_test { job_id::<SendTestMail>(mail) } else { job_id::<SendMail>(mail) }
 }
 
 /// The job that sends a mail. One for the sandbox travels with the callbacks: it waits for no route and no rate.

@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// A job that could not reach the database is tried again by the same worker after this.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Jobs that could not reach the database, by their kind.
 static UNREACHED: LazyLock<Outages> = LazyLock::new(Outages::default);
@@ -136,7 +136,7 @@ async fn leave_to_others<J: Job>(app: &App, error: &anyhow::Error) -> Ended {
     METRICS.jobs.get_or_create(&JobLabels { job: J::NAME, outcome: "failed" }).inc();
     if app.worker.is_heard() {
         // Otherwise it would be fetched and tried again at once.
-        let _ = app.worker.stopping.run_until_cancelled(sleep(AGAIN)).await;
+        let _ = app.worker.stopping.run_until_cancelled(sleep(RETRY_AFTER)).await;
     }
     Ended::NotNow
 }
@@ -158,7 +158,7 @@ fn ended<J: Job>(outcome: anyhow::Result<Outcome>) -> Ended {
     ended
 }
 
-/// A queued job that this version does not know: it is dropped with a record, a metric and an event.
+/// A queued job that this version does not know: it is dropped with a record, a metric and a log line.
 async fn drop_job(app: &App, job: &QueuedJob) {
     METRICS.dropped_jobs.inc();
     tracing::error!(job = job.id, lane = %job.lane, "a queued job is of no known kind, it is dropped");

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::job::{Job, Outcome};
+use super::job::{Job, Outcome, job_id};
 use crate::{
     app::App,
     mail::{ActionId, ActionState, Lane, MerchantId},
@@ -25,7 +25,7 @@ pub struct RunBulkAction {
 /// The job that takes the next step of an action. Actions of operators take turns with those of each merchant.
 pub fn run_bulk_action_job(action: ActionId, merchant: Option<MerchantId>) -> QueuedJob {
     let merchant = merchant.unwrap_or_else(MerchantId::of_operators);
-    QueuedJob::new(format!("{}:{action}", RunBulkAction::NAME), Lane::Batch, merchant)
+    QueuedJob::new(job_id::<RunBulkAction>(action), Lane::Batch, merchant)
 }
 
 #[async_trait]

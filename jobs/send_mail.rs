@@ -35,11 +35,11 @@ use crate::{
 };
 
 /// How long a claimed mail waits for the connection that it was admitted ahead of; then its claim is given back.
-const AHEAD: Duration = Duration::from_secs(2);
+const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 /// How long a claimed mail that was held up waits for its rates to let it go; then its claim is given back.
-const LATE: Duration = Duration::from_secs(1);
+const RATE_WAIT: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Attempts that the database does not take, of all mails: each is tried again every second.
 static UNRECORDED: Outage = Outage::new();
@@ -79,7 +79,7 @@ impl Job for SendMail {
             return Ok(Outcome::NothingToDo);
         };
         match carry_out(app, &mail, Some(turn), &at_work).await? {
-            Outcome::Postponed if at_work.gives_back(&app.store, app.config.retry.rescues).await => {
+            Outcome::Postponed if at_work.give_back_now(&app.store, app.config.retry.rescues).await => {
                 Ok(Outcome::Waits)
             }
             outcome => Ok(outcome),
@@ -104,7 +104,7 @@ pub(super) async fn carry_out(
     let offered = match turn.transpose() {
         Ok(turn) => offer(app, mail, turn, at_work).await.inspect_err(|error| {
             if error.downcast_ref().is_some_and(StoreError::may_pass) {
-                at_work.puts_off(AGAIN);
+                at_work.retry_after(RETRY_AFTER);
             }
         })?,
         Err(unreachable) => Some(unreachable),
@@ -127,7 +127,7 @@ pub(super) async fn carry_out(
         },
     )
     .await?;
-    at_work.is_over();
+    at_work.note_settled();
     note_settled(app, mail, settled);
     Ok(Outcome::Done)
 }
@@ -165,7 +165,7 @@ async fn offer(
         }
         Rendered::Busy => {
             turn.into_iter().for_each(Turn::leave);
-            at_work.puts_off(AGAIN);
+            at_work.retry_after(RETRY_AFTER);
             return Ok(None);
         }
     };
@@ -175,7 +175,7 @@ async fn offer(
         return Ok(Some(fate.reply(mail.id, Duration::ZERO)));
     }
     let Some(turn) = turn else {
-        at_work.puts_off(Duration::ZERO); // its job is of another kind, and is enqueued at once
+        at_work.retry_after(Duration::ZERO); // its job is of another kind, and is enqueued at once
         return Ok(None);
     };
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
@@ -183,7 +183,7 @@ async fn offer(
         Turn::Now(offer) => *offer,
         Turn::Ahead(mut permit) => {
             let connected = pin!(async {
-                let arrived = timeout(AHEAD, permit.arrive(mail.lane, &envelope, &message)).await;
+                let arrived = timeout(CONNECTION_WAIT, permit.arrive(mail.lane, &envelope, &message)).await;
                 arrived.map_err(|_| NotAdmitted::Later)?;
                 permit.connect().await
             });
@@ -191,29 +191,29 @@ async fn offer(
                 Some(Ok(offer)) => offer,
                 Some(Err(NotAdmitted::Failed(reply))) => return Ok(Some(reply)),
                 Some(Err(NotAdmitted::Later)) | None => {
-                    at_work.puts_off(Duration::ZERO);
+                    at_work.retry_after(Duration::ZERO);
                     return Ok(None);
                 }
             }
         }
     };
-    let Some(offer) = offer.in_rate(LATE).await else {
-        at_work.puts_off(Duration::ZERO);
+    let Some(offer) = offer.in_rate(RATE_WAIT).await else {
+        at_work.retry_after(Duration::ZERO);
         return Ok(None);
     };
     let sending = pin!(offer.send(&envelope, &message, at_work));
     let Some(sent) = unless_stopped_before_the_offer(app, at_work, sending).await else {
-        at_work.puts_off(Duration::ZERO);
+        at_work.retry_after(Duration::ZERO);
         return Ok(None);
     };
     Ok(match sent {
         Sent::Answered(reply) => Some(reply),
         Sent::Withheld => {
-            at_work.puts_off(Duration::ZERO); // nothing is broken
+            at_work.retry_after(Duration::ZERO); // nothing is broken
             None
         }
         Sent::SenderWaits(pause) => {
-            at_work.puts_off(pause);
+            at_work.retry_after(pause);
             None
         }
     })

@@ -110,7 +110,7 @@ impl Heartbeat {
     async fn beat_once(&self, store: &Store, host: &str) -> anyhow::Result<()> {
         let (at, began) = (clock::now(), Instant::now());
         store.beat(self.worker.id, host, std::process::id()).await?;
-        self.worker.was_heard(at, began);
+        self.worker.note_heartbeat(at, began);
         let live = store.live_workers(self.silence).await?;
         self.worker.live_workers.store(live, Ordering::Relaxed);
         Ok(())

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::job::{Job, Outcome, until_recorded};
+use super::job::{Job, Outcome, job_id, until_recorded};
 use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
@@ -34,7 +34,7 @@ pub struct SendCallback {
 
 /// The job that sends a callback.
 pub fn send_callback_job(delivery: DeliveryId, merchant: MerchantId) -> QueuedJob {
-    QueuedJob::new(format!("{}:{delivery}", SendCallback::NAME), Lane::Callback, merchant)
+    QueuedJob::new(job_id::<SendCallback>(delivery), Lane::Callback, merchant)
 }
 
 #[async_trait]
@@ -74,7 +74,7 @@ impl SendCallback {
         let callback = match app.worker.while_heard(claim).await? {
             CallbackClaim::Granted(callback) => callback,
             CallbackClaim::NotYours => {
-                ring_for(app, permit.unused());
+                enqueue_waiting(app, permit.unused());
                 return Ok(Outcome::NothingToDo);
             }
         };
@@ -84,7 +84,7 @@ impl SendCallback {
             CallbackOutcome::Disabled => permit.unused(),
             _ => permit.used(reply.is_away(), Instant::now()),
         };
-        ring_for(app, next);
+        enqueue_waiting(app, next);
         let verdict = webhook::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
         note_attempt(&callback, &reply);
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
@@ -124,11 +124,11 @@ async fn post(app: &App, callback: &Callback) -> CallbackReply {
 
 /// Enqueues callbacks that wait for a permit and could have one. The scheduler asks for it with each of its rounds.
 pub fn enqueue_callbacks_with_room(app: &App) {
-    ring_for(app, app.callbacks.limiter.take_those_with_room());
+    enqueue_waiting(app, app.callbacks.limiter.take_those_with_room());
 }
 
-/// Wakes those who waited for room.
-fn ring_for(app: &App, waiting: Vec<callback::Waiting>) {
+/// Enqueues callbacks that waited for a permit.
+fn enqueue_waiting(app: &App, waiting: Vec<callback::Waiting>) {
     for (delivery, merchant) in waiting {
         app.enqueue(send_callback_job(delivery, merchant));
     }

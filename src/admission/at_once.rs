@@ -62,7 +62,7 @@ impl Admission {
             Plan::Later(line) if line.reason == WaitReason::NoConnection => return Err(Why::Busy),
             Plan::Later(_) | Plan::Go { .. } => return Err(Why::NotAtOnce),
         };
-        let at_once = self.desk.limiter.take_at_once(&ask).and_then(|answer| {
+        let at_once = self.rates.limiter.take_at_once(&ask).and_then(|answer| {
             let Answer::Granted(tokens) = answer else { return None };
             match deciding.go((ask, way, tokens), mail) {
                 Decision::Now(permit) if permit.is_ahead() => Some(AtOnce::Ahead(Box::new(permit))),

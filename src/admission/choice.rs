@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-/// How a route stands to a mail.
+/// Whether a route may take a mail, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum RouteAvailability {
     /// It does not take such mails.
     NotForIt,
     /// An operator drained it.
@@ -81,15 +81,15 @@ impl Chooser {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)[route].is_kept = true;
     }
 
-    /// Chooses a route by how each stands to the mail.
-    pub(super) fn choose(&self, standing: impl Fn(usize) -> Standing) -> Choice {
+    /// Chooses a route by which of them may take the mail.
+    pub(super) fn choose(&self, availability: impl Fn(usize) -> RouteAvailability) -> Choice {
         let mut tally = Tally::default();
         let mut best: Option<usize> = None;
         let mut are_equal = false;
         for route in 0..self.routes.len() {
-            let stands = standing(route);
-            tally.note(self, route, stands);
-            if stands != Standing::Free {
+            let available = availability(route);
+            tally.note(self, route, available);
+            if available != RouteAvailability::Free {
                 continue;
             }
             match best.map(|best| self.routes[route].priority.cmp(&self.routes[best].priority)) {
@@ -99,17 +99,18 @@ impl Chooser {
             }
         }
         match best {
-            Some(best) if are_equal => Choice::Take(self.by_turns(best, standing)),
+            Some(best) if are_equal => Choice::Take(self.by_turns(best, availability)),
             Some(best) => Choice::Take(best),
             None => tally.verdict(),
         }
     }
 
     /// Whose turn it is among the routes of the priority of `first` that are free; `first` is one of them.
-    fn by_turns(&self, first: usize, standing: impl Fn(usize) -> Standing) -> usize {
+    fn by_turns(&self, first: usize, availability: impl Fn(usize) -> RouteAvailability) -> usize {
         let priority = self.routes[first].priority;
-        let is_among =
-            |route: &usize| self.routes[*route].priority == priority && standing(*route) == Standing::Free;
+        let is_among = |route: &usize| {
+            self.routes[*route].priority == priority && availability(*route) == RouteAvailability::Free
+        };
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let among: Vec<usize> = (first..self.routes.len()).filter(is_among).collect();
         if let Some(&kept) = among.iter().find(|route| turns[**route].is_kept) {
@@ -142,7 +143,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn note(&mut self, chooser: &Chooser, route: usize, stands: Standing) {
+    fn note(&mut self, chooser: &Chooser, route: usize, available: RouteAvailability) {
         let first = |known: &mut Option<usize>| {
             let is_first =
                 known.is_none_or(|known| chooser.routes[route].priority < chooser.routes[known].priority);
@@ -150,16 +151,16 @@ impl Tally {
                 *known = Some(route);
             }
         };
-        match stands {
-            Standing::NotForIt | Standing::Free => {}
-            Standing::Drained => first(&mut self.drained),
-            Standing::Paused => first(&mut self.paused),
-            Standing::Full => first(&mut self.full),
-            Standing::NoRate => first(&mut self.no_rate),
-            Standing::RefusesSender(pause) => {
+        match available {
+            RouteAvailability::NotForIt | RouteAvailability::Free => {}
+            RouteAvailability::Drained => first(&mut self.drained),
+            RouteAvailability::Paused => first(&mut self.paused),
+            RouteAvailability::Full => first(&mut self.full),
+            RouteAvailability::NoRate => first(&mut self.no_rate),
+            RouteAvailability::RefusesSender(pause) => {
                 self.refuses_sender = Some(self.refuses_sender.map_or(pause, |known| known.min(pause)));
             }
-            Standing::Away(pause) => {
+            RouteAvailability::Away(pause) => {
                 if self.away.is_none_or(|(_, known)| pause < known) {
                     self.away = Some((route, pause));
                 }
@@ -188,7 +189,7 @@ impl Tally {
 mod tests {
     use super::{
         Choice::{NoConnection, NoRoute, Rate, Take},
-        Standing::{Away, Drained, Free, Full, NoRate, NotForIt, Paused, RefusesSender},
+        RouteAvailability::{Away, Drained, Free, Full, NoRate, NotForIt, Paused, RefusesSender},
         *,
     };
 
@@ -198,7 +199,7 @@ mod tests {
         const M: Duration = Duration::from_secs(60);
         // The second is preferred to the first and the third.
         let chooser = Chooser::new([(10, 1), (5, 1), (20, 1)]);
-        for (standings, expected) in [
+        for (availabilities, expected) in [
             ([Free, Free, Free], Take(1)),
             ([Free, Full, Free], Take(0)),
             ([Free, Away(S), Free], Take(0)),
@@ -221,7 +222,7 @@ mod tests {
             ([RefusesSender(M), Away(S), Drained], away(1, S)),
             ([RefusesSender(M), Full, NotForIt], NoConnection(1)),
         ] {
-            assert_eq!(chooser.choose(|route| standings[route]), expected, "{standings:?}");
+            assert_eq!(chooser.choose(|route| availabilities[route]), expected, "{availabilities:?}");
         }
     }
 
@@ -236,10 +237,12 @@ mod tests {
     #[test]
     fn equals_share_by_weight_and_take_turns() {
         let chooser = Chooser::new([(10, 1), (10, 3), (10, 4)]);
-        let turns = |standings: [Standing; 3], number: usize| {
+        let turns = |availabilities: [RouteAvailability; 3], number: usize| {
             let mut times = [0; 3];
             for _ in 0..number {
-                let Take(route) = chooser.choose(|route| standings[route]) else { panic!("all are free") };
+                let Take(route) = chooser.choose(|route| availabilities[route]) else {
+                    panic!("all are free")
+                };
                 times[route] += 1;
             }
             times

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Admission,
-    choice::{Choice, Standing},
+    choice::{Choice, RouteAvailability},
     in_force::InForce,
     lines::{line_of_domain, line_of_rate, line_of_sender, line_without_a_route, order_of_asking},
     paused::Paused,
@@ -60,30 +60,36 @@ impl Deciding<'_> {
         plans.into_iter().zip(mails).map(decide).collect()
     }
 
-    /// How a route stands to a mail.
-    fn standing(&self, way: usize, mail: &QueuedJob, from: Option<&str>, now: Instant) -> Standing {
+    /// Whether a route may take a mail.
+    fn availability(
+        &self,
+        way: usize,
+        mail: &QueuedJob,
+        from: Option<&str>,
+        now: Instant,
+    ) -> RouteAvailability {
         let (way, held) = (&self.in_force.ways[way], &self.held[way]);
         if !way.takes(mail) {
-            return Standing::NotForIt;
+            return RouteAvailability::NotForIt;
         }
         let refused_for = way.route.refuses_sender_until(sender_of(mail), now).map(|until| until - now);
         match (held.away, refused_for) {
-            _ if way.is_drained() => Standing::Drained,
-            _ if self.paused.line_of_route(&way.name).is_some() => Standing::Paused,
-            (Some(pause), _) if !held.has_place() => Standing::Away(pause),
-            (_, Some(pause)) => Standing::RefusesSender(pause),
-            (None, _) if !held.has_place() => Standing::Full,
-            _ if way.rate.is_some() && self.admission.desk.closed.is_closed(&way.scope, from) => {
-                Standing::NoRate
+            _ if way.is_drained() => RouteAvailability::Drained,
+            _ if self.paused.line_of_route(&way.name).is_some() => RouteAvailability::Paused,
+            (Some(pause), _) if !held.has_place() => RouteAvailability::Away(pause),
+            (_, Some(pause)) => RouteAvailability::RefusesSender(pause),
+            (None, _) if !held.has_place() => RouteAvailability::Full,
+            _ if way.rate.is_some() && self.admission.rates.closed.is_closed(&way.scope, from) => {
+                RouteAvailability::NoRate
             }
-            _ => Standing::Free,
+            _ => RouteAvailability::Free,
         }
     }
 
     /// Chooses a route for a mail among those with a free connection, and says what is asked for it. A mail that its route's
     /// rate refused `again` does not ask for that once more.
     pub(super) fn plan(&mut self, lease: &Lease, again: bool) -> Plan {
-        let (mail, in_force, desk) = (&lease.job, self.in_force, &self.admission.desk);
+        let (mail, in_force, rates) = (&lease.job, self.in_force, &self.admission.rates);
         if let Some(line) = self.paused.line_of_mail(mail) {
             return Plan::Later(line);
         }
@@ -95,7 +101,7 @@ impl Deciding<'_> {
             return Plan::Later(line_of_domain(domain, until - now));
         }
         let from = lease.line().filter(|_| !again);
-        let choice = in_force.chooser.choose(|way| self.standing(way, mail, from, now));
+        let choice = in_force.chooser.choose(|way| self.availability(way, mail, from, now));
         let way = match choice {
             Choice::Take(way) | Choice::Rate(way) => way,
             Choice::NoRoute(way) => {
@@ -111,8 +117,8 @@ impl Deciding<'_> {
             }
         };
         let ask = self.ask_of(mail, &in_force.ways[way]);
-        if let Some(line) = desk.closed.line_for(&ask, from) {
-            return Plan::Later(desk.closed.join(line, &ask, lease));
+        if let Some(line) = rates.closed.line_for(&ask, from) {
+            return Plan::Later(rates.closed.join(line, &ask, lease));
         }
         if !self.held[way].has_place() {
             return Plan::Later(in_force.ways[way].line_for_a_connection()); // its rate came back this moment
@@ -130,7 +136,7 @@ impl Deciding<'_> {
 
     /// Asks for all mails at once, and for those that a route's rate refuses, once more by other routes.
     async fn ask_all(&mut self, plans: &mut [Plan], mails: &[Lease]) {
-        let (ways, desk) = (&self.in_force.ways, &self.admission.desk);
+        let (ways, rates) = (&self.in_force.ways, &self.admission.rates);
         let order = order_of_asking(mails);
         for _ in 0..ways.len() {
             let (asking, asks): (Vec<usize>, Vec<Ask>) = order
@@ -143,7 +149,7 @@ impl Deciding<'_> {
             if asks.is_empty() {
                 return;
             }
-            let answers = desk.limiter.take(&asks).await;
+            let answers = rates.limiter.take(&asks).await;
             for (mail, answer) in asking.into_iter().zip(answers) {
                 let Plan::Ask { ask, way } = &mut plans[mail] else { continue };
                 let (ask, way, lease) = (std::mem::take(ask), *way, &mails[mail]);
@@ -153,10 +159,10 @@ impl Deciding<'_> {
                         self.held[way].promised -= 1;
                         let line = line_of_rate(&scope, &ask, wait);
                         let may_go_elsewhere = ways.len() > 1 && scope == ways[way].scope;
-                        desk.closed.close(scope, wait, &line);
+                        rates.closed.close(scope, wait, &line);
                         match may_go_elsewhere.then(|| self.plan(lease, true)) {
                             Some(ask @ Plan::Ask { .. }) => ask,
-                            _ => Plan::Later(desk.closed.join(line, &ask, lease)),
+                            _ => Plan::Later(rates.closed.join(line, &ask, lease)),
                         }
                     }
                 };
@@ -167,7 +173,7 @@ impl Deciding<'_> {
     /// The other routes that may take a mail, by priority, should this one fail to before it is offered.
     fn others(&self, chosen: usize, mail: &QueuedJob) -> Others {
         let in_force = self.in_force;
-        let mut others = Others::new(&self.admission.desk);
+        let mut others = Others::new(&self.admission.rates);
         if in_force.ways.len() > 1 {
             let mut ways: Vec<_> = (0..in_force.ways.len()).filter(|way| *way != chosen).collect();
             ways.sort_by_key(|way| in_force.ways[*way].route.preference().priority);
@@ -190,7 +196,7 @@ impl Deciding<'_> {
             return Decision::Later(line_of_domain(domain, until.saturating_duration_since(now)));
         }
         let Some(connection) = self.held[way].connections.next() else { return Decision::NotHere };
-        let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.admission.desk));
+        let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.admission.rates));
         Decision::Now(Permit::new(token, connection, self.others(way, &lease.job)))
     }
 }

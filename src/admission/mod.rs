@@ -46,11 +46,11 @@ pub use permit::{NotAdmitted, Offer, Permit};
 pub use room::Room;
 pub use speed::Speed;
 
-use choice::{Choice, Standing};
+use choice::{Choice, RouteAvailability};
 use in_force::InForce;
 use paused::Paused;
 use room::Held;
-use token::Desk;
+use token::Rates;
 
 use crate::{
     limits::{Limiter, MailLimits, Rate, Scope},
@@ -81,7 +81,7 @@ pub struct Admission {
     own_rates: RwLock<HashMap<MerchantId, Rate>>,
     paused: RwLock<Arc<Paused>>,
     drained: RwLock<HashSet<String>>,
-    desk: Arc<Desk>,
+    rates: Arc<Rates>,
     worker: Arc<Worker>,
     changed: Arc<Notify>,
     /// So many times whatever waits is to be woken: limits or routes have changed, or this process has just begun.
@@ -104,7 +104,7 @@ impl Admission {
             own_rates: RwLock::default(),
             paused: RwLock::default(),
             drained: RwLock::default(),
-            desk: Arc::new(Desk { limiter, closed: Arc::default() }),
+            rates: Arc::new(Rates { limiter, closed: Arc::default() }),
             changed: Arc::clone(routes.freed()),
             routes,
             worker,
@@ -133,7 +133,7 @@ impl Admission {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Why the last who asked got less room than he wanted.
+    /// Why there was room for fewer mails than were asked for last.
     pub fn wait(&self) -> Option<Wait> {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -148,7 +148,7 @@ impl Admission {
             .collect();
         *own = rates;
         drop(own);
-        changed.iter().for_each(|scope| self.desk.closed.open(scope));
+        changed.iter().for_each(|scope| self.rates.closed.open(scope));
         changed.iter().map(Scope::to_string).collect()
     }
 
@@ -175,9 +175,9 @@ fn reason_for_less(room: &Room) -> Wait {
     let Room { held, in_force } = room;
     let InForce { ways, chooser, .. } = &**in_force;
     let choice = chooser.choose(|way| match held[way].away {
-        _ if ways[way].is_drained() => Standing::Drained,
-        Some(pause) => Standing::Away(pause),
-        None => Standing::Full,
+        _ if ways[way].is_drained() => RouteAvailability::Drained,
+        Some(pause) => RouteAvailability::Away(pause),
+        None => RouteAvailability::Full,
     });
     let (reason, way) = match choice {
         Choice::NoRoute(way) => (WaitReason::NoRoute, way),
@@ -224,7 +224,7 @@ impl Admit for Admission {
     }
 
     async fn changed(&self) {
-        // Who may not begin asks for no room: what he waited for before may be long over.
+        // Who may not begin asks for no room: what was waited for before may be long over.
         match self.wait().filter(|_| self.worker.may_begin()).and_then(|wait| wait.until) {
             None => self.changed.notified().await,
             Some(until) => tokio::select! {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
-    token::{Desk, Token},
+    token::{Rates, Token},
     way::Way,
 };
 use crate::{
@@ -172,14 +172,14 @@ fn may_go_elsewhere(sent: &Sent) -> bool {
 
 /// Routes that may take a mail in place of the one that was chosen, in their order.
 pub(super) struct Others {
-    desk: Arc<Desk>,
+    rates: Arc<Rates>,
     /// The last of them is the next.
     ways: Vec<(Arc<Way>, Ask)>,
 }
 
 impl Others {
-    pub(super) fn new(desk: &Arc<Desk>) -> Self {
-        Self { desk: Arc::clone(desk), ways: Vec::new() }
+    pub(super) fn new(rates: &Arc<Rates>) -> Self {
+        Self { rates: Arc::clone(rates), ways: Vec::new() }
     }
 
     /// Adds a route behind those that are there, and what is asked for it.
@@ -207,12 +207,12 @@ impl Others {
                 is_one_busy |= way.route.pause().is_none();
                 continue;
             };
-            let answer = self.desk.limiter.take(std::slice::from_ref(&ask)).await.pop();
+            let answer = self.rates.limiter.take(std::slice::from_ref(&ask)).await.pop();
             let Some(Answer::Granted(tokens)) = answer else {
                 is_one_busy = true;
                 continue;
             };
-            let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.desk));
+            let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.rates));
             match connection.connect().await {
                 Ok(ready) => return Offer::new(token, ready, self).await,
                 Err(NotReady::Away(_)) => {}

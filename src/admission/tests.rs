@@ -32,7 +32,7 @@ fn admission_to(routes: &[(&str, &str)], rate: &str, limits: &str) -> (Admission
 
 fn heard(rate: &str, connections: usize, limits: &str) -> Admission {
     let (admission, worker) = admission(rate, connections, limits);
-    worker.was_heard(clock::now(), Instant::now());
+    worker.note_heartbeat(clock::now(), Instant::now());
     admission
 }
 
@@ -85,7 +85,7 @@ async fn decided(admission: &Admission, mails: &[Lease]) -> Vec<String> {
 async fn there_is_room_while_the_worker_is_heard_and_a_connection_is_free() {
     let (admission, worker) = admission("", 2, "");
     assert_eq!((admission.room(9).0, reason(&admission)), (0, Some(WaitReason::Queued)));
-    worker.was_heard(clock::now(), Instant::now());
+    worker.note_heartbeat(clock::now(), Instant::now());
     let (number, held) = admission.room(9);
     assert_eq!((number, reason(&admission)), (2, Some(WaitReason::NoConnection)));
     assert_eq!(admission.room(9).0, 0);
@@ -120,7 +120,7 @@ fn who_waits_to_be_handed_a_connection_does_not_wake_himself() {
             let single = ("single", "connections = 1\nlanes = [\"transactional\"]");
             let (admission, worker) =
                 admission_to(&[single, ("bulk", "connections = 1\nlanes = [\"bulk\"]")], "", "");
-            worker.was_heard(clock::now(), Instant::now());
+            worker.note_heartbeat(clock::now(), Instant::now());
             let _taken =
                 admission.routes.all().iter().find(|route| route.name() == "single").unwrap().permit_now();
             let mail = QueuedJob::new("1".to_owned(), Lane::Transactional, "acme".parse().unwrap());
@@ -139,7 +139,7 @@ async fn a_worker_that_may_not_begin_waits_for_no_time_that_is_over() {
     *admission.wait.lock().unwrap() = Some(Wait { reason: WaitReason::RouteAway, route: None, until });
     let changes = async || tokio::time::timeout(Duration::from_millis(50), admission.changed()).await.is_ok();
     assert!(!changes().await);
-    worker.was_heard(clock::now(), Instant::now());
+    worker.note_heartbeat(clock::now(), Instant::now());
     assert!(changes().await);
 }
 
@@ -214,11 +214,11 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
         let (ask, lease) =
             (ask(domain), in_line(&format!("domain:{domain}"), &[("acme", domain)]).await.remove(0));
         let line = line_of_rate(&admission.in_force().ways[0].scope, &ask, wait);
-        admission.desk.closed.close(admission.in_force().ways[0].scope.clone(), wait, &line);
+        admission.rates.closed.close(admission.in_force().ways[0].scope.clone(), wait, &line);
         let mut bulk = lease.clone();
         bulk.job.lane = Lane::Bulk;
-        turns.push(admission.desk.closed.join(line.clone(), &ask, &bulk).after.unwrap());
-        let urgent = admission.desk.closed.join(line, &ask, &lease).after.unwrap();
+        turns.push(admission.rates.closed.join(line.clone(), &ask, &bulk).after.unwrap());
+        let urgent = admission.rates.closed.join(line, &ask, &lease).after.unwrap();
         assert!(urgent <= wait, "an urgent mail waits for no turn: {urgent:?}");
     }
     assert!(
@@ -237,10 +237,10 @@ async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
         let decision = admission.decide(room, &mails).await.pop().unwrap();
         assert!(matches!(decision, Decision::Now(_)));
     }
-    assert_eq!(Vec::from_iter(admission.desk.closed.take_lines_to_wake()), ["route:main"]);
+    assert_eq!(Vec::from_iter(admission.rates.closed.take_lines_to_wake()), ["route:main"]);
     assert_eq!(decided(&admission, &mails).await, ["now"]);
     assert_eq!(decided(&admission, &mails).await, ["rate route:main"]);
-    assert!(admission.desk.closed.take_lines_to_wake().is_empty());
+    assert!(admission.rates.closed.take_lines_to_wake().is_empty());
     assert_eq!(admission.room(1).0, 1, "a mail that waits holds no place");
 }
 

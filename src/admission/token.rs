@@ -8,7 +8,7 @@ use super::closed::Closed;
 use crate::limits::{Answer, Limiter, Tokens};
 
 /// What rates are asked at.
-pub(super) struct Desk {
+pub(super) struct Rates {
     pub(super) limiter: Limiter,
     pub(super) closed: Arc<Closed>,
 }
@@ -16,12 +16,12 @@ pub(super) struct Desk {
 /// One of each of a mail's rates, given back unless it is used.
 pub(super) struct Token {
     tokens: Option<Tokens>,
-    desk: Arc<Desk>,
+    rates: Arc<Rates>,
 }
 
 impl Token {
-    pub(super) fn new(tokens: Tokens, desk: &Arc<Desk>) -> Self {
-        Self { tokens: Some(tokens), desk: Arc::clone(desk) }
+    pub(super) fn new(tokens: Tokens, rates: &Arc<Rates>) -> Self {
+        Self { tokens: Some(tokens), rates: Arc::clone(rates) }
     }
 
     /// Takes another one where this was taken so long ago that it is no longer good; false when there is none.
@@ -31,7 +31,7 @@ impl Token {
             self.tokens = Some(tokens);
             return true;
         }
-        match self.desk.limiter.renew(tokens).await {
+        match self.rates.limiter.renew(tokens).await {
             Answer::Granted(tokens) => {
                 self.tokens = Some(tokens);
                 true
@@ -50,7 +50,7 @@ impl Token {
         let ask = tokens.ask();
         drop(tokens);
         loop {
-            match self.desk.limiter.take(std::slice::from_ref(&ask)).await.pop() {
+            match self.rates.limiter.take(std::slice::from_ref(&ask)).await.pop() {
                 Some(Answer::Granted(tokens)) => {
                     self.tokens = Some(tokens);
                     return self;
@@ -79,7 +79,7 @@ impl Drop for Token {
         if let Some(tokens) = self.tokens.take() {
             let ask = tokens.ask();
             drop(tokens);
-            self.desk.closed.gave_back(&ask);
+            self.rates.closed.gave_back(&ask);
         }
     }
 }

@@ -39,10 +39,10 @@ impl Admission {
                 Ok(Err(error)) => tracing::debug!(%error, "the rates of merchants could not be read"),
                 Err(_) => tracing::debug!("the rates of merchants could not be read in time"),
             }
-            to_wake.extend(self.desk.closed.take_lines_to_wake());
+            to_wake.extend(self.rates.closed.take_lines_to_wake());
             let times = self.all_to_wake.load(Ordering::Relaxed);
             if times > 0 {
-                self.desk.closed.open_all();
+                self.rates.closed.open_all();
             }
             let mut pause = if times > 1 { BETWEEN_WAKES } else { PAUSE };
             match wake(queue, times > 0, &to_wake).await {

@@ -44,8 +44,8 @@ impl Drawing {
         });
     }
 
-    /// Ends where nobody looks any more; returns whether it has.
-    pub(super) fn is_over(&self) -> bool {
+    /// Ends if nobody looks any more; returns whether it has.
+    pub(super) fn end_if_unwatched(&self) -> bool {
         let mut channels = self.hub.channels();
         let is_over = self.channel.receiver_count() == 0;
         if is_over {
@@ -123,9 +123,9 @@ mod tests {
         let (first, drawing) = hub.look(key());
         let drawing = drawing.unwrap();
         let (second, other) = hub.look(key());
-        assert!(other.is_none() && !drawing.is_over());
+        assert!(other.is_none() && !drawing.end_if_unwatched());
         drop((first, second));
-        assert!(drawing.is_over());
+        assert!(drawing.end_if_unwatched());
         let (_, next) = hub.look(key());
         drop(drawing);
         assert!(hub.look(key()).1.is_none(), "the one that ended closes its own channel alone");

@@ -64,7 +64,7 @@ async fn draw(board: Arc<Board>, viewer: Viewer, drawing: Drawing) {
             Ok(Err(_)) | Err(_) => Drawn::Slow,
         });
         let is_stopping = stopping.run_until_cancelled(sleep(INTERVAL)).await.is_none();
-        if is_stopping || drawing.is_over() {
+        if is_stopping || drawing.end_if_unwatched() {
             return;
         }
     }

@@ -294,7 +294,7 @@ async fn whatever_is_given_back_never_more_than_the_rate_is_used() {
                     }
                 }
             }
-            // When they were taken counts: how long somebody keeps them is his affair.
+            // When they were taken counts: not how long somebody keeps them.
             for (at, tokens) in held.drain(..) {
                 tokens.spend();
                 used.push(at);

@@ -54,11 +54,6 @@ impl Amount {
         let rounded = (left + step / 2).div_euclid(step) * 10_i128.pow(6 - places(decimals));
         Some(decimal(rounded))
     }
-
-    /// Whether this is less than `other`, in the same currency.
-    pub fn is_less_than(&self, other: &Self) -> bool {
-        self.millionths < other.millionths
-    }
 }
 
 fn places(decimals: usize) -> u32 {
@@ -139,11 +134,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_compare_by_their_value_and_show_as_they_came() {
+    fn amounts_are_positive_by_their_value_and_show_as_they_came() {
         let amount = |text: &str| text.parse::<Amount>().unwrap();
-        assert!(amount("9.9").is_less_than(&amount("10")));
-        assert!(amount("-5").is_less_than(&amount("0.000001")));
-        assert!(!amount("59.9").is_less_than(&amount("59.90")));
         assert!(amount("0.01").is_positive() && !amount("0.00").is_positive() && !amount("-1").is_positive());
         assert_eq!(amount("007.10").to_string(), "007.10");
     }

@@ -196,7 +196,7 @@ impl Place {
         if let Some(handed) = self.handed.take() {
             return Some(handed);
         }
-        let idle = self.shared.shelf().pop()?;
+        let idle = self.shared.idle().pop()?;
         if self.shared.is_spent(&idle) {
             Box::pin(idle.connection.quit()).await; // boxed, as it is rare
             return None;
@@ -206,8 +206,8 @@ impl Place {
 
     /// The idle connection alone, without waiting: one that may not be used any more is left to who may wait for its end.
     pub(super) fn take_at_once(&mut self) -> Option<Connection> {
-        let mut shelf = self.shared.shelf();
-        shelf.pop_if(|idle| !self.shared.is_spent(idle)).map(|idle| idle.connection)
+        let mut idle = self.shared.idle();
+        idle.pop_if(|idle| !self.shared.is_spent(idle)).map(|idle| idle.connection)
     }
 
     /// Notes that its connection is at work, or soon will be, and then serves the line.
@@ -220,7 +220,7 @@ impl Place {
         self.hand_on(connection, None);
     }
 
-    /// Hands the connection to the mail that follows or the first that waits, or puts it on the shelf. One that cannot be used any
+    /// Hands the connection to the mail that follows or the first that waits, or keeps it. One that cannot be used any
     /// more is closed; then the place alone goes on.
     pub(super) fn hand_on(mut self, connection: Connection, following: Option<Following>) {
         if let Some(Following { waiter, begun }) = following {

@@ -50,7 +50,7 @@ impl Pool {
     }
 
     pub(super) fn idle(&self) -> usize {
-        self.shared.shelf().len()
+        self.shared.idle().len()
     }
 
     pub(super) fn busy(&self) -> usize {
@@ -59,7 +59,7 @@ impl Pool {
 
     /// Says goodbye to the idle connections; busy ones go on and are kept for the next mail as ever.
     pub(super) async fn close_idle(&self) {
-        let idle = std::mem::take(&mut *self.shared.shelf());
+        let idle = std::mem::take(&mut *self.shared.idle());
         futures_util::future::join_all(idle.into_iter().map(|idle| idle.connection.quit())).await;
     }
 
@@ -72,7 +72,7 @@ impl Pool {
 /// Closes connections whose idle time is over, one after the other, each in a place of its own.
 async fn reap(shared: Arc<Pooled>) {
     loop {
-        let oldest = shared.shelf().first().map(|idle| idle.since);
+        let oldest = shared.idle().first().map(|idle| idle.since);
         match oldest {
             None => shared.filled.notified().await,
             Some(since) => {

@@ -1,6 +1,6 @@
 //! What a pool and its places share: the places, the connections that lie idle, and the line of mails that wait.
 //!
-//! A place in the pool (a permit of its [`Capacity`]) is held while a connection is used or closed. A connection lies on the shelf
+//! A place in the pool (a permit of its [`Capacity`]) is held while a connection is used or closed. A connection is idle
 //! before its place is given back, so idle and busy connections together never exceed the places. A caller that finds no
 //! place waits for a [`Notify`] that all pools share.
 
@@ -41,8 +41,8 @@ pub(super) struct Pooled {
     pub(super) patience: Duration,
     /// Who waits for a place that is given back.
     pub(super) freed: Arc<ConnectionsFreed>,
-    shelf: Mutex<Vec<Idle>>,
-    /// The shelf is no longer empty.
+    idle: Mutex<Vec<Idle>>,
+    /// There is an idle connection again.
     pub(super) filled: Notify,
     pub(super) idle_for: Duration,
     pub(super) mails_per_connection: u32,
@@ -79,7 +79,7 @@ impl Pooled {
             grouping: Grouping::default(),
             patience: tuning.patience,
             freed,
-            shelf: Mutex::default(),
+            idle: Mutex::default(),
             filled: Notify::new(),
             idle_for: tuning.idle,
             mails_per_connection,
@@ -107,15 +107,15 @@ impl Pooled {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
-    pub(super) fn shelf(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a connection on the shelf.
+    /// Keeps a connection for the next mail.
     pub(super) fn keep(&self, connection: Connection) {
-        let mut shelf = self.shelf();
-        shelf.push(Idle { connection, since: Instant::now() });
-        if shelf.len() == 1 {
+        let mut idle = self.idle();
+        idle.push(Idle { connection, since: Instant::now() });
+        if idle.len() == 1 {
             self.filled.notify_one();
         }
     }
@@ -151,8 +151,8 @@ impl Pooled {
 
     /// Takes the connection that lies there longest, if its time is over.
     pub(super) fn take_expired(&self) -> Option<Idle> {
-        let mut shelf = self.shelf();
-        let is_due = shelf.first().is_some_and(|idle| self.is_over(idle));
-        is_due.then(|| shelf.remove(0))
+        let mut idle = self.idle();
+        let is_due = idle.first().is_some_and(|idle| self.is_over(idle));
+        is_due.then(|| idle.remove(0))
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn deliver(
         }
     };
     let delivered = match agreed {
-        Ok(()) if fence.may_offer() => hand_over(connection, message, next).await,
+        Ok(()) if fence.may_offer() => send_message(connection, message, next).await,
         Ok(()) => {
             // The server waits for the message: only hanging up is sure to deliver nothing.
             connection.abandon();
@@ -316,7 +316,7 @@ async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(),
 }
 
 /// Sends the message and its final dot, and reads what the server made of it.
-async fn hand_over(
+async fn send_message(
     connection: &mut Connection,
     message: &Message,
     next: &mut Next<'_>,

@@ -121,7 +121,7 @@ pub(super) async fn record(on: &mut Connection, entry: Option<&NewEntry>) -> Res
 }
 
 impl Store {
-    /// The same rows for somebody: what he changes is in the audit.
+    /// The same rows for somebody: what they change is in the audit.
     pub fn acting_for(&self, author: Author) -> Self {
         let mut store = self.clone();
         store.author = Some(author.into());

@@ -128,20 +128,6 @@ impl Store {
         row.map(|row| read(&Columns { table: "merchants", row: &row })).transpose()
     }
 
-    /// Gives a merchant a rate of mails of its own, or takes it away; returns whether there is such a merchant.
-    ///
-    /// # Errors
-    /// When the database cannot commit it.
-    pub async fn set_mails_rate(
-        &self,
-        merchant: &MerchantId,
-        rate: Option<&str>,
-    ) -> Result<bool, StoreError> {
-        let update =
-            query("UPDATE merchants SET mails_rate = $2 WHERE id = $1").bind(merchant.as_str()).bind(rate);
-        self.writer.execute(update, "set a merchant's rate").await.map(|rows| rows > 0)
-    }
-
     /// The merchants that have a rate of mails of their own, with it.
     ///
     /// # Errors

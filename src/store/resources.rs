@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
-    audit::{self, NewEntry},
+    audit,
     connection::Connection,
     database::Store,
     dialect::Dialect,
@@ -101,19 +101,8 @@ impl Store {
             .await
     }
 
-    /// Stores many documents, all or none. Of two with one id the later stands.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn put_resources(
-        &self,
-        merchant: &MerchantId,
-        resources: Vec<ResourceRow>,
-    ) -> Result<(), StoreError> {
-        self.upsert_all(merchant, resources, None).await
-    }
-
-    /// The same for a part of an import, which has one entry in the audit, however many parts it has.
+    /// Stores a part of an import, all or none; of two documents with one id the later stands. An import has one entry in the
+    /// audit, however many parts it has.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -125,15 +114,6 @@ impl Store {
     ) -> Result<(), StoreError> {
         let entry = self.entry(Action::ResourceImported, "import", Some(merchant));
         let entry = entry.map(|entry| entry.part_of(import).of(resources.len() as u64));
-        self.upsert_all(merchant, resources, entry).await
-    }
-
-    async fn upsert_all(
-        &self,
-        merchant: &MerchantId,
-        resources: Vec<ResourceRow>,
-        entry: Option<NewEntry>,
-    ) -> Result<(), StoreError> {
         let (dialect, merchant) = (self.dialect, merchant.clone());
         self.writer
             .run(move |on| {

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{AGAIN, Unoffered, Worker};
+use super::{RETRY_AFTER, Unoffered, Worker};
 use crate::{
     mail::{Mail, MailId, MailLane},
     smtp::Fence,
@@ -53,53 +53,53 @@ impl AtWork {
     /// # Errors
     /// Those of a write: see [`StoreError`]. Then nobody knows whether it is claimed, and it will be given back.
     pub async fn claim(&self, store: &Store) -> Result<Option<Box<Mail>>, StoreError> {
-        self.claims();
+        self.note_claim_asked();
         let claim = store.claim_mail(MailId(self.row), self.worker.id, self.lane);
         match self.worker.while_heard(claim).await? {
             Claim::Granted(mail) => {
-                self.has_claimed();
+                self.note_claimed();
                 Ok(Some(mail))
             }
             Claim::NotYours(_) => {
-                self.is_over();
+                self.note_settled();
                 Ok(None)
             }
         }
     }
 
     /// Notes that the mail is about to be claimed.
-    pub fn claims(&self) {
+    pub fn note_claim_asked(&self) {
         self.lapses.store(self.worker.lapses.load(Ordering::SeqCst), Ordering::Relaxed);
         self.move_to(Stage::Claiming);
     }
 
     /// Notes that the mail is this worker's.
-    pub fn has_claimed(&self) {
+    pub fn note_claimed(&self) {
         self.move_to(Stage::Claimed);
     }
 
     /// Notes that there is nothing to give back: the claim was refused, or what came of it is on record.
-    pub fn is_over(&self) {
+    pub fn note_settled(&self) {
         self.move_to(Stage::Free);
     }
 
     /// Notes that the mail has to wait once more, for so long, and that nothing is broken.
-    pub fn puts_off(&self, pause: Duration) {
+    pub fn retry_after(&self, pause: Duration) {
         self.pause.store(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Gives the claim back now, where the mail only has to wait its turn once more: then its job keeps its place in the
     /// queue. False where it has to wait for longer, or the database does not take it in time: it is given back later.
-    pub async fn gives_back(&self, store: &Store, rescues: u32) -> bool {
+    pub async fn give_back_now(&self, store: &Store, rescues: u32) -> bool {
         let only_its_turn = self.pause.load(Ordering::Relaxed) == 0 && self.is_in(Stage::Claimed);
         if !only_its_turn || self.worker.stopping.is_cancelled() {
             return false;
         }
         let back = [GivenBack { mail: MailId(self.row), pause: IN_THE_QUEUE, is_broken: false }];
-        let is_given = timeout(AGAIN, store.give_back_mails(self.worker.id, &back, rescues)).await;
+        let is_given = timeout(RETRY_AFTER, store.give_back_mails(self.worker.id, &back, rescues)).await;
         let is_given = matches!(is_given, Ok(Ok(_)));
         if is_given {
-            self.is_over();
+            self.note_settled();
         }
         is_given
     }
@@ -130,7 +130,7 @@ impl Fence for AtWork {
     fn may_begin(&self) -> bool {
         let may = !self.worker.stopping.is_cancelled() && self.is_still_its();
         if !may {
-            self.puts_off(Duration::ZERO);
+            self.retry_after(Duration::ZERO);
         }
         may
     }
@@ -144,7 +144,7 @@ impl Fence for AtWork {
         if may {
             self.move_to(Stage::Offered);
         } else {
-            self.puts_off(Duration::ZERO);
+            self.retry_after(Duration::ZERO);
         }
         may
     }
@@ -161,7 +161,7 @@ impl Drop for AtWork {
             Ok(millis) => (Duration::from_millis(millis), false),
             Err(_) if self.worker.stopping.is_cancelled() => (Duration::ZERO, false),
             // The database did not say whether it is claimed: that is no fault of the mail's.
-            Err(_) if is_unanswered => (AGAIN, false),
+            Err(_) if is_unanswered => (RETRY_AFTER, false),
             Err(_) => (BROKEN, true),
         };
         self.worker.not_given_back.fetch_add(1, Ordering::SeqCst);
@@ -169,7 +169,7 @@ impl Drop for AtWork {
         let unoffered =
             Unoffered { mail: MailId(self.row), lane: self.lane, is_unanswered, is_broken, pause };
         if self.worker.unoffered.send(unoffered).is_err() {
-            self.worker.gave_back(&[MailId(self.row)]);
+            self.worker.forget_given_back(&[MailId(self.row)]);
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Between two tries to give claims back.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How soon one who waits for a database that is away notices that this worker is not heard any more.
 const LOOKS: Duration = Duration::from_millis(250);
 /// The most claims in one statement.
@@ -111,7 +111,7 @@ impl Worker {
     }
 
     /// Notes that a heartbeat which began at `at` was committed. `began` is the same moment on the monotonic clock.
-    pub fn was_heard(&self, at: Timestamp, began: Instant) {
+    pub fn note_heartbeat(&self, at: Timestamp, began: Instant) {
         if !self.is_heard() {
             self.lapses.fetch_add(1, Ordering::SeqCst);
         }
@@ -185,11 +185,11 @@ impl Worker {
                             error,
                             "claims could not be given back, trying again"
                         );
-                        sleep(AGAIN).await;
+                        sleep(RETRY_AFTER).await;
                     }
                 }
             }
-            self.gave_back(&mails);
+            self.forget_given_back(&mails);
             group.clear();
         }
     }
@@ -228,7 +228,7 @@ impl Worker {
         Ok(count)
     }
 
-    fn gave_back(&self, mails: &[MailId]) {
+    fn forget_given_back(&self, mails: &[MailId]) {
         let mut rows = self.rows();
         for mail in mails {
             rows.remove(&mail.0);

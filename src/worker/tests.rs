@@ -15,24 +15,24 @@ fn a_worker_is_heard_only_while_both_clocks_say_so() {
     let (worker, _claims) = worker(silence);
     assert!(!worker.is_heard(), "never heard");
     let (wall, monotonic) = (clock::now(), Instant::now());
-    worker.was_heard(wall, monotonic);
+    worker.note_heartbeat(wall, monotonic);
     assert!(worker.is_heard());
-    worker.was_heard(wall - silence, monotonic);
+    worker.note_heartbeat(wall - silence, monotonic);
     assert!(!worker.is_heard(), "the wall clock is late");
-    worker.was_heard(wall + silence, worker.started);
+    worker.note_heartbeat(wall + silence, worker.started);
     assert!(worker.is_heard(), "a clock that is set back does not silence");
     std::thread::sleep(Duration::from_millis(30));
     let (hasty, _claims) = Worker::new(Duration::from_millis(30), Arc::default());
-    hasty.was_heard(clock::now(), hasty.started);
+    hasty.note_heartbeat(clock::now(), hasty.started);
     std::thread::sleep(Duration::from_millis(30));
-    hasty.was_heard(clock::now() + silence, hasty.started);
+    hasty.note_heartbeat(clock::now() + silence, hasty.started);
     assert!(!hasty.is_heard(), "a clock that is set back does not keep a worker alive");
 }
 
 #[test]
 fn only_what_was_claimed_and_not_offered_is_given_back() {
     let (worker, mut claims) = worker(Duration::from_secs(10));
-    worker.was_heard(clock::now(), Instant::now());
+    worker.note_heartbeat(clock::now(), Instant::now());
     let row = Uuid::now_v7();
     let end = |claims: &mut UnofferedClaims, act: &dyn Fn(&AtWork)| {
         let at_work = worker.begin(row, MailLane::Transactional).unwrap();
@@ -42,21 +42,21 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
         let unoffered = claims.0.try_recv().ok();
         assert_eq!(worker.is_at_work_on(row), unoffered.is_some(), "it stays at work until it is given back");
         if unoffered.is_some() {
-            worker.gave_back(&[MailId(row)]);
+            worker.forget_given_back(&[MailId(row)]);
         }
         unoffered.map(|unoffered| (unoffered.is_unanswered, unoffered.pause))
     };
     assert_eq!(end(&mut claims, &|_| {}), None);
-    assert_eq!(end(&mut claims, &|at_work| at_work.claims()), Some((true, AGAIN)));
-    assert_eq!(end(&mut claims, &|at_work| at_work.has_claimed()), Some((false, BROKEN)));
+    assert_eq!(end(&mut claims, &|at_work| at_work.note_claim_asked()), Some((true, RETRY_AFTER)));
+    assert_eq!(end(&mut claims, &|at_work| at_work.note_claimed()), Some((false, BROKEN)));
     let offered = |at_work: &AtWork| {
-        at_work.has_claimed();
+        at_work.note_claimed();
         assert!(at_work.may_begin() && at_work.may_offer());
     };
     assert_eq!(end(&mut claims, &offered), None);
     worker.stopping.cancel();
     let stopped = |at_work: &AtWork| {
-        at_work.has_claimed();
+        at_work.note_claimed();
         assert!(!at_work.may_begin() && !at_work.is_offered());
     };
     assert_eq!(end(&mut claims, &stopped), Some((false, Duration::ZERO)));
@@ -66,11 +66,11 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
 fn what_was_claimed_before_a_silence_is_not_offered_after_it() {
     let silence = Duration::from_secs(10);
     let (worker, _claims) = worker(silence);
-    let is_heard = |since: Duration| worker.was_heard(clock::now() - since, Instant::now());
+    let is_heard = |since: Duration| worker.note_heartbeat(clock::now() - since, Instant::now());
     is_heard(Duration::ZERO);
     let (lost, row) = (worker.begin(Uuid::now_v7(), MailLane::Transactional).unwrap(), Uuid::now_v7());
-    lost.claims();
-    lost.has_claimed();
+    lost.note_claim_asked();
+    lost.note_claimed();
     is_heard(silence / 10);
     assert!(lost.may_begin(), "it was heard all the while");
     // The next heartbeat comes so late that the others have taken what it had.
@@ -78,8 +78,8 @@ fn what_was_claimed_before_a_silence_is_not_offered_after_it() {
     is_heard(Duration::ZERO);
     assert!(worker.is_heard() && !lost.may_begin() && !lost.may_offer() && !lost.is_offered());
     let claimed_again = worker.begin(row, MailLane::Transactional).unwrap();
-    claimed_again.claims();
-    claimed_again.has_claimed();
+    claimed_again.note_claim_asked();
+    claimed_again.note_claimed();
     assert!(claimed_again.may_begin() && claimed_again.may_offer());
 }
 
@@ -89,14 +89,14 @@ async fn a_panic_between_claim_and_offer_gives_the_claim_back() {
     let row = Uuid::now_v7();
     let job = std::panic::AssertUnwindSafe(async {
         let at_work = worker.begin(row, MailLane::Transactional);
-        at_work.iter().for_each(AtWork::has_claimed);
+        at_work.iter().for_each(AtWork::note_claimed);
         panic!("a job breaks");
     });
     assert!(futures_util::FutureExt::catch_unwind(job).await.is_err());
     assert_eq!(claims.0.try_recv().unwrap().mail, MailId(row));
     let waiting = tokio::time::timeout(Duration::from_millis(20), worker.all_given_back()).await;
     assert!(waiting.is_err() && worker.is_at_work_on(row));
-    worker.gave_back(&[MailId(row)]);
+    worker.forget_given_back(&[MailId(row)]);
     worker.all_given_back().await;
     assert!(!worker.is_at_work_on(row));
 }

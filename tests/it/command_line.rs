@@ -214,7 +214,7 @@ on_both! {
         let rate = Some("3000/h burst 100".to_owned());
         assert_eq!(store.mails_rates().await.unwrap(), [(quick.clone(), "3000/h burst 100".to_owned())]);
         assert_eq!(store.merchant(&quick).await.unwrap().unwrap().mails_rate, rate);
-        assert!(store.set_mails_rate(&quick, None).await.unwrap());
+        commands.run(&["merchant", "update", "quick", "--no-rate"]).expect(0);
         assert_eq!(store.mails_rates().await.unwrap(), []);
         let account = ["account", "create", "--merchant", "tea", "--username", "ann", "--json"];
         let made = commands.run(&account).expect(0).json();

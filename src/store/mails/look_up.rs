@@ -310,24 +310,6 @@ impl Store {
         let state = self.mail(merchant, id).await?.map(|mail| mail.state);
         Ok(state.map_or(Moved::Unknown, Moved::Refused))
     }
-
-    /// How many mails are in each state that is not settled, and how long the oldest waits.
-    ///
-    /// # Errors
-    /// Those of a read: see [`StoreError`].
-    pub async fn mails_under_way(&self) -> Result<Vec<(MailState, u64)>, StoreError> {
-        let rows =
-            query("SELECT state, COUNT(*) AS mails FROM mails WHERE wake_at IS NOT NULL GROUP BY state")
-                .fetch_all(&self.readers)
-                .await
-                .doing("count mails under way")?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "mails", row };
-                Ok((columns.parsed("state")?, u64::try_from(columns.integer("mails")?).unwrap_or(0)))
-            })
-            .collect()
-    }
 }
 
 pub(super) fn read(columns: &Columns<'_>) -> Result<MailRecord, StoreError> {

@@ -75,6 +75,7 @@ pub(in crate::store) async fn record_callbacks(
         .doing("record callbacks")
 }
 
+#[cfg(test)]
 impl Store {
     /// Records a callback in a transaction of its own; returns whether it is the first with its key.
     ///
@@ -87,7 +88,9 @@ impl Store {
             .await
             .map(|new| new == 1)
     }
+}
 
+impl Store {
     /// Records a `webhook.test` for one endpoint, whatever it listens to.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ on_both! {
         assert_eq!(settled, Settled::Now { state: MailState::Sent, is_told: false });
         let attempts = store.attempts(id).await.unwrap();
         assert_eq!((attempts.len(), attempts[0].code, attempts[0].number), (1, Some(250), 1));
-        assert!(store.mails_under_way().await.unwrap().is_empty());
+        assert!(backends.tally(UNDER_WAY).await.is_empty());
     }
 
     async fn a_mail_that_is_recorded_as_claimed_is_what_a_claim_makes_of_it(backends: Backends) {

@@ -10,6 +10,7 @@ use std::{
 
 use postroom::{mail::MailLane, store::DatabaseSettings};
 use sqlx::{AnyConnection, Connection, Executor};
+use uuid::Uuid;
 
 use super::*;
 use crate::support::within;
@@ -75,7 +76,7 @@ on_both! {
         let outcomes = join_all((0..10).map(|_| store.record(recording()))).await;
         let committed = outcomes.into_iter().filter(|outcome| matches!(outcome, Ok(Recorded::Committed))).count();
         assert_eq!(committed, 1, "ten at once");
-        assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 1)]);
+        assert_eq!(backends.tally(UNDER_WAY).await, [("queued".to_owned(), 1)].into());
         let stored = store.resource(&merchant(), ResourceKind::Subscriptions, "sub_1").await.unwrap().unwrap();
         assert_eq!(stored.body, r#"{"state":"sent"}"#);
     }
@@ -85,7 +86,7 @@ on_both! {
         let [draft, sent, active] = ["draft", "sent", "active"].map(|state| format!(r#"{{"state":"{state}"}}"#));
         let ids: Vec<_> = (0..20).map(|number| format!("sub_{number}")).collect();
         let rows: Vec<_> = ids.iter().map(|id| subscription(id, &draft)).collect();
-        store.put_resources(&merchant(), rows).await.unwrap();
+        store.import_resources(Uuid::now_v7(), &merchant(), rows).await.unwrap();
 
         let recordings = ids.iter().flat_map(|id| {
             [(&draft, &sent), (&draft, &active), (&sent, &active)].map(|(was, becomes)| replacing(id, was, becomes))
@@ -95,7 +96,7 @@ on_both! {
             let outcomes: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap()).collect();
             assert_eq!(outcomes, [&Recorded::Committed, &Recorded::Outdated, &Recorded::Committed]);
         }
-        assert_eq!(store.mails_under_way().await.unwrap(), [(MailState::Queued, 40)]);
+        assert_eq!(backends.tally(UNDER_WAY).await, [("queued".to_owned(), 40)].into());
         for id in &ids {
             let stored = store.resource(&merchant(), ResourceKind::Subscriptions, id).await.unwrap().unwrap();
             assert_eq!(stored.body, active);

@@ -32,6 +32,8 @@ use serde_json::value::RawValue;
 
 use super::support::Backends;
 
+/// How many mails are in each state that is not settled.
+const UNDER_WAY: &str = "SELECT state, COUNT(*) FROM mails WHERE wake_at IS NOT NULL GROUP BY state";
 const SILENCE: Duration = Duration::from_secs(15);
 const POLICY: RetryPolicy = RetryPolicy {
     schedule: Vec::new(),

@@ -122,7 +122,7 @@ pub(in crate::http) async fn send_mails(
         app.config.batches.spooled_per_merchant.0,
     )
     .await?;
-    // Reading takes a thread, and the identifiers memory; who has to wait has his body on the disk meanwhile.
+    // Reading takes a thread, and the identifiers memory; the body of a request that has to wait is on the disk meanwhile.
     let merchant = Some(&caller.merchant.id);
     let _turn = if spool.length() > SMALL {
         Some(app.batch_requests.hold(merchant, 1, app.config.batches.timeout).await.map_err(body::full)?)
