@@ -10,7 +10,7 @@ use super::{
 use crate::{
     app::App,
     http::{BatchView, limit_of},
-    mail::{BatchId, MerchantId},
+    mail::{BatchAction, BatchId, MerchantId},
     store::{BatchMoved, BatchRecord},
 };
 
@@ -50,21 +50,14 @@ pub(super) enum Command {
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
     let json = context.json;
     let app = context.app().await?;
-    let store = &app.store.acting_for(author());
     match command {
         Command::List { merchant, limit } => list(&app, merchant.as_ref(), limit, json).await?,
         Command::Show { id } => show(&app, id, json).await?,
-        Command::Pause { id } => {
-            answer(&app, id, store.pause_batch(None, id, true).await?, "paused", json).await?;
-        }
-        Command::Resume { id } => {
-            answer(&app, id, store.pause_batch(None, id, false).await?, "resumed", json).await?;
-        }
-        Command::Cancel { id } => {
-            answer(&app, id, store.cancel_batch(None, id).await?, "cancelled", json).await?;
-        }
+        Command::Pause { id } => act(&app, id, BatchAction::Pause, json).await?,
+        Command::Resume { id } => act(&app, id, BatchAction::Resume, json).await?,
+        Command::Cancel { id } => act(&app, id, BatchAction::Cancel, json).await?,
     }
-    store.close().await;
+    app.store.close().await;
     Ok(())
 }
 
@@ -127,11 +120,11 @@ async fn show(app: &App, id: BatchId, json: bool) -> anyhow::Result<()> {
     print(json, people.trim_end(), &view)
 }
 
-async fn answer(app: &App, id: BatchId, moved: BatchMoved, wish: &str, json: bool) -> anyhow::Result<()> {
-    match moved {
+async fn act(app: &App, id: BatchId, action: BatchAction, json: bool) -> anyhow::Result<()> {
+    match app.store.acting_for(author()).move_batch(None, id, action).await? {
         BatchMoved::Now => show(app, id, json).await,
         BatchMoved::Over(state) => {
-            anyhow::bail!("a batch that is {state} cannot be {wish}")
+            anyhow::bail!("a batch that is {state} cannot be {}", action.participle())
         }
         BatchMoved::Unknown => anyhow::bail!("there is no batch {id}"),
     }

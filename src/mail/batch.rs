@@ -21,6 +21,29 @@ closed_set! {
 }
 
 closed_set! {
+    /// What people ask of a batch that is not over.
+    BatchAction {
+        /// Sends none of its mails until it is resumed.
+        Pause = "pause",
+        /// Goes on.
+        Resume = "resume",
+        /// Takes back what is not sent.
+        Cancel = "cancel",
+    }
+}
+
+impl BatchAction {
+    /// What the batch is when that is done.
+    pub const fn participle(self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Cancel => "cancelled",
+        }
+    }
+}
+
+closed_set! {
     /// What happens to a batch.
     BatchEvent {
         /// Its first mails are made.

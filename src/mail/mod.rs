@@ -31,7 +31,7 @@ mod waiting;
 
 pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish};
 pub use address::{Address, AddressError, Mailbox, domain_name};
-pub use batch::{BatchEvent, BatchState};
+pub use batch::{BatchAction, BatchEvent, BatchState};
 pub use cancel_reason::CancelReason;
 pub use extras::{AttachedFile, Extras};
 pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};

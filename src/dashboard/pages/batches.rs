@@ -25,7 +25,7 @@ use crate::{
     html::written,
     http::{BatchView, cut_to_page, limit_of},
     jobs,
-    mail::{BatchId, MailState, Timestamp},
+    mail::{BatchAction, BatchId, MailState, Timestamp},
     store::{BatchMoved, BatchRecord},
 };
 
@@ -237,27 +237,22 @@ fn buttons(viewer: &Viewer, batch: &BatchRecord) -> Vec<Button> {
 
 async fn act(
     State(board): State<Arc<Board>>,
-    Path((id, wish)): Path<(String, String)>,
+    Path((id, action)): Path<(String, String)>,
     Act { viewer, .. }: Act,
 ) -> Result<Response, Trouble> {
     viewer.may_act()?;
     let id = id_of(&id)?;
     let (app, merchant): (&App, _) = (&board.app, viewer.merchant.as_ref());
     let store = viewer.store(app);
-    let (moved, participle) = match wish.as_str() {
-        "pause" => (store.pause_batch(merchant, id, true).await?, "paused"),
-        "resume" => (store.pause_batch(merchant, id, false).await?, "resumed"),
-        "cancel" => (store.cancel_batch(merchant, id).await?, "cancelled"),
-        _ => return Err(Trouble::not_found("action")),
-    };
-    let said = match moved {
+    let action: BatchAction = action.parse().map_err(|_| Trouble::not_found("action"))?;
+    let said = match store.move_batch(merchant, id, action).await? {
         BatchMoved::Unknown => return Err(Trouble::not_found("batch")),
         BatchMoved::Over(state) => Flash::not(format!("Nothing was done: the batch is {state} already.")),
         BatchMoved::Now => {
             if let Some(batch) = app.store.batch(merchant, id).await? {
                 app.enqueue(jobs::fan_out_batch_job(id, batch.merchant));
             }
-            Flash::done(format!("The batch is {participle}."))
+            Flash::done(format!("The batch is {}.", action.participle()))
         }
     };
     Ok(back_to(&format!("/batches/{id}"), said))

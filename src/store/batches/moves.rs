@@ -9,7 +9,7 @@ use super::{
 use crate::{
     audit::Action,
     clock,
-    mail::{BatchEvent, BatchId, BatchState, MailState, MerchantId},
+    mail::{BatchAction, BatchEvent, BatchId, BatchState, MailState, MerchantId},
     store::{
         audit::{self, NewEntry},
         connection::Connection,
@@ -72,11 +72,25 @@ static MAKE_MAILS_DUE: Sql = Sql::new(
 );
 
 impl Store {
-    /// Stops a batch, or lets it go on: while it is paused none of its mails is made or claimed.
+    /// Does with a batch what somebody asks.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn pause_batch(
+    pub async fn move_batch(
+        &self,
+        merchant: Option<&MerchantId>,
+        id: BatchId,
+        action: BatchAction,
+    ) -> Result<BatchMoved, StoreError> {
+        match action {
+            BatchAction::Pause => self.pause_batch(merchant, id, true).await,
+            BatchAction::Resume => self.pause_batch(merchant, id, false).await,
+            BatchAction::Cancel => self.cancel_batch(merchant, id).await,
+        }
+    }
+
+    /// Stops a batch, or lets it go on: while it is paused none of its mails is made or claimed.
+    async fn pause_batch(
         &self,
         merchant: Option<&MerchantId>,
         id: BatchId,
@@ -121,10 +135,7 @@ impl Store {
     }
 
     /// Cancels a batch: nothing more of it is sent, and its webhook reports it as failed.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn cancel_batch(
+    async fn cancel_batch(
         &self,
         merchant: Option<&MerchantId>,
         id: BatchId,

@@ -1,26 +1,19 @@
-//! Reading mails back, for merchants and operators, and the moves that they may ask for.
+//! Reading mails back, for merchants and operators.
 
 use crate::{
-    audit::Action,
-    clock,
     mail::{
-        Address, CancelReason, Extras, Lane, MailEvent, MailId, MailLane, MailState, MerchantId, Origin,
-        ReplyClass, Schedule, Timestamp,
+        Address, CancelReason, Extras, Lane, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass,
+        Schedule, Timestamp,
     },
     store::{
-        audit,
-        batches::{self, BatchMove},
         database::Store,
         error::{Doing, StoreError},
-        events::{self, MovedMail},
-        orders,
         row::Columns,
         row::Row,
         sql::lines_of_plan,
         statement::{Statement, query},
     },
 };
-use futures_util::FutureExt;
 
 /// A mail as people see it; its content stays out.
 #[derive(Clone, Debug)]
@@ -121,17 +114,6 @@ pub struct MailFilter {
     pub after: Option<MailId>,
     /// The maximum number of results.
     pub limit: u32,
-}
-
-/// The result of moving a mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moved {
-    /// It is in this state now.
-    Now(MailState),
-    /// It cannot, from the state it is in.
-    Refused(MailState),
-    /// There is no such mail.
-    Unknown,
 }
 
 pub(super) const COLUMNS: &str = "mails.id, merchant_id, lane, state, template, template_version, recipient, message_id, member_id, order_id, cart_id,
@@ -247,68 +229,6 @@ impl Store {
         .await
         .doing("list attempts")?;
         rows.iter().map(|row| read_attempt(&Columns { table: "attempts", row })).collect()
-    }
-
-    /// Takes a mail back before it is sent, or asks for another try, as `event` says.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn move_mail(
-        &self,
-        merchant: Option<&MerchantId>,
-        id: MailId,
-        event: MailEvent,
-    ) -> Result<Moved, StoreError> {
-        let Some(mail) = self.mail(merchant, id).await? else { return Ok(Moved::Unknown) };
-        let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
-        let now = clock::now().millis();
-        let dialect = self.dialect;
-        let action = match event {
-            MailEvent::Cancelled => Some(Action::MailCancelled),
-            MailEvent::Retried => Some(Action::MailRetried),
-            _ => None,
-        };
-        let entry = action.and_then(|action| self.entry(action, id, Some(&mail.merchant)));
-        if self
-            .writer
-            .run(move |on| {
-                async move {
-                    let done = query(
-            "UPDATE mails SET state = $3, wake_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0,
-                cancel_reason = NULL, expires_at = CASE WHEN expires_at > $6 OR $4 IS NULL THEN expires_at END
-             WHERE id = $1 AND state = $2",
-        )
-        .bind(id.to_string())
-        .bind(mail.state.as_str())
-        .bind(next.as_str())
-        .bind((!next.is_settled()).then_some(now))
-        .bind(next.is_settled().then_some(now))
-        .bind(now)
-        .execute(&mut *on)
-        .await
-        .doing("move a mail")?;
-                    if done.rows_affected() == 0 {
-                        return Ok(false);
-                    }
-                    orders::follow(dialect, &mut *on, [(id, next)]).await?;
-                    let moved = MovedMail::without_reply(id, mail.merchant.clone(), next);
-                    events::record_for_mails(dialect, &mut *on, &[moved]).await?;
-                    if let Some(batch) = mail.origin.batch {
-                        let is_first_try = mail.attempt == 0 && next.is_settled();
-                        let moved = BatchMove { batch, from: mail.state, to: next, is_first_try };
-                        batches::follow(dialect, &mut *on, &[moved]).await?;
-                    }
-                    audit::record(on, entry.as_ref()).await?;
-                    Ok(true)
-                }
-                .boxed()
-            })
-            .await?
-        {
-            return Ok(Moved::Now(next));
-        }
-        let state = self.mail(merchant, id).await?.map(|mail| mail.state);
-        Ok(state.map_or(Moved::Unknown, Moved::Refused))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 
-use super::look_up::Moved;
+use super::moves::Moved;
 use crate::{
     clock,
     mail::{MailEvent, MailId, MailState},

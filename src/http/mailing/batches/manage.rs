@@ -17,7 +17,7 @@ use crate::{
     clock,
     http::{auth::Caller, error::Refusal},
     jobs,
-    mail::{BatchId, BatchState, Lane, MailState, Timestamp},
+    mail::{BatchAction, BatchId, BatchState, Lane, MailState, Timestamp},
     shop::Ability,
     store::{BatchMoved, BatchRecord, Merchant},
 };
@@ -222,7 +222,7 @@ pub(in crate::http) async fn pause(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<BatchView>, Refusal> {
-    move_batch(&app, &caller, &id, Wish::Pause).await
+    move_batch(&app, &caller, &id, BatchAction::Pause).await
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/resume", tag = "batches", params(("id" = String, Path)),
@@ -232,7 +232,7 @@ pub(in crate::http) async fn resume(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<BatchView>, Refusal> {
-    move_batch(&app, &caller, &id, Wish::Resume).await
+    move_batch(&app, &caller, &id, BatchAction::Resume).await
 }
 
 #[utoipa::path(post, path = "/api/v1/batches/{id}/cancel", tag = "batches", params(("id" = String, Path)),
@@ -242,40 +242,22 @@ pub(in crate::http) async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<BatchView>, Refusal> {
-    move_batch(&app, &caller, &id, Wish::Cancel).await
+    move_batch(&app, &caller, &id, BatchAction::Cancel).await
 }
 
-/// What a merchant wants of a batch that is not over.
-#[derive(Clone, Copy)]
-enum Wish {
-    Pause,
-    Resume,
-    Cancel,
-}
-
-impl Wish {
-    const fn participle(self) -> &'static str {
-        match self {
-            Self::Pause => "paused",
-            Self::Resume => "resumed",
-            Self::Cancel => "cancelled",
-        }
-    }
-}
-
-async fn move_batch(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<Json<BatchView>, Refusal> {
+async fn move_batch(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    action: BatchAction,
+) -> Result<Json<BatchView>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (merchant, id) = (&caller.merchant.id, id_of(id)?);
     let store = app.store.acting_for(caller.author());
-    let moved = match wish {
-        Wish::Pause => store.pause_batch(Some(merchant), id, true).await?,
-        Wish::Resume => store.pause_batch(Some(merchant), id, false).await?,
-        Wish::Cancel => store.cancel_batch(Some(merchant), id).await?,
-    };
-    match moved {
+    match store.move_batch(Some(merchant), id, action).await? {
         BatchMoved::Unknown => Err(missing()),
         BatchMoved::Over(state) => {
-            let message = format!("A batch that is {state} cannot be {}.", wish.participle());
+            let message = format!("A batch that is {state} cannot be {}.", action.participle());
             Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
         }
         BatchMoved::Now => {
