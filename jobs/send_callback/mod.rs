@@ -61,7 +61,9 @@ impl Job for SendCallback {
                 Ok(Outcome::Postponed)
             }
             Turn::Behind(wait) => {
-                app.store.put_off_deliveries_from(self.delivery, to.endpoint, clock::now() + wait).await?;
+                let until = clock::now() + wait;
+                let number = app.store.put_off_deliveries_from(self.delivery, to.endpoint, until).await?;
+                app.callbacks.limiter.note_put_off(&to.name, number, Instant::now());
                 Ok(Outcome::Postponed)
             }
         }

@@ -10,7 +10,7 @@ use moka::sync::Cache;
 use super::{error::Refusal, stored::document};
 use crate::{
     app::App,
-    mail::MerchantId,
+    mail::{MerchantId, WorkerId},
     shop::{ResourceKind, SingleLine, mailing::Brand},
     store::LookUps,
 };
@@ -18,8 +18,8 @@ use crate::{
 /// How long it is believed that a merchant has one brand, or not: it saves each mail a look-up.
 const BELIEVED: Duration = Duration::from_secs(2);
 
-/// The store and the merchant.
-type Key = (usize, MerchantId);
+/// The application, by its worker's id, and the merchant.
+type Key = (WorkerId, MerchantId);
 
 static ONLY_BRANDS: LazyLock<Cache<Key, Option<Arc<Brand>>>> =
     LazyLock::new(|| Cache::builder().max_capacity(10_000).time_to_live(BELIEVED).build());
@@ -37,7 +37,7 @@ pub(super) async fn brand_of(
         let stored = look_ups.document(ResourceKind::Brands, id.as_str()).await?;
         return stored.as_ref().map(document).transpose().map(|brand| brand.map(Arc::new));
     }
-    let key = (std::ptr::from_ref(app).addr(), look_ups.merchant().clone());
+    let key = (app.worker.id, look_ups.merchant().clone());
     if let Some(known) = ONLY_BRANDS.get(&key) {
         return Ok(known);
     }

@@ -28,8 +28,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The most deliveries that wait in one queue.
 const MOST_WAITING: usize = 1_000;
-/// How long a full queue is taken to last at the least, and at the most.
-const QUEUE_LASTS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
+/// How long a thousand callbacks are taken to last at the least, and at the most.
+const A_THOUSAND_LASTS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
+
+/// The longest that deliveries are put off because of others: by then the destination may be quicker.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(1_800);
 
 /// A destination is forgotten when nothing was sent to it for so long: longer than any pause.
 const FORGOTTEN: Duration = Duration::from_secs(600);
@@ -91,7 +94,7 @@ struct Destination {
     waiting: VecDeque<Waiting>,
     /// About how long a callback takes.
     takes: Duration,
-    /// Until when what is in the queue, or was put off, keeps the destination busy.
+    /// Until when what was put off keeps the destination busy.
     busy_until: Option<Instant>,
     failures: u32,
     pause: Option<Pause>,
@@ -112,7 +115,8 @@ pub enum Turn<'a> {
     Full,
     /// The destination is paused: not before so much time has passed.
     Later(Duration),
-    /// More than can be noted wait for the destination: the next thousand not before so much time has passed.
+    /// More than can be noted wait for the destination: what comes behind them is to be put off for so long, and
+    /// [noted](EndpointLimiter::note_put_off).
     Behind(Duration),
 }
 
@@ -149,7 +153,7 @@ impl EndpointLimiter {
         if here.in_flight >= self.most_each {
             return match note(&mut here.waiting, delivery) {
                 true => Turn::Full,
-                false => Turn::Behind(here.next_thousand(self.most_each, now)),
+                false => Turn::Behind(here.is_busy_for(self.most_each, now)),
             };
         }
         let of_merchant = merchants.entry(delivery.1.clone()).or_default();
@@ -174,6 +178,15 @@ impl EndpointLimiter {
         }
         let (destination, (_, merchant)) = (destination.to_owned(), delivery);
         Turn::Now(Permit { limiter: self, destination, merchant, began: now, is_trial, is_released: false })
+    }
+
+    /// Notes that so many deliveries to a destination were put off: what comes behind them is to come later.
+    pub fn note_put_off(&self, destination: &str, number: u64, now: Instant) {
+        if let Some(here) = self.lock().destinations.get_mut(destination) {
+            let number = usize::try_from(number).unwrap_or(usize::MAX);
+            let until = now + here.is_busy_for(self.most_each, now);
+            here.busy_until = Some(until + here.lasts(number, self.most_each));
+        }
     }
 
     /// Takes deliveries out of the queues for which there is room now; they are to be enqueued again. To be asked now and
@@ -301,13 +314,17 @@ impl Destination {
         self.takes = if self.takes.is_zero() { time } else { (self.takes * 7 + time) / 8 };
     }
 
-    /// How long those take that are known to wait, with `most_each` in flight; another thousand comes after them.
-    fn next_thousand(&mut self, most_each: usize, now: Instant) -> Duration {
-        let turns = u32::try_from(MOST_WAITING / most_each).unwrap_or(u32::MAX);
-        let lasts = self.takes.saturating_mul(turns).clamp(QUEUE_LASTS[0], QUEUE_LASTS[1]);
-        let from = self.busy_until.map_or(now, |until| until.max(now));
-        self.busy_until = Some(from + lasts);
-        (from + lasts).saturating_duration_since(now)
+    /// How long what is in the queue and what was put off takes, as far as anybody waits for that.
+    fn is_busy_for(&self, most_each: usize, now: Instant) -> Duration {
+        let put_off = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        put_off.max(self.lasts(MOST_WAITING, most_each)).min(LONGEST_PUT_OFF)
+    }
+
+    /// How long so many callbacks take, with `most_each` in flight.
+    fn lasts(&self, number: usize, most_each: usize) -> Duration {
+        let a_thousand = self.takes * u32::try_from(MOST_WAITING / most_each).unwrap_or(u32::MAX);
+        let a_thousand = a_thousand.clamp(A_THOUSAND_LASTS[0], A_THOUSAND_LASTS[1]);
+        a_thousand.mul_f64(number as f64 / MOST_WAITING as f64)
     }
 
     fn is_busy(&self) -> bool {

@@ -173,8 +173,13 @@ fn what_a_slow_destination_has_no_room_for_comes_when_the_others_are_through() {
         Turn::Behind(wait) => wait.as_secs(),
         _ => panic!("there was room"),
     };
-    let thousand = behind(now);
-    assert!((499..=500).contains(&thousand), "{thousand} s for 1,000 at 2 a second");
-    assert!(behind(now).abs_diff(2 * thousand) <= 1, "the next thousand comes after that");
-    assert!(behind(now + Duration::from_secs(3_600)).abs_diff(thousand) <= 1, "all that is over by then");
+    assert_eq!(behind(now), 500, "1,000 at 2 a second");
+    for (put_off, next) in [(1_000, 1_000), (0, 1_000), (1, 1_000), (499, 1_250)] {
+        limiter.note_put_off("slow", put_off, now);
+        assert_eq!(behind(now), next, "after {put_off}");
+    }
+    assert_eq!(behind(now + Duration::from_secs(1_000)), 500, "most of it is over by then");
+    limiter.note_put_off("slow", 10_000, now);
+    assert_eq!(behind(now), 1_800, "it may become quicker");
+    limiter.note_put_off("forgotten", 1, now);
 }

@@ -5,6 +5,7 @@ use std::{
     net::Ipv4Addr,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
 };
 
 /// A loopback address that no other server of this or another test run listens on, so that a well-known port on it is
@@ -25,8 +26,22 @@ pub fn mortal(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Sends a signal, as in `TERM`, to one process.
+/// Sends a signal, as in `TERM`, to one process. After `STOP` none of its threads runs any more.
 pub fn signal(process: u32, signal: &str) {
     let sent = Command::new("kill").arg(format!("-{signal}")).arg(process.to_string()).status().unwrap();
     assert!(sent.success(), "process {process} was gone before it got {signal}");
+    let began = Instant::now();
+    while signal == "STOP" && !is_stopped(process) {
+        assert!(began.elapsed() < Duration::from_secs(10), "process {process} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+fn is_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state comes after the name, which is in brackets.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
