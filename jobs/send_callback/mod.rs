@@ -60,12 +60,6 @@ impl Job for SendCallback {
                 app.store.put_off_deliveries(self.delivery, to.endpoint, clock::now() + pause).await?;
                 Ok(Outcome::Postponed)
             }
-            Turn::Behind(wait) => {
-                let until = clock::now() + wait;
-                let number = app.store.put_off_deliveries_from(self.delivery, to.endpoint, until).await?;
-                app.callbacks.limiter.note_put_off(&to.name, number, Instant::now());
-                Ok(Outcome::Postponed)
-            }
         }
     }
 }

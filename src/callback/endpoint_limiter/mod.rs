@@ -3,9 +3,7 @@
 //! holding all workers. The truth stays in the database.
 //!
 //! A delivery that finds no free permit is noted in a queue and is to be enqueued again when a permit is released. A
-//! delivery to a paused destination is to be put off in the database, and so is one for which there is no room in its
-//! destination's queue: a receiver that is slower than its events come would else have all of them enqueued again and again,
-//! ahead of everybody else's. Neither costs an attempt.
+//! delivery to a paused destination is to be put off in the database. Neither costs an attempt.
 
 #[cfg(test)]
 mod tests;
@@ -26,13 +24,9 @@ const FAILURES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// The most deliveries that wait in one queue.
+/// The most deliveries that wait in one queue. One that finds no room is enqueued again a minute later, because its row
+/// is due.
 const MOST_WAITING: usize = 1_000;
-/// How long a thousand callbacks are taken to last at the least, and at the most.
-const A_THOUSAND_LASTS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
-
-/// The longest that deliveries are put off because of others: by then the destination may be quicker.
-const LONGEST_PUT_OFF: Duration = Duration::from_secs(1_800);
 
 /// A destination is forgotten when nothing was sent to it for so long: longer than any pause.
 const FORGOTTEN: Duration = Duration::from_secs(600);
@@ -92,10 +86,6 @@ struct Destination {
     in_flight: usize,
     /// Deliveries that found the limit of this destination reached.
     waiting: VecDeque<Waiting>,
-    /// About how long a callback takes.
-    takes: Duration,
-    /// Until when what was put off keeps the destination busy.
-    busy_until: Option<Instant>,
     failures: u32,
     pause: Option<Pause>,
 }
@@ -115,9 +105,6 @@ pub enum Turn<'a> {
     Full,
     /// The destination is paused: not before so much time has passed.
     Later(Duration),
-    /// More than can be noted wait for the destination: what comes behind them is to be put off for so long, and
-    /// [noted](EndpointLimiter::note_put_off).
-    Behind(Duration),
 }
 
 /// Permission to send one callback. Dropping it releases it.
@@ -125,7 +112,6 @@ pub struct Permit<'a> {
     limiter: &'a EndpointLimiter,
     destination: String,
     merchant: MerchantId,
-    began: Instant,
     is_trial: bool,
     is_released: bool,
 }
@@ -151,10 +137,8 @@ impl EndpointLimiter {
             return Turn::Later(left.max(FIRST_PAUSE));
         }
         if here.in_flight >= self.most_each {
-            return match note(&mut here.waiting, delivery) {
-                true => Turn::Full,
-                false => Turn::Behind(here.is_busy_for(self.most_each, now)),
-            };
+            note(&mut here.waiting, delivery);
+            return Turn::Full;
         }
         let of_merchant = merchants.entry(delivery.1.clone()).or_default();
         if of_merchant.in_flight >= self.most_of_merchant || *in_flight >= self.most {
@@ -177,16 +161,7 @@ impl EndpointLimiter {
             *count += 1;
         }
         let (destination, (_, merchant)) = (destination.to_owned(), delivery);
-        Turn::Now(Permit { limiter: self, destination, merchant, began: now, is_trial, is_released: false })
-    }
-
-    /// Notes that so many deliveries to a destination were put off: what comes behind them is to come later.
-    pub fn note_put_off(&self, destination: &str, number: u64, now: Instant) {
-        if let Some(here) = self.lock().destinations.get_mut(destination) {
-            let number = usize::try_from(number).unwrap_or(usize::MAX);
-            let until = now + here.is_busy_for(self.most_each, now);
-            here.busy_until = Some(until + here.lasts(number, self.most_each));
-        }
+        Turn::Now(Permit { limiter: self, destination, merchant, is_trial, is_released: false })
     }
 
     /// Takes deliveries out of the queues for which there is room now; they are to be enqueued again. To be asked now and
@@ -217,14 +192,10 @@ impl EndpointLimiter {
     }
 }
 
-/// Notes a delivery, and tells whether it is noted: else there is no room.
-fn note(waiting: &mut VecDeque<Waiting>, delivery: Waiting) -> bool {
-    let is_known = waiting.contains(&delivery);
-    let is_noted = is_known || waiting.len() < MOST_WAITING;
-    if is_noted && !is_known {
+fn note(waiting: &mut VecDeque<Waiting>, delivery: Waiting) {
+    if waiting.len() < MOST_WAITING && !waiting.contains(&delivery) {
         waiting.push_back(delivery);
     }
-    is_noted
 }
 
 /// Forgets a merchant that has nothing in flight and nothing waiting.
@@ -267,9 +238,6 @@ impl Permit<'_> {
         forget_share(merchants, &self.merchant);
         if let Some(here) = destinations.get_mut(&self.destination) {
             here.in_flight = here.in_flight.saturating_sub(1);
-            if is_unavailable.is_some() {
-                here.took(now.saturating_duration_since(self.began));
-            }
             here.note(is_unavailable, self.is_trial, now);
             next.extend(here.waiting.pop_front());
             if here.pause.is_some() {
@@ -298,33 +266,7 @@ impl Share {
 
 impl Destination {
     fn new(now: Instant) -> Self {
-        Self {
-            asked_at: now,
-            in_flight: 0,
-            waiting: VecDeque::new(),
-            takes: Duration::ZERO,
-            busy_until: None,
-            failures: 0,
-            pause: None,
-        }
-    }
-
-    /// Notes how long a callback took: the average of about the last eight counts.
-    fn took(&mut self, time: Duration) {
-        self.takes = if self.takes.is_zero() { time } else { (self.takes * 7 + time) / 8 };
-    }
-
-    /// How long what is in the queue and what was put off takes, as far as anybody waits for that.
-    fn is_busy_for(&self, most_each: usize, now: Instant) -> Duration {
-        let put_off = self.busy_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        put_off.max(self.lasts(MOST_WAITING, most_each)).min(LONGEST_PUT_OFF)
-    }
-
-    /// How long so many callbacks take, with `most_each` in flight.
-    fn lasts(&self, number: usize, most_each: usize) -> Duration {
-        let a_thousand = self.takes * u32::try_from(MOST_WAITING / most_each).unwrap_or(u32::MAX);
-        let a_thousand = a_thousand.clamp(A_THOUSAND_LASTS[0], A_THOUSAND_LASTS[1]);
-        a_thousand.mul_f64(number as f64 / MOST_WAITING as f64)
+        Self { asked_at: now, in_flight: 0, waiting: VecDeque::new(), failures: 0, pause: None }
     }
 
     fn is_busy(&self) -> bool {

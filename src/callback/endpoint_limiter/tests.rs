@@ -16,7 +16,7 @@ fn of(merchant: &str) -> Waiting {
 fn acquire<'a>(limiter: &'a EndpointLimiter, destination: &str, now: Instant) -> Permit<'a> {
     match limiter.acquire(destination, somebody(), now) {
         Turn::Now(permit) => permit,
-        Turn::Full | Turn::Behind(_) => panic!("full"),
+        Turn::Full => panic!("full"),
         Turn::Later(pause) => panic!("paused for {pause:?}"),
     }
 }
@@ -158,28 +158,4 @@ fn one_merchant_does_not_take_every_permit() {
     assert_eq!(again.unused(), std::slice::from_ref(&second));
     drop(held);
     assert!(limiter.lock().merchants.is_empty(), "nobody is remembered who has nothing in flight");
-}
-
-#[test]
-fn what_a_slow_destination_has_no_room_for_comes_when_the_others_are_through() {
-    let (limiter, now) = (EndpointLimiter::new(10, 2), Instant::now());
-    let _hangs = acquire(&limiter, "slow", now);
-    acquire(&limiter, "slow", now).used(false, now + Duration::from_secs(1));
-    let _hangs_too = acquire(&limiter, "slow", now);
-    for _ in 0..MOST_WAITING {
-        assert!(matches!(limiter.acquire("slow", somebody(), now), Turn::Full));
-    }
-    let behind = |now| match limiter.acquire("slow", somebody(), now) {
-        Turn::Behind(wait) => wait.as_secs(),
-        _ => panic!("there was room"),
-    };
-    assert_eq!(behind(now), 500, "1,000 at 2 a second");
-    for (put_off, next) in [(1_000, 1_000), (0, 1_000), (1, 1_000), (499, 1_250)] {
-        limiter.note_put_off("slow", put_off, now);
-        assert_eq!(behind(now), next, "after {put_off}");
-    }
-    assert_eq!(behind(now + Duration::from_secs(1_000)), 500, "most of it is over by then");
-    limiter.note_put_off("slow", 10_000, now);
-    assert_eq!(behind(now), 1_800, "it may become quicker");
-    limiter.note_put_off("forgotten", 1, now);
 }

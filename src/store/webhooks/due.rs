@@ -4,7 +4,6 @@
 use std::{sync::LazyLock, time::Duration};
 
 use crate::{
-    clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     store::{
         claimable::{Due, DueOf},
@@ -45,14 +44,6 @@ static PUT_OFF: Sql = Sql::new(
         SELECT id FROM deliveries WHERE wake_at IS NOT NULL AND endpoint_id = $2 AND due_at < $3
         ORDER BY due_at LIMIT $4 {skip_locked})
         OR (id = $1 AND state IN {delivery states before claimed} AND due_at < $3)",
-);
-
-// Those before it in time are noted in memory.
-static PUT_OFF_FROM: Sql = Sql::new(
-    "UPDATE deliveries SET due_at = $3, wake_at = $3 WHERE state IN {delivery states before claimed} AND id IN (
-        SELECT id FROM deliveries WHERE wake_at IS NOT NULL AND endpoint_id = $2 AND due_at <= $4 AND id > $1
-        ORDER BY due_at LIMIT $5 {skip_locked})
-        OR (id = $1 AND state IN {delivery states before claimed} AND due_at <= $4)",
 );
 
 impl Store {
@@ -99,25 +90,5 @@ impl Store {
                 "put callbacks off",
             )
             .await
-    }
-
-    /// Puts off a delivery, and what else is due for the same endpoint and was recorded after it (up to 1,000 at a time),
-    /// until `until`: more than the receiver takes come before them. It costs them no attempt.
-    ///
-    /// # Errors
-    /// Those of a write: see [`StoreError`].
-    pub async fn put_off_deliveries_from(
-        &self,
-        delivery: DeliveryId,
-        endpoint: Option<EndpointId>,
-        until: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let put_off = query(PUT_OFF_FROM.on(self.dialect))
-            .bind(delivery.to_string())
-            .bind(endpoint.map(|id| id.to_string()).unwrap_or_default())
-            .bind(until.millis())
-            .bind(clock::now().millis())
-            .bind(ROUND);
-        self.writer.execute(put_off, "put callbacks off").await
     }
 }

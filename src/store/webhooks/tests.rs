@@ -246,35 +246,6 @@ async fn what_waits_for_an_endpoint_that_is_away_is_put_off_at_no_cost() {
 }
 
 #[tokio::test]
-async fn what_comes_behind_others_at_a_slow_endpoint_is_put_off_without_them() {
-    let (store, _folder) = open().await;
-    let slow = register(&store, &tea(), "https://slow.example/", &["*"]).await;
-    let well = register(&store, &tea(), "https://well.example/", &["*"]).await;
-    for _ in 0..4 {
-        settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
-    }
-    let (mut deliveries, _) = store.deliveries(&tea(), slow.id, 0, 10).await.unwrap();
-    deliveries.sort_by_key(|delivery| delivery.id.to_string());
-    let until = clock::now() + Duration::from_secs(60);
-    let third = deliveries[2].id;
-    assert_eq!(store.put_off_deliveries_from(third, Some(slow.id), until).await.unwrap(), 2);
-    assert_eq!(
-        store.put_off_deliveries_from(third, Some(slow.id), until).await.unwrap(),
-        0,
-        "they are not due"
-    );
-    let (after, _) = store.deliveries(&tea(), slow.id, 0, 10).await.unwrap();
-    let put_off: Vec<_> =
-        after.iter().filter(|delivery| delivery.due_at == until).map(|each| each.id).collect();
-    assert_eq!(put_off.len(), 2);
-    assert!(deliveries[..2].iter().all(|earlier| !put_off.contains(&earlier.id)), "those before it are due");
-    let (others, _) = store.deliveries(&tea(), well.id, 0, 10).await.unwrap();
-    assert!(others.iter().all(|delivery| delivery.due_at < until));
-    // A batch webhook has no endpoint: it is put off alone.
-    assert_eq!(store.put_off_deliveries_from(others[0].id, None, until).await.unwrap(), 1);
-}
-
-#[tokio::test]
 async fn a_callback_with_a_key_is_recorded_once_and_signed_by_its_merchant() {
     let (store, _folder) = open().await;
     let callback = NewCallback {
