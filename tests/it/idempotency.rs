@@ -148,9 +148,7 @@ on_both! {
     async fn what_was_tried_out_with_a_key_is_no_answer_in_earnest(backends: Backends) {
         let scene = Scene::open(backends).await;
         scene.shop.enrol("ok@example.net").await;
-        let words = ["token", "create", "--merchant", "tea-co", "--abilities", "*", "--test", "--json"];
-        let made = scene.backends.command_line().run(&words).expect(0).json();
-        let trying = scene.shop.with(Credential::Bearer(made["token"].as_str().unwrap().to_owned()));
+        let trying = scene.shop.with(scene.shop.new_test_token());
         let single = welcome("ok@example.net");
         let many = json!({"brand_id": "tea", "template_id": "welcome", "users": [{"identifier": "ok@example.net"}]});
         for (path, body) in [("/mail", &single), ("/mails", &many)] {

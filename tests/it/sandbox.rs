@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::support::{Backends, Credential, Daemon, Hook, Scene, Shop, eventually, welcome, welcome_all};
+use super::support::{Backends, Daemon, Hook, Scene, Shop, eventually, welcome, welcome_all};
 
 /// What becomes of mails to these recipients: the state, and of the last attempt the outcome and the class.
 const FATES: [(&str, &str, &str, &str); 7] = [
@@ -16,13 +16,6 @@ const FATES: [(&str, &str, &str, &str); 7] = [
     ("anybody@sandbox.postroom.test", "sent", "accepted", "accepted"),
     ("ann@example.net", "sent", "accepted", "accepted"),
 ];
-
-/// A token in test mode.
-fn test_token(backends: &Backends, merchant: &str) -> Credential {
-    let words = ["token", "create", "--merchant", merchant, "--abilities", "*", "--test", "--json"];
-    let made = backends.command_line().run(&words).expect(0).json();
-    Credential::Bearer(made["token"].as_str().unwrap().to_owned())
-}
 
 /// Waits until a mail is in a state, by whatever way.
 async fn ends(shop: &Shop, mail: &str, state: &str) -> Value {
@@ -38,7 +31,7 @@ async fn ends(shop: &Shop, mail: &str, state: &str) -> Value {
 on_both! {
     async fn a_recipient_says_what_becomes_of_its_mail_and_no_relay_ever_hears_of_it(backends: Backends) {
         let scene = Scene::open(backends.allowing_hooks().with("retry.first", "1h")).await;
-        let shop = scene.shop.with(test_token(&scene.backends, "tea-co"));
+        let shop = scene.shop.with(scene.shop.new_test_token());
         let mut hook = Hook::listen().await;
         shop.post("/webhooks", &json!({"url": hook.url, "events": ["*"]})).await.expect(201);
         let connections = scene.sink.connections();
@@ -85,7 +78,7 @@ on_both! {
 
     async fn what_is_tried_out_is_marked_wherever_it_is_shown_and_can_be_looked_at_whole(backends: Backends) {
         let scene = Scene::open(backends.allowing_hooks()).await;
-        let shop = scene.shop.with(test_token(&scene.backends, "tea-co"));
+        let shop = scene.shop.with(scene.shop.new_test_token());
         let cart = json!({"recovery_link": "https://tea.example/c", "currency": "EUR", "total": "9.00",
             "customer": {"email": "ann@example.net"}});
         shop.put("/api/v1/abandoned-carts/cart_1", &cart).await.expect(201);

@@ -141,9 +141,13 @@ impl EndpointLimiter {
             return Turn::Full;
         }
         let of_merchant = merchants.entry(delivery.1.clone()).or_default();
-        if of_merchant.in_flight >= self.most_of_merchant || *in_flight >= self.most {
-            let is_merchants = of_merchant.in_flight >= self.most_of_merchant;
-            note(if is_merchants { &mut of_merchant.waiting } else { waiting }, delivery.clone());
+        let queue = if of_merchant.in_flight >= self.most_of_merchant {
+            Some(&mut of_merchant.waiting)
+        } else {
+            (*in_flight >= self.most).then_some(&mut *waiting)
+        };
+        if let Some(queue) = queue {
+            note(queue, delivery.clone());
             forget_share(merchants, &delivery.1);
             forget_idle(destinations, destination);
             return Turn::Full;

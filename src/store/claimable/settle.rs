@@ -43,14 +43,14 @@ pub(in crate::store) struct Settling {
 }
 
 /// Which rows were moved on.
-pub(in crate::store) struct Moved {
+pub(in crate::store) struct MovedRows {
     /// Only these. `None`: all that were to be moved.
     only: Option<HashSet<String>>,
     /// What [`SettlingOf::besides`] asks for, on Postgres.
     pub(in crate::store) besides: Option<String>,
 }
 
-impl Moved {
+impl MovedRows {
     fn some_of<S: AsRef<str>>(number: usize, moved: &[S], besides: Option<String>) -> Self {
         let ids = || moved.iter().map(|id| id.as_ref().to_owned()).collect();
         Self { only: (moved.len() < number).then(ids), besides }
@@ -142,7 +142,7 @@ impl Settling {
         dialect: Dialect,
         on: &mut Connection,
         rows: Vec<Attempted<T>>,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<MovedRows, StoreError> {
         match dialect {
             Dialect::Postgres => self.settle_together(dialect, on, &rows).await,
             Dialect::Sqlite => self.settle_each(dialect, on, rows).await,
@@ -154,14 +154,14 @@ impl Settling {
         dialect: Dialect,
         on: &mut Connection,
         rows: &[Attempted<T>],
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<MovedRows, StoreError> {
         let settle = self.settle_and_record.with(dialect, rows);
         let said = settle.fetch_all(on).await.doing("settle what was claimed")?;
-        let Some(row) = said.first() else { return Ok(Moved::some_of::<&str>(rows.len(), &[], None)) };
+        let Some(row) = said.first() else { return Ok(MovedRows::some_of::<&str>(rows.len(), &[], None)) };
         let columns = Columns { table: self.table, row };
         let moved = columns.optional_text("moved")?.unwrap_or_default();
         let moved: Vec<_> = moved.split_whitespace().collect();
-        Ok(Moved::some_of(rows.len(), &moved, columns.optional_text("besides")?))
+        Ok(MovedRows::some_of(rows.len(), &moved, columns.optional_text("besides")?))
     }
 
     async fn settle_each<T: Serialize>(
@@ -169,7 +169,7 @@ impl Settling {
         dialect: Dialect,
         on: &mut Connection,
         rows: Vec<Attempted<T>>,
-    ) -> Result<Moved, StoreError> {
+    ) -> Result<MovedRows, StoreError> {
         let number = rows.len();
         let done =
             self.settle.with(dialect, &rows).execute(&mut *on).await.doing("settle what was claimed")?;
@@ -178,7 +178,7 @@ impl Settling {
         let moved: Vec<_> = moved.collect();
         self.record.with(dialect, &moved).execute(on).await.doing("record attempts")?;
         let moved: Vec<_> = moved.into_iter().map(|row| row.id).collect();
-        Ok(Moved::some_of(number, &moved, None))
+        Ok(MovedRows::some_of(number, &moved, None))
     }
 }
 

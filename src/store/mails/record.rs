@@ -104,7 +104,7 @@ fn insert_statement() -> String {
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN recorded_at END,
             CASE WHEN suppressed IS NULL AND worker IS NOT NULL THEN 1 ELSE 0 END
          FROM recorded
-         RETURNING id, CASE WHEN state = 'suppressed' THEN 1 ELSE 0 END AS is_suppressed, {}, unsubscribe_token",
+         RETURNING id, state, {}, unsubscribe_token",
         suppressions::with_recorded(COLUMNS),
         suppressions::KEPT_BACK,
         *LEARNED
@@ -117,7 +117,7 @@ static INSERT: LazyLock<Sql> = LazyLock::new(|| Sql::made(insert_statement()));
 /// Postgres: the same, but it returns only mails of which there is something to say.
 static INSERT_SAYING_LITTLE: LazyLock<Sql> = LazyLock::new(|| {
     Sql::made(format!(
-        "WITH inserted AS ({}) SELECT * FROM inserted WHERE is_suppressed = 1 OR {IS_LEARNED}",
+        "WITH inserted AS ({}) SELECT * FROM inserted WHERE state = 'suppressed' OR (state = 'sending' AND ({IS_LEARNED}))",
         insert_statement()
     ))
 });
@@ -220,9 +220,10 @@ async fn insert<'a>(
     for row in &insert.with(dialect, &rows).fetch_all(on).await.doing("record mails")? {
         let columns = Columns { table: "mails", row };
         let id = columns.parsed("id")?;
-        match columns.integer("is_suppressed")? {
-            1 => drop(inserted.suppressed.insert(id)),
-            _ => drop(inserted.learned.insert(id, learned(&columns)?)),
+        match columns.parsed("state")? {
+            MailState::Suppressed => drop(inserted.suppressed.insert(id)),
+            MailState::Sending => drop(inserted.learned.insert(id, learned(&columns)?)),
+            _ => {}
         }
     }
     Ok(inserted)

@@ -66,7 +66,16 @@ impl Shop {
 
     /// Makes a token.
     pub fn new_token(&self, abilities: &str) -> String {
-        let words = ["token", "create", "--merchant", &self.merchant, "--abilities", abilities, "--json"];
+        self.create_token(&["--abilities", abilities])
+    }
+
+    /// Makes a token whose mails go to the sandbox.
+    pub fn new_test_token(&self) -> Credential {
+        Credential::Bearer(self.create_token(&["--abilities", "*", "--test"]))
+    }
+
+    fn create_token(&self, more: &[&str]) -> String {
+        let words = [&["token", "create", "--merchant", &self.merchant, "--json"], more].concat();
         self.commands.run(&words).expect(0).json()["token"].as_str().unwrap().to_owned()
     }
 
