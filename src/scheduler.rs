@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     jobs,
-    mail::{Lane, MailState},
+    mail::{Lane, MailState, MerchantId},
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     supervisor::Watchdog,
@@ -35,13 +35,17 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
 const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
 
+/// A look past those who crowd a lane rests so many times as long as it took.
+const RESTS: u32 = 10;
+
 /// Rounds that fail come four times a second.
 static UNSEEN: Outage = Outage::new();
 static UNENQUEUED: Outage = Outage::new();
 
 /// Enqueues what is due until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let (mut watch, watchdog) = (GenerationWatch::default(), Watchdog::of_this_process());
+    let (mut watch, mut look, watchdog) =
+        (GenerationWatch::default(), LookPast::default(), Watchdog::of_this_process());
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
         // A database that is away is no reason to be restarted: this loop goes on.
         watchdog.feed();
@@ -57,7 +61,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             );
         }
         jobs::enqueue_callbacks_with_room(&app);
-        match in_time(enqueue_due(&app)).await {
+        match in_time(enqueue_all_due(&app, &mut look)).await {
             Ok(_) => {
                 METRICS.scheduled.note();
                 enqueue_what_a_failed_round_marked(&app).await;
@@ -98,8 +102,9 @@ async fn enqueue_what_a_failed_round_marked(app: &App) {
 /// Enqueues callbacks as soon as this process has recorded some, until it is told to stop. What it misses, because the
 /// database or the queue is away, the rounds of [`run`] find.
 pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
+    let mut look = LookPast::default();
     while stop.run_until_cancelled(app.callbacks_recorded.notified()).await.is_some() {
-        let enqueued = stop.run_until_cancelled(in_time(enqueue_due_callbacks(&app))).await;
+        let enqueued = stop.run_until_cancelled(in_time(enqueue_due_callbacks(&app, &mut look))).await;
         if let Some(Err(error)) = enqueued {
             app.has_lost_marks.store(true, Ordering::Relaxed);
             tracing::debug!(error = format!("{error:#}"), "callbacks wait for the scheduler's next round");
@@ -109,15 +114,13 @@ pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn enqueue_due_callbacks(app: &App) -> anyhow::Result<usize> {
-    enqueue_callbacks(app, &app.queue.status().await?).await
+async fn enqueue_due_callbacks(app: &App, look: &mut LookPast) -> anyhow::Result<usize> {
+    enqueue_callbacks(app, &app.queue.status().await?, look).await
 }
 
-async fn enqueue_callbacks(app: &App, status: &QueueStatus) -> anyhow::Result<usize> {
-    if !status.has_room(Lane::Callback) {
-        return Ok(0);
-    }
-    enqueue(app, app.store.mark_due_deliveries(AGAIN).await?).await
+async fn enqueue_callbacks(app: &App, status: &QueueStatus, look: &mut LookPast) -> anyhow::Result<usize> {
+    let mark = async |but_of: &[MerchantId]| app.store.mark_due_deliveries(AGAIN, but_of).await;
+    enqueue(app, look.mark(app, status, Lane::Callback, mark).await?).await
 }
 
 /// A round that takes too long is given up.
@@ -132,9 +135,13 @@ pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
 /// # Errors
 /// When the database or the queue is away. What was marked meanwhile is due again within a minute, or when [`run`] makes it.
 pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
+    enqueue_all_due(app, &mut LookPast::default()).await
+}
+
+async fn enqueue_all_due(app: &App, look: &mut LookPast) -> anyhow::Result<usize> {
     let mut enqueued = 0;
     loop {
-        let round = enqueue_round(app).await?;
+        let round = enqueue_round(app, look).await?;
         enqueued += round.enqueued;
         if !round.is_full {
             return Ok(enqueued);
@@ -151,7 +158,7 @@ struct Round {
 }
 
 /// One round of each lane: neither a full lane nor a long one keeps another's back.
-async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
+async fn enqueue_round(app: &App, look: &mut LookPast) -> anyhow::Result<Round> {
     let (due, mut round) = (app.store.due_lanes().await?, Round::default());
     if due.has_expired() {
         round.is_full |= expire(app).await? >= FULL_ROUND;
@@ -161,19 +168,54 @@ async fn enqueue_round(app: &App) -> anyhow::Result<Round> {
     }
     let status = app.queue.status().await?;
     if due.has(Lane::Callback) {
-        round.enqueued += enqueue_callbacks(app, &status).await?;
+        round.enqueued += enqueue_callbacks(app, &status, look).await?;
     }
     if due.has(Lane::Batch) {
         // Batches and bulk actions are few: a fan-out itself stops when the queue is full.
         round.enqueued += enqueue(app, app.store.mark_due_batches(AGAIN).await?).await?;
         round.enqueued += enqueue(app, app.store.mark_due_actions(AGAIN).await?).await?;
     }
-    for lane in due.of_mails().into_iter().filter(|&lane| status.has_room(lane.into())) {
-        let count = enqueue_mails(app, app.store.mark_due_mails(lane, AGAIN).await?).await?;
+    for lane in due.of_mails() {
+        let mark = async |but_of: &[MerchantId]| app.store.mark_due_mails(lane, AGAIN, but_of).await;
+        let count = enqueue_mails(app, look.mark(app, &status, lane.into(), mark).await?).await?;
         round.enqueued += count;
         round.is_full |= count >= FULL_ROUND;
     }
     Ok(round)
+}
+
+/// Looks past the merchants who crowd a full lane for what is due of the others. Such a look reads all that is due of those who
+/// are passed over, so it has its rests.
+#[derive(Default)]
+struct LookPast {
+    again_at: Option<Instant>,
+}
+
+impl LookPast {
+    /// Marks rows that are due in a lane, as many as there is room for: of all merchants, or where the lane is full of those
+    /// who have their share of it to come.
+    async fn mark<D>(
+        &mut self,
+        app: &App,
+        status: &QueueStatus,
+        lane: Lane,
+        mark: impl AsyncFnOnce(&[MerchantId]) -> Result<Vec<D>, StoreError>,
+    ) -> anyhow::Result<Vec<D>> {
+        if status.has_room(lane) {
+            return Ok(mark(&[]).await?);
+        }
+        let began = Instant::now();
+        if self.again_at.is_some_and(|at| began < at) {
+            return Ok(Vec::new());
+        }
+        let crowding = app.queue.crowding(lane).await?;
+        if crowding.is_empty() {
+            return Ok(Vec::new());
+        }
+        let marked = mark(&crowding).await?;
+        self.again_at = Some(Instant::now() + began.elapsed() * RESTS);
+        Ok(marked)
+    }
 }
 
 /// Expires mails before anything is enqueued for them.

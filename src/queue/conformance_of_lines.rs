@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Fetched, Group, Lease, Line, Queue, QueuedJob, Room, SetAside, Whereabouts,
+    Fetched, Group, Lease, Line, Queue, QueuedJob, Room, SHARE, SetAside, Whereabouts,
     conformance::{Kind, LONG, Opened, counts, job, jobs, on_both_queues},
     joined,
     redis_server::eventually,
@@ -59,6 +59,7 @@ fn of(merchant: &str, lane: Lane, id: &str) -> QueuedJob {
 }
 
 on_both_queues! {
+    who_crowds_a_lane_is_told_from_the_others_and_what_is_set_aside_does_not_count
     a_job_that_is_set_aside_waits_for_the_time_of_its_line_and_others_pass_it_by
     a_line_gives_as_many_as_were_said_and_then_waits_for_an_answer
     a_line_keeps_lanes_turns_and_order_and_what_comes_back_comes_first
@@ -77,6 +78,22 @@ on_both_queues! {
     domains_come_back_as_they_were_given
     a_fetch_says_whether_it_leaves_single_mails
     twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing
+}
+
+async fn who_crowds_a_lane_is_told_from_the_others_and_what_is_set_aside_does_not_count(kind: Kind) {
+    let Opened { queue, server: _server, .. } = kind.open(LONG).await;
+    queue.enqueue(&jobs(SHARE + 1)).await.unwrap();
+    let in_bulk: Vec<_> = (0..=SHARE).map(|n| of("bulky", Bulk, &format!("bulk{n}"))).collect();
+    queue.enqueue(&in_bulk).await.unwrap();
+    queue.enqueue(&[of("small", Transactional, "late")]).await.unwrap();
+    let crowding = async |lane| queue.crowding(lane).await.unwrap();
+    assert_eq!(crowding(Transactional).await, ["acme".parse().unwrap()]);
+    let fetched = fetch(&queue, 2).await.leases;
+    assert!(ids(&fetched).contains(&"late"), "merchants take turns");
+    set_aside(&queue, line("rate", LATE, 1), fetched).await;
+    assert_eq!(crowding(Transactional).await, []);
+    assert_eq!(crowding(Bulk).await, ["bulky".parse().unwrap()]);
+    assert_eq!(crowding(Callback).await, []);
 }
 
 async fn a_fetch_says_whether_it_leaves_single_mails(kind: Kind) {

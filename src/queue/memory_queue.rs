@@ -16,7 +16,7 @@ use super::{
     Fetched, Group, Lease, Queue, QueueError, QueueStatus, QueuedJob, Room, SetAside, Whereabouts, check_ids,
     check_names, memory_state::QueueState,
 };
-use crate::mail::Lane;
+use crate::mail::{Lane, MerchantId};
 
 /// The most jobs that are moved in one hold of the lock.
 const CHUNK: usize = 500;
@@ -146,6 +146,10 @@ impl Queue for MemoryQueue {
 
     async fn status(&self) -> Result<QueueStatus, QueueError> {
         Ok(self.state().status(Instant::now()))
+    }
+
+    async fn crowding(&self, lane: Lane) -> Result<Vec<MerchantId>, QueueError> {
+        Ok(self.state().crowding(lane))
     }
 
     async fn generation(&self) -> Result<String, QueueError> {

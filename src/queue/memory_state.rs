@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room, SetAside,
+    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room, SHARE, SetAside,
     Whereabouts,
     lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, Place, parts},
     room::Turn,
@@ -305,6 +305,10 @@ impl QueueState {
         lines.sort_unstable_by_key(|line| std::cmp::Reverse(line.waiting));
         lines.truncate(LISTED);
         QueueStatus { lanes: Lane::ALL.iter().map(lane_status).collect(), lines }
+    }
+
+    pub(super) fn crowding(&self, lane: Lane) -> Vec<MerchantId> {
+        self.lanes[lane as usize].jobs.with_more_than(SHARE).cloned().collect()
     }
 
     fn lease_state(&mut self, lease: &Lease) -> Option<&mut LeaseState> {

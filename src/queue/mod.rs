@@ -74,7 +74,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::mail::Lane;
+use crate::mail::{Lane, MerchantId};
 
 pub use admit::{Admit, Decision};
 pub use connect::{check, connect, connect_again};
@@ -195,6 +195,13 @@ pub trait Queue: Send + Sync + 'static {
     /// When the queue cannot be asked.
     async fn status(&self) -> Result<QueueStatus, QueueError>;
 
+    /// The merchants of whom more than a share of a lane waits there; what is set aside does not count. When the lane is
+    /// full, more of theirs has to wait outside, and that of others has not.
+    ///
+    /// # Errors
+    /// When the queue cannot be asked.
+    async fn crowding(&self, lane: Lane) -> Result<Vec<MerchantId>, QueueError>;
+
     /// A text that changes when the queue may have lost jobs: it was restarted, emptied or replaced.
     ///
     /// # Errors
@@ -217,7 +224,9 @@ pub struct QueueStatus {
 /// Jobs that may wait in a lane before no more are added to it: what is due stays in the database meanwhile. Those that
 /// are set aside hold nobody up and are counted apart.
 const ENOUGH_WAITING: u64 = 20_000;
-/// The same for those that are set aside: what they cost is memory.
+/// Of one merchant so many may wait in a lane that is full, and still more be added.
+const SHARE: usize = 2_000;
+/// The same as [`ENOUGH_WAITING`] for those that are set aside: what they cost is memory.
 const ENOUGH_SET_ASIDE: u64 = 250_000;
 
 impl QueueStatus {

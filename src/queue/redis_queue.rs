@@ -22,7 +22,7 @@ use super::{
     redis_text::{job_of, text_of, whereabouts_of},
     room::{MAIL_TURNS, TURNS},
 };
-use crate::mail::Lane;
+use crate::mail::{Lane, MerchantId};
 
 /// The most jobs of one script: about 5 ms during which Redis serves nobody else.
 const CHUNK: usize = 500;
@@ -55,6 +55,7 @@ struct Scripts {
     wake: Script,
     where_are: Script,
     status: Script,
+    crowding: Script,
 }
 
 macro_rules! script {
@@ -84,7 +85,8 @@ impl RedisQueue {
                 set_aside: script!("set_aside.lua"),
                 wake: script!("wake.lua"),
                 where_are: script!("where_are.lua"),
-                status: redis_status::script(),
+                status: script!("status.lua"),
+                crowding: script!("crowding.lua"),
             },
         })
     }
@@ -310,6 +312,10 @@ impl Queue for RedisQueue {
 
     async fn status(&self) -> Result<QueueStatus, QueueError> {
         redis_status::read(&self.connection, &self.scripts.status, &self.prefix).await
+    }
+
+    async fn crowding(&self, lane: Lane) -> Result<Vec<MerchantId>, QueueError> {
+        redis_status::crowding(&self.connection, &self.scripts.crowding, &self.prefix, lane).await
     }
 
     async fn generation(&self) -> Result<String, QueueError> {

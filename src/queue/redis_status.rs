@@ -5,19 +5,15 @@ use std::time::Duration;
 use redis::Script;
 
 use super::{
-    LaneStatus, LineStatus, QueueError, QueueStatus, lines::LISTED, redis_connection::Connection,
+    LaneStatus, LineStatus, QueueError, QueueStatus, SHARE, lines::LISTED, redis_connection::Connection,
     redis_text::time_in,
 };
-use crate::mail::{Lane, WaitReason};
+use crate::mail::{Lane, MerchantId, WaitReason};
 
 /// How long Redis may take to count.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Reply = (Vec<(u64, u64, u64, bool)>, Vec<(String, u64, i64, String)>);
-
-pub(super) fn script() -> Script {
-    Script::new(concat!(include_str!("keys.lua"), include_str!("status.lua")))
-}
 
 /// Asks for all counts at once.
 pub(super) async fn read(
@@ -44,4 +40,17 @@ pub(super) async fn read(
         lanes: Lane::ALL.iter().zip(lanes).map(lane_status).collect(),
         lines: lines.into_iter().map(line_status).collect(),
     })
+}
+
+/// Asks of whom more than a share of a lane waits.
+pub(super) async fn crowding(
+    connection: &Connection,
+    script: &Script,
+    prefix: &str,
+    lane: Lane,
+) -> Result<Vec<MerchantId>, QueueError> {
+    let mut script = script.key(prefix);
+    script.arg(lane.as_str()).arg(SHARE);
+    let merchants: Vec<String> = connection.run("crowding", PATIENCE, &script).await?;
+    Ok(merchants.iter().filter_map(|merchant| merchant.parse().ok()).collect())
 }

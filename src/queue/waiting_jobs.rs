@@ -44,6 +44,11 @@ impl WaitingJobs {
         })
     }
 
+    /// The merchants of whom more than so many wait, those whose turn had come aside.
+    pub(super) fn with_more_than(&self, number: usize) -> impl Iterator<Item = &MerchantId> {
+        self.by_merchant.iter().filter(move |(_, jobs)| jobs.len() > number).map(|(merchant, _)| merchant)
+    }
+
     pub(super) fn push_front(&mut self, job: WaitingJob, merchant: MerchantId) {
         self.number += 1;
         self.front.push_front((job, merchant));

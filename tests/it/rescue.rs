@@ -6,8 +6,8 @@ use postroom::{
     app::App,
     clock,
     config::Config,
-    mail::{Lane, MailId, MailLane, MailState, NewMail},
-    queue::{LaneStatus, QueuedJob},
+    mail::{Lane, MailId, MailLane, MailState, MerchantId, NewMail},
+    queue::{LaneStatus, QueuedJob, Whereabouts},
     scheduler,
     store::{NewEndpoint, Settled},
     webhook::Topics,
@@ -48,6 +48,23 @@ on_both! {
         record(&store, due(MailLane::Bulk)).await;
         assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 1);
         assert_eq!((waiting(&app, Lane::Transactional).await, waiting(&app, Lane::Bulk).await), (1, 29_000));
+    }
+
+    async fn who_fills_a_lane_keeps_no_other_merchants_retries_back(backends: Backends) {
+        let store = open(&backends).await;
+        let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
+        fill(&app, Lane::Transactional, 20_001).await;
+        let other: MerchantId = "rivals".parse().unwrap();
+        let due = |merchant| {
+            let a_minute_ago = clock::now() - std::time::Duration::from_secs(60);
+            NewMail { merchant, due_at: a_minute_ago, ..new_mail() }
+        };
+        record(&store, due(merchant())).await;
+        let of_the_other = record(&store, due(other.clone())).await;
+        assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 1);
+        let waits = app.queue.where_are(&[format!("send_mail:{of_the_other}")]).await.unwrap();
+        assert_eq!(waits, [Whereabouts::Waiting]);
+        assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 0, "its own stays in the database");
     }
 
     async fn callbacks_that_this_process_recorded_do_not_wait_for_a_round(backends: Backends) {

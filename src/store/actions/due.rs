@@ -38,7 +38,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn mark_due_actions(&self, again: Duration) -> Result<Vec<DueAction>, StoreError> {
-        let rows = DUE.mark(self, None, again).await?;
+        let rows = DUE.mark(self, None, again, &[]).await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "bulk_actions", row };

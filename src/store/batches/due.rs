@@ -40,7 +40,7 @@ impl Store {
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn mark_due_batches(&self, again: Duration) -> Result<Vec<DueBatch>, StoreError> {
-        let rows = DUE.mark(self, None, again).await?;
+        let rows = DUE.mark(self, None, again, &[]).await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "batches", row };

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::{
     clock,
-    mail::Lane,
+    mail::{Lane, MerchantId},
     store::{
         database::Store,
         error::StoreError,
@@ -39,6 +41,7 @@ pub(in crate::store) struct Due {
     /// Finds one that is due: of the lane `{lane}` where the table has lanes.
     is_any: String,
     mark: Sql,
+    mark_of_others: Sql,
     make_all: Sql,
     postpones: bool,
 }
@@ -47,15 +50,22 @@ impl Due {
     pub(in crate::store) fn new(of: &DueOf) -> Self {
         let DueOf { table, waits, job, since, .. } = of;
         let lane = |place: &str| if of.has_lanes { format!("lane = {place} AND ") } else { String::new() };
+        let mark = |[now, again, round, in_lane]: [&str; 4], of_whom: &str| {
+            Sql::made(format!(
+                "UPDATE {table} SET wake_at = {again} WHERE id IN (
+                    SELECT id FROM {table} WHERE {}wake_at <= {now}{waits}{of_whom}
+                    ORDER BY wake_at LIMIT {round} {{skip_locked}})
+                 RETURNING {job}",
+                lane(in_lane)
+            ))
+        };
         Self {
             is_any: format!("SELECT 1 FROM {table} WHERE {}wake_at <= $1{waits}", lane("'{lane}'")),
-            mark: Sql::made(format!(
-                "UPDATE {table} SET wake_at = $2 WHERE id IN (
-                    SELECT id FROM {table} WHERE {}wake_at <= $1{waits}
-                    ORDER BY wake_at LIMIT $3 {{skip_locked}})
-                 RETURNING {job}",
-                lane("$4")
-            )),
+            mark: mark(["$1", "$2", "$3", "$4"], ""),
+            mark_of_others: mark(
+                ["$2", "$3", "$4", "$5"],
+                " AND merchant_id NOT IN (SELECT rows.id FROM {rows: id text})",
+            ),
             make_all: Sql::made(format!(
                 "UPDATE {table} SET wake_at = {since} WHERE id IN (
                     SELECT id FROM {table} WHERE wake_at > {since} AND (wake_at <= $1{}){waits}
@@ -74,16 +84,28 @@ impl Due {
     }
 
     /// Marks the rows that are due, of a lane where the table has lanes, and returns what jobs are made of. Those that
-    /// nobody takes are due again after `again`. It writes even if none is due.
+    /// nobody takes are due again after `again`. Rows of the merchants in `but_of` are passed over, each of which is read. It
+    /// writes even if none is due.
     pub(in crate::store) async fn mark(
         &self,
         store: &Store,
         lane: Option<Lane>,
         again: Duration,
+        but_of: &[MerchantId],
     ) -> Result<Vec<Row>, StoreError> {
+        #[derive(Serialize)]
+        struct PassedOver<'a> {
+            id: &'a MerchantId,
+        }
         let now = clock::now();
-        let mut mark =
-            query(self.mark.on(store.dialect)).bind(now.millis()).bind((now + again).millis()).bind(ROUND);
+        let mark = match but_of {
+            [] => query(self.mark.on(store.dialect)),
+            _ => {
+                let but_of: Vec<_> = but_of.iter().map(|id| PassedOver { id }).collect();
+                self.mark_of_others.with(store.dialect, &but_of)
+            }
+        };
+        let mut mark = mark.bind(now.millis()).bind((now + again).millis()).bind(ROUND);
         if let Some(lane) = lane {
             mark = mark.bind(lane.as_str());
         }

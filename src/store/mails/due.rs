@@ -70,13 +70,18 @@ struct Marked {
 }
 
 impl Store {
-    /// Marks the mails of a lane that are due and returns them in the order of their times, and of their ids where those are
-    /// the same. Those that nobody claims are due again after `again`.
+    /// Marks the mails of a lane that are due, but for those of some merchants, and returns them in the order of their times, and
+    /// of their ids where those are the same. Those that nobody claims are due again after `again`.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn mark_due_mails(&self, lane: MailLane, again: Duration) -> Result<Vec<DueMail>, StoreError> {
-        let rows = DUE.mark(self, Some(lane.into()), again).await?;
+    pub async fn mark_due_mails(
+        &self,
+        lane: MailLane,
+        again: Duration,
+        but_of: &[MerchantId],
+    ) -> Result<Vec<DueMail>, StoreError> {
+        let rows = DUE.mark(self, Some(lane.into()), again, but_of).await?;
         let due = rows.iter().map(|row| read_due(&Columns { table: "mails", row }));
         let mut due = due.collect::<Result<Vec<_>, _>>()?;
         // What a statement returns has no order.

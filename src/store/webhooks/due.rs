@@ -47,12 +47,17 @@ static PUT_OFF: Sql = Sql::new(
 );
 
 impl Store {
-    /// Marks the deliveries that are due and returns them. Those that nobody claims are due again after `again`.
+    /// Marks the deliveries that are due, but for those of some merchants, and returns them. Those that nobody claims are due
+    /// again after `again`.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn mark_due_deliveries(&self, again: Duration) -> Result<Vec<DueDelivery>, StoreError> {
-        let rows = DUE.mark(self, None, again).await?;
+    pub async fn mark_due_deliveries(
+        &self,
+        again: Duration,
+        but_of: &[MerchantId],
+    ) -> Result<Vec<DueDelivery>, StoreError> {
+        let rows = DUE.mark(self, None, again, but_of).await?;
         rows.iter()
             .map(|row| {
                 let columns = Columns { table: "deliveries", row };

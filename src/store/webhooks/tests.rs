@@ -75,9 +75,9 @@ async fn a_mail_is_told_to_those_who_listen_and_to_nobody_else() {
     for (merchant, endpoint) in [(&tea(), &failures), (&tea(), &off), (&other, &foreign)] {
         assert_eq!(store.deliveries(merchant, endpoint.id, 0, 10).await.unwrap().1, 0, "{endpoint:?}");
     }
-    let due = store.mark_due_deliveries(Duration::from_secs(60)).await.unwrap();
+    let due = store.mark_due_deliveries(Duration::from_secs(60), &[]).await.unwrap();
     assert_eq!(due, [DueDelivery { delivery: delivery.id, merchant: tea() }]);
-    assert_eq!(store.mark_due_deliveries(Duration::from_secs(60)).await.unwrap(), []);
+    assert_eq!(store.mark_due_deliveries(Duration::from_secs(60), &[]).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn what_waits_for_an_endpoint_that_is_away_is_put_off_at_no_cost() {
     assert_eq!(store.put_off_deliveries(deliveries[0].id, Some(away.id), until).await.unwrap(), 0);
     let (deliveries, _) = store.deliveries(&tea(), away.id, 0, 10).await.unwrap();
     assert!(deliveries.iter().all(|delivery| delivery.attempt == 0 && delivery.due_at == until));
-    let due = store.mark_due_deliveries(Duration::from_secs(60)).await.unwrap();
+    let due = store.mark_due_deliveries(Duration::from_secs(60), &[]).await.unwrap();
     let (others, _) = store.deliveries(&tea(), well.id, 0, 10).await.unwrap();
     assert_eq!(due.len(), 3);
     assert!(due.iter().all(|due| others.iter().any(|other| other.id == due.delivery)));
@@ -256,7 +256,7 @@ async fn a_callback_with_a_key_is_recorded_once_and_signed_by_its_merchant() {
     };
     assert!(store.record_callback(&callback).await.unwrap());
     assert!(!store.record_callback(&callback).await.unwrap());
-    let due = store.mark_due_deliveries(Duration::from_secs(60)).await.unwrap();
+    let due = store.mark_due_deliveries(Duration::from_secs(60), &[]).await.unwrap();
     assert_eq!(due.len(), 1);
     let to = store.due_destination(due[0].delivery).await.unwrap().unwrap();
     assert_eq!((to.endpoint, to.name.as_str()), (None, "tea https://shop.example"));

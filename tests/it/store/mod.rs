@@ -243,7 +243,7 @@ on_both! {
             store.record(Recording { mails, ..Recording::default() }).await.unwrap();
         }
         let again = Duration::from_secs(60);
-        let due = async || store.mark_due_mails(MailLane::Transactional, again).await;
+        let due = async || store.mark_due_mails(MailLane::Transactional, again, &[]).await;
         let (one, other) = tokio::join!(due(), due());
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.len() <= 1_000 && other.len() <= 1_000, "{} and {}", one.len(), other.len());

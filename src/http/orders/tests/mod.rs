@@ -233,7 +233,7 @@ async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
     assert_eq!(events[1]["data"]["reply"], "the queue did not take the mail in time");
     shop.app.store.make_all_mails_due().await.unwrap();
     let due =
-        shop.app.store.mark_due_mails(MailLane::Transactional, std::time::Duration::from_secs(60)).await;
+        shop.app.store.mark_due_mails(MailLane::Transactional, std::time::Duration::from_secs(60), &[]).await;
     assert_eq!(due.unwrap(), []);
 }
 
