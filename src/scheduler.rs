@@ -188,7 +188,8 @@ async fn enqueue_round(app: &App, look: &mut LookPast) -> anyhow::Result<Round> 
 /// are passed over, so it has its rests.
 #[derive(Default)]
 struct LookPast {
-    again_at: Option<Instant>,
+    /// For each lane.
+    again_at: [Option<Instant>; Lane::ALL.len()],
 }
 
 impl LookPast {
@@ -205,16 +206,16 @@ impl LookPast {
             return Ok(mark(&[]).await?);
         }
         let began = Instant::now();
-        if self.again_at.is_some_and(|at| began < at) {
+        if self.again_at[lane as usize].is_some_and(|at| began < at) {
             return Ok(Vec::new());
         }
         let crowding = app.queue.crowding(lane).await?;
         if crowding.is_empty() {
             return Ok(Vec::new());
         }
-        let marked = mark(&crowding).await?;
-        self.again_at = Some(Instant::now() + began.elapsed() * RESTS);
-        Ok(marked)
+        let marked = mark(&crowding).await;
+        self.again_at[lane as usize] = Some(Instant::now() + began.elapsed() * RESTS);
+        Ok(marked?)
     }
 }
 
