@@ -178,45 +178,47 @@ async fn offer(
         at_work.retry_after(Duration::ZERO); // its job is of another kind, and is enqueued at once
         return Ok(None);
     };
+    match send_in_turn(app, mail, turn, &message, at_work).await {
+        Ok(reply) => Ok(Some(reply)),
+        Err(after) => {
+            at_work.retry_after(after);
+            Ok(None)
+        }
+    }
+}
+
+/// Sends a message over the connection that the mail has, or will have. The error says after which time the mail may be tried
+/// again: it was not offered, and nothing is broken.
+async fn send_in_turn(
+    app: &App,
+    mail: &Mail,
+    turn: Turn,
+    message: &Message,
+    at_work: &AtWork,
+) -> Result<Reply, Duration> {
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
     let offer = match turn {
         Turn::Now(offer) => *offer,
         Turn::Ahead(mut permit) => {
             let connected = pin!(async {
-                let arrived = timeout(CONNECTION_WAIT, permit.arrive(mail.lane, &envelope, &message)).await;
+                let arrived = timeout(CONNECTION_WAIT, permit.arrive(mail.lane, &envelope, message)).await;
                 arrived.map_err(|_| NotAdmitted::Later)?;
                 permit.connect().await
             });
             match unless_stopping(app, connected).await {
                 Some(Ok(offer)) => offer,
-                Some(Err(NotAdmitted::Failed(reply))) => return Ok(Some(reply)),
-                Some(Err(NotAdmitted::Later)) | None => {
-                    at_work.retry_after(Duration::ZERO);
-                    return Ok(None);
-                }
+                Some(Err(NotAdmitted::Failed(reply))) => return Ok(reply),
+                Some(Err(NotAdmitted::Later)) | None => return Err(Duration::ZERO),
             }
         }
     };
-    let Some(offer) = offer.in_rate(RATE_WAIT).await else {
-        at_work.retry_after(Duration::ZERO);
-        return Ok(None);
-    };
-    let sending = pin!(offer.send(&envelope, &message, at_work));
-    let Some(sent) = unless_stopped_before_the_offer(app, at_work, sending).await else {
-        at_work.retry_after(Duration::ZERO);
-        return Ok(None);
-    };
-    Ok(match sent {
-        Sent::Answered(reply) => Some(reply),
-        Sent::Withheld => {
-            at_work.retry_after(Duration::ZERO); // nothing is broken
-            None
-        }
-        Sent::SenderWaits(pause) => {
-            at_work.retry_after(pause);
-            None
-        }
-    })
+    let offer = offer.in_rate(RATE_WAIT).await.ok_or(Duration::ZERO)?;
+    let sending = pin!(offer.send(&envelope, message, at_work));
+    match unless_stopped_before_the_offer(app, at_work, sending).await {
+        Some(Sent::Answered(reply)) => Ok(reply),
+        Some(Sent::SenderWaits(pause)) => Err(pause),
+        Some(Sent::Withheld) | None => Err(Duration::ZERO),
+    }
 }
 
 /// What comes of this, unless the process is asked to stop before. Pinned where it is made: moved here, it would take its room

@@ -13,7 +13,7 @@ use tokio::{
     signal::unix::Signal,
     sync::watch,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -21,9 +21,9 @@ use crate::{
     app::App,
     config::{self, Config, Role},
     dashboard,
-    heartbeat::Heartbeat,
+    heartbeat::{Beating, Heartbeat},
     http, jobs,
-    queue::{self, Leases, Places, Work},
+    queue::{self, Leases, Places, QueueError, Work},
     reload, rescuer, sampler, scheduler,
     smtp::{ReplyRules, RouteSettings},
     supervisor,
@@ -130,36 +130,12 @@ impl Daemon {
     async fn start_worker(&mut self) -> anyhow::Result<()> {
         let app = Arc::clone(&self.app);
         let leases = Leases::new(Arc::clone(&app.queue), format!("postroom-{}", app.worker.id));
-        let (heard_again, mut again) = tokio::sync::mpsc::unbounded_channel();
-        let heartbeat = Heartbeat {
-            worker: Arc::clone(&app.worker),
-            database: app.config.database.clone(),
-            queue: Arc::clone(&app.queue),
-            queue_settings: app.config.queue.clone(),
-            leases: leases.clone(),
-            silence: app.config.worker.silence,
-            heard_again,
-        };
         app.admission.read_drains(&app.store).await?;
         app.admission.read_pauses(&app.store).await?;
-        let beats_until = CancellationToken::new();
         // The first heartbeat comes before the first claim.
-        let beating = heartbeat.start(beats_until.clone()).await?;
-        let postponed = Arc::clone(&app);
-        self.tasks.spawn(async move {
-            while again.recv().await.is_some() {
-                scheduler::make_postponed_due(&postponed).await;
-            }
-            Ok("heartbeat")
-        });
-        let (unoffered, giving) =
-            (app.unoffered.lock().unwrap_or_else(PoisonError::into_inner).take(), Arc::clone(&app));
-        let gives_back = tokio::spawn(async move {
-            if let Some(unoffered) = unoffered {
-                giving.worker.give_back(&giving.store, unoffered, giving.config.retry.rescues).await;
-            }
-        });
-        let gives_back = AbortOnDropHandle::new(gives_back);
+        let beats_until = CancellationToken::new();
+        let beating = self.start_heartbeat(leases.clone(), beats_until.clone()).await?;
+        let gives_back = AbortOnDropHandle::new(tokio::spawn(give_back_unoffered(Arc::clone(&app))));
         let (limited, stop) = (Arc::clone(&app), self.work.clone());
         self.tasks.spawn(async move {
             stop.run_until_cancelled(limited.admission.watch(&limited.store, &*limited.queue)).await;
@@ -167,27 +143,14 @@ impl Daemon {
         });
         let stop = self.work.clone();
         self.tasks.spawn(async move {
-            let settings = &app.config.worker;
-            let work = Work {
-                name: format!("postroom-{}", app.worker.id),
-                places: Places {
-                    mails: settings.concurrency,
-                    callbacks: app.config.callbacks.concurrency,
-                    batches: BATCHES,
-                },
-                drain: settings.drain - (settings.drain / 2).min(AFTER_THE_JOBS),
-                hand_over: app.hand_over.clone(),
-            };
-            let (jobs_app, admission) = (Arc::clone(&app), Arc::clone(&app.admission));
-            let handler = move |job, permit| jobs::run_queued(Arc::clone(&jobs_app), job, permit);
-            let worked = queue::work(leases, work, admission, stop, handler).await;
-            if tokio::time::timeout(LAST_CLAIMS, app.worker.all_given_back()).await.is_err() {
+            let worked = work_until(stop, &app, leases).await;
+            if timeout(LAST_CLAIMS, app.worker.all_given_back()).await.is_err() {
                 tracing::warn!("not all claims could be given back; what was not offered may be held");
             }
             drop(gives_back);
             beats_until.cancel();
             // Before the worker signs off, lest a late heartbeat calls it alive again.
-            let _ = tokio::time::timeout(LAST_CLAIMS, beating.ended()).await;
+            let _ = timeout(LAST_CLAIMS, beating.ended()).await;
             if let Err(error) = app.store.sign_off(app.worker.id).await {
                 tracing::warn!(%error, "this worker could not sign off");
             }
@@ -195,6 +158,30 @@ impl Daemon {
             Ok("worker")
         });
         Ok(())
+    }
+
+    /// Says that this worker lives, until the token is cancelled. When it is heard again after a silence, what it postponed
+    /// meanwhile is made due.
+    async fn start_heartbeat(&mut self, leases: Leases, stop: CancellationToken) -> anyhow::Result<Beating> {
+        let app = Arc::clone(&self.app);
+        let (heard_again, mut again) = tokio::sync::mpsc::unbounded_channel();
+        let heartbeat = Heartbeat {
+            worker: Arc::clone(&app.worker),
+            database: app.config.database.clone(),
+            queue: Arc::clone(&app.queue),
+            queue_settings: app.config.queue.clone(),
+            leases,
+            silence: app.config.worker.silence,
+            heard_again,
+        };
+        let beating = heartbeat.start(stop).await?;
+        self.tasks.spawn(async move {
+            while again.recv().await.is_some() {
+                scheduler::make_postponed_due(&app).await;
+            }
+            Ok("heartbeat")
+        });
+        Ok(beating)
     }
 
     async fn start_ingress(&mut self) -> anyhow::Result<()> {
@@ -319,6 +306,32 @@ impl Daemon {
             tracing::warn!("the database did not let its connections go");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Runs jobs until it is told to stop and those in progress have ended.
+async fn work_until(stop: CancellationToken, app: &Arc<App>, leases: Leases) -> Result<(), QueueError> {
+    let settings = &app.config.worker;
+    let work = Work {
+        name: format!("postroom-{}", app.worker.id),
+        places: Places {
+            mails: settings.concurrency,
+            callbacks: app.config.callbacks.concurrency,
+            batches: BATCHES,
+        },
+        drain: settings.drain - (settings.drain / 2).min(AFTER_THE_JOBS),
+        hand_over: app.hand_over.clone(),
+    };
+    let (of_jobs, admission) = (Arc::clone(app), Arc::clone(&app.admission));
+    let handler = move |job, permit| jobs::run_queued(Arc::clone(&of_jobs), job, permit);
+    queue::work(leases, work, admission, stop, handler).await
+}
+
+/// Gives claims back whose mails were offered to no relay, as they come.
+async fn give_back_unoffered(app: Arc<App>) {
+    let unoffered = app.unoffered.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(unoffered) = unoffered {
+        app.worker.give_back(&app.store, unoffered, app.config.retry.rescues).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads a file of rules. Every fault is found at once, with its line.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use regex::bytes::Regex;
 use toml::{
@@ -23,6 +23,8 @@ const LONGEST_LIST: usize = 50;
 
 const KEYS: [&str; 10] =
     ["name", "code", "enhanced", "phase", "route", "text", "class", "then", "scope", "wait"];
+/// Of these keys a rule has one at least.
+const CONDITIONS: [&str; 5] = ["code", "enhanced", "phase", "route", "text"];
 
 /// One fault of a file of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,12 +130,7 @@ impl Reader<'_> {
             self.fault(at, "write it as [[rules]]".to_owned());
             return None;
         };
-        for (key, _) in table {
-            if !KEYS.contains(&key.get_ref().as_ref()) {
-                let message = format!("`{}` is unknown; allowed are {}", key.get_ref(), KEYS.join(", "));
-                self.fault(key.span().start, message);
-            }
-        }
+        self.find_unknown(table);
         let codes =
             self.list(table, "code", "a refusal such as \"550\", \"45x\" or \"5xx\"", CodePattern::parse);
         let enhanced = self.list(
@@ -142,72 +139,22 @@ impl Reader<'_> {
             "an enhanced code such as \"5.1.1\", \"x.1.1\", \"x.1\" or \"x.7.606-649\"",
             EnhancedPattern::parse,
         );
-        let speaks = |phase: &Phase| *phase >= Phase::Greeting;
-        let phases: Vec<_> =
-            Phase::ALL.iter().filter(|phase| speaks(phase)).map(|phase| phase.as_str()).collect();
-        let allowed = format!("a phase in which a relay speaks: {}", phases.join(", "));
-        let phases = self.list(table, "phase", &allowed, |word| word.parse().ok().filter(speaks));
-        let known = self.routes;
-        let allowed = known.map_or_else(String::new, |names| match names {
-            [] => "the name of a route, and there is none".to_owned(),
-            names => format!("the name of a route: {}", names.join(", ")),
-        });
-        let is_known = |word: &str| known.is_none_or(|names| names.contains(&word));
-        let routes = self.list(table, "route", &allowed, |word| is_known(word).then(|| word.to_owned()));
+        let (phases, routes) = (self.phases(table), self.routes(table));
         let patterns = self.list(table, "text", "", |word| Some(word.to_owned()));
         let text = (self.compile)(&patterns).unwrap_or_else(|fault| {
             self.fault(at_of(table, "text").unwrap_or(at), format!("`text`: {fault}"));
             None
         });
-        let name = self.word(table, "name", "1 to 64 letters, digits and hyphens", |word| {
-            let is_name = (1..=64).contains(&word.len())
-                && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-            is_name.then(|| word.to_owned())
-        });
-        let is_of_a_refusal =
-            |class: &ReplyClass| !matches!(class, ReplyClass::Accepted | ReplyClass::Connection);
-        let classes: Vec<_> = ReplyClass::ALL
-            .iter()
-            .filter(|class| is_of_a_refusal(class))
-            .map(|class| class.as_str())
-            .collect();
-        let allowed = classes.join(", ");
-        let class = self.word(table, "class", &allowed, |word| word.parse().ok().filter(is_of_a_refusal));
-        if class.is_none() && at_of(table, "class").is_none() {
-            self.fault(at, format!("`class` is missing; allowed are {allowed}"));
+        if CONDITIONS.iter().all(|key| at_of(table, key).is_none()) {
+            let message =
+                "has no condition and would match every reply; give code, enhanced, phase, route or text";
+            self.fault(at, message.to_owned());
         }
-        let thens: Vec<_> = Consequence::ALL[1..].iter().map(|then| then.as_str()).collect();
-        let is_then = |then: &Consequence| *then != Consequence::Done;
-        let then = self.word(table, "then", &thens.join(", "), |word| word.parse().ok().filter(is_then));
-        let scopes: Vec<_> = ReplyScope::ALL.iter().map(|scope| scope.as_str()).collect();
-        let scope = self.word(table, "scope", &scopes.join(", "), |word| word.parse().ok());
-        let wait = self.word(table, "wait", "1s to 24h, such as \"15m\"", |word| {
-            let wait = crate::mail::duration::parse(word)?;
-            (wait::BOUNDS.0..=wait::BOUNDS.1).contains(&wait).then_some(wait)
-        });
-        if codes.is_empty()
-            && enhanced.is_empty()
-            && phases.is_empty()
-            && routes.is_empty()
-            && patterns.is_empty()
-        {
-            let has_one =
-                ["code", "enhanced", "phase", "route", "text"].iter().any(|key| at_of(table, key).is_some());
-            if !has_one {
-                let message =
-                    "has no condition and would match every reply; give code, enhanced, phase, route or text";
-                self.fault(at, message.to_owned());
-            }
-        }
+        let name = self.name(table);
+        let class = self.class(table, at);
+        let (then, scope, wait) = (self.then(table), self.scope(table), self.wait(table));
         let class = class?;
-        let is_about_us = matches!(class, ReplyClass::Config | ReplyClass::AuthFailure);
-        let fails = matches!(then, Some(Consequence::Fail | Consequence::Suppress));
-        if is_about_us && fails && scope != Some(ReplyScope::Message) {
-            let message = format!(
-                "`then`: what is about us fails no mail: `{class}` goes with fail only where `scope` is \"message\""
-            );
-            self.fault(at_of(table, "then").unwrap_or(at), message);
-        }
+        self.find_failure_about_us(table, at, class, then, scope);
         Some(Rule {
             name: name.unwrap_or_else(|| format!("rule-{number}")),
             number,
@@ -223,6 +170,89 @@ impl Reader<'_> {
             scope,
             wait,
         })
+    }
+
+    fn find_unknown(&mut self, table: &DeTable<'_>) {
+        for (key, _) in table {
+            if !KEYS.contains(&key.get_ref().as_ref()) {
+                let message = format!("`{}` is unknown; allowed are {}", key.get_ref(), KEYS.join(", "));
+                self.fault(key.span().start, message);
+            }
+        }
+    }
+
+    fn phases(&mut self, table: &DeTable<'_>) -> Vec<Phase> {
+        let speaks = |phase: &Phase| *phase >= Phase::Greeting;
+        let allowed = words(Phase::ALL.iter().filter(|phase| speaks(phase)).map(|phase| phase.as_str()));
+        let allowed = format!("a phase in which a relay speaks: {allowed}");
+        self.list(table, "phase", &allowed, |word| word.parse().ok().filter(speaks))
+    }
+
+    fn routes(&mut self, table: &DeTable<'_>) -> Vec<String> {
+        let known = self.routes;
+        let allowed = known.map_or_else(String::new, |names| match names {
+            [] => "the name of a route, and there is none".to_owned(),
+            names => format!("the name of a route: {}", names.join(", ")),
+        });
+        let is_known = |word: &str| known.is_none_or(|names| names.contains(&word));
+        self.list(table, "route", &allowed, |word| is_known(word).then(|| word.to_owned()))
+    }
+
+    fn name(&mut self, table: &DeTable<'_>) -> Option<String> {
+        self.word(table, "name", "1 to 64 letters, digits and hyphens", |word| {
+            let is_name = (1..=64).contains(&word.len())
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            is_name.then(|| word.to_owned())
+        })
+    }
+
+    /// The class of a refusal, which each rule has to give.
+    fn class(&mut self, table: &DeTable<'_>, at: usize) -> Option<ReplyClass> {
+        let is_of_a_refusal =
+            |class: &ReplyClass| !matches!(class, ReplyClass::Accepted | ReplyClass::Connection);
+        let classes = ReplyClass::ALL.iter().filter(|class| is_of_a_refusal(class));
+        let allowed = words(classes.map(|class| class.as_str()));
+        let class = self.word(table, "class", &allowed, |word| word.parse().ok().filter(is_of_a_refusal));
+        if class.is_none() && at_of(table, "class").is_none() {
+            self.fault(at, format!("`class` is missing; allowed are {allowed}"));
+        }
+        class
+    }
+
+    fn then(&mut self, table: &DeTable<'_>) -> Option<Consequence> {
+        let is_then = |then: &Consequence| *then != Consequence::Done;
+        let allowed = words(Consequence::ALL.iter().filter(|then| is_then(then)).map(|then| then.as_str()));
+        self.word(table, "then", &allowed, |word| word.parse().ok().filter(is_then))
+    }
+
+    fn scope(&mut self, table: &DeTable<'_>) -> Option<ReplyScope> {
+        let allowed = words(ReplyScope::ALL.iter().map(|scope| scope.as_str()));
+        self.word(table, "scope", &allowed, |word| word.parse().ok())
+    }
+
+    fn wait(&mut self, table: &DeTable<'_>) -> Option<Duration> {
+        self.word(table, "wait", "1s to 24h, such as \"15m\"", |word| {
+            let wait = crate::mail::duration::parse(word)?;
+            (wait::BOUNDS.0..=wait::BOUNDS.1).contains(&wait).then_some(wait)
+        })
+    }
+
+    fn find_failure_about_us(
+        &mut self,
+        table: &DeTable<'_>,
+        at: usize,
+        class: ReplyClass,
+        then: Option<Consequence>,
+        scope: Option<ReplyScope>,
+    ) {
+        let is_about_us = matches!(class, ReplyClass::Config | ReplyClass::AuthFailure);
+        let fails = matches!(then, Some(Consequence::Fail | Consequence::Suppress));
+        if is_about_us && fails && scope != Some(ReplyScope::Message) {
+            let message = format!(
+                "`then`: what is about us fails no mail: `{class}` goes with fail only where `scope` is \"message\""
+            );
+            self.fault(at_of(table, "then").unwrap_or(at), message);
+        }
     }
 
     /// A word, or a list of words, each of them parsed; nothing where the key is missing.
@@ -296,6 +326,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// What is allowed, for people.
+fn words(allowed: impl Iterator<Item = &'static str>) -> String {
+    allowed.collect::<Vec<_>>().join(", ")
 }
 
 fn at_of(table: &DeTable<'_>, key: &str) -> Option<usize> {
