@@ -9,6 +9,9 @@ use crate::{
     queue, smtp,
 };
 
+/// The shortest lease of a job.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
 /// Notes every fault of a configuration whose values have the right types.
 pub(super) fn check(config: &Config, layers: &mut Layers) {
     places(config, layers);
@@ -33,6 +36,15 @@ fn at_least_one<N: PartialEq + Default>(
     }
 }
 
+/// Notes each time that must not be 0 and is.
+fn longer_than_0s(layers: &mut Layers, times: impl IntoIterator<Item = (&'static str, Duration)>) {
+    for (key, time) in times {
+        if time.is_zero() {
+            layers.note(key, "must be longer than 0s".to_owned());
+        }
+    }
+}
+
 /// The database, the queue, the log.
 fn places(config: &Config, layers: &mut Layers) {
     if let Err(error) = config.database.check() {
@@ -48,8 +60,16 @@ fn places(config: &Config, layers: &mut Layers) {
 
 fn http(config: &Config, layers: &mut Layers) {
     let http = &config.http;
-    if !matches!(http.public_url.scheme(), "http" | "https") {
+    let url = &http.public_url;
+    if !matches!(url.scheme(), "http" | "https") {
         layers.note("http.public_url", "must begin with http:// or https://".to_owned());
+    } else if !url.username().is_empty() || url.password().is_some() {
+        layers.note(
+            "http.public_url",
+            "must hold no user name and no password: it is in every mail".to_owned(),
+        );
+    } else if url.query().is_some() || url.fragment().is_some() {
+        layers.note("http.public_url", "must end before ? and #: paths are added to it".to_owned());
     }
     at_least_one(layers, [("http.max_user", http.max_user.0), ("http.max_in_flight", http.max_in_flight.0)]);
     at_least_one(
@@ -59,13 +79,6 @@ fn http(config: &Config, layers: &mut Layers) {
             ("http.connections_per_address", http.connections_per_address),
         ],
     );
-    for (key, time) in
-        [("http.header_timeout", http.header_timeout), ("http.idle_timeout", http.idle_timeout)]
-    {
-        if time.is_zero() {
-            layers.note(key, "must be longer than 0s".to_owned());
-        }
-    }
     let (merchants, operators) = (http.listen, config.admin.listen);
     let any = merchants.ip().is_unspecified() || operators.ip().is_unspecified();
     if merchants.port() != 0
@@ -94,6 +107,13 @@ fn work(config: &Config, layers: &mut Layers) {
         [("batches.max_users", config.batches.max_users), ("batches.window", config.batches.window)],
     );
     at_least_one(layers, [("database.connections", config.database.connections)]);
+    let render = &config.render;
+    let (template_bytes, rendered_bytes) = (render.template_bytes, render.rendered_bytes);
+    at_least_one(
+        layers,
+        [("render.template_bytes", template_bytes), ("render.rendered_bytes", rendered_bytes)],
+    );
+    at_least_one(layers, [("render.work", render.work)]);
     let (callbacks, mails) = (config.callbacks.concurrency, config.worker.concurrency);
     // Who only lowers worker.concurrency does not have to know of the other.
     if callbacks > mails && layers.is_given("callbacks.concurrency") {
@@ -104,6 +124,20 @@ fn work(config: &Config, layers: &mut Layers) {
 }
 
 fn times(config: &Config, layers: &mut Layers) {
+    let Config { http, retry, batches, .. } = config;
+    longer_than_0s(
+        layers,
+        [
+            ("http.timeout", http.timeout),
+            ("http.header_timeout", http.header_timeout),
+            ("http.idle_timeout", http.idle_timeout),
+            ("batches.timeout", batches.timeout),
+            ("queue.enqueue_timeout", config.queue.enqueue_timeout),
+        ],
+    );
+    if config.queue.lease < SHORTEST_LEASE {
+        layers.note("queue.lease", "must be at least 1s, because it is renewed all the time".to_owned());
+    }
     if config.worker.silence < Duration::from_secs(2) {
         let message = "must be at least 2s, because heartbeats are a sixth of it apart";
         layers.note("worker.silence", message.to_owned());
@@ -111,7 +145,6 @@ fn times(config: &Config, layers: &mut Layers) {
     if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&config.callbacks.timeout) {
         layers.note("callbacks.timeout", "must be 1s to 60s".to_owned());
     }
-    let retry = &config.retry;
     if retry.schedule.iter().any(Duration::is_zero) || retry.schedule.len() > 100 {
         layers.note("retry.schedule", "must be at most 100 waits, each longer than 0s".to_owned());
     }
@@ -129,6 +162,10 @@ fn limits(config: &Config, layers: &mut Layers) {
 }
 
 fn routes(config: &Config, layers: &mut Layers) {
+    let name = &config.smtp.hello_name;
+    if !name.is_empty() && !smtp::is_hello_name(name) {
+        layers.note("smtp.hello_name", format!("`{name}` is not a host name or an address literal"));
+    }
     let routes = &config.smtp.routes;
     for (index, route) in routes.iter().enumerate() {
         let key = |field: &str| format!("smtp.routes.{index}.{field}");

@@ -12,7 +12,7 @@ use super::{
 
 const PREFIX: &str = "POSTROOM_";
 /// Keys whose value may live in a file named by `<key>_file`.
-pub(super) const SECRETS: [&str; 2] = ["password", "url"];
+const SECRETS: [&str; 2] = ["password", "url"];
 /// Variables of this prefix that are not settings.
 const NOT_SETTINGS: [&str; 3] = ["POSTROOM_CONFIG", "POSTROOM_TEST_TOOLS", "POSTROOM_LOG"];
 /// The most faults that are reported; what follows is most often a consequence.
@@ -22,6 +22,8 @@ pub(super) struct Layers {
     defaults: Value,
     values: Value,
     origins: HashMap<String, Origin>,
+    /// Values of variables, as text, that were read as something else.
+    texts: HashMap<String, Value>,
     lines: Lines,
     faults: Vec<Fault>,
     /// How many of the faults are about types, once all types are known to be right or mended.
@@ -45,6 +47,7 @@ impl Layers {
             values: defaults.clone(),
             defaults,
             origins: HashMap::new(),
+            texts: HashMap::new(),
             lines: Lines::default(),
             faults: Vec::new(),
             of_types: None,
@@ -77,14 +80,19 @@ impl Layers {
 
     pub(super) fn add_environment(&mut self, variables: &[(String, String)]) {
         for (name, text) in variables {
-            let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-            let is_text = matches!(find(&self.defaults, &key), Some(Value::String(_)));
+            let key = key_of(name);
+            let is_text = is_secret(&key) || matches!(find(&self.defaults, &key), Some(Value::String(_)));
+            let (as_text, from) = (Value::String(text.clone()), format!("environment variable {name}"));
             let parsed = if is_text { None } else { parse_inline(text) };
-            self.lay_over(
-                &key,
-                parsed.unwrap_or_else(|| Value::String(text.clone())),
-                &Origin::Other(format!("environment variable {name}")),
-            );
+            let value = match parsed {
+                Some(parsed) if parsed.is_str() => parsed,
+                Some(parsed) => {
+                    self.texts.insert(key.clone(), as_text);
+                    parsed
+                }
+                None => as_text,
+            };
+            self.lay_over(&key, value, &Origin::Other(from));
         }
     }
 
@@ -138,9 +146,20 @@ impl Layers {
             {
                 key = if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
             }
+            // What looks like a number in a variable is text where that is wanted.
+            if let Some(text) = self.texts.remove(&key)
+                && message.contains("string")
+            {
+                set(&mut self.values, &key, text);
+                continue;
+            }
             let is_missing = message.starts_with("missing field");
             let mended = self.mend(&key, is_missing);
-            let message = if is_missing { "is missing".to_owned() } else { faults::in_plain_words(&message) };
+            let message = match () {
+                () if is_missing => "is missing".to_owned(),
+                () if is_secret(&key) => "must be text in quotes".to_owned(), // the parser's words have the value
+                () => faults::in_plain_words(&message),
+            };
             self.note(&key, message);
             if !mended || self.faults.len() > MOST_FAULTS {
                 return None;
@@ -191,7 +210,10 @@ impl Layers {
 
     fn lay_over(&mut self, key: &str, value: Value, origin: &Origin) {
         match value {
-            Value::Table(table) => {
+            // One that is empty has no keys that could be unknown: it is read for its own name.
+            Value::Table(table)
+                if !table.is_empty() || find(&self.values, key).is_some() || key.is_empty() =>
+            {
                 for (name, value) in table {
                     let key = if key.is_empty() { name } else { format!("{key}.{name}") };
                     self.lay_over(&key, value, origin);
@@ -199,7 +221,12 @@ impl Layers {
             }
             value => {
                 self.origins.insert(key.to_owned(), origin.clone());
-                set(&mut self.values, key, value);
+                if !set(&mut self.values, key, value) {
+                    self.note(
+                        key,
+                        "there is none before it: entries are numbered from 0 without gaps".to_owned(),
+                    );
+                }
             }
         }
     }
@@ -227,8 +254,20 @@ impl Layers {
 pub(super) fn variables(environment: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
     let is_setting = |name: &str| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name);
     let mut variables: Vec<_> = environment.into_iter().filter(|(name, _)| is_setting(name)).collect();
-    variables.sort();
+    // In the order of their numbers: the tenth entry of a list comes after the ninth.
+    let number_or_word = |part: &str| (part.parse::<usize>().ok(), part.to_owned());
+    variables.sort_by_cached_key(|(name, _)| name.split("__").map(number_or_word).collect::<Vec<_>>());
     variables
+}
+
+/// The key that a variable sets.
+fn key_of(variable: &str) -> String {
+    variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".")
+}
+
+/// Whether the value of a key must not be shown.
+pub(super) fn is_secret(key: &str) -> bool {
+    key.rsplit('.').next().is_some_and(|name| SECRETS.contains(&name))
 }
 
 /// The field that a message of the parser is about, where the path does not hold it.
@@ -286,16 +325,17 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     })
 }
 
-fn set(value: &mut Value, key: &str, new: Value) {
+/// Sets a value, and the tables that hold it; not in a list that would have gaps then.
+fn set(value: &mut Value, key: &str, new: Value) -> bool {
     let (name, rest) = match key.split_once('.') {
         Some((name, rest)) => (name, Some(rest)),
         None => (key, None),
     };
     let slot = match value {
         Value::Array(list) => {
-            let Ok(index) = name.parse::<usize>() else { return };
+            let Ok(index) = name.parse::<usize>() else { return false };
             if index > list.len() || index > 1_000 {
-                return;
+                return false;
             }
             if index == list.len() {
                 list.push(Value::Table(Table::new()));
@@ -310,7 +350,10 @@ fn set(value: &mut Value, key: &str, new: Value) {
     };
     match rest {
         Some(rest) => set(slot, rest, new),
-        None => *slot = new,
+        None => {
+            *slot = new;
+            true
+        }
     }
 }
 

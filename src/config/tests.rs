@@ -36,6 +36,60 @@ fn a_route_can_be_given_in_the_environment() {
     assert_eq!((config.smtp.routes.len(), config.smtp.routes[0].port), (1, 2525));
 }
 
+fn route_in_environment(index: usize) -> [(String, String); 4] {
+    let variable =
+        |field: &str, value: &str| (format!("POSTROOM_SMTP__ROUTES__{index}__{field}"), value.to_owned());
+    [variable("NAME", "1"), variable("HOST", "127.0.0.1"), variable("PORT", "2525"), variable("TLS", "none")]
+}
+
+#[test]
+fn a_variable_that_looks_like_a_number_is_text_where_that_is_wanted() {
+    let route = route_in_environment(0);
+    let mut environment: Vec<_> = route.iter().map(|(name, value)| (&**name, &**value)).collect();
+    environment.extend([
+        ("POSTROOM_SMTP__ROUTES__0__USERNAME", "true"),
+        ("POSTROOM_SMTP__ROUTES__0__PASSWORD", "\"2e5\""),
+    ]);
+    let config = load("", &environment).unwrap();
+    let route = &config.smtp.routes[0];
+    assert_eq!((&*route.name, route.username.as_deref(), route.port), ("1", Some("true"), 2525));
+    assert_eq!(secrecy::ExposeSecret::expose_secret(route.password.as_ref().unwrap()), "\"2e5\"");
+}
+
+#[test]
+fn a_password_is_in_no_fault() {
+    let route =
+        "[[smtp.routes]]\nname = \"m\"\nhost = \"relay\"\nport = 1\ntls = \"none\"\nusername = \"u\"\n";
+    let said = load(&format!("{route}password = 123456\n"), &[]).unwrap_err();
+    assert!(said.contains("postroom.toml:7: smtp.routes[0].password: must be text in quotes"), "{said}");
+    assert!(!said.contains("123456"), "{said}");
+}
+
+#[test]
+fn more_than_ten_routes_can_be_given_in_the_environment_and_a_gap_is_a_fault() {
+    let routes: Vec<_> = (0..12).flat_map(route_in_environment).collect();
+    let named = |(name, value): &(String, String)| match name.ends_with("NAME") {
+        true => (name.clone(), format!("r{}", name.replace(|c: char| !c.is_ascii_digit(), ""))),
+        false => (name.clone(), value.clone()),
+    };
+    let routes: Vec<_> = routes.iter().map(named).collect();
+    let routes: Vec<_> = routes.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let names = |config: Config| config.smtp.routes.into_iter().map(|route| route.name).collect::<Vec<_>>();
+    let expected: Vec<_> = (0..12).map(|index| format!("r{index}")).collect();
+    assert_eq!(names(load("", &routes).unwrap()), expected);
+    let said = load("", &routes[4..]).unwrap_err();
+    assert!(said.contains("ROUTES__1__HOST: smtp.routes[1].host: there is none before it"), "{said}");
+}
+
+#[test]
+fn an_empty_section_that_is_unknown_is_a_fault() {
+    let said = load("[bogus]\n[smtp.foo]\n[limits.x.y]\n[http]\n", &[]).unwrap_err();
+    for key in ["bogus", "smtp.foo", "limits.x"] {
+        assert!(said.contains(&format!(" {key}: unknown field")), "{key} is missing in\n{said}");
+    }
+    assert_eq!(said.lines().count(), 4, "{said}");
+}
+
 #[test]
 fn every_fault_is_named_at_once_with_its_key_and_its_source() {
     let text = "[database]\nurl = 5\n[http]\nlisten = \"here\"\nmaxbody = 1\n[nonsense]\nx = 1\n";
@@ -87,7 +141,7 @@ fn an_embedded_queue_serves_no_separate_role() {
 }
 
 /// A file, and what must be said of it: each a line of its own.
-const WRONG: [(&str, &[&str]); 16] = [
+const WRONG: [(&str, &[&str]); 22] = [
     ("[http]\nrate = \"fast\"\n", &["postroom.toml:2: http.rate: `fast` is not a rate"]),
     (
         "[database]\nurl = \"mysql://db/post\"\n",
@@ -160,6 +214,36 @@ const WRONG: [(&str, &[&str]); 16] = [
         "[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\nlanes = [\"slow\"]\n",
         &[
             "postroom.toml:6: smtp.routes[0].lanes[0]: unknown variant `slow`, expected `transactional` or `bulk`",
+        ],
+    ),
+    (
+        "[smtp]\nhello_name = \"a b\"\n[[smtp.routes]]\nname = \"main\"\nhost = \"relay\"\nport = 25\ntls = \"none\"\n\
+         provider_id = \"(\"\n",
+        &["postroom.toml:2: smtp.hello_name: `a b` is not", "postroom.toml:8: smtp.routes[0].provider_id: "],
+    ),
+    (
+        "[database]\nurl = \"postgres://u:p w@h:99999/d\"\n",
+        &["postroom.toml:2: database.url: database.url cannot be read"],
+    ),
+    (
+        "[database]\nurl = \"sqlite::memory:\"\n",
+        &["postroom.toml:2: database.url: database.url names no file"],
+    ),
+    ("[database]\nurl = \"sqlite:\"\n", &["postroom.toml:2: database.url: database.url names no file"]),
+    (
+        "[http]\ntimeout = \"0s\"\npublic_url = \"https://u:pw@x.example/\"\n[render]\nrendered_bytes = 0\n",
+        &[
+            "postroom.toml:2: http.timeout: must be longer than 0s",
+            "postroom.toml:3: http.public_url: must hold no user name",
+            "postroom.toml:5: render.rendered_bytes: must be at least 1",
+        ],
+    ),
+    (
+        "[http]\npublic_url = \"https://x.example/?q=1\"\n[queue]\nlease = \"1ms\"\n[log]\nfilter = \"inof\"\n",
+        &[
+            "postroom.toml:2: http.public_url: must end before ?",
+            "postroom.toml:4: queue.lease: must be at least 1s",
+            "postroom.toml:6: log.filter: `inof`: `inof` is no level; it is a level such as",
         ],
     ),
     (

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use super::layers::SECRETS;
+use super::layers::is_secret;
 
 /// What a reload may change: these settings and those below them. All others need a restart.
 const CHANGEABLE: [&str; 4] = ["smtp", "dkim", "limits", "log.filter"];
@@ -190,11 +190,10 @@ fn name_of(entry: &Value) -> Option<String> {
 }
 
 fn difference(key: &str, before: Option<&Value>, after: Option<&Value>) -> Difference {
-    let is_secret = key.rsplit('.').next().is_some_and(|name| SECRETS.contains(&name));
     match (before, after) {
         (None, _) => Difference::Added,
         (_, None) => Difference::Removed,
-        _ if is_secret => Difference::SecretChanged,
+        _ if is_secret(key) => Difference::SecretChanged,
         (Some(before), Some(after)) => Difference::Changed { before: shown(before), after: shown(after) },
     }
 }

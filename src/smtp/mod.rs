@@ -66,6 +66,7 @@ mod wire;
 mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
+pub use hello_name::is_hello_name;
 pub use line::Wish;
 pub use pace::DomainPace;
 pub use permit::{Permit, Permits};

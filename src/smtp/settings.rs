@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{hello_name::is_hello_name, route_error::RouteError};
+use super::{hello_name::is_hello_name, provider::ProviderIds, route_error::RouteError};
 use crate::mail::{Address, MailLane, MerchantId};
 
 /// Whether and how a route is encrypted. There is no default: the operator spells it out.
@@ -188,6 +188,9 @@ impl RouteSettings {
         }
         if let Some(name) = self.hello_name.as_ref().filter(|name| !is_hello_name(name)) {
             faults.push(("hello_name", RouteError::HelloName { route: route(), name: name.clone() }));
+        }
+        if let Err(fault) = ProviderIds::new(self) {
+            faults.push(("provider_id", fault));
         }
         if !(1..=1_000).contains(&self.weight) {
             faults.push(("weight", RouteError::Weight { route: route() }));

@@ -51,9 +51,10 @@ impl DatabaseSettings {
     /// Checks the URL as far as that is possible without the database.
     ///
     /// # Errors
-    /// [`StoreError::Url`] when it names no database that postroom speaks to.
+    /// [`StoreError::Url`] when it names no database that postroom speaks to, [`StoreError::UnusableUrl`] when it could not be
+    /// used wherever that is.
     pub fn check(&self) -> Result<(), StoreError> {
-        Dialect::of(&self.url).map(drop).ok_or(StoreError::Url)
+        Dialect::of(&self.url).ok_or(StoreError::Url)?.check_url(&self.url)
     }
 
     /// The embedded database's file, where it is one and not there yet: connecting would create it.

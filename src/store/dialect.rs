@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 
 use super::{error::StoreError, states};
 use crate::mail::MailLane;
@@ -47,6 +47,23 @@ impl Dialect {
             Some(Self::Postgres)
         } else {
             None
+        }
+    }
+
+    /// Checks a URL as far as that is possible without the database.
+    pub(super) fn check_url(self, url: &str) -> Result<(), StoreError> {
+        let unusable = |why: String| Err(StoreError::UnusableUrl { why });
+        match self {
+            Self::Sqlite if path_and_query(url).0.is_empty() => unusable("names no file".to_owned()),
+            Self::Sqlite => match url.parse::<SqliteConnectOptions>() {
+                Ok(_) if self.file_of(url).is_some() => Ok(()),
+                Ok(_) => unusable("names no file: what is in memory is lost with the process".to_owned()),
+                Err(error) => unusable(format!("cannot be read: {error}")),
+            },
+            Self::Postgres => match url.parse::<PgConnectOptions>() {
+                Ok(_) => Ok(()),
+                Err(error) => unusable(format!("cannot be read: {error}")),
+            },
         }
     }
 

@@ -68,6 +68,12 @@ pub enum StoreError {
     /// The URL names no database that postroom speaks to.
     #[error("database.url must begin with `sqlite:` or `postgres://`")]
     Url,
+    /// The URL cannot be used, whatever is there.
+    #[error("database.url {why}")]
+    UnusableUrl {
+        /// Why, without what may be a password.
+        why: String,
+    },
     /// The file of the embedded database cannot be made.
     #[error("the folder of the database, {}, cannot be made", folder.display())]
     Folder {

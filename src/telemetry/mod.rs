@@ -4,11 +4,13 @@ pub mod metrics;
 mod outage;
 mod refusals;
 
-use std::{io::IsTerminal, sync::OnceLock, time::Duration};
+use std::{fmt::Display, io::IsTerminal, sync::OnceLock, time::Duration};
 
 use anyhow::Context;
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry, filter::LevelFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 pub use metrics::METRICS;
 pub use outage::{Outage, Outages};
@@ -35,12 +37,17 @@ impl LogSettings {
     /// # Errors
     /// When it cannot be read: what is wrong, and what is allowed.
     pub fn read_filter(&self) -> anyhow::Result<EnvFilter> {
-        EnvFilter::try_new(&self.filter).map_err(|error| {
-            anyhow::anyhow!(
-                "`{}`: {error}; it is a level such as `info`, or `info,postroom::smtp=debug`",
-                self.filter
-            )
-        })
+        let unusable = |why: &dyn Display| {
+            let allowed = "it is a level such as `info`, or `info,postroom::smtp=debug`";
+            anyhow::anyhow!("`{}`: {why}; {allowed}", self.filter)
+        };
+        // A misspelt level would be taken for the name of a part, and nothing else would be logged.
+        let is_bare = |directive: &&str| !directive.contains(['=', '[']);
+        let mut bare = self.filter.split(',').map(str::trim).filter(|word| !word.is_empty()).filter(is_bare);
+        if let Some(word) = bare.find(|word| word.parse::<LevelFilter>().is_err()) {
+            return Err(unusable(&format!("`{word}` is no level")));
+        }
+        EnvFilter::try_new(&self.filter).map_err(|error| unusable(&error))
     }
 }
 
