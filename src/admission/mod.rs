@@ -8,6 +8,8 @@
 //! a [`WaitReason`]; a further one is to be asked here too. A mail that is handed over by its request is asked the same
 //! (`at_once`), but never waits here.
 //!
+//! What operators may pause, and for how long, is in `new_pause`: the command line and the dashboard ask there.
+//!
 //! Which routes and limits there are (`in_force`) may change while the process runs. Whoever asks for room decides by what was
 //! in force then; a reload wakes what waits, which then asks by the new ones.
 
@@ -18,6 +20,7 @@ mod deciding;
 mod drains;
 mod in_force;
 mod lines;
+mod new_pause;
 mod paused;
 mod pauses;
 mod permit;
@@ -42,6 +45,7 @@ use tokio::{
 };
 
 pub use at_once::AtOnce;
+pub use new_pause::{NewPause, PauseError};
 pub use permit::{NotAdmitted, Offer, Permit};
 pub use room::Room;
 pub use speed::Speed;

@@ -5,24 +5,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    context::{self, Context, WrongUsage, print},
+    context::{Context, WrongUsage, print},
     daemon_status,
     output::print_list,
     table::{Cell, Table, Tone, row},
     times::{age, parse_duration},
 };
 use crate::{
+    admission::NewPause,
     app::App,
-    clock,
     http::{LineView, QueueView},
     mail::{Lane, MerchantId, PauseScope},
-    store::{Backlog, Depth, PauseRecord, Store},
+    store::{Backlog, Depth, PauseRecord},
 };
-
-/// The longest reason, in characters.
-const LONGEST_REASON: usize = 300;
-/// The longest pause that ends by itself.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -96,20 +91,10 @@ async fn pause(
     reason: &str,
     length: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let is_sane = !reason.trim().is_empty()
-        && reason.chars().count() <= LONGEST_REASON
-        && !reason.contains(char::is_control);
-    if !is_sane {
-        let message = format!("--reason must have 1 to {LONGEST_REASON} characters in one line");
-        return Err(WrongUsage(message).into());
-    }
-    if length.is_some_and(|length| length.is_zero() || length > LONGEST_PAUSE) {
-        return Err(WrongUsage("--for must be longer than 0s and at most ten years".to_owned()).into());
-    }
+    let pause = NewPause::new(scope.clone(), Some(reason), length);
+    let pause = pause.map_err(|error| WrongUsage(error.to_string()))?;
     let store = context.store().await?;
-    check_exists(context, &store, &scope).await?;
-    let until = length.map(|length| clock::now() + length);
-    store.pause(&scope, reason, until).await?;
+    let until = pause.begin(&store, &context.config.smtp.routes).await?;
     store.close().await;
     let people = match until {
         Some(until) => format!("paused {scope} until {until}"),
@@ -120,19 +105,6 @@ async fn pause(
         people,
         &json!({"scope": scope.kind(), "name": scope.name(), "paused": true, "reason": reason, "until": until}),
     )
-}
-
-/// A pause of what is not there is a mistake.
-async fn check_exists(context: &Context, store: &Store, scope: &PauseScope) -> anyhow::Result<()> {
-    match scope {
-        PauseScope::Merchant(id) => context::merchant(store, id).await.map(drop),
-        PauseScope::Route(name) => {
-            let is_there = context.config.smtp.routes.iter().any(|route| route.name == *name);
-            anyhow::ensure!(is_there, "there is no route `{name}`");
-            Ok(())
-        }
-        PauseScope::Lane(_) | PauseScope::Domain(_) => Ok(()),
-    }
 }
 
 async fn resume(context: &Context, scope: &PauseScope) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use axum::{
 };
 
 use super::assets;
-use crate::{auth::AuthError, html::written, queue::QueueError, store::StoreError};
+use crate::{admission::PauseError, auth::AuthError, html::written, queue::QueueError, store::StoreError};
 
 /// Why a page cannot be shown, or an action not be done.
 #[derive(Clone, Debug)]
@@ -142,6 +142,19 @@ impl From<StoreError> for Trouble {
                 }
             }
             _ => Self::fault(),
+        }
+    }
+}
+
+impl From<PauseError> for Trouble {
+    fn from(error: PauseError) -> Self {
+        let text = format!("{}.", first_in_capitals(&error.to_string()));
+        match error {
+            PauseError::Reason | PauseError::Length => Self::bad(text),
+            PauseError::UnknownMerchant(_) | PauseError::UnknownRoute(_) => {
+                Self::new(StatusCode::NOT_FOUND, "Not found", text)
+            }
+            PauseError::Store(error) => error.into(),
         }
     }
 }

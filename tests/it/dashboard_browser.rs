@@ -106,9 +106,10 @@ async fn nothing_that_others_wrote_runs_or_reaches_another_host() {
         ("audit", &["target", "actor", "origin"]),
     ];
     operator
-        .post("/queue/pause", &[("kind", "route"), ("name", &script[..150]), ("reason", &script[..150])])
+        .post("/queue/pause", &[("kind", "domain"), ("name", "nobody.example"), ("reason", &script[..150])])
         .await
         .expect(303);
+    write(&scene, "UPDATE pauses SET scope = 'route', name = $1", &script[..150]).await;
     let members = addresses("ok", 3);
     scene.shop.enrol_all(&members).await;
     let batch = scene.shop.send_all(&members).await;

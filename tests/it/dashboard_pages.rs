@@ -44,7 +44,9 @@ on_both! {
         let lane = [("kind", "lane"), ("name", "transactional")];
         ann.post("/queue/pause", &[lane[0], lane[1], ("reason", "blocklisted"), ("for", "2h")]).await.expect(303);
         ann.post("/queue/pause", &[lane[0], lane[1], ("for", "soon")]).await.expect(400);
+        ann.post("/queue/pause", &[lane[0], lane[1], ("for", "0s")]).await.expect(400);
         ann.post("/queue/pause", &[("kind", "lane"), ("name", "nothing")]).await.expect(400);
+        ann.post("/queue/pause", &[("kind", "merchant"), ("name", "nothing")]).await.expect(404);
         eventually("the process knows", async || ann.page("/").await.contains("lane transactional is paused")).await;
         // What was fetched before the pause was read may still go.
         let mut id = scene.shop.send_to("ok@example.net").await;
@@ -215,7 +217,10 @@ on_both! {
                 member_id = '<script>alert(1)</script>'",
         ).await;
         scene.backends.execute("UPDATE attempts SET reply = '<script>alert(1)</script>', transcript = '<script>alert(1)</script>'").await;
-        ann.post("/queue/pause", &[("kind", "route"), ("name", SCRIPT), ("reason", SCRIPT)]).await.expect(303);
+        let refused = ann.post("/queue/pause", &[("kind", "route"), ("name", SCRIPT)]).await.expect(404);
+        assert!(!refused.body.contains("<script>"), "{refused:?}");
+        ann.post("/queue/pause", &[("kind", "domain"), ("name", "nobody.example"), ("reason", SCRIPT)]).await.expect(303);
+        scene.backends.execute("UPDATE pauses SET scope = 'route', name = '<script>alert(1)</script>'").await;
         let merchant = &shop.merchant;
         for path in [
             "/".to_owned(), "/mails".to_owned(), format!("/mails/{id}"), format!("/mails/{id}/content"),
@@ -245,6 +250,7 @@ async fn a_route_is_drained_and_a_merchant_suspended_where_one_looks() {
     assert!(ann.page("/").await.contains("Every route is drained"));
     ann.post("/routes/undrain", &[("name", "main")]).await.expect(303);
     let merchant = format!("/merchants/{}", scene.shop.merchant);
+    ann.post("/merchants/nothing/suspend", &[]).await.expect(404);
     ann.post(&format!("{merchant}/suspend"), &[]).await.expect(303);
     assert!(ann.page(&merchant).await.contains("suspended"));
     ann.post(&format!("{merchant}/resume"), &[]).await.expect(303);

@@ -1,6 +1,6 @@
 //! `/queue`: what waits and for what; pausing and resuming lanes, merchants, routes and domains.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -11,7 +11,7 @@ use axum::{
 };
 
 use crate::{
-    clock,
+    admission::NewPause,
     dashboard::{
         board::Board,
         form::Act,
@@ -23,13 +23,10 @@ use crate::{
         words,
     },
     html::written,
-    mail::{Lane, PauseScope, Timestamp, duration},
+    mail::{Lane, PauseScope, duration},
     queue::{self, LineStatus},
     store::PauseRecord,
 };
-
-/// The longest reason of a pause, in characters.
-const LONGEST_REASON: usize = 200;
 
 pub(super) fn router() -> Router<Arc<Board>> {
     Router::new()
@@ -197,21 +194,15 @@ fn scope_of(act: &Act) -> Result<PauseScope, Trouble> {
 
 async fn pause(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
     let scope = scope_of(&act)?;
-    let reason = act.fields.get("reason")?.unwrap_or_default();
-    if reason.chars().count() > LONGEST_REASON || reason.contains(char::is_control) {
-        return Err(Trouble::bad(format!("A reason is one line of at most {LONGEST_REASON} characters.")));
-    }
-    let until = act.fields.get("for")?.map(length).transpose()?;
-    act.viewer.store(&board.app).pause(&scope, reason, until).await?;
-    let name = scope.name();
-    Ok(back_to("/queue", Flash::done(format!("The {} {name} is paused.", scope.kind()))))
+    let length = act.fields.get("for")?.map(length).transpose()?;
+    let said = Flash::done(format!("The {} {} is paused.", scope.kind(), scope.name()));
+    let pause = NewPause::new(scope, act.fields.get("reason")?, length)?;
+    pause.begin(&act.viewer.store(&board.app), &board.app.current().smtp.routes).await?;
+    Ok(back_to("/queue", said))
 }
 
-/// When a pause ends that lasts so long.
-fn length(text: &str) -> Result<Timestamp, Trouble> {
-    let unread = || Trouble::bad("How long is a duration such as 30m, 2h or 1d.");
-    let length = duration::parse(text).ok_or_else(unread)?;
-    Ok(clock::now() + length)
+fn length(text: &str) -> Result<Duration, Trouble> {
+    duration::parse(text).ok_or_else(|| Trouble::bad("How long is a duration such as 30m, 2h or 1d."))
 }
 
 async fn resume(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
