@@ -37,6 +37,8 @@ mod parts;
 mod rates;
 mod session;
 mod sign_in;
+#[cfg(test)]
+mod test_board;
 mod trouble;
 mod viewer;
 mod words;

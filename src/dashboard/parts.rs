@@ -69,6 +69,11 @@ impl Badge {
         Self { tone: "over", shape: "–", word: word.into() }
     }
 
+    /// What is only tried out: its mails go to the sandbox, never to a relay.
+    pub(super) fn test(what: &str) -> Self {
+        Self { tone: "over", shape: "–", word: format!("test {what}") }
+    }
+
     pub(super) fn of(state: MailState) -> Self {
         let word = state.as_str();
         match state {
@@ -110,8 +115,7 @@ pub(super) struct MailLine {
 impl MailLine {
     pub(super) fn of(mail: &MailRecord, viewer: &Viewer) -> Self {
         let error = mail.error.as_deref().filter(|_| mail.state != MailState::Sent).unwrap_or_default();
-        let note = mail.cancel_reason.map_or(error, |why| why.words());
-        let note = if mail.is_test { format!("test mail – {note}") } else { note.to_owned() };
+        let note = marked(mail, mail.cancel_reason.map_or(error, |why| why.words()));
         Self {
             id: mail.id.to_string(),
             state: Badge::of(mail.state),
@@ -119,8 +123,17 @@ impl MailLine {
             template: mail.template.clone(),
             merchant: mail.merchant.to_string(),
             recorded: Time(mail.recorded_at),
-            note: words::beginning(&viewer.seen(note.trim_end_matches(" – ")), 140),
+            note: words::beginning(&viewer.seen(&note), 140),
         }
+    }
+}
+
+/// What is said of a mail in a list, with the mark of one that is only tried out.
+pub(super) fn marked(mail: &MailRecord, note: &str) -> String {
+    match (mail.is_test, note) {
+        (false, note) => note.to_owned(),
+        (true, "") => "test mail".to_owned(),
+        (true, note) => format!("test mail – {note}"),
     }
 }
 
@@ -164,6 +177,20 @@ impl Button {
 
     pub(super) fn danger(self, confirm: impl Into<String>) -> Self {
         Self { look: "danger", confirm: Some(confirm.into()), ..self }
+    }
+}
+
+/// What is said of a page beyond the end of its list, with the link to the list's first page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "dashboard/parts/no_more.html")]
+pub(super) struct NoMore {
+    href: String,
+}
+
+impl NoMore {
+    /// Of a page without rows that does not begin its list; `href` is the page that does.
+    pub(super) fn when(is_beyond: bool, href: impl Into<String>) -> Option<Self> {
+        is_beyond.then(|| Self { href: href.into() })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         board::Board,
         form::{Act, Asked},
         layout,
-        parts::{Badge, Button, MailLine, More, Time},
+        parts::{Badge, Button, MailLine, More, NoMore, Time},
         trouble::{Trouble, encoded},
         viewer::{Flash, Viewer, back_to},
         words,
@@ -42,6 +42,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
 struct ListPage<'a> {
     viewer: &'a Viewer,
     kinds: Vec<&'static str>,
+    no_more: Option<NoMore>,
     actions: Vec<Row>,
     more: More,
 }
@@ -61,6 +62,7 @@ struct Row {
 struct Page<'a> {
     fragments: String,
     sample: Vec<MailLine>,
+    no_more: Option<NoMore>,
     results: Vec<Outcome>,
     more: More,
     viewer: &'a Viewer,
@@ -111,6 +113,7 @@ async fn list(
     let mut actions = board.app.store.actions(viewer.merchant.as_ref(), after, LISTED + 1).await?;
     let has_more = cut_to_page(&mut actions, LISTED);
     let next = actions.last().filter(|_| has_more).map(|last| format!("/actions?after={}", last.id));
+    let no_more = NoMore::when(actions.is_empty() && after.is_some(), "/actions");
     let rows = actions.into_iter().map(|action| Row {
         id: action.id.to_string(),
         what: what(&action),
@@ -123,6 +126,7 @@ async fn list(
     let page = ListPage {
         viewer: &viewer,
         kinds: ActionKind::ALL.iter().map(|kind| kind.as_str()).collect(),
+        no_more,
         actions: rows.collect(),
         more: More { href: next, label: "Older actions" },
     };
@@ -179,6 +183,7 @@ async fn show(
     let page = Page {
         fragments: written(&Parts::of(&action, &viewer)),
         sample: sample.iter().map(|mail| MailLine::of(mail, &viewer)).collect(),
+        no_more: NoMore::when(results.is_empty() && after.is_some(), format!("/actions/{}", action.id)),
         results: results
             .into_iter()
             .map(|result| Outcome {

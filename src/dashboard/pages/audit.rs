@@ -11,7 +11,7 @@ use crate::{
         board::Board,
         form::Asked,
         layout,
-        parts::{More, Time},
+        parts::{More, NoMore, Time},
         trouble::{Trouble, encoded},
         viewer::Viewer,
         words,
@@ -36,6 +36,7 @@ struct Page {
     merchant: String,
     actions: Vec<&'static str>,
     for_all: bool,
+    no_more: Option<NoMore>,
     entries: Vec<Row>,
     more: More,
 }
@@ -73,16 +74,16 @@ async fn show(
     let has_more = cut_to_page(&mut entries, LISTED);
     let (actor, action) = (actor.unwrap_or_default(), action.unwrap_or_default());
     let merchant = merchant.unwrap_or_default();
-    let next = entries.last().filter(|_| has_more).map(|last| {
-        let (actor, action, merchant) = (encoded(&actor), encoded(&action), encoded(&merchant));
-        format!("/audit?actor={actor}&action={action}&merchant={merchant}&until={}", last.at.millis())
-    });
+    let [of_actor, of_action, of_merchant] = [&actor, &action, &merchant].map(|text| encoded(text));
+    let first = format!("/audit?actor={of_actor}&action={of_action}&merchant={of_merchant}");
+    let next = entries.last().filter(|_| has_more).map(|last| format!("{first}&until={}", last.at.millis()));
     let page = Page {
         actor,
         action,
         merchant,
         actions: Action::ALL.iter().map(|action| action.as_str()).collect(),
         for_all: viewer.merchant.is_none(),
+        no_more: NoMore::when(entries.is_empty() && filter.until.is_some(), first),
         entries: entries.into_iter().map(|entry| Row::of(entry, &viewer)).collect(),
         more: More { href: next, label: "Older entries" },
     };

@@ -17,7 +17,7 @@ use crate::{
         board::Board,
         form::{Act, Asked},
         layout,
-        parts::{Badge, Button, More, Time},
+        parts::{Badge, Button, More, NoMore, Time},
         trouble::Trouble,
         viewer::{Flash, Viewer, back_to},
         words,
@@ -50,6 +50,7 @@ struct ListPage {
 #[template(path = "dashboard/batches_parts.html")]
 struct ListParts<'a> {
     viewer: &'a Viewer,
+    no_more: Option<NoMore>,
     batches: Vec<Row>,
 }
 
@@ -58,6 +59,7 @@ struct Row {
     merchant: String,
     template: String,
     state: Badge,
+    test: Option<Badge>,
     settled: u64,
     mails: u64,
     progress: String,
@@ -78,6 +80,7 @@ struct Parts {
     merchant: String,
     template: String,
     state: Badge,
+    test: Option<Badge>,
     settled: u64,
     mails: u64,
     progress: String,
@@ -123,8 +126,9 @@ async fn listed(
     let mut batches = board.app.store.batches_before(viewer.merchant.as_ref(), after, LISTED + 1).await?;
     let has_more = cut_to_page(&mut batches, LISTED);
     let next = batches.last().map(|batch| batch.id).filter(|_| has_more);
+    let no_more = NoMore::when(batches.is_empty() && after.is_some(), "/batches");
     let batches = batches.iter().map(Row::of).collect();
-    Ok((written(&ListParts { viewer, batches }), next))
+    Ok((written(&ListParts { viewer, no_more, batches }), next))
 }
 
 impl Row {
@@ -135,12 +139,18 @@ impl Row {
             merchant: batch.merchant.to_string(),
             template: batch.template.clone(),
             state: Badge::of_batch(batch.state, batch.paused_at().is_some()),
+            test: mark_of(batch),
             settled,
             mails: batch.mails.max(1),
             progress: format!("{} of {}", words::number(settled), words::number(batch.mails)),
             requested: Time(batch.requested_at),
         }
     }
+}
+
+/// The mark of a batch that is only tried out.
+fn mark_of(batch: &BatchRecord) -> Option<Badge> {
+    batch.is_test.then(|| Badge::test("batch"))
 }
 
 fn id_of(text: &str) -> Result<BatchId, Trouble> {
@@ -170,6 +180,7 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer, id: BatchId) -> Re
     let (requested, merchant) = (batch.requested_at, batch.merchant.to_string());
     let buttons = buttons(viewer, &batch);
     let state = Badge::of_batch(batch.state, batch.paused_at().is_some());
+    let test = mark_of(&batch);
     let view = BatchView::of(batch, &under_way, limit.as_ref());
     let count = |state: &MailState| {
         let mails = view.counts.get(state.as_str()).copied().filter(|mails| *mails > 0)?;
@@ -185,6 +196,7 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer, id: BatchId) -> Re
         merchant,
         template: view.template.clone(),
         state,
+        test,
         settled,
         mails: view.mails.max(1),
         progress: format!("{} of {}", words::number(settled), words::number(view.mails)),

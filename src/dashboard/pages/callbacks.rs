@@ -16,7 +16,7 @@ use crate::{
         board::Board,
         form::{Act, Asked},
         layout,
-        parts::{Ago, Badge, Button, More, Time},
+        parts::{Ago, Badge, Button, More, NoMore, Time},
         trouble::Trouble,
         viewer::{Flash, Viewer, back_to},
         words,
@@ -45,6 +45,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
 #[template(path = "dashboard/callbacks.html")]
 struct ListPage {
     for_all: bool,
+    no_more: Option<NoMore>,
     endpoints: Vec<Row>,
     more: More,
 }
@@ -67,6 +68,7 @@ struct Page {
     topics: String,
     created: Time,
     buttons: Vec<Button>,
+    no_more: Option<NoMore>,
     deliveries: Vec<Told>,
     more: More,
 }
@@ -113,10 +115,14 @@ async fn list(
     let after = fields.get("after")?.unwrap_or_default();
     let mut endpoints = board.app.store.endpoints_of(merchant.as_ref(), after, LISTED + 1).await?;
     let has_more = cut_to_page(&mut endpoints, LISTED);
-    let next = endpoints.last().filter(|_| has_more).map(|(_, last)| {
-        let merchant = merchant.as_ref().map(MerchantId::as_str).unwrap_or_default();
-        format!("/callbacks?merchant={merchant}&after={}", last.id)
-    });
+    let of_whom = merchant.as_ref().map(MerchantId::as_str).unwrap_or_default();
+    let next = endpoints
+        .last()
+        .filter(|_| has_more)
+        .map(|(_, last)| format!("/callbacks?merchant={of_whom}&after={}", last.id));
+    let first =
+        merchant.as_ref().map_or_else(|| "/callbacks".to_owned(), |own| format!("/callbacks?merchant={own}"));
+    let no_more = NoMore::when(endpoints.is_empty() && !after.is_empty(), first);
     let rows = endpoints.into_iter().map(|(merchant, endpoint)| Row {
         merchant: merchant.to_string(),
         id: endpoint.id.to_string(),
@@ -126,6 +132,7 @@ async fn list(
     });
     let page = ListPage {
         for_all: viewer.merchant.is_none(),
+        no_more,
         endpoints: rows.collect(),
         more: More { href: next, label: "Next page" },
     };
@@ -162,6 +169,7 @@ async fn show(
         topics: endpoint.topics.to_json(),
         created: Time(endpoint.created_at),
         buttons: Some(again).filter(|_| viewer.acts() && endpoint.enabled).into_iter().collect(),
+        no_more: NoMore::when(deliveries.is_empty() && before.is_some(), here.as_str()),
         deliveries: deliveries
             .into_iter()
             .map(|delivery| Told::of(delivery, &viewer, Some(here.as_str()).filter(|_| endpoint.enabled)))

@@ -11,7 +11,7 @@ use crate::{
         board::Board,
         form::Asked,
         layout,
-        parts::{MailLine, More, Time},
+        parts::{MailLine, More, NoMore, Time},
         trouble::{Trouble, encoded},
         viewer::Viewer,
         words,
@@ -41,6 +41,7 @@ struct Page<'a> {
     values: Vec<Values>,
     keys: Vec<&'static str>,
     found: String,
+    no_more: Option<NoMore>,
     searched_to: Option<Time>,
     mails: Vec<MailLine>,
     more: More,
@@ -82,6 +83,8 @@ async fn show(
         Ok(search) => (board.app.store.search_mails(&search).await?, None),
         Err(fault) => (FoundMails::default(), Some(fault)),
     };
+    // A search that goes on with older mails is not at its end.
+    let is_beyond = after.is_some() && found.mails.is_empty() && found.next.is_none();
     let page = Page {
         viewer: &viewer,
         query,
@@ -91,6 +94,7 @@ async fn show(
         values: values(&board, &viewer, query),
         keys: Key::ALL.iter().map(|key| key.as_str()).collect(),
         found: how_many(&found, after.is_some()),
+        no_more: NoMore::when(is_beyond, page_of(query)),
         searched_to: found.searched_to.map(Time),
         mails: found.mails.iter().map(|mail| MailLine::of(mail, &viewer)).collect(),
         more: more(query, &found),

@@ -15,7 +15,7 @@ use crate::{
         board::Board,
         form::{Act, Asked},
         layout,
-        parts::{Badge, Button, More, Time},
+        parts::{Badge, Button, More, NoMore, Time},
         trouble::Trouble,
         viewer::{Flash, Viewer, back_to},
         words,
@@ -44,6 +44,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
 #[derive(Template)]
 #[template(path = "dashboard/merchants.html")]
 struct ListPage {
+    no_more: Option<NoMore>,
     merchants: Vec<Row>,
     more: More,
 }
@@ -54,6 +55,7 @@ struct Row {
     country: String,
     rate: String,
     state: Badge,
+    test: Option<Badge>,
 }
 
 #[derive(Template)]
@@ -67,6 +69,7 @@ struct Page<'a> {
     sender: String,
     rate: String,
     state: Badge,
+    test: Option<Badge>,
     suspended: Option<Time>,
     waiting: String,
     buttons: Vec<Button>,
@@ -84,10 +87,16 @@ struct TokenRow {
     created: Time,
     expires: Option<Time>,
     state: Badge,
+    test: Option<Badge>,
 }
 
 fn state_of(merchant: &Merchant) -> Badge {
     if merchant.suspended_at.is_some() { Badge::warns("suspended") } else { Badge::good("active") }
+}
+
+/// The mark of a merchant all of whose mails are only tried out.
+fn mark_of(merchant: &Merchant) -> Option<Badge> {
+    merchant.is_test.then(|| Badge::test("merchant"))
 }
 
 async fn list(
@@ -102,14 +111,17 @@ async fn list(
     };
     let has_more = cut_to_page(&mut merchants, LISTED);
     let next = merchants.last().filter(|_| has_more).map(|last| format!("/merchants?after={}", last.id));
+    let no_more = NoMore::when(merchants.is_empty() && !after.is_empty(), "/merchants");
     let rows = merchants.into_iter().map(|merchant| Row {
         state: state_of(&merchant),
+        test: mark_of(&merchant),
         id: merchant.id.to_string(),
         name: merchant.name,
         country: merchant.country,
         rate: merchant.mails_rate.unwrap_or_default(),
     });
-    let page = ListPage { merchants: rows.collect(), more: More { href: next, label: "Next page" } };
+    let more = More { href: next, label: "Next page" };
+    let page = ListPage { no_more, merchants: rows.collect(), more };
     Ok(layout::page(&viewer, "Merchants", &page))
 }
 
@@ -138,10 +150,12 @@ async fn show(
         created: Time(token.created_at),
         expires: token.expires_at.map(Time),
         state: state_of_token(token.revoked_at, token.expires_at, now),
+        test: token.is_test.then(|| Badge::test("token")),
     });
     let sender = merchant.sender.as_ref().map(|sender| sender.email.to_string()).unwrap_or_default();
     let page = Page {
         state: state_of(&merchant),
+        test: mark_of(&merchant),
         suspended: merchant.suspended_at.map(Time),
         waiting: words::counted_mails(waiting),
         buttons: buttons(&viewer, &merchant),
@@ -212,7 +226,9 @@ async fn set_suspended(
     viewer.may_administer()?;
     let id = id_of(viewer, id)?;
     viewer.sees_everything()?;
-    let changed = viewer.store(&board.app).suspend_merchant(&id, is_suspended).await?;
+    let store = viewer.store(&board.app);
+    store.merchant(&id).await?.ok_or_else(|| Trouble::not_found("merchant"))?;
+    let changed = store.suspend_merchant(&id, is_suspended).await?;
     let said = match (changed, is_suspended) {
         (true, true) => Flash::done("The merchant is suspended: its mails wait, its requests are refused."),
         (true, false) => Flash::done("The merchant goes on."),

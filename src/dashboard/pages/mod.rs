@@ -19,6 +19,9 @@ mod suppressions;
 mod templates;
 mod workers;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -14,7 +14,7 @@ use crate::{
     dashboard::{
         board::Board,
         layout,
-        parts::{Badge, Time},
+        parts::{Badge, Time, marked},
         trouble::{Trouble, encoded},
         viewer::Viewer,
     },
@@ -107,7 +107,7 @@ async fn show(
                 _ => "",
             },
             text: format!("{} to {}", mail.template, viewer.seen(&mail.recipient)),
-            note: viewer.seen(mail.error.as_deref().unwrap_or_default()),
+            note: viewer.seen(&marked(mail, mail.error.as_deref().unwrap_or_default())),
             mail: Some((mail.id.to_string(), Badge::of(mail.state))),
         };
         events.push((mail.recorded_at, event));

@@ -17,7 +17,7 @@ use crate::{
         board::Board,
         form::{Act, Asked, Fields},
         layout,
-        parts::{Badge, Button, More, Time},
+        parts::{Badge, Button, More, NoMore, Time},
         trouble::{Trouble, encoded},
         viewer::{Flash, Viewer, back_to},
     },
@@ -45,6 +45,7 @@ struct Page<'a> {
     merchant: String,
     address: String,
     fault: Option<String>,
+    no_more: Option<NoMore>,
     rows: Vec<Row>,
     more: More,
     reasons: Vec<&'static str>,
@@ -98,7 +99,9 @@ async fn list(
     let has_more = cut_to_page(&mut found, LISTED);
     let name = merchant.as_ref().map(ToString::to_string).unwrap_or_default();
     let next = found.last().filter(|_| has_more);
-    let href = next.map(|last| format!("/suppressions?merchant={}&before={}", encoded(&name), last.id));
+    let first = format!("/suppressions?merchant={}", encoded(&name));
+    let href = next.map(|last| format!("{first}&before={}", last.id));
+    let no_more = NoMore::when(found.is_empty() && !before.is_empty() && fault.is_none(), first);
     let page = Page {
         rows: found.into_iter().map(|record| Row::of(record, &viewer)).collect(),
         viewer: &viewer,
@@ -106,6 +109,7 @@ async fn list(
         merchant: name,
         address: asked,
         fault,
+        no_more,
         more: More { href, label: "Older ones" },
         reasons: SuppressionReason::ALL.iter().map(|reason| reason.as_str()).collect(),
         scopes: SuppressionScope::ALL.iter().map(|scope| scope.as_str()).collect(),

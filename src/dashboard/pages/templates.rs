@@ -19,7 +19,7 @@ use crate::{
         board::Board,
         form::{Act, Asked},
         layout,
-        parts::{Button, More, Time},
+        parts::{Button, More, NoMore, Time},
         trouble::Trouble,
         viewer::{Flash, Viewer, back_to},
     },
@@ -50,6 +50,7 @@ pub(super) fn router() -> Router<Arc<Board>> {
 struct ListPage {
     for_all: bool,
     merchant: String,
+    no_more: Option<NoMore>,
     templates: Vec<Row>,
     builtins: Vec<Coverage>,
     languages: Vec<&'static str>,
@@ -127,6 +128,8 @@ async fn list(
     let next = templates.last().filter(|_| has_more).map(|last| {
         format!("/templates?merchant={merchant}&after={}", crate::dashboard::trouble::encoded(&last.id))
     });
+    let no_more =
+        NoMore::when(templates.is_empty() && !after.is_empty(), format!("/templates?merchant={merchant}"));
     let builtins = match &first {
         Some(merchant) => coverage(&board, merchant).await?,
         None => Vec::new(),
@@ -140,6 +143,7 @@ async fn list(
     let page = ListPage {
         for_all: viewer.merchant.is_none(),
         merchant,
+        no_more,
         templates: rows.collect(),
         builtins,
         languages: Language::ALL.iter().map(|language| language.as_str()).collect(),
