@@ -170,7 +170,7 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
 async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
     match app.store.take_back(batch.id, batch.state).await? {
         TakenBack::More { cancelled } => {
-            METRICS.count_settled(MailLane::Bulk, MailState::Cancelled, cancelled);
+            METRICS.count_settled(MailLane::Bulk, MailState::Cancelled, batch.is_test, cancelled);
             app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone()));
         }
         TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
@@ -232,7 +232,8 @@ impl<'a> BatchContext<'a> {
         let recorded = made.len();
         let making = app.store.make_mails(self.batch.id, chunk.number, made, passes).await?;
         let Making::Done(settled) = making else { return Ok(Outcome::NothingToDo) };
-        settled.into_iter().for_each(|state| METRICS.count_settled(MailLane::Bulk, state, 1));
+        let is_test = self.batch.is_test;
+        settled.into_iter().for_each(|state| METRICS.count_settled(MailLane::Bulk, state, is_test, 1));
         METRICS.count_recorded(MailLane::Bulk, recorded as u64);
         if let Err(error) = app.queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()

@@ -323,7 +323,7 @@ fn note_settled(app: &App, mail: &Mail, settled: Settled) {
     }
     match settled {
         Settled::Now { state, .. } if state.is_settled() => {
-            METRICS.count_settled(mail.lane, state, 1);
+            METRICS.count_settled(mail.lane, state, mail.is_test, 1);
             METRICS.delivery_seconds.observe(clock::now().since(mail.meant_for()).as_secs_f64());
         }
         Settled::Now { .. } => {}

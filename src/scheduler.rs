@@ -221,9 +221,11 @@ impl LookPast {
 
 /// Expires mails before anything is enqueued for them.
 async fn expire(app: &App) -> anyhow::Result<usize> {
-    let lanes = app.store.expire_mails().await?;
-    lanes.iter().for_each(|lane| METRICS.count_settled(*lane, MailState::Expired, 1));
-    Ok(lanes.len())
+    let expired = app.store.expire_mails().await?;
+    for mail in &expired {
+        METRICS.count_settled(mail.lane, MailState::Expired, mail.is_test, 1);
+    }
+    Ok(expired.len())
 }
 
 async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {

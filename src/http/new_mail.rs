@@ -153,13 +153,13 @@ pub(super) async fn record(app: &Arc<App>, mut recording: Recording) -> Result<I
     let first = recording.mails.first().map(|mail| mail.id);
     // The scheduler enqueues those that wait for their time.
     let due_now = |mail: &NewMail| (!mail.is_scheduled()).then(|| jobs::send_mail_job(mail));
-    let jobs: Vec<_> = recording.mails.iter().map(|mail| (mail.lane, due_now(mail))).collect();
+    let jobs: Vec<_> = recording.mails.iter().map(|mail| (mail.lane, mail.is_test, due_now(mail))).collect();
     let recorded = jobs::record(app, recording).await?;
     match recorded {
         Recorded::Committed | Recorded::Claimed { .. } => {
             first.into_iter().for_each(note_mail);
             let is_queued = recorded == Recorded::Committed;
-            for (lane, due_now) in jobs {
+            for (lane, _, due_now) in jobs {
                 METRICS.count_recorded(lane, 1);
                 due_now.filter(|_| is_queued).into_iter().for_each(|job| app.enqueue(job));
             }
@@ -167,7 +167,7 @@ pub(super) async fn record(app: &Arc<App>, mut recording: Recording) -> Result<I
         }
         Recorded::Suppressed => {
             first.into_iter().for_each(note_mail);
-            jobs.iter().for_each(|(lane, _)| count_suppressed(*lane));
+            jobs.iter().for_each(|(lane, is_test, _)| count_suppressed(*lane, *is_test));
             Ok(IsRecorded::Suppressed)
         }
         Recorded::Outdated => Ok(IsRecorded::Outdated),
@@ -176,7 +176,7 @@ pub(super) async fn record(app: &Arc<App>, mut recording: Recording) -> Result<I
 }
 
 /// Counts a mail that is settled as soon as it is recorded.
-pub(super) fn count_suppressed(lane: MailLane) {
+pub(super) fn count_suppressed(lane: MailLane, is_test: bool) {
     METRICS.count_recorded(lane, 1);
-    METRICS.count_settled(lane, MailState::Suppressed, 1);
+    METRICS.count_settled(lane, MailState::Suppressed, is_test, 1);
 }

@@ -100,6 +100,21 @@ impl Judgement {
         Self { class, then, scope, wait: None }
     }
 
+    /// The same of words that another server said and the relay repeats in a reply with this code. Whoever gets mail may choose
+    /// them, so they are about this mail alone, and stop or slow nothing else.
+    #[must_use]
+    pub const fn not_about_us(self, code: u16) -> Self {
+        if !matches!(self.scope, ReplyScope::Route | ReplyScope::SenderDomain) {
+            return self;
+        }
+        let then = match self.then {
+            Consequence::Stop | Consequence::Slow if code >= 500 => Consequence::Fail,
+            Consequence::Stop | Consequence::Slow => Consequence::Retry,
+            then => then,
+        };
+        Self { then, scope: ReplyScope::Recipient, ..self }
+    }
+
     /// Whether the mail has failed for good.
     pub const fn fails_the_mail(&self) -> bool {
         matches!(self.then, Consequence::Fail | Consequence::Suppress)

@@ -14,6 +14,7 @@ use super::{
     connection::Connection,
     hello_name::machine_name,
     open_count::{OpenCount, Opened},
+    replies::without_addresses,
     route_error::RouteError,
     settings::{RouteSettings, TlsMode},
     stream::Stream,
@@ -97,13 +98,14 @@ impl Dialer {
         error
     }
 
-    /// What the relay said when it refused, fit for the operators' log; ours where it said nothing.
-    pub(super) fn words_without_credentials(&self, error: &AttemptError) -> String {
+    /// What the relay said when it refused, fit for the operators' log, without addresses; ours where it said nothing.
+    pub(super) fn words_for_the_log(&self, error: &AttemptError) -> String {
         let Some(words) = error.words() else { return error.text() };
-        match &self.credentials {
+        let words = match &self.credentials {
             Some(credentials) => credentials.redact(&words),
             None => words,
-        }
+        };
+        without_addresses(&words)
     }
 
     async fn dial_as(&self, mode: TlsMode, transcript: &Transcript) -> Result<Connection, AttemptError> {

@@ -134,7 +134,7 @@ impl Route {
             }
             Err(error) => {
                 let code = error.code().map(|code| format!("{code} ")).unwrap_or_default();
-                Err(format!("{}: {code}{}", error.phase, self.relay.dialer.words_without_credentials(&error)))
+                Err(format!("{}: {code}{}", error.phase, self.relay.dialer.words_for_the_log(&error)))
             }
         }
     }

@@ -252,7 +252,7 @@ impl Route {
         METRICS.route_stops.get_or_create(&labels).inc();
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
         let (host, port) = self.relay.dialer.place();
-        let words = self.relay.dialer.words_without_credentials(error);
+        let words = self.relay.dialer.words_for_the_log(error);
         tracing::error!(route, host, port, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
     }
 
@@ -261,7 +261,7 @@ impl Route {
         let Some(times) = self.relay.away.failed() else { return };
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
         let (host, port) = self.relay.dialer.place();
-        let reason = self.relay.dialer.words_without_credentials(error);
+        let reason = self.relay.dialer.words_for_the_log(error);
         tracing::warn!(route, host, port, phase, code, reason, failures, times, "no connection to the relay");
     }
 

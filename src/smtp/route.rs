@@ -100,7 +100,7 @@ impl Route {
         Ok(Self {
             relay,
             shared: Arc::clone(shared),
-            provider_ids: ProviderIds::new(settings)?,
+            provider_ids: settings.provider_ids()?,
             preference: Preference::of(settings),
             settings: settings.clone(),
         })

@@ -189,7 +189,7 @@ impl RouteSettings {
         if let Some(name) = self.hello_name.as_ref().filter(|name| !is_hello_name(name)) {
             faults.push(("hello_name", RouteError::HelloName { route: route(), name: name.clone() }));
         }
-        if let Err(fault) = ProviderIds::new(self) {
+        if let Err(fault) = self.provider_ids() {
             faults.push(("provider_id", fault));
         }
         if !(1..=1_000).contains(&self.weight) {
@@ -228,6 +228,12 @@ impl RouteSettings {
                 Some(_) => {}
             }
         }
+    }
+
+    /// What finds the relay's ids.
+    pub(super) fn provider_ids(&self) -> Result<ProviderIds, RouteError> {
+        let fault = |why| RouteError::ProviderId { route: self.name.clone(), why };
+        ProviderIds::new(self.provider_id.as_deref()).map_err(fault)
     }
 
     fn check_credentials(&self) -> Result<(), RouteError> {

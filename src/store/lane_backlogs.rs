@@ -21,7 +21,7 @@ const CALLBACKS: &str = "SELECT state, COUNT(*) AS amount, MIN(due_at) AS due_at
 
 // The first column of an index: an operator's question, not a merchant's.
 const SETTLED: &str = "SELECT COUNT(*) FROM
-     (SELECT 1 FROM mails WHERE state_after = $1 AND state_after IS NOT NULL LIMIT $2) AS counted";
+     (SELECT test FROM mails WHERE state_after = $1 AND state_after IS NOT NULL LIMIT $2) AS counted WHERE test = 0";
 
 /// What waits or is under way in one lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Store {
         Ok(lanes)
     }
 
-    /// How many mails are settled in a state, up to [`MOST_COUNTED`].
+    /// How many mails are settled in a state, of [`MOST_COUNTED`] at most; those of the sandbox do not count.
     ///
     /// # Errors
     /// When the database does not answer.

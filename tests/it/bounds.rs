@@ -130,6 +130,31 @@ on_both! {
         shop.put("/api/v1/members/a", &json!({"brand_id": "tea", "email": "b@example.net"})).await.expect(200);
     }
 
+    async fn a_brand_that_an_import_has_no_room_for_gets_no_members(backends: Backends) {
+        let (_daemon, shop) = open(&backends.with("stored.definitions", 2)).await;
+        shop.fill_shelves().await;
+        let brand = |id: &str| {
+            let mut line = brand();
+            line["kind"] = json!("brands");
+            line["id"] = json!(id);
+            line
+        };
+        let member = |id: &str| json!({"kind": "members", "id": id, "brand_id": id, "email": "ok@example.net"});
+        let lines = [brand("coffee"), member("coffee"), brand("cocoa"), member("cocoa"), json!({"id": "x"})];
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let answer = shop.post_text("/api/v1/import", "application/x-ndjson", lines).await.expect(200).json();
+        assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(2), &json!(3)), "{answer}");
+        let faults = answer["errors"].as_array().unwrap();
+        let faults: Vec<_> = faults.iter().map(|fault| (&fault["line"], &fault["message"])).collect();
+        let expected = [
+            (&json!(3), &json!("is one more than this merchant may have")),
+            (&json!(4), &json!("names no brand of this merchant")),
+            (&json!(5), &json!("is required")),
+        ];
+        assert_eq!(faults, expected);
+        shop.get("/api/v1/members/cocoa").await.expect(404);
+    }
+
     async fn a_template_that_is_stored_as_it_was_makes_no_version(backends: Backends) {
         let (_daemon, shop) = open(&backends).await;
         shop.fill_shelves().await;

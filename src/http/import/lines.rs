@@ -23,6 +23,18 @@ pub(super) enum Line {
     Suppression(NewSuppression),
 }
 
+impl Line {
+    /// The brand that it belongs to.
+    pub(super) fn brand(&self) -> Option<&str> {
+        match self {
+            Self::Document(row) if row.kind == ResourceKind::Brands => None,
+            Self::Document(row) => row.brand_id.as_deref(),
+            Self::Composed(_, _, given) => given.get("brand_id").and_then(Value::as_str),
+            Self::Suppression(_) => None,
+        }
+    }
+}
+
 /// What a line says and which merchant it names, or what is wrong with it.
 pub(super) type ReadLine = Result<(Option<String>, Line), Vec<FieldError>>;
 
@@ -61,6 +73,7 @@ pub(super) fn read_line(line: &[u8], limits: &DocumentLimits, names_merchant: bo
 fn take(given: &mut Map<String, Value>, field: &str) -> Result<String, Vec<FieldError>> {
     match given.remove(field) {
         Some(Value::String(text)) => Ok(text),
-        _ => Err(vec![fault(field, "must be a string")]),
+        Some(_) => Err(vec![fault(field, "must be a string")]),
+        None => Err(vec![fault(field, "is required")]),
     }
 }

@@ -5,6 +5,7 @@
 
 mod composed_lines;
 mod lines;
+mod room;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +21,6 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ use crate::{
     cpu_pool::{Busy, Share},
     mail::MerchantId,
     shop::{Ability, ResourceKind},
-    store::{Counted, NewSuppression, ResourceRow, Store, StoreError},
+    store::{NewSuppression, ResourceRow, Store, StoreError},
 };
 use lines::{Line, ReadLine, is_template, read_line};
 
@@ -54,6 +54,8 @@ const LINES_AT_ONCE: usize = 50;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long an import waits until another has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How many brands are remembered: that they are there is found out again.
+const MOST_KNOWN: usize = 10_000;
 /// The longest line, in bytes.
 const LONGEST_LINE: usize = 2 << 20;
 
@@ -227,10 +229,15 @@ impl<'a> Import<'a> {
     /// Checks the chunk and stores what is sound.
     async fn store(&mut self) -> Result<(), StoreError> {
         self.chunk_bytes = 0;
-        let mut sound: HashMap<MerchantId, Sound> = HashMap::new();
+        let mut sound = HashMap::new();
         for (number, read) in self.read_lines().await {
             let placed = match read {
-                Ok((named, line)) => self.place(named, &line).await?.map(|merchant| (merchant, line)),
+                Ok((named, line)) => {
+                    if line.brand().is_some_and(|brand| has_brand(&sound, brand)) {
+                        self.store_sound(std::mem::take(&mut sound)).await?;
+                    }
+                    self.place(named, &line).await?.map(|merchant| (merchant, line))
+                }
                 Err(faults) => Err(faults),
             };
             match placed {
@@ -246,6 +253,11 @@ impl<'a> Import<'a> {
                 Err(faults) => self.refuse(number, faults),
             }
         }
+        self.store_sound(sound).await
+    }
+
+    /// Stores lines that are sound, as far as there is room for them.
+    async fn store_sound(&mut self, sound: HashMap<MerchantId, Sound>) -> Result<(), StoreError> {
         for (merchant, Sound { documents, suppressions }) in sound {
             let rows = self.with_room(&merchant, documents).await?;
             let suppressions = self.suppressions_with_room(&merchant, suppressions).await?;
@@ -259,62 +271,6 @@ impl<'a> Import<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The same for suppressions; near the limit all of a chunk are left out.
-    async fn suppressions_with_room(
-        &mut self,
-        merchant: &MerchantId,
-        given: Vec<(usize, NewSuppression)>,
-    ) -> Result<Vec<NewSuppression>, StoreError> {
-        let (what, more) = (Counted::Suppressions, given.len() as u64);
-        let most = self.app.config.stored.most(what);
-        if more == 0 || self.app.store.take_room(merchant, what, more, most).await? {
-            return Ok(given.into_iter().map(|(_, suppression)| suppression).collect());
-        }
-        for (line, _) in given {
-            self.refuse(line, vec![fault("", "is one more than this merchant may have")]);
-        }
-        Ok(Vec::new())
-    }
-
-    /// Leaves out what would be more of a kind than a merchant may have; what replaces something stays.
-    async fn with_room(
-        &mut self,
-        merchant: &MerchantId,
-        rows: Vec<(usize, ResourceRow)>,
-    ) -> Result<Vec<ResourceRow>, StoreError> {
-        let (store, limits) = (&self.app.store, &self.app.config.stored);
-        let mut by_kind: HashMap<Counted, u64> = HashMap::new();
-        for (_, row) in &rows {
-            *by_kind.entry(Counted::Documents(row.kind)).or_default() += 1;
-            *by_kind.entry(Counted::TemplateVersions).or_default() += u64::from(row.version.is_some());
-        }
-        let mut full = HashSet::new();
-        for (what, more) in by_kind {
-            if more > 0 && !store.take_room(merchant, what, more, limits.most(what)).await? {
-                full.insert(what);
-            }
-        }
-        let mut kept = Vec::with_capacity(rows.len());
-        for (line, row) in rows {
-            let what = Counted::Documents(row.kind);
-            // Near the limit one by one.
-            let has_room = !full.contains(&what)
-                || store.take_room(merchant, what, 1, limits.most(what)).await?
-                || store.resource(merchant, row.kind, &row.id).await?.is_some();
-            let versions = Counted::TemplateVersions;
-            let has_room = has_room
-                && (row.version.is_none()
-                    || !full.contains(&versions)
-                    || store.take_room(merchant, versions, 1, limits.most(versions)).await?);
-            if has_room {
-                kept.push(row);
-            } else {
-                self.refuse(line, vec![fault("", "is one more than this merchant may have")]);
-            }
-        }
-        Ok(kept)
     }
 
     /// Reads the lines of the chunk, away from the async threads: some at a time, so that others have their turn, and a
@@ -368,22 +324,14 @@ impl<'a> Import<'a> {
                 merchant
             }
         };
-        // A brand may stand before what belongs to it.
-        let kind = ResourceKind::Brands;
-        let brand = match line {
-            Line::Document(row) if row.kind == kind => {
-                self.known.brands.insert((merchant.clone(), row.id.clone()));
-                return Ok(Ok(merchant));
-            }
-            Line::Document(row) => row.brand_id.as_deref(),
-            Line::Composed(_, _, given) => given.get("brand_id").and_then(Value::as_str),
-            Line::Suppression(_) => None,
-        };
-        if let Some(brand) = brand.map(|id| (merchant.clone(), id.to_owned()))
+        if let Some(brand) = line.brand().map(|id| (merchant.clone(), id.to_owned()))
             && !self.known.brands.contains(&brand)
         {
-            if store.resource(&merchant, kind, &brand.1).await?.is_none() {
+            if store.resource(&merchant, ResourceKind::Brands, &brand.1).await?.is_none() {
                 return Ok(Err(vec![fault("brand_id", "names no brand of this merchant")]));
+            }
+            if self.known.brands.len() >= MOST_KNOWN {
+                self.known.brands.clear();
             }
             self.known.brands.insert(brand);
         }
@@ -396,4 +344,10 @@ impl<'a> Import<'a> {
         let named = faults.into_iter().take(room);
         self.faults.extend(named.map(|FieldError { path, message }| LineError { line, path, message }));
     }
+}
+
+/// Whether a brand with this id is among lines that are not stored yet: it may stand right before what belongs to it.
+fn has_brand(sound: &HashMap<MerchantId, Sound>, id: &str) -> bool {
+    let is_it = |row: &ResourceRow| row.kind == ResourceKind::Brands && row.id == id;
+    sound.values().any(|sound| sound.documents.iter().any(|(_, row)| is_it(row)))
 }

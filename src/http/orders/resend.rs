@@ -83,7 +83,7 @@ impl Resend<'_> {
                 Some(Done { answer, job: job.filter(|_| recorded == Recorded::Committed) })
             }
             Recorded::Suppressed => {
-                new_mail::count_suppressed(MailLane::Transactional);
+                new_mail::count_suppressed(MailLane::Transactional, self.caller.merchant.is_test);
                 Some(Done { answer, job: None })
             }
             Recorded::Outdated => None,
@@ -105,7 +105,7 @@ impl Resend<'_> {
         match withdrawn? {
             Moved::Refused(_) | Moved::Unknown => Ok(()),
             Moved::Now(state) => {
-                METRICS.count_settled(MailLane::Transactional, state, 1);
+                METRICS.count_settled(MailLane::Transactional, state, self.caller.merchant.is_test, 1);
                 let message = "The e-mail could not be dispatched; it failed and will not be sent.";
                 Err(Refusal {
                     code: "dispatch_failed",

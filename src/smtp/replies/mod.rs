@@ -31,6 +31,7 @@ pub use file::RuleFault;
 use rule::Rule;
 pub use rule::Said;
 use words::Words;
+pub(super) use words::without_addresses;
 
 use crate::mail::{Consequence, Judgement, ReplyClass};
 
@@ -124,9 +125,13 @@ impl ReplyRules {
         let enhanced = said.enhanced.or(words.enhanced);
         let own_file = self.own_file.as_deref().unwrap_or(Path::new(""));
         let own = self.own.iter().map(|rule| (own_file, rule));
+        let is_own = |rule: &Rule| self.own.iter().any(|own| std::ptr::eq(own, rule));
         let shipped = SHIPPED_RULES.iter().map(|rule| (Path::new("replies.toml"), rule));
         let found = own.chain(shipped).find(|(_, rule)| rule.matches(said, enhanced, &words.text));
         let mut judgement = match found {
+            Some((_, rule)) if words.are_repeated && !is_own(rule) => {
+                rule.judge(said).not_about_us(said.code)
+            }
             Some((_, rule)) => rule.judge(said),
             None => rule::usual(ReplyClass::Unknown, said.code, said.phase),
         };

@@ -10,6 +10,8 @@ use crate::mail::EnhancedCode;
 pub(super) struct Words {
     pub(super) enhanced: Option<EnhancedCode>,
     pub(super) text: String,
+    /// Whether they are another server's, which the relay repeats: whoever gets mail may run that.
+    pub(super) are_repeated: bool,
 }
 
 impl Words {
@@ -20,20 +22,14 @@ impl Words {
         // Every line of a reply may begin with the code.
         let code = first.and_then(|_| words.next());
         let enhanced = first.or_else(|| marked_code(words.clone()));
-        let mut clean = String::with_capacity(text.len());
-        for word in words.filter(|word| Some(*word) != code) {
-            if !clean.is_empty() {
-                clean.push(' ');
-            }
-            push_without_address(&mut clean, word);
-        }
+        let clean = joined(words.filter(|word| Some(*word) != code));
         match repeated(&clean) {
             // What the other server said begins with a code of its own.
             Some(at) => {
                 let inner = Self::of(&clean[at..]);
-                Self { enhanced: enhanced.or(inner.enhanced), text: inner.text }
+                Self { enhanced: enhanced.or(inner.enhanced), text: inner.text, are_repeated: true }
             }
-            None => Self { enhanced, text: clean },
+            None => Self { enhanced, text: clean, are_repeated: false },
         }
     }
 }
@@ -60,13 +56,15 @@ fn repeated(text: &str) -> Option<usize> {
                 && matches!(code[3], b' ' | b'-')
         })
     };
-    let at = text.match_indices(": ").map(|(at, _)| at).filter(is_code).last()?;
-    let before = &text[..at];
-    if before.as_bytes().windows(6).any(|word| word.eq_ignore_ascii_case(b"sender")) {
+    let repeats =
+        |at: &usize| ["said", "remote", "replied", "responded"].iter().any(|word| text[..*at].contains(word));
+    let mut codes = text.match_indices(": ").map(|(at, _)| at).filter(is_code);
+    let first = codes.find(repeats)?;
+    // Only what stands before another server's words is the relay's own.
+    if text.as_bytes()[..first].windows(6).any(|word| word.eq_ignore_ascii_case(b"sender")) {
         return None;
     }
-    let repeats = ["said", "remote", "replied", "responded"].iter().any(|word| before.contains(word));
-    repeats.then_some(at + 6)
+    Some(codes.last().unwrap_or(first) + 6)
 }
 
 /// The text with `"quoted name"@` cut down to `@`: such a name may hold blanks (RFC 5321, section 4.1.2).
@@ -77,6 +75,22 @@ fn without_quoted_names(text: &str) -> Cow<'_, str> {
         text.to_mut().replace_range(start..=end, "");
     }
     text
+}
+
+/// A text in one line, in which what is an address reads `<>`.
+pub(in crate::smtp) fn without_addresses(text: &str) -> String {
+    joined(without_quoted_names(text).split_whitespace())
+}
+
+fn joined<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut clean = String::new();
+    for word in words {
+        if !clean.is_empty() {
+            clean.push(' ');
+        }
+        push_without_address(&mut clean, word);
+    }
+    clean
 }
 
 /// Appends a word; what is an address in it reads `<>`.
@@ -114,6 +128,7 @@ mod tests {
             ),
             ("<\"relaying denied\"@example.net> unknown", None, "<> unknown"),
             ("host a said: 452 4.2.2 full", Some("4.2.2"), "full"),
+            ("host a said: 550 5.1.1 sender: 554 5.7.1 no", Some("5.7.1"), "no"),
             ("#5.1.0 Address rejected.", Some("5.1.0"), "Address rejected."),
             ("(5.1.1) User unknown", Some("5.1.1"), "User unknown"),
             ("5.2.1 too much at a 5.2.1 rate", Some("5.2.1"), "too much at a rate"),
@@ -131,6 +146,7 @@ mod tests {
         ] {
             let found = Words::of(text);
             assert_eq!(found.text, words);
+            assert_eq!(found.are_repeated, text.contains("said: ") && !text.contains("Sender"), "{text}");
             assert_eq!(found.enhanced.map(|code| code.to_string()).as_deref(), enhanced, "{text}");
         }
     }

@@ -39,22 +39,22 @@ static EXPIRE: LazyLock<Sql> = LazyLock::new(|| {
     Sql::made(format!(
         "UPDATE mails SET state = $2, wake_at = NULL, settled_at = $1, error = $3
          WHERE id IN (SELECT id {OVER} ORDER BY expires_at LIMIT $4 {{skip_locked}})
-         RETURNING id, merchant_id, lane, order_id, batch_id, attempt"
+         RETURNING id, merchant_id, lane, order_id, batch_id, attempt, test"
     ))
 });
 
 impl Store {
-    /// Expires mails that wait and whose time is over, as many as one transaction may; returns their lanes.
+    /// Expires mails that wait and whose time is over, as many as one transaction may.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn expire_mails(&self) -> Result<Vec<MailLane>, StoreError> {
+    pub async fn expire_mails(&self) -> Result<Vec<ExpiredMail>, StoreError> {
         let dialect = self.dialect;
         self.writer.run(move |on| async move { expire(dialect, on).await }.boxed()).await
     }
 }
 
-async fn expire(dialect: Dialect, on: &mut Connection) -> Result<Vec<MailLane>, StoreError> {
+async fn expire(dialect: Dialect, on: &mut Connection) -> Result<Vec<ExpiredMail>, StoreError> {
     let state = MailState::Queued.after(MailEvent::TimedOut).unwrap_or(MailState::Expired);
     let rows = query(EXPIRE.on(dialect))
         .bind(clock::now().millis())
@@ -68,15 +68,24 @@ async fn expire(dialect: Dialect, on: &mut Connection) -> Result<Vec<MailLane>, 
     let of_orders = expired.iter().filter(|expired| expired.is_about_an_order);
     orders::follow(dialect, &mut *on, of_orders.map(|expired| (expired.moved.id, state))).await?;
     let batches: Vec<_> = expired.iter().filter_map(|expired| expired.batch).collect();
-    let (lanes, moved): (Vec<_>, Vec<_>) =
-        expired.into_iter().map(|expired| (expired.lane, expired.moved)).unzip();
+    let (mails, moved): (Vec<_>, Vec<_>) =
+        expired.into_iter().map(|expired| (expired.mail, expired.moved)).unzip();
     events::record_for_mails(dialect, &mut *on, &moved).await?;
     batches::follow(dialect, on, &batches).await?;
-    Ok(lanes)
+    Ok(mails)
+}
+
+/// A mail that has expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiredMail {
+    /// Its lane.
+    pub lane: MailLane,
+    /// Whether it was for the sandbox.
+    pub is_test: bool,
 }
 
 struct Expired {
-    lane: MailLane,
+    mail: ExpiredMail,
     is_about_an_order: bool,
     batch: Option<BatchMove>,
     moved: MovedMail,
@@ -88,7 +97,7 @@ impl Expired {
         let is_first_try = columns.integer("attempt")? == 0;
         let batch = columns.optional_parsed("batch_id")?;
         Ok(Self {
-            lane: columns.parsed("lane")?,
+            mail: ExpiredMail { lane: columns.parsed("lane")?, is_test: columns.integer("test")? != 0 },
             is_about_an_order: columns.optional_text("order_id")?.is_some(),
             batch: batch.map(|batch| BatchMove { batch, from: MailState::Queued, to: state, is_first_try }),
             moved: MovedMail::without_reply(columns.parsed("id")?, columns.parsed("merchant_id")?, state),

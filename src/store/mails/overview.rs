@@ -64,7 +64,8 @@ impl Store {
         counted(count.fetch_one(&self.readers).await.doing("count mails under way")?)
     }
 
-    /// How many mails are in a settled state that is not `sent`, up to 10,000; of this merchant, when one is given.
+    /// How many mails are in a settled state that is not `sent`, of 10,000 at most; of this merchant, when one is given. Those of
+    /// the sandbox do not count: nobody has to do anything about them.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
@@ -75,18 +76,23 @@ impl Store {
     ) -> Result<MailCount, StoreError> {
         let text = match merchant {
             Some(_) => {
-                "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE state_after = $1 AND merchant_id = $3 LIMIT $2) AS counted"
+                "SELECT COUNT(*) AS looked_at, CAST(COALESCE(SUM(1 - test), 0) AS BIGINT) AS in_earnest FROM
+                    (SELECT test FROM mails WHERE state_after = $1 AND merchant_id = $3 LIMIT $2) AS failing"
             }
             None => {
-                "SELECT COUNT(*) FROM (SELECT 1 FROM mails WHERE state_after = $1 AND state_after <> 'sent'
-                    AND state_after <> 'deferred' AND $3 = '' LIMIT $2) AS counted"
+                "SELECT COUNT(*) AS looked_at, CAST(COALESCE(SUM(1 - test), 0) AS BIGINT) AS in_earnest FROM
+                    (SELECT test FROM mails WHERE state_after = $1 AND state_after <> 'sent'
+                        AND state_after <> 'deferred' AND $3 = '' LIMIT $2) AS failing"
             }
         };
-        let count = sqlx::query_scalar::<_, i64>(text)
+        let count = query(text)
             .bind(state.as_str())
             .bind(MOST_COUNTED + 1)
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default());
-        counted(count.fetch_one(&self.readers).await.doing("count mails that failed")?)
+        let row = count.fetch_one(&self.readers).await.doing("count mails that failed")?;
+        let columns = Columns { table: "mails", row: &row };
+        let more = columns.integer("looked_at")? > MOST_COUNTED;
+        Ok(MailCount { more, ..counted(columns.integer("in_earnest")?)? })
     }
 
     /// When the oldest mail was recorded that is on its way; of this merchant, when one is given.
@@ -121,7 +127,8 @@ impl Store {
             .doing("find the oldest mail under way")
     }
 
-    /// The newest mails that failed, so many at most, the newest first; of this merchant, when one is given.
+    /// The newest mails that failed, so many at most, the newest first; of this merchant, when one is given. Those of the
+    /// sandbox are left out.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
@@ -143,7 +150,8 @@ impl Store {
             }
         };
         let text = format!(
-            "SELECT id, template, merchant_id, recipient, class, route, error, settled_at FROM mails WHERE {range} LIMIT $2"
+            "SELECT id, template, merchant_id, recipient, class, route, error, settled_at FROM
+                (SELECT * FROM mails WHERE {range} LIMIT $2) AS newest WHERE test = 0 ORDER BY id DESC"
         );
         let rows = query(sqlx::AssertSqlSafe(text))
             .bind(merchant.map(MerchantId::as_str).unwrap_or_default())

@@ -68,15 +68,15 @@ static COUNT: Sql = Sql::new(
      ON CONFLICT (merchant_id, address_key) DO UPDATE SET at = excluded.at",
 );
 
+// By the rows that are given: asked of each row of the table instead, SQLite would read it through for each of them.
 static TAKE_BACK: [Sql; 2] = [
     Sql::new(
-        "DELETE FROM bad_addresses WHERE EXISTS (SELECT 1 FROM {rows: merchant text, address_key text}
-            WHERE rows.merchant = bad_addresses.merchant_id AND rows.address_key = bad_addresses.address_key)",
+        "DELETE FROM bad_addresses WHERE (merchant_id, address_key) IN
+            (SELECT rows.merchant, rows.address_key FROM {rows: merchant text, address_key text})",
     ),
     Sql::new(
-        "DELETE FROM suppressions WHERE scope = 'all' AND reason = 'hard_bounce'
-            AND EXISTS (SELECT 1 FROM {rows: merchant text, address_key text}
-                WHERE rows.merchant = suppressions.merchant_id AND rows.address_key = suppressions.address_key)",
+        "DELETE FROM suppressions WHERE scope = 'all' AND reason = 'hard_bounce' AND (merchant_id, address_key) IN
+            (SELECT rows.merchant, rows.address_key FROM {rows: merchant text, address_key text})",
     ),
 ];
 
@@ -158,4 +158,26 @@ impl Store {
         })
         .await
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{sql::lines_of_plan, statement::query, webhooks_fixture as fixture};
+
+    /// However many addresses are suppressed.
+    #[tokio::test]
+    async fn what_was_said_of_an_address_is_taken_back_by_its_key() {
+        let (store, _folder) = fixture::open().await;
+        for statement in SUPPRESS_AND_TAKE_BACK {
+            let plan = format!("{} {}", store.dialect.explain(), statement.on(store.dialect).0);
+            let plan = query(sqlx::AssertSqlSafe(plan)).fetch_all(&store.readers).await.unwrap();
+            let plan = lines_of_plan(store.dialect, &plan).unwrap();
+            let reads = |line: &&String| line.contains("suppressions") || line.contains("bad_addresses");
+            let reads: Vec<_> = plan.iter().filter(reads).collect();
+            assert!(reads.iter().all(|line| line.starts_with("SEARCH ")), "{plan:#?}");
+        }
+    }
+
+    static SUPPRESS_AND_TAKE_BACK: [&Sql; 3] = [&SUPPRESS, &TAKE_BACK[0], &TAKE_BACK[1]];
 }

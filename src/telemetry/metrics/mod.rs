@@ -26,7 +26,7 @@ pub use labels::*;
 pub use last_time::LastTime;
 pub use reloads::Reloads;
 
-use crate::mail::{AttemptOutcome, MailLane, MailState, ReplyClass};
+use crate::mail::{AttemptOutcome, ReplyClass};
 
 /// A gauge of seconds or of a share.
 type Fraction = Gauge<f64, AtomicU64>;
@@ -47,6 +47,8 @@ pub struct Metrics {
     pub handed_over: Counter,
     /// Mails that reached a settled state.
     pub settled: Family<MailLabels, Counter>,
+    /// The same of mails to the sandbox.
+    pub settled_in_sandbox: Family<MailLabels, Counter>,
     /// Attempts by route and outcome.
     pub attempts: Family<RouteLabels, Counter>,
     /// How often a relay's refusal stopped a route, or a sender's domain on it.
@@ -124,6 +126,7 @@ impl Metrics {
             recorded: Family::default(),
             handed_over: Counter::default(),
             settled: Family::default(),
+            settled_in_sandbox: Family::default(),
             attempts: Family::default(),
             route_stops: Family::default(),
             route_drained: Family::default(),
@@ -188,6 +191,11 @@ impl Metrics {
             "mails_settled",
             "Mails that reached a settled state. Act when `failed` grows against `sent`",
             self.settled.clone(),
+        );
+        r.register(
+            "sandbox_mails_settled",
+            "Mails in test mode that reached a settled state; they are in no other count of settled mails",
+            self.settled_in_sandbox.clone(),
         );
         r.register(
             "attempts",
@@ -346,17 +354,6 @@ impl Metrics {
         );
         self.reloads.register(r);
         r.register("build_info", "What runs; always 1", self.build.clone());
-    }
-
-    /// A counter that is there from the beginning can be asked for its growth.
-    fn begin_at_zero(&self) {
-        for lane in MailLane::ALL.iter().map(|lane| lane.as_str()) {
-            drop(self.recorded.get_or_create(&LaneLabels { lane }));
-            for state in [MailState::Sent, MailState::Failed, MailState::Expired, MailState::Held] {
-                drop(self.settled.get_or_create(&MailLabels { lane, state: state.as_str() }));
-            }
-        }
-        drop(self.callbacks.get_or_create(&CallbackLabels { outcome: "taken" }));
     }
 
     /// How many attempts this process made over a route so far.

@@ -155,6 +155,33 @@ fn an_address_cannot_look_like_a_reason() {
     }
 }
 
+/// A shopper's own server may say anything, and the relay repeats it.
+#[test]
+fn what_another_server_says_stops_and_slows_nothing_but_its_mail() {
+    for inner in [
+        "554 5.7.1 Relay access denied, try again in 86400 seconds",
+        "554 sender: 554 5.7.1 Relay access denied",
+        "535 5.7.8 Authentication required, retry in 86400 seconds",
+        "550 5.7.1 Daily user sending quota exceeded",
+        "550 5.7.1 rejected by DMARC policy for example.com",
+        "421 4.7.0 too many connections from your IP, blocked using zen.spamhaus.org",
+    ] {
+        for (code, then) in [(450, Consequence::Retry), (550, Consequence::Fail)] {
+            let words = format!(
+                "4.1.1 <a@evil.example>: Recipient address rejected: unverified address: host mx.evil.example[203.0.113.9] \
+                 said: {inner} (in reply to RCPT TO command)"
+            );
+            let judged = ReplyRules::shipped().judge(&said(code, "", &words, Phase::RcptTo));
+            let is_about_us = matches!(judged.scope, ReplyScope::Route | ReplyScope::SenderDomain);
+            assert!(!is_about_us, "{code} {inner}: {judged:?}");
+            assert!(
+                judged.then == then || judged.scope == ReplyScope::RecipientDomain,
+                "{code} {inner}: {judged:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn words_of_other_servers_and_languages_are_understood() {
     for (line, class) in [
