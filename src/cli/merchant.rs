@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     context::{self, Context, WrongUsage, print},
+    filter::beginning,
     output::print_list,
     table::{Cell, Table, Tone, row},
 };
@@ -11,7 +12,7 @@ use crate::{
     callback::Secret,
     limits::Rate,
     mail::{Address, Mailbox, MerchantId},
-    shop::SingleLine,
+    shop::{SingleLine, country_code},
     store::{Merchant, MerchantChange, NewMerchant, Store},
 };
 
@@ -126,10 +127,13 @@ fn checked_name(name: String) -> Result<String, WrongUsage> {
 }
 
 fn checked_country(country: &str) -> Result<String, WrongUsage> {
-    let country = country.to_ascii_uppercase();
-    let is_code = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
-    let message = "--country must be two letters (ISO 3166-1 alpha-2), as in DE";
-    if is_code { Ok(country) } else { Err(WrongUsage(message.to_owned())) }
+    let wrong = || {
+        let given = beginning(country);
+        WrongUsage(format!(
+            "--country: `{given}` is not the code of a country (ISO 3166-1 alpha-2), as in DE or GB"
+        ))
+    };
+    country_code(country).map(str::to_owned).ok_or_else(wrong)
 }
 
 async fn create(context: &Context, merchant: NewMerchant, rate: Option<Rate>) -> anyhow::Result<()> {
@@ -256,11 +260,28 @@ async fn suspend(context: &Context, id: &MerchantId, is_suspended: bool) -> anyh
     context::merchant(&store, id).await?;
     let is_changed = store.suspend_merchant(id, is_suspended).await?;
     store.close().await;
-    let state = if is_suspended { "suspended" } else { "not suspended" };
-    anyhow::ensure!(is_changed, "the merchant `{id}` is {state} already");
+    let (state, unchanged) = match is_suspended {
+        true => ("suspended", "suspended already"),
+        false => ("not suspended", "not suspended"),
+    };
+    anyhow::ensure!(is_changed, "the merchant `{id}` is {unchanged}");
     print(
         context.json,
         format!("the merchant `{id}` is {state}"),
         &json!({"id": id, "suspended": is_suspended}),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_country_is_one_that_has_a_code_and_what_is_none_is_repeated() {
+        assert_eq!(checked_country("de").unwrap(), "DE");
+        for country in ["UK", "XX", "Germany"] {
+            let refused = checked_country(country).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("--country: `{country}` is not the code")), "{refused}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod ability;
 pub mod builtin_mails;
 pub mod cart;
 pub mod consent;
+mod country;
 pub mod format;
 mod json_ld;
 pub mod language;
@@ -29,6 +30,7 @@ mod timezone;
 mod unsubscribe_words;
 
 pub use ability::{Abilities, Ability};
+pub use country::country_code;
 pub use link::Link;
 pub use look::{Colour, Look, PostalAddress};
 pub use money::{Amount, Currency};
