@@ -45,7 +45,7 @@ use tokio::{
 };
 
 pub use at_once::AtOnce;
-pub use new_pause::{NewPause, PauseError};
+pub use new_pause::{Begun, NewPause, PauseError};
 pub use permit::{NotAdmitted, Offer, Permit};
 pub use room::Room;
 pub use speed::Speed;

@@ -23,6 +23,15 @@ pub struct NewPause {
     length: Option<Duration>,
 }
 
+/// A pause that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Whether it was not in force before, with this reason and this end.
+    pub is_news: bool,
+}
+
 /// Why something is not paused.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseError {
@@ -62,16 +71,12 @@ impl NewPause {
         Ok(Self { scope, reason: reason.unwrap_or_default().to_owned(), length })
     }
 
-    /// Begins the pause, where what it names exists; returns when it ends by itself.
+    /// Begins the pause, where what it names exists.
     ///
     /// # Errors
     /// [`PauseError::UnknownMerchant`] and [`PauseError::UnknownRoute`]: a pause of what is not there is a mistake. Else
     /// those of the database.
-    pub async fn begin(
-        &self,
-        store: &Store,
-        routes: &[RouteSettings],
-    ) -> Result<Option<Timestamp>, PauseError> {
+    pub async fn begin(&self, store: &Store, routes: &[RouteSettings]) -> Result<Begun, PauseError> {
         match &self.scope {
             PauseScope::Merchant(id) if store.merchant(id).await?.is_none() => {
                 return Err(PauseError::UnknownMerchant(id.clone()));
@@ -82,8 +87,8 @@ impl NewPause {
             _ => {}
         }
         let until = self.length.map(|length| clock::now() + length);
-        store.pause(&self.scope, &self.reason, until).await?;
-        Ok(until)
+        let is_news = store.pause(&self.scope, &self.reason, until).await?;
+        Ok(Begun { until, is_news })
     }
 }
 

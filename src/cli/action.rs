@@ -1,13 +1,13 @@
 //! `postroom action list|show|confirm|stop|resume`, and the drafting of an action by `postroom mail retry` and the like.
 
 use super::{
-    context::{Context, WrongUsage, ask, author, print, somebody_can_be_asked},
-    filter::{Filter, beginning},
+    context::{Context, ask, author, print, somebody_can_be_asked},
+    filter::{Filter, refused},
     output::print_list,
     table::{Cell, Table, Tone, row},
 };
 use crate::{
-    http::{ActionView, MailResultView},
+    http::{ActionView, MailResultView, MailView},
     mail::{ActionId, ActionKind, ActionState, ActionWish, MailId, search::MailCount},
     store::{ActionMoved, ActionRecord, MailRecord, NewAction, Selected, Store},
 };
@@ -83,26 +83,24 @@ pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()
     Ok(())
 }
 
-/// Drafts an action, shows what it would do, asks, and confirms it.
+/// Drafts an action, shows what it would do, asks, and confirms it. To act on no mail at all is a failure; to look is none.
 pub(super) async fn draft(store: &Store, kind: ActionKind, draft: &Draft, json: bool) -> anyhow::Result<()> {
     let text = draft.filter.text();
-    let new = NewAction::new(None, kind, &text, &caller())
-        .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
+    let new = NewAction::new(None, kind, &text, &caller()).map_err(|error| refused(&text, error))?;
     for id in new.merchants() {
         if store.merchant(id).await?.is_none() {
             anyhow::bail!("there is no merchant `{id}`");
         }
     }
     let Selected { count, sample } = store.select_for_action(&new).await?;
-    let fits_nothing = count.count == 0 && !count.more;
+    let fits_nothing = is_none(count);
     if fits_nothing || draft.dry_run {
+        preview(kind, &text, count, sample, json)?;
+        anyhow::ensure!(draft.dry_run, "no mail fits; there is nothing to do");
         if fits_nothing {
             eprintln!("No mail fits; there is nothing to do.");
         }
-        let people = in_words(kind, &text, count, &sample);
-        let view =
-            serde_json::json!({"kind": kind, "q": text, "matched": count, "consequence": kind.consequence()});
-        return if fits_nothing && !json { Ok(()) } else { print(json, people, &view) };
+        return Ok(());
     }
     let action = store.draft_action(&new, count).await?;
     let id = action.id;
@@ -119,6 +117,29 @@ pub(super) async fn draft(store: &Store, kind: ActionKind, draft: &Draft, json: 
     print(json, people, &ActionView::of(action, sample))
 }
 
+/// Shows what an action would do. Where no mail fits, people are told nothing here.
+fn preview(
+    kind: ActionKind,
+    text: &str,
+    count: MailCount,
+    sample: Vec<MailRecord>,
+    json: bool,
+) -> anyhow::Result<()> {
+    if !json && is_none(count) {
+        return Ok(());
+    }
+    let people = in_words(kind, text, count, &sample);
+    let sample: Vec<MailView> = sample.into_iter().map(Into::into).collect();
+    let view = serde_json::json!({
+        "kind": kind, "q": text, "matched": count, "consequence": kind.consequence(), "sample": sample,
+    });
+    print(json, people, &view)
+}
+
+const fn is_none(count: MailCount) -> bool {
+    count.count == 0 && !count.more
+}
+
 fn mails(count: MailCount) -> String {
     let at_least = if count.more { "at least " } else { "" };
     let mails = if count.count == 1 && !count.more { "mail" } else { "mails" };
@@ -128,8 +149,9 @@ fn mails(count: MailCount) -> String {
 fn in_words(kind: ActionKind, query: &str, count: MailCount, sample: &[MailRecord]) -> String {
     let mut words = format!("{kind}: {} for {query}\n{}", mails(count), kind.consequence());
     for mail in sample {
+        let test = if mail.is_test { "  test" } else { "" };
         words.push_str(&format!(
-            "\n  {}  {:<9}  {:<20}  {}  {}",
+            "\n  {}  {:<9}  {:<20}  {}  {}{test}",
             mail.id, mail.state, mail.template, mail.recipient, mail.recorded_at
         ));
     }
@@ -246,4 +268,54 @@ async fn move_action(store: &Store, id: ActionId, wish: ActionWish, json: bool) 
 /// Who runs this command, as far as the system says.
 fn caller() -> String {
     author().actor.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        mail::{NewMail, Origin},
+        store::{Recording, webhooks_fixture as fixture},
+    };
+
+    #[derive(Parser)]
+    struct Asked {
+        #[command(flatten)]
+        draft: Draft,
+    }
+
+    fn asked(words: &[&str]) -> Draft {
+        Asked::parse_from([&["retry"], words].concat()).draft
+    }
+
+    #[tokio::test]
+    async fn to_act_on_no_mail_fails_and_to_look_for_some_does_not() {
+        let (store, _folder) = fixture::open().await;
+        for words in [&["0192-no-id"][..], &["--state", "failed"], &["state:failed", "--yes"]] {
+            for json in [false, true] {
+                let ended = super::draft(&store, ActionKind::Retry, &asked(words), json).await;
+                assert!(ended.unwrap_err().to_string().starts_with("no mail fits"), "{words:?}");
+            }
+        }
+        super::draft(&store, ActionKind::Retry, &asked(&["0192-no-id", "--dry-run"]), false).await.unwrap();
+        assert!(store.actions(None, None, 10).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn mails_that_are_only_tried_out_are_marked_in_the_sample() {
+        let (store, _folder) = fixture::open().await;
+        fixture::fill(&store, &fixture::tea()).await;
+        let mail = |is_test| NewMail { is_test, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
+        store
+            .record(Recording { mails: vec![mail(false), mail(true)], ..Recording::default() })
+            .await
+            .unwrap();
+        let new = NewAction::new(None, ActionKind::Cancel, "to:ann@example.net", "cli:ann").unwrap();
+        let Selected { count, sample } = store.select_for_action(&new).await.unwrap();
+        let shown = in_words(ActionKind::Cancel, "to:ann@example.net", count, &sample);
+        let marks: Vec<_> = shown.lines().skip(2).map(|line| line.ends_with("  test")).collect();
+        assert_eq!(marks, [true, false], "{shown}");
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     context::{Context, author, check_merchant, print},
-    output::print_list,
+    output::{OfMerchant, print_list},
     table::{Cell, Table, Tone, row},
 };
 use crate::{
@@ -67,11 +67,12 @@ async fn list(app: &App, merchant: Option<&MerchantId>, limit: u32, json: bool) 
     for batch in app.store.batches(merchant, limit).await? {
         views.push(view(app, batch).await?);
     }
-    let mut table = Table::new(&["ID", "STATE", "SENT", "OF", "TEMPLATE", "REQUESTED"]);
-    for view in &views {
+    let mut table = Table::new(&["ID", "STATE", "SENT", "OF", "TEMPLATE", "REQUESTED", "MERCHANT", "MODE"]);
+    for OfMerchant { merchant, view } in &views {
         let tone = if view.paused { Tone::Warning } else { Tone::Plain };
         let state = Cell::of(state(view), tone);
-        table.add(row![&view.id, state, sent(view), view.mails, &view.template, view.requested_at]);
+        let (requested, mode) = (view.requested_at, if view.test { "test" } else { "live" });
+        table.add(row![&view.id, state, sent(view), view.mails, &view.template, requested, merchant, mode]);
     }
     print_list(json, &table, "there are no batches", &views)
 }
@@ -84,11 +85,11 @@ fn sent(batch: &BatchView) -> u64 {
     batch.counts.get("sent").copied().unwrap_or(0)
 }
 
-async fn view(app: &App, batch: BatchRecord) -> anyhow::Result<BatchView> {
-    let merchant = app.store.merchant(&batch.merchant).await?;
-    let limit = merchant.and_then(|merchant| limit_of(app, &merchant));
+async fn view(app: &App, batch: BatchRecord) -> anyhow::Result<OfMerchant<BatchView>> {
+    let merchant = batch.merchant.clone();
+    let limit = app.store.merchant(&merchant).await?.and_then(|merchant| limit_of(app, &merchant));
     let under_way = app.store.batch_under_way(batch.id).await?;
-    Ok(BatchView::of(batch, &under_way, limit.as_ref()))
+    Ok(OfMerchant { merchant, view: BatchView::of(batch, &under_way, limit.as_ref()) })
 }
 
 fn line(batch: &BatchView) -> String {
@@ -101,9 +102,16 @@ fn line(batch: &BatchView) -> String {
 
 async fn show(app: &App, id: BatchId, json: bool) -> anyhow::Result<()> {
     let batch = app.store.batch(None, id).await?.ok_or_else(|| anyhow::anyhow!("there is no batch {id}"))?;
-    let merchant = batch.merchant.clone();
-    let view = view(app, batch).await?;
-    let mut people = format!("{}\nmerchant   {merchant}\n", line(&view));
+    let shown = view(app, batch).await?;
+    print(json, in_words(&shown)?, &shown)
+}
+
+fn in_words(shown: &OfMerchant<BatchView>) -> Result<String, std::fmt::Error> {
+    let OfMerchant { merchant, view } = shown;
+    let mut people = format!("{}\nmerchant   {merchant}\n", line(view));
+    if view.test {
+        writeln!(people, "test       yes: its mails go to the sandbox, never to a relay")?;
+    }
     for (state, mails) in view.counts.iter().filter(|(_, mails)| **mails > 0) {
         writeln!(people, "{state:<10} {mails}")?;
     }
@@ -117,15 +125,47 @@ async fn show(app: &App, id: BatchId, json: bool) -> anyhow::Result<()> {
     if let Some(error) = &view.error {
         writeln!(people, "error      {error}")?;
     }
-    print(json, people.trim_end(), &view)
+    people.truncate(people.trim_end().len());
+    Ok(people)
 }
 
 async fn act(app: &App, id: BatchId, action: BatchAction, json: bool) -> anyhow::Result<()> {
     match app.store.acting_for(author()).move_batch(None, id, action).await? {
         BatchMoved::Now => show(app, id, json).await,
+        BatchMoved::Unchanged if action == BatchAction::Resume => {
+            anyhow::bail!("the batch {id} is not paused")
+        }
+        BatchMoved::Unchanged => anyhow::bail!("the batch {id} is {} already", action.participle()),
         BatchMoved::Over(state) => {
             anyhow::bail!("a batch that is {state} cannot be {}", action.participle())
         }
         BatchMoved::Unknown => anyhow::bail!("there is no batch {id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewBatch, webhooks_fixture as fixture};
+
+    #[tokio::test]
+    async fn a_batch_is_shown_with_its_merchant_and_marked_where_it_is_only_tried_out() {
+        let (store, _folder) = fixture::open().await;
+        fixture::fill(&store, &fixture::tea()).await;
+        for is_test in [true, false] {
+            let batch = NewBatch { is_test, ..fixture::new_batch(&fixture::tea()) };
+            store.record_batch(&batch, None).await.unwrap();
+            let record = store.batch(None, batch.id).await.unwrap().unwrap();
+            let shown = OfMerchant { merchant: fixture::tea(), view: BatchView::of(record, &[], None) };
+            let people = in_words(&shown).unwrap();
+            assert!(people.contains("merchant   tea"), "{people}");
+            assert_eq!(people.contains("test       yes"), is_test, "{people}");
+            let programs = serde_json::to_value(&shown).unwrap();
+            assert_eq!(
+                (programs["merchant"].as_str(), programs["test"].as_bool()),
+                (Some("tea"), Some(is_test))
+            );
+            assert_eq!(programs["id"], batch.id.to_string());
+        }
     }
 }

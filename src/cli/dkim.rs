@@ -81,7 +81,7 @@ fn for_people(domain: &str, selector: &str, key: &PrivateKey, file: &Path) -> St
         "The private key ({algorithm}, {bits} bits) is in {file}. Only you can read it: give it to the user that runs \
          postroom.\n{beside}\n\
          1. Publish this TXT record:\n\n{record}\n\n\
-         2. When it can be seen (dig TXT {name}), add the key to the configuration and restart:\n\n\
+         2. When it can be seen (dig TXT {name}), add the key to the configuration and run `postroom reload --wait`:\n\n\
          [[dkim]]\ndomain = \"{domain}\"\nselector = \"{selector}\"\nkey_file = \"{file}\"",
         file = file.display(),
         name = record.name,

@@ -1,7 +1,8 @@
 //! Which mails a command is about: a query, and flags that stand for its terms. `--order 1001` is `order:1001`.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, fmt::Display};
 
+use super::context::WrongUsage;
 use crate::mail::{MailId, search::Key};
 
 /// The most characters of a wrong value that are repeated.
@@ -97,6 +98,14 @@ pub(super) fn with_negated_terms(words: impl Iterator<Item = OsString>) -> impl 
     })
 }
 
+/// Refuses a query, and repeats it where there is one.
+pub(super) fn refused(text: &str, why: impl Display) -> WrongUsage {
+    match text {
+        "" => WrongUsage(why.to_string()),
+        text => WrongUsage(format!("{why}: {}", beginning(text))),
+    }
+}
+
 /// The beginning of what was given. What people paste may be anything, and is not repeated at length.
 pub(super) fn beginning(text: &str) -> String {
     let mut beginning: String = text.chars().take(MOST_REPEATED).collect();
@@ -104,4 +113,16 @@ pub(super) fn beginning(text: &str) -> String {
         beginning.push('…');
     }
     beginning
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_is_refused_is_repeated_where_there_is_one() {
+        assert_eq!(refused("state:lost", "`lost` is no state").to_string(), "`lost` is no state: state:lost");
+        assert_eq!(refused("", "an action needs a filter").to_string(), "an action needs a filter");
+        assert!(refused(&"a".repeat(10_000), "too long").to_string().ends_with("a…"));
+    }
 }

@@ -10,9 +10,9 @@ use super::{
     action::{self, Draft},
     context::{Context, WrongUsage, author, print},
     daemon_status,
-    filter::{Filter, beginning},
+    filter::{Filter, beginning, refused},
     mail_tail,
-    output::print_list,
+    output::{OfMerchant, print_list},
     table::{Cell, Table, row},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     cpu_pool::Share,
     http::{MailStory, MailView, Waiting},
     jobs,
-    mail::{ActionKind, MailEvent, MailId, MailState, WaitReason, search::Query},
+    mail::{ActionKind, IdError, MailEvent, MailId, MailState, MerchantId, WaitReason, search::Query},
     store::{FoundMails, MailRecord, MailSearch, Moved, Store},
 };
 
@@ -81,9 +81,10 @@ struct Content {
     source: Option<String>,
 }
 
-/// A mail with it.
+/// A mail with it, and whose it is.
 #[derive(Serialize)]
 struct Shown {
+    merchant: MerchantId,
     #[serde(flatten)]
     story: MailStory,
     #[serde(flatten)]
@@ -134,8 +135,7 @@ pub(super) struct List {
 impl List {
     fn search(&self) -> anyhow::Result<MailSearch> {
         let text = self.filter.text();
-        let query = Query::parse(&text, clock::now())
-            .map_err(|error| WrongUsage(format!("{error}: {}", beginning(&text))))?;
+        let query = Query::parse(&text, clock::now()).map_err(|error| refused(&text, error))?;
         let Self { after, limit, oldest_first, .. } = *self;
         Ok(MailSearch { query, after, limit, oldest_first, count: true, ..MailSearch::default() })
     }
@@ -154,8 +154,7 @@ impl Command {
 
 /// Reads an id.
 fn id_of(text: &str) -> anyhow::Result<MailId> {
-    let wrong = || WrongUsage(format!("`{}` is not the id of a mail: a UUID", beginning(text)));
-    Ok(text.parse().map_err(|_| wrong())?)
+    Ok(text.parse().map_err(|error: IdError| WrongUsage(format!("`{}` {error}", beginning(text))))?)
 }
 
 pub(super) async fn run(context: Context, command: Command) -> anyhow::Result<()> {
@@ -264,7 +263,7 @@ async fn show(app: &App, id: MailId, parts: &Parts, json: bool) -> anyhow::Resul
     if !said.is_empty() {
         people = if parts.transcript { format!("{people}\n") } else { String::new() } + &said.join("\n");
     }
-    print(json, people.trim_end(), &Shown { story, content })
+    print(json, people.trim_end(), &Shown { merchant, story, content })
 }
 
 fn in_words(waiting: &Waiting) -> String {
@@ -302,12 +301,14 @@ async fn list(store: &Store, search: &MailSearch, json: bool) -> anyhow::Result<
     }
     let found = store.search_mails(search).await?;
     say_what_is_left(search, &found);
-    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "NOTE"]);
+    let mut table = Table::new(&["ID", "STATE", "LANE", "TEMPLATE", "RECORDED", "MERCHANT", "NOTE"]);
     for mail in &found.mails {
         let state = Cell::of(mail.state, mail_tail::tone(mail.state));
-        table.add(row![mail.id, state, mail.lane, &mail.template, mail.recorded_at, note(mail)]);
+        let (recorded, merchant) = (mail.recorded_at, &mail.merchant);
+        table.add(row![mail.id, state, mail.lane, &mail.template, recorded, merchant, note(mail)]);
     }
-    let views: Vec<MailView> = found.mails.into_iter().map(Into::into).collect();
+    let view = |mail: MailRecord| OfMerchant { merchant: mail.merchant.clone(), view: MailView::from(mail) };
+    let views: Vec<_> = found.mails.into_iter().map(view).collect();
     print_list(json, &table, "No mail fits.", &views)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::{
@@ -130,42 +130,60 @@ impl Tail {
         }
         let at = mail.settled_at.or(mail.claimed_at).unwrap_or(mail.recorded_at);
         if self.json {
-            let object = json!({
-                "at": at,
-                "id": mail.id,
-                "merchant": mail.merchant,
-                "state": mail.state,
-                "lane": mail.lane,
-                "template": mail.template,
-                "attempt": mail.attempt,
-                "route": mail.route,
-                "error": mail.error,
-            });
-            return write_out(&format!("{object}\n"));
+            return write_out(&format!("{}\n", object(at, mail)));
         }
-        let route = mail.route.as_deref().unwrap_or_default();
-        let error = mail.error.as_deref().unwrap_or_default();
         if !self.screen.is_terminal {
-            let fields = [
-                at.to_string(),
-                mail.id.to_string(),
-                mail.state.to_string(),
-                mail.merchant.to_string(),
-                mail.lane.to_string(),
-                clean(&mail.template),
-                clean(route),
-                clean(error),
-            ];
-            return write_out(&format!("{}\n", fields.join("\t")));
+            return write_out(&format!("{}\n", fields(at, mail).join("\t")));
         }
         let state = format!("{:<9}", mail.state.as_str());
-        let words = clean(&format!("{}  {}  {route}  {error}", mail.merchant, mail.template));
-        let line = cut(&format!("{at}  {}  {state}  {}", mail.id, words.trim_end()), self.screen.width);
+        let line = cut(&format!("{at}  {}  {state}  {}", mail.id, words(mail)), self.screen.width);
         write_out(&format!(
             "{}\n",
             line.replacen(&state, &tone(mail.state).paint(&state, self.screen.colours), 1)
         ))
     }
+}
+
+/// A mail for programs.
+fn object(at: Timestamp, mail: &MailRecord) -> Value {
+    json!({
+        "at": at,
+        "id": mail.id,
+        "merchant": mail.merchant,
+        "state": mail.state,
+        "lane": mail.lane,
+        "template": mail.template,
+        "attempt": mail.attempt,
+        "route": mail.route,
+        "error": mail.error,
+        "test": mail.is_test,
+    })
+}
+
+/// A mail in a pipe. The last is what a list notes of it.
+fn fields(at: Timestamp, mail: &MailRecord) -> [String; 8] {
+    let test = mail.is_test.then_some("test");
+    let note: Vec<_> = [test, mail.error.as_deref()].into_iter().flatten().collect();
+    [
+        at.to_string(),
+        mail.id.to_string(),
+        mail.state.to_string(),
+        mail.merchant.to_string(),
+        mail.lane.to_string(),
+        clean(&mail.template),
+        clean(mail.route.as_deref().unwrap_or_default()),
+        clean(&note.join(": ")),
+    ]
+}
+
+/// What a terminal shows after a mail's state. The end is cut off where it is narrow, so the mark of a test comes first.
+fn words(mail: &MailRecord) -> String {
+    let test = mail.is_test.then_some("test");
+    let (merchant, template) = (mail.merchant.as_str(), mail.template.as_str());
+    let route = mail.route.as_deref().unwrap_or_default();
+    let error = mail.error.as_deref().unwrap_or_default();
+    let words: Vec<_> = test.into_iter().chain([merchant, template, route, error]).collect();
+    clean(words.join("  ").trim_end())
 }
 
 /// How a state looks.
@@ -176,5 +194,32 @@ pub(super) const fn tone(state: MailState) -> Tone {
         MailState::Deferred | MailState::Held => Tone::Warning,
         MailState::Failed | MailState::Bounced | MailState::Expired => Tone::Bad,
         MailState::Suppressed | MailState::Cancelled => Tone::Faint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mail::{NewMail, Origin},
+        store::{Recording, webhooks_fixture as fixture},
+    };
+
+    #[tokio::test]
+    async fn a_mail_that_is_only_tried_out_is_marked_in_every_form() {
+        let (store, _folder) = fixture::open().await;
+        fixture::fill(&store, &fixture::tea()).await;
+        for is_test in [true, false] {
+            let mail = NewMail { is_test, ..fixture::new_mail(&fixture::tea(), Origin::default()) };
+            let id = mail.id;
+            store.record(Recording { mails: vec![mail], ..Recording::default() }).await.unwrap();
+            let mut mail = store.mail(None, id).await.unwrap().unwrap();
+            let at = mail.recorded_at;
+            assert_eq!(object(at, &mail)["test"], is_test);
+            assert_eq!(fields(at, &mail)[7], if is_test { "test" } else { "" });
+            mail.error = Some("550 no".to_owned());
+            assert_eq!(fields(at, &mail)[7], if is_test { "test: 550 no" } else { "550 no" });
+            assert_eq!(words(&mail).starts_with("test  tea  welcome"), is_test, "{}", words(&mail));
+        }
     }
 }

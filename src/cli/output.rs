@@ -13,11 +13,20 @@ use super::{
     screen::{Screen, clean},
     table::Table,
 };
+use crate::mail::MerchantId;
 
 /// The reader of the output has gone, as `head` does. That is no failure.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output")]
 pub(super) struct NobodyReads;
+
+/// What a merchant sees of something of its own, and whose it is: who reads it here sees those of all merchants.
+#[derive(Debug, Serialize)]
+pub(super) struct OfMerchant<T> {
+    pub(super) merchant: MerchantId,
+    #[serde(flatten)]
+    pub(super) view: T,
+}
 
 /// Prints lines for people or an object for programs.
 pub(super) fn print(

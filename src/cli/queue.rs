@@ -12,9 +12,9 @@ use super::{
     times::{age, parse_duration},
 };
 use crate::{
-    admission::NewPause,
+    admission::{Begun, NewPause},
     app::App,
-    http::{LineView, QueueView},
+    http::{LineView, QueueView, RouteView},
     mail::{Lane, MerchantId, PauseScope},
     store::{Backlog, Depth, PauseRecord},
 };
@@ -94,8 +94,9 @@ async fn pause(
     let pause = NewPause::new(scope.clone(), Some(reason), length);
     let pause = pause.map_err(|error| WrongUsage(error.to_string()))?;
     let store = context.store().await?;
-    let until = pause.begin(&store, &context.config.smtp.routes).await?;
+    let Begun { until, is_news } = pause.begin(&store, &context.config.smtp.routes).await?;
     store.close().await;
+    anyhow::ensure!(is_news, "{scope} is paused already, with this reason and this end");
     let people = match until {
         Some(until) => format!("paused {scope} until {until}"),
         None => format!("paused {scope} until it is resumed"),
@@ -157,6 +158,12 @@ pub(super) async fn queue_of(app: &App) -> Option<QueueView> {
     // This process has spoken to no relay.
     view.routes = daemon.map(|daemon| daemon.routes).unwrap_or_default();
     Some(view)
+}
+
+/// Until when a route is away and why, where it is.
+pub(super) fn away(route: &RouteView) -> Option<String> {
+    let (until, fault) = (route.away_until?, route.fault.as_deref().unwrap_or_default());
+    Some(format!("away until {until} {fault}").trim_end().to_owned())
 }
 
 /// All that is known.
@@ -221,10 +228,7 @@ impl Seen {
         let is_it = |pause: &&PauseRecord| pause.scope.kind() == scope && pause.scope.name() == name;
         let is_route = scope == "route";
         let mut routes = self.queue.iter().flat_map(|queue| &queue.routes);
-        let away = routes.find(|route| is_route && route.name == name).and_then(|route| {
-            let fault = route.fault.clone().unwrap_or_default();
-            route.away_until.map(|until| format!("away until {until} {fault}").trim_end().to_owned())
-        });
+        let away = routes.find(|route| is_route && route.name == name).and_then(away);
         Row {
             depth,
             aside: lines.clone().find(|line| line.name == format!("{scope}:{name}")).cloned(),

@@ -16,7 +16,7 @@ use super::{
     daemon_status,
     metrics_text::{Counters, rates},
     output::{print, write_out},
-    queue::queue_of,
+    queue::{away, queue_of},
     screen::Screen,
     table::{Cell, Table, Tone, cut, row},
     times::{age, parse_duration},
@@ -24,7 +24,8 @@ use super::{
 use crate::{
     app::App,
     clock,
-    http::QueueView,
+    http::{LaneView, QueueView, RouteView},
+    mail::Lane,
     store::{Backlog, PauseRecord},
 };
 
@@ -181,10 +182,20 @@ impl View {
         Some(Cell::of(format!("paused{until}: {}", pause.reason), Tone::Warning))
     }
 
+    /// What the queue says of a lane.
+    fn queued(&self, lane: Lane) -> Option<&LaneView> {
+        self.queue.iter().flat_map(|queue| &queue.lanes).find(|each| each.lane == lane)
+    }
+
+    /// What the daemon says of a route.
+    fn known(&self, route: &str) -> Option<&RouteView> {
+        self.queue.iter().flat_map(|queue| &queue.routes).find(|each| each.name == route)
+    }
+
     fn lanes(&self) -> Table {
         let mut table = Table::new(&["LANE", "DUE", "LATER", "OLDEST", "ASIDE", "RUNNING", "STATE"]);
         for (lane, depth) in &self.backlog.lanes {
-            let queued = self.queue.iter().flat_map(|queue| &queue.lanes).find(|each| each.lane == *lane);
+            let queued = self.queued(*lane);
             let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
             let oldest = depth.oldest_due.map(age).unwrap_or_default();
             let state = self.pause_of("lane", lane.as_str()).unwrap_or_default();
@@ -208,19 +219,15 @@ impl View {
     fn routes(&self) -> Table {
         let mut table = Table::new(&["ROUTE", "SENT/s", "DEFERRED/s", "REFUSED/s", "OPEN", "STATE"]);
         for name in &self.routes {
-            let known = self.queue.iter().flat_map(|queue| &queue.routes).find(|route| route.name == *name);
+            let known = self.known(name);
             let rate = |outcome: &str| match self.recorded {
                 Some(_) => format!("{:.1}", self.attempts(Some(name), outcome)),
                 None => String::new(),
             };
-            let away = known.and_then(|route| {
-                let until = route.away_until?;
-                Some(format!("away until {until} {}", route.fault.as_deref().unwrap_or_default()))
-            });
-            let state = match (self.pause_of("route", name), away) {
+            let state = match (self.pause_of("route", name), known.and_then(away)) {
                 (Some(paused), _) => paused,
                 (None, _) if self.drained.contains(name) => Cell::of("drained", Tone::Warning),
-                (None, Some(away)) => Cell::of(away.trim_end(), Tone::Bad),
+                (None, Some(away)) => Cell::of(away, Tone::Bad),
                 (None, None) => Cell::default(),
             };
             let open = known.map(|route| format!("{}/{}", route.open, route.connections)).unwrap_or_default();
@@ -246,24 +253,46 @@ impl View {
         table
     }
 
+    /// A route for programs. How many connections it has, and whether it is away, is null where no daemon tells.
+    fn route(&self, name: &str) -> Value {
+        let known = self.known(name);
+        json!({
+            "name": name,
+            "sent": self.attempts(Some(name), "accepted"),
+            "deferred": self.attempts(Some(name), "transient"),
+            "refused": self.attempts(Some(name), "permanent"),
+            "open": known.map(|route| route.open),
+            "busy": known.map(|route| route.busy),
+            "connections": known.map(|route| route.connections),
+            "paused": self.pause_of("route", name).is_some(),
+            "drained": self.drained.iter().any(|drained| drained == name),
+            "away": known.and_then(away),
+        })
+    }
+
     fn programs(&self) -> Value {
-        let lanes: Vec<_> = self.backlog.lanes.iter().map(|(lane, depth)| {
-            let paused = self.pause_of("lane", lane.as_str()).is_some();
-            json!({"lane": lane, "due": depth.due, "later": depth.later, "oldest_due_at": depth.oldest_due, "paused": paused})
-        }).collect();
-        let routes: Vec<_> = self
-            .routes
+        let lanes: Vec<_> = self
+            .backlog
+            .lanes
             .iter()
-            .map(|name| {
+            .map(|(lane, depth)| {
+                let (paused, queued) = (self.pause_of("lane", lane.as_str()).is_some(), self.queued(*lane));
                 json!({
-                    "name": name,
-                    "sent": self.attempts(Some(name), "accepted"),
-                    "deferred": self.attempts(Some(name), "transient"),
-                    "refused": self.attempts(Some(name), "permanent"),
-                    "drained": self.drained.contains(name),
+                    "lane": lane,
+                    "due": depth.due,
+                    "later": depth.later,
+                    "oldest_due_at": depth.oldest_due,
+                    "set_aside": queued.map(|lane| lane.set_aside),
+                    "leased": queued.map(|lane| lane.leased),
+                    "paused": paused,
                 })
             })
             .collect();
+        let merchants: Vec<_> = self.backlog.merchants.iter().map(|(merchant, depth)| {
+            let paused = self.pause_of("merchant", merchant.as_str()).is_some();
+            json!({"merchant": merchant, "due": depth.due, "later": depth.later, "oldest_due_at": depth.oldest_due, "paused": paused})
+        }).collect();
+        let routes: Vec<_> = self.routes.iter().map(|name| self.route(name)).collect();
         let rates = self.recorded.map(|recorded| {
             json!({
                 "recorded": recorded,
@@ -276,9 +305,50 @@ impl View {
             "at": clock::now(),
             "rates": rates,
             "lanes": lanes,
+            "merchants": merchants,
             "routes": routes,
             "waiting_for": self.queue.iter().flat_map(|queue| &queue.lines).collect::<Vec<_>>(),
             "failed_attempts": self.classes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(queue: Option<QueueView>) -> View {
+        View {
+            backlog: Backlog { lanes: Vec::new(), merchants: Vec::new(), domains: Vec::new() },
+            pauses: Vec::new(),
+            drained: Vec::new(),
+            queue,
+            routes: vec!["main".to_owned()],
+            recorded: None,
+            attempts: BTreeMap::new(),
+            classes: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn programs_are_told_of_a_route_what_people_are() {
+        let until = clock::now();
+        let route = RouteView {
+            name: "main".to_owned(),
+            connections: 8,
+            open: 3,
+            busy: 2,
+            away_until: Some(until),
+            fault: Some("connect: refused".to_owned()),
+        };
+        let queue = QueueView { routes: vec![route], ..QueueView::default() };
+        let told = view(Some(queue)).programs()["routes"][0].take();
+        assert_eq!((&told["open"], &told["busy"], &told["connections"]), (&json!(3), &json!(2), &json!(8)));
+        assert_eq!(told["away"], format!("away until {until} connect: refused"));
+        let told = view(None).programs()["routes"][0].take();
+        assert!(
+            told["connections"].is_null() && told["away"].is_null() && told["drained"] == false,
+            "{told}"
+        );
     }
 }

@@ -5,8 +5,15 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// The text is not an id: it is no UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not the id of {of}: a UUID")]
+pub struct IdError {
+    of: &'static str,
+}
+
 macro_rules! uuid_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $of:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -33,10 +40,10 @@ macro_rules! uuid_id {
         }
 
         impl FromStr for $name {
-            type Err = uuid::Error;
+            type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::parse_str(text).map(Self)
+                Uuid::parse_str(text).map(Self).map_err(|_| IdError { of: $of })
             }
         }
     };
@@ -44,35 +51,43 @@ macro_rules! uuid_id {
 
 uuid_id!(
     /// Names one mail.
-    MailId
+    MailId,
+    "a mail"
 );
 uuid_id!(
     /// Names one batch: the mails of one bulk request.
-    BatchId
+    BatchId,
+    "a batch"
 );
 uuid_id!(
     /// Names one bulk action.
-    ActionId
+    ActionId,
+    "an action"
 );
 uuid_id!(
     /// Names one URL that a merchant registered for callbacks.
-    EndpointId
+    EndpointId,
+    "an endpoint"
 );
 uuid_id!(
     /// Names one event.
-    EventId
+    EventId,
+    "an event"
 );
 uuid_id!(
     /// Names the delivery of one callback to one URL.
-    DeliveryId
+    DeliveryId,
+    "a delivery"
 );
 uuid_id!(
     /// Names one token, which itself must not be shown.
-    TokenId
+    TokenId,
+    "a token"
 );
 uuid_id!(
     /// Names one start of one worker process; a restart is another worker.
-    WorkerId
+    WorkerId,
+    "a worker"
 );
 
 /// Names a merchant: 1 to 64 of `a-z A-Z 0-9 . _ -`.
@@ -120,5 +135,24 @@ impl<'de> Deserialize<'de> for MerchantId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_id_is_refused_with_whose_id_it_should_be() {
+        let id = MailId::new();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for (error, of) in [
+            ("nope".parse::<MailId>().unwrap_err(), "a mail"),
+            ("".parse::<BatchId>().unwrap_err(), "a batch"),
+            ("0192".parse::<ActionId>().unwrap_err(), "an action"),
+            ("pr_secret".parse::<TokenId>().unwrap_err(), "a token"),
+        ] {
+            assert_eq!(error.to_string(), format!("is not the id of {of}: a UUID"));
+        }
     }
 }

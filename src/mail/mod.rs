@@ -34,7 +34,9 @@ pub use address::{Address, AddressError, Mailbox, domain_name};
 pub use batch::{BatchAction, BatchEvent, BatchState};
 pub use cancel_reason::CancelReason;
 pub use extras::{AttachedFile, Extras};
-pub use id::{ActionId, BatchId, DeliveryId, EndpointId, EventId, MailId, MerchantId, TokenId, WorkerId};
+pub use id::{
+    ActionId, BatchId, DeliveryId, EndpointId, EventId, IdError, MailId, MerchantId, TokenId, WorkerId,
+};
 pub use lane::{Lane, MailLane};
 pub use message::{Mark, Message, MessageWriter, first_line};
 pub use new_mail::{CrashPolicy, Facts, Learned, Mail, MailDraft, NewMail, Origin, PinnedTemplate};

@@ -50,7 +50,8 @@ impl Store {
         rows.iter().map(|row| read(&Columns { table: "pauses", row })).collect()
     }
 
-    /// Pauses a scope; one that is paused already gets this reason and this end.
+    /// Pauses a scope; one that is paused already gets this reason and this end. Returns false when it is paused with them
+    /// already.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -59,7 +60,7 @@ impl Store {
         scope: &PauseScope,
         reason: &str,
         ends_at: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let actor = self.author.as_ref().map(|author| author.actor.to_string()).unwrap_or_default();
         let merchant = match scope {
             PauseScope::Merchant(merchant) => Some(merchant),
@@ -71,7 +72,8 @@ impl Store {
         let upsert = query(
             "INSERT INTO pauses (scope, name, reason, actor, at, ends_at) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (scope, name) DO UPDATE SET reason = excluded.reason, actor = excluded.actor,
-                at = excluded.at, ends_at = excluded.ends_at",
+                at = excluded.at, ends_at = excluded.ends_at
+             WHERE pauses.reason <> excluded.reason OR pauses.ends_at IS DISTINCT FROM excluded.ends_at",
         )
         .bind(scope.kind())
         .bind(scope.name().to_owned())
@@ -79,7 +81,7 @@ impl Store {
         .bind(actor)
         .bind(clock::now().millis())
         .bind(ends_at.map(Timestamp::millis));
-        self.change(upsert, "pause something", entry).await.map(drop)
+        Ok(self.change(upsert, "pause something", entry).await? > 0)
     }
 
     /// Ends a pause; returns false when there is none.
@@ -122,4 +124,40 @@ fn read(columns: &Columns<'_>) -> Result<PauseRecord, StoreError> {
         ends_at: columns.optional_time("ends_at")?,
         is_suspension: columns.integer("is_suspension")? == 1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        audit::Author,
+        mail::Lane,
+        store::{AuditFilter, webhooks_fixture as fixture},
+    };
+
+    #[tokio::test]
+    async fn a_pause_replaces_another_and_changes_nothing_where_it_is_equal() {
+        let (store, _folder) = fixture::open().await;
+        let acting = store.acting_for(Author::at_the_command_line("ann", "pts/1"));
+        let (lane, end) = (PauseScope::Lane(Lane::Bulk), Some(clock::now() + Duration::from_secs(3_600)));
+        for (reason, ends_at, is_changed) in [
+            ("a wrong list", None, true),
+            ("a wrong list", None, false),
+            ("another list", None, true),
+            ("another list", end, true),
+            ("another list", end, false),
+            ("another list", None, true),
+        ] {
+            assert_eq!(
+                acting.pause(&lane, reason, ends_at).await.unwrap(),
+                is_changed,
+                "{reason} {ends_at:?}"
+            );
+        }
+        assert!(acting.pause(&PauseScope::Lane(Lane::Batch), "another list", None).await.unwrap());
+        let entries = store.audit(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+        assert_eq!(entries.len(), 5, "one for each change");
+    }
 }

@@ -249,20 +249,25 @@ on_both! {
 
         let commands = scene.backends.command_line();
         for (words, status, says) in [
-            (&["retry"][..], 2, "needs a filter"),
+            (&["retry"][..], 2, "since:2h\n"),
+            (&["retry"], 2, "needs a filter"),
             (&["retry", "--merchant", "tea-co"], 2, "needs a filter"),
             (&["retry", "state:sent"], 2, "retry is not for mails that are sent"),
             (&["retry", "--sate", "failed"], 2, "unexpected argument '--sate'"),
             (&["cancel", "since:yesterday-ish"], 2, "a duration such as 2h"),
             (&["retry", "--merchant", "nobody", "--state", "failed"], 1, "there is no merchant `nobody`"),
-            (&["retry", "--state", "failed"], 0, "No mail fits"),
-            (&["discard", "../../etc/passwd"], 0, "No mail fits"),
+            (&["retry", "--state", "failed"], 1, "no mail fits"),
+            (&["retry", "0192f000-no-id"], 1, "no mail fits"),
+            (&["cancel", "0192f000-no-id", "--yes"], 1, "no mail fits"),
+            (&["replay", "order:1001"], 1, "no mail fits"),
+            (&["discard", "../../etc/passwd"], 1, "no mail fits"),
+            (&["discard", "../../etc/passwd", "--dry-run"], 0, "No mail fits"),
         ] {
             let ended = commands.run(&[&["mail"], words].concat()).expect(status);
             assert!(ended.err.contains(says), "{words:?}: {ended:?}");
         }
         commands.run(&["action", "confirm", "0192f000-0000-7000-8000-000000000000"]).expect(1);
-        commands.run(&["action", "show", "../../etc/passwd"]).expect(2);
+        assert!(commands.run(&["action", "show", "nope"]).expect(2).err.contains("is not the id of an action: a UUID"));
         assert!(commands.run(&["action", "list"]).expect(0).err.contains("no bulk actions"));
     }
 

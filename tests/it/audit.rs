@@ -63,7 +63,7 @@ on_both! {
         // What changes nothing leaves no entry.
         commands.run(&["mail", "cancel", &mail]);
         commands.run(&["queue", "resume", "--lane", "bulk"]).expect(1);
-        commands.run(&["merchant", "resume", "tea-co"]).expect(1);
+        assert!(commands.run(&["merchant", "resume", "tea-co"]).expect(1).err.contains("`tea-co` is not suspended\n"));
         commands.run(&["merchant", "update", "nobody", "--name", "N"]).expect(1);
         assert_eq!(entries(&commands, &["--actor", "cli"]).len(), all.len());
         assert!(entries(&commands, &[]).len() >= before);

@@ -177,8 +177,16 @@ on_both! {
         let other = scene.shop.send_to("ok-other@example.net").await;
         scene.shop.wait_until(&other, "sent").await;
         assert_eq!(scene.sink.mails().len(), sent + 1);
+        // Who pauses it again changes nothing, and is told so on the command line.
+        assert_eq!(move_batch(&scene.shop, &id, "pause").await.expect(200).json()["paused"], true);
         let commands = scene.backends.command_line();
-        assert_eq!(commands.run(&["batch", "resume", &id, "--json"]).expect(0).json()["paused"], false);
+        assert!(commands.run(&["batch", "pause", &id]).expect(1).err.contains("is paused already"));
+        let resumed = commands.run(&["batch", "resume", &id, "--json"]).expect(0).json();
+        assert_eq!((&resumed["paused"], &resumed["merchant"]), (&json!(false), &json!("tea-co")));
+        assert!(commands.run(&["batch", "resume", &id]).expect(1).err.contains("is not paused"));
+        let audit = commands.run(&["audit", "list", "--json"]).expect(0).json();
+        let of_it = audit.as_array().unwrap().iter().filter(|entry| entry["target"] == *id).count();
+        assert_eq!(of_it, 2, "{audit:#}");
         scene.shop.until_batch(&id, "finished").await;
         let caught = times_caught(&scene.sink);
         assert!(users.iter().all(|user| caught[user] == 1));

@@ -35,6 +35,7 @@ fn wrong_usage_ends_with_status_2() {
         &["merchant", "create"],
         &["merchant", "create", "no spaces", "--name", "Tea", "--country", "DE"],
         &["merchant", "create", "tea", "--name", "Tea", "--country", "Germany"],
+        &["merchant", "create", "tea", "--name", "Tea", "--country", "UK"],
         &["merchant", "create", "tea", "--name", "Tea\nCo", "--country", "DE"],
         &["merchant", "create", "tea", "--name", "Tea", "--country", "DE", "--language", "xx"],
         &["merchant", "create", "tea", "--name", "Tea", "--country", "DE", "--rate", "5/fortnight"],
@@ -45,6 +46,17 @@ fn wrong_usage_ends_with_status_2() {
         &["mail", "list", "--state", "lost"],
     ] {
         is_usage_error(commands.run(words));
+    }
+    for (words, of) in [
+        (&["mail", "show", "nope"][..], "a mail"),
+        (&["batch", "show", "nope"], "a batch"),
+        (&["batch", "pause", "nope"], "a batch"),
+        (&["action", "show", "nope"], "an action"),
+        (&["token", "revoke", "--id", "nope"], "a token"),
+        (&["mail", "list", "--after", "nope"], "a mail"),
+    ] {
+        let refused = is_usage_error(commands.run(words)).err;
+        assert!(refused.contains(&format!("is not the id of {of}: a UUID")), "{refused}");
     }
     assert_eq!(
         commands.run(&["--version"]).expect(0).out.trim(),

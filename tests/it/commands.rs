@@ -264,7 +264,8 @@ on_both! {
         };
         next(&before, "sent");
         let mail = scene.shop.send_to("defer@example.net").await;
-        assert_eq!(next(&mail, "deferred")["merchant"], "tea-co");
+        let line = next(&mail, "deferred");
+        assert_eq!((&line["merchant"], &line["test"]), (&json!("tea-co"), &json!(false)));
         commands.run(&["mail", "cancel", &mail]).expect(0);
         next(&mail, "cancelled");
         commands.run(&["mail", "tail", "--merchant", "nobody"]).expect(1);
@@ -303,6 +304,15 @@ async fn top_shows_what_waits_and_how_fast_mails_go() {
     assert_eq!((&lanes[0]["lane"], &lanes[0]["later"]), (&json!("transactional"), &json!(1)));
     assert!(lanes.iter().any(|lane| lane["lane"] == "bulk" && lane["paused"] == true), "{shown}");
     assert!(shown["rates"]["recorded"].is_number(), "{shown}");
+    let route = &shown["routes"][0];
+    assert!(
+        route["busy"].is_number() && route["connections"].is_number() && route["away"].is_null(),
+        "{shown}"
+    );
+    assert_eq!(
+        (&shown["merchants"][0]["merchant"], &shown["merchants"][0]["later"]),
+        (&json!("tea-co"), &json!(1))
+    );
     let plain = commands.run(&["top"]).expect(0).out;
     assert!(plain.lines().any(|line| line.starts_with("bulk\t")) && !plain.contains('\x1b'), "{plain}");
     let live = on_a_terminal(&scene.backends, &["top", "--once"], 60, &[("NO_COLOR", "1")]);

@@ -237,6 +237,7 @@ fn a_key_is_made_in_a_file_of_its_own_that_its_owner_alone_reads_with_the_record
         "[[dkim]]",
         "selector = \"s1\"",
         "RSA key",
+        "postroom reload",
     ] {
         assert!(said.out.contains(expected), "{expected} is missing in\n{}", said.out);
     }

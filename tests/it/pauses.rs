@@ -40,6 +40,8 @@ on_both! {
             eventually("it is being sent", async || scene.shop.mail(&in_progress).await["state"] == "sending").await;
             let option_word = format!("--{option}");
             commands.run(&["queue", "pause", &option_word, name, "--reason", "a wrong price list"]).expect(0);
+            let again = commands.run(&["queue", "pause", &option_word, name, "--reason", "a wrong price list"]).expect(1);
+            assert!(again.err.contains(&format!("{option}:{name} is paused already")), "{again:?}");
             tokio::time::sleep(SEEN).await;
             let mail = scene.shop.send_to("ok@example.net").await;
             let told = why_it_waits(&scene.shop, &mail).await;

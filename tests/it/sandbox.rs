@@ -74,6 +74,9 @@ on_both! {
         let listed = scene.backends.command_line().run(&["mail", "list", "--json"]).expect(0).json();
         let marked = listed.as_array().unwrap().iter().filter(|mail| mail["test"] == true).count();
         assert_eq!(marked, FATES.len());
+        assert!(listed.as_array().unwrap().iter().all(|mail| mail["merchant"] == "tea-co"), "{listed:#}");
+        let table = scene.backends.command_line().run(&["mail", "list"]).expect(0).out;
+        assert_eq!(table.matches("\ttea-co\ttest").count(), FATES.len(), "{table}");
     }
 
     async fn what_is_tried_out_is_marked_wherever_it_is_shown_and_can_be_looked_at_whole(backends: Backends) {
@@ -113,7 +116,12 @@ on_both! {
         let all = commands.run(&["mail", "show", mail, "--text", "--html", "--source", "--json"]).expect(0).json();
         let of = |part: &str| all[part].as_str().unwrap().replace("\r\n", "\n").trim_end().to_owned();
         assert_eq!([of("text"), of("html"), of("source")], [text, html, source].map(|part| part.trim_end().to_owned()));
-        assert_eq!(all["id"], mail);
+        assert_eq!((&all["id"], &all["merchant"]), (&json!(mail), &json!("tea-co")));
+        let listed = commands.run(&["batch", "list", "--json"]).expect(0).json();
+        assert_eq!((&listed[0]["merchant"], &listed[0]["test"]), (&json!("tea-co"), &json!(true)));
+        assert!(commands.run(&["batch", "list"]).expect(0).out.ends_with("\ttea-co\ttest\n"));
+        let again = commands.run(&["mail", "replay", mail, "--dry-run"]).expect(0).out;
+        assert!(again.lines().any(|line| line.contains(mail) && line.ends_with("  test")), "{again}");
     }
 
     async fn refusals_of_the_sandbox_suppress_nobody(backends: Backends) {

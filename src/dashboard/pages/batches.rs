@@ -260,6 +260,9 @@ async fn act(
     let said = match store.move_batch(merchant, id, action).await? {
         BatchMoved::Unknown => return Err(Trouble::not_found("batch")),
         BatchMoved::Over(state) => Flash::not(format!("Nothing was done: the batch is {state} already.")),
+        BatchMoved::Unchanged => {
+            Flash::not(format!("Nothing was done: the batch was {} already.", action.participle()))
+        }
         BatchMoved::Now => {
             if let Some(batch) = app.store.batch(merchant, id).await? {
                 app.enqueue(jobs::fan_out_batch_job(id, batch.merchant));

@@ -34,6 +34,8 @@ const CHUNKS: i64 = 20;
 pub enum BatchMoved {
     /// It is so now.
     Now,
+    /// It was so already: paused, or not paused.
+    Unchanged,
     /// It is over, in this state.
     Over(BatchState),
     /// There is no such batch.
@@ -56,11 +58,12 @@ pub enum TakenBack {
 
 // Only an open batch; the same as those that can be cancelled.
 static PAUSE: Sql = Sql::new(
-    "UPDATE batches SET stopped_at = COALESCE(stopped_at, $2), wake_at = NULL
-     WHERE id = $1 AND state IN {batch states before cancelled}",
+    "UPDATE batches SET stopped_at = $2, wake_at = NULL
+     WHERE id = $1 AND stopped_at IS NULL AND state IN {batch states before cancelled}",
 );
 static RESUME: Sql = Sql::new(
-    "UPDATE batches SET stopped_at = NULL, wake_at = $2 WHERE id = $1 AND state IN {batch states before cancelled}",
+    "UPDATE batches SET stopped_at = NULL, wake_at = $2
+     WHERE id = $1 AND stopped_at IS NOT NULL AND state IN {batch states before cancelled}",
 );
 
 // While it was paused their jobs did nothing. There may be very many.
@@ -118,10 +121,12 @@ impl Store {
                 .boxed()
             })
             .await?;
-        if done && !paused {
+        let moved = self.moved(done, id, batch.state).await?;
+        // Also where it was resumed before: whoever did that may have failed half-way.
+        if !paused && matches!(moved, BatchMoved::Now | BatchMoved::Unchanged) {
             self.make_mails_due(id).await?;
         }
-        self.moved(done, id, batch.state).await
+        Ok(moved)
     }
 
     /// Has the scheduler enqueue the mails of a batch that was paused. One that is not reached is enqueued a little later.
@@ -178,8 +183,8 @@ impl Store {
         if done {
             return Ok(BatchMoved::Now);
         }
-        let now = self.batch(None, id).await?;
-        Ok(BatchMoved::Over(now.map_or(seen, |batch| batch.state)))
+        let now = self.batch(None, id).await?.map_or(seen, |batch| batch.state);
+        Ok(if now.is_open() { BatchMoved::Unchanged } else { BatchMoved::Over(now) })
     }
 
     /// Takes back a part of what a closed batch has not sent: mails of a cancelled one, and users whose mails were
@@ -264,4 +269,39 @@ async fn cancel_mails(dialect: Dialect, on: &mut Connection, batch: BatchId) -> 
     events::record_for_mails(dialect, &mut *on, &moved).await?;
     follow(dialect, on, &moves).await?;
     Ok(rows.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::Author,
+        store::{AuditFilter, webhooks_fixture as fixture},
+    };
+
+    #[tokio::test]
+    async fn what_is_paused_or_resumed_already_is_not_changed_and_leaves_no_entry() {
+        let (store, _folder) = fixture::open().await;
+        fixture::fill(&store, &fixture::tea()).await;
+        let batch = fixture::new_batch(&fixture::tea());
+        store.record_batch(&batch, None).await.unwrap();
+        let acting = store.acting_for(Author::at_the_command_line("ann", "pts/1"));
+        let id = batch.id;
+        for (action, expected) in [
+            (BatchAction::Resume, BatchMoved::Unchanged),
+            (BatchAction::Pause, BatchMoved::Now),
+            (BatchAction::Pause, BatchMoved::Unchanged),
+            (BatchAction::Resume, BatchMoved::Now),
+            (BatchAction::Resume, BatchMoved::Unchanged),
+            (BatchAction::Cancel, BatchMoved::Now),
+            (BatchAction::Cancel, BatchMoved::Over(BatchState::Cancelled)),
+            (BatchAction::Pause, BatchMoved::Over(BatchState::Cancelled)),
+            (BatchAction::Resume, BatchMoved::Over(BatchState::Cancelled)),
+        ] {
+            assert_eq!(acting.move_batch(None, id, action).await.unwrap(), expected, "{action}");
+        }
+        let entries = store.audit(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+        let actions: Vec<_> = entries.iter().rev().map(|entry| entry.action).collect();
+        assert_eq!(actions, [Action::BatchPaused, Action::BatchResumed, Action::BatchCancelled]);
+    }
 }

@@ -9,13 +9,13 @@ use super::{Endpoint, NewEndpoint, Registered};
 use crate::{
     clock,
     mail::{
-        AttemptOutcome, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId, NewMail,
-        Origin, Phase, PinnedTemplate, Reply, Schedule, Verdict, WorkerId,
+        AttemptOutcome, BatchId, CrashPolicy, EndpointId, MailDraft, MailId, MailLane, Mailbox, MerchantId,
+        NewMail, Origin, Phase, PinnedTemplate, Reply, Schedule, Verdict, WorkerId,
     },
     shop::{ResourceKind, TemplateSource},
     store::{
-        Claim, DatabaseSettings, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement, Store,
-        row::Columns, statement::query,
+        Claim, DatabaseSettings, NewBatch, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement,
+        Store, row::Columns, statement::query,
     },
     webhook::Topics,
 };
@@ -81,6 +81,24 @@ pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
         schedule: Schedule::default(),
         is_test: false,
     })
+}
+
+/// A batch of one mail, not recorded yet.
+pub(crate) fn new_batch(merchant: &MerchantId) -> NewBatch {
+    NewBatch {
+        id: BatchId::new(),
+        merchant: merchant.clone(),
+        brand_id: "tea".to_owned(),
+        brand: "{}".to_owned(),
+        template: "welcome".to_owned(),
+        template_version: "v1".to_owned(),
+        coupon: None,
+        webhook_url: None,
+        link: "https://post.example.com/results".to_owned(),
+        mails: 1,
+        schedule: Schedule::default(),
+        is_test: false,
+    }
 }
 
 /// Records a mail and settles its first attempt.

@@ -260,7 +260,7 @@ async fn move_batch(
             let message = format!("A batch that is {state} cannot be {}.", action.participle());
             Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
         }
-        BatchMoved::Now => {
+        BatchMoved::Now | BatchMoved::Unchanged => {
             app.enqueue(jobs::fan_out_batch_job(id, merchant.clone()));
             view(app, caller, id).await
         }
