@@ -131,7 +131,8 @@ on_both! {
     }
 
     async fn a_brand_that_an_import_has_no_room_for_gets_no_members(backends: Backends) {
-        let (_daemon, shop) = open(&backends.with("stored.definitions", 2)).await;
+        let backends = backends.with("stored.definitions", 2);
+        let (_daemon, shop) = open(&backends).await;
         shop.fill_shelves().await;
         let brand = |id: &str| {
             let mut line = brand();
