@@ -3,7 +3,7 @@
 //! The command line and the HTTP handlers say who asks with [`Author`] and hand it to
 //! [`Store::acting_for`](crate::store::Store::acting_for). What workers do by themselves has no author and no entry.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::mail::{TokenId, closed_set};
 
@@ -59,6 +59,10 @@ closed_set! {
         OperatorCreated = "operator.created",
         /// An operator was removed.
         OperatorRemoved = "operator.removed",
+        /// An operator signed in to the dashboard.
+        OperatorSignedIn = "operator.signed_in",
+        /// A session of an operator was ended, by that operator or another.
+        SessionEnded = "session.ended",
         /// A lane, merchant, route or domain was paused.
         QueuePaused = "queue.paused",
         /// A pause was ended.
@@ -107,8 +111,12 @@ closed_set! {
         SuppressionRemoved = "suppression.removed",
         /// A process reloaded its configuration: so many settings changed.
         ConfigReloaded = "config.reloaded",
+        /// What is on record of a recipient was written out: so many mails.
+        RecipientExported = "recipient.exported",
         /// A recipient was erased: so many rows changed.
         RecipientErased = "recipient.erased",
+        /// The schema was brought up to date: so many migrations.
+        SchemaMigrated = "schema.migrated",
     }
 }
 
@@ -127,6 +135,12 @@ impl Author {
     /// Somebody at the command line.
     pub fn at_the_command_line(user: &str, origin: &str) -> Self {
         Self { actor: Actor::CommandLine(cut(user)), origin: Some(cut(origin)), request_id: None }
+    }
+
+    /// An operator whose browser is at this address.
+    pub fn of_operator(name: &str, address: IpAddr) -> Self {
+        let origin = Some(address.to_string().into());
+        Self { actor: Actor::Operator(name.into()), origin, request_id: None }
     }
 }
 

@@ -59,10 +59,11 @@ async fn export(store: &Store, address: &Address) -> anyhow::Result<()> {
         limit: PAGE,
         ..MailSearch::default()
     };
-    let mut between = "\n";
+    let (mut between, mut number) = ("\n", 0);
     loop {
         let found = store.search_mails(&search).await?;
         for mail in found.mails {
+            number += 1;
             let attempts = store.attempts(mail.id).await?;
             let whole = store.mail_to_look_at(None, mail.id).await?;
             let mut story = serde_json::to_value(MailStory::of(mail, None, attempts))?;
@@ -79,6 +80,7 @@ async fn export(store: &Store, address: &Address) -> anyhow::Result<()> {
         }
     }
     let records: Vec<_> = store.traces_of(address).await?.iter().map(view).collect();
+    store.note_export(address, number).await?;
     write_out(&format!("\n],\n\"records\":{}\n}}\n", serde_json::to_string_pretty(&records)?))
 }
 

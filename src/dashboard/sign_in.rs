@@ -23,6 +23,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
+    audit::Author,
     auth::{AuthError, new_secret},
     clock,
     html::written,
@@ -129,7 +130,8 @@ async fn begin(
     {
         store.end_session(None, &before.session.id).await?;
     }
-    store.begin_session(new).await?;
+    let author = Author::of_operator(operator, address);
+    store.acting_for(author).begin_session(new).await?;
     tracing::info!(operator, %address, "an operator signed in");
     let cookie = session::set_cookie(Some(&secret), session::is_encrypted(headers));
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to(next)).into_response())
@@ -166,7 +168,7 @@ async fn sign_out(
     headers: HeaderMap,
     Act { viewer, .. }: Act,
 ) -> Result<Response, Trouble> {
-    board.app.store.end_session(Some(&viewer.name), &viewer.session.id).await?;
+    viewer.store(&board.app).end_session(Some(&viewer.name), &viewer.session.id).await?;
     let cookie = session::set_cookie(None, session::is_encrypted(&headers));
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response())
 }

@@ -75,7 +75,8 @@ pub(super) struct NewEntry {
     action: Action,
     target: String,
     merchant: Option<MerchantId>,
-    number: u64,
+    /// Where nothing else is said, how many rows changed.
+    number: Option<u64>,
     details: Value,
 }
 
@@ -87,7 +88,7 @@ impl NewEntry {
 
     /// About so many things.
     pub(super) fn of(self, number: u64) -> Self {
-        Self { number, ..self }
+        Self { number: Some(number), ..self }
     }
 
     /// The part of an entry that grows with each further transaction of one action, by the id that this action has.
@@ -110,7 +111,7 @@ pub(super) async fn record(on: &mut Connection, entry: Option<&NewEntry>) -> Res
     .bind(entry.action.as_str())
     .bind(&entry.target)
     .bind(entry.merchant.as_ref().map(|merchant| merchant.as_str().to_owned()))
-    .bind(i64::try_from(entry.number).unwrap_or(i64::MAX))
+    .bind(i64::try_from(entry.number.unwrap_or(1)).unwrap_or(i64::MAX))
     .bind(entry.author.origin.as_deref().map(str::to_owned))
     .bind(entry.author.request_id.as_deref().map(str::to_owned))
     .bind(entry.details.to_string())
@@ -142,7 +143,7 @@ impl Store {
             action,
             target: target.to_string().chars().take(LONGEST_TARGET).collect(),
             merchant: merchant.cloned(),
-            number: 1,
+            number: None,
             details: json!({}),
         })
     }
@@ -195,8 +196,11 @@ impl Store {
             .await
     }
 
-    /// Records an entry of something that changed no row.
+    /// Records an entry, where there is one, of something that changed no row.
     pub(super) async fn note(&self, entry: Option<NewEntry>) -> Result<(), StoreError> {
+        if entry.is_none() {
+            return Ok(());
+        }
         self.writer.run(move |on| async move { record(on, entry.as_ref()).await }.boxed()).await
     }
 
@@ -261,7 +265,8 @@ pub(super) async fn changed(
     entry: Option<NewEntry>,
 ) -> Result<u64, StoreError> {
     let rows = statement.execute(&mut *on).await.doing(doing)?.rows_affected();
-    let entry = entry.filter(|_| rows > 0).map(|entry| entry.of(rows));
+    let entry = entry.filter(|_| rows > 0);
+    let entry = entry.map(|entry| NewEntry { number: entry.number.or(Some(rows)), ..entry });
     record(on, entry.as_ref()).await?;
     Ok(rows)
 }

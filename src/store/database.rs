@@ -24,7 +24,10 @@ use super::{
     writer::Writer,
     writer_thread::WriterThread,
 };
-use crate::{audit::Author, clock};
+use crate::{
+    audit::{Action, Author},
+    clock,
+};
 
 /// The bytes of a write that finds out whether the database takes writes.
 const PROBE: usize = 16 * 1024;
@@ -153,13 +156,25 @@ impl Store {
     /// is tried for ten minutes.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.check_newer().await?;
+        let before = self.applied_migrations().await;
         let mut own = self.writer.own_connection().await?;
-        if self.dialect == Dialect::Postgres {
-            return self.migrate_between_others(&mut own).await;
+        match self.dialect {
+            Dialect::Postgres => self.migrate_between_others(&mut own).await?,
+            Dialect::Sqlite => {
+                let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
+                self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+                transaction.commit().await.doing("commit")?;
+            }
         }
-        let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
-        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
-        transaction.commit().await.doing("commit")
+        let applied = self.applied_migrations().await.saturating_sub(before);
+        let entry = self.entry(Action::SchemaMigrated, "schema", None).filter(|_| applied > 0);
+        self.note(entry.map(|entry| entry.of(applied))).await
+    }
+
+    /// How many migrations are applied; of a database without a schema none.
+    async fn applied_migrations(&self) -> u64 {
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM _sqlx_migrations");
+        count.fetch_one(&self.readers).await.map_or(0, i64::unsigned_abs)
     }
 
     /// Changes Postgres' schema beside others who are at work. Whoever comes while a migration waits for a lock waits behind it, so

@@ -9,7 +9,7 @@ use super::{
     connection::Connection,
     dialect::Dialect,
     error::{Doing, StoreError},
-    stake::Caller,
+    pending_write::Caller,
     writer::{Progress, Writer},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(super) trait Grouped: Sized + Send + Sync + 'static {
     /// When it is written.
     const TURN: Turn;
 
-    /// Whether a request answers for it: see [`stake::write`].
+    /// Whether a request answers for it: see [`pending_write::new`].
     const IS_PROMISE: bool = true;
 
     /// The lane of those who wait for it: what is of a batch, or what nobody waits for, keeps nobody waiting.
@@ -279,18 +279,18 @@ impl<K: Grouped> Kind for Members<K> {
 
     fn drop_withdrawn(&mut self) {
         self.answers.clear();
-        if self.callers.iter().any(|caller| caller.stake.is_withdrawn()) {
-            let staying = self.take().filter(|(_, caller)| !caller.stake.is_withdrawn());
+        if self.callers.iter().any(|caller| caller.write.is_withdrawn()) {
+            let staying = self.take().filter(|(_, caller)| !caller.write.is_withdrawn());
             (self.requests, self.callers) = staying.unzip();
         }
     }
 
     fn begin_commit(&self) -> bool {
-        self.callers.iter().all(|caller| caller.stake.begin_commit())
+        self.callers.iter().all(|caller| caller.write.begin_commit())
     }
 
     fn put_off_commit(&self) {
-        self.callers.iter().for_each(|caller| caller.stake.put_off_commit());
+        self.callers.iter().for_each(|caller| caller.write.put_off_commit());
     }
 
     fn write<'a>(
@@ -318,7 +318,7 @@ impl<K: Grouped> Kind for Members<K> {
     fn answer(&mut self) {
         let answers = std::mem::take(&mut self.answers);
         for (caller, answer) in std::mem::take(&mut self.callers).into_iter().zip(answers) {
-            caller.stake.committed();
+            caller.write.committed();
             caller.answer(Ok(answer));
         }
     }

@@ -6,31 +6,38 @@
 //! A commit costs a disk flush whether it carries one row or five hundred. While one transaction is on its way to the
 //! disk the next callers gather, so under load the flushes are shared, and an idle store answers without delay.
 //! When a group fails, its members are tried one by one, so one bad row spoils only itself. A caller that gives up before
-//! the commit takes its change out of the group.
+//! the commit takes its change out of the group. A group that takes longer than its callers wait is followed by smaller ones.
 
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures_util::FutureExt;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 use super::{
-    connections::TRUSTED,
+    connections::{LONGEST, TRUSTED},
     dialect::Dialect,
     error::StoreError,
     gather::gather,
     group::{Group, Grouped},
     kept_plans::KeptPlans,
+    pending_write,
     readers::Readers,
-    stake,
     writer::Writer,
 };
 use crate::mail::MailLane;
 
 /// The most changes in one transaction.
 const GROUP: usize = 512;
+/// A group that takes longer than its callers wait is followed by groups of this part of its size.
+const SMALLER: usize = 4;
 /// A change on its way to its group.
 type Joining = Box<dyn FnOnce(&mut Group) + Send>;
 
@@ -59,7 +66,7 @@ impl GroupCommit {
         let of_lane = self.committers.get(request.lane() as usize);
         let sender =
             of_lane.and_then(|committer| lock(&committer.waiting).clone()).ok_or(StoreError::Closed)?;
-        let (caller, answer) = stake::write(K::IS_PROMISE);
+        let (caller, answer) = pending_write::new(K::IS_PROMISE);
         let joining: Joining = Box::new(move |group| group.add(request, caller));
         sender.send(joining).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
@@ -92,7 +99,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 async fn run(dialect: Dialect, writer: Writer, plans: Arc<KeptPlans>, mut receiver: mpsc::Receiver<Joining>) {
     let mut waiting = Vec::with_capacity(GROUP);
-    while next(&writer, &mut receiver, &mut waiting).await {
+    let mut most = GROUP;
+    while next(&writer, &mut receiver, &mut waiting, most).await {
+        let began = Instant::now();
         let mut group = Group::default();
         waiting.drain(..).for_each(|join| join(&mut group));
         let its_writer = writer.beginning_with(plans.begin());
@@ -101,18 +110,44 @@ async fn run(dialect: Dialect, writer: Writer, plans: Arc<KeptPlans>, mut receiv
         if AssertUnwindSafe(committing).catch_unwind().await.is_err() {
             tracing::error!("a group commit panicked");
         }
+        most = size_after(most, began.elapsed());
     }
     writer.let_go();
 }
 
+/// How many changes the next group may have. What was too much for the callers' time comes again, and must not be too much again
+/// for ever.
+fn size_after(most: usize, took: Duration) -> usize {
+    if took >= LONGEST { (most / SMALLER).max(1) } else { (most * 2).min(GROUP) }
+}
+
 /// Gathers the next group; false when none will come. The connection that is kept for it goes back when nobody asks for long.
-async fn next(writer: &Writer, asking: &mut mpsc::Receiver<Joining>, group: &mut Vec<Joining>) -> bool {
-    match timeout(TRUSTED, gather(asking, group, GROUP)).await {
+async fn next(
+    writer: &Writer,
+    asking: &mut mpsc::Receiver<Joining>,
+    group: &mut Vec<Joining>,
+    most: usize,
+) -> bool {
+    match timeout(TRUSTED, gather(asking, group, most)).await {
         Ok(is_one) => is_one,
         Err(_) if group.is_empty() => {
             writer.let_go();
-            gather(asking, group, GROUP).await
+            gather(asking, group, most).await
         }
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_too_much_for_one_group_comes_in_smaller_ones_and_these_grow_again() {
+        let sizes =
+            |first, took| std::iter::successors(Some(first), move |most| Some(size_after(*most, took)));
+        assert_eq!(sizes(GROUP, LONGEST).take(7).collect::<Vec<_>>(), [512, 128, 32, 8, 2, 1, 1]);
+        assert_eq!(sizes(1, LONGEST / 2).nth(9), Some(GROUP));
+        assert_eq!(sizes(GROUP, Duration::ZERO).nth(1), Some(GROUP));
     }
 }

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::{
+    audit,
     database::Store,
     error::{Doing, StoreError},
     row::Columns,
@@ -15,6 +16,7 @@ use super::{
     steps::{STEP, in_steps},
 };
 use crate::{
+    audit::Action,
     clock,
     mail::{MerchantId, Timestamp},
     shop::OperatorRole,
@@ -71,15 +73,17 @@ const COLUMNS: &str =
     sessions.address";
 
 impl Store {
-    /// Begins a session, and forgets those of the operator that have ended or are too many.
+    /// Begins a session, and forgets those of the operator that have ended or are too many. Who signs in acts here.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn begin_session(&self, new: NewSession) -> Result<(), StoreError> {
         let now = clock::now().millis();
+        let entry = self.entry(Action::OperatorSignedIn, &new.operator, None);
         self.writer
             .run(move |on| {
                 async move {
+                    audit::record(on, entry.as_ref()).await?;
                     query(
                         "INSERT INTO sessions (id, hash, operator, created_at, expires_at, last_seen_at, address)
                          VALUES ($1, $2, $3, $4, $5, $4, $6)",
@@ -190,7 +194,8 @@ impl Store {
         let delete = query("DELETE FROM sessions WHERE id = $1 AND ($2 = '' OR operator = $2)")
             .bind(id.to_owned())
             .bind(operator.unwrap_or_default().to_owned());
-        Ok(self.writer.execute(delete, "end a session").await? > 0)
+        let entry = self.entry(Action::SessionEnded, id, None);
+        Ok(self.change(delete, "end a session", entry).await? > 0)
     }
 
     /// Keeps the hash of a link that signs an operator in once.

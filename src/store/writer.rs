@@ -3,7 +3,7 @@
 //! A future that is dropped between BEGIN and COMMIT leaves its connection in a state that nobody knows. So a
 //! transaction runs in a task of its own, with a time limit on both sides, or on the thread of SQLite (see `writer_thread`),
 //! whose callers have the limit; and a connection whose transaction did not end as it should is closed and never used
-//! again. A caller that gives up withdraws the write until its commit begins (see `stake`).
+//! again. A caller that gives up withdraws the write until its commit begins (see `pending_write`).
 
 use std::sync::{
     Arc,
@@ -20,8 +20,8 @@ use super::{
     dialect::Dialect,
     error::{Doing, DriverError, StoreError, has_died, is_failed_sync, is_refusal},
     kept_connection::KeptConnection,
+    pending_write::{self, Answer, PendingWrite},
     row::{Columns, Row},
-    stake::{self, Answer, Stake},
     statement::Statement,
     writer_thread::{WriterThread, end_the_process},
 };
@@ -74,7 +74,7 @@ impl Writer {
         self.kept.iter().for_each(|kept| kept.let_go());
     }
 
-    /// The same connections for what no request answers for: see [`stake::write`].
+    /// The same connections for what no request answers for: see [`pending_write::new`].
     pub(super) fn aside(&self) -> Self {
         Self { is_promise: false, ..self.clone() }
     }
@@ -94,23 +94,23 @@ impl Writer {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let (caller, answer) = stake::write(self.is_promise);
+        let (caller, answer) = pending_write::new(self.is_promise);
         let writer = self.clone();
         // On the heap, for the sake of all that wait for a write somewhere in them: they would move with room for this.
         let transaction = async move {
             let began = Instant::now();
             let result = writer
                 .within_limits(async |progress: &Progress| {
-                    writer.transact(&caller.stake, work, progress).await
+                    writer.transact(&caller.write, work, progress).await
                 })
                 .await;
             let is_committed = result.is_ok();
             let answer = move || {
                 METRICS.database_took("write", began.elapsed());
                 match &result {
-                    Ok(_) => caller.stake.committed(),
+                    Ok(_) => caller.write.committed(),
                     Err(StoreError::OutcomeUnknown { .. }) => {}
-                    Err(_) => caller.stake.put_off_commit(),
+                    Err(_) => caller.write.put_off_commit(),
                 }
                 caller.answer(result);
             };
@@ -156,15 +156,20 @@ impl Writer {
         }
     }
 
-    async fn transact<T, W>(&self, stake: &Stake, work: W, progress: &Progress) -> Result<T, StoreError>
+    async fn transact<T, W>(
+        &self,
+        write: &PendingWrite,
+        work: W,
+        progress: &Progress,
+    ) -> Result<T, StoreError>
     where
         W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>>,
     {
-        if stake.is_withdrawn() {
+        if write.is_withdrawn() {
             return Err(StoreError::RolledBack);
         }
         let mut transaction = self.begin().await?;
-        if stake.is_withdrawn() {
+        if write.is_withdrawn() {
             transaction.roll_back().await?;
             return Err(StoreError::RolledBack);
         }
@@ -172,7 +177,7 @@ impl Writer {
             Ok(done) => done,
             Err(error) => return Err(transaction.fail(error).await),
         };
-        let is_committed = transaction.commit_if(|| stake.begin_commit(), progress).await?;
+        let is_committed = transaction.commit_if(|| write.begin_commit(), progress).await?;
         is_committed.then_some(done).ok_or(StoreError::RolledBack)
     }
 

@@ -3,7 +3,7 @@
 //! SQLite has one writer, and what it is asked it does at once, on the thread that asks. So a transaction runs here from its
 //! beginning to its end without waiting for anybody, and no statement of it costs a message to another thread and one
 //! back. What the disk keeps waiting keeps this thread waiting, and nobody else: callers have time limits of their own
-//! (see `stake`).
+//! (see `pending_write`).
 
 use std::{
     fmt::Display,

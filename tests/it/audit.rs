@@ -5,7 +5,7 @@ use std::time::Duration;
 use postroom::{audit::Author, mail::MailEvent, store::Store};
 use serde_json::{Value, json};
 
-use super::support::{Backends, CommandLine, Scene, Shop, welcome};
+use super::support::{Backends, CommandLine, Operator, Scene, Shop, welcome};
 
 /// The entries, oldest first.
 fn entries(commands: &CommandLine, words: &[&str]) -> Vec<Value> {
@@ -124,6 +124,27 @@ on_both! {
         acting.move_mail(None, id, MailEvent::Retried).await.unwrap();
         assert_eq!(store.forget_old_audit(Duration::from_secs(3_600)).await.unwrap(), 0);
         assert!(store.forget_old_audit(Duration::ZERO).await.unwrap() > 0);
+    }
+
+    async fn who_signs_in_looks_at_all_of_somebody_or_acts_on_many_is_in_the_audit(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let commands = scene.backends.command_line();
+        let mut ann = Operator::sign_in(&scene.daemon, &commands, "ann", "admin", None).await;
+        ann.post("/logout", &[]).await.expect(303);
+        for _ in 0..3 {
+            let mail = scene.shop.send_to("reject@example.net").await;
+            scene.shop.wait_until(&mail, "failed").await;
+        }
+        commands.run(&["recipient", "export", "reject@example.net"]).expect(0);
+        commands.run(&["mail", "retry", "--state", "failed", "--yes"]).expect(0);
+
+        let signed: Vec<_> = entries(&commands, &["--actor", "operator:ann"]);
+        assert_eq!(actions(&signed), ["operator.signed_in", "session.ended"]);
+        assert!(signed.iter().all(|entry| entry["from"].as_str().unwrap().starts_with("127.")), "{signed:#?}");
+        let of = |action: &str| entries(&commands, &["--action", action]).pop().unwrap();
+        let exported = of("recipient.exported");
+        assert!(exported["target"].as_str().unwrap().starts_with("sha256:"), "{exported}");
+        assert_eq!((&exported["count"], &of("bulk_action.confirmed")["count"]), (&json!(3), &json!(3)));
     }
 
     async fn nobody_but_its_merchant_is_named_with_a_bulk_of_mails(backends: Backends) {

@@ -83,7 +83,7 @@ async fn end(
     Path(id): Path<String>,
     Act { viewer, .. }: Act,
 ) -> Result<Response, Trouble> {
-    let ended = board.app.store.end_session(whose(&viewer), &id).await?;
+    let ended = viewer.store(&board.app).end_session(whose(&viewer), &id).await?;
     let said = if ended { Flash::done("The session is ended.") } else { Flash::not("It had ended already.") };
     Ok(back_to("/sessions", said))
 }

@@ -146,7 +146,8 @@ impl Store {
         id: BatchId,
     ) -> Result<BatchMoved, StoreError> {
         let Some(batch) = self.batch(merchant, id).await? else { return Ok(BatchMoved::Unknown) };
-        let entry = self.entry(Action::BatchCancelled, id, Some(&batch.merchant));
+        let left = batch.mails.saturating_sub(batch.settled_mails());
+        let entry = self.entry(Action::BatchCancelled, id, Some(&batch.merchant)).map(|entry| entry.of(left));
         let closed = self.close_batch(id, BatchEvent::Cancelled, "cancelled", entry).await?;
         self.moved(closed, id, batch.state).await
     }

@@ -13,7 +13,6 @@ use crate::{
     audit::Action,
     mail::{Address, MailEvent, MailId},
     store::{
-        audit,
         connection::Connection,
         database::Store,
         dialect::Dialect,
@@ -51,6 +50,11 @@ impl Change {
     }
 }
 
+/// What somebody is called in the audit: the address itself must not be there, and who knows it can compute this.
+fn audited(person: &Person) -> String {
+    format!("sha256:{}", base16ct::lower::encode_string(&Sha256::digest(person.key())))
+}
+
 impl Store {
     /// Takes an address out of all rows, whosever they are: mails to it that wait are cancelled, members with it deleted;
     /// mails lose their values and names, orders and carts their person. What is being sent meanwhile stays; the answer
@@ -67,13 +71,19 @@ impl Store {
                 erased.rows += self.erase_from(place, traces, &person).await?;
             }
         }
-        // The address itself must not be in the audit; who knows it can compute this.
-        let target = format!("sha256:{}", base16ct::lower::encode_string(&Sha256::digest(person.key())));
-        if let Some(entry) = self.entry(Action::RecipientErased, target, None) {
-            let entry = entry.of(erased.rows).with(json!({"cancelled": erased.cancelled}));
-            self.writer.run(move |on| async move { audit::record(on, Some(&entry)).await }.boxed()).await?;
-        }
+        let entry = self.entry(Action::RecipientErased, audited(&person), None);
+        let details = json!({"cancelled": erased.cancelled});
+        self.note(entry.map(|entry| entry.of(erased.rows).with(details))).await?;
         Ok(erased)
+    }
+
+    /// Notes that so many mails to an address were written out for somebody.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn note_export(&self, address: &Address, mails: u64) -> Result<(), StoreError> {
+        let entry = self.entry(Action::RecipientExported, audited(&Person::of(address)), None);
+        self.note(entry.map(|entry| entry.of(mails))).await
     }
 
     /// Rewrites the database's files without what rows held before: until then it may stand in pages that are free. Takes

@@ -67,7 +67,7 @@ const STORE_LAYERS: [&[&str]; 20] = [
     &["writer_thread"],
     &["partial_uses", "target"],
     &["connection", "readers"],
-    &["embedded", "kept_connection", "stake"],
+    &["embedded", "kept_connection", "pending_write"],
     &["connections"],
     &["sql"],
     &["cells", "dialect", "gather", "mail_row", "rounds", "row", "statement", "steps"],

@@ -31,9 +31,9 @@ const COMMITTED: u8 = 4;
 
 /// What caller and committer share about one write.
 #[derive(Debug, Default)]
-pub(super) struct Stake(AtomicU8);
+pub(super) struct PendingWrite(AtomicU8);
 
-impl Stake {
+impl PendingWrite {
     /// Whether the caller left in time to prevent the write.
     pub(super) fn is_withdrawn(&self) -> bool {
         self.0.load(Ordering::Acquire) == WITHDRAWN
@@ -75,7 +75,7 @@ impl Stake {
 
 /// The committer's side of one write.
 pub(super) struct Caller<T> {
-    pub(super) stake: Arc<Stake>,
+    pub(super) write: Arc<PendingWrite>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -87,18 +87,18 @@ impl<T> Caller<T> {
 
 /// The caller's side: completes with the answer; dropped before, it withdraws the write if that is still possible.
 pub(super) struct Answer<T> {
-    stake: Arc<Stake>,
+    write: Arc<PendingWrite>,
     answer: oneshot::Receiver<Result<T, StoreError>>,
 }
 
 /// The two sides of one write. With `is_promise`, the request under way is told how far it is.
-pub(super) fn write<T>(is_promise: bool) -> (Caller<T>, Answer<T>) {
-    let stake = Arc::new(Stake::default());
+pub(super) fn new<T>(is_promise: bool) -> (Caller<T>, Answer<T>) {
+    let write = Arc::new(PendingWrite::default());
     let (reply, answer) = oneshot::channel();
     if is_promise {
-        let _ = REQUEST.try_with(|watch| watch.watch(&stake));
+        let _ = REQUEST.try_with(|watch| watch.watch(&write));
     }
-    (Caller { stake: Arc::clone(&stake), reply }, Answer { stake, answer })
+    (Caller { write: Arc::clone(&write), reply }, Answer { write, answer })
 }
 
 impl<T> Answer<T> {
@@ -115,8 +115,8 @@ impl<T> Answer<T> {
         match timeout(limit, answered).await {
             Ok(answer) => answer,
             Err(_) => {
-                self.stake.withdraw();
-                Err(match self.stake.is_withdrawn() {
+                self.write.withdraw();
+                Err(match self.write.is_withdrawn() {
                     true => StoreError::TimedOut,
                     false => StoreError::OutcomeUnknown { source: None },
                 })
@@ -135,7 +135,7 @@ impl<T> Future for Answer<T> {
 
 impl<T> Drop for Answer<T> {
     fn drop(&mut self) {
-        self.stake.withdraw();
+        self.write.withdraw();
     }
 }
 
@@ -155,7 +155,7 @@ struct Writes {
     /// Of those that are over one is committed.
     is_committed: bool,
     /// Those whose end was not known when they were last looked at.
-    open: Vec<Arc<Stake>>,
+    open: Vec<Arc<PendingWrite>>,
 }
 
 /// How far the writes of a request are.
@@ -179,7 +179,7 @@ impl WriteWatch {
     pub fn progress(&self) -> WriteProgress {
         let mut writes = self.writes();
         writes.look();
-        if writes.open.iter().any(|stake| matches!(stake.0.load(Ordering::Acquire), COMMITTING | ABANDONED)) {
+        if writes.open.iter().any(|write| matches!(write.0.load(Ordering::Acquire), COMMITTING | ABANDONED)) {
             WriteProgress::Committing
         } else if writes.is_committed {
             WriteProgress::Committed
@@ -188,10 +188,10 @@ impl WriteWatch {
         }
     }
 
-    fn watch(&self, stake: &Arc<Stake>) {
+    fn watch(&self, write: &Arc<PendingWrite>) {
         let mut writes = self.writes();
         writes.look();
-        writes.open.push(Arc::clone(stake));
+        writes.open.push(Arc::clone(write));
     }
 
     fn writes(&self) -> MutexGuard<'_, Writes> {
@@ -203,7 +203,7 @@ impl Writes {
     /// Strikes out those that are over.
     fn look(&mut self) {
         let is_committed = &mut self.is_committed;
-        self.open.retain(|stake| match stake.0.load(Ordering::Acquire) {
+        self.open.retain(|write| match write.0.load(Ordering::Acquire) {
             COMMITTED => {
                 *is_committed = true;
                 false
@@ -220,12 +220,12 @@ mod tests {
     #[tokio::test]
     async fn who_waits_too_long_prevents_what_has_not_begun() {
         let nobody_answers = std::future::pending::<()>;
-        let (caller, answer) = write::<()>(true);
+        let (caller, answer) = new::<()>(true);
         let given_up = answer.within(Duration::from_millis(10), nobody_answers()).await;
         assert!(matches!(given_up, Err(StoreError::TimedOut)), "{given_up:?}");
-        assert!(!caller.stake.begin_commit());
-        let (caller, answer) = write::<()>(true);
-        assert!(caller.stake.begin_commit());
+        assert!(!caller.write.begin_commit());
+        let (caller, answer) = new::<()>(true);
+        assert!(caller.write.begin_commit());
         let given_up = answer.within(Duration::from_millis(10), async {}).await;
         assert!(matches!(given_up, Err(StoreError::OutcomeUnknown { source: None })), "{given_up:?}");
     }
@@ -233,33 +233,33 @@ mod tests {
     #[tokio::test]
     async fn who_leaves_before_the_commit_prevents_it() {
         let watch = WriteWatch::default();
-        let (caller, answer) = watch.scope(async { write::<()>(true) }).await;
+        let (caller, answer) = watch.scope(async { new::<()>(true) }).await;
         assert_eq!(watch.progress(), WriteProgress::Nothing);
         drop(answer);
-        assert!(caller.stake.is_withdrawn() && !caller.stake.begin_commit());
+        assert!(caller.write.is_withdrawn() && !caller.write.begin_commit());
         assert_eq!(watch.progress(), WriteProgress::Nothing);
     }
 
     #[tokio::test]
     async fn who_leaves_during_the_commit_cannot_know() {
         let watch = WriteWatch::default();
-        let (caller, answer) = watch.scope(async { write::<()>(true) }).await;
-        assert!(caller.stake.begin_commit());
+        let (caller, answer) = watch.scope(async { new::<()>(true) }).await;
+        assert!(caller.write.begin_commit());
         assert_eq!(watch.progress(), WriteProgress::Committing);
         drop(answer);
         assert_eq!(watch.progress(), WriteProgress::Committing);
-        caller.stake.put_off_commit();
-        assert!(caller.stake.is_withdrawn(), "it must not be written later");
+        caller.write.put_off_commit();
+        assert!(caller.write.is_withdrawn(), "it must not be written later");
     }
 
     #[tokio::test]
     async fn a_committed_write_is_known_before_its_answer_is_read() {
         let watch = WriteWatch::default();
-        let (caller, answer) = watch.scope(async { write::<u8>(true) }).await;
-        assert!(caller.stake.begin_commit());
-        caller.stake.put_off_commit();
-        assert!(caller.stake.begin_commit());
-        caller.stake.committed();
+        let (caller, answer) = watch.scope(async { new::<u8>(true) }).await;
+        assert!(caller.write.begin_commit());
+        caller.write.put_off_commit();
+        assert!(caller.write.begin_commit());
+        caller.write.committed();
         assert_eq!(watch.progress(), WriteProgress::Committed);
         caller.answer(Ok(7));
         assert_eq!(answer.await.unwrap(), 7);
@@ -269,19 +269,19 @@ mod tests {
     async fn a_write_that_may_be_committed_is_not_forgotten_over_a_later_one() {
         let watch = WriteWatch::default();
         let ((first, left), (_second, waiting)) =
-            watch.scope(async { (write::<()>(true), write::<()>(true)) }).await;
-        assert!(first.stake.begin_commit());
+            watch.scope(async { (new::<()>(true), new::<()>(true)) }).await;
+        assert!(first.write.begin_commit());
         drop((left, waiting));
         assert_eq!(watch.progress(), WriteProgress::Committing);
-        first.stake.committed();
+        first.write.committed();
         assert_eq!(watch.progress(), WriteProgress::Committed);
     }
 
     #[tokio::test]
     async fn what_is_no_promise_is_not_watched() {
         let watch = WriteWatch::default();
-        let (caller, _answer) = watch.scope(async { write::<()>(false) }).await;
-        assert!(caller.stake.begin_commit());
+        let (caller, _answer) = watch.scope(async { new::<()>(false) }).await;
+        assert!(caller.write.begin_commit());
         assert_eq!(watch.progress(), WriteProgress::Nothing);
     }
 }
