@@ -127,16 +127,16 @@ on_both! {
     }
 
     async fn who_signs_in_looks_at_all_of_somebody_or_acts_on_many_is_in_the_audit(backends: Backends) {
-        let scene = Scene::open(backends).await;
+        let scene = Scene::open(backends.with("retry.first", "1h")).await;
         let commands = scene.backends.command_line();
-        let mut ann = Operator::sign_in(&scene.daemon, &commands, "ann", "admin", None).await;
+        let ann = Operator::sign_in(&scene.daemon, &commands, "ann", "admin", None).await;
         ann.post("/logout", &[]).await.expect(303);
         for _ in 0..3 {
-            let mail = scene.shop.send_to("reject@example.net").await;
-            scene.shop.wait_until(&mail, "failed").await;
+            let mail = scene.shop.send_to("defer@example.net").await;
+            scene.shop.wait_until(&mail, "deferred").await;
         }
-        commands.run(&["recipient", "export", "reject@example.net"]).expect(0);
-        commands.run(&["mail", "retry", "--state", "failed", "--yes"]).expect(0);
+        commands.run(&["recipient", "export", "defer@example.net"]).expect(0);
+        commands.run(&["mail", "cancel", "--state", "deferred", "--yes"]).expect(0);
 
         let signed: Vec<_> = entries(&commands, &["--actor", "operator:ann"]);
         assert_eq!(actions(&signed), ["operator.signed_in", "session.ended"]);
