@@ -75,6 +75,12 @@ mod tests {
         assert_eq!(paths(json!(5), json!([])), ["send_at", "expires_at"]);
         assert_eq!(paths(json!("soon"), at(2)), ["send_at"]);
         assert_eq!(paths(at(31), at(40)), ["send_at"]);
+        let never = json!("9999-12-31T23:59:59Z");
+        assert_eq!(paths(at(1), never.clone()), none);
+        assert_eq!(paths(json!("2026-11-30T10:00:00+24:00"), never.clone()), ["send_at"]);
+        let mut faults = Vec::new();
+        read(Some(never), None, &mut faults);
+        assert_eq!(faults, [fault("send_at", "The send_at field must be at most 30 days ahead.")]);
         assert_eq!(paths(at(2), at(1)), ["expires_at"]);
         let mut faults = Vec::new();
         let soon = clock::now() + Duration::from_secs(60);

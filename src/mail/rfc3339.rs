@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::Timestamp;
+use super::{Timestamp, timestamp::parse_up_to_latest};
 
 /// The longest time that is read, in bytes.
 const LONGEST: usize = 64;
@@ -14,7 +14,7 @@ impl Timestamp {
         if text.len() > LONGEST || !has_the_form(text.as_bytes()) {
             return None;
         }
-        let time: jiff::Timestamp = text.parse().ok()?;
+        let time = parse_up_to_latest(text).ok()?;
         if &text[17..19] == "60" {
             let at = time.to_zoned(TimeZone::UTC);
             let is_last_second = (at.hour(), at.minute(), at.second()) == (23, 59, 59);
@@ -45,7 +45,8 @@ fn has_the_form(text: &[u8]) -> bool {
         }
         _ => (None, rest),
     };
-    let is_offset = matches!(offset, b"Z" | b"z") || fits(b"+00:00", offset);
+    // Whether there is such a minute is asked elsewhere too; there is no offset of a day.
+    let is_offset = matches!(offset, b"Z" | b"z") || (fits(b"+00:00", offset) && offset[1..3] <= b"23"[..]);
     fits(b"0000-00-00T00:00:00", start) && fraction != Some(0) && is_offset
 }
 
@@ -62,6 +63,8 @@ mod tests {
             ("2026-11-21T10:00:00.5+02:00", "2026-11-21T08:00:00.5Z"),
             ("2026-11-21T10:00:00.123456789-05:30", "2026-11-21T15:30:00.123Z"),
             ("2026-11-21T10:00:00-00:00", "2026-11-21T10:00:00Z"),
+            ("2026-11-30T10:00:00+23:59", "2026-11-29T10:01:00Z"),
+            ("2026-11-30T10:00:00-23:59", "2026-12-01T09:59:00Z"),
             ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
             ("2017-01-01T00:59:60+01:00", "2016-12-31T23:59:59Z"),
         ] {
@@ -77,6 +80,10 @@ mod tests {
             "2026-11-21T10:00Z",
             "2026-11-21T10:00:00+0100",
             "2026-11-21T10:00:00+01",
+            "2026-11-30T10:00:00+24:00",
+            "2026-11-30T10:00:00+25:59",
+            "2026-11-30T10:00:00-24:00",
+            "2026-11-30T10:00:00+10:60",
             "2026-11-21T10:00:00.Z",
             "2026-11-21T10:00:00Z[Europe/Berlin]",
             "2026-11-21T10:00:00+01:00[Europe/Berlin]",

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use jiff::fmt::temporal::Pieces;
 use serde::{Deserialize, Serialize};
 
 /// A point in time, in milliseconds since the Unix epoch.
@@ -19,12 +20,13 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Parses RFC 3339 with any offset.
+    /// Parses RFC 3339 with any offset. What is later than the latest time that can be held, as 9999-12-31T23:59:59Z,
+    /// which many write for "never", is that latest time.
     ///
     /// # Errors
     /// When the text is not an RFC 3339 date and time.
     pub fn parse(text: &str) -> Result<Self, jiff::Error> {
-        text.parse::<jiff::Timestamp>().map(|parsed| Self(parsed.as_millisecond()))
+        parse_up_to_latest(text).map(|parsed| Self(parsed.as_millisecond()))
     }
 
     /// Parses the date of an HTTP header (RFC 9110, section 5.6.7).
@@ -42,6 +44,20 @@ impl Timestamp {
         jiff::fmt::rfc2822::to_string(&self.to_jiff().to_zoned(jiff::tz::TimeZone::UTC))
             .unwrap_or_else(|_| "Thu, 1 Jan 1970 00:00:00 +0000".to_owned())
     }
+}
+
+/// Parses a time; one beyond the latest is the latest.
+pub(super) fn parse_up_to_latest(text: &str) -> Result<jiff::Timestamp, jiff::Error> {
+    text.parse().or_else(|error| if is_after_latest(text) { Ok(jiff::Timestamp::MAX) } else { Err(error) })
+}
+
+/// Whether a text that was not parsed is a date and time all the same, of the last days of the year 9999. The latest time is
+/// 9999-12-30T22:00:00.999999999Z: it is in the year 9999 at every offset.
+fn is_after_latest(text: &str) -> bool {
+    Pieces::parse(text).is_ok_and(|pieces| {
+        let is_whole = pieces.time().is_some() && pieces.to_numeric_offset().is_some();
+        is_whole && pieces.date() >= jiff::civil::date(9999, 12, 30)
+    })
 }
 
 impl std::ops::Add<Duration> for Timestamp {
@@ -89,5 +105,41 @@ mod tests {
         assert_eq!(time.to_string(), "2026-11-21T08:00:00.500Z");
         assert_eq!(time.to_rfc5322(), "Sat, 21 Nov 2026 08:00:00 +0000");
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_time_that_means_never_is_the_latest_that_can_be_held() {
+        let latest = "9999-12-30T22:00:00.999Z";
+        let never = Timestamp::parse(latest).unwrap();
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "9999-12-31T23:59:59-23:59",
+            "9999-12-31T00:00:00Z",
+            "9999-12-30T23:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(text).unwrap(), never, "{text}");
+            assert_eq!(Timestamp::parse_exactly(text), Some(never), "{text}");
+            assert_eq!(serde_json::from_value::<Timestamp>(text.into()).unwrap(), never, "{text}");
+        }
+        assert!(Timestamp::parse("9999-12-30T21:59:59Z").unwrap() < never);
+        assert_eq!(
+            Timestamp::parse("9999-12-31T10:00:00+14:00").unwrap().to_string(),
+            "9999-12-30T20:00:00.000Z"
+        );
+        for text in
+            ["9999-12-32T00:00:00Z", "9999-12-31", "9999-12-31T23:59:59", "9999-12-31T24:00:00Z", "never"]
+        {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+        let day = Duration::from_secs(86_400);
+        for time in [never, never + day, never + Duration::MAX, Timestamp(i64::MAX)] {
+            assert_eq!(
+                (time.to_string().as_str(), time.to_rfc5322().as_str()),
+                (latest, "Thu, 30 Dec 9999 22:00:00 +0000")
+            );
+            assert!(time.since(Timestamp(0)) > day && Timestamp(0).since(time) == Duration::ZERO);
+            assert!(time - day < time);
+        }
     }
 }
