@@ -262,9 +262,9 @@ impl<'a> BatchContext<'a> {
         };
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
         let pass_link = pass.as_ref().map(|pass| app.config.http.link_to(&pass::path_of(&pass.id)));
-        let mut values = tag_values(&self.version.tags, (&self.brand, &member), user, pass_link);
-        let class = self.version.class.unwrap_or(TemplateClass::Promotional);
         let fallback = self.merchant.default_language();
+        let mut values = tag_values(&self.version, (&self.brand, &member), user, pass_link, fallback);
+        let class = self.version.class.unwrap_or(TemplateClass::Promotional);
         let consent = Consent::of(&self.version, class, values.get("language"), fallback);
         consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);

@@ -29,7 +29,10 @@ use crate::{
     cpu_pool::Share,
     mail::UnsubscribeToken,
     render::Values,
-    shop::{Ability, ResourceKind, TemplateVersion, consent, mailing::UNSUBSCRIBE_LINK},
+    shop::{
+        Ability, ResourceKind, TemplateVersion, consent,
+        mailing::{Brand, UNSUBSCRIBE_LINK, language_of},
+    },
     store::{Counted, Stored},
 };
 
@@ -233,13 +236,20 @@ pub(super) async fn preview(
 ) -> Result<Json<PreviewAnswer>, Refusal> {
     caller.may(Ability::ResourcesRead)?;
     let request: PreviewRequest = body.parse()?;
-    let version = newest_version(&app, &caller, &id).await?;
+    let template = template(&app, &caller, &id).await?;
+    let version = app.templates.version(template.version.as_deref().unwrap_or_default()).await?;
+    let version = version.ok_or_else(|| Refusal::not_found("Template"))?;
     let user =
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
     let mut user = user.map_err(|message| Refusal::field("user", message))?;
     // A link of the right form, which leads nowhere.
     let link = app.config.http.link_to(&consent::path_of(&UnsubscribeToken::generate()));
     user.insert(UNSUBSCRIBE_LINK.to_owned(), link.into());
+    if !user.contains_key("language") {
+        let brand = brand_of(&app, &caller, &template).await?;
+        let language = language_of(&version, (brand.as_ref(), None), caller.merchant.default_language());
+        user.insert("language".to_owned(), language.into());
+    }
     preview_of(&app, &caller, version, Values::from(user)).await
 }
 
@@ -259,9 +269,14 @@ pub(super) async fn preview_of(
     Ok(Json(PreviewAnswer { subject: content.subject, html: content.html, text: content.text, missing }))
 }
 
-async fn newest_version(app: &App, caller: &Caller, id: &str) -> Result<Arc<TemplateVersion>, Refusal> {
+async fn template(app: &App, caller: &Caller, id: &str) -> Result<Stored, Refusal> {
     let stored = app.store.resource(&caller.merchant.id, ResourceKind::Templates, id).await?;
-    let version = stored.and_then(|stored| stored.version);
-    let missing = || Refusal::not_found("templates");
-    app.templates.version(&version.ok_or_else(missing)?).await?.ok_or_else(missing)
+    stored.ok_or_else(|| Refusal::not_found("Template"))
+}
+
+/// The brand of a template, while it is there.
+async fn brand_of(app: &App, caller: &Caller, template: &Stored) -> Result<Option<Brand>, Refusal> {
+    let id = template.brand_id.as_deref().unwrap_or_default();
+    let brand = app.store.resource(&caller.merchant.id, ResourceKind::Brands, id).await?;
+    brand.as_ref().map(document).transpose()
 }

@@ -94,7 +94,7 @@ pub(super) async fn test_send(
 
 async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) -> Result<NewMail, Refusal> {
     let merchant = &caller.merchant;
-    let missing = || Refusal::not_found("templates");
+    let missing = || Refusal::not_found("Template");
     let template =
         app.store.resource(&merchant.id, ResourceKind::Templates, id).await?.ok_or_else(missing)?;
     let Stored { brand_id, version, .. } = template;
@@ -106,9 +106,9 @@ async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) ->
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
     let user = user.map_err(|message| Refusal::field("user", message))?;
     let member = Member::at(request.to.clone(), brand.name.clone());
-    let mut values = tag_values(&version.tags, (&brand, &member), user, None);
-    let class = version.class.unwrap_or(TemplateClass::Transactional);
     let fallback = merchant.default_language();
+    let mut values = tag_values(&version, (&brand, &member), user, None, fallback);
+    let class = version.class.unwrap_or(TemplateClass::Transactional);
     let consent = Consent::of(&version, class, values.get("language"), fallback);
     consent.put_link(&mut values, |path| app.config.http.link_to(path));
     let values = Values::from(values);

@@ -58,21 +58,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{mail::CrashPolicy, shop::TemplateSource};
-
-    fn version(tags: &[&str], language: Option<&str>) -> TemplateVersion {
-        let source = TemplateSource { subject: String::new(), html: String::new(), text: None };
-        TemplateVersion {
-            id: "v".to_owned(),
-            template: "t".to_owned(),
-            source,
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            sender: None,
-            class: None,
-            on_crash: CrashPolicy::Resend,
-            language: language.map(str::to_owned),
-        }
-    }
 
     #[test]
     fn a_promotional_mail_has_a_link_and_another_where_it_prints_one() {
@@ -83,7 +68,7 @@ mod tests {
             (Transactional, &["unsubscribe_link"], true),
             (Transactional, &["email"], false),
         ] {
-            let consent = Consent::of(&version(tags, None), class, None, Language::En);
+            let consent = Consent::of(&TemplateVersion::sample(tags, None), class, None, Language::En);
             assert_eq!(consent.is_promotional, class == Promotional);
             assert_eq!(consent.unsubscribe.is_some(), has_link, "{class} {tags:?}");
             let mut values = Map::new();
@@ -100,7 +85,7 @@ mod tests {
             (None, json!("pt-BR"), "pt"),
             (None, json!(5), "it"),
         ] {
-            let (version, class) = (version(&[], own), TemplateClass::Promotional);
+            let (version, class) = (TemplateVersion::sample(&[], own), TemplateClass::Promotional);
             let consent = Consent::of(&version, class, Some(&of_values), Language::It);
             assert_eq!(consent.unsubscribe.unwrap().language, language);
         }

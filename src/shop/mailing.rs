@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Colour, Link, Look, PostalAddress, SingleLine, TemplateClass, TemplateVersion, Timezone, full_name,
+    language::Language,
 };
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
@@ -199,22 +200,35 @@ impl Member {
     }
 }
 
-/// The values that fill a mail of a template with these placeholders: what postroom knows, over it the member's own tags, over them what the
-/// caller gave.
+/// The language of a mail to this member of this brand, a tag: the member's, else the brand's, else the template's, else the
+/// merchant's.
+pub fn language_of<'a>(
+    version: &'a TemplateVersion,
+    (brand, member): (Option<&'a Brand>, Option<&'a Member>),
+    of_merchant: Language,
+) -> &'a str {
+    let of_member = member.and_then(|member| member.language.as_ref());
+    let chosen = of_member.or(brand.and_then(|brand| brand.language.as_ref())).map(SingleLine::as_str);
+    chosen.or(version.language.as_deref()).unwrap_or(of_merchant.as_str())
+}
+
+/// The values that fill a mail of a template: what postroom knows, over it the member's own tags, over them what the caller
+/// gave. `of_merchant` is the language where neither the member nor the brand nor the template says one.
 pub fn tag_values(
-    placeholders: &[String],
+    version: &TemplateVersion,
     (brand, member): (&Brand, &Member),
     user: Map<String, Value>,
     link_to_pass: Option<String>,
+    of_merchant: Language,
 ) -> Map<String, Value> {
     // It names the member; few mails say it.
-    let says_identifier = placeholders.iter().any(|tag| tag == IDENTIFIER);
+    let says_identifier = version.tags.iter().any(|tag| tag == IDENTIFIER);
     let text = |line: &Option<SingleLine>| line.as_ref().map(|line| Value::from(line.as_str()));
-    let language = member.language.as_ref().or(brand.language.as_ref());
+    let language = language_of(version, (Some(brand), Some(member)), of_merchant);
     let known = [
         ("first_name", text(&member.first_name)),
         ("last_name", text(&member.last_name)),
-        ("language", language.map(|language| Value::from(language.as_str()))),
+        ("language", Some(Value::from(language))),
         ("brand_name", Some(Value::from(brand.name.as_str()))),
         // No placeholder: what the helper `date` asks for.
         ("brand_timezone", brand.timezone.as_ref().map(|zone| Value::from(zone.as_str()))),
@@ -266,13 +280,39 @@ mod tests {
         .unwrap()
     }
 
+    fn values(user: Value) -> Map<String, Value> {
+        values_of(&TemplateVersion::sample(&[], None), user, None)
+    }
+
+    fn values_of(version: &TemplateVersion, user: Value, link_to_pass: Option<String>) -> Map<String, Value> {
+        let user = serde_json::from_value(user).unwrap();
+        tag_values(version, (&brand(), &member()), user, link_to_pass, Language::It)
+    }
+
+    #[test]
+    fn the_language_is_the_members_then_the_brands_then_the_templates_then_the_merchants() {
+        for (of_member, of_brand, of_template, language) in [
+            (Some("de-CH"), Some("fr"), Some("es"), "de-CH"),
+            (None, Some("fr"), Some("es"), "fr"),
+            (None, None, Some("es-MX"), "es-MX"),
+            (None, None, None, "it"),
+        ] {
+            let line = |tag: Option<&str>| tag.map(|tag| SingleLine::new(tag.to_owned()).unwrap());
+            let brand = Brand { language: line(of_brand), ..brand() };
+            let member = Member { language: line(of_member), ..member() };
+            let version = TemplateVersion::sample(&["language"], of_template);
+            let values = tag_values(&version, (&brand, &member), Map::new(), None, Language::It);
+            assert_eq!(values["language"], language);
+        }
+        assert_eq!(values(json!({"language": "pt"}))["language"], "pt");
+    }
+
     #[test]
     fn a_callers_value_goes_over_the_members_and_that_over_postrooms() {
         let user = json!({"identifier": "m1", "city": "Köln", "first_name": "Anna", "email": "evil@example.net",
             "unsubscribe_link": "https://evil.example"});
-        let values = tag_values(&[], (&brand(), &member()), serde_json::from_value(user).unwrap(), None);
         assert_eq!(
-            Value::Object(values),
+            Value::Object(values(user)),
             json!({"email": "ann@example.net", "first_name": "Anna", "full_name": "Anna", "language": "de",
                 "brand_name": "Tea", "points": 12, "city": "Köln"})
         );
@@ -280,11 +320,11 @@ mod tests {
 
     #[test]
     fn a_template_may_name_the_member_and_link_to_its_pass() {
-        let user = || serde_json::from_value(json!({"identifier": "m1"})).unwrap();
+        let user = json!({"identifier": "m1"});
         let pass = || Some("https://x.example/passes/1".to_owned());
-        let values = tag_values(&[IDENTIFIER.to_owned()], (&brand(), &member()), user(), pass());
-        assert_eq!((&values["identifier"], &values["link_to_pass"]), (&json!("m1"), &json!(pass())));
-        assert_eq!(tag_values(&[], (&brand(), &member()), user(), None).get("identifier"), None);
+        let with_pass = values_of(&TemplateVersion::sample(&[IDENTIFIER], None), user.clone(), pass());
+        assert_eq!((&with_pass["identifier"], &with_pass["link_to_pass"]), (&json!("m1"), &json!(pass())));
+        assert_eq!(values(user).get("identifier"), None);
     }
 
     #[test]
@@ -297,8 +337,7 @@ mod tests {
             (json!({"first_name": " ", "last_name": "Ray"}), json!("Ray")),
             (json!({"first_name": null}), json!(null)),
         ] {
-            let values =
-                tag_values(&[], (&brand(), &member()), serde_json::from_value(user.clone()).unwrap(), None);
+            let values = values(user.clone());
             assert_eq!(values.get("full_name").cloned().unwrap_or_default(), full_name, "{user}");
         }
     }

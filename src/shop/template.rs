@@ -62,4 +62,19 @@ impl TemplateVersion {
     pub fn pinned(&self) -> PinnedTemplate {
         PinnedTemplate { version: self.id.clone(), name: self.template.clone(), on_crash: self.on_crash }
     }
+
+    /// One with these placeholders and nothing else in it.
+    #[cfg(test)]
+    pub(super) fn sample(tags: &[&str], language: Option<&str>) -> Self {
+        Self {
+            id: "v".to_owned(),
+            template: "t".to_owned(),
+            source: TemplateSource { subject: String::new(), html: String::new(), text: None },
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            sender: None,
+            class: None,
+            on_crash: CrashPolicy::Resend,
+            language: language.map(str::to_owned),
+        }
+    }
 }

@@ -235,9 +235,9 @@ impl Draft {
         let pass_link = pass.as_ref().map(|pass| passes::link_to(app, &pass.id));
         self.user.insert(IDENTIFIER.to_owned(), Value::from(self.identifier.as_str()));
         let user = std::mem::take(&mut self.user);
-        let mut values = tag_values(&version.tags, (&brand, &member), user, pass_link);
-        let class = version.class.unwrap_or(TemplateClass::Transactional);
         let fallback = caller.merchant.default_language();
+        let mut values = tag_values(&version, (&brand, &member), user, pass_link, fallback);
+        let class = version.class.unwrap_or(TemplateClass::Transactional);
         let consent = Consent::of(&version, class, values.get("language"), fallback);
         consent.put_link(&mut values, |path| app.config.http.link_to(path));
         let values = Values::from(values);
@@ -277,4 +277,64 @@ fn new_mail(
     });
     let extras = (!draft.extras.is_empty()).then(|| draft.extras.clone().into());
     NewMail { extras, ..mail }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        cpu_pool::Share,
+        http::test_app::TestApp,
+        jobs::{FanOutBatch, Job},
+        store::MailFilter,
+    };
+
+    /// What each way of making a mail from the template `hello` puts in the place of `{{language}}`.
+    async fn languages(test: &TestApp) -> Vec<String> {
+        let single = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
+        let sent = test.json("POST /mail", &single).await;
+        assert_eq!(sent.status, 200, "{sent:?}");
+        let batch = json!({"brand_id": "tea", "template_id": "hello", "users": [{"identifier": "ann"}]});
+        let preflight = test.json("POST /api/v1/batches/preflight", &batch).await.json();
+        assert_eq!(preflight["missing_tags"], json!([]));
+        let queued = test.json("POST /mails", &batch).await.json();
+        let batch = queued["data"]["batch_id"].as_str().unwrap().parse().unwrap();
+        FanOutBatch { batch }.run(&test.app).await.unwrap();
+        let sent =
+            test.json("POST /api/v1/templates/hello/test-send", &json!({"to": "ann@example.net"})).await;
+        assert_eq!(sent.status, 202, "{sent:?}");
+        let mut shown = Vec::new();
+        let filter = MailFilter { limit: 1_000, ..MailFilter::default() };
+        for record in test.app.store.mails(&filter).await.unwrap() {
+            let mail = test.app.store.mail_to_look_at(None, record.id).await.unwrap().unwrap();
+            let content = test.app.templates.render_mail(|| Share::Own, &mail, None).await.unwrap().unwrap();
+            shown.push(content.subject);
+        }
+        let preview = test.json("POST /api/v1/templates/hello/preview", &json!({})).await.json();
+        assert_eq!(preview["missing"], json!([]));
+        shown.push(preview["subject"].as_str().unwrap().to_owned());
+        shown
+    }
+
+    #[tokio::test]
+    async fn every_mail_has_a_language_whether_or_not_the_member_and_the_brand_name_one() {
+        let test = TestApp::start("DE").await;
+        let brand = json!({"name": "Tea", "sender": {"email": "hello@tea.example"}});
+        test.put("brands/tea", brand.clone()).await;
+        test.put("members/ann", json!({"brand_id": "tea", "email": "ann@example.net"})).await;
+        let mut template =
+            json!({"brand_id": "tea", "title": "Hello", "subject": "{{language}}", "html": "<p>Hello</p>"});
+        test.put("templates/hello", template.clone()).await;
+        assert_eq!(languages(&test).await, ["de", "de", "[Test] de", "de"]);
+
+        let test = TestApp::start("DE").await;
+        let mut with_language = brand;
+        with_language["language"] = json!("fr");
+        template["language"] = json!("es");
+        test.put("brands/tea", with_language).await;
+        test.put("members/ann", json!({"brand_id": "tea", "email": "ann@example.net"})).await;
+        test.put("templates/hello", template).await;
+        assert_eq!(languages(&test).await, ["fr", "fr", "[Test] fr", "fr"]);
+    }
 }

@@ -212,7 +212,8 @@ impl<'a> Survey<'a> {
             self.unrenderable(user.identifier);
             return Ok(());
         };
-        let mut values = tag_values(&self.version.tags, (&self.brand, member), given, self.pass_link.clone());
+        let (link, fallback) = (self.pass_link.clone(), self.merchant.default_language());
+        let mut values = tag_values(&self.version, (&self.brand, member), given, link, fallback);
         // All links are of one length, whatever their language.
         let consent = Consent::of(&self.version, self.class(), None, Language::En);
         consent.put_link(&mut values, |path| self.app.config.http.link_to(path));
