@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     error::{FieldError, Refusal},
-    json_bounds, json_faults,
+    json_bounds, json_faults, json_nul,
     server::TooSlow,
 };
 use crate::{
@@ -228,28 +228,15 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
         }
     })?;
     deserializer.end().map_err(|error| not_json(&error))?;
-    if has_nul(json) {
-        return Err(Refusal::field("", "must not contain the character U+0000").about_form());
+    match json_nul::find(json) {
+        Some(path) => Err(Refusal::field(path, json_nul::REFUSED).about_form()),
+        None => Ok(value),
     }
-    Ok(value)
 }
 
 pub(super) fn not_json(error: &serde_json::Error) -> Refusal {
     let message = format!("The body is not JSON: line {} column {}.", error.line(), error.column());
     Refusal::new(StatusCode::BAD_REQUEST, "not_json", message).about_form()
-}
-
-/// A database's text cannot hold U+0000. In JSON it can only be written as an escape.
-pub(super) fn has_nul(json: &[u8]) -> bool {
-    let mut rest = json;
-    while let Some(position) = memchr::memmem::find(rest, b"\\u0000") {
-        let slashes = rest[..position].iter().rev().take_while(|&&byte| byte == b'\\').count();
-        if slashes % 2 == 0 {
-            return true;
-        }
-        rest = &rest[position + 6..];
-    }
-    false
 }
 
 fn says_json(headers: &HeaderMap) -> bool {
@@ -284,14 +271,6 @@ mod tests {
         {
             assert_eq!(without_mark(Bytes::copy_from_slice(given.as_bytes())), kept.as_bytes());
         }
-    }
-
-    #[test]
-    fn a_nul_is_found_only_where_it_is_one() {
-        assert!(has_nul(br#"{"a":"x\u0000"}"#));
-        assert!(has_nul(br#"{"a":"\\\u0000"}"#));
-        assert!(!has_nul(br#"{"a":"\\u0000"}"#));
-        assert!(!has_nul(br#"{"a":"u0000"}"#));
     }
 
     #[test]
@@ -332,5 +311,9 @@ mod tests {
         assert_eq!(refusal.status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(refusal.errors[0].path, "1");
         assert!(!refusal.errors[0].message.contains("line"));
+        let refusal = parse::<serde_json::Value>(br#"{"user":{"name":"Ann\u0000"}}"#).unwrap_err();
+        let fault = ("user.name", "must not contain the character U+0000");
+        assert_eq!((&*refusal.errors[0].path, &*refusal.errors[0].message), fault);
+        assert!(refusal.is_about_form);
     }
 }

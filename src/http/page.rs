@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::error::Refusal;
+use super::{error::Refusal, query_faults};
 
 /// Which page is asked for.
 #[derive(Clone, Debug, Deserialize, utoipa::IntoParams)]
@@ -55,6 +55,6 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned + 'static> FromRequestParts<
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         Query::<T>::try_from_uri(&parts.uri)
             .map(|Query(query)| Self(query))
-            .map_err(|rejection| Refusal::field("query", rejection.body_text()))
+            .map_err(|rejection| query_faults::refusal(&rejection))
     }
 }

@@ -280,3 +280,35 @@ async fn brand_of(app: &App, caller: &Caller, template: &Stored) -> Result<Optio
     let brand = app.store.resource(&caller.merchant.id, ResourceKind::Brands, id).await?;
     brand.as_ref().map(document).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::test_app::TestApp;
+
+    #[tokio::test]
+    async fn a_query_and_a_body_are_refused_by_the_field_that_is_wrong() {
+        let test = TestApp::start("DE").await;
+        for (path, field) in [
+            ("/api/v1/brands?limit=abc", "limit"),
+            ("/api/v1/suppressions?reason=foo", "reason"),
+            ("/api/v1/mails?oldest_first=x", "oldest_first"),
+            ("/api/v1/mails?colour=red", "colour"),
+        ] {
+            let refused = test.get(path).await;
+            assert_eq!(
+                (refused.status, &refused.json()["errors"][0]["path"]),
+                (422, &json!(field)),
+                "{path}"
+            );
+        }
+        let refused = test.get("/webhooks/0/deliveries?page=x").await;
+        let errors = json!({"page": ["must be a whole number, 0 or more"]});
+        assert_eq!((refused.status, &refused.json()["errors"]), (422, &errors));
+        let mail = json!({"brand_id": "tea", "user": {"identifier": "ann", "name": "Ann\0"}});
+        let refused = test.json("POST /mail", &mail).await;
+        let errors = json!({"user.name": ["must not contain the character U+0000"]});
+        assert_eq!((refused.status, &refused.json()["errors"]), (422, &errors));
+    }
+}

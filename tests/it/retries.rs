@@ -131,7 +131,8 @@ on_both! {
         }
         for (query, field) in [
             ("state=lost", "state"), ("lane=fast", "lane"), ("limit=0", "limit"), ("limit=1001", "limit"),
-            ("after=x", "after"), ("colour=red", "query"),
+            ("after=x", "after"), ("colour=red", "colour"),
+            ("limit=abc", "limit"), ("limit=", "limit"), ("oldest_first=x", "oldest_first"), ("q=a&q=b", "q"),
         ] {
             let refusal = scene.shop.get(&format!("/api/v1/mails?{query}")).await.expect(422);
             assert_eq!(refusal.faulty_fields(), [field], "{query}");

@@ -17,7 +17,7 @@ use crate::{
         body,
         error::{FieldError, Refusal, fault},
         fields::{LONGEST_IDENTIFIER, optional_text, text},
-        json_bounds, schedule,
+        json_bounds, json_nul, schedule,
     },
     mail::Schedule,
     store::StagedChunk,
@@ -83,11 +83,14 @@ pub(super) fn judge(reader: impl Read, limits: Limits) -> Result<Head, Refusal> 
         coupon_id: optional_text("coupon_id", fields.coupon_id, LONGEST_IDENTIFIER, &mut faults),
         schedule: schedule::read(fields.send_at, fields.expires_at, &mut faults),
     };
-    let texts =
-        [Some(&head.brand_id), Some(&head.template_id), head.webhook_url.as_ref(), head.coupon_id.as_ref()];
-    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-        faults.push(fault("", "must not contain the character U+0000"));
-    }
+    let texts = [
+        ("brand_id", Some(&head.brand_id)),
+        ("template_id", Some(&head.template_id)),
+        ("webhook_url", head.webhook_url.as_ref()),
+        ("coupon_id", head.coupon_id.as_ref()),
+    ];
+    let with_nul = texts.into_iter().filter(|(_, text)| text.is_some_and(|text| text.contains('\0')));
+    faults.extend(with_nul.map(|(path, _)| fault(path, json_nul::REFUSED)));
     match (fields.users, count) {
         (Users::Array, 0) | (Users::Missing, _) => {
             faults.push(fault("users", "The users field is required."));
@@ -169,10 +172,9 @@ fn identifier_of(json: &RawValue, index: u64) -> Result<String, FieldError> {
     let given = serde_json::Deserializer::from_str(json.get())
         .deserialize_map(Identifier)
         .map_err(|_| fault(&path, &format!("The {path} field cannot be read.")))?;
-    if memchr::memmem::find(json.get().as_bytes(), b"\\u0000").is_some()
-        && body::has_nul(json.get().as_bytes())
-    {
-        return Err(fault(&path, "must not contain the character U+0000"));
+    if let Some(inner) = json_nul::find(json.get().as_bytes()) {
+        let path = if inner.is_empty() { path } else { format!("{path}.{inner}") };
+        return Err(fault(&path, json_nul::REFUSED));
     }
     let mut faults = Vec::new();
     let identifier = text(&format!("{path}.identifier"), given, &mut faults);
@@ -229,7 +231,8 @@ mod tests {
             ("[{\"identifier\":\"a\"},{\"name\":\"x\"}]", "users.1.identifier"),
             ("[{\"identifier\":5}]", "users.0.identifier"),
             ("[5]", "users.0"),
-            ("[{\"identifier\":\"a\\u0000\"}]", "users.0"),
+            ("[{\"identifier\":\"a\\u0000\"}]", "users.0.identifier"),
+            ("[{\"identifier\":\"a\"},{\"identifier\":\"b\",\"x\":[\"\\u0000\"]}]", "users.1.x.0"),
             (
                 "[{\"identifier\":\"a\"},{\"identifier\":\"b\"},{\"identifier\":\"c\"},{\"identifier\":\"d\"}]",
                 "users",
@@ -237,6 +240,8 @@ mod tests {
         ] {
             assert_eq!(judged(&with(users)).unwrap_err(), fault(path), "{users}");
         }
+        let head = "{\"brand_id\":\"\\u0000\",\"template_id\":\"t\",\"coupon_id\":\"c\\u0000\",\"users\":[{\"identifier\":\"a\"}]}";
+        assert_eq!(judged(head).unwrap_err(), (422, vec!["brand_id".to_owned(), "coupon_id".to_owned()]));
         assert_eq!(judged("[{}]").unwrap_err(), fault(""));
         assert_eq!(judged("7").unwrap_err(), fault(""));
         assert_eq!(judged(&with("[5,{\"identifier\":}]")).unwrap_err().0, 400);
