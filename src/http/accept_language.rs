@@ -5,6 +5,7 @@ use axum::{
     http::{header, request::Parts},
 };
 
+use super::accept::lines_of;
 use crate::shop::language::Language;
 
 /// The one of our languages that the client prefers; English where it wants none of them.
@@ -30,8 +31,5 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 }
 
 fn asked(parts: &Parts) -> Option<Language> {
-    // A header in several lines means the same as one with commas (RFC 9110, section 5.3).
-    let lines: Vec<_> =
-        parts.headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok()).collect();
-    Language::negotiate(Some(&lines.join(",")))
+    Language::negotiate(Some(&lines_of(&parts.headers, header::ACCEPT_LANGUAGE)))
 }

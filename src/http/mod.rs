@@ -5,6 +5,7 @@
 //! envelope in `error`, the only map from a failure to a status.
 
 mod abandoned_carts;
+mod accept;
 mod accept_language;
 mod actions;
 mod auth;

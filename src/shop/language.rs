@@ -7,6 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::weight::weight;
 use crate::mail::UnknownWord;
 
 /// A language that answers and built-in mails are written in.
@@ -208,26 +209,7 @@ impl Range {
             "*" => None,
             range => Some(Language::from_tag(range)?),
         };
-        let weight =
-            match parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('=')) {
-                Some(weight) => thousandths(weight.trim_start())?,
-                None => 1000,
-            };
-        Some(Self { language, weight })
-    }
-}
-
-/// A weight as RFC 9110, section 12.4.2 writes it: 0 to 1 with up to three decimals.
-fn thousandths(weight: &str) -> Option<u16> {
-    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
-    if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let decimals: u16 = format!("{decimals:0<3}").parse().ok()?;
-    match (whole, decimals) {
-        ("0", _) => Some(decimals),
-        ("1", 0) => Some(1000),
-        _ => None,
+        Some(Self { language, weight: weight(parts)? })
     }
 }
 

@@ -28,6 +28,7 @@ mod template;
 mod text;
 mod timezone;
 mod unsubscribe_words;
+pub mod weight;
 
 pub use ability::{Abilities, Ability};
 pub use country::country_code;

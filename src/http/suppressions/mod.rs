@@ -19,6 +19,7 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::{
+    accept,
     auth::Caller,
     body::JsonBody,
     error::{Page, Refusal},
@@ -37,6 +38,8 @@ pub(super) use document::{Suppression, read};
 
 /// The kind of an import's line.
 pub(super) const KIND: &str = "suppressions";
+/// The media type of the list as CSV (RFC 4180).
+const CSV: &str = "text/csv";
 /// Suppressions in one piece of a streamed answer.
 const PAGE: u32 = 1_000;
 
@@ -78,7 +81,7 @@ pub(super) async fn list(
     let is_page = query.limit.is_some() || after.is_some();
     let after = after.as_ref().map(SuppressionCursor::after).unwrap_or_default();
     let merchant = &caller.merchant.id;
-    let wants_csv = wants_csv(&headers);
+    let wants_csv = accept::preferred(&headers, ["application/json", CSV]) == CSV;
     if wants_csv && !is_page {
         return Ok(whole(app, merchant.clone(), query.reason));
     }
@@ -90,13 +93,6 @@ pub(super) async fn list(
     }
     let data: Vec<_> = found.into_iter().map(SuppressionView::from).collect();
     Ok(Page { data, has_more }.into_response())
-}
-
-/// Whether the caller prefers CSV: names it, and not JSON before it.
-fn wants_csv(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let mut types = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
-    types.find(|range| matches!(*range, "text/csv" | "application/json")) == Some("text/csv")
 }
 
 fn as_csv(body: Body) -> Response {
@@ -193,5 +189,30 @@ pub(super) async fn remove(
     match store.remove_suppression(&caller.merchant.id, &known(&address)?).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Refusal::not_found("Suppression")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::test_app::TestApp;
+
+    #[tokio::test]
+    async fn a_list_is_csv_for_whoever_prefers_it() {
+        let test = TestApp::start("DE").await;
+        let never = json!({"expires_at": "9999-12-31T23:59:59Z"});
+        test.put("suppressions/bob@example.net", never).await;
+        for (accept, expected) in [
+            ("accept: Text/CSV", "text/csv"),
+            ("accept: application/json;q=0.5, text/csv", "text/csv"),
+            ("accept: text/csv;q=0.5, application/json", "application/json"),
+            ("accept: text/csv;q=0, */*", "application/json"),
+            ("x-none: 1", "application/json"),
+        ] {
+            let listed = test.request("GET /api/v1/suppressions", &[&test.bearer("tea"), accept], "").await;
+            assert!(listed.headers["content-type"].starts_with(expected), "{accept}: {listed:?}");
+            assert!(listed.text.contains("9999-12-30T22:00:00.999Z"), "{listed:?}");
+        }
     }
 }
