@@ -157,7 +157,7 @@ fn languages() -> Vec<&'static str> {
 }
 
 fn mail_called(name: &str) -> Result<BuiltinMail, Refusal> {
-    name.parse().map_err(|_| Refusal::not_found("builtin-mails"))
+    name.parse().map_err(|_| Refusal::not_found("Built-in mail"))
 }
 
 fn language_of(tag: Option<&str>) -> Result<Language, Refusal> {

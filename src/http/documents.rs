@@ -70,13 +70,28 @@ pub(super) fn check(
     limits: &DocumentLimits,
     loaded: &Loaded,
 ) -> Result<ResourceRow, Vec<FieldError>> {
+    // What `GET` shows can be put back as it is.
+    let is_another = given.remove("id").is_some_and(|given| given != id);
+    let checked = check_fields(kind, id, given, limits, loaded);
+    if !is_another {
+        return checked;
+    }
+    let mut faults = vec![fault("id", "must be the id of the path")];
+    faults.extend(checked.err().into_iter().flatten());
+    Err(faults)
+}
+
+/// The same for a document without an id of its own.
+fn check_fields(
+    kind: ResourceKind,
+    id: &str,
+    given: Map<String, Value>,
+    limits: &DocumentLimits,
+    loaded: &Loaded,
+) -> Result<ResourceRow, Vec<FieldError>> {
     if id.is_empty() || id.chars().count() > LONGEST_ID || id.chars().any(char::is_control) {
         let message = format!("must have 1 to {LONGEST_ID} characters, none of them a control character");
         return Err(vec![FieldError { path: "id".to_owned(), message }]);
-    }
-    // What `GET` shows can be put back as it is.
-    if given.get("id").is_some_and(|given| given == id) {
-        given.remove("id");
     }
     let sample = sample(kind);
     let given = Value::Object(given);

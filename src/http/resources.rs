@@ -79,7 +79,7 @@ pub(super) async fn show(
     let kind = kind_of(&kind)?;
     caller.may(Ability::ResourcesRead)?;
     let stored = app.store.resource(&caller.merchant.id, kind, &id).await?;
-    stored.as_ref().map(view).ok_or_else(|| Refusal::not_found(kind.as_str()))?.map(Json)
+    stored.as_ref().map(view).ok_or_else(|| Refusal::not_found(kind.noun()))?.map(Json)
 }
 
 #[utoipa::path(put, path = "/api/v1/{kind}/{id}", tag = "resources", request_body = Document,
@@ -161,9 +161,9 @@ pub(super) async fn remove(
         true => Ok(StatusCode::NO_CONTENT),
         false if kind == ResourceKind::Partials => {
             composed::refuse_used(&app, &caller.merchant.id, &id).await?;
-            Err(Refusal::not_found(kind.as_str()))
+            Err(Refusal::not_found(kind.noun()))
         }
-        false => Err(Refusal::not_found(kind.as_str())),
+        false => Err(Refusal::not_found(kind.noun())),
     }
 }
 
@@ -286,6 +286,49 @@ mod tests {
     use serde_json::json;
 
     use crate::http::test_app::TestApp;
+
+    #[tokio::test]
+    async fn an_id_in_a_document_is_that_of_its_path() {
+        let test = TestApp::start("DE").await;
+        let subscription = json!({"state": "draft", "cart_link": "https://shop.example/", "shopper": {}});
+        let partial = json!({"html": "<p>Hello</p>"});
+        for (path, mut document) in [("subscriptions/t1", subscription), ("partials/t1", partial)] {
+            document["id"] = json!("t1");
+            test.put(path, document.clone()).await;
+            for (other, more) in [(json!("t2"), None), (json!(5), Some("colour"))] {
+                document["id"] = other;
+                if let Some(unknown) = more {
+                    document[unknown] = json!("red");
+                }
+                let refused = test.json(&format!("PUT /api/v1/{path}"), &document).await;
+                let errors = refused.json()["errors"].clone();
+                let fault = json!({"path": "id", "message": "must be the id of the path"});
+                assert_eq!((refused.status, &errors[0]), (422, &fault), "{path}: {refused:?}");
+                assert_eq!(errors[1]["path"].as_str(), more, "{path}: {errors}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_named_in_the_singular() {
+        let test = TestApp::start("DE").await;
+        test.put("partials/footer", json!({"html": "<p>Hello</p>"})).await;
+        for (path, noun) in [
+            ("subscriptions/no", "Subscription"),
+            ("abandoned-carts/no", "Abandoned cart"),
+            ("storecards/no", "Store card"),
+            ("templates/no", "Template"),
+            ("templates/no/versions", "Template"),
+            ("partials/footer/versions/no", "Version"),
+            ("builtin-mails/no", "Built-in mail"),
+        ] {
+            let missing = test.get(&format!("/api/v1/{path}")).await;
+            let detail = json!(format!("{noun} not found"));
+            assert_eq!((missing.status, &missing.json()["detail"]), (404, &detail), "{path}");
+        }
+        let missing = test.json("POST /api/v1/templates/no/preview", &json!({})).await;
+        assert_eq!((missing.status, &missing.json()["detail"]), (404, &json!("Template not found")));
+    }
 
     #[tokio::test]
     async fn a_query_and_a_body_are_refused_by_the_field_that_is_wrong() {

@@ -181,7 +181,7 @@ async fn show(
     caller.may(Ability::ResourcesRead)?;
     let current = current(app, &caller.merchant.id, kind, id).await?;
     let written = app.store.written_version(&caller.merchant.id, kind, id, version).await?;
-    let written = written.ok_or_else(|| Refusal::not_found("versions"))?;
+    let written = written.ok_or_else(|| Refusal::not_found("Version"))?;
     Ok(Json(VersionView {
         is_current: current.version.as_deref() == Some(&written.id),
         id: written.id,
@@ -202,13 +202,13 @@ async fn restore(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::ResourcesWrite)?;
     let given = written(app, &caller.merchant.id, (kind, id), version).await?;
-    let given = given.ok_or_else(|| Refusal::not_found("versions"))?;
+    let given = given.ok_or_else(|| Refusal::not_found("Version"))?;
     resources::put_composed(app, caller, (kind, id), given).await
 }
 
 async fn current(app: &App, merchant: &MerchantId, kind: ResourceKind, id: &str) -> Result<Stored, Refusal> {
     let stored = app.store.resource(merchant, kind, id).await?;
-    stored.ok_or_else(|| Refusal::not_found(kind.as_str()))
+    stored.ok_or_else(|| Refusal::not_found(kind.noun()))
 }
 
 /// The document that a version was made from; `None` where there is no such version of a document that is still there.

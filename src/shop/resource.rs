@@ -29,6 +29,22 @@ closed_set! {
 }
 
 impl ResourceKind {
+    /// What one of them is called at the beginning of a sentence.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Subscriptions => "Subscription",
+            Self::AbandonedCarts => "Abandoned cart",
+            Self::Orders => "Order",
+            Self::Brands => "Brand",
+            Self::Templates => "Template",
+            Self::Members => "Member",
+            Self::Coupons => "Coupon",
+            Self::Storecards => "Store card",
+            Self::Stores => "Store",
+            Self::Partials => "Partial",
+        }
+    }
+
     /// Whether it says how mails look or who sends them; the others are data that mails are about.
     pub const fn is_definition(self) -> bool {
         matches!(self, Self::Brands | Self::Templates | Self::Stores | Self::Partials)
