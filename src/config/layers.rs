@@ -155,10 +155,12 @@ impl Layers {
             }
             let is_missing = message.starts_with("missing field");
             let mended = self.mend(&key, is_missing);
-            let message = match () {
-                () if is_missing => "is missing".to_owned(),
-                () if is_secret(&key) => "must be text in quotes".to_owned(), // the parser's words have the value
-                () => faults::in_plain_words(&message),
+            let message = if is_missing {
+                "is missing".to_owned()
+            } else if is_secret(&key) {
+                "must be text in quotes".to_owned() // the parser's words have the value
+            } else {
+                faults::in_plain_words(&message)
             };
             self.note(&key, message);
             if !mended || self.faults.len() > MOST_FAULTS {
