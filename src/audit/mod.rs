@@ -138,8 +138,8 @@ impl Author {
     }
 
     /// An operator whose browser is at this address.
-    pub fn of_operator(name: &str, address: IpAddr) -> Self {
-        let origin = Some(address.to_string().into());
+    pub fn of_operator(name: impl Into<Arc<str>>, address: Option<IpAddr>) -> Self {
+        let origin = address.map(|address| address.to_string().into());
         Self { actor: Actor::Operator(name.into()), origin, request_id: None }
     }
 }

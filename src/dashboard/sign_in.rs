@@ -130,7 +130,7 @@ async fn begin(
     {
         store.end_session(None, &before.session.id).await?;
     }
-    let author = Author::of_operator(operator, address);
+    let author = Author::of_operator(operator, Some(address));
     store.acting_for(author).begin_session(new).await?;
     tracing::info!(operator, %address, "an operator signed in");
     let cookie = session::set_cookie(Some(&secret), session::is_encrypted(headers));

@@ -12,7 +12,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use super::{board::Board, session, trouble::Trouble, words};
 use crate::{
     app::App,
-    audit::{Actor, Author},
+    audit::Author,
     http::{Peer, RequestId},
     mail::MerchantId,
     shop::OperatorRole,
@@ -134,9 +134,8 @@ impl FromRequestParts<Arc<Board>> for Viewer {
         let name: Arc<str> = signed_in.session.operator.as_str().into();
         Ok(Self {
             author: Author {
-                actor: Actor::Operator(Arc::clone(&name)),
-                origin: peer(parts).map(|peer| peer.to_string().into()),
                 request_id: parts.extensions.get::<RequestId>().map(|id| Arc::clone(&id.0)),
+                ..Author::of_operator(Arc::clone(&name), peer(parts))
             },
             name,
             role: signed_in.role,

@@ -156,19 +156,23 @@ impl Store {
     /// is tried for ten minutes.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.check_newer().await?;
+        let Some(entry) = self.entry(Action::SchemaMigrated, "schema", None) else {
+            return self.apply_migrations().await;
+        };
         let before = self.applied_migrations().await;
-        let mut own = self.writer.own_connection().await?;
-        match self.dialect {
-            Dialect::Postgres => self.migrate_between_others(&mut own).await?,
-            Dialect::Sqlite => {
-                let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
-                self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
-                transaction.commit().await.doing("commit")?;
-            }
-        }
+        self.apply_migrations().await?;
         let applied = self.applied_migrations().await.saturating_sub(before);
-        let entry = self.entry(Action::SchemaMigrated, "schema", None).filter(|_| applied > 0);
-        self.note(entry.map(|entry| entry.of(applied))).await
+        self.note((applied > 0).then(|| entry.of(applied))).await
+    }
+
+    async fn apply_migrations(&self) -> Result<(), StoreError> {
+        let mut own = self.writer.own_connection().await?;
+        if self.dialect == Dialect::Postgres {
+            return self.migrate_between_others(&mut own).await;
+        }
+        let mut transaction = own.begin_with(self.dialect.begin()).await.doing("begin")?;
+        self.migrator().run(&mut *transaction).await.map_err(StoreError::Migrate)?;
+        transaction.commit().await.doing("commit")
     }
 
     /// How many migrations are applied; of a database without a schema none.

@@ -2,7 +2,7 @@
 
 use crate::{
     dashboard::test_board::TestBoard,
-    mail::{AttemptOutcome, BatchId, NewMail, Origin, Schedule},
+    mail::{AttemptOutcome, BatchId, NewMail, Origin},
     store::{NewBatch, Recording, webhooks_fixture},
 };
 
@@ -13,20 +13,7 @@ const NEWEST: &str = "ff000000-0000-7000-8000-000000000000";
 
 /// Records a batch of one mail.
 async fn record_batch(board: &TestBoard, is_test: bool) -> BatchId {
-    let batch = NewBatch {
-        id: BatchId::new(),
-        merchant: webhooks_fixture::tea(),
-        brand_id: "tea".to_owned(),
-        brand: "{}".to_owned(),
-        template: "welcome".to_owned(),
-        template_version: "v1".to_owned(),
-        coupon: None,
-        webhook_url: None,
-        link: String::new(),
-        mails: 1,
-        schedule: Schedule::default(),
-        is_test,
-    };
+    let batch = NewBatch { is_test, ..webhooks_fixture::new_batch(&webhooks_fixture::tea()) };
     board.app.store.record_batch(&batch, None).await.unwrap();
     batch.id
 }

@@ -124,21 +124,18 @@ impl ReplyRules {
         let words = Words::of(said.text);
         let enhanced = said.enhanced.or(words.enhanced);
         let own_file = self.own_file.as_deref().unwrap_or(Path::new(""));
-        let own = self.own.iter().map(|rule| (own_file, rule));
-        let is_own = |rule: &Rule| self.own.iter().any(|own| std::ptr::eq(own, rule));
-        let shipped = SHIPPED_RULES.iter().map(|rule| (Path::new("replies.toml"), rule));
-        let found = own.chain(shipped).find(|(_, rule)| rule.matches(said, enhanced, &words.text));
+        let own = self.own.iter().map(|rule| (true, own_file, rule));
+        let shipped = SHIPPED_RULES.iter().map(|rule| (false, Path::new("replies.toml"), rule));
+        let found = own.chain(shipped).find(|(_, _, rule)| rule.matches(said, enhanced, &words.text));
         let mut judgement = match found {
-            Some((_, rule)) if words.are_repeated && !is_own(rule) => {
-                rule.judge(said).not_about_us(said.code)
-            }
-            Some((_, rule)) => rule.judge(said),
+            Some((false, _, rule)) if words.are_repeated => rule.judge(said).not_about_us(said.code),
+            Some((_, _, rule)) => rule.judge(said),
             None => rule::usual(ReplyClass::Unknown, said.code, said.phase),
         };
         if matches!(judgement.then, Consequence::Retry | Consequence::Slow | Consequence::Stop) {
             judgement.wait = wait::wait_named_in(&words.text).or(judgement.wait);
         }
-        let by = found.map(|(file, rule)| JudgedBy {
+        let by = found.map(|(_, file, rule)| JudgedBy {
             name: &rule.name,
             file,
             number: rule.number,

@@ -248,14 +248,12 @@ async fn follow<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{sql::lines_of_plan, statement::query, webhooks_fixture as fixture};
+    use crate::store::webhooks_fixture as fixture;
 
     #[tokio::test]
     async fn a_recipient_is_looked_up_once_among_the_suppressed() {
         let (store, _folder) = fixture::open().await;
-        let plan = format!("{} {}", store.dialect.explain(), INSERT.on(store.dialect).0);
-        let plan = query(sqlx::AssertSqlSafe(plan)).fetch_all(&store.readers).await.unwrap();
-        let plan = lines_of_plan(store.dialect, &plan).unwrap();
+        let plan = fixture::plan_of(&store, &INSERT).await;
         let looks_up = |line: &&String| line.starts_with("SEARCH suppressions ");
         assert_eq!(plan.iter().filter(looks_up).count(), 1, "{plan:#?}");
     }

@@ -163,21 +163,17 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{sql::lines_of_plan, statement::query, webhooks_fixture as fixture};
+    use crate::store::webhooks_fixture as fixture;
 
     /// However many addresses are suppressed.
     #[tokio::test]
     async fn what_was_said_of_an_address_is_taken_back_by_its_key() {
         let (store, _folder) = fixture::open().await;
-        for statement in SUPPRESS_AND_TAKE_BACK {
-            let plan = format!("{} {}", store.dialect.explain(), statement.on(store.dialect).0);
-            let plan = query(sqlx::AssertSqlSafe(plan)).fetch_all(&store.readers).await.unwrap();
-            let plan = lines_of_plan(store.dialect, &plan).unwrap();
+        for statement in [&SUPPRESS, &TAKE_BACK[0], &TAKE_BACK[1]] {
+            let plan = fixture::plan_of(&store, statement).await;
             let reads = |line: &&String| line.contains("suppressions") || line.contains("bad_addresses");
             let reads: Vec<_> = plan.iter().filter(reads).collect();
             assert!(reads.iter().all(|line| line.starts_with("SEARCH ")), "{plan:#?}");
         }
     }
-
-    static SUPPRESS_AND_TAKE_BACK: [&Sql; 3] = [&SUPPRESS, &TAKE_BACK[0], &TAKE_BACK[1]];
 }

@@ -15,7 +15,10 @@ use crate::{
     shop::{ResourceKind, TemplateSource},
     store::{
         Claim, DatabaseSettings, NewBatch, NewMerchant, NewTemplateVersion, Recording, Settled, Settlement,
-        Store, row::Columns, statement::query,
+        Store,
+        row::Columns,
+        sql::{Sql, lines_of_plan},
+        statement::query,
     },
     webhook::Topics,
 };
@@ -81,6 +84,13 @@ pub(crate) fn new_mail(merchant: &MerchantId, origin: Origin) -> NewMail {
         schedule: Schedule::default(),
         is_test: false,
     })
+}
+
+/// How the database would carry a statement out, line by line.
+pub(in crate::store) async fn plan_of(store: &Store, statement: &Sql) -> Vec<String> {
+    let plan = format!("{} {}", store.dialect.explain(), statement.on(store.dialect).0);
+    let plan = query(sqlx::AssertSqlSafe(plan)).fetch_all(&store.readers).await.unwrap();
+    lines_of_plan(store.dialect, &plan).unwrap()
 }
 
 /// A batch of one mail, not recorded yet.
