@@ -181,6 +181,11 @@ impl Dialect {
                 (9, "time_and_sandbox", include_str!("../../migrations/sqlite/0009_time_and_sandbox.sql")),
                 (11, "extras", include_str!("../../migrations/sqlite/0011_extras.sql")),
                 (12, "partials", include_str!("../../migrations/sqlite/0012_partials.sql")),
+                (
+                    15,
+                    "replaced_suppressions",
+                    include_str!("../../migrations/sqlite/0015_replaced_suppressions.sql"),
+                ),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -196,6 +201,11 @@ impl Dialect {
                 (12, "partials", include_str!("../../migrations/postgres/0012_partials.sql")),
                 (13, "room_on_pages", include_str!("../../migrations/postgres/0013_room_on_pages.sql")),
                 (14, "bare_rows", include_str!("../../migrations/postgres/0014_bare_rows.sql")),
+                (
+                    15,
+                    "replaced_suppressions",
+                    include_str!("../../migrations/postgres/0015_replaced_suppressions.sql"),
+                ),
             ],
         }
     }

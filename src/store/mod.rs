@@ -114,8 +114,8 @@ pub use template_lists::{TemplateVersionRecord, WrittenVersion};
 pub use templates::NewTemplateVersion;
 pub use webhooks::{
     Callback, CallbackClaim, CallbackSettled, CallbackSettlement, DeliveryAbout, DeliveryAttempt,
-    DeliveryRecord, Destination, DueDelivery, Endpoint, EndpointChange, MOST_ENDPOINTS, NewCallback,
-    NewEndpoint, Registered, Replayed, Tested,
+    DeliveryRecord, Destination, DueDelivery, Endpoint, EndpointChange, EndpointSecrets, MOST_ENDPOINTS,
+    NewCallback, NewEndpoint, Registered, Replayed, Tested,
 };
 pub use workers::WorkerRecord;
 

@@ -101,7 +101,7 @@ impl EndpointView {
     }
 
     pub(super) fn with_secret(endpoint: Endpoint) -> Self {
-        let secret = Some(endpoint.secret.expose_secret().to_owned());
+        let secret = Some(endpoint.secrets.current().expose_secret().to_owned());
         Self { secret, ..Self::of(endpoint) }
     }
 }

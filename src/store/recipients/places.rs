@@ -66,7 +66,7 @@ pub(super) static PLACES: [Place; 17] = [
     place("bulk_actions", &["id"], &["query"], &[]),
     place("idempotency", &["merchant_id", "path", "key"], &["body"], &[]),
     place("audit", &["id"], &["target", "details"], &[]),
-    place("suppressions", &["id"], &["address_key", "note"], &[]),
+    place("suppressions", &["id"], &["address_key", "note", "replaced_note"], &[]),
     place("bad_addresses", &["merchant_id", "address_key"], &["address_key"], &[]),
     place("unsubscribe_links", &["token"], &["address_key"], &[]),
 ];

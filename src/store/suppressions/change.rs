@@ -33,7 +33,7 @@ static UPSERT: Sql = Sql::new(
      FROM {rows: id text, address_key text, scope text, reason text, note text, expires_at bigint, created_at bigint}
      WHERE true
      ON CONFLICT (merchant_id, address_key, scope) DO UPDATE SET reason = excluded.reason, note = excluded.note,
-        expires_at = excluded.expires_at,
+        expires_at = excluded.expires_at, replaced_reason = NULL,
         created_at = CASE WHEN excluded.created_at = $3 AND (suppressions.expires_at IS NULL OR suppressions.expires_at > $3)
             THEN suppressions.created_at ELSE excluded.created_at END",
 );

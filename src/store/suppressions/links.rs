@@ -3,7 +3,7 @@
 //! A recipient has one link of each language with each merchant, whichever mails carry it. The row is all that makes a
 //! token good: no key is involved, and no mail has to be there any more.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -103,17 +103,34 @@ const FIND: &str = "SELECT merchant_id, address_key, language,
             AND reason = 'unsubscribed' AND (expires_at IS NULL OR expires_at > $2)) THEN 1 ELSE 0 END AS is_unsubscribed
      FROM unsubscribe_links WHERE token = $1";
 
-// What the recipient says goes over what the merchant said; said again, it changes nothing.
+// What the recipient says goes over what the merchant said, which is kept beneath it; said again, it changes nothing.
 const UNSUBSCRIBE: &str =
     "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, created_at)
      SELECT $1, merchant_id, address_key, 'promotional', 'unsubscribed', $3 FROM unsubscribe_links WHERE token = $2
      ON CONFLICT (merchant_id, address_key, scope) DO UPDATE SET reason = excluded.reason, note = NULL,
-        expires_at = NULL, created_at = excluded.created_at
+        expires_at = NULL, created_at = excluded.created_at,
+        replaced_reason = CASE WHEN suppressions.reason <> 'unsubscribed' THEN suppressions.reason END,
+        replaced_note = suppressions.note, replaced_expires_at = suppressions.expires_at,
+        replaced_created_at = suppressions.created_at
      WHERE suppressions.reason <> 'unsubscribed' OR suppressions.expires_at IS NOT NULL
      RETURNING merchant_id, address_key";
 
-const SUBSCRIBE_AGAIN: &str = "DELETE FROM suppressions WHERE scope = 'promotional' AND reason = 'unsubscribed'
+/// What the recipient of a link did with it.
+const OF_RECIPIENT: &str = "scope = 'promotional' AND reason = 'unsubscribed'
         AND (merchant_id, address_key) IN (SELECT merchant_id, address_key FROM unsubscribe_links WHERE token = $1)";
+
+/// Puts back what the merchant had said before, unless that has ended.
+static RESTORE_REPLACED: LazyLock<Sql> = LazyLock::new(|| {
+    Sql::made(format!(
+        "UPDATE suppressions SET reason = replaced_reason, note = replaced_note, expires_at = replaced_expires_at,
+            created_at = replaced_created_at, replaced_reason = NULL
+         WHERE {OF_RECIPIENT} AND replaced_reason IS NOT NULL
+            AND (replaced_expires_at IS NULL OR replaced_expires_at > $2)"
+    ))
+});
+
+static SUBSCRIBE_AGAIN: LazyLock<Sql> =
+    LazyLock::new(|| Sql::made(format!("DELETE FROM suppressions WHERE {OF_RECIPIENT}")));
 
 impl Store {
     /// Finds where a link leads.
@@ -177,12 +194,22 @@ impl Store {
             .await
     }
 
-    /// Takes back what the recipient did with a link.
+    /// Takes back what the recipient did with a link. What the merchant had said of the address before is in force again.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
     pub async fn subscribe_again(&self, token: &UnsubscribeToken) -> Result<(), StoreError> {
-        let delete = query(SUBSCRIBE_AGAIN).bind(token.as_str().to_owned());
-        self.writer.execute(delete, "take an unsubscription back").await.map(drop)
+        let restore = query(RESTORE_REPLACED.on(self.dialect)).bind(token.as_str().to_owned());
+        let restore = restore.bind(clock::now().millis());
+        let delete = query(SUBSCRIBE_AGAIN.on(self.dialect)).bind(token.as_str().to_owned());
+        self.writer
+            .run(move |on| {
+                async move {
+                    restore.execute(&mut *on).await.doing("put back what an unsubscription replaced")?;
+                    delete.execute(on).await.map(drop).doing("take an unsubscription back")
+                }
+                .boxed()
+            })
+            .await
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::LazyLock};
 use secrecy::SecretString;
 use serde::Serialize;
 
+use super::secrets::EndpointSecrets;
 use crate::{
     clock,
     mail::{DeliveryId, EndpointId, MailLane, MerchantId, Timestamp, TraceParent, WorkerId},
@@ -193,8 +194,6 @@ impl Grouped for CallbackClaimRequest {
 fn read(columns: &Columns<'_>, now: Timestamp) -> Result<Callback, StoreError> {
     let number = |column| columns.integer(column).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     let attempt = number("attempt")?;
-    let still_signs = columns.optional_time("previous_secret_until")?.is_some_and(|until| now < until);
-    let previous = columns.optional_text("previous_secret")?.filter(|_| still_signs);
     Ok(Callback {
         id: columns.parsed("id")?,
         merchant: columns.parsed("merchant_id")?,
@@ -202,11 +201,7 @@ fn read(columns: &Columns<'_>, now: Timestamp) -> Result<Callback, StoreError> {
         webhook_id: columns.text("webhook_id")?,
         url: columns.text("url")?,
         body: columns.text("body")?,
-        secrets: [Some(columns.text("secret")?), previous]
-            .into_iter()
-            .flatten()
-            .map(SecretString::from)
-            .collect(),
+        secrets: EndpointSecrets::read(columns)?.in_force(now),
         enabled: columns.integer("enabled")? == 1,
         attempt,
         attempt_of_schedule: attempt.saturating_sub(number("attempts_before")?),

@@ -1,14 +1,17 @@
 //! The URLs that merchants registered.
 
-use std::time::Duration;
-
+use futures_util::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
+
+use super::secrets::EndpointSecrets;
 
 use crate::{
     audit::Action,
     clock,
     mail::{EndpointId, MerchantId, Timestamp},
     store::{
+        audit,
+        connection::Connection,
         database::Store,
         error::{Doing, StoreError},
         events,
@@ -21,8 +24,6 @@ use crate::{
 
 /// The most endpoints of one merchant.
 pub const MOST_ENDPOINTS: i64 = 100;
-/// How long a secret that was replaced signs beside its successor.
-const OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A URL that a merchant registered.
 #[derive(Clone, Debug)]
@@ -37,10 +38,8 @@ pub struct Endpoint {
     pub description: String,
     /// Whether it gets anything.
     pub enabled: bool,
-    /// Signs its callbacks.
-    pub secret: SecretString,
-    /// Signs them too, until the time beside it.
-    pub previous_secret: Option<(SecretString, Timestamp)>,
+    /// Sign its callbacks.
+    pub secrets: EndpointSecrets,
     /// The first failure since the last success.
     pub failing_since: Option<Timestamp>,
     /// Why postroom disabled it itself: `gone` or `failing`.
@@ -223,7 +222,8 @@ impl Store {
         Ok(execute(delete, "delete an endpoint", entry).await? > 0)
     }
 
-    /// Gives an endpoint another secret; the one before signs too for a day. `None`: there is no such endpoint.
+    /// Gives an endpoint another secret; each that it had signs too, until a day after it was replaced. `None`: there is no
+    /// such endpoint.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -234,22 +234,48 @@ impl Store {
         secret: &SecretString,
     ) -> Result<Option<Endpoint>, StoreError> {
         let entry = self.entry(Action::WebhookSecretRefreshed, id, Some(merchant));
-        let row = self
-            .change_one(
-                query(sqlx::AssertSqlSafe(format!(
-                    "UPDATE endpoints SET previous_secret = secret, previous_secret_until = $4, secret = $3
-             WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
-                )))
-                .bind(merchant.to_string())
-                .bind(id.to_string())
-                .bind(secret.expose_secret().to_owned())
-                .bind((clock::now() + OVERLAP).millis()),
-                "refresh a secret",
-                entry,
-            )
-            .await?;
-        row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
+        let (merchant, secret, now) = (merchant.clone(), secret.clone(), clock::now());
+        self.writer
+            .run(move |on| {
+                async move {
+                    // Changes nothing, but is alone with the row from now on.
+                    let find = format!(
+                        "UPDATE endpoints SET secret = secret WHERE merchant_id = $1 AND id = $2 RETURNING {COLUMNS}"
+                    );
+                    let row = query(sqlx::AssertSqlSafe(find))
+                        .bind(merchant.to_string())
+                        .bind(id.to_string())
+                        .fetch_optional(&mut *on)
+                        .await
+                        .doing("find a secret to refresh")?;
+                    let Some(row) = row else { return Ok(None) };
+                    let mut endpoint = read(&Columns { table: "endpoints", row: &row })?;
+                    endpoint.secrets.replace(secret, now);
+                    write_secrets(on, id, &endpoint.secrets).await?;
+                    audit::record(on, entry.as_ref()).await?;
+                    Ok(Some(endpoint))
+                }
+                .boxed()
+            })
+            .await
     }
+}
+
+pub(super) async fn write_secrets(
+    on: &mut Connection,
+    id: EndpointId,
+    secrets: &EndpointSecrets,
+) -> Result<(), StoreError> {
+    let (replaced, until) = secrets.replaced();
+    query("UPDATE endpoints SET secret = $2, previous_secret = $3, previous_secret_until = $4 WHERE id = $1")
+        .bind(id.to_string())
+        .bind(secrets.current().expose_secret().to_owned())
+        .bind(replaced)
+        .bind(until)
+        .execute(on)
+        .await
+        .map(drop)
+        .doing("write secrets")
 }
 
 impl EndpointChange {
@@ -267,25 +293,14 @@ impl EndpointChange {
     }
 }
 
-impl Endpoint {
-    /// The secrets that sign at `now`, the newest first.
-    pub fn secrets(&self, now: Timestamp) -> Vec<SecretString> {
-        let previous = self.previous_secret.as_ref().filter(|(_, until)| now < *until);
-        [Some(&self.secret), previous.map(|(secret, _)| secret)].into_iter().flatten().cloned().collect()
-    }
-}
-
 pub(super) fn read(columns: &Columns<'_>) -> Result<Endpoint, StoreError> {
-    let previous = columns.optional_text("previous_secret")?;
-    let until = columns.optional_time("previous_secret_until")?;
     Ok(Endpoint {
         id: columns.parsed("id")?,
         url: columns.text("url")?,
         topics: events::topics(columns)?,
         description: columns.text("description")?,
         enabled: columns.integer("enabled")? == 1,
-        secret: columns.text("secret")?.into(),
-        previous_secret: previous.map(SecretString::from).zip(until),
+        secrets: EndpointSecrets::read(columns)?,
         failing_since: columns.optional_time("failing_since")?,
         disabled_reason: columns.optional_text("disabled_reason")?,
         created_at: columns.time("created_at")?,

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Endpoint, NewEndpoint, Registered};
+use super::{Endpoint, EndpointSecrets, NewEndpoint, Registered, endpoints::write_secrets};
 use crate::{
     clock,
     mail::{
@@ -164,14 +165,19 @@ impl Store {
         self.writer.execute(query(statement).bind(now), "turn a clock").await.unwrap();
     }
 
-    /// Lets an endpoint have failed for so long, and its old secret be that much older.
+    /// Lets an endpoint have failed for so long, and its old secrets be that much older.
     pub(crate) async fn let_it_be(&self, endpoint: EndpointId, ago: Duration) {
-        let update = query(
-            "UPDATE endpoints SET failing_since = failing_since - $2,
-                previous_secret_until = previous_secret_until - $2 WHERE id = $1",
-        );
+        let update = query("UPDATE endpoints SET failing_since = failing_since - $2 WHERE id = $1");
         let update = update.bind(endpoint.to_string()).bind(i64::try_from(ago.as_millis()).unwrap());
         self.writer.execute(update, "turn a clock").await.unwrap();
+        let find = query("SELECT * FROM endpoints WHERE id = $1").bind(endpoint.to_string());
+        let row = find.fetch_optional(&self.readers).await.unwrap().unwrap();
+        let mut secrets = EndpointSecrets::read(&Columns { table: "endpoints", row: &row }).unwrap();
+        secrets.age(ago);
+        self.writer
+            .run(move |on| async move { write_secrets(on, endpoint, &secrets).await }.boxed())
+            .await
+            .unwrap();
     }
 
     /// The bodies of all events, oldest first.

@@ -8,6 +8,7 @@ mod lost;
 mod overview;
 mod record;
 mod replay;
+mod secrets;
 mod settle;
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use due::DueDelivery;
 pub use endpoints::{Endpoint, EndpointChange, MOST_ENDPOINTS, NewEndpoint, Registered};
 pub use overview::DeliveryAbout;
 pub use record::{NewCallback, Tested};
+pub use secrets::EndpointSecrets;
 pub use settle::{CallbackSettled, CallbackSettlement};
 
 pub(super) use due::DUE;

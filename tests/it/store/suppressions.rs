@@ -2,8 +2,8 @@
 
 use postroom::{
     mail::{
-        Consequence, Judgement, ReplyClass, ReplyScope, SuppressionReason, SuppressionScope, Unsubscribe,
-        UnsubscribeToken,
+        Consequence, Judgement, ReplyClass, ReplyScope, SuppressionReason, SuppressionScope, Timestamp,
+        Unsubscribe, UnsubscribeToken,
     },
     store::{NewSuppression, Stop, Unsubscribed},
 };
@@ -90,6 +90,34 @@ on_both! {
         assert_eq!(store.forget_ended_suppressions().await.unwrap(), 1);
         store.subscribe_again(&token).await.unwrap();
         assert_eq!(scope().await, None);
+    }
+
+    async fn what_the_merchant_had_said_is_in_force_again_when_an_unsubscription_is_taken_back(backends: Backends) {
+        let store = open(&backends).await;
+        let token = UnsubscribeToken::generate();
+        record(&store, promotional(&token)).await;
+        let said = NewSuppression {
+            address: address(),
+            reason: SuppressionReason::Complaint,
+            scope: SuppressionScope::Promotional,
+            note: Some("by telephone".to_owned()),
+            expires_at: Timestamp::parse("2099-01-01T00:00:00Z").ok(),
+            created_at: Timestamp::parse("2020-01-01T00:00:00Z").ok(),
+        };
+        store.put_suppression(&merchant(), said.clone()).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.unsubscribe(&token).await.unwrap(), Unsubscribed::Now);
+            let made = store.suppression(&merchant(), &address()).await.unwrap().unwrap();
+            assert_eq!((made.reason, made.note, made.expires_at), (SuppressionReason::Unsubscribed, None, None));
+            store.subscribe_again(&token).await.unwrap();
+            let made = store.suppression(&merchant(), &address()).await.unwrap().unwrap();
+            assert_eq!((made.reason, made.note), (said.reason, said.note.clone()));
+            assert_eq!((made.expires_at, Some(made.created_at)), (said.expires_at, said.created_at));
+        }
+        store.unsubscribe(&token).await.unwrap();
+        backends.execute("UPDATE suppressions SET replaced_expires_at = 1").await;
+        store.subscribe_again(&token).await.unwrap();
+        assert_eq!(store.suppression(&merchant(), &address()).await.unwrap(), None, "it has ended meanwhile");
     }
 
     async fn a_mail_is_asked_about_when_it_is_recorded_and_when_it_is_claimed(backends: Backends) {
