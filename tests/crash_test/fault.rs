@@ -4,6 +4,9 @@ use std::{fmt, time::Duration};
 
 use super::chance::Chance;
 
+/// How far the clock of one process is ahead under [`Fault::ClockIsOff`].
+pub const SECONDS_AHEAD: u32 = 30;
+
 /// One of the connections of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Link {
@@ -86,7 +89,7 @@ pub enum Fault {
     FsyncFails,
     /// The clock of all processes is an hour ahead from now on, or back again.
     ClockTurns,
-    /// The clock of one process is 30 seconds ahead of the others' for a while.
+    /// The clock of one process is ahead of the others' for a while.
     ClockIsOff(Hit),
 }
 

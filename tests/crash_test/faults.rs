@@ -12,7 +12,7 @@ use sqlx::{AnyConnection, Connection, Executor};
 use tokio::time::{Instant as Moment, sleep, sleep_until};
 
 use super::{
-    fault::{Break, Fault, Hit},
+    fault::{Break, Fault, Hit, SECONDS_AHEAD},
     plan::PlannedFault,
     stage::Stage,
 };
@@ -90,7 +90,7 @@ impl Stage {
             }
             Fault::ClockIsOff(hit) => {
                 let base = self.hours.load(std::sync::atomic::Ordering::SeqCst) * 3_600;
-                hit.0.iter().for_each(|place| self.set_clock(*place, base + 30));
+                hit.0.iter().for_each(|place| self.set_clock(*place, base + SECONDS_AHEAD));
                 sleep(lasts).await;
                 hit.0.iter().for_each(|place| self.set_clock(*place, base));
             }

@@ -10,7 +10,7 @@ use postroom::{demo::catcher::CaughtMail, mail::Timestamp};
 use serde::Serialize;
 
 use super::{
-    fault::Fault,
+    fault::{Fault, SECONDS_AHEAD},
     faults::Happened,
     ledger::{Ends, Promise, PromisedBatch, Said},
     receiver::Webhook,
@@ -290,10 +290,13 @@ impl Verdict {
             .iter()
             .filter(|promise| matches!(promise.said, Said::Yes(_)) && promise.ends == Ends::Sent)
             .filter(|promise| promise.not_before.is_none() && !promise.is_delayed)
-            .filter(|promise| !seen.happened.iter().any(|one| postpones(one, promise.at)))
             .filter_map(|promise| {
                 let recipient = promise.recipient.as_str();
                 Some((promise.at, came.get(recipient)?.iter().map(|mail| mail.at).min()?, recipient))
+            })
+            .filter(|(promised, arrived, _)| {
+                let postponed = |one| may_postpone(one, *promised, *arrived, patience);
+                !seen.happened.iter().any(postponed)
             })
             .collect();
         for one in seen.happened {
@@ -316,13 +319,15 @@ impl Verdict {
     }
 }
 
-/// Whether a worker whose clock is ahead may have written a time into the row of a mail that was promised then: the mail
+/// Whether a worker whose clock is ahead may have written a time into the row of a mail that waited then: the mail
 /// waits until the others' clocks come to it, and for the minute after which the scheduler enqueues it again.
-fn postpones(one: &Happened, promised: Timestamp) -> bool {
+fn may_postpone(one: &Happened, promised: Timestamp, arrived: Timestamp, patience: Duration) -> bool {
     let margin = Duration::from_secs(5);
+    let longest = Duration::from_secs(u64::from(SECONDS_AHEAD) + 60) + patience;
     matches!(one.fault, Fault::ClockIsOff(_))
-        && one.began - margin <= promised
         && promised <= one.healed + margin
+        && one.began - margin <= arrived
+        && arrived <= one.healed + longest
 }
 
 /// How long no fault was there between two times.
