@@ -56,7 +56,7 @@ async fn look_at_database(app: &App) -> bool {
     let looked = async {
         note_backlog(&in_time(app.store.lane_backlogs()).await?);
         for state in DEAD {
-            let count = in_time(app.store.settled_mails(state)).await?;
+            let count = in_time(app.store.dead_mails(state)).await?;
             METRICS.dead_letters.get_or_create(&StateLabels { state: state.as_str() }).set(gauge(count));
         }
         let live = in_time(app.store.live_workers(app.config.worker.silence)).await?;

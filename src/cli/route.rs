@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::{mail::Timestamp, store::RouteUse};
+
 use super::{
     context::{Context, author, print},
     output::print_list,
@@ -37,7 +39,7 @@ async fn list(context: Context) -> anyhow::Result<()> {
     let mut routes = context.config.smtp.routes.clone();
     routes.sort_by_key(|route| route.priority);
     let app = context.app().await?;
-    let drained = app.store.drained_routes().await?;
+    let uses = app.store.route_uses().await?;
     app.store.close().await;
     let rows: Vec<Value> = routes
         .iter()
@@ -53,21 +55,28 @@ async fn list(context: Context) -> anyhow::Result<()> {
                 "merchants": route.merchants,
                 "sender_domains": route.sender_domains,
                 "lanes": route.lanes,
-                "drained": drained.contains(&route.name),
+                "drained": uses.of(&route.name) == RouteUse::Drained,
+                "paused": matches!(uses.of(&route.name), RouteUse::Paused(_)),
             })
         })
         .collect();
     let mut table = Table::new(&["NAME", "RELAY", "PRIORITY", "WEIGHT", "RATE", "STATE"]);
     for route in &routes {
         let relay = format!("{}:{}", route.host, route.port);
-        let state = match drained.contains(&route.name) {
-            true => Cell::of("drained", Tone::Warning),
-            false => Cell::of("in use", Tone::Good),
+        let state = match uses.of(&route.name) {
+            RouteUse::Drained => Cell::of("drained", Tone::Warning),
+            RouteUse::Paused(until) => Cell::of(paused(until), Tone::Warning),
+            RouteUse::InUse => Cell::of("in use", Tone::Good),
         };
         let rate = route.rate.clone().unwrap_or_default();
         table.add(row![&route.name, relay, route.priority, route.weight, rate, state]);
     }
     print_list(json_wanted, &table, "there is no route", &json!({"routes": rows}))
+}
+
+/// That a route is paused, and until when.
+fn paused(until: Option<Timestamp>) -> String {
+    until.map_or_else(|| "paused".to_owned(), |until| format!("paused until {until}"))
 }
 
 async fn drain(context: Context, name: &str) -> anyhow::Result<()> {

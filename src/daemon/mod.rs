@@ -86,6 +86,7 @@ impl Daemon {
             work: app.worker.stopping.clone(),
             tasks: JoinSet::new(),
         };
+        jobs::count_failures_from_zero();
         daemon.start_admin().await;
         if role != Role::Ingress {
             daemon.start_worker().await?;

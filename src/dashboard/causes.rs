@@ -95,12 +95,12 @@ fn in_words(line: &LineStatus) -> String {
     format!("{} wait for {what}", words::number(line.waiting))
 }
 
-/// What a class means, and what one does about it.
+/// What a class means, and what one does about it; not what becomes of a mail, which its state says.
 pub(super) const fn meaning_of(class: ReplyClass) -> &'static str {
     match class {
         ReplyClass::Accepted => "The relay took the mail.",
         ReplyClass::BadAddress => "There is no such mailbox. The merchant should correct the address.",
-        ReplyClass::MailboxFull => "The mailbox has no room. It is tried again until it is too old.",
+        ReplyClass::MailboxFull => "The mailbox has no room.",
         ReplyClass::PolicyBlock => {
             "The receiver's rules forbid this mail. Ask the receiver, or change the content."
         }
@@ -108,10 +108,8 @@ pub(super) const fn meaning_of(class: ReplyClass) -> &'static str {
         ReplyClass::Reputation => {
             "Our machine or the sender's domain has a bad name. Look at blocklists; slow down."
         }
-        ReplyClass::RateLimited => {
-            "Too much in too short a time. It slows down by itself; a lower rate avoids it."
-        }
-        ReplyClass::Greylist => "Strangers have to come back later. It is tried again by itself.",
+        ReplyClass::RateLimited => "Too much in too short a time. A lower rate avoids it.",
+        ReplyClass::Greylist => "Strangers have to come back later.",
         ReplyClass::AuthFailure => {
             "SPF, DKIM, DMARC or the reverse name of our side. Correct the DNS records."
         }
@@ -119,7 +117,7 @@ pub(super) const fn meaning_of(class: ReplyClass) -> &'static str {
             "We are set up wrongly: credentials, relaying, TLS or names. An operator has to act."
         }
         ReplyClass::DomainWide => "The recipient's whole domain takes no mail.",
-        ReplyClass::Temporary => "A fault of the relay that passes. It is tried again by itself.",
+        ReplyClass::Temporary => "A fault of the relay that passes.",
         ReplyClass::MessageFault => "The message is too large or malformed, or cannot be rendered.",
         ReplyClass::Connection => "No relay said anything: no connection, a time-out, or a broken dialogue.",
         ReplyClass::Unknown => "No rule knows this reply; add one to your replies file.",

@@ -107,25 +107,42 @@ impl Glance {
             activity(HOUR, 1),
             activity(DAY, QUARTER),
         );
-        let hour = hour.unwrap_or_default();
+        let unanswered = [
+            ("how many mails wait", waiting.is_err()),
+            ("how long the oldest waits", oldest.is_err()),
+            ("which mails are held", held.is_err()),
+            ("why mails failed", failed.is_err() || newest_failed.is_err()),
+            ("what was sent", hour.is_err()),
+            ("what is paused", pauses.is_err() || drained.is_err()),
+            ("which workers live", workers.is_err()),
+        ];
+        let unanswered = unanswered.into_iter().filter(|(_, is_unanswered)| *is_unanswered);
+        let last_hour = hour
+            .as_ref()
+            .ok()
+            .filter(|_| for_all)
+            .map(|hour| (settled(hour, MailState::Sent), settled(hour, MailState::Failed)));
         let live = |worker: &&WorkerRecord| now.since(worker.heartbeat_at) < app.config.worker.silence;
+        let in_all = waiting.as_ref().ok().map(|lanes| sum(lanes.iter().map(|(_, count)| *count)));
         let waiting = waiting.unwrap_or_default();
         let pauses = pauses.unwrap_or_default();
         let facts = Facts {
             database: database.err(),
             queue: queue.as_ref().err().cloned(),
             routes: app.routes.status(),
+            sends: app.worker.sends(),
             works: app.worker.may_begin(),
             drained: drained.unwrap_or_default(),
             workers: workers.as_ref().ok().map(|workers| workers.iter().filter(live).count()),
-            waiting: sum(waiting.iter().map(|(_, count)| *count)),
-            oldest: oldest.ok().flatten().map(|oldest| now.since(oldest)),
+            waiting: in_all,
+            oldest: oldest.ok().map(|oldest| oldest.map(|oldest| now.since(oldest))),
             held: held.unwrap_or_default(),
-            last_hour: for_all.then(|| (settled(&hour, MailState::Sent), settled(&hour, MailState::Failed))),
+            last_hour,
             causes: causes(&newest_failed.unwrap_or_default(), now - HOUR),
             refused: refused.unwrap_or_default(),
             behind: lanes_behind(queue.as_ref().ok()),
             pauses: pauses.clone(),
+            unanswered: unanswered.map(|(what, _)| what).collect(),
         };
         let lanes = Lane::ALL.iter().map(|&lane| LaneAtAGlance {
             lane,
@@ -142,7 +159,7 @@ impl Glance {
             queue: queue.ok(),
             workers: workers.unwrap_or_default(),
             failed: failed.ok(),
-            hour,
+            hour: hour.unwrap_or_default(),
             day: day.unwrap_or_default(),
         }
     }

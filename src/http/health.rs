@@ -15,6 +15,7 @@ use super::metrics::metrics;
 use crate::{
     app::App,
     smtp::{BreakerState, RouteStatus, Routes},
+    store::{RouteUse, RouteUses},
 };
 
 /// How long a dependency may take to answer.
@@ -60,13 +61,17 @@ struct Dependency {
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    let database = within(app.store.check_writable()).await;
+    let database = within(async {
+        app.store.check_writable().await?;
+        app.store.check_mails_readable().await
+    });
+    let database = database.await;
     let queue = within(app.queue.generation()).await;
     let worries = tokio::time::timeout(PATIENCE, app.queue.worries()).await;
     let worries = worries.ok().and_then(Result::ok).unwrap_or_default();
-    let drained = tokio::time::timeout(PATIENCE, app.store.drained_routes()).await;
-    let drained = drained.ok().and_then(Result::ok).unwrap_or_default();
-    let routes = routes_state(&app, &drained);
+    let uses = tokio::time::timeout(PATIENCE, app.store.route_uses()).await;
+    let uses = uses.ok().and_then(Result::ok).unwrap_or_default();
+    let routes = routes_state(&app, &uses);
     let workers = workers_state(&app).await;
     // Without the queue, a route or a worker, what is recorded waits; without the database nothing can be recorded.
     let dependencies = vec![
@@ -97,7 +102,7 @@ async fn workers_state(app: &App) -> Result<(), String> {
 }
 
 /// What there is to say about the routes.
-fn routes_state(app: &App, drained: &[String]) -> Dependency {
+fn routes_state(app: &App, uses: &RouteUses) -> Dependency {
     if app.routes.is_empty() {
         return dependency(
             "routes",
@@ -105,20 +110,29 @@ fn routes_state(app: &App, drained: &[String]) -> Dependency {
             Err("no route is configured: mails wait in the queue".to_owned()),
         );
     }
-    let all = app.routes.status();
-    let used: Vec<_> = all.iter().filter(|route| !drained.contains(&route.name)).cloned().collect();
-    let names: Vec<_> =
-        all.iter().filter(|route| drained.contains(&route.name)).map(|r| r.name.as_str()).collect();
+    let (mut used, mut drained, mut paused) = (Vec::new(), Vec::new(), Vec::new());
+    for route in app.routes.status() {
+        match uses.of(&route.name) {
+            RouteUse::InUse => used.push(route),
+            RouteUse::Drained => drained.push(route.name),
+            RouteUse::Paused(_) => paused.push(route.name),
+        }
+    }
     let mut notes = Vec::new();
-    if !names.is_empty() {
-        notes.push(format!("drained: `{}`", names.join("`, `")));
+    for (what, names) in [("drained", &drained), ("paused", &paused)] {
+        if !names.is_empty() {
+            notes.push(format!("{what}: `{}`", names.join("`, `")));
+        }
     }
     notes.extend(gaps(&app.routes));
+    if !app.worker.sends() {
+        notes.push("this process sends nothing: the workers know how their relays are".to_owned());
+    }
     let notes = (!notes.is_empty()).then(|| notes.join("; "));
-    let state = if used.is_empty() {
-        Err("every route is drained: mails wait".to_owned())
-    } else {
-        relays_state(&used)
+    let state = match used.is_empty() {
+        true if paused.is_empty() => Err("every route is drained: mails wait".to_owned()),
+        true => Err("every route is drained or paused: mails wait".to_owned()),
+        false => relays_state(&used),
     };
     let mut routes = dependency("routes", false, state);
     routes.detail = match (routes.detail, notes) {

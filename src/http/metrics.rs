@@ -41,8 +41,11 @@ fn gauge(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
-/// Notes whether each route is used, and its connections.
+/// Notes whether each route is up, and its connections. A process that sends nothing does not know.
 fn measure_routes(app: &App) {
+    if !app.worker.sends() {
+        return;
+    }
     for status in app.routes.status() {
         // One that may be tried again is not up before that has succeeded.
         let is_up = status.stopped.is_none() && status.breaker == BreakerState::Closed;

@@ -258,6 +258,15 @@ impl Store {
         Ok(())
     }
 
+    /// Finds out whether mails can be read: a lock on their table stops all that is about mails, and nothing else.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn check_mails_readable(&self) -> Result<(), StoreError> {
+        let look = query("SELECT id FROM mails ORDER BY id LIMIT 1");
+        look.fetch_optional(&self.readers).await.map(drop).doing("read a mail")
+    }
+
     /// Writes what is waiting and closes the connections.
     pub async fn close(&self) {
         self.group.close().await;

@@ -186,6 +186,7 @@ impl Dialect {
                     "replaced_suppressions",
                     include_str!("../../migrations/sqlite/0015_replaced_suppressions.sql"),
                 ),
+                (16, "dead_mails", include_str!("../../migrations/sqlite/0016_dead_mails.sql")),
             ],
             Self::Postgres => &[
                 (1, "mails", include_str!("../../migrations/postgres/0001_mails.sql")),
@@ -206,6 +207,7 @@ impl Dialect {
                     "replaced_suppressions",
                     include_str!("../../migrations/postgres/0015_replaced_suppressions.sql"),
                 ),
+                (16, "dead_mails", include_str!("../../migrations/postgres/0016_dead_mails.sql")),
             ],
         }
     }

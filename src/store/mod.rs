@@ -88,6 +88,7 @@ pub use credentials::{Account, AccountRecord, TokenEntry, TokenRecord};
 pub use database::{DatabaseSettings, Store};
 pub use disabled_endpoints::DisabledEndpoint;
 pub use documents::{Stored, TemplateHead};
+pub use drained_routes::{RouteUse, RouteUses};
 pub use due::DueLanes;
 pub use error::StoreError;
 pub use idempotency::{Answer, KeyHolder, Reservation};

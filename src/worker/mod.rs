@@ -152,6 +152,11 @@ impl Worker {
         }
     }
 
+    /// Whether this process sends mails: its heartbeats were heard, as those of an ingress never are.
+    pub fn sends(&self) -> bool {
+        self.heard_after.load(Ordering::SeqCst) != i64::MIN
+    }
+
     /// Whether this worker may begin to send.
     pub fn may_begin(&self) -> bool {
         !self.stopping.is_cancelled() && self.is_heard()

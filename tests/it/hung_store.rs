@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection, Executor};
 use tokio::time::sleep;
 
-use super::support::{Answer, Backends, Cluster, DatabaseProxy, Scene, Shop, eventually, welcome, within};
+use super::support::{
+    Answer, Backends, Cluster, DatabaseProxy, Operator, Scene, Shop, eventually, welcome, within,
+};
 
 /// Longer than the store waits for an answer, which is 20 seconds, and than a row that was marked waits.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -110,6 +112,24 @@ on_both! {
         scene.daemon.start_again().await;
         assert_eq!(webhooks(&scene.shop).await, answered);
     }
+}
+
+#[tokio::test]
+async fn a_lock_on_mails_is_seen_by_operators() {
+    let scene = Scene::open(Backends::postgres_redis().await).await;
+    let ann = Operator::sign_in(&scene.daemon, &scene.backends.command_line(), "ann", "admin", None).await;
+    assert!(ann.get("/").await.expect(200).body.contains("All is well"));
+    let lock = lock_out(&scene.backends).await;
+    let ready = scene.daemon.admin("/readyz").await.expect(503).json();
+    assert_eq!(
+        (&ready["dependencies"][0]["name"], &ready["dependencies"][0]["ok"]),
+        (&json!("database"), &json!(false))
+    );
+    let overview = ann.get("/").await.expect(200).body;
+    assert!(overview.contains("The database does not answer how many mails wait"), "{overview}");
+    assert!(!overview.contains("All is well"));
+    lock.close().await.unwrap();
+    eventually("all is well again", async || ann.get("/").await.body.contains("All is well")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

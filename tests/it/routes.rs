@@ -103,6 +103,14 @@ on_both! {
         commands.run(&["route", "undrain", "first"]).expect(1);
         shop.wait_until(&id, "sent").await;
         assert_eq!((first.count(), second.count()), (2, 1));
+
+        commands.run(&["queue", "pause", "--route", "first", "--reason", "maintenance"]).expect(0);
+        let said = routes_of(&daemon).await;
+        let detail = "every route is drained or paused: mails wait; drained: `second`; paused: `first`";
+        assert_eq!((&said["ok"], &said["detail"]), (&json!(false), &json!(detail)));
+        let listed = commands.run(&["--json", "route", "list"]).expect(0).json();
+        let states = |name: &str| listed["routes"].as_array().unwrap().iter().map(|route| route[name].clone()).collect::<Vec<_>>();
+        assert_eq!((states("drained"), states("paused")), (vec![json!(false), json!(true)], vec![json!(true), json!(false)]));
     }
 
     async fn routes_take_only_the_mails_that_they_are_for(backends: Backends) {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     mail::{MerchantId, PauseScope, Phase, ReplyClass, search::MailCount},
     smtp::{BreakerState, RouteFault, RouteStatus},
-    store::{PauseRecord, RefusedRequests},
+    store::{PauseRecord, RefusedRequests, RouteUse, RouteUses},
 };
 
 /// From so many failed mails in an hour on it is worth a look, where they are one of twenty or more.
@@ -29,9 +29,11 @@ pub(super) struct Facts {
     pub(super) database: Option<String>,
     /// Why the queue does not answer.
     pub(super) queue: Option<String>,
-    /// The routes as this process sees them; none where it sends nothing.
+    /// The routes as this process sees them.
     pub(super) routes: Vec<RouteStatus>,
-    /// Whether this process knows how the routes are.
+    /// Whether this process sends mails, and so knows how the relays are.
+    pub(super) sends: bool,
+    /// Whether it may send at this moment.
     pub(super) works: bool,
     /// Routes that operators drained.
     pub(super) drained: Vec<String>,
@@ -39,10 +41,10 @@ pub(super) struct Facts {
     pub(super) pauses: Vec<PauseRecord>,
     /// Workers that were heard of; none when that is not known.
     pub(super) workers: Option<usize>,
-    /// Mails on their way.
-    pub(super) waiting: MailCount,
-    /// How long the oldest of them waits.
-    pub(super) oldest: Option<Duration>,
+    /// Mails on their way, where that is known.
+    pub(super) waiting: Option<MailCount>,
+    /// How long the oldest of them waits, if any does, where that is known.
+    pub(super) oldest: Option<Option<Duration>>,
     /// Mails that a person has to decide about.
     pub(super) held: MailCount,
     /// Mails that were sent, and that failed, in the last hour.
@@ -53,6 +55,15 @@ pub(super) struct Facts {
     pub(super) refused: Vec<RefusedRequests>,
     /// Lanes of which mails are due for long.
     pub(super) behind: Vec<LaneBehind>,
+    /// What the database was asked and did not answer.
+    pub(super) unanswered: Vec<&'static str>,
+}
+
+impl Facts {
+    /// Whether operators let mails go over a route.
+    pub(super) fn use_of(&self, route: &str) -> RouteUse {
+        RouteUses::new(self.drained.clone(), &self.pauses).of(route)
+    }
 }
 
 /// How urgent something is.
@@ -105,6 +116,10 @@ pub(super) fn alarms(facts: &Facts, merchant: Option<&MerchantId>) -> Vec<Alarm>
             "/workers",
             "Workers",
         ));
+    } else if !facts.unanswered.is_empty() {
+        let what = facts.unanswered.join(", ");
+        let text = format!("The database does not answer {what}: this page does not show everything.");
+        bad.push(alarm(text, "/workers", "Workers"));
     }
     if let Some(why) = &facts.queue {
         bad.push(alarm(
@@ -227,10 +242,12 @@ fn is_paused(facts: &Facts, behind: &LaneBehind) -> bool {
 fn behind(behind: &LaneBehind, facts: &Facts) -> Alarm {
     let due = words::length(behind.due_for);
     let waits_for = behind.waits_for.as_ref().map(|waits| format!(" {waits}.")).unwrap_or_default();
-    let mails = words::counted(facts.waiting);
+    let in_all =
+        facts.waiting.map(words::counted_mails).map(|mails| format!(" On their way in all: {mails}."));
     let text = format!(
-        "The lane {} is behind: its oldest mail is due for {due}. {mails} mails are on their way in all.{waits_for}",
-        behind.lane
+        "The lane {} is behind: its oldest mail is due for {due}.{}{waits_for}",
+        behind.lane,
+        in_all.unwrap_or_default()
     );
     alarm(text, "/queue", "Queue")
 }
@@ -244,8 +261,9 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
         let text = format!("No route is configured: {}.", waits(facts));
         bad.push(alarm(text, "/routes", "Routes"));
     }
-    let is_drained = |route: &RouteStatus| facts.drained.contains(&route.name);
-    for route in facts.routes.iter().filter(|route| !is_drained(route)) {
+    let is_drained = |route: &&RouteStatus| facts.use_of(&route.name) == RouteUse::Drained;
+    let known = facts.routes.iter().filter(|_| facts.sends);
+    for route in known.filter(|route| !is_drained(route)) {
         let name = &route.name;
         if let Some(fault) = &route.stopped {
             let text = format!(
@@ -265,9 +283,11 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
             ));
         }
     }
-    let all_drained = !facts.routes.is_empty() && facts.routes.iter().all(is_drained);
-    if all_drained {
-        bad.push(alarm(format!("Every route is drained; {}.", waits(facts)), "/routes", "Routes"));
+    let is_used = |route: &RouteStatus| facts.use_of(&route.name) == RouteUse::InUse;
+    if !facts.routes.is_empty() && !facts.routes.iter().any(is_used) {
+        let are =
+            if facts.routes.iter().all(|route| is_drained(&route)) { "drained" } else { "drained or paused" };
+        bad.push(alarm(format!("Every route is {are}; {}.", waits(facts)), "/routes", "Routes"));
     } else {
         let drained = facts.drained.iter().map(|name| {
             alarm(format!("The route {name} is drained: nothing new goes over it."), "/routes", "Routes")
@@ -289,12 +309,13 @@ fn advice(fault: &RouteFault) -> &'static str {
 }
 
 fn waits(facts: &Facts) -> String {
-    let mails = match (facts.waiting.count, facts.waiting.more) {
+    let Some(waiting) = facts.waiting else { return "how many mails wait is not known".to_owned() };
+    let mails = match (waiting.count, waiting.more) {
         (0, _) => return "no mail waits".to_owned(),
         (1, false) => "1 mail waits".to_owned(),
-        _ => format!("{} mails wait", words::counted(facts.waiting)),
+        _ => format!("{} mails wait", words::counted(waiting)),
     };
-    match facts.oldest {
+    match facts.oldest.flatten() {
         Some(oldest) => format!("{mails}, the oldest for {}", words::length(oldest)),
         None => mails,
     }
@@ -324,7 +345,7 @@ fn all_is_well(facts: &Facts) -> Alarm {
     let sent = facts
         .last_hour
         .map(|(sent, _)| format!("{} sent in the last hour", words::several(sent, "mail", "mails")));
-    let oldest = match facts.oldest {
+    let oldest = match facts.oldest.flatten() {
         Some(oldest) if oldest > BEHIND => format!("{} (some are not due yet)", waits(facts)),
         Some(_) => waits(facts),
         None => "none waits".to_owned(),

@@ -25,10 +25,11 @@ fn pause(scope: PauseScope) -> PauseRecord {
 fn facts() -> Facts {
     Facts {
         routes: vec![route("main", None)],
+        sends: true,
         works: true,
         workers: Some(1),
-        waiting: MailCount { count: 1_204, more: false },
-        oldest: Some(Duration::from_secs(2)),
+        waiting: Some(MailCount { count: 1_204, more: false }),
+        oldest: Some(Some(Duration::from_secs(2))),
         last_hour: Some((3_214, 1)),
         ..Facts::default()
     }
@@ -42,7 +43,7 @@ fn told(facts: &Facts) -> Vec<String> {
 fn all_is_well_when_nothing_is_wrong() {
     let text = "good All is well: 3,214 mails sent in the last hour; 1,204 mails wait, the oldest for 2 s.";
     assert_eq!(told(&facts()), [text]);
-    let idle = Facts { waiting: MailCount { count: 0, more: false }, oldest: None, ..facts() };
+    let idle = Facts { waiting: Some(MailCount::default()), oldest: Some(None), ..facts() };
     assert_eq!(told(&idle), ["good All is well: 3,214 mails sent in the last hour; none waits."]);
 }
 
@@ -102,12 +103,36 @@ fn a_cause_is_said_of_what_fails_and_of_what_is_late() {
              an unknown placeholder.",
             "warn 400 mails failed in the last hour, 10 were sent. Most of the newest over main: 554 5.7.1 refused \
              (policy_block). The receiver's rules forbid this mail. Ask the receiver, or change the content.",
-            "warn The lane bulk is behind: its oldest mail is due for 20 min. 1,204 mails are on their way in all. \
+            "warn The lane bulk is behind: its oldest mail is due for 20 min. On their way in all: 1,204 mails. \
              1,100 wait for the rate of route main.",
         ]
     );
     let chosen = Facts { pauses: vec![pause(PauseScope::Lane(Lane::Bulk))], causes: Vec::new(), ..wrong };
     assert_eq!(told(&chosen).len(), 2, "a lane that is paused is behind by choice");
+}
+
+#[test]
+fn an_answer_that_is_missing_is_never_good_news() {
+    let unanswered = vec!["how many mails wait", "which mails are held"];
+    let silent = Facts { waiting: None, oldest: None, unanswered, ..facts() };
+    let text = "bad The database does not answer how many mails wait, which mails are held: this page does not \
+                show everything.";
+    assert_eq!(told(&silent), [text]);
+}
+
+#[test]
+fn a_route_that_is_paused_is_not_used_and_who_sends_nothing_knows_no_relay() {
+    let drained_or_paused = Facts {
+        routes: vec![route("main", None), route("spare", None)],
+        drained: vec!["main".to_owned()],
+        pauses: vec![pause(PauseScope::Route("spare".to_owned()))],
+        ..facts()
+    };
+    let said = told(&drained_or_paused);
+    assert!(said[0].starts_with("bad Every route is drained or paused; 1,204 mails wait"), "{said:?}");
+    let of_an_ingress =
+        Facts { routes: vec![route("main", Some("530"))], sends: false, works: false, ..facts() };
+    assert!(told(&of_an_ingress)[0].starts_with("good "));
 }
 
 #[test]

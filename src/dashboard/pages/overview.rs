@@ -23,7 +23,7 @@ use crate::{
     html::written,
     mail::{Lane, ReplyClass, Timestamp},
     smtp::{BreakerState, RouteStatus},
-    store::{ActivitySpan, WorkerRecord},
+    store::{ActivitySpan, RouteUse, WorkerRecord},
 };
 
 pub(super) fn router() -> Router<Arc<Board>> {
@@ -147,25 +147,36 @@ fn tiles(glance: &Glance) -> Vec<Tile> {
     }
     tiles.push(Tile {
         name: "On their way",
-        figure: words::counted(facts.waiting),
+        figure: facts.waiting.map_or_else(unanswered, words::counted),
         note: "queued, sending or deferred".to_owned(),
         href: Some("/mails?q=state%3Aqueued"),
     });
     tiles.push(Tile {
         name: "Oldest waits",
-        figure: facts.oldest.map_or_else(|| "–".to_owned(), words::length),
-        note: if facts.oldest.is_some() { "since it was recorded" } else { "nothing waits" }.to_owned(),
+        figure: match facts.oldest {
+            Some(Some(oldest)) => words::length(oldest),
+            Some(None) => "–".to_owned(),
+            None => unanswered(),
+        },
+        note: match facts.oldest {
+            Some(None) => "nothing waits",
+            Some(Some(_)) | None => "since it was recorded",
+        }
+        .to_owned(),
         href: None,
     });
-    if let Some(failed) = glance.failed {
-        tiles.push(Tile {
-            name: "Dead letters",
-            figure: words::counted(failed),
-            note: "failed for good".to_owned(),
-            href: Some("/dead-letters"),
-        });
-    }
+    tiles.push(Tile {
+        name: "Dead letters",
+        figure: glance.failed.map_or_else(unanswered, words::counted),
+        note: "failed for good".to_owned(),
+        href: Some("/dead-letters"),
+    });
     tiles
+}
+
+/// The figure of what was asked for and not answered.
+fn unanswered() -> String {
+    "?".to_owned()
 }
 
 impl LaneRow {
@@ -190,10 +201,15 @@ impl LaneRow {
     }
 }
 
-/// How a route is, in a word.
-pub(super) fn state_of_route(route: &RouteStatus, is_drained: bool) -> Badge {
+/// How a route is, in a word. A process that sends nothing does not know whether its relay works.
+pub(super) fn state_of_route(route: &RouteStatus, route_use: RouteUse, is_known: bool) -> Badge {
+    match route_use {
+        RouteUse::Drained => return Badge::warns("drained"),
+        RouteUse::Paused(_) => return Badge::warns("paused"),
+        RouteUse::InUse if !is_known => return Badge::over("known to workers"),
+        RouteUse::InUse => {}
+    }
     match route.breaker {
-        _ if is_drained => Badge::warns("drained"),
         _ if route.stopped.is_some() => Badge::bad("refuses us"),
         BreakerState::Closed => Badge::good("works"),
         BreakerState::Open { .. } => Badge::bad("away"),
@@ -212,7 +228,7 @@ fn rate_used(board: &Board, glance: &Glance, name: &str) -> String {
 
 impl RouteRow {
     fn of(route: &RouteStatus, glance: &Glance, rate: String) -> Self {
-        let state = state_of_route(route, glance.facts.drained.contains(&route.name));
+        let state = state_of_route(route, glance.facts.use_of(&route.name), glance.facts.sends);
         let fault = route.stopped.as_ref().or(route.last_error.as_ref());
         Self {
             name: route.name.clone(),

@@ -97,12 +97,12 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
     let parts = Parts {
         viewer,
         fault: facts.queue.clone(),
-        oldest: match facts.oldest {
-            Some(oldest) => {
-                let mails = words::counted(facts.waiting);
-                format!("{mails} on their way, the oldest for {}.", words::length(oldest))
+        oldest: match (facts.waiting, facts.oldest) {
+            (Some(waiting), Some(Some(oldest))) => {
+                format!("{} on their way, the oldest for {}.", words::counted(waiting), words::length(oldest))
             }
-            None => "Nothing waits.".to_owned(),
+            (Some(_), Some(None)) => "Nothing waits.".to_owned(),
+            (_, None) | (None, _) => "The database does not answer how many mails wait.".to_owned(),
         },
         lanes: lanes.map(|lane| LaneRow::of(lane, viewer)).collect(),
         pauses: pauses.map(PauseRow::of).collect(),

@@ -25,7 +25,7 @@ use crate::{
     },
     html::written,
     smtp::{RouteSettings, RouteStatus},
-    store::ActivitySpan,
+    store::{ActivitySpan, RouteUse},
 };
 
 pub(super) fn router() -> Router<Arc<Board>> {
@@ -52,6 +52,8 @@ struct RouteRow {
     name: String,
     host: String,
     state: Badge,
+    /// Until when it is paused, where it is.
+    pause: Option<Option<Time>>,
     fault: Option<(Time, String)>,
     connections: String,
     rate: String,
@@ -74,7 +76,7 @@ async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Respons
 
 pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
     viewer.sees_everything()?;
-    let drained = board.app.store.drained_routes().await?;
+    let (uses, sends) = (board.app.store.route_uses().await?, board.app.worker.sends());
     let all = board.app.routes.status();
     let done = Done {
         hour: board.app.store.activity(clock::now() - Duration::from_secs(60 * 60), 1).await?,
@@ -84,7 +86,7 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, 
     let routes = current.smtp.routes.iter().map(|settings| {
         let status = all.iter().find(|status| status.name == settings.name);
         let used = done.of(settings);
-        RouteRow { used, ..RouteRow::of(settings, status, drained.contains(&settings.name), viewer) }
+        RouteRow { used, ..RouteRow::of(settings, status, (uses.of(&settings.name), sends), viewer) }
     });
     Ok(written(&Parts { routes: routes.collect() }))
 }
@@ -103,21 +105,32 @@ impl Done {
 }
 
 impl RouteRow {
-    fn of(settings: &RouteSettings, status: Option<&RouteStatus>, is_drained: bool, viewer: &Viewer) -> Self {
+    /// `sends`: whether this process sends mails, and so knows how the relay is.
+    fn of(
+        settings: &RouteSettings,
+        status: Option<&RouteStatus>,
+        (route_use, sends): (RouteUse, bool),
+        viewer: &Viewer,
+    ) -> Self {
         let name = settings.name.clone();
         let fault = status.and_then(|status| status.stopped.as_ref().or(status.last_error.as_ref()));
         let button = viewer.acts_on_everything().then(|| {
-            let button = match is_drained {
-                true => Button::new(viewer, "/routes/undrain", "Use it again").primary(),
-                false => Button::new(viewer, "/routes/drain", "Drain").danger(format!(
-                    "Drain the route {name}? Nothing new goes over it; other routes take over."
-                )),
+            let button = match route_use {
+                RouteUse::Drained => Button::new(viewer, "/routes/undrain", "Use it again").primary(),
+                RouteUse::InUse | RouteUse::Paused(_) => Button::new(viewer, "/routes/drain", "Drain")
+                    .danger(format!(
+                        "Drain the route {name}? Nothing new goes over it; other routes take over."
+                    )),
             };
             button.with("name", name.as_str())
         });
         Self {
             host: format!("{}:{}", settings.host, settings.port),
-            state: status.map_or(Badge::over("not here"), |status| state_of_route(status, is_drained)),
+            state: status.map_or(Badge::over("not here"), |status| state_of_route(status, route_use, sends)),
+            pause: match route_use {
+                RouteUse::Paused(until) => Some(until.map(Time)),
+                RouteUse::InUse | RouteUse::Drained => None,
+            },
             fault: fault.map(|fault| (Time(fault.at), format!("{}: {}", fault.phase, fault.text))),
             connections: status.map_or_else(String::new, |status| {
                 format!("{} busy, {} idle, at most {}", status.busy, status.idle, status.connections)

@@ -1,7 +1,10 @@
 //! Counts mails as they are recorded and settled, whoever does it.
 
 use super::{CallbackLabels, LaneLabels, MailLabels, Metrics};
-use crate::mail::{MailLane, MailState};
+use crate::{
+    mail::{MailLane, MailState},
+    webhook::CallbackOutcome,
+};
 
 impl Metrics {
     /// Counts mails that are on record now.
@@ -24,6 +27,9 @@ impl Metrics {
                 drop(self.settled.get_or_create(&MailLabels { lane, state: state.as_str() }));
             }
         }
-        drop(self.callbacks.get_or_create(&CallbackLabels { outcome: "taken" }));
+        let outcomes = CallbackOutcome::ALL.iter().map(|outcome| outcome.as_str());
+        for outcome in outcomes.chain(["taken"]) {
+            drop(self.callbacks.get_or_create(&CallbackLabels { outcome }));
+        }
     }
 }
