@@ -35,7 +35,7 @@ const STORE_LAYERS: [&[&str]; 20] = [
     &["disabled_endpoints", "due"],
     &["actions", "recipients"],
     &["mails", "partials"],
-    &["batches", "credentials", "resources"],
+    &["batches", "credentials", "resources", "route_uses"],
     &[
         "activity",
         "attachments",
