@@ -34,7 +34,7 @@ use crate::{
     store::{
         BatchRecord, Chunk, MadeMail, Making, Merchant, NewPass, StagedChunk, Store, StoreError, TakenBack,
     },
-    telemetry::{METRICS, Outage},
+    telemetry::{METRICS, Outage, chain},
 };
 
 /// Chunks whose mails the queue does not take.
@@ -238,7 +238,12 @@ impl<'a> BatchContext<'a> {
         if let Err(error) = app.queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()
         {
-            tracing::warn!(%error, times, batch = %self.batch.id, "the queue takes no jobs, the scheduler will enqueue them");
+            tracing::warn!(
+                error = %chain(&error),
+                times,
+                batch = %self.batch.id,
+                "the queue takes no jobs, the scheduler will enqueue them"
+            );
         }
         Ok(Outcome::Done)
     }

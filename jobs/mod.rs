@@ -41,7 +41,7 @@ use crate::{
     mail::{ActionId, BatchId, DeliveryId, Lane, MailId, MailLane},
     queue::{Ended, QueuedJob},
     store::{DueAction, DueBatch, DueDelivery, DueMail, StoreError},
-    telemetry::{METRICS, Outages, metrics::JobLabels},
+    telemetry::{METRICS, Outages, chain, metrics::JobLabels},
 };
 
 /// A job that could not reach the database is tried again by the same worker after this.
@@ -141,10 +141,9 @@ async fn end_or_leave<J: Job>(app: &App, outcome: anyhow::Result<Outcome>) -> En
 /// fetches nothing while the database does not hear it.
 async fn leave_to_others<J: Job>(app: &App, error: &anyhow::Error) -> Ended {
     if let Some(times) = UNREACHED.failed(J::NAME) {
-        let error = format!("{error:#}");
         tracing::warn!(
             job = J::NAME,
-            error,
+            error = %chain(&**error),
             times,
             "a job could not reach the database, it goes back to the queue"
         );
@@ -164,7 +163,7 @@ fn ended<J: Job>(outcome: anyhow::Result<Outcome>) -> Ended {
         Err(error) => {
             tracing::error!(
                 job = J::NAME,
-                error = format!("{error:#}"),
+                error = %chain(&*error),
                 "a job failed, its row is due again later"
             );
             ("failed", Ended::Done)
@@ -179,7 +178,7 @@ async fn drop_job(app: &App, job: &QueuedJob) {
     METRICS.dropped_jobs.inc();
     tracing::error!(job = job.id, lane = %job.lane, "a queued job is of no known kind, it is dropped");
     if let Err(error) = app.store.record_dropped_job(&job.id, "no job of this version").await {
-        tracing::error!(%error, "a dropped job could not be recorded");
+        tracing::error!(error = %chain(&error), "a dropped job could not be recorded");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     mail::{ActionId, ActionState, Lane, MerchantId},
     queue::QueuedJob,
     store::{ActionRecord, MailSearch, StepTaken},
+    telemetry::chain,
 };
 
 /// The most mails of a step: its transaction is over in a moment, also where one writer serves all.
@@ -42,7 +43,7 @@ impl Job for RunBulkAction {
         let search = match action.search() {
             Ok(search) => MailSearch { limit: MAILS, ..search },
             Err(error) => {
-                tracing::error!(action = %action.id, %error, "an action cannot be run");
+                tracing::error!(action = %action.id, error = %chain(&error), "an action cannot be run");
                 app.store.fail_action(action.id, &error.to_string()).await?;
                 return Ok(Outcome::Done);
             }

@@ -18,7 +18,7 @@ use crate::{
     clock,
     queue::{self, Leases, Queue, QueueSettings},
     store::{DatabaseSettings, Store},
-    telemetry::Outage,
+    telemetry::{Outage, chain},
     worker::Worker,
 };
 
@@ -99,7 +99,7 @@ impl Heartbeat {
                 }
                 Err(error) => {
                     if let Some(times) = UNHEARD.failed() {
-                        tracing::warn!(error = format!("{error:#}"), times, "a heartbeat was not heard");
+                        tracing::warn!(error = %chain(&*error), times, "a heartbeat was not heard");
                     }
                     tokio::time::sleep(pause.min(AGAIN)).await;
                 }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use askama::{Template, filters::Escaper};
 
+use crate::telemetry::chain;
+
 /// Escapes text for HTML with the names that readers of a source know: `&lt;`. askama's own escaper writes `&#60;`.
 ///
 /// For text between tags and for attributes in quotes, single or double.
@@ -35,7 +37,7 @@ impl Escaper for Named {
 /// A page as text. None has a reason to fail; one that does is empty, and the log says why.
 pub fn written(page: &impl Template) -> String {
     page.render().unwrap_or_else(|error| {
-        tracing::error!(%error, "a page could not be written");
+        tracing::error!(error = %chain(&error), "a page could not be written");
         String::new()
     })
 }

@@ -12,7 +12,7 @@ use crate::{
     queue::QueuedJob,
     scheduler::in_time,
     store::TakenMails,
-    telemetry::{METRICS, Outage},
+    telemetry::{METRICS, Outage, chain},
 };
 
 /// Between two looks for dead workers.
@@ -31,8 +31,11 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             Ok(()) => METRICS.rescued.note(),
             Err(error) => {
                 if let Some(times) = FAILED.failed() {
-                    let error = format!("{error:#}");
-                    tracing::warn!(error, times, "the rescuer could not look for dead workers");
+                    tracing::warn!(
+                        error = %chain(&*error),
+                        times,
+                        "the rescuer could not look for dead workers"
+                    );
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::{
     mail::{Lane, MailState},
     store::{LaneBacklog, StoreError},
     telemetry::{
-        METRICS,
+        METRICS, chain,
         metrics::{DependencyLabels, LaneLabels, MailLabels, RouteNameLabels, StateLabels},
     },
 };
@@ -66,7 +66,7 @@ async fn look_at_database(app: &App) -> bool {
     match looked.await {
         Ok(()) => true,
         Err(error) => {
-            tracing::debug!(%error, "the backlog could not be counted");
+            tracing::debug!(error = %chain(&error), "the backlog could not be counted");
             false
         }
     }

@@ -17,7 +17,7 @@ use crate::{
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     supervisor::Watchdog,
-    telemetry::{METRICS, Outage},
+    telemetry::{METRICS, Outage, chain},
 };
 
 /// Between two rounds.
@@ -55,7 +55,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             && let Some(times) = UNSEEN.failed()
         {
             tracing::warn!(
-                error = format!("{error:#}"),
+                error = %chain(&*error),
                 times,
                 "the scheduler could not make due what a new queue does not know"
             );
@@ -69,8 +69,11 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
             Err(error) => {
                 app.has_lost_marks.store(true, Ordering::Relaxed);
                 if let Some(times) = UNENQUEUED.failed() {
-                    let error = format!("{error:#}");
-                    tracing::warn!(error, times, "the scheduler could not enqueue what is due");
+                    tracing::warn!(
+                        error = %chain(&*error),
+                        times,
+                        "the scheduler could not enqueue what is due"
+                    );
                 }
             }
         }
@@ -93,7 +96,7 @@ async fn enqueue_what_a_failed_round_marked(app: &App) {
             );
         }
         Err(error) => tracing::warn!(
-            error = format!("{error:#}"),
+            error = %chain(&*error),
             "the scheduler could not make due what failed rounds may have marked, trying again"
         ),
     }
@@ -107,7 +110,7 @@ pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
         let enqueued = stop.run_until_cancelled(in_time(enqueue_due_callbacks(&app, &mut look))).await;
         if let Some(Err(error)) = enqueued {
             app.has_lost_marks.store(true, Ordering::Relaxed);
-            tracing::debug!(error = format!("{error:#}"), "callbacks wait for the scheduler's next round");
+            tracing::debug!(error = %chain(&*error), "callbacks wait for the scheduler's next round");
         }
         // Those who settle mails meanwhile share the next look.
         stop.run_until_cancelled(tokio::time::sleep(CALLBACK_PAUSE)).await;
@@ -303,7 +306,10 @@ pub(crate) async fn make_postponed_due(app: &App) {
             tracing::info!(mails, callbacks, "this worker is heard again, all that waits is due")
         }
         Err(error) => {
-            tracing::warn!(%error, "this worker is heard again, but could not make due what it postponed")
+            tracing::warn!(
+                error = %chain(&error),
+                "this worker is heard again, but could not make due what it postponed"
+            )
         }
     }
 }

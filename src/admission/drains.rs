@@ -9,7 +9,7 @@ use super::{Admission, lines::WITHOUT_ROUTE};
 use crate::{
     queue::Queue,
     store::{Store, StoreError},
-    telemetry::{METRICS, metrics::RouteNameLabels},
+    telemetry::{METRICS, chain, metrics::RouteNameLabels},
 };
 
 /// Between two looks.
@@ -50,7 +50,10 @@ impl Admission {
             sleep(PAUSE).await;
             match timeout(PATIENCE, self.read_drains(store)).await {
                 Ok(Ok(is_news)) => must_wake |= is_news,
-                Ok(Err(error)) => tracing::debug!(%error, "the drained routes could not be read"),
+                Ok(Err(error)) => tracing::debug!(
+                    error = %chain(&error),
+                    "the drained routes could not be read"
+                ),
                 Err(_) => tracing::debug!("the drained routes could not be read in time"),
             }
             if must_wake {
@@ -60,7 +63,10 @@ impl Admission {
                 lines.push(WITHOUT_ROUTE.to_owned());
                 match queue.wake(&lines).await {
                     Ok(()) => must_wake = false,
-                    Err(error) => tracing::debug!(%error, "the queue could not be told that routes changed"),
+                    Err(error) => tracing::debug!(
+                        error = %chain(&error),
+                        "the queue could not be told that routes changed"
+                    ),
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::{
     mail::{Lane, PauseScope},
     queue::{Queue, QueueError},
     store::{Store, StoreError},
+    telemetry::chain,
 };
 
 /// Between two looks.
@@ -56,11 +57,11 @@ impl Admission {
         loop {
             match timeout(PATIENCE, self.read_pauses(store)).await {
                 Ok(Ok(changes)) => to_wake.extend(changes.iter().map(|scope| (scope.to_string(), WAKES))),
-                Ok(Err(error)) => tracing::debug!(%error, "what is paused could not be read"),
+                Ok(Err(error)) => tracing::debug!(error = %chain(&error), "what is paused could not be read"),
                 Err(_) => tracing::debug!("what is paused could not be read in time"),
             }
             if let Err(error) = self.tell_queue(queue, &mut running, &mut to_wake).await {
-                tracing::debug!(%error, "the queue could not be told what is paused");
+                tracing::debug!(error = %chain(&error), "the queue could not be told what is paused");
             }
             sleep(PAUSE).await;
         }

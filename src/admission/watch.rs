@@ -11,6 +11,7 @@ use crate::{
     mail::MerchantId,
     queue::{Queue, QueueError},
     store::Store,
+    telemetry::chain,
 };
 
 /// Between two looks at the merchants' rates.
@@ -36,7 +37,10 @@ impl Admission {
         loop {
             match timeout(PATIENCE, store.mails_rates()).await {
                 Ok(Ok(rates)) => to_wake.extend(self.set_own_rates(read(rates))),
-                Ok(Err(error)) => tracing::debug!(%error, "the rates of merchants could not be read"),
+                Ok(Err(error)) => tracing::debug!(
+                    error = %chain(&error),
+                    "the rates of merchants could not be read"
+                ),
                 Err(_) => tracing::debug!("the rates of merchants could not be read in time"),
             }
             to_wake.extend(self.rates.closed.take_lines_to_wake());
@@ -54,7 +58,7 @@ impl Admission {
                 }
                 Err(error) => {
                     pause = PAUSE;
-                    tracing::debug!(%error, "the queue could not be told that rates changed");
+                    tracing::debug!(error = %chain(&error), "the queue could not be told that rates changed");
                 }
             }
             to_wake.sort_unstable();

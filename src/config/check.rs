@@ -7,6 +7,7 @@ use crate::{
     dkim::Keyring,
     limits::{MailLimits, Rate},
     queue, smtp,
+    telemetry::chain,
 };
 
 /// The shortest lease of a job.
@@ -48,13 +49,13 @@ fn longer_than_0s(layers: &mut Layers, times: impl IntoIterator<Item = (&'static
 /// The database, the queue, the log.
 fn places(config: &Config, layers: &mut Layers) {
     if let Err(error) = config.database.check() {
-        layers.note("database.url", in_one_line(&error));
+        layers.note("database.url", chain(&error).to_string());
     }
     if let Err(error) = queue::check(&config.queue) {
-        layers.note("queue.url", in_one_line(&error));
+        layers.note("queue.url", chain(&error).to_string());
     }
     if let Err(error) = config.log.read_filter() {
-        layers.note("log.filter", in_one_line(&*error));
+        layers.note("log.filter", chain(&*error).to_string());
     }
 }
 
@@ -170,10 +171,10 @@ fn routes(config: &Config, layers: &mut Layers) {
     for (index, route) in routes.iter().enumerate() {
         let key = |field: &str| format!("smtp.routes.{index}.{field}");
         for (field, error) in route.faults() {
-            layers.note(&key(field), in_one_line(&error));
+            layers.note(&key(field), chain(&error).to_string());
         }
         if let Err(error) = smtp::check_certificates(route) {
-            layers.note(&key("ca_file"), in_one_line(&error));
+            layers.note(&key("ca_file"), chain(&error).to_string());
         }
         if routes[..index].iter().any(|other| other.name == route.name) {
             layers.note(&key("name"), format!("`{}` is the name of two routes", route.name));
@@ -197,12 +198,6 @@ fn replies(config: &Config, layers: &mut Layers) {
 /// The keys that sign mails, and their files.
 fn keys(config: &Config, layers: &mut Layers) {
     for fault in Keyring::load(&config.dkim).err().into_iter().flatten() {
-        layers.note(&format!("dkim.{}.{}", fault.index, fault.field), in_one_line(&fault.error));
+        layers.note(&format!("dkim.{}.{}", fault.index, fault.field), chain(&fault.error).to_string());
     }
-}
-
-/// An error with its causes.
-fn in_one_line(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

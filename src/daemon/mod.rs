@@ -27,7 +27,7 @@ use crate::{
     reload, rescuer, sampler, scheduler,
     smtp::{ReplyRules, RouteSettings},
     supervisor,
-    telemetry::{METRICS, metrics::BuildLabels},
+    telemetry::{METRICS, chain, metrics::BuildLabels},
 };
 
 /// Between two runs of the maintenance jobs.
@@ -153,7 +153,7 @@ impl Daemon {
             // Before the worker signs off, lest a late heartbeat calls it alive again.
             let _ = timeout(LAST_CLAIMS, beating.ended()).await;
             if let Err(error) = app.store.sign_off(app.worker.id).await {
-                tracing::warn!(%error, "this worker could not sign off");
+                tracing::warn!(error = %chain(&error), "this worker could not sign off");
             }
             worked.context("the worker stopped")?;
             Ok("worker")
@@ -275,7 +275,7 @@ impl Daemon {
         };
         if let Err(error) = &ended {
             tracing::error!(
-                error = format!("{error:#}"),
+                error = %chain(&**error),
                 "this process ends, the other roles finish what they began"
             );
         }

@@ -7,7 +7,7 @@ use crate::{
     mail::{AttemptOutcome, MailLane, MailState, ReplyClass},
     store::Activity,
     telemetry::{
-        METRICS,
+        METRICS, chain,
         metrics::{LaneLabels, MailLabels, RouteLabels},
     },
 };
@@ -35,7 +35,7 @@ pub async fn keep_activity(app: Arc<App>) {
         match app.store.add_activity(&gained).await {
             Ok(()) => before = now,
             Err(error) => {
-                tracing::debug!(%error, "the activity could not be kept, trying again");
+                tracing::debug!(error = %chain(&error), "the activity could not be kept, trying again");
                 refusals.into_iter().for_each(|(kind, number)| app.refusals.note(kind, number));
             }
         }

@@ -8,13 +8,13 @@ use super::{
     alarms::Facts,
     board::Board,
     causes::{causes, lanes_behind},
-    words,
 };
 use crate::{
     clock,
     mail::{Lane, MailLane, MailState, MerchantId, PauseScope, search::MailCount},
     queue::{LaneStatus, QueueStatus},
     store::{ActivitySpan, PauseRecord, WorkerRecord},
+    telemetry::chain,
 };
 
 /// How long each part may take.
@@ -51,10 +51,10 @@ pub(super) struct LaneAtAGlance {
 }
 
 /// An answer, or why there is none.
-async fn within<T, E: Error>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+async fn within<T, E: Error + 'static>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
     match timeout(LONGEST, asked).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(words::with_causes(&error)),
+        Ok(Err(error)) => Err(chain(&error).to_string()),
         Err(_) => Err(format!("it does not answer within {} s", LONGEST.as_secs())),
     }
 }

@@ -7,7 +7,10 @@ use axum::{
 };
 
 use super::assets;
-use crate::{admission::PauseError, auth::AuthError, html::written, queue::QueueError, store::StoreError};
+use crate::{
+    admission::PauseError, auth::AuthError, html::written, queue::QueueError, store::StoreError,
+    telemetry::chain,
+};
 
 /// Why a page cannot be shown, or an action not be done.
 #[derive(Clone, Debug)]
@@ -130,7 +133,7 @@ impl IntoResponse for Trouble {
 
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "a page could not be shown");
+        tracing::warn!(error = %chain(&error), "a page could not be shown");
         match error {
             StoreError::OutcomeUnknown { .. } => Self::unknown(),
             StoreError::Exists(what) => Self::conflict(format!("{what} exists already.")),
@@ -161,7 +164,7 @@ impl From<PauseError> for Trouble {
 
 impl From<QueueError> for Trouble {
     fn from(error: QueueError) -> Self {
-        tracing::warn!(%error, "a page could not be shown");
+        tracing::warn!(error = %chain(&error), "a page could not be shown");
         let text = format!("{}. Recorded mails are safe and wait.", first_in_capitals(&error.to_string()));
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "The queue does not answer", text)
     }

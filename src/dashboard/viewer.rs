@@ -17,6 +17,7 @@ use crate::{
     mail::MerchantId,
     shop::OperatorRole,
     store::{SessionRecord, Store},
+    telemetry::chain,
 };
 
 /// Who looks.
@@ -129,7 +130,7 @@ impl FromRequestParts<Arc<Board>> for Viewer {
         let store = &board.app.store;
         let signed_in = store.session(&session::hash(&secret)).await?.ok_or_else(nobody)?;
         if let Err(error) = store.see_session(&signed_in.session).await {
-            tracing::debug!(%error, "it could not be noted that a session is used");
+            tracing::debug!(error = %chain(&error), "it could not be noted that a session is used");
         }
         let name: Arc<str> = signed_in.session.operator.as_str().into();
         Ok(Self {

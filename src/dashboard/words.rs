@@ -1,6 +1,6 @@
 //! Numbers, times and addresses as people read them.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use crate::mail::{Timestamp, search::MailCount};
 
@@ -97,17 +97,6 @@ pub(super) fn masked(text: &str) -> String {
     }
     masked.push_str(rest);
     masked
-}
-
-/// An error with what caused it, and what caused that.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The beginning of a text, with an ellipsis where it goes on.

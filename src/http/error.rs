@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     store::{Answer, StoreError},
-    telemetry::Outage,
+    telemetry::{Outage, chain},
 };
 
 /// Why a request is not done.
@@ -204,8 +204,7 @@ impl From<StoreError> for Refusal {
         // A row that cannot be read is a fault of its own each time.
         let times = if error.may_pass() { FAILED.failed() } else { Some(1) };
         if let Some(times) = times {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::error!(error, times, "the database failed a request");
+            tracing::error!(error = %chain(&error), times, "the database failed a request");
         }
         if is_unknown { Self::outcome_unknown() } else { Self::unavailable() }
     }

@@ -19,6 +19,7 @@ use super::{
     redis::{Away, CHUNK, InRedis, LimiterError, Return},
     tokens::{Answer, By, Counts, Taken, Tokens},
 };
+use crate::telemetry::chain;
 
 /// How often a process that counts by itself looks whether Redis is back. Shorter than the grace of `resume.lua`.
 const LOOKING: Duration = Duration::from_millis(100);
@@ -221,8 +222,10 @@ impl Recorder {
             self.outages.fetch_add(1, Ordering::Relaxed);
             self.local.begin_at(self.clock.now());
         }
-        let reason = format!("{reason:#}");
-        tracing::warn!(reason, "redis is away: rates are counted in each process, which takes its share");
+        tracing::warn!(
+            reason = %chain(reason),
+            "redis is away: rates are counted in each process, which takes its share"
+        );
         let counts = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {

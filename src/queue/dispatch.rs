@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Queue, QueuedJob};
-use crate::telemetry::Outage;
+use crate::telemetry::{Outage, chain};
 
 /// How many jobs may wait for a slow queue.
 const WAITING_JOBS: usize = 10_000;
@@ -72,7 +72,12 @@ async fn dispatch(queue: Arc<dyn Queue>, mut received: mpsc::Receiver<QueuedJob>
         if let Err(error) = queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()
         {
-            tracing::warn!(%error, jobs = jobs.len(), times, "the queue takes no jobs, the scheduler will enqueue them");
+            tracing::warn!(
+                error = %chain(&error),
+                jobs = jobs.len(),
+                times,
+                "the queue takes no jobs, the scheduler will enqueue them"
+            );
         }
         jobs.clear();
     }
@@ -87,7 +92,12 @@ async fn dispatch_awaited(queue: Arc<dyn Queue>, mut received: mpsc::Receiver<Aw
         if let Err(error) = &taken
             && let Some(times) = AWAITED.failed()
         {
-            tracing::warn!(%error, jobs = jobs.len(), times, "the queue takes no jobs that are waited for");
+            tracing::warn!(
+                error = %chain(error),
+                jobs = jobs.len(),
+                times,
+                "the queue takes no jobs that are waited for"
+            );
         }
         for caller in callers {
             let _ = caller.send(taken.is_ok()); // one who has given up has withdrawn the mail

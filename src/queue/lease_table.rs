@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{Lease, Queue, QueueError, QueuedJob};
+use crate::telemetry::chain;
 
 /// The most jobs finished in one call.
 const BATCH: usize = 500;
@@ -180,8 +181,11 @@ impl LeaseTable {
     /// Logs the first failure of an outage.
     pub(super) fn queue_failed(&self, error: &QueueError) {
         if !self.queue_is_away.swap(true, Ordering::Relaxed) {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            tracing::error!(worker = self.worker, %error, cause, "the queue fails; running jobs run on");
+            tracing::error!(
+                worker = self.worker,
+                error = %chain(error),
+                "the queue fails; running jobs run on"
+            );
         }
     }
 

@@ -33,7 +33,7 @@ use crate::{
     config::{Config, Reloaded, Role},
     smtp::Route,
     supervisor,
-    telemetry::METRICS,
+    telemetry::{METRICS, chain},
 };
 
 /// How long reading the files may take; one on a file system that hangs would keep everybody waiting.
@@ -100,7 +100,7 @@ impl Reloader {
         tokio::spawn(async move {
             let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
             if let Err(error) = store.note_reload(std::process::id(), &settings).await {
-                tracing::warn!(%error, ?settings, "a reload could not be noted in the audit");
+                tracing::warn!(error = %chain(&error), ?settings, "a reload could not be noted in the audit");
             }
         });
     }

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     audit::{Action, Author},
     clock,
+    telemetry::chain,
 };
 
 /// The bytes of a write that finds out whether the database takes writes.
@@ -193,7 +194,10 @@ impl Store {
                 Err(error) if is_locked_out(&error) && began.elapsed() < LOCKED_OUT => error,
                 done => return done.map_err(StoreError::Migrate),
             };
-            tracing::warn!(%error, "others have a table locked that a migration changes, trying again");
+            tracing::warn!(
+                error = %chain(&error),
+                "others have a table locked that a migration changes, trying again"
+            );
             sleep(BETWEEN).await;
         }
     }

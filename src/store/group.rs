@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     mail::MailLane,
-    telemetry::{METRICS, Outage},
+    telemetry::{METRICS, Outage, chain},
 };
 
 /// How many members in a row may wait in vain for a lock before the rest of their group is refused untried.
@@ -109,7 +109,12 @@ impl Group {
             Err(error) if self.len() > 1 && !error.is_about_the_database() => {
                 if let Some(times) = APART.failed() {
                     let members = self.len();
-                    tracing::warn!(%error, members, times, "a group could not be written together, writing its members alone");
+                    tracing::warn!(
+                        error = %chain(&error),
+                        members,
+                        times,
+                        "a group could not be written together, writing its members alone"
+                    );
                 }
                 self.commit_one_by_one(dialect, writer).await;
             }

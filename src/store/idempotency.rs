@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock,
     mail::{MerchantId, Timestamp},
+    telemetry::chain,
 };
 
 /// How long an answer is kept.
@@ -126,7 +127,10 @@ impl Store {
                     Ok(true) => return,
                     Ok(false) => looks -= 1,
                     Err(error) => {
-                        tracing::debug!(%error, "an idempotency key could not be given back, trying again");
+                        tracing::debug!(
+                            error = %chain(&error),
+                            "an idempotency key could not be given back, trying again"
+                        );
                     }
                 }
                 tokio::time::sleep(RELEASE_AGAIN).await;

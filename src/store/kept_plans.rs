@@ -24,6 +24,7 @@ use super::{
     statement::query,
     writer::Writer,
 };
+use crate::telemetry::chain;
 
 /// From so many mails on looking one up costs less than reading all.
 const MANY: i64 = 2_000;
@@ -69,7 +70,10 @@ async fn watch(readers: Readers, writer: Writer, are_kept: Arc<AtomicBool>) {
             gather_at = Instant::now() + GATHERING;
             let gathered = writer.execute(query("ANALYZE mails, attempts"), "gather statistics").await;
             if let Err(error) = gathered {
-                tracing::debug!(%error, "statistics could not be gathered; the server does it by itself");
+                tracing::debug!(
+                    error = %chain(&error),
+                    "statistics could not be gathered; the server does it by itself"
+                );
             }
             known = Known::of(&readers).await.unwrap_or(known);
         }

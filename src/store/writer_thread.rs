@@ -6,7 +6,7 @@
 //! (see `pending_write`).
 
 use std::{
-    fmt::Display,
+    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,6 +28,7 @@ use super::{
     error::{Doing, DriverError, StoreError},
     flusher::Flusher,
 };
+use crate::telemetry::chain;
 
 /// The most transactions that wait for their turn. Whoever comes then waits to be let in.
 const WAITING: usize = 1024;
@@ -147,8 +148,11 @@ impl WriterThread {
 /// After an fsync that failed, the system may have dropped what was to be written, and the next fsync says nothing of it. A
 /// process that goes on could promise what is not on the disk. One that starts reads the disk again, and its callers
 /// know that they have no answer.
-pub(super) fn end_the_process(error: &impl Display) -> ! {
-    tracing::error!(%error, "the disk did not take what was committed, the process ends at once");
+pub(super) fn end_the_process(error: &(impl Error + 'static)) -> ! {
+    tracing::error!(
+        error = %chain(error),
+        "the disk did not take what was committed, the process ends at once"
+    );
     std::process::exit(1)
 }
 

@@ -1,5 +1,6 @@
 //! What the process tells about itself: the log and the metrics.
 
+mod causes;
 pub mod metrics;
 mod outage;
 mod refusals;
@@ -12,6 +13,7 @@ use tracing_subscriber::{
     EnvFilter, Registry, filter::LevelFilter, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
+pub use causes::chain;
 pub use metrics::METRICS;
 pub use outage::{Outage, Outages};
 pub use refusals::{RefusalKind, Refusals};

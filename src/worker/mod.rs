@@ -33,6 +33,7 @@ use crate::{
     clock,
     mail::{MailId, MailLane, Timestamp, WorkerId},
     store::{GivenBack, Store, StoreError},
+    telemetry::chain,
 };
 
 /// Between two tries to give claims back.
@@ -184,10 +185,9 @@ impl Worker {
                     }
                     Err(StoreError::Closed) => break,
                     Err(error) => {
-                        let error = format!("{:#}", anyhow::Error::from(error));
                         tracing::warn!(
                             mails = mails.len(),
-                            error,
+                            error = %chain(&error),
                             "claims could not be given back, trying again"
                         );
                         sleep(RETRY_AFTER).await;

@@ -10,7 +10,7 @@ use crate::{
     mail::{MailId, MailLane},
     queue::QueuedJob,
     store::{Answer, KeyHolder, Moved, Precondition, Recorded, Recording},
-    telemetry::METRICS,
+    telemetry::{METRICS, chain},
 };
 
 /// How often the rules are asked when the order changes meanwhile. Of equal requests at once the second answer decides.
@@ -99,7 +99,7 @@ impl Resend<'_> {
         tracing::warn!(%mail, "the queue does not take an order's mail");
         let why = "the queue did not take the mail in time";
         let withdrawn = self.app.store.withdraw_order_mail(mail, why, holder).await.map_err(|error| {
-            tracing::error!(%mail, error = format!("{:#}", anyhow::Error::from(error)), "a mail could not be withdrawn");
+            tracing::error!(%mail, error = %chain(&error), "a mail could not be withdrawn");
             Refusal::outcome_unknown() // its rows are committed, and it is sent when the queue is back
         });
         match withdrawn? {

@@ -35,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::{config::Config, telemetry::chain};
 use bodies::{Answer, Answering, Left, paced};
 use places::{Place, Places};
 use stream::{Activity, Patience, Stream};
@@ -167,7 +167,7 @@ impl Connection {
             }
         }
         if let Some(Err(error)) = done {
-            tracing::debug!(error = format!("{:#}", anyhow::Error::from(error)), "a connection ended");
+            tracing::debug!(error = %chain(&error), "a connection ended");
         }
     }
 }

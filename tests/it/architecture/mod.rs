@@ -165,7 +165,6 @@ const OWNERS: [(&str, &[&str]); 57] = [
             "rescuer",
             "scheduler",
             "telemetry",
-            "worker",
         ],
     ),
     ("uuid", &["cli", "http", "jobs", "mail", "queue", "store", "worker"]),

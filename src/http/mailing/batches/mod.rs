@@ -43,6 +43,7 @@ use crate::{
     mail::BatchId,
     shop::{Ability, ResourceKind, mailing::Brand},
     store::{BatchRecorded, NewBatch, StagedChunk, StoreError},
+    telemetry::chain,
 };
 use identifiers::Identifiers;
 use spool::Spool;
@@ -185,7 +186,7 @@ impl Drop for Staging {
         let (app, batch) = (Arc::clone(&self.app), self.batch);
         tokio::spawn(async move {
             if let Err(error) = app.store.discard_chunks(batch).await {
-                tracing::warn!(%error, "staged users are left for the maintenance jobs");
+                tracing::warn!(error = %chain(&error), "staged users are left for the maintenance jobs");
             }
         });
     }
