@@ -39,6 +39,8 @@ use crate::{
 
 /// Chunks whose mails the queue does not take.
 static REFUSED: Outage = Outage::new();
+/// What is stored of batches and their members, and cannot be read.
+static UNREAD: Outage = Outage::new();
 
 /// The most users in a chunk.
 const CHUNK: u64 = StagedChunk::USERS as u64;
@@ -196,7 +198,7 @@ impl<'a> BatchContext<'a> {
         let Some(version) = app.templates.version(&batch.template_version).await? else {
             return Ok(Err("the template's version is gone"));
         };
-        let Ok(brand) = serde_json::from_str(&batch.brand) else {
+        let Some(brand) = read(batch.id, "the brand", &batch.brand) else {
             return Ok(Err("the brand cannot be read"));
         };
         Ok(Ok(Self { batch, merchant, brand, version }))
@@ -204,7 +206,7 @@ impl<'a> BatchContext<'a> {
 
     async fn make(&self, app: &App, chunk: &Chunk) -> anyhow::Result<Outcome> {
         // One user at a time becomes more than text: a chunk is small, what it says may be large.
-        let Ok(users) = serde_json::from_str::<Vec<&RawValue>>(&chunk.users) else {
+        let Some(users) = read::<Vec<&RawValue>>(self.batch.id, "a chunk of its users", &chunk.users) else {
             return give_up(app, self.batch, "its users cannot be read").await;
         };
         let ids: Vec<String> = users.iter().filter_map(|user| identifier(user)).collect();
@@ -259,10 +261,10 @@ impl<'a> BatchContext<'a> {
     ) -> anyhow::Result<Option<(MadeMail, Option<NewPass>)>> {
         let unsendable = |why| self.unsendable(id, why).map(|made| Some((made, None)));
         let Some(member) = members.get(id) else { return unsendable("the member is gone") };
-        let Ok(member) = serde_json::from_str::<Member>(member) else {
+        let Some(member) = read::<Member>(self.batch.id, "a member's document", member) else {
             return unsendable("the member's document cannot be read");
         };
-        let Ok(user) = serde_json::from_str(user.get()) else {
+        let Some(user) = read(self.batch.id, "a user object", user.get()) else {
             return unsendable("the user object cannot be read");
         };
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
@@ -318,6 +320,18 @@ impl<'a> BatchContext<'a> {
             is_test: self.batch.is_test,
         })
     }
+}
+
+/// Reads what is stored. Of what cannot be read the log has the place and the kind of the fault: the words of the error may
+/// quote a value.
+fn read<'a, T: Deserialize<'a>>(batch: BatchId, what: &'static str, json: &'a str) -> Option<T> {
+    let unread = |error: serde_json::Error| {
+        if let Some(times) = UNREAD.failed() {
+            let (line, column, fault) = (error.line(), error.column(), error.classify());
+            tracing::error!(%batch, what, line, column, ?fault, times, "what a batch needs cannot be read");
+        }
+    };
+    serde_json::from_str(json).map_err(unread).ok()
 }
 
 fn identifier(user: &RawValue) -> Option<String> {

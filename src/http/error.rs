@@ -1,5 +1,7 @@
 //! The only map from a failure to an answer: one [`Refusal`], written in the envelope of the family whose path it is.
 
+use std::error::Error;
+
 use axum::{
     Json,
     body::Body,
@@ -94,6 +96,12 @@ impl Refusal {
     pub fn unavailable() -> Self {
         let message = "The service is not available right now, try again later.";
         Self { retry_after: Some(2), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
+    }
+
+    /// Something failed that ought to work: the log says what, and why. The caller may try again.
+    pub(super) fn failed(what: &'static str, error: &(dyn Error + 'static)) -> Self {
+        tracing::error!(error = %chain(error), "{what}");
+        Self::unavailable()
     }
 
     /// The commit was under way and its answer did not come.

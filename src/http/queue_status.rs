@@ -138,7 +138,8 @@ async fn show(
     let asked = tokio::time::timeout_at(Instant::now() + super::health::PATIENCE, QueueView::of(&app)).await;
     match asked {
         Ok(Ok(view)) => Ok(Json(view)),
-        Ok(Err(_)) | Err(_) => Err(Refusal::unavailable()),
+        Ok(Err(error)) => Err(Refusal::failed("the queue could not be looked at", &error)),
+        Err(_) => Err(Refusal::unavailable()),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     fields::read_user,
     openapi::documents::Document,
     page::{PageQuery, QueryOf, cut_to_page},
-    stored::document,
+    stored::{self, document},
 };
 use crate::{
     app::App,
@@ -116,8 +116,7 @@ pub(super) async fn put(
 }
 
 fn stored_answer(is_new: bool, id: &str, body: &RawValue) -> Result<Response, Refusal> {
-    let mut shown: Map<String, Value> =
-        serde_json::from_str(body.get()).map_err(|_| Refusal::unavailable())?;
+    let mut shown: Map<String, Value> = stored::read(body.get())?;
     shown.insert("id".to_owned(), Value::from(id));
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(shown)).into_response())

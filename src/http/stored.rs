@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::error::Refusal;
 use crate::{app::App, shop::TemplateVersion, store::Stored};
 
@@ -28,8 +30,17 @@ pub(super) async fn version_called(app: &App, id: &str) -> Result<Arc<TemplateVe
 ///
 /// # Errors
 /// 503 when it cannot be read as one, which no request can mend: the log has the place, `PUT` replaces the document.
-pub(super) fn document<T: serde::de::DeserializeOwned>(stored: &Stored) -> Result<T, Refusal> {
-    serde_json::from_str(&stored.body).map_err(|error| {
+pub(super) fn document<T: DeserializeOwned>(stored: &Stored) -> Result<T, Refusal> {
+    read(&stored.body)
+}
+
+/// The same of its text.
+///
+/// # Errors
+/// As [`document`].
+pub(super) fn read<T: DeserializeOwned>(body: &str) -> Result<T, Refusal> {
+    serde_json::from_str(body).map_err(|error| {
+        // What the error says may quote the document.
         tracing::error!(line = error.line(), column = error.column(), "a stored document cannot be read");
         Refusal::unavailable()
     })

@@ -14,7 +14,7 @@ use super::{
     connections::{Deaths, Pool, look_ups, pool},
     dialect::{Access, Dialect},
     documents::AnyDocument,
-    error::{Doing, StoreError, is_lock_of_postgres},
+    error::{Doing, StoreError, is_lock_of_postgres, is_missing_table},
     group_commit::GroupCommit,
     group_read::GroupRead,
     look_ups::Guesses,
@@ -36,6 +36,8 @@ const PROBE: usize = 16 * 1024;
 const LOCKED_OUT: Duration = Duration::from_secs(600);
 /// How long it lets others go first after each try.
 const BETWEEN: Duration = Duration::from_secs(2);
+/// For errors.
+const LOOK_AT_MIGRATIONS: &str = "say which migrations are applied";
 /// How long a successful write says that the database takes writes.
 const PROBED: Duration = Duration::from_millis(200);
 
@@ -205,14 +207,16 @@ impl Store {
     /// Checks that every migration of this version is applied.
     ///
     /// # Errors
-    /// [`StoreError::Outdated`] when one is missing or the database cannot be asked: run `postroom migrate`.
+    /// [`StoreError::Outdated`] when one is missing: run `postroom migrate`. [`StoreError::Database`] when the database cannot
+    /// be asked.
     /// [`StoreError::TooNew`] when a later version has changed it so that this one cannot work with it.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
         let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
-        let applied: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(|_| StoreError::Outdated)?;
+        let applied = sqlx::query_scalar::<_, Option<i64>>("SELECT MAX(version) FROM _sqlx_migrations");
+        let applied = match applied.fetch_one(&self.readers).await {
+            Err(error) if is_missing_table(&error) => None,
+            applied => applied.doing(LOOK_AT_MIGRATIONS)?,
+        };
         if applied.unwrap_or(0) < newest {
             return Err(StoreError::Outdated);
         }
@@ -224,10 +228,12 @@ impl Store {
     async fn check_newer(&self) -> Result<(), StoreError> {
         let newest = self.migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
         let later = "SELECT version, description FROM _sqlx_migrations WHERE version > $1 ORDER BY version";
-        let later: Result<Vec<(i64, String)>, _> =
-            sqlx::query_as(later).bind(newest).fetch_all(&self.readers).await;
-        // Without the table there is no schema, and so no later one.
-        let Ok(later) = later else { return Ok(()) };
+        let later: Vec<(i64, String)> =
+            match sqlx::query_as(later).bind(newest).fetch_all(&self.readers).await {
+                // Without the table there is no schema, and so no later one.
+                Err(error) if is_missing_table(&error) => return Ok(()),
+                later => later.doing(LOOK_AT_MIGRATIONS)?,
+            };
         if let Some((version, _)) = later.iter().find(|(_, name)| name.ends_with("breaking")) {
             return Err(StoreError::TooNew { version: *version });
         }
@@ -312,6 +318,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_schema_that_is_not_there_is_outdated() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}/postroom.db", folder.path().display());
+        let store = Store::open(&DatabaseSettings { url, migrate: true, connections: 1 }).await.unwrap();
+        assert!(matches!(store.check_schema().await, Err(StoreError::Outdated)));
+        store.migrate().await.unwrap();
+        store.check_schema().await.unwrap();
+        store.close().await;
+        let away = store.check_schema().await.unwrap_err();
+        assert!(matches!(away, StoreError::Database { .. }), "{away}");
+    }
 
     /// Those who read, the one who writes, and who makes it so that nobody else may read it.
     #[tokio::test]

@@ -10,6 +10,8 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 const DEADLOCK: &str = "40P01";
 /// What Postgres says when a statement took too long (its manual, appendix A).
 const QUERY_CANCELED: &str = "57014";
+/// What Postgres says when there is no such table (its manual, appendix A).
+const UNDEFINED_TABLE: &str = "42P01";
 /// SQLite's primary result codes for a locked file, an error of the disk, and a full one (its "Result and Error Codes").
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_IOERR: i64 = 10;
@@ -168,6 +170,13 @@ fn is_out_of_resources(error: &DriverError) -> bool {
 /// Whether others had something locked for longer than Postgres was to wait, or two waited for each other.
 pub(super) fn is_lock_of_postgres(error: &sqlx::Error) -> bool {
     sqlstate(error).is_some_and(|code| [LOCK_NOT_AVAILABLE, DEADLOCK].contains(&&*code))
+}
+
+/// Whether a statement names a table that is not there. SQLite has no code of its own for that.
+pub(super) fn is_missing_table(error: &sqlx::Error) -> bool {
+    let said = error.as_database_error().map(|error| error.message());
+    sqlstate(error).is_some_and(|code| code == UNDEFINED_TABLE)
+        || said.is_some_and(|said| said.starts_with("no such table"))
 }
 
 /// Whether another connection has SQLite's file locked.

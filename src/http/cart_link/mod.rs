@@ -110,7 +110,8 @@ fn replace(merchant: &Merchant, stored: &Stored, becomes: &Subscription) -> Resu
         kind: ResourceKind::Subscriptions,
         id: stored.id.clone(),
         was: stored.body.clone(),
-        becomes: serde_json::to_string(becomes).map_err(|_| Refusal::unavailable())?,
+        becomes: serde_json::to_string(becomes)
+            .map_err(|error| Refusal::failed("a subscription cannot be written as JSON", &error))?,
     })))
 }
 

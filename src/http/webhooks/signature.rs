@@ -1,6 +1,6 @@
 //! Checks a signature for merchants whose own check fails.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use axum::{Json, extract::State};
 use secrecy::ExposeSecret;
@@ -69,13 +69,14 @@ pub(crate) async fn verify_signature(
     if request.payload.get().len() * tries <= HASHED_AT_ONCE {
         return Ok(Success::of(ValidView { valid: verify() }));
     }
-    let turn = HASHES.acquire().await.map_err(|_| Refusal::unavailable())?;
+    let failed = |error: &(dyn Error + 'static)| Refusal::failed("a signature could not be checked", error);
+    let turn = HASHES.acquire().await.map_err(|error| failed(&error))?;
     // Hashing goes on when the caller has gone, and keeps its turn until its end.
     let verify = move || {
         let _turn = turn;
         verify()
     };
-    let valid = tokio::task::spawn_blocking(verify).await.map_err(|_| Refusal::unavailable())?;
+    let valid = tokio::task::spawn_blocking(verify).await.map_err(|error| failed(&error))?;
     Ok(Success::of(ValidView { valid }))
 }
 

@@ -271,7 +271,8 @@ async fn stage(app: &App, batch: &mut NewBatch, spool: &Spool, limits: Limits) -
 
 fn array_of(users: &[User]) -> Result<Box<RawValue>, Refusal> {
     let users: Vec<&RawValue> = users.iter().map(|user| &*user.json).collect();
-    serde_json::value::to_raw_value(&users).map_err(|_| Refusal::unavailable())
+    serde_json::value::to_raw_value(&users)
+        .map_err(|error| Refusal::failed("the users of a batch cannot be written as JSON", &error))
 }
 
 #[cfg(test)]

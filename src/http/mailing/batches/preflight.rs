@@ -25,7 +25,13 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
-    http::{auth::Caller, body, error::Refusal, passes, stored::version_called},
+    http::{
+        auth::Caller,
+        body,
+        error::Refusal,
+        passes,
+        stored::{self, version_called},
+    },
     mail::{MailId, Mailbox},
     render::{self, Headers, RenderError, Values},
     shop::{
@@ -150,7 +156,7 @@ impl<'a> Survey<'a> {
             app,
             merchant,
             head,
-            brand: serde_json::from_str(&batch.brand).map_err(|_| Refusal::unavailable())?,
+            brand: stored::read(&batch.brand)?,
             version: version_called(app, &batch.template_version).await?,
             pass_link,
             found: Preflight::default(),
@@ -296,7 +302,8 @@ impl<'a> Survey<'a> {
             };
             let Ok(message) = render::compose(&headers, &content) else { continue };
             let message = self.app.signing.signed(&self.merchant.id, &sender.email, message).await;
-            largest = largest.max(message.map_err(|_| Refusal::unavailable())?.size());
+            let message = message.map_err(|error| Refusal::failed("a mail could not be signed", &error))?;
+            largest = largest.max(message.size());
         }
         Ok(largest)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use axum::{
     body::{Body, Bytes},
     extract::{Path, State},
@@ -18,6 +19,7 @@ use crate::{
     mail::{BatchId, BatchState, MailId, MailState, Timestamp},
     shop::Ability,
     store::{BatchRecord, MailFilter, MailRecord, StoreError},
+    telemetry::chain,
 };
 
 /// Mails in one piece of a streamed answer.
@@ -145,15 +147,21 @@ async fn page(
     app.store.mails(&filter).await
 }
 
-/// An answer that is written while it is read. A database that goes away breaks it off.
+/// An answer that is written while it is read. A database that goes away breaks it off, as does a mail that cannot be
+/// written.
 fn whole(app: Arc<App>, batch: &BatchRecord, first: Vec<MailRecord>) -> Result<Response, Refusal> {
-    let line = serde_json::to_string(&BatchLine::from(batch)).map_err(|_| Refusal::unavailable())?;
+    let line = serde_json::to_string(&BatchLine::from(batch))
+        .map_err(|error| Refusal::failed("the state of a batch cannot be written as JSON", &error))?;
     let line = line.trim_end_matches('}');
     let head = format!("{{\"message\":\"Request successful\",\"data\":{line},\"mails\":[");
     let id = batch.id;
     let pieces = stream::try_unfold(Writing::First(head, first), move |writing| {
         let app = Arc::clone(&app);
-        async move { writing.next(&app, id).await.map_err(anyhow::Error::from) }
+        async move {
+            writing.next(&app, id).await.inspect_err(|error| {
+                tracing::error!(batch = %id, error = %chain(&**error), "the results of a batch broke off");
+            })
+        }
     });
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
 }
@@ -166,17 +174,15 @@ enum Writing {
 }
 
 impl Writing {
-    async fn next(self, app: &App, batch: BatchId) -> Result<Option<(Bytes, Self)>, StoreError> {
+    async fn next(self, app: &App, batch: BatchId) -> anyhow::Result<Option<(Bytes, Self)>> {
         let (mut text, mails, separator) = match self {
             Self::First(head, mails) => (head, mails, ""),
             Self::After(mail) => (String::new(), page(app, batch, Some(mail), PAGE).await?, ","),
             Self::Nothing => return Ok(None),
         };
         let last = mails.last().filter(|_| mails.len() == PAGE as usize).map(|mail| mail.id);
-        let written: Vec<_> = mails
-            .into_iter()
-            .map(|mail| serde_json::to_string(&MailResult::from(mail)).unwrap_or_default())
-            .collect();
+        let written = mails.into_iter().map(|mail| serde_json::to_string(&MailResult::from(mail)));
+        let written = written.collect::<Result<Vec<_>, _>>().context("a mail cannot be written as JSON")?;
         if !written.is_empty() {
             text.push_str(separator);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
     fs::File,
     io::{BufReader, Seek, Write},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
@@ -173,9 +174,8 @@ fn from_the_start(file: &Arc<File>) -> Result<BufReader<&File>, Refusal> {
     Ok(BufReader::with_capacity(256 * 1024, file))
 }
 
-fn unavailable(error: impl std::fmt::Display) -> Refusal {
-    tracing::error!(%error, "the body of a batch could not be kept on disk");
-    Refusal::unavailable()
+fn unavailable(error: impl Error + 'static) -> Refusal {
+    Refusal::failed("the body of a batch could not be kept on disk", &error)
 }
 
 #[cfg(test)]
