@@ -26,9 +26,9 @@ use crate::{
     queue::QueuedJob,
     render::{RenderError, Values},
     shop::{
-        TemplateClass, TemplateVersion,
-        consent::Consent,
-        mailing::{Brand, Member, tag_values},
+        TemplateVersion,
+        filled_mail::{FilledMail, Filling, sender_of},
+        mailing::{Brand, Member},
         pass::{self, PassSubject},
     },
     store::{
@@ -42,6 +42,8 @@ static REFUSED: Outage = Outage::new();
 /// What is stored of batches and their members, and cannot be read.
 static UNREAD: Outage = Outage::new();
 
+/// The lane of its mails.
+const LANE: MailLane = MailLane::Bulk;
 /// The most users in a chunk.
 const CHUNK: u64 = StagedChunk::USERS as u64;
 /// All batches together may keep so many windows of mails waiting.
@@ -172,7 +174,7 @@ async fn has_room(app: &App, batch: &BatchRecord) -> anyhow::Result<bool> {
 async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
     match app.store.take_back(batch.id, batch.state).await? {
         TakenBack::More { cancelled } => {
-            METRICS.count_settled(MailLane::Bulk, MailState::Cancelled, batch.is_test, cancelled);
+            METRICS.count_settled(LANE, MailState::Cancelled, batch.is_test, cancelled);
             app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone()));
         }
         TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
@@ -235,8 +237,8 @@ impl<'a> BatchContext<'a> {
         let making = app.store.make_mails(self.batch.id, chunk.number, made, passes).await?;
         let Making::Done(settled) = making else { return Ok(Outcome::NothingToDo) };
         let is_test = self.batch.is_test;
-        settled.into_iter().for_each(|state| METRICS.count_settled(MailLane::Bulk, state, is_test, 1));
-        METRICS.count_recorded(MailLane::Bulk, recorded as u64);
+        settled.into_iter().for_each(|state| METRICS.count_settled(LANE, state, is_test, 1));
+        METRICS.count_recorded(LANE, recorded as u64);
         if let Err(error) = app.queue.enqueue(&jobs).await
             && let Some(times) = REFUSED.failed()
         {
@@ -269,11 +271,11 @@ impl<'a> BatchContext<'a> {
         };
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
         let pass_link = pass.as_ref().map(|pass| app.config.http.link_to(&pass::path_of(&pass.id)));
-        let fallback = self.merchant.default_language();
-        let mut values = tag_values(&self.version, (&self.brand, &member), user, pass_link, fallback);
-        let class = self.version.class.unwrap_or(TemplateClass::Promotional);
-        let consent = Consent::of(&self.version, class, values.get("language"), fallback);
-        consent.put_link(&mut values, |path| app.config.http.link_to(path));
+        let of_merchant = self.merchant.default_language();
+        let filling = Filling { user, link_to_pass: pass_link, of_merchant };
+        let link_to = |path: &str| app.config.http.link_to(path);
+        let filled = FilledMail::of(&self.version, LANE, (&self.brand, &member), filling, link_to);
+        let FilledMail { values, consent, sender, reply_to } = filled;
         let values = Values::from(values);
         let share = || Share::Job(self.merchant.id.clone());
         let error = match app.templates.missing(share, &self.version, &values).await {
@@ -283,14 +285,16 @@ impl<'a> BatchContext<'a> {
             Err(error) => Some(format!("the template cannot be rendered: {error}")),
         };
         let recipient = Mailbox { name: member.full_name(), email: member.email };
-        let mail = consent.applied_to(self.mail(id, recipient, values.as_json()));
+        let mail = self.mail(id, (sender, reply_to), recipient, values.as_json());
+        let mail = consent.applied_to(mail);
         Ok(Some((MadeMail { mail, error }, pass)))
     }
 
     /// The batch was answered that this member's mail is queued, so there is one to look up.
     fn unsendable(&self, id: &str, why: &str) -> anyhow::Result<MadeMail> {
         let email: Address = GONE.parse()?;
-        let mail = self.mail(id, Mailbox { name: None, email }, &Value::Object(Map::new()));
+        let senders = sender_of(&self.version, &self.brand);
+        let mail = self.mail(id, senders, Mailbox { name: None, email }, &Value::Object(Map::new()));
         Ok(MadeMail { mail, error: Some(why.to_owned()) })
     }
 
@@ -301,15 +305,21 @@ impl<'a> BatchContext<'a> {
         NewPass { id, merchant: self.merchant.id.clone(), subject, identifier: None }
     }
 
-    fn mail(&self, member: &str, recipient: Mailbox, values: &Value) -> NewMail {
+    fn mail(
+        &self,
+        member: &str,
+        (sender, reply_to): (Mailbox, Option<Mailbox>),
+        recipient: Mailbox,
+        values: &Value,
+    ) -> NewMail {
         let origin =
             Origin { member: Some(member.to_owned()), batch: Some(self.batch.id), ..Origin::default() };
         NewMail::new(MailDraft {
             merchant: self.batch.merchant.clone(),
-            lane: MailLane::Bulk,
+            lane: LANE,
             template: self.version.pinned(),
-            sender: self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into()),
-            reply_to: self.brand.look().answers_to(),
+            sender,
+            reply_to,
             recipient,
             values,
             origin,

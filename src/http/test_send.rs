@@ -30,12 +30,15 @@ use crate::{
     mail::{Address, Extras, MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     render::Values,
     shop::{
-        Ability, ResourceKind, TemplateClass,
-        consent::Consent,
-        mailing::{Brand, Member, tag_values},
+        Ability, ResourceKind,
+        filled_mail::{FilledMail, Filling},
+        mailing::{Brand, Member},
     },
     store::{Recording, Stored},
 };
+
+/// The lane of the mail.
+const LANE: MailLane = MailLane::Transactional;
 
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new().route("/api/v1/templates/{id}/test-send", post(test_send))
@@ -106,11 +109,10 @@ async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) ->
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
     let user = user.map_err(|message| Refusal::field("user", message))?;
     let member = Member::at(request.to.clone(), brand.name.clone());
-    let fallback = merchant.default_language();
-    let mut values = tag_values(&version, (&brand, &member), user, None, fallback);
-    let class = version.class.unwrap_or(TemplateClass::Transactional);
-    let consent = Consent::of(&version, class, values.get("language"), fallback);
-    consent.put_link(&mut values, |path| app.config.http.link_to(path));
+    let filling = Filling { user, link_to_pass: None, of_merchant: merchant.default_language() };
+    let link_to = |path: &str| app.config.http.link_to(path);
+    let filled = FilledMail::of(&version, LANE, (&brand, &member), filling, link_to);
+    let FilledMail { values, consent, sender, reply_to } = filled;
     let values = Values::from(values);
     let missing = new_mail::missing(app, &merchant.id, &version, &values).await?;
     let missing = missing
@@ -124,10 +126,10 @@ async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) ->
     }
     let mail = NewMail::new(MailDraft {
         merchant: merchant.id.clone(),
-        lane: MailLane::Transactional,
+        lane: LANE,
         template: version.pinned(),
-        sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
-        reply_to: brand.look().answers_to(),
+        sender,
+        reply_to,
         recipient: Mailbox { name: None, email: request.to },
         values: values.as_json(),
         origin: Origin::default(),

@@ -5,6 +5,7 @@ pub mod builtin_mails;
 pub mod cart;
 pub mod consent;
 mod country;
+pub mod filled_mail;
 pub mod format;
 mod json_ld;
 pub mod language;

@@ -25,12 +25,15 @@ use crate::{
     mail::{Extras, MailDraft, MailLane, Mailbox, NewMail, Origin, Schedule},
     render::Values,
     shop::{
-        Ability, SingleLine, TemplateClass, TemplateVersion,
-        consent::Consent,
-        mailing::{Brand, IDENTIFIER, Member, tag_values},
+        Ability, SingleLine, TemplateVersion,
+        filled_mail::{FilledMail, Filling},
+        mailing::{Brand, IDENTIFIER, Member},
     },
     store::{AttachmentsStored, MailingSubjects, NewAttachment, NewPass, Recording, Stored},
 };
+
+/// The lane of its mails.
+const LANE: MailLane = MailLane::Transactional;
 
 /// A request for one mail.
 #[derive(Deserialize, ToSchema)]
@@ -235,11 +238,11 @@ impl Draft {
         let pass_link = pass.as_ref().map(|pass| passes::link_to(app, &pass.id));
         self.user.insert(IDENTIFIER.to_owned(), Value::from(self.identifier.as_str()));
         let user = std::mem::take(&mut self.user);
-        let fallback = caller.merchant.default_language();
-        let mut values = tag_values(&version, (&brand, &member), user, pass_link, fallback);
-        let class = version.class.unwrap_or(TemplateClass::Transactional);
-        let consent = Consent::of(&version, class, values.get("language"), fallback);
-        consent.put_link(&mut values, |path| app.config.http.link_to(path));
+        let of_merchant = caller.merchant.default_language();
+        let filling = Filling { user, link_to_pass: pass_link, of_merchant };
+        let link_to = |path: &str| app.config.http.link_to(path);
+        let filled = FilledMail::of(&version, LANE, (&brand, &member), filling, link_to);
+        let FilledMail { values, consent, sender, reply_to } = filled;
         let values = Values::from(values);
         let missing = new_mail::missing(app, merchant, &version, &values).await?.map_err(|error| {
             Refusal::field("template_id", format!("The template cannot be rendered: {error}."))
@@ -250,7 +253,7 @@ impl Draft {
                 .map(|tag| fault(&format!("user.{tag}"), &format!("The template needs a value for {tag}.")));
             return Err(Refusal::invalid(faults.collect()));
         }
-        let mail = new_mail(caller, &self, &brand, &member, &version, values.as_json());
+        let mail = new_mail(caller, &self, (sender, reply_to), &member, &version, values.as_json());
         Ok((consent.applied_to(mail), pass))
     }
 }
@@ -258,17 +261,17 @@ impl Draft {
 fn new_mail(
     caller: &Caller,
     draft: &Draft,
-    brand: &Brand,
+    (sender, reply_to): (Mailbox, Option<Mailbox>),
     member: &Member,
     version: &TemplateVersion,
     values: &Value,
 ) -> NewMail {
     let mail = NewMail::new(MailDraft {
         merchant: caller.merchant.id.clone(),
-        lane: MailLane::Transactional,
+        lane: LANE,
         template: version.pinned(),
-        sender: version.sender.clone().unwrap_or_else(|| brand.sender.clone().into()),
-        reply_to: draft.reply_to.clone().or_else(|| brand.look().answers_to()),
+        sender,
+        reply_to: draft.reply_to.clone().or(reply_to),
         recipient: Mailbox { name: member.full_name(), email: member.email.clone() },
         values,
         origin: Origin { member: Some(draft.identifier.clone()), ..Origin::default() },

@@ -17,7 +17,7 @@ use crate::{
     clock,
     http::{auth::Caller, error::Refusal},
     jobs,
-    mail::{BatchAction, BatchId, BatchState, Lane, MailState, Timestamp},
+    mail::{BatchAction, BatchId, BatchState, Lane, MailState, Schedule, Timestamp},
     shop::Ability,
     store::{BatchMoved, BatchRecord, Merchant},
 };
@@ -118,8 +118,13 @@ fn forecast_end(
     let allowed = limit.map(|limit| limit.per_second);
     let speed = if is_observed { Some(rate.min(allowed.unwrap_or(rate))) } else { allowed };
     let speed = speed.or((rate > 0.0).then_some(rate))?;
-    let begins = batch.schedule.send_at.map_or(now, |at| at.max(now));
-    Some(begins + Duration::from_secs_f64((left as f64 / speed).min(3e9)))
+    Some(end_of(&batch.schedule, left, speed, now))
+}
+
+/// When so many mails are over that go as fast as this, at once or from their time on.
+pub(super) fn end_of(schedule: &Schedule, mails: u64, per_second: f64, now: Timestamp) -> Timestamp {
+    let begins = schedule.send_at.map_or(now, |at| at.max(now));
+    begins + Duration::from_secs_f64((mails as f64 / per_second).min(3e9))
 }
 
 impl BatchView {

@@ -3,7 +3,7 @@
 //! The body is read as that of `POST /mails`, a chunk of users at a time, each filled in as far as it takes to see what is
 //! missing. Of all messages those are rendered whole that have the most to say: the largest is among them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -16,12 +16,13 @@ use utoipa::ToSchema;
 
 use super::{
     MailsRequest, SMALL, judge,
-    manage::{Forecast, LimitView, limit_of},
+    manage::{Forecast, LimitView, end_of, limit_of},
     spool::Spool,
     user_stream::Limits,
     users::{Chunk, Head, User},
 };
 use crate::{
+    admission::Speed,
     app::App,
     clock,
     cpu_pool::Share,
@@ -32,13 +33,13 @@ use crate::{
         passes,
         stored::{self, version_called},
     },
-    mail::{MailId, Mailbox},
+    mail::{MailId, MailLane, Mailbox},
     render::{self, Headers, RenderError, Values},
     shop::{
         Ability, TemplateClass, TemplateVersion, UnsubscribeWords,
-        consent::Consent,
+        filled_mail::{FilledMail, Filling, class_of, sender_of},
         language::Language,
-        mailing::{Brand, Member, UNSUBSCRIBE_LINK, tag_values},
+        mailing::{Brand, Member, UNSUBSCRIBE_LINK},
         pass::PassSubject,
     },
     store::{Merchant, NewBatch},
@@ -187,7 +188,7 @@ impl<'a> Survey<'a> {
             }
         }
         let addresses: Vec<_> = recipients.iter().map(|(_, member)| member.email.clone()).collect();
-        let is_promotional = self.class() == TemplateClass::Promotional;
+        let is_promotional = self.is_promotional();
         let suppressed = self.app.store.suppressed(&self.merchant.id, &addresses, is_promotional).await?;
         for (index, (user, member)) in recipients.into_iter().enumerate() {
             self.found.recipients += 1;
@@ -203,9 +204,8 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// What its mails are for, as `fan_out_batch` has it.
-    fn class(&self) -> TemplateClass {
-        self.version.class.unwrap_or(TemplateClass::Promotional)
+    fn is_promotional(&self) -> bool {
+        class_of(&self.version, MailLane::Bulk) == TemplateClass::Promotional
     }
 
     fn unrenderable(&mut self, identifier: String) {
@@ -214,16 +214,15 @@ impl<'a> Survey<'a> {
 
     /// Sees what a recipient's mail would miss, as `fan_out_batch` does, and how much it has to say.
     async fn fill_in(&mut self, user: User, member: &Member) -> Result<(), Refusal> {
-        let Ok(given) = serde_json::from_str::<Map<String, Value>>(user.json.get()) else {
+        let Ok(values) = serde_json::from_str::<Map<String, Value>>(user.json.get()) else {
             self.unrenderable(user.identifier);
             return Ok(());
         };
-        let (link, fallback) = (self.pass_link.clone(), self.merchant.default_language());
-        let mut values = tag_values(&self.version, (&self.brand, member), given, link, fallback);
-        // All links are of one length, whatever their language.
-        let consent = Consent::of(&self.version, self.class(), None, Language::En);
-        consent.put_link(&mut values, |path| self.app.config.http.link_to(path));
-        let values = Values::from(values);
+        let (link_to_pass, of_merchant) = (self.pass_link.clone(), self.merchant.default_language());
+        let filling = Filling { user: values, link_to_pass, of_merchant };
+        let link_to = |path: &str| self.app.config.http.link_to(path);
+        let filled = FilledMail::of(&self.version, MailLane::Bulk, (&self.brand, member), filling, link_to);
+        let values = Values::from(filled.values);
         let share = || Share::Request(self.merchant.id.clone());
         match self.app.templates.missing(share, &self.version, &values).await {
             Ok(tags) if tags.is_empty() => self.consider(member, values),
@@ -262,19 +261,15 @@ impl<'a> Survey<'a> {
         self.found.missing_tags = std::mem::take(&mut self.missing).into_values().collect();
         self.found.missing_tags.sort_by_key(|missing| std::cmp::Reverse(missing.users));
         let limit = limit_of(self.app, self.merchant);
-        let now = clock::now();
-        let begins = self.head.schedule.send_at.map_or(now, |at| at.max(now));
         let mails = self.found.recipients.saturating_sub(self.found.suppressed);
-        self.found.forecast.ends_at = limit
-            .as_ref()
-            .map(|limit| begins + Duration::from_secs_f64((mails as f64 / limit.per_second).min(3e9)));
+        let ends_at = |limit: &Speed| end_of(&self.head.schedule, mails, limit.per_second, clock::now());
+        self.found.forecast.ends_at = limit.as_ref().map(ends_at);
         self.found.forecast.limited_by = limit.as_ref().map(LimitView::of);
         Ok(self.found)
     }
 
     async fn largest_bytes(&self) -> Result<usize, Refusal> {
-        let sender = self.version.sender.clone().unwrap_or_else(|| self.brand.sender.clone().into());
-        let reply_to = self.brand.reply_to.clone().map(|email| Mailbox { name: None, email });
+        let (sender, reply_to) = sender_of(&self.version, &self.brand);
         let message_id = format!("{}@{}", MailId::new(), sender.email.domain());
         let mut largest = 0;
         for (_, recipient, values) in &self.largest {
@@ -285,7 +280,7 @@ impl<'a> Survey<'a> {
                 Err(_) => continue,
             };
             let link = values.as_json()[UNSUBSCRIBE_LINK].as_str();
-            let link = link.filter(|_| self.class() == TemplateClass::Promotional);
+            let link = link.filter(|_| self.is_promotional());
             let content = match link {
                 Some(link) => render::with_footer(content, &UnsubscribeWords::of(Language::En).footer, link),
                 None => content,
@@ -323,5 +318,39 @@ fn bytes_of(value: &Value) -> usize {
         Value::Array(items) => items.iter().map(bytes_of).sum(),
         Value::Object(fields) => fields.values().map(bytes_of).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        http::test_app::TestApp,
+        jobs::{FanOutBatch, Job, source_of},
+        store::MailFilter,
+    };
+
+    #[tokio::test]
+    async fn the_largest_message_is_as_large_as_the_one_that_is_sent() {
+        let test = TestApp::start("DE").await;
+        let template = json!({"brand_id": "tea", "title": "Hello", "subject": "Hello", "html": "<p>Hello</p>",
+            "class": "transactional"});
+        test.put_mailing(template).await;
+        for field in ["reply_to", "support_email"] {
+            let sender = json!({"email": "hello@tea.example"});
+            test.put("brands/tea", json!({"name": "Tea", "sender": sender, field: "answers@tea.example"}))
+                .await;
+            let batch = json!({"brand_id": "tea", "template_id": "hello", "users": [{"identifier": "ann"}]});
+            let preflight = test.json("POST /api/v1/batches/preflight", &batch).await.json();
+            let queued = test.json("POST /mails", &batch).await.json();
+            let id = queued["data"]["batch_id"].as_str().unwrap();
+            FanOutBatch { batch: id.parse().unwrap() }.run(&test.app).await.unwrap();
+            let filter = MailFilter { batch: Some(id.to_owned()), limit: 1, ..MailFilter::default() };
+            let sent = test.app.store.mails(&filter).await.unwrap();
+            let mail = test.app.store.mail_to_look_at(None, sent[0].id).await.unwrap().unwrap();
+            let message = source_of(&test.app, &mail).await.unwrap().unwrap();
+            assert_eq!(preflight["largest_bytes"], message.size(), "{field}");
+        }
     }
 }
