@@ -4,18 +4,14 @@
 //! Its facts, and whether its recipient is suppressed, came with the claim, so that asking takes no other round trip; see
 //! `store/mails/facts.rs`. The rules are those of its family: see [`shop::reasons`](crate::shop::reasons).
 
-use super::job::{Outcome, until_recorded};
+use super::job::{Outcome, Row, until_recorded};
 use crate::{
     app::App,
     mail::{Mail, Timestamp},
     shop::reasons,
     store::{Settled, Stop},
-    telemetry::Outage,
     worker::AtWork,
 };
-
-/// Mails whose end the database does not take, of all: each is tried again every second.
-static UNRECORDED: Outage = Outage::new();
 
 /// Why a mail is not sent although its turn has come.
 pub(super) fn why_not(mail: &Mail, now: Timestamp) -> Option<Stop> {
@@ -35,15 +31,8 @@ pub(super) async fn stop(
     why: Stop,
     at_work: &AtWork,
 ) -> anyhow::Result<(Outcome, Settled)> {
-    let settled = until_recorded(
-        || app.store.stop_mail(mail, app.worker.id, why),
-        |error| {
-            if let Some(times) = UNRECORDED.failed() {
-                tracing::warn!(mail = %mail.id, error, times, "a mail could not be stopped, trying again");
-            }
-        },
-    )
-    .await?;
+    let stopped = || app.store.stop_mail(mail, app.worker.id, why);
+    let settled = until_recorded("the end of a mail that is not sent", Row::Mail(mail.id), stopped).await?;
     at_work.note_settled();
     let (state, reason) = match why {
         Stop::Lapsed(reason) => (why.state(), Some(reason.as_str())),

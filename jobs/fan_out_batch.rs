@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    job::{Job, Outcome, job_id, until_recorded},
+    job::{Job, Outcome, Row, job_id, until_recorded},
     mail_job::send_mail_job,
 };
 use crate::{
@@ -125,13 +125,10 @@ impl Drop for Counted<'_> {
             return;
         }
         let (store, batch, number) = (self.store.clone(), self.batch, self.number);
-        tokio::spawn(until_recorded(
-            move || {
-                let store = store.clone();
-                async move { store.forgive_chunk(batch, number).await }
-            },
-            |_| {},
-        ));
+        tokio::spawn(until_recorded("what a chunk is forgiven", Row::Batch(batch), move || {
+            let store = store.clone();
+            async move { store.forgive_chunk(batch, number).await }
+        }));
     }
 }
 

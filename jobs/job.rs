@@ -1,13 +1,23 @@
 //! What a job is, and what all of them need.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{fmt::Display, future::Future, sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
+use tracing::field::display;
 
-use crate::{app::App, queue::Ended, store::StoreError};
+use crate::{
+    app::App,
+    mail::{BatchId, DeliveryId, MailId},
+    queue::Ended,
+    store::StoreError,
+    telemetry::{Outages, chain},
+};
 
 /// Between two tries to record the outcome of an attempt.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the database does not take, by what it is: each is tried again every second.
+static UNRECORDED: LazyLock<Outages> = LazyLock::new(Outages::default);
 
 /// One kind of work.
 #[async_trait]
@@ -60,11 +70,20 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// Records the outcome of an attempt as soon as the database takes it: the other side's reply must not be lost.
-/// `failed` is called for each failure.
+/// Whose row it is that something is recorded in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Row {
+    Mail(MailId),
+    Delivery(DeliveryId),
+    Batch(BatchId),
+}
+
+/// Records the outcome of an attempt as soon as the database takes it: the other side's reply must not be lost. `what` is it
+/// that is recorded, for the log.
 pub(super) async fn until_recorded<T, F>(
+    what: &'static str,
+    row: Row,
     record: impl Fn() -> F,
-    failed: impl Fn(&str),
 ) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -72,10 +91,28 @@ where
     loop {
         match record().await {
             Err(error) if !matches!(error, StoreError::Closed) => {
-                failed(&format!("{:#}", anyhow::Error::from(error)));
+                note_unrecorded(what, row, &error);
                 tokio::time::sleep(RECORD_AGAIN).await;
             }
             recorded => return recorded,
         }
     }
+}
+
+fn note_unrecorded(what: &'static str, row: Row, error: &StoreError) {
+    let Some(times) = UNRECORDED.failed(what) else { return };
+    let (mut mail, mut delivery, mut batch) = (None, None, None);
+    match row {
+        Row::Mail(id) => mail = Some(display(id)),
+        Row::Delivery(id) => delivery = Some(display(id)),
+        Row::Batch(id) => batch = Some(display(id)),
+    }
+    tracing::warn!(
+        mail,
+        delivery,
+        batch,
+        error = %chain(error),
+        times,
+        "{what} could not be recorded, trying again"
+    );
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{
     attached_files, before_sending,
-    job::{Job, Outcome, until_recorded},
+    job::{Job, Outcome, Row, until_recorded},
 };
 use crate::{
     admission::{NotAdmitted, Offer, Permit},
@@ -30,7 +30,7 @@ use crate::{
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
     store::{Settled, Settlement, StoreError},
-    telemetry::{METRICS, Outage, metrics::RouteLabels, whole_millis},
+    telemetry::{METRICS, metrics::RouteLabels, whole_millis},
     worker::AtWork,
 };
 
@@ -40,9 +40,6 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(2);
 const RATE_WAIT: Duration = Duration::from_secs(1);
 /// A mail that something else than itself keeps back is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Attempts that the database does not take, of all mails: each is tried again every second.
-static UNRECORDED: Outage = Outage::new();
 
 /// Sends one mail, once.
 pub struct SendMail {
@@ -118,15 +115,8 @@ pub(super) async fn carry_out(
     let verdict = verdict.until(mail.schedule.expires_at);
     note_attempt(mail, &reply);
     let settlement = Settlement::new(mail, app.worker.id, started_at, reply, verdict);
-    let settled = until_recorded(
-        || app.store.settle_mail(settlement.clone()),
-        |error| {
-            if let Some(times) = UNRECORDED.failed() {
-                tracing::warn!(mail = %mail.id, error, times, "an attempt could not be recorded, trying again");
-            }
-        },
-    )
-    .await?;
+    let settle = || app.store.settle_mail(settlement.clone());
+    let settled = until_recorded("an attempt", Row::Mail(mail.id), settle).await?;
     at_work.note_settled();
     note_settled(app, mail, settled);
     Ok(Outcome::Done)

@@ -7,17 +7,13 @@
 use async_trait::async_trait;
 
 use super::{
-    job::{Job, Outcome, until_recorded},
+    job::{Job, Outcome, Row, until_recorded},
     send_mail,
 };
 use crate::{
     app::App,
     mail::{MailId, MailLane, sandbox::SandboxFate},
-    telemetry::Outage,
 };
-
-/// Returns that the database does not take.
-static UNRECORDED: Outage = Outage::new();
 
 /// Sends one mail to the sandbox, once.
 pub struct SendTestMail {
@@ -46,15 +42,8 @@ impl Job for SendTestMail {
         {
             // As with a relay: taken first, returned later.
             let (code, enhanced, words) = SandboxFate::BOUNCE;
-            until_recorded(
-                || app.store.return_mail(mail.id, code, enhanced, words),
-                |error| {
-                    if let Some(times) = UNRECORDED.failed() {
-                        tracing::warn!(mail = %mail.id, error, times, "a bounce could not be recorded, trying again");
-                    }
-                },
-            )
-            .await?;
+            let returned = || app.store.return_mail(mail.id, code, enhanced, words);
+            until_recorded("a bounce", Row::Mail(mail.id), returned).await?;
         }
         Ok(outcome)
     }

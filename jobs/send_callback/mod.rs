@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::job::{Job, Outcome, job_id, until_recorded};
+use super::job::{Job, Outcome, Row, job_id, until_recorded};
 use crate::{
     app::App,
     callback::{self, Permit, Secret, Turn, WebhookRequest},
@@ -17,12 +17,10 @@ use crate::{
     mail::{DeliveryId, Lane, MailLane, MerchantId, TraceParent},
     queue::QueuedJob,
     store::{Callback, CallbackClaim, CallbackSettled, CallbackSettlement},
-    telemetry::{METRICS, Outage, Outages, metrics::CallbackLabels, whole_millis},
+    telemetry::{METRICS, Outages, metrics::CallbackLabels, whole_millis},
     webhook::{self, CallbackOutcome, CallbackReply},
 };
 
-/// Attempts that the database does not take, of all callbacks: each is tried again every second.
-static UNRECORDED: Outage = Outage::new();
 /// Receivers that take nothing.
 static AWAY: LazyLock<Outages> = LazyLock::new(Outages::default);
 
@@ -84,15 +82,8 @@ impl SendCallback {
         let verdict = webhook::judge(&reply, callback.attempt_of_schedule, clock::now(), rand::random());
         note_attempt(&callback, &reply);
         let settlement = CallbackSettlement::new(&callback, app.worker.id, started_at, reply, verdict);
-        let settled = until_recorded(
-            || app.store.settle_callback(settlement.clone()),
-            |error| {
-                if let Some(times) = UNRECORDED.failed() {
-                    tracing::warn!(delivery = %callback.id, error, times, "an attempt could not be recorded, trying again");
-                }
-            },
-        )
-        .await?;
+        let settle = || app.store.settle_callback(settlement.clone());
+        let settled = until_recorded("an attempt of a callback", Row::Delivery(callback.id), settle).await?;
         if settled == CallbackSettled::TooLate {
             METRICS.settled_too_late.inc();
             tracing::warn!(delivery = %callback.id, attempt = callback.attempt, "settled too late, the claim was gone");
