@@ -6,6 +6,7 @@
 
 pub mod action;
 mod address;
+pub mod backoff;
 mod batch;
 mod cancel_reason;
 pub mod duration;

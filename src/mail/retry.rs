@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{AttemptOutcome, CrashPolicy, Reply, Timestamp};
+use super::{
+    AttemptOutcome, CrashPolicy, Reply, Timestamp,
+    backoff::{doubled, jittered},
+};
 
 /// When a mail that failed for now is tried again: exponential backoff with jitter, up to a maximum age.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -114,9 +117,9 @@ impl RetryPolicy {
         let listed = usize::try_from(failed_before).ok().and_then(|index| self.schedule.get(index));
         let nominal = match listed.or(self.schedule.last()) {
             Some(wait) => *wait,
-            None => self.first.saturating_mul(1 << failed_before.min(20)).min(self.longest),
+            None => doubled(self.first, failed_before, self.longest),
         };
-        nominal.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0))
+        jittered(nominal, jitter)
     }
 }
 

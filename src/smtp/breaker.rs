@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::attempt_error::AttemptError;
 use crate::{
     clock,
-    mail::{Phase, Timestamp},
+    mail::{Phase, Timestamp, backoff::doubled},
 };
 
 /// Whether a route may open connections.
@@ -188,7 +188,7 @@ impl Breaker {
             Some(stop) if now >= stop.until => stop.times.saturating_add(1),
             Some(_) => return false,
         };
-        let pause = FIRST_STOP.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_STOP);
+        let pause = doubled(FIRST_STOP, times - 1, LONGEST_STOP);
         let until = now + pause.max(error.judgement.wait.unwrap_or_default());
         let is_being_tried = inner.stop.as_ref().is_some_and(|stop| stop.is_being_tried);
         inner.stop = Some(Stop { until, times, is_being_tried, fault });
@@ -196,8 +196,7 @@ impl Breaker {
     }
 
     fn pause_after(&self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(16);
-        self.first_pause.saturating_mul(1 << doublings).min(self.longest_pause)
+        doubled(self.first_pause, failures.saturating_sub(1), self.longest_pause)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

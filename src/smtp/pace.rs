@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::mail::{Consequence, Judgement};
+use crate::mail::{Consequence, Judgement, backoff::doubled};
 
 /// The most domains that are kept; the one that is free soonest makes room.
 const MOST_DOMAINS: usize = 1_024;
@@ -91,8 +91,7 @@ impl DomainPace {
         if pace.times == 0 || pace.not_before <= now + pace.interval {
             pace.times = pace.times.saturating_add(1);
         }
-        let doublings = pace.times.saturating_sub(1).min(16);
-        let pause = wait.unwrap_or(FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE));
+        let pause = wait.unwrap_or(doubled(FIRST_PAUSE, pace.times.saturating_sub(1), LONGEST_PAUSE));
         pace.not_before = pace.not_before.max(now + pause);
         pace.interval = FIRST_INTERVAL;
     }

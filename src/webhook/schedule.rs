@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::delivery::{CallbackOutcome, CallbackReply, CallbackVerdict};
-use crate::mail::Timestamp;
+use crate::mail::{Timestamp, backoff::jittered};
 
 const fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours * 3_600)
@@ -40,7 +40,7 @@ pub fn judge(reply: &CallbackReply, attempt: u32, now: Timestamp, jitter: f64) -
     let Some(nominal) = nominal.filter(|_| reply.outcome != CallbackOutcome::Disabled) else {
         return CallbackVerdict::Failed;
     };
-    let wait = nominal.mul_f64(0.8 + 0.4 * jitter.clamp(0.0, 1.0));
+    let wait = jittered(*nominal, jitter);
     let asked = match reply.status {
         Some(429 | 503) => reply.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER),
         _ => Duration::ZERO,
