@@ -1,5 +1,5 @@
-//! Keeps admission up to date with what may change while mails wait: the limits of the configuration, and the rates
-//! that merchants have of their own.
+//! Keeps admission up to date with what may change while mails wait: the limits of the configuration, the rates that
+//! merchants have of their own, the routes that are drained, and what is paused.
 
 use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 

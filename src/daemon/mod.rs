@@ -140,7 +140,7 @@ impl Daemon {
         let (limited, stop) = (Arc::clone(&app), self.work.clone());
         self.tasks.spawn(async move {
             stop.run_until_cancelled(limited.admission.watch(&limited.store, &*limited.queue)).await;
-            Ok("rates")
+            Ok("watch of rates, routes and pauses")
         });
         let stop = self.work.clone();
         self.tasks.spawn(async move {

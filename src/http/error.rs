@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::{
     Json,
     body::Body,
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
@@ -264,7 +264,7 @@ pub async fn unknown_path() -> Refusal {
 }
 
 /// The path exists, but not with this method.
-pub async fn wrong_method(method: Method, _uri: Uri) -> Refusal {
+pub async fn wrong_method(method: Method) -> Refusal {
     let message = format!("{method} is not allowed here.");
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }

@@ -107,8 +107,8 @@ impl Breaker {
         Self { first_pause, longest_pause, inner: Mutex::default() }
     }
 
-    /// Asks for leave to open a connection, or gives the fault that keeps the route away and for how long.
-    pub(super) fn ask(&self, now: Instant) -> Result<Leave<'_>, (Timestamp, String)> {
+    /// Asks for leave to open a connection; the error says until when there is none.
+    pub(super) fn ask(&self, now: Instant) -> Result<Leave<'_>, Timestamp> {
         let mut inner = self.lock();
         let Some(away) = &mut inner.away else {
             return Ok(Leave { breaker: self, is_trial: false });
@@ -117,8 +117,7 @@ impl Breaker {
             away.is_being_tried = true;
             return Ok(Leave { breaker: self, is_trial: true });
         }
-        let until = wall_clock(away.until, now);
-        Err((until, inner.last_fault.as_ref().map_or_else(String::new, |fault| fault.text.clone())))
+        Err(wall_clock(away.until, now))
     }
 
     /// How long from now until the route may be tried: zero when a trial is due, `None` when nothing is wrong. A trial that
@@ -258,8 +257,8 @@ mod tests {
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             breaker.ask(now).unwrap().failed(&fault(), now);
             assert_eq!(breaker.pause(now), Some(Duration::from_secs(seconds)));
-            let (_, text) = breaker.ask(now + Duration::from_millis(seconds * 1_000 - 1)).unwrap_err();
-            assert_eq!(text, "refused");
+            assert!(breaker.ask(now + Duration::from_millis(seconds * 1_000 - 1)).is_err());
+            assert_eq!(breaker.last_fault().unwrap().text, "refused");
             now += Duration::from_secs(seconds);
         }
         breaker.ask(now).unwrap().succeeded();

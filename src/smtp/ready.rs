@@ -266,7 +266,7 @@ impl Route {
     }
 
     async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
-        let leave = self.breaker().ask(Instant::now()).map_err(|(until, _)| NotReady::Away(until))?;
+        let leave = self.breaker().ask(Instant::now()).map_err(NotReady::Away)?;
         // Boxed, as it is rare: else every mail would carry the room for a handshake.
         match Box::pin(self.relay.dialer.dial()).await {
             Ok(connection) => {

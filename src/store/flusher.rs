@@ -107,11 +107,10 @@ mod tests {
     #[test]
     fn who_commits_is_not_told_where_the_log_cannot_be_flushed() {
         let folder = tempfile::tempdir().unwrap();
-        // A folder in the place of the file opens and cannot be written.
-        fs::create_dir(folder.path().join("file")).unwrap();
-        let no_log = folder.path().join("file").join("x").join("y");
-        fs::write(folder.path().join("file").join("x"), "a file").unwrap();
-        let flusher = Flusher::start(&no_log, |_| {}).unwrap();
+        // Below a file, where its folder should be, the log can neither be there nor be missing.
+        let file = folder.path().join("file");
+        fs::write(&file, "a file").unwrap();
+        let flusher = Flusher::start(&file.join("postroom.db"), |_| {}).unwrap();
         assert!(!is_told(&flusher));
     }
 }

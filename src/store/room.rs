@@ -24,9 +24,9 @@ use crate::{mail::MerchantId, shop::ResourceKind};
 
 /// A count is believed for so long.
 const BELIEVED: Duration = Duration::from_secs(60 * 60);
-/// A merchant that is at its limit is counted again after this, should it go on, and after a rest of so many times as long as
-/// counting took.
+/// A merchant that is at its limit is counted again after this at the earliest, should it go on.
 const AGAIN: Duration = Duration::from_secs(1);
+/// And not before so many times as long as counting took.
 const RESTS: u32 = 10;
 
 /// How many things each merchant may have.

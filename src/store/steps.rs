@@ -17,12 +17,12 @@ pub(super) async fn in_steps<F>(most: i64, mut step: impl FnMut() -> F) -> Resul
 where
     F: Future<Output = Result<u64, StoreError>>,
 {
-    let mut deleted = 0;
+    let mut changed = 0;
     loop {
         let rows = step().await?;
-        deleted += rows;
+        changed += rows;
         if rows < most.unsigned_abs() {
-            return Ok(deleted);
+            return Ok(changed);
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -13,16 +13,16 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
-/// Labels of a mail's step.
+/// Labels of mails by their lane and state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MailLabels {
     /// The lane.
     pub lane: &'static str,
-    /// The state or the outcome.
+    /// The state.
     pub state: &'static str,
 }
 
-/// Labels of something that is waiting in a lane.
+/// Labels of what is counted for each lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LaneLabels {
     /// The lane.
