@@ -18,9 +18,8 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use moka::sync::Cache;
-use sha2::Sha256;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
@@ -31,6 +30,7 @@ use super::{
 };
 use crate::{
     audit::Actor,
+    keyed_hash::keyed_hash,
     shop::Abilities,
     store::{Account, Store},
 };
@@ -204,8 +204,7 @@ impl Passwords {
     }
 
     fn fingerprint(&self, username: &str, password: &str) -> Fingerprint {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key will do");
+        let mut mac = keyed_hash(&self.key);
         mac.update(&(username.len() as u64).to_be_bytes());
         mac.update(username.as_bytes());
         mac.update(password.as_bytes());

@@ -52,12 +52,7 @@ pub(crate) struct Received {
 
 impl Received {
     pub(crate) fn signed(&self) -> Signed {
-        let header = |name: &str| self.headers.get(name).cloned().unwrap_or_default();
-        Signed {
-            id: header("webhook-id"),
-            timestamp: header("webhook-timestamp"),
-            signature: header("webhook-signature"),
-        }
+        Signed::from_headers(|name| self.headers.get(name).map(String::as_str))
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {

@@ -5,10 +5,12 @@
 use std::{fmt, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac::Mac;
 
-use crate::mail::Timestamp;
+use crate::{
+    keyed_hash::{KeyedHash, keyed_hash},
+    mail::Timestamp,
+};
 
 /// How far a signature's timestamp may be from now, either way.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
@@ -41,9 +43,8 @@ impl Secret {
         format!("{PREFIX}{}", BASE64_STANDARD.encode(&self.0))
     }
 
-    fn mac(&self, id: &str, seconds: i64, body: &[u8]) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any key will do");
+    fn mac(&self, id: &str, seconds: i64, body: &[u8]) -> KeyedHash {
+        let mut mac = keyed_hash(&self.0);
         mac.update(format!("{id}.{seconds}.").as_bytes());
         mac.update(body);
         mac
@@ -68,6 +69,16 @@ pub struct Signed {
 }
 
 impl Signed {
+    /// Those of a request, of which `header` gives each by its name; what is not there is empty, and signs nothing.
+    pub fn from_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let header = |name| header(name).unwrap_or_default().to_owned();
+        Self {
+            id: header("webhook-id"),
+            timestamp: header("webhook-timestamp"),
+            signature: header("webhook-signature"),
+        }
+    }
+
     /// Signs `body` with every secret.
     pub fn new(id: String, at: Timestamp, body: &[u8], secrets: &[Secret]) -> Self {
         let seconds = at.millis().div_euclid(1_000);

@@ -93,13 +93,7 @@ impl Callback {
 }
 
 async fn take(State(sender): State<mpsc::Sender<Callback>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let header =
-        |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let signed = Signed {
-        id: header("webhook-id"),
-        timestamp: header("webhook-timestamp"),
-        signature: header("webhook-signature"),
-    };
+    let signed = Signed::from_headers(|name| headers.get(name)?.to_str().ok());
     // A receiver answers at once and works later, so a callback that finds no room is not the sender's fault.
     let _ = sender.try_send(Callback { signed, body });
     StatusCode::NO_CONTENT

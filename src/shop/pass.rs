@@ -1,13 +1,12 @@
 //! Coupons and store cards of the mailing family, and the passes that members get of them. Pure.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Mac;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use utoipa::ToSchema;
 
 use super::SingleLine;
-use crate::mail::Timestamp;
+use crate::{keyed_hash::keyed_hash, mail::Timestamp};
 
 /// A coupon or a store card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -48,8 +47,7 @@ pub struct PassSubject {
 impl PassSubject {
     /// The id of the pass: the same whenever the same is asked for, and only who has the merchant's secret can guess it.
     pub fn secret_id(&self, secret: &str) -> String {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key will do");
+        let mut mac = keyed_hash(secret.as_bytes());
         mac.update(b"postroom-pass-v1");
         for part in [self.coupon.as_deref(), self.storecard.as_deref(), Some(&*self.member)] {
             let length = part.map_or(u64::MAX, |part| part.len() as u64);

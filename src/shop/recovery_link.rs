@@ -5,12 +5,11 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac::Mac;
 use url::Url;
 
 use super::reminder::Discount;
-use crate::mail::Timestamp;
+use crate::{keyed_hash::keyed_hash, mail::Timestamp};
 
 /// How long a shop shall grant the discount.
 pub const OFFER_LASTS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -40,8 +39,7 @@ fn is_ours(pair: &str) -> bool {
 
 /// A line end separates the parts: a dot or a comma could stand in them, so that one signature would fit two offers.
 fn sign(cart: &str, discount: &str, expires: i64, secret: &str) -> String {
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key will do");
+    let mut mac = keyed_hash(secret.as_bytes());
     mac.update(format!("postroom-recovery-v1\n{cart}\n{discount}\n{expires}").as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
 }

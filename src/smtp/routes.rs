@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashSet,
-    env,
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -18,7 +16,7 @@ use super::{
     shared::Shared,
     tuning::Tuning,
 };
-use crate::mail::MailLane;
+use crate::{certificates, mail::MailLane};
 
 /// The relays. A clone is the same.
 #[derive(Clone)]
@@ -84,7 +82,7 @@ fn set_up(
     shared: &Arc<Shared>,
     before: &[Arc<Route>],
 ) -> Result<Arc<[Arc<Route>]>, RouteError> {
-    let system_file = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let system_file = certificates::system_file();
     let mut names = HashSet::new();
     let mut routes = Vec::with_capacity(settings.len());
     for each in settings {

@@ -1,17 +1,12 @@
 //! Whom a route trusts, and the handshake. rustls with ring, set up explicitly: nothing depends on a process default.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,6 +16,7 @@ use super::{
     settings::{RouteSettings, TlsMode},
     stream::Stream,
 };
+use crate::certificates::trusted_roots;
 
 /// How a route encrypts.
 #[derive(Clone)]
@@ -52,9 +48,10 @@ impl Encryption {
                 .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
                 .with_no_client_auth()
         } else {
-            let (roots, files) = trusted_roots(system_file, settings.ca_file.as_deref())
+            let files = [system_file, settings.ca_file.as_deref()];
+            let (roots, contents) = trusted_roots(files.into_iter().flatten())
                 .map_err(|(path, source)| RouteError::Certificates { route: route(), path, source })?;
-            trusted = files;
+            trusted = contents;
             builder.with_root_certificates(roots).with_no_client_auth()
         };
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, trusted })
@@ -80,45 +77,7 @@ pub fn check_certificates(settings: &RouteSettings) -> Result<(), RouteError> {
     let is_trusted = !matches!(settings.tls, TlsMode::None | TlsMode::Opportunistic);
     let Some(file) = settings.ca_file.as_deref().filter(|_| is_trusted) else { return Ok(()) };
     let fault = |(path, source)| RouteError::Certificates { route: settings.name.clone(), path, source };
-    trusted_roots(None, Some(file)).map(drop).map_err(fault)
-}
-
-/// The largest file of certificates, in bytes; that of a whole system has about 250,000.
-const LARGEST: u64 = 8 << 20;
-
-/// A file of certificates that cannot be used, and why.
-type UnusableFile = (PathBuf, io::Error);
-
-/// The certificates of both files beside the public ones, and what the files hold.
-fn trusted_roots(
-    system_file: Option<&Path>,
-    route_file: Option<&Path>,
-) -> Result<(RootCertStore, Vec<Vec<u8>>), UnusableFile> {
-    let mut files = Vec::new();
-    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    for path in [system_file, route_file].into_iter().flatten() {
-        let fault = |error: io::Error| (path.to_owned(), error);
-        let pem = read(path).map_err(fault)?;
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| fault(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-        let (taken, _) = roots.add_parsable_certificates(certificates);
-        if taken == 0 {
-            return Err(fault(io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate")));
-        }
-        files.push(pem);
-    }
-    Ok((roots, files))
-}
-
-/// A pipe or a device would keep us waiting.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut pem = Vec::new();
-    File::open(path)?.take(LARGEST).read_to_end(&mut pem)?;
-    Ok(pem)
+    trusted_roots([file]).map(drop).map_err(fault)
 }
 
 /// Takes any certificate: opportunistic encryption guards against listeners only (RFC 7435). The handshake itself is
@@ -158,27 +117,5 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_of_certificates_that_is_missing_or_empty_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let empty = folder.path().join("empty.pem");
-        std::fs::write(&empty, "nothing here").unwrap();
-        for path in [folder.path().join("missing.pem"), empty] {
-            assert_eq!(trusted_roots(Some(&path), None).unwrap_err().0, path);
-            assert_eq!(trusted_roots(None, Some(&path)).unwrap_err().0, path);
-        }
-        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let file = folder.path().join("own.pem");
-        std::fs::write(&file, own.cert.pem()).unwrap();
-        let roots = |file| trusted_roots(None, file).unwrap().0;
-        let (public, both) = (roots(None), roots(Some(file.as_path())));
-        assert_eq!(both.len(), public.len() + 1);
     }
 }

@@ -86,13 +86,7 @@ impl Drop for Receiver {
 }
 
 async fn take(State(kept): State<Arc<Kept>>, headers: HeaderMap, body: String) -> StatusCode {
-    let header =
-        |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let signed = Signed {
-        id: header("webhook-id"),
-        timestamp: header("webhook-timestamp"),
-        signature: header("webhook-signature"),
-    };
+    let signed = Signed::from_headers(|name| headers.get(name)?.to_str().ok());
     // The senders' clocks are turned, so it is compared with their own time.
     let at = Timestamp(signed.timestamp.parse::<i64>().unwrap_or_default() * 1_000);
     if !verify(&signed, body.as_bytes(), &kept.secrets.lock().unwrap(), at) {

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 10] = [
     &["worker"],
     &["store", "queue", "limits", "render", "dkim", "smtp", "callback", "cpu_pool", "html", "supervisor"],
     &["audit", "shop", "webhook"],
-    &["mail"],
+    &["certificates", "keyed_hash", "mail"],
 ];
 
 /// What all may use: the settings, the clock, the log and the metrics.
@@ -107,7 +107,7 @@ const OWNERS: [(&str, &[&str]); 57] = [
     ("css_inline", &["render"]),
     ("governor", &["limits"]),
     ("handlebars", &["render"]),
-    ("hmac", &["auth", "callback", "http", "shop", "webhook"]),
+    ("hmac", &["auth", "callback", "http", "keyed_hash", "shop", "webhook"]),
     ("http_body", &["http"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
@@ -132,11 +132,11 @@ const OWNERS: [(&str, &[&str]); 57] = [
     ("rsa", &["dkim"]),
     ("rusqlite", &["store"]),
     ("rustix", &["cli", "demo", "http", "reload"]),
-    ("rustls", &["callback", "demo", "smtp"]),
+    ("rustls", &["callback", "certificates", "demo", "smtp"]),
     ("sd_notify", &["supervisor"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
-    ("sha2", &["auth", "callback", "dashboard", "http", "render", "shop", "store", "templates", "webhook"]),
+    ("sha2", &["auth", "dashboard", "http", "keyed_hash", "render", "store", "templates", "webhook"]),
     ("simple_dns", &["cli"]),
     ("sqlx", &["store"]),
     ("tempfile", &["http"]),
@@ -146,7 +146,7 @@ const OWNERS: [(&str, &[&str]); 57] = [
     ("tracing_subscriber", &["demo", "telemetry"]),
     ("url", &["callback", "config", "dashboard", "http", "shop", "store", "webhook"]),
     ("utoipa", &["http", "mail", "shop", "webhook"]),
-    ("webpki_roots", &["callback", "smtp"]),
+    ("webpki_roots", &["certificates"]),
     // For what has no error type of its own.
     (
         "anyhow",
