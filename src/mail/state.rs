@@ -155,6 +155,14 @@ impl MailState {
         Self::ALL.iter().copied().filter(move |state| state.after(event).is_some())
     }
 
+    /// Whether a relay has the mail, or may still get it.
+    pub const fn went_or_may_go(self) -> bool {
+        match self {
+            Self::Queued | Self::Sending | Self::Deferred | Self::Sent | Self::Held => true,
+            Self::Failed | Self::Bounced | Self::Suppressed | Self::Cancelled | Self::Expired => false,
+        }
+    }
+
     /// Whether postroom itself does nothing more with the mail.
     pub const fn is_settled(self) -> bool {
         !matches!(self, Self::Queued | Self::Sending | Self::Deferred)

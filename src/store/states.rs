@@ -1,7 +1,8 @@
 //! The states that a statement may start from, made from the tables of states and not written twice.
 //!
 //! `state IN {mail states before claimed}` becomes `state IN ('queued', 'deferred')`; `delivery`, `batch` and `action` have
-//! tables of their own. A mark that names no table or no event stays as it is, which both databases refuse.
+//! tables of their own. `{mail states that went or may go}` are those of [`MailState::went_or_may_go`]. A mark that names no
+//! table or no event stays as it is, which both databases refuse.
 
 use crate::{
     mail::{ActionState, BatchState, MailState},
@@ -14,7 +15,7 @@ pub(super) fn written(text: &str) -> String {
     while let Some((before, after)) = rest.split_once('{') {
         let Some((mark, after)) = after.split_once('}') else { break };
         written.push_str(before);
-        match before_event(mark) {
+        match states_of(mark) {
             Some(words) => written.push_str(&format!("('{}')", words.join("', '"))),
             None => written.push_str(&format!("{{{mark}}}")),
         }
@@ -24,7 +25,11 @@ pub(super) fn written(text: &str) -> String {
     written
 }
 
-fn before_event(mark: &str) -> Option<Vec<&'static str>> {
+fn states_of(mark: &str) -> Option<Vec<&'static str>> {
+    if mark == "mail states that went or may go" {
+        let all = MailState::ALL.iter().copied();
+        return Some(all.filter(|state| state.went_or_may_go()).map(MailState::as_str).collect());
+    }
     let (machine, event) = mark.split_once(" states before ")?;
     Some(match machine {
         "mail" => MailState::sources(event.parse().ok()?).map(MailState::as_str).collect(),
@@ -49,6 +54,8 @@ mod tests {
             "x IN {mail states before claimed} AND {rows: id text} OR y IN {batch states before started}";
         let expected = "x IN ('queued', 'deferred') AND {rows: id text} OR y IN ('queued', 'processing')";
         assert_eq!(written(text), expected);
+        let still = "('queued', 'sending', 'deferred', 'sent', 'held')";
+        assert_eq!(written("{mail states that went or may go}"), still);
         for wrong in
             ["{mails states before claimed}", "{mail states before claim}", "{mail states", "{as_json}"]
         {

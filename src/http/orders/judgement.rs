@@ -113,7 +113,7 @@ impl Resend<'_> {
                 && email.is_test == self.caller.merchant.is_test
                 && email.entry.recipient.search_key() == key
                 && email.entry.created_at > since
-                && went_or_may_go(email.state)
+                && email.state.went_or_may_go() // what was not sent keeps nothing waiting
         };
         match found.record.emails.iter().filter(is_like_it).map(|email| email.entry.created_at).max() {
             None => Ok(()),
@@ -236,20 +236,6 @@ impl Resend<'_> {
             is_test: self.caller.merchant.is_test,
             quiet_since: None,
         }
-    }
-}
-
-/// Whether a mail keeps a like one waiting: what was not sent does not. `store/orders/cool_down.rs` says the same.
-const fn went_or_may_go(state: MailState) -> bool {
-    match state {
-        MailState::Queued | MailState::Sending | MailState::Deferred | MailState::Sent | MailState::Held => {
-            true
-        }
-        MailState::Failed
-        | MailState::Bounced
-        | MailState::Suppressed
-        | MailState::Cancelled
-        | MailState::Expired => false,
     }
 }
 

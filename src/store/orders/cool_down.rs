@@ -23,7 +23,7 @@ struct Asked<'a> {
     merchant: &'a MerchantId,
     document: &'a str,
     template: &'static str,
-    recipient: String,
+    recipient_key: String,
     since: i64,
     test: i64,
 }
@@ -34,15 +34,14 @@ static LOCK: Sql = Sql::new(
      WHERE merchant_id = rows.merchant AND kind = 'orders' AND resources.id = rows.document",
 );
 
-// The mails that count are those that went, or still may.
 static SENT_LATELY: Sql = Sql::new(
-    "SELECT n FROM {rows: n bigint, merchant text, document text, template text, recipient text, since bigint, test bigint}
+    "SELECT n FROM {rows: n bigint, merchant text, document text, template text, recipient_key text, since bigint, test bigint}
      JOIN order_emails ON order_emails.merchant_id = rows.merchant AND order_emails.order_id = rows.document
      JOIN mails ON mails.id = order_emails.mail_id
-     WHERE order_emails.template_name = rows.template AND lower(order_emails.recipient) = rows.recipient
+     WHERE order_emails.template_name = rows.template AND mails.recipient_key = rows.recipient_key
         AND order_emails.created_at > rows.since
         AND mails.test = rows.test
-        AND mails.state NOT IN ('failed', 'bounced', 'suppressed', 'cancelled', 'expired')",
+        AND mails.state IN {mail states that went or may go}",
 );
 
 /// Takes back steps whose store has a cool-down that is not over. Steps of stores that have none cost nothing.
@@ -55,15 +54,16 @@ pub(super) async fn take_back(
     let (mut asked, mut first) = (Vec::new(), HashSet::new());
     for (n, step) in steps.iter().enumerate().filter(|(n, _)| taken[*n]).collect::<Vec<_>>() {
         let Some((since, email)) = step.quiet_since.zip(step.email.as_ref()) else { continue };
-        let recipient = email.recipient.to_string().to_lowercase();
+        let recipient_key = email.recipient.search_key();
         // Two of one group: the first is taken.
-        if !first.insert((&step.merchant, &step.order, email.template, step.is_test, recipient.clone())) {
+        let like = (&step.merchant, &step.order, email.template, step.is_test, recipient_key.clone());
+        if !first.insert(like) {
             taken[n] = false;
             continue;
         }
         let (merchant, document, template) = (&step.merchant, step.order.as_str(), email.template.as_str());
         let (since, test) = (since.millis(), step.is_test.into());
-        asked.push(Asked { n, merchant, document, template, recipient, since, test });
+        asked.push(Asked { n, merchant, document, template, recipient_key, since, test });
     }
     if asked.is_empty() {
         return Ok(());

@@ -1,6 +1,10 @@
 //! A store's cool-down: the same mail of an order to the same recipient has to wait, unless it is forced.
 
 use super::*;
+use crate::{
+    mail::Origin,
+    store::{NewOrderEmail, OrderStep, Precondition, Recorded, Recording},
+};
 
 async fn shop_with(cooldown: Value) -> Shop {
     let shop = Shop::open().await;
@@ -95,5 +99,41 @@ async fn a_store_without_a_cool_down_sends_as_often_as_it_is_asked() {
     shop.put("/api/v1/orders/ord_1", order).await;
     for _ in 0..3 {
         assert_eq!(shop.send(json!({"template": "OFFLINE_PAYMENT_PENDING"})).await.0, 202);
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_in_other_letters_is_the_same_also_where_both_requests_were_judged_before() {
+    let shop = shop_with(json!("1h")).await;
+    let (store, merchant) = (&shop.app.store, "tea".parse().unwrap());
+    let seen = store.order(&store.look_ups(&merchant, "order"), "ord_1").await.unwrap().unwrap().document;
+    let template: OrderTemplate = "ORDERCONFIRMATION".parse().unwrap();
+    let version = shop.app.templates.builtin(template.builtin_mail(), Language::En).await.unwrap();
+    for (recipient, recorded) in
+        [("Ärne@Example.net", Recorded::Committed), ("ärne@example.net", Recorded::Outdated)]
+    {
+        let mut mail = fixture::new_mail(&merchant, Origin::default());
+        mail.template_version = version.id.clone();
+        mail.recipient.email = recipient.parse().unwrap();
+        let step = OrderStep {
+            merchant: merchant.clone(),
+            order: "ord_1".to_owned(),
+            was: seen.body.clone(),
+            document_updated_at: seen.updated_at,
+            workflow: None,
+            email: Some(NewOrderEmail {
+                mail: mail.id,
+                template,
+                definition: "order-confirmation.default".to_owned(),
+                recipient: mail.recipient.email.clone(),
+                payment: None,
+                created_at: mail.recorded_at,
+            }),
+            is_test: false,
+            quiet_since: Some(mail.recorded_at - std::time::Duration::from_secs(3_600)),
+        };
+        let precondition = Some(Precondition::Order(Box::new(step)));
+        let recording = Recording { precondition, mails: vec![mail], ..Recording::default() };
+        assert_eq!(store.record(recording).await.unwrap(), recorded, "{recipient}");
     }
 }
