@@ -1,4 +1,5 @@
-//! Pools of connections, and telling the living from the dead: when Postgres restarts, all that are idle have died.
+//! Pools of connections, and telling those that are of use from the others: when Postgres restarts, all that are idle have
+//! died; and those that were opened while it only took reads go on to only read.
 
 use std::{
     iter,
@@ -29,6 +30,10 @@ use super::{
 pub(super) const LONGEST: Duration = Duration::from_secs(20);
 /// How long a connection that is given back may take to answer.
 const ANSWERS: Duration = Duration::from_secs(5);
+
+/// A connection that may only read is replaced when it is as old as this: while the database takes no writes, those that
+/// replace it can do no more.
+const REPLACED: Duration = Duration::from_secs(1);
 
 /// How long after its last answer a connection is taken to live.
 pub(super) const TRUSTED: Duration = Duration::from_millis(500);
@@ -66,6 +71,9 @@ fn settings(session: &'static str, besides: Option<&'static str>, deaths: &Arc<D
         .before_acquire(move |connection, metadata| {
             let deaths = Arc::clone(&deaths);
             Box::pin(async move {
+                if deaths.may_only_read(metadata.age) {
+                    return Ok(false);
+                }
                 if !deaths.trust(metadata.idle_for) {
                     connection.ping().await.inspect_err(|_| deaths.notice())?;
                 }
@@ -105,16 +113,18 @@ impl Pool {
     }
 }
 
-/// Remembers when a connection was last found dead: those that are older have probably died with it.
+/// Remembers when a connection was last found dead, or only to read: those that are older have probably died with it, or are
+/// like it.
 #[derive(Debug)]
 pub(super) struct Deaths {
     since: Instant,
     last: AtomicU64,
+    last_read_only: AtomicU64,
 }
 
 impl Default for Deaths {
     fn default() -> Self {
-        Self { since: Instant::now(), last: AtomicU64::new(0) }
+        Self { since: Instant::now(), last: AtomicU64::new(0), last_read_only: AtomicU64::new(0) }
     }
 }
 
@@ -123,14 +133,26 @@ impl Deaths {
         self.last.store(self.millis().max(1), Ordering::Relaxed);
     }
 
-    /// Whether a connection that answered this long ago needs not be asked whether it lives.
-    pub(super) fn trust(&self, idle_for: Duration) -> bool {
-        idle_for <= TRUSTED && !self.have_come_within(idle_for)
+    /// A session may only read.
+    pub(super) fn notice_read_only(&self) {
+        self.last_read_only.store(self.millis().max(1), Ordering::Relaxed);
     }
 
-    fn have_come_within(&self, idle_for: Duration) -> bool {
-        let last = self.last.load(Ordering::Relaxed);
-        last > 0 && u128::from(self.millis() - last.min(self.millis())) <= idle_for.as_millis()
+    /// Whether a connection that was opened so long ago may be one that only reads, and is to be replaced.
+    fn may_only_read(&self, age: Duration) -> bool {
+        age >= REPLACED && self.has_come_within(&self.last_read_only, age)
+    }
+
+    /// Whether a connection that answered this long ago needs not be asked whether it lives.
+    pub(super) fn trust(&self, idle_for: Duration) -> bool {
+        idle_for <= TRUSTED
+            && !self.has_come_within(&self.last, idle_for)
+            && !self.has_come_within(&self.last_read_only, idle_for)
+    }
+
+    fn has_come_within(&self, last: &AtomicU64, span: Duration) -> bool {
+        let last = last.load(Ordering::Relaxed);
+        last > 0 && u128::from(self.millis().saturating_sub(last)) <= span.as_millis()
     }
 
     fn millis(&self) -> u64 {

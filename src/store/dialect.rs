@@ -104,12 +104,14 @@ impl Dialect {
                  PRAGMA foreign_keys = ON; PRAGMA cache_size = -8000; PRAGMA temp_store = MEMORY; \
                  PRAGMA journal_size_limit = 67108864"
             }
-            // A plan made while a table was empty must not outlive that. One who searches must not take every core from
+            // Statements rely on what this isolation shows them, whatever the database's default. A plan made while a
+            // table was empty must not outlive that. One who searches must not take every core from
             // those who send. A lock or a statement that takes longer than
             // these limits fails, so that one session's lock does not stop all writing; and a transaction whose
             // process hangs lets its rows go.
             Self::Postgres => {
-                "SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1; SET jit = off; \
+                "SET default_transaction_isolation = 'read committed'; \
+                 SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1; SET jit = off; \
                  SET max_parallel_workers_per_gather = 0; \
                  SET lock_timeout = '5s'; SET statement_timeout = '15s'; \
                  SET idle_in_transaction_session_timeout = '20s'"

@@ -12,6 +12,8 @@ const DEADLOCK: &str = "40P01";
 const QUERY_CANCELED: &str = "57014";
 /// What Postgres says when there is no such table (its manual, appendix A).
 const UNDEFINED_TABLE: &str = "42P01";
+/// What Postgres says to who writes in a session that may only read (its manual, appendix A).
+const READ_ONLY: &str = "25006";
 /// SQLite's primary result codes for a locked file, an error of the disk, and a full one (its "Result and Error Codes").
 const SQLITE_BUSY: i64 = 5;
 const SQLITE_IOERR: i64 = 10;
@@ -130,10 +132,17 @@ impl StoreError {
     /// would only take longer.
     pub(super) fn is_about_the_database(&self) -> bool {
         match self {
-            Self::Database { source, .. } => is_away(source) || is_out_of_resources(source),
+            Self::Database { source, .. } => {
+                is_away(source) || is_out_of_resources(source) || is_read_only(source)
+            }
             Self::TimedOut | Self::OutcomeUnknown { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether the session may only read, as may those that begin while the database is set so, also afterwards.
+    pub(super) fn is_about_a_read_only_session(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if is_read_only(source))
     }
 
     /// Whether a lock or a statement took longer than the server allows.
@@ -165,6 +174,10 @@ fn is_out_of_resources(error: &DriverError) -> bool {
     is_locked(error)
         || matches!(sqlite_code(error), Some(SQLITE_IOERR | SQLITE_FULL))
         || postgres_code(error).is_some_and(|code| code.starts_with("53")) // insufficient resources
+}
+
+fn is_read_only(error: &DriverError) -> bool {
+    has_code(error, &[READ_ONLY])
 }
 
 /// Whether others had something locked for longer than Postgres was to wait, or two waited for each other.

@@ -265,7 +265,7 @@ impl Writer {
                 Some(kept) => kept,
                 None => pool.acquire().await.doing("be reached")?,
             };
-            let home = self.kept.clone().map_or(Home::Pool, Home::Kept);
+            let home = Home::Pool(self.kept.clone(), Arc::clone(deaths));
             let mut transaction = Transaction { connection: Some(Connection::Served(connection)), home };
             // The driver's own way counts transactions, and counts wrong after one of its statements failed.
             match transaction.run(self.begin).await {
@@ -311,10 +311,9 @@ pub(super) struct Transaction {
     home: Home,
 }
 
-/// Where a connection goes after its transaction.
+/// Where a connection goes after its transaction; with its pool, who keeps it before that.
 enum Home {
-    Pool,
-    Kept(Arc<KeptConnection>),
+    Pool(Option<Arc<KeptConnection>>, Arc<Deaths>),
     Thread(Arc<WriterThread>),
 }
 
@@ -346,9 +345,14 @@ impl Transaction {
         }
     }
 
-    /// Ends a transaction in which a statement failed; a connection on which that is not possible is closed.
-    pub(super) async fn fail(self, error: StoreError) -> StoreError {
-        if !error.is_about_the_database() {
+    /// Ends a transaction in which a statement failed. A connection on which that is not possible, or that only reads, is closed.
+    pub(super) async fn fail(mut self, error: StoreError) -> StoreError {
+        let is_read_only = error.is_about_a_read_only_session();
+        if let (true, Home::Pool(kept, deaths)) = (is_read_only, &mut self.home) {
+            deaths.notice_read_only();
+            *kept = None;
+        }
+        if is_read_only || !error.is_about_the_database() {
             let _ = self.roll_back().await;
         }
         error
@@ -366,7 +370,7 @@ impl Transaction {
 
     fn give_back(&mut self) {
         match (self.connection.take(), &self.home) {
-            (Some(Connection::Served(connection)), Home::Kept(kept)) => kept.keep(connection),
+            (Some(Connection::Served(connection)), Home::Pool(Some(kept), _)) => kept.keep(connection),
             (Some(Connection::Served(connection)), _) => give_back(connection),
             (Some(Connection::Embedded(connection)), Home::Thread(thread)) => thread.take_back(connection),
             (Some(Connection::Embedded(_)) | None, _) => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use postroom::demo::catcher::{Catcher, CatcherOptions};
 use serde_json::{Value, json};
 
@@ -155,6 +156,46 @@ async fn what_a_receiver_said_while_postgres_was_away_is_not_forgotten() {
     assert_eq!(delivery["attempts_made"], 1, "{delivery}");
     assert_eq!(delivery["webhook_id"], headers["webhook-id"].to_str().unwrap());
     assert!(hook.is_quiet(), "it came once");
+}
+
+/// Requests that come at once; how many of them are accepted.
+async fn accepted(shop: &Shop, requests: usize) -> usize {
+    let welcome = welcome("ok@example.net");
+    let answers = join_all((0..requests).map(|_| shop.post("/mail", &welcome))).await;
+    answers.iter().filter(|answer| answer.status == 200).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_began_while_postgres_took_no_writes_are_replaced() {
+    let cluster = Cluster::start();
+    let url = cluster.new_database().await;
+    let name = url.rsplit('/').next().unwrap().to_owned();
+    let scene = Scene::open(Backends::on(url).await).await;
+    scene.shop.enrol("ok@example.net").await;
+
+    cluster.execute(format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+    let sessions = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    cluster.execute(sessions).await;
+    eventually("nothing is accepted", async || accepted(&scene.shop, 20).await == 0).await;
+    assert!(!dependency(&scene.daemon.admin("/readyz").await.expect(503), "database"));
+    assert_eq!(accepted(&scene.shop, 20).await, 0);
+
+    cluster.execute(format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
+    eventually("the daemon is ready again", async || scene.daemon.admin("/readyz").await.status == 200).await;
+    eventually("all are accepted", async || accepted(&scene.shop, 20).await == 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_once_are_accepted_whatever_isolation_the_database_has_by_default() {
+    let cluster = Cluster::start();
+    let url = cluster.new_database().await;
+    let name = url.rsplit('/').next().unwrap().to_owned();
+    cluster
+        .execute(format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+        .await;
+    let scene = Scene::open(Backends::on(url).await).await;
+    scene.shop.enrol("ok@example.net").await;
+    assert_eq!(accepted(&scene.shop, 100).await, 100);
 }
 
 on_both! {

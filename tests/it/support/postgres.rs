@@ -158,10 +158,15 @@ impl Cluster {
     pub async fn new_database(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        connection.close().await.unwrap();
+        self.execute(format!("CREATE DATABASE {name}")).await;
         self.url(&name)
+    }
+
+    /// Carries out a statement about a database, in another one.
+    pub async fn execute(&self, statement: String) {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+        connection.close().await.unwrap();
     }
 }
 
