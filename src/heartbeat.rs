@@ -150,10 +150,10 @@ mod tests {
             lease,
             enqueue_timeout: lease,
         };
-        let silence = Duration::from_secs(2);
+        let (silence, stop) = (Duration::from_secs(2), CancellationToken::new());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (worker, queue, store) = runtime.block_on(async {
+        let (worker, queue, store, beating) = runtime.block_on(async {
             let store = Store::open(&database).await.unwrap();
             store.migrate().await.unwrap();
             let queue = queue::connect(&queue_settings).await.unwrap();
@@ -175,11 +175,11 @@ mod tests {
             };
             let other = crate::mail::WorkerId::new();
             store.beat(other, "", 1).await.unwrap();
-            heartbeat.start(CancellationToken::new()).await.unwrap();
+            let beating = heartbeat.start(stop.clone()).await.unwrap();
             assert_eq!(worker.live_workers.load(Ordering::Relaxed), 2);
             store.sign_off(other).await.unwrap();
             assert_eq!(store.live_workers(silence).await.unwrap(), 1);
-            (worker, queue, store)
+            (worker, queue, store, beating)
         });
         let first: Timestamp = beat(&runtime.block_on(store.workers()).unwrap(), &worker);
         for _ in 0..2 {
@@ -197,5 +197,8 @@ mod tests {
         let other = tokio::runtime::Runtime::new().unwrap();
         let store = other.block_on(Store::open(&database)).unwrap();
         assert!(beat(&other.block_on(store.workers()).unwrap(), &worker) > first);
+        // Before the folder is gone.
+        stop.cancel();
+        other.block_on(beating.ended());
     }
 }

@@ -367,6 +367,11 @@ impl Access {
             Self::Write
         }
     }
+
+    /// For a file that was opened before: it is there.
+    pub(super) fn again(self) -> Self {
+        if self == Self::Create { Self::Write } else { self }
+    }
 }
 
 /// The parts of `sqlite:<path>?<query>`.

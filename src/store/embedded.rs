@@ -12,6 +12,7 @@ use rusqlite::{CachedStatement, OpenFlags, types::ValueRef};
 use super::{
     dialect::{Access, Dialect},
     error::{DriverError, is_locked},
+    opened_file::{OpenConnection, WhileOpen},
     row::{EmbeddedRow, Row},
     statement::{Done, Statement},
     value::Value,
@@ -24,11 +25,15 @@ const LOCKED: Duration = Duration::from_secs(10);
 const TRIED: Duration = Duration::from_millis(10);
 
 /// A connection to the file.
-pub(super) struct Embedded(rusqlite::Connection);
+pub(super) struct Embedded {
+    // Dropped first.
+    _open: WhileOpen,
+    connection: rusqlite::Connection,
+}
 
 impl Embedded {
-    /// Opens the file; waits for others to unlock it, and lets the thread wait.
-    pub(super) fn open(file: &Path, access: Access) -> Result<Self, DriverError> {
+    /// Opens the file; waits for others to unlock it, and lets the thread wait. Is counted while it is open.
+    pub(super) fn open(file: &Path, access: Access, count: &OpenConnection) -> Result<Self, DriverError> {
         let access = match access {
             Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
             Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -40,28 +45,28 @@ impl Embedded {
         begin_session(&connection)?;
         // The flush comes after the commit: see `flusher`.
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-        Ok(Self(connection))
+        Ok(Self { _open: count.open(), connection })
     }
 
     /// Carries out statements without values and without rows.
     pub(super) fn run(&mut self, statements: &str) -> Result<(), DriverError> {
-        Ok(self.0.execute_batch(statements)?)
+        Ok(self.connection.execute_batch(statements)?)
     }
 
     pub(super) fn execute(&mut self, statement: &Statement) -> Result<Done, DriverError> {
-        let mut prepared = self.0.prepare_cached(statement.text())?;
+        let mut prepared = self.connection.prepare_cached(statement.text())?;
         let mut changed = Vec::with_capacity(statement.sets().len());
         for values in statement.sets() {
             bind(&mut prepared, statement, values)?;
             let mut rows = prepared.raw_query();
             while rows.next()?.is_some() {}
-            changed.push(self.0.changes());
+            changed.push(self.connection.changes());
         }
         Ok(Done(changed))
     }
 
     pub(super) fn fetch_all(&mut self, statement: &Statement) -> Result<Vec<Row>, DriverError> {
-        let mut prepared = self.0.prepare_cached(statement.text())?;
+        let mut prepared = self.connection.prepare_cached(statement.text())?;
         let names: Arc<[Box<str>]> = prepared.column_names().into_iter().map(Box::from).collect();
         let mut fetched = Vec::new();
         for values in statement.sets() {
@@ -142,7 +147,7 @@ mod tests {
             let together = Barrier::new(8);
             let open = || {
                 together.wait();
-                Embedded::open(&file, Access::Create).map(drop)
+                Embedded::open(&file, Access::Create, &OpenConnection::default()).map(drop)
             };
             let opened: Vec<_> = thread::scope(|scope| {
                 let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();

@@ -33,6 +33,20 @@ pub enum DriverError {
     Sqlite(#[from] rusqlite::Error),
 }
 
+/// Why what SQLite has committed may be lost.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unflushed {
+    /// The disk did not take it.
+    #[error(transparent)]
+    Disk(#[from] std::io::Error),
+    /// Whoever opens the database does not find it there.
+    #[error("{} was moved, removed or replaced while it was open", file.display())]
+    Lost {
+        /// The database, or its log.
+        file: PathBuf,
+    },
+}
+
 /// What went wrong between postroom and its database.
 ///
 /// # Errors of a read

@@ -2,15 +2,20 @@
 //!
 //! SQLite itself is told not to wait for the disk with each commit (`synchronous = NORMAL`): it appends to its write-ahead
 //! log, and waits only before it moves the log into the database. The flush that a promise needs is made here, on a thread of
-//! its own, and nobody is told of a commit before it. Several commits share a flush where they come while one is under way.
+//! its own, and nobody is told of a commit before it. Several commits share a flush where they come while one is under way. Nor is
+//! anybody told where the files were moved or removed under the process: what they take then is lost with it.
 
 use std::{
     fs::File,
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::mpsc,
     thread,
+};
+
+use super::{
+    error::Unflushed,
+    opened_file::{Inode, OpenConnection, OpenedFile},
 };
 
 /// Told of its commit once that is on the disk.
@@ -22,17 +27,25 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    /// Starts the thread, for the log of this database. After a flush that failed it does
-    /// nothing more.
-    pub(super) fn start(database: &Path, failed: impl Fn(io::Error) + Send + 'static) -> io::Result<Self> {
-        let mut log = Log::of(database);
+    /// Starts the thread, for the log of this database and the one connection that writes to it. After a flush that failed it
+    /// does nothing more.
+    pub(super) fn start(
+        database: OpenedFile,
+        connection: OpenConnection,
+        failed: impl Fn(Unflushed) + Send + 'static,
+    ) -> io::Result<Self> {
+        let mut log = Log::of(database, connection);
         let (waiting, commits) = mpsc::channel::<Told>();
         thread::Builder::new().name("sqlite-flusher".to_owned()).spawn(move || {
             while let Ok(first) = commits.recv() {
                 // All of these are committed before the flush begins.
                 let told: Vec<_> = std::iter::once(first).chain(commits.try_iter()).collect();
                 if let Err(error) = log.flush() {
-                    return failed(error);
+                    // Without a store nobody is left who could be told.
+                    let has_store = !matches!(commits.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+                    return if has_store {
+                        failed(error)
+                    };
                 }
                 told.into_iter().for_each(|tell| tell());
             }
@@ -49,68 +62,169 @@ impl Flusher {
 /// The write-ahead log.
 struct Log {
     path: PathBuf,
-    open: Option<(File, u64)>,
+    open: Option<OpenLog>,
+    database: OpenedFile,
+    connection: OpenConnection,
+}
+
+struct OpenLog {
+    file: File,
+    inode: Inode,
+    /// The connection whose log it is. No other takes its place while that is open.
+    of: Option<u64>,
 }
 
 impl Log {
-    fn of(database: &Path) -> Self {
-        let mut path = database.as_os_str().to_owned();
+    fn of(database: OpenedFile, connection: OpenConnection) -> Self {
+        let mut path = database.path().as_os_str().to_owned();
         path.push("-wal");
-        Self { path: path.into(), open: None }
+        Self { path: path.into(), open: None, database, connection }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        let inode = match self.path.metadata() {
-            Ok(metadata) => metadata.ino(),
-            // Whoever closes the last connection moves the log into the database, flushes that, and deletes the log.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if self.open.as_ref().is_none_or(|(_, open)| *open != inode) {
-            let log = File::open(&self.path)?;
-            // The file is new: its name has to be on the disk too.
-            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-            let inode = log.metadata()?.ino();
-            self.open = Some((log, inode));
-        }
-        self.open.as_ref().map_or(Ok(()), |(log, _)| log.sync_data())
+    /// Whoever is told after this finds what was committed where the database was opened.
+    fn flush(&mut self) -> Result<(), Unflushed> {
+        self.flush_log()?;
+        self.database.check()
     }
+
+    fn flush_log(&mut self) -> Result<(), Unflushed> {
+        let connection = self.connection.number();
+        let there = match self.path.metadata() {
+            Ok(metadata) => Some(Inode::of(&metadata)),
+            // Whoever closes the last connection moves the log into the database, flushes that, and deletes the log.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        if self.is_lost(there) {
+            return Err(Unflushed::Lost { file: self.path.clone() });
+        }
+        let Some(inode) = there else { return Ok(()) };
+        match &mut self.open {
+            Some(open) if open.inode == inode => open.of = connection,
+            open => *open = Some(open_new(&self.path, connection)?),
+        }
+        self.open.as_ref().map_or(Ok(()), |open| open.file.sync_data())?;
+        Ok(())
+    }
+
+    /// Whether another log than that of the connection that writes is there, or none. Asked after the look at what is there: the
+    /// connection was open all the while, then.
+    fn is_lost(&self, there: Option<Inode>) -> bool {
+        let is_in_use = |open: &&OpenLog| open.of.is_some() && open.of == self.connection.number();
+        self.open.as_ref().filter(is_in_use).is_some_and(|open| Some(open.inode) != there)
+    }
+}
+
+fn open_new(path: &Path, of: Option<u64>) -> io::Result<OpenLog> {
+    let file = File::open(path)?;
+    // The file is new: its name has to be on the disk too.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    let inode = Inode::of(&file.metadata()?);
+    Ok(OpenLog { file, inode, of })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::mpsc::channel, time::Duration};
+    use std::{
+        fs,
+        sync::mpsc::{Receiver, Sender, channel},
+        time::Duration,
+    };
 
     use super::*;
 
-    fn is_told(flusher: &Flusher) -> bool {
-        let (tell, told) = channel();
-        flusher.tell(move || tell.send(()).unwrap());
-        told.recv_timeout(Duration::from_secs(10)).is_ok()
+    /// A database and its log, as far as the flusher sees them.
+    struct Files {
+        folder: tempfile::TempDir,
+        connection: OpenConnection,
+        flusher: Flusher,
+        failed: Receiver<Unflushed>,
+    }
+
+    impl Files {
+        fn open() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let database = folder.path().join("data").join("postroom.db");
+            fs::create_dir(folder.path().join("data")).unwrap();
+            fs::write(&database, "rows").unwrap();
+            let (failed, failure): (Sender<Unflushed>, _) = channel();
+            let (database, connection) = (OpenedFile::at(database).unwrap(), OpenConnection::default());
+            let failed = move |error| failed.send(error).unwrap();
+            let flusher = Flusher::start(database, connection.clone(), failed).unwrap();
+            Self { folder, connection, flusher, failed: failure }
+        }
+
+        fn path(&self, file: &str) -> PathBuf {
+            self.folder.path().join("data").join(file)
+        }
+
+        fn is_told(&self) -> bool {
+            let (tell, told) = channel();
+            self.flusher.tell(move || tell.send(()).unwrap());
+            told.recv_timeout(Duration::from_secs(10)).is_ok()
+        }
+
+        fn says_that_it_lost(&self, file: &str) {
+            assert!(!self.is_told());
+            let failure = self.failed.recv().unwrap();
+            assert!(
+                matches!(&failure, Unflushed::Lost { file: lost } if *lost == self.path(file)),
+                "{failure}"
+            );
+        }
     }
 
     #[test]
     fn who_commits_is_told_also_where_the_log_is_another_file_or_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("postroom.db-wal");
-        let flusher = Flusher::start(&folder.path().join("postroom.db"), |error| panic!("{error}")).unwrap();
-        assert!(is_told(&flusher));
+        let files = Files::open();
+        let log = files.path("postroom.db-wal");
+        assert!(files.is_told());
         for content in ["one", "two"] {
+            let connection = files.connection.open();
             fs::write(&log, content).unwrap();
-            assert!(is_told(&flusher));
+            assert!(files.is_told());
+            drop(connection);
             fs::remove_file(&log).unwrap();
-            assert!(is_told(&flusher));
+            assert!(files.is_told());
         }
     }
 
     #[test]
     fn who_commits_is_not_told_where_the_log_cannot_be_flushed() {
-        let folder = tempfile::tempdir().unwrap();
-        // Below a file, where its folder should be, the log can neither be there nor be missing.
-        let file = folder.path().join("file");
-        fs::write(&file, "a file").unwrap();
-        let flusher = Flusher::start(&file.join("postroom.db"), |_| {}).unwrap();
-        assert!(!is_told(&flusher));
+        let files = Files::open();
+        // A file in the place of the folder.
+        fs::rename(files.path(""), files.folder.path().join("elsewhere")).unwrap();
+        fs::write(files.folder.path().join("data"), "a file").unwrap();
+        assert!(!files.is_told());
+        assert!(matches!(files.failed.recv().unwrap(), Unflushed::Disk(_)));
+    }
+
+    #[test]
+    fn who_commits_is_not_told_where_the_database_was_moved_away_or_replaced() {
+        let moved = Files::open();
+        assert!(moved.is_told());
+        fs::rename(moved.path(""), moved.folder.path().join("elsewhere")).unwrap();
+        moved.says_that_it_lost("postroom.db");
+
+        let replaced = Files::open();
+        fs::write(replaced.path("backup.db"), "older rows").unwrap();
+        fs::rename(replaced.path("backup.db"), replaced.path("postroom.db")).unwrap();
+        replaced.says_that_it_lost("postroom.db");
+    }
+
+    #[test]
+    fn who_commits_is_not_told_where_the_log_was_removed_or_replaced_under_the_connection_that_writes() {
+        for is_replaced in [false, true] {
+            let files = Files::open();
+            let _connection = files.connection.open();
+            fs::write(files.path("postroom.db-wal"), "one").unwrap();
+            assert!(files.is_told());
+            fs::remove_file(files.path("postroom.db-wal")).unwrap();
+            if is_replaced {
+                fs::write(files.path("postroom.db-wal"), "two").unwrap();
+            }
+            files.says_that_it_lost("postroom.db-wal");
+        }
     }
 }

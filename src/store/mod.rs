@@ -44,6 +44,7 @@ mod look_ups;
 mod mail_row;
 mod mails;
 mod merchants;
+mod opened_file;
 mod operators;
 mod order_traces;
 mod orders;

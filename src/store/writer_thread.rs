@@ -25,8 +25,9 @@ use super::{
     connections::Pool,
     dialect::Access,
     embedded::Embedded,
-    error::{Doing, DriverError, StoreError},
+    error::{Doing, DriverError, StoreError, Unflushed},
     flusher::Flusher,
+    opened_file::{OpenConnection, OpenedFile},
 };
 use crate::telemetry::chain;
 
@@ -36,11 +37,12 @@ const WAITING: usize = 1024;
 /// The thread, and its connection while no transaction has it.
 pub(super) struct WriterThread {
     waiting: mpsc::Sender<BoxFuture<'static, ()>>,
-    file: PathBuf,
+    file: OpenedFile,
     access: Access,
     /// For those who need a connection of another kind to the same file.
     pub(super) options: AnyConnectOptions,
     connection: Mutex<Place>,
+    open: OpenConnection,
     flusher: Flusher,
 }
 
@@ -60,11 +62,12 @@ impl WriterThread {
         access: Access,
         options: AnyConnectOptions,
     ) -> Result<Arc<Self>, StoreError> {
-        let opened = {
-            let file = file.clone();
-            spawn_blocking(move || Embedded::open(&file, access)).await
+        let open = OpenConnection::default();
+        let opening = {
+            let open = open.clone();
+            spawn_blocking(move || open_and_note(file, access, &open)).await
         };
-        let opened = opened.map_err(|_| StoreError::Closed)?.doing("be opened")?;
+        let (opened, file) = opening.map_err(|_| StoreError::Closed)?.doing("be opened")?;
         let (waiting, transactions) = mpsc::channel(WAITING);
         let runtime = Handle::current();
         let thread = thread::Builder::new().name("sqlite-writer".to_owned());
@@ -72,11 +75,11 @@ impl WriterThread {
             .spawn(move || carry_out(&runtime, transactions))
             .map_err(|source| DriverError::Sqlx(sqlx::Error::Io(source)))
             .doing("be written to")?;
-        let flusher = Flusher::start(&file, |error| end_the_process(&error))
+        let flusher = Flusher::start(file.clone(), open.clone(), |error| end_for(&error))
             .map_err(|source| DriverError::Sqlx(sqlx::Error::Io(source)))
             .doing("be flushed")?;
         let connection = Mutex::new(Place::Here(opened));
-        Ok(Arc::new(Self { waiting, file, access, options, connection, flusher }))
+        Ok(Arc::new(Self { waiting, file, access, options, connection, open, flusher }))
     }
 
     /// Lets a transaction run when its turn comes; it is dropped where the thread has ended.
@@ -105,12 +108,20 @@ impl WriterThread {
         let mut place = self.place();
         match std::mem::replace(&mut *place, Place::Away) {
             Place::Here(connection) => Ok(connection),
-            Place::Away => Embedded::open(&self.file, self.access),
+            Place::Away => self.open_again(),
             Place::Closed => {
                 *place = Place::Closed;
                 Err(DriverError::Sqlx(sqlx::Error::PoolClosed))
             }
         }
+    }
+
+    /// Opens the file once more, and never another one.
+    fn open_again(&self) -> Result<Embedded, DriverError> {
+        if let Err(error) = self.file.check() {
+            end_for(&error)
+        }
+        Embedded::open(self.file.path(), self.access.again(), &self.open)
     }
 
     /// Takes it back when the transaction has ended as it should.
@@ -154,6 +165,25 @@ pub(super) fn end_the_process(error: &(impl Error + 'static)) -> ! {
         "the disk did not take what was committed, the process ends at once"
     );
     std::process::exit(1)
+}
+
+/// What is written to a file that was moved or removed is lost as well.
+fn end_for(error: &Unflushed) -> ! {
+    if let Unflushed::Disk(error) = error {
+        end_the_process(error)
+    }
+    tracing::error!(%error, "the file of the database is gone, the process ends at once");
+    std::process::exit(1)
+}
+
+fn open_and_note(
+    file: PathBuf,
+    access: Access,
+    open: &OpenConnection,
+) -> Result<(Embedded, OpenedFile), DriverError> {
+    let opened = Embedded::open(&file, access, open)?;
+    let file = OpenedFile::at(file).map_err(sqlx::Error::Io)?;
+    Ok((opened, file))
 }
 
 fn carry_out(runtime: &Handle, mut waiting: mpsc::Receiver<BoxFuture<'static, ()>>) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use postroom::demo::catcher::{Catcher, CatcherOptions};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::support::{Answer, Backends, Cluster, Daemon, Hook, Scene, Shop, eventually, welcome, within};
@@ -196,6 +197,19 @@ async fn requests_at_once_are_accepted_whatever_isolation_the_database_has_by_de
     let scene = Scene::open(Backends::on(url).await).await;
     scene.shop.enrol("ok@example.net").await;
     assert_eq!(accepted(&scene.shop, 100).await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_whose_database_is_moved_away_accepts_nothing_more_and_ends() {
+    let mut scene = Scene::open(Backends::sqlite_memory()).await;
+    scene.shop.enrol("ok@example.net").await;
+    let file = |name: &str| scene.backends.folder().join(name);
+    std::fs::rename(file("postroom.db"), file("elsewhere.db")).unwrap();
+    let asked = scene.shop.request(Method::POST, "/mail").json(&welcome("ok@example.net")).send().await;
+    assert!(asked.as_ref().is_ok_and(|answer| answer.status() != 200) || asked.is_err(), "{asked:?}");
+    assert_eq!(scene.daemon.end().await, 1);
+    let log = scene.daemon.log_text();
+    assert!(log.contains("postroom.db was moved, removed or replaced while it was open"), "{log}");
 }
 
 on_both! {
