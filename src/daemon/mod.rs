@@ -52,7 +52,7 @@ const CLOSED: Duration = Duration::from_millis(200);
 pub struct Daemon {
     app: Arc<App>,
     role: Role,
-    listening_on: Option<SocketAddr>,
+    listening_on: Vec<SocketAddr>,
     admin: watch::Receiver<Option<SocketAddr>>,
     requests: CancellationToken,
     work: CancellationToken,
@@ -74,13 +74,13 @@ impl Daemon {
         say_what_starts(&config, role);
         let app = App::open(config).await?;
         if app.config.database.migrate {
-            app.store.migrate().await?;
+            supervisor::while_starting("brings the schema up to date", app.store.migrate()).await?;
         }
         app.store.check_schema().await?;
         let mut daemon = Self {
             app: Arc::clone(&app),
             role,
-            listening_on: None,
+            listening_on: Vec::new(),
             admin: watch::channel(None).1,
             requests: CancellationToken::new(),
             work: app.worker.stopping.clone(),
@@ -186,23 +186,23 @@ impl Daemon {
     }
 
     async fn start_ingress(&mut self) -> anyhow::Result<()> {
-        let given = supervisor::listener().context("what systemd listens on cannot be used")?;
-        let listener = match given {
-            Some(listener) => TcpListener::from_std(listener)?,
-            None => {
-                let address = self.app.config.http.listen;
-                let bound = TcpListener::bind(address).await;
-                bound.with_context(|| format!("http.listen: cannot listen on {address}"))?
-            }
-        };
-        let address = listener.local_addr()?;
-        self.listening_on = Some(address);
-        tracing::info!(%address, "taking requests");
+        let given = supervisor::listeners().context("what systemd listens on cannot be used")?;
+        let mut listeners = given.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
+        if listeners.is_empty() {
+            let address = self.app.config.http.listen;
+            let bound = TcpListener::bind(address).await;
+            listeners.push(bound.with_context(|| format!("http.listen: cannot listen on {address}"))?);
+        }
+        for listener in &listeners {
+            let address = listener.local_addr()?;
+            self.listening_on.push(address);
+            tracing::info!(%address, "taking requests");
+        }
         let router = http::router(Arc::clone(&self.app));
         let stop = self.requests.clone();
         let app = Arc::clone(&self.app);
         self.tasks.spawn(async move {
-            http::serve(listener, router, &app.config, stop).await;
+            http::serve(listeners, router, &app.config, stop).await;
             Ok("ingress")
         });
         Ok(())
@@ -232,16 +232,16 @@ impl Daemon {
         *self.admin.borrow()
     }
 
-    /// Where requests are taken.
+    /// Where requests are taken; of several addresses the first.
     pub fn listening_on(&self) -> Option<SocketAddr> {
-        self.listening_on
+        self.listening_on.first().copied()
     }
 
     /// What it does, in words.
     fn status(&self) -> String {
-        let ingress = self.listening_on.map(|address| format!("takes requests on {address}"));
+        let ingress = self.listening_on.iter().map(|address| format!("takes requests on {address}"));
         let worker = (self.role != Role::Ingress).then(|| "sends mails".to_owned());
-        [ingress, worker].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        ingress.chain(worker).collect::<Vec<_>>().join(", ")
     }
 
     /// What the roles work with.

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sqlx::{AnyConnection, Connection, Executor};
+
 use super::support::{Backends, mortal, python, signal};
 
 fn units() -> PathBuf {
@@ -106,6 +108,27 @@ fn systemd_hears_of_a_reload_by_sighup_whatever_comes_of_it() {
     assert!(daemon.0.wait().unwrap().success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_hears_that_a_migration_goes_on_for_as_long_as_it_does() {
+    let backends = Backends::postgres_redis().await.with("http.listen", "127.0.0.1:0");
+    sqlx::any::install_default_drivers();
+    let mut other = AnyConnection::connect(&backends.database().url).await.unwrap();
+    // The migration makes this table first.
+    other.execute("BEGIN; CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY)").await.unwrap();
+    let place = backends.folder().join("notify");
+    let socket = UnixDatagram::bind(&place).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut command = serve(&backends);
+    command.env("NOTIFY_SOCKET", &place);
+    let _daemon = Running(command.spawn().unwrap());
+    for _ in 0..3 {
+        let said = until(&socket, "STATUS=brings the schema up to date");
+        assert!(said.contains("EXTEND_TIMEOUT_USEC=") && !said.contains("READY=1"), "{said}");
+    }
+    other.execute("ROLLBACK").await.unwrap();
+    until(&socket, "READY=1");
+}
+
 /// Listens as systemd does, restarts the daemon, and asks while there is none.
 const RESTART: &str = r#"
 import os, signal, socket, sys, threading, time
@@ -155,6 +178,54 @@ fn a_restart_refuses_no_connection_where_systemd_listens() {
     assert_eq!(said.lines().filter(|line| line.contains("200 OK")).count(), 2, "{said}");
 }
 
+/// Listens on some sockets as systemd does, and asks on each of them; or says how the daemon ended.
+const SOCKETS: &str = r#"
+import fcntl, os, signal, socket, sys
+binary, config, kinds = sys.stdin.read().split("\n")[:3]
+listeners = []
+for kind in kinds.split():
+    listener = socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET)
+    listener.bind(config + ".socket" if kind == "unix" else ("127.0.0.1", 0))
+    listener.listen(128)
+    listeners.append(listener)
+log = open(config + ".log", "w+")
+
+daemon = os.fork()
+if daemon == 0:
+    os.dup2(log.fileno(), 2)
+    above = [fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD, 50) for listener in listeners]
+    for place, descriptor in enumerate(above, 3):
+        os.dup2(descriptor, place)
+    os.execve(binary, [binary, "--config", config, "serve"],
+              {**os.environ, "LISTEN_FDS": str(len(listeners)), "LISTEN_PID": str(os.getpid())})
+if "unix" in kinds:
+    ended = os.waitstatus_to_exitcode(os.waitpid(daemon, 0)[1])
+    log.seek(0)
+    print(ended, log.read())
+    sys.exit()
+try:
+    for listener in listeners:
+        with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            print(connection.makefile("rb").readline().decode().strip())
+finally:
+    os.kill(daemon, signal.SIGTERM)
+    os.waitpid(daemon, 0)
+"#;
+
+#[test]
+fn each_tcp_socket_that_systemd_listens_on_is_served_and_others_are_refused() {
+    let backends = Backends::sqlite_memory().with("http.listen", "127.0.0.1:1");
+    let given = |kinds: &str| {
+        let words = format!("{}\n{}\n{kinds}\n", env!("CARGO_BIN_EXE_postroom"), backends.config().display());
+        python(SOCKETS, words.as_bytes())
+    };
+    let said = given("tcp tcp");
+    assert_eq!(said.lines().filter(|line| line.contains("200 OK")).count(), 2, "{said}");
+    let said = given("tcp unix");
+    assert!(said.starts_with("1 ") && said.contains("a path is not supported"), "{said}");
+}
+
 #[test]
 fn the_units_are_well_formed_and_leave_the_daemon_hardly_any_right() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,6 +246,7 @@ fn the_units_are_well_formed_and_leave_the_daemon_hardly_any_right() {
     for unit in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "service")) {
         let text = std::fs::read_to_string(unit).unwrap();
         assert!(text.contains("\nType=notify\n") && text.contains(" reload --wait "), "{}", unit.display());
+        assert!(text.contains("\nStartLimitIntervalSec=0\n"), "{}", unit.display());
     }
     for file in files {
         let verified =

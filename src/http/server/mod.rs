@@ -25,6 +25,7 @@ use std::{
 };
 
 use axum::{Router, extract::Request, response::Response};
+use futures_util::future::join_all;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -56,9 +57,11 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// Serves merchants on `listener` until `stop`; then answers what is under way and closes the rest.
-pub async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
-    serve_within(Places::new(config), listener, router, config, stop).await;
+/// Serves merchants on all of these until `stop`; then answers what is under way and closes the rest.
+pub async fn serve(listeners: Vec<TcpListener>, router: Router, config: &Config, stop: CancellationToken) {
+    let places = Places::new(config);
+    let serve_one = |listener| serve_within(&places, listener, router.clone(), config, stop.clone());
+    join_all(listeners.into_iter().map(serve_one)).await;
 }
 
 /// Serves operators likewise, on a few connections of their own: merchants cannot take those.
@@ -68,11 +71,11 @@ pub async fn serve_operators(
     config: &Config,
     stop: CancellationToken,
 ) {
-    serve_within(Places::for_operators(), listener, router, config, stop).await;
+    serve_within(&Places::for_operators(), listener, router, config, stop).await;
 }
 
 async fn serve_within(
-    places: Places,
+    places: &Places,
     listener: TcpListener,
     router: Router,
     config: &Config,
@@ -214,7 +217,7 @@ mod tests {
         let stop = CancellationToken::new();
         let server = tokio::spawn({
             let stop = stop.clone();
-            async move { serve(listener, router, &config, stop).await }
+            async move { serve(vec![listener], router, &config, stop).await }
         });
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
