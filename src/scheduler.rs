@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     jobs,
-    mail::{Lane, MailState, MerchantId},
+    mail::{Lane, MailLane, MailState, MerchantId},
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, StoreError},
     supervisor::Watchdog,
@@ -44,8 +44,9 @@ static UNENQUEUED: Outage = Outage::new();
 
 /// Enqueues what is due until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let (mut watch, mut look, watchdog) =
-        (GenerationWatch::default(), LookPast::default(), Watchdog::of_this_process());
+    let (mut watch, mut look, mut lost) =
+        (GenerationWatch::default(), LookPast::default(), MadeDue::default());
+    let watchdog = Watchdog::of_this_process();
     while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
         // A database that is away is no reason to be restarted: this loop goes on.
         watchdog.feed();
@@ -64,9 +65,10 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         match in_time(enqueue_all_due(&app, &mut look)).await {
             Ok(_) => {
                 METRICS.scheduled.note();
-                enqueue_what_a_failed_round_marked(&app).await;
+                enqueue_what_a_failed_round_marked(&app, &mut lost).await;
             }
             Err(error) => {
+                lost = MadeDue::default();
                 app.has_lost_marks.store(true, Ordering::Relaxed);
                 if let Some(times) = UNENQUEUED.failed() {
                     tracing::warn!(
@@ -82,13 +84,14 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 
 /// A round that failed may have marked rows all the same, whose jobs the queue does not have. They are made due, now that
 /// database and queue answer again, so that they need not wait for the next time that they are.
-async fn enqueue_what_a_failed_round_marked(app: &App) {
+async fn enqueue_what_a_failed_round_marked(app: &App, lost: &mut MadeDue) {
     if !app.has_lost_marks.load(Ordering::Relaxed) {
         return;
     }
-    match in_time(make_all_due(app)).await {
-        Ok((mails, callbacks)) => {
+    match in_time(lost.make_the_rest(app)).await {
+        Ok(()) => {
             app.has_lost_marks.store(false, Ordering::Relaxed);
+            let MadeDue { mails, callbacks, .. } = std::mem::take(lost);
             tracing::info!(
                 mails,
                 callbacks,
@@ -142,12 +145,13 @@ pub async fn enqueue_due(app: &App) -> anyhow::Result<usize> {
 }
 
 async fn enqueue_all_due(app: &App, look: &mut LookPast) -> anyhow::Result<usize> {
-    let mut enqueued = 0;
+    let (mut enqueued, mut failed) = (0, None);
     loop {
         let round = enqueue_round(app, look).await?;
         enqueued += round.enqueued;
+        failed = failed.or(round.failed);
         if !round.is_full {
-            return Ok(enqueued);
+            return failed.map_or(Ok(enqueued), Err);
         }
     }
 }
@@ -158,33 +162,63 @@ struct Round {
     enqueued: usize,
     /// There is probably more.
     is_full: bool,
+    /// Why a part of it was not enqueued.
+    failed: Option<anyhow::Error>,
 }
 
-/// One round of each lane: neither a full lane nor a long one keeps another's back.
+impl Round {
+    /// How many rows a part of the round found. What fails for one table, such as because it is locked, keeps no other back; while
+    /// the database or the queue is away the round ends.
+    fn found(&mut self, part: anyhow::Result<usize>) -> anyhow::Result<usize> {
+        let is_about_a_table = |error: &StoreError| !error.is_about_the_database();
+        match part {
+            Err(error) if error.downcast_ref().is_some_and(is_about_a_table) => {
+                self.failed.get_or_insert(error);
+                Ok(0)
+            }
+            part => part,
+        }
+    }
+}
+
+/// One round of each lane, mails first: neither a full lane nor a long one keeps another's back, nor does a table that is locked.
 async fn enqueue_round(app: &App, look: &mut LookPast) -> anyhow::Result<Round> {
-    let (due, mut round) = (app.store.due_lanes().await?, Round::default());
+    let (due, looked) = app.store.due_lanes().await;
+    let mut round = Round::default();
+    round.found(looked.map(|()| 0).map_err(Into::into))?;
     if due.has_expired() {
-        round.is_full |= expire(app).await? >= FULL_ROUND;
+        round.is_full |= round.found(expire(app).await)? >= FULL_ROUND;
     }
     if due.is_empty() {
         return Ok(round);
     }
     let status = app.queue.status().await?;
-    if due.has(Lane::Callback) {
-        round.enqueued += enqueue_callbacks(app, &status, look).await?;
-    }
-    if due.has(Lane::Batch) {
-        // Batches and bulk actions are few: a fan-out itself stops when the queue is full.
-        round.enqueued += enqueue(app, app.store.mark_due_batches(AGAIN).await?).await?;
-        round.enqueued += enqueue(app, app.store.mark_due_actions(AGAIN).await?).await?;
-    }
     for lane in due.of_mails() {
-        let mark = async |but_of: &[MerchantId]| app.store.mark_due_mails(lane, AGAIN, but_of).await;
-        let count = enqueue_mails(app, look.mark(app, &status, lane.into(), mark).await?).await?;
+        let count = round.found(enqueue_mails_of(app, lane, &status, look).await)?;
         round.enqueued += count;
         round.is_full |= count >= FULL_ROUND;
     }
+    if due.has(Lane::Callback) {
+        round.enqueued += round.found(enqueue_callbacks(app, &status, look).await)?;
+    }
+    if due.has(Lane::Batch) {
+        // Batches and bulk actions are few: a fan-out itself stops when the queue is full.
+        let batches = async { enqueue(app, app.store.mark_due_batches(AGAIN).await?).await };
+        round.enqueued += round.found(batches.await)?;
+        let actions = async { enqueue(app, app.store.mark_due_actions(AGAIN).await?).await };
+        round.enqueued += round.found(actions.await)?;
+    }
     Ok(round)
+}
+
+async fn enqueue_mails_of(
+    app: &App,
+    lane: MailLane,
+    status: &QueueStatus,
+    look: &mut LookPast,
+) -> anyhow::Result<usize> {
+    let mark = async |but_of: &[MerchantId]| app.store.mark_due_mails(lane, AGAIN, but_of).await;
+    enqueue_mails(app, look.mark(app, status, lane.into(), mark).await?).await
 }
 
 /// Looks past the merchants who crowd a full lane for what is due of the others. Such a look reads all that is due of those who
@@ -269,6 +303,9 @@ async fn enqueue<D: Into<QueuedJob>>(app: &App, due: Vec<D>) -> anyhow::Result<u
 struct GenerationWatch {
     looked_at: Option<Instant>,
     generation: Option<String>,
+    is_first: bool,
+    /// What was made due for this generation, until all is.
+    made: Option<MadeDue>,
 }
 
 impl GenerationWatch {
@@ -279,30 +316,70 @@ impl GenerationWatch {
         self.looked_at = Some(Instant::now());
         let Ok(now) = app.queue.generation().await else { return Ok(()) };
         if self.generation.as_ref() != Some(&now) {
-            let (mails, callbacks) = make_all_due(app).await?;
-            let is_first = self.generation.replace(now).is_none();
-            tracing::info!(
-                mails,
-                callbacks,
-                is_first,
-                "the queue is new to this process, all that waits is due"
-            );
+            self.is_first = self.generation.replace(now).is_none();
+            self.made = Some(MadeDue::default());
+        }
+        let Some(made) = &mut self.made else { return Ok(()) };
+        made.make_the_rest(app).await?;
+        let (mails, callbacks, is_first) = (made.mails, made.callbacks, self.is_first);
+        self.made = None;
+        tracing::info!(mails, callbacks, is_first, "the queue is new to this process, all that waits is due");
+        Ok(())
+    }
+}
+
+/// The tables of rows that wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Mails,
+    Callbacks,
+    Batches,
+    Actions,
+}
+
+/// What of all that waits was made due already, and how many rows.
+#[derive(Default)]
+struct MadeDue {
+    done: Vec<Waiting>,
+    mails: u64,
+    callbacks: u64,
+}
+
+impl MadeDue {
+    /// Makes due what is not yet, mails first. What fails for one table, such as because it is locked, keeps no other back.
+    async fn make_the_rest(&mut self, app: &App) -> Result<(), StoreError> {
+        let mut made = Ok(());
+        for waiting in [Waiting::Mails, Waiting::Callbacks, Waiting::Batches, Waiting::Actions] {
+            if self.done.contains(&waiting) {
+                continue;
+            }
+            match self.make(app, waiting).await {
+                Ok(()) => self.done.push(waiting),
+                Err(error) if error.is_about_the_database() => return Err(error),
+                Err(error) => made = made.and(Err(error)),
+            }
+        }
+        made
+    }
+
+    async fn make(&mut self, app: &App, waiting: Waiting) -> Result<(), StoreError> {
+        match waiting {
+            Waiting::Mails => self.mails = app.store.make_all_mails_due().await?,
+            Waiting::Callbacks => self.callbacks = app.store.make_all_deliveries_due().await?,
+            Waiting::Batches => drop(app.store.make_all_batches_due().await?),
+            Waiting::Actions => drop(app.store.make_all_actions_due().await?),
         }
         Ok(())
     }
 }
 
-async fn make_all_due(app: &App) -> Result<(u64, u64), StoreError> {
-    app.store.make_all_batches_due().await?;
-    app.store.make_all_actions_due().await?;
-    Ok((app.store.make_all_mails_due().await?, app.store.make_all_deliveries_due().await?))
-}
-
 /// While this worker was not heard it postponed all jobs that it was given. Makes their rows due, so that they need not
 /// wait for the next time that they are.
 pub(crate) async fn make_postponed_due(app: &App) {
-    match make_all_due(app).await {
-        Ok((mails, callbacks)) => {
+    let mut made = MadeDue::default();
+    match made.make_the_rest(app).await {
+        Ok(()) => {
+            let MadeDue { mails, callbacks, .. } = made;
             tracing::info!(mails, callbacks, "this worker is heard again, all that waits is due")
         }
         Err(error) => {

@@ -142,9 +142,9 @@ impl StoreError {
         !matches!(self, Self::Corrupt { .. } | Self::Exists(_))
     }
 
-    /// Whether the database is out of reach or in trouble as a whole, so that trying the members of a group one by one
-    /// would only take longer.
-    pub(super) fn is_about_the_database(&self) -> bool {
+    /// Whether the database is out of reach or in trouble as a whole, so that trying the members of a group one by one, or
+    /// one table after the other, would only take longer.
+    pub fn is_about_the_database(&self) -> bool {
         match self {
             Self::Database { source, .. } => {
                 is_away(source) || is_out_of_resources(source) || is_read_only(source)

@@ -9,9 +9,10 @@ use postroom::{
     mail::{Lane, MailId, MailLane, MailState, MerchantId, NewMail},
     queue::{LaneStatus, QueuedJob, Whereabouts},
     scheduler,
-    store::{NewEndpoint, Settled},
+    store::{NewEndpoint, Settled, Store},
     webhook::Topics,
 };
+use sqlx::{AnyConnection, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,6 +33,57 @@ async fn waiting(app: &App, lane: Lane) -> u64 {
     let lanes = app.queue.status().await.unwrap().lanes;
     let of = |status: &&LaneStatus| status.lane == lane;
     lanes.iter().find(of).unwrap().waiting
+}
+
+/// Keeps everybody from a table of Postgres until it is dropped.
+async fn lock(backends: &Backends, table: &str, mode: &str) -> AnyConnection {
+    let mut connection = AnyConnection::connect(&backends.database().url).await.unwrap();
+    let lock = format!("BEGIN; LOCK TABLE {table} IN {mode} MODE");
+    connection.execute(sqlx::AssertSqlSafe(lock)).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_locked_keeps_no_due_mails_back() {
+    let backends = Backends::postgres_redis().await;
+    let store = open(&backends).await;
+    let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
+    let due_at = clock::now() - std::time::Duration::from_secs(60);
+    for (enqueued, table) in [(1, "deliveries"), (2, "bulk_actions")] {
+        record(&store, NewMail { due_at, ..new_mail() }).await;
+        let _lock = lock(&backends, table, "ACCESS EXCLUSIVE").await;
+        let failure = scheduler::enqueue_due(&app).await.unwrap_err();
+        assert!(format!("{failure:#}").contains("look for what is due"), "{failure:#}");
+        assert_eq!(waiting(&app, Lane::Transactional).await, enqueued, "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callbacks_that_cannot_be_marked_keep_no_due_mails_back() {
+    let backends = Backends::postgres_redis().await;
+    let store = open(&backends).await;
+    let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
+    register_endpoint(&store).await;
+    let (id, worker) = (record(&store, new_mail()).await, worker(&store).await);
+    let mail = claim(&store, id, worker).await;
+    store.settle_mail(accepted(&mail, worker)).await.unwrap();
+    let due_at = clock::now() - std::time::Duration::from_secs(60);
+    record(&store, NewMail { due_at, ..new_mail() }).await;
+    let _lock = lock(&backends, "deliveries", "SHARE").await;
+    let failure = scheduler::enqueue_due(&app).await.unwrap_err();
+    assert!(format!("{failure:#}").contains("mark what is due"), "{failure:#}");
+    assert_eq!(waiting(&app, Lane::Transactional).await, 1);
+}
+
+async fn register_endpoint(store: &Store) {
+    let endpoint = NewEndpoint {
+        url: "https://shop.example/hook".to_owned(),
+        topics: Topics::parse(&["email.sent"]).unwrap(),
+        description: String::new(),
+        enabled: true,
+        secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
+    };
+    store.register_endpoint(&merchant(), &endpoint).await.unwrap();
 }
 
 on_both! {
@@ -70,14 +122,7 @@ on_both! {
     async fn callbacks_that_this_process_recorded_do_not_wait_for_a_round(backends: Backends) {
         let store = open(&backends).await;
         let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
-        let endpoint = NewEndpoint {
-            url: "https://shop.example/hook".to_owned(),
-            topics: Topics::parse(&["email.sent"]).unwrap(),
-            description: String::new(),
-            enabled: true,
-            secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(),
-        };
-        store.register_endpoint(&merchant(), &endpoint).await.unwrap();
+        register_endpoint(&store).await;
         let stop = CancellationToken::new();
         let scheduler = tokio::spawn(scheduler::run_for_callbacks(Arc::clone(&app), stop.clone()));
 
