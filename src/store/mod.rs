@@ -120,7 +120,7 @@ pub use webhooks::{
     DeliveryRecord, Destination, DueDelivery, Endpoint, EndpointChange, EndpointSecrets, MOST_ENDPOINTS,
     NewCallback, NewEndpoint, Registered, Replayed, Tested,
 };
-pub use workers::WorkerRecord;
+pub use workers::{OddHeartbeats, WorkerRecord};
 
 #[cfg(test)]
 pub(crate) use webhooks::fixture as webhooks_fixture;

@@ -28,6 +28,15 @@ pub struct WorkerRecord {
     pub heartbeat_at: Timestamp,
 }
 
+/// Workers that were not heard lately, as far as heartbeats tell.
+#[derive(Debug, Default)]
+pub struct OddHeartbeats {
+    /// Whether there are workers that have been silent.
+    pub are_silent: bool,
+    /// Heartbeats from the future, which say nothing: the clocks of these workers are ahead, or were.
+    pub ahead: Vec<(WorkerId, Timestamp)>,
+}
+
 impl Store {
     /// Records a worker process, or that it still lives.
     ///
@@ -71,17 +80,39 @@ impl Store {
             .doing("count the live workers")
     }
 
-    /// Whether a worker has been silent for `silence`.
+    /// Which heartbeats are not of the last `silence`. Most looks find none.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn has_dead_workers(&self, silence: Duration) -> Result<bool, StoreError> {
-        query("SELECT 1 FROM workers WHERE heartbeat_at <= $1 LIMIT 1")
-            .bind((clock::now() - silence).millis())
-            .fetch_optional(&self.readers)
-            .await
-            .map(|row| row.is_some())
-            .doing("look for dead workers")
+    pub async fn odd_heartbeats(&self, silence: Duration) -> Result<OddHeartbeats, StoreError> {
+        let now = clock::now();
+        let rows =
+            query("SELECT id, heartbeat_at FROM workers WHERE heartbeat_at <= $1 OR heartbeat_at > $2")
+                .bind((now - silence).millis())
+                .bind((now + silence).millis())
+                .fetch_all(&self.readers)
+                .await
+                .doing("look for dead workers")?;
+        let mut odd = OddHeartbeats::default();
+        for row in &rows {
+            let columns = Columns { table: "workers", row };
+            match columns.time("heartbeat_at")? {
+                at if at > now => odd.ahead.push((columns.parsed("id")?, at)),
+                _ => odd.are_silent = true,
+            }
+        }
+        Ok(odd)
+    }
+
+    /// Takes a worker for one that has stopped, unless it was heard since this heartbeat. One that lives all the same is alive
+    /// again with its next heartbeat.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub async fn give_up_worker(&self, worker: WorkerId, heartbeat: Timestamp) -> Result<bool, StoreError> {
+        let update = query("UPDATE workers SET heartbeat_at = 0 WHERE id = $1 AND heartbeat_at = $2");
+        let update = update.bind(worker.to_string()).bind(heartbeat.millis());
+        Ok(self.writer.execute(update, "give up a worker").await? > 0)
     }
 
     /// Forgets workers that have been silent for `silence` and have nothing any more. One that fell silent after its mails were

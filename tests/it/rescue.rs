@@ -6,9 +6,9 @@ use postroom::{
     app::App,
     clock,
     config::Config,
-    mail::{Lane, MailId, MailLane, MailState, MerchantId, NewMail},
+    mail::{Lane, MailId, MailLane, MailState, MerchantId, NewMail, WorkerId},
     queue::{LaneStatus, QueuedJob, Whereabouts},
-    scheduler,
+    rescuer, scheduler,
     store::{NewEndpoint, Settled, Store},
     webhook::Topics,
 };
@@ -16,7 +16,7 @@ use sqlx::{AnyConnection, Connection, Executor};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    store::{accepted, claim, merchant, new_mail, open, record, worker},
+    store::{accepted, claim, merchant, new_mail, open, record, state, worker},
     support::{Backends, eventually},
 };
 
@@ -117,6 +117,36 @@ on_both! {
         let waits = app.queue.where_are(&[format!("send_mail:{of_the_other}")]).await.unwrap();
         assert_eq!(waits, [Whereabouts::Waiting]);
         assert_eq!(scheduler::enqueue_due(&app).await.unwrap(), 0, "its own stays in the database");
+    }
+
+    async fn mails_of_a_dead_worker_whose_clock_was_ahead_are_taken_and_those_of_a_live_one_are_not(backends: Backends) {
+        let backends = backends.with("worker.silence", "2s");
+        let store = open(&backends).await;
+        let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
+        let (dead, alive) = (WorkerId::new(), WorkerId::new());
+        store.beat(dead, "dead", 1).await.unwrap();
+        store.beat(alive, "alive", 1).await.unwrap();
+        let mut mails = Vec::new();
+        for worker in [dead, alive] {
+            let id = record(&store, new_mail()).await;
+            claim(&store, id, worker).await;
+            mails.push(id);
+        }
+        // All of it is of an hour ahead.
+        backends.execute("UPDATE workers SET heartbeat_at = heartbeat_at + 3600000").await;
+        backends.execute("UPDATE mails SET due_at = due_at + 3600000, claimed_at = claimed_at + 3600000").await;
+        let stop = CancellationToken::new();
+        let rescuer = tokio::spawn(rescuer::run(Arc::clone(&app), stop.clone()));
+        eventually("the mail of the dead one is taken", async || {
+            backends.execute("UPDATE workers SET heartbeat_at = heartbeat_at + 1 WHERE host = 'alive'").await;
+            state(&store, mails[0]).await == MailState::Queued
+        })
+        .await;
+        assert_eq!(state(&store, mails[1]).await, MailState::Sending);
+        let other = worker(&store).await;
+        claim(&store, mails[0], other).await;
+        stop.cancel();
+        rescuer.await.unwrap();
     }
 
     async fn callbacks_that_this_process_recorded_do_not_wait_for_a_round(backends: Backends) {

@@ -30,8 +30,10 @@ static LOST: LazyLock<Lost> = LazyLock::new(|| {
     })
 });
 
+// Who had it may have recorded it with a clock that was ahead, and it was due then.
 static FREE: Sql = Sql::new(
     "UPDATE mails SET state = rows.state, worker = NULL, wake_at = rows.wake_at, settled_at = rows.settled_at,
+        due_at = CASE WHEN rows.wake_at < mails.due_at THEN rows.wake_at ELSE mails.due_at END,
         rescues = rescues + rows.rescued, error = rows.error, class = 'unknown'
      FROM {rows: id text, worker text, number bigint, state text, wake_at bigint, settled_at bigint, rescued bigint,
         error text}

@@ -176,11 +176,11 @@ on_both! {
         // It falls silent after its mails were looked for.
         assert!(take_from_dead_workers(&store, SILENCE).await.is_empty());
         assert_eq!(store.forget_dead_workers(Duration::ZERO).await.unwrap(), 0);
-        assert!(store.has_dead_workers(Duration::ZERO).await.unwrap());
+        assert!(store.odd_heartbeats(Duration::ZERO).await.unwrap().are_silent);
         let taken = store.take_lost_mails(Duration::ZERO, WorkerId::new(), &POLICY, |_| false).await.unwrap();
         assert_eq!((taken.due.len(), taken.held), (1, 1));
         assert_eq!(store.forget_dead_workers(Duration::ZERO).await.unwrap(), 1);
-        assert!(!store.has_dead_workers(Duration::ZERO).await.unwrap());
+        assert!(!store.odd_heartbeats(Duration::ZERO).await.unwrap().are_silent);
     }
 
     async fn a_recording_claims_nothing_that_is_suppressed_and_tells_of_bad_addresses(backends: Backends) {
