@@ -42,8 +42,10 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 }
 
 async fn look(app: &App) {
-    let database = look_at_database(app).await;
-    note_dependency("database", database);
+    let is_read = look_at_database(app).await;
+    // One that only answers reads takes no requests.
+    let is_written = in_time(app.store.check_writable()).await.is_ok();
+    note_dependency("database", is_read && is_written);
     note_dependency("queue", matches!(timeout(PATIENCE, app.queue.generation()).await, Ok(Ok(_))));
 }
 

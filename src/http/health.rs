@@ -1,6 +1,6 @@
 //! For machines that watch: alive, ready, counted. Merchants see only that the process is alive.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -171,12 +171,26 @@ fn relays_state(routes: &[RouteStatus]) -> Result<(), String> {
     Err(format!("every route is away: mails wait for another attempt ({})", why.join("; ")))
 }
 
-async fn within<T, E: std::fmt::Display>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {
+async fn within<T, E: Error>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(with_causes(&error)),
         Err(_) => Err(format!("does not answer within {} s", PATIENCE.as_secs())),
     }
+}
+
+/// What failed and why. Some causes say again what theirs are.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> Dependency {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    Any, AnyPool, Connection, Executor,
+    Any, AnyConnection, AnyPool, Connection, Executor,
     any::{AnyConnectOptions, AnyPoolOptions},
     pool::PoolConnection,
 };
@@ -45,7 +45,18 @@ pub(super) async fn pool(
     deaths: &Arc<Deaths>,
 ) -> Result<AnyPool, StoreError> {
     let pool = settings(dialect.session(), None, deaths).max_connections(connections);
-    pool.connect_with(options.clone()).await.doing("be reached")
+    match pool.connect_with(options.clone()).await {
+        Err(sqlx::Error::PoolTimedOut) => Err(why_none_is_opened(options).await).doing("be reached"),
+        opened => opened.doing("be reached"),
+    }
+}
+
+/// A pool goes on trying and then says nothing but that its time is over.
+async fn why_none_is_opened(options: &AnyConnectOptions) -> sqlx::Error {
+    match timeout(ANSWERS, AnyConnection::connect_with(options)).await {
+        Ok(Err(cause)) => cause,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+    }
 }
 
 /// One connection for what is looked up by keys, made when it is first needed.

@@ -42,7 +42,8 @@ on_both! {
         let mut metrics = String::new();
         eventually("the sampler has looked", async || {
             metrics = daemon.admin("/metrics").await.body;
-            value_of(&metrics, "postroom_workers_live") == Some(1.0)
+            let last = "postroom_dependency_up{dependency=\"queue\"}";
+            value_of(&metrics, "postroom_workers_live") == Some(1.0) && value_of(&metrics, last).is_some()
         })
         .await;
         let waiting: f64 = ["queued", "sending", "deferred"]

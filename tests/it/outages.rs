@@ -16,6 +16,13 @@ fn dependency(readiness: &Answer, name: &str) -> bool {
     found.unwrap_or_else(|| panic!("{name} is not named: {readiness}"))["ok"].as_bool().unwrap()
 }
 
+/// Why `/readyz` says that a dependency is away.
+fn why(readiness: &Answer, name: &str) -> String {
+    let readiness = readiness.json();
+    let found = readiness["dependencies"].as_array().unwrap().iter().find(|found| found["name"] == name);
+    found.unwrap()["detail"].as_str().unwrap().to_owned()
+}
+
 /// Kills Redis, asks for mails, and brings it back; returns after they are sent.
 async fn redis_goes_and_comes_back(loses_its_data: bool) {
     let mut scene = Scene::open(Backends::postgres_redis().await).await;
@@ -29,6 +36,7 @@ async fn redis_goes_and_comes_back(loses_its_data: bool) {
     }
     let readiness = scene.daemon.admin("/readyz").await.expect(200);
     assert!(!dependency(&readiness, "queue") && dependency(&readiness, "database"));
+    assert!(why(&readiness, "queue").to_lowercase().contains("connection refused"), "{}", readiness.body);
 
     if loses_its_data {
         redis.lose_data();
@@ -159,6 +167,15 @@ async fn what_a_receiver_said_while_postgres_was_away_is_not_forgotten() {
     assert!(hook.is_quiet(), "it came once");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_no_postgres_is_told_why() {
+    let backends =
+        Backends::sqlite_memory().with("database.url", "postgres://postgres:secret@127.0.0.1:1/none");
+    let ended = backends.command_line().run(&["migrate"]).expect(1);
+    assert!(ended.err.to_lowercase().contains("connection refused"), "{}", ended.err);
+    assert!(!ended.err.contains("secret"), "{}", ended.err);
+}
+
 /// Requests that come at once; how many of them are accepted.
 async fn accepted(shop: &Shop, requests: usize) -> usize {
     let welcome = welcome("ok@example.net");
@@ -178,7 +195,13 @@ async fn sessions_that_began_while_postgres_took_no_writes_are_replaced() {
     let sessions = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     cluster.execute(sessions).await;
     eventually("nothing is accepted", async || accepted(&scene.shop, 20).await == 0).await;
-    assert!(!dependency(&scene.daemon.admin("/readyz").await.expect(503), "database"));
+    let readiness = scene.daemon.admin("/readyz").await.expect(503);
+    assert!(why(&readiness, "database").contains("read-only transaction"), "{}", readiness.body);
+    within(Duration::from_secs(25), "the metric says so too", async || {
+        let metrics = scene.daemon.admin("/metrics").await.body;
+        metrics.contains("postroom_dependency_up{dependency=\"database\"} 0")
+    })
+    .await;
     assert_eq!(accepted(&scene.shop, 20).await, 0);
 
     cluster.execute(format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;

@@ -299,7 +299,7 @@ impl Metrics {
         );
         r.register(
             "dependency_up",
-            "1 while the database or the queue answers this process. Act when it is 0",
+            "1 while the queue answers this process, or the database does and takes writes. Act when it is 0",
             self.dependency_up.clone(),
         );
         r.register(
