@@ -1,13 +1,13 @@
 //! `postroom reload`: asks the daemons of this machine to read their configuration again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::{WrongUsage, author, print};
-use crate::reload::{self, Found, ReloadResult, Report};
+use crate::reload::{self, Found, ReloadResult, Report, Silent, absolute};
 
 /// Who is asked.
 #[derive(Args)]
@@ -21,16 +21,21 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(json: bool, config: Option<&Path>, arguments: &Arguments) -> anyhow::Result<()> {
-    let (mut asked, author) = (who_is_asked(config, arguments.pid).await?, author());
+    let ((mut asked, silent), author) = (who_is_asked(config, arguments.pid).await?, author());
     for daemon in &mut asked {
         daemon.ask(&author).await.with_context(|| name_of(daemon))?;
     }
     if !arguments.wait {
         let pids: Vec<_> = asked.iter().map(|daemon| daemon.hello.pid).collect();
         let people: Vec<_> = asked.iter().map(|daemon| format!("{}: asked", name_of(daemon))).collect();
-        return print(json, people.join("\n"), &json!({"asked": pids}));
+        print(json, people.join("\n"), &json!({"asked": pids}))?;
+        let silent: Vec<_> = silent.iter().map(|silent| silent.pid.to_string()).collect();
+        ensure!(silent.is_empty(), "process {} does not answer", silent.join(", "));
+        return Ok(());
     }
-    let mut reports = Vec::new();
+    let no_answer =
+        |silent: &Silent| (format!("process {}", silent.pid), silent.pid, Err(anyhow!("it does not answer")));
+    let mut reports: Vec<_> = silent.iter().map(no_answer).collect();
     for daemon in &mut asked {
         reports.push((name_of(daemon), daemon.hello.pid, daemon.report().await));
     }
@@ -40,16 +45,19 @@ pub(super) async fn run(json: bool, config: Option<&Path>, arguments: &Arguments
     judge(&reports)
 }
 
-async fn who_is_asked(config: Option<&Path>, pid: Option<u32>) -> anyhow::Result<Vec<Found>> {
-    let all = reload::find().await.context("it cannot be found out which processes run here")?;
+/// Those that can be asked, and those that would be and do not say who they are.
+async fn who_is_asked(config: Option<&Path>, pid: Option<u32>) -> anyhow::Result<(Vec<Found>, Vec<Silent>)> {
+    let (all, mut silent) =
+        reload::find().await.context("it cannot be found out which processes run here")?;
+    silent.retain(|silent| pid.map_or_else(|| silent.has(config), |pid| silent.pid == pid));
     let config = config.map(absolute);
     let is_meant = |found: &Found| match pid {
         Some(pid) => found.hello.pid == pid,
         None => found.hello.config.as_deref().map(absolute) == config,
     };
     let asked: Vec<_> = all.into_iter().filter(is_meant).collect();
-    match (asked.is_empty(), pid, config) {
-        (false, ..) => Ok(asked),
+    match (asked.is_empty() && silent.is_empty(), pid, config) {
+        (false, ..) => Ok((asked, silent)),
         (true, Some(pid), _) => bail!("process {pid} is no daemon of this user that can be asked"),
         (true, None, Some(file)) => {
             bail!("no daemon of this user runs here with the configuration `{}`", file.display())
@@ -58,11 +66,6 @@ async fn who_is_asked(config: Option<&Path>, pid: Option<u32>) -> anyhow::Result
             bail!("no daemon of this user runs here without --config; name its file, or --pid")
         }
     }
-}
-
-/// The one name of a file.
-fn absolute(file: &Path) -> PathBuf {
-    std::fs::canonicalize(file).or_else(|_| std::path::absolute(file)).unwrap_or_else(|_| file.to_owned())
 }
 
 fn name_of(daemon: &Found) -> String {
@@ -93,5 +96,8 @@ fn judge(reports: &[(String, u32, anyhow::Result<Report>)]) -> anyhow::Result<()
     let is_good = |result: &Option<ReloadResult>| {
         matches!(result, Some(ReloadResult::Changed | ReloadResult::Unchanged))
     };
-    if results.iter().all(is_good) { Ok(()) } else { Err(anyhow!("not every process has reloaded")) }
+    let others = reports.iter().zip(&results).filter(|(_, result)| !is_good(result));
+    let others: Vec<_> = others.map(|((name, ..), _)| name.as_str()).collect();
+    ensure!(others.is_empty(), "not every process has reloaded: {}", others.join(", "));
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     os::{linux::net::SocketAddrExt, unix::net},
+    path::Path,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use crate::audit::Author;
 
 use super::{
     report::Report,
-    socket::{Hello, PREFIX, RELOAD},
+    socket::{Hello, PREFIX, RELOAD, mark_of},
 };
 
 /// The sockets of this network namespace (proc(5)).
@@ -38,17 +39,42 @@ pub struct Found {
     stream: BufReader<UnixStream>,
 }
 
-/// The processes that listen to this user, by number.
+/// A process that listens and does not say who it is: it is suspended, or hangs.
+pub struct Silent {
+    /// Its number, which is the kernel's word.
+    pub pid: u32,
+    mark: String,
+}
+
+impl Silent {
+    /// Whether this is its configuration.
+    pub fn has(&self, config: Option<&Path>) -> bool {
+        self.mark == mark_of(config)
+    }
+}
+
+enum Greeted {
+    Found(Found),
+    Silent(Silent),
+}
+
+/// The processes that listen to this user, by number, and those that should and do not.
 ///
 /// # Errors
 /// When the system does not say which sockets there are.
-pub async fn find() -> io::Result<Vec<Found>> {
+pub async fn find() -> io::Result<(Vec<Found>, Vec<Silent>)> {
     let sockets = fs::read_to_string(SOCKETS)?;
-    // One that ends just now, hangs, or listens to others only, says nothing.
-    let greeted = names(&sockets).into_iter().map(|name| timeout(HELLO, greet(name)));
-    let mut all: Vec<_> = join_all(greeted).await.into_iter().flatten().flatten().flatten().collect();
-    all.sort_by_key(|found| found.hello.pid);
-    Ok(all)
+    let (mut found, mut silent) = (Vec::new(), Vec::new());
+    // One that ends just now, or listens to others only, is none of them.
+    for greeted in join_all(names(&sockets).into_iter().map(greet)).await.into_iter().flatten().flatten() {
+        match greeted {
+            Greeted::Found(one) => found.push(one),
+            Greeted::Silent(one) => silent.push(one),
+        }
+    }
+    found.sort_by_key(|found| found.hello.pid);
+    silent.sort_by_key(|silent| silent.pid);
+    Ok((found, silent))
 }
 
 /// The names of our abstract sockets that are listened at; each stands last in its line, after an `@`.
@@ -64,7 +90,7 @@ fn names(sockets: &str) -> Vec<&str> {
     names
 }
 
-async fn greet(name: &str) -> anyhow::Result<Option<Found>> {
+async fn greet(name: &str) -> anyhow::Result<Option<Greeted>> {
     // It does not block: a socket whose queue is full refuses.
     let stream = net::UnixStream::connect_addr(&net::SocketAddr::from_abstract_name(name)?)?;
     stream.set_nonblocking(true)?;
@@ -75,10 +101,12 @@ async fn greet(name: &str) -> anyhow::Result<Option<Found>> {
     let Some(pid) = peer.pid().filter(|pid| *pid > 0 && (own == 0 || peer.uid() == own)) else {
         return Ok(None);
     };
-    let mut stream = BufReader::new(stream);
-    let hello: Hello = read_line(&mut stream).await?;
-    let hello = Hello { pid: u32::try_from(pid)?, ..hello };
-    Ok(Some(Found { hello, stream }))
+    let (mut stream, pid) = (BufReader::new(stream), u32::try_from(pid)?);
+    let Ok(hello) = timeout(HELLO, read_line::<Hello>(&mut stream)).await else {
+        let mark = name.rsplit('/').next().unwrap_or_default().to_owned();
+        return Ok(Some(Greeted::Silent(Silent { pid, mark })));
+    };
+    Ok(Some(Greeted::Found(Found { hello: Hello { pid, ..hello? }, stream })))
 }
 
 async fn read_line<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> anyhow::Result<T> {

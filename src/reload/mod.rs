@@ -23,9 +23,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-pub use client::{Found, find};
+pub use client::{Found, Silent, find};
 use report::Asked;
 pub use report::{Report, Result as ReloadResult};
+pub use socket::absolute;
 
 use crate::{
     app::{App, Prepared},

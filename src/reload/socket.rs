@@ -6,8 +6,11 @@
 
 use std::{
     io,
-    os::{linux::net::SocketAddrExt, unix::net},
-    path::PathBuf,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{ffi::OsStrExt, net},
+    },
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -23,7 +26,7 @@ use tokio::{
 use super::report::Asked;
 use crate::{audit::Author, config::Role, mail::WorkerId};
 
-/// Every socket's name begins with this. The process and something unguessable follow.
+/// Every socket's name begins with this. The process, something unguessable and the [mark](mark_of) of its configuration follow.
 pub(super) const PREFIX: &str = "postroom/";
 /// What a client says.
 pub(super) const RELOAD: &str = "reload";
@@ -58,9 +61,21 @@ impl Hello {
     }
 }
 
+/// The one name of a file.
+pub fn absolute(file: &Path) -> PathBuf {
+    std::fs::canonicalize(file).or_else(|_| std::path::absolute(file)).unwrap_or_else(|_| file.to_owned())
+}
+
+/// Tells the configurations of processes apart that do not say which theirs is. Short, since a socket's name is (FNV-1a).
+pub(super) fn mark_of(config: Option<&Path>) -> String {
+    let file = config.map(absolute).unwrap_or_default();
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", file.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, mix))
+}
+
 /// Takes questions for ever. Where that is not possible, SIGHUP remains.
 pub(super) async fn serve(hello: Hello, worker: WorkerId, ask: mpsc::Sender<Asked>) {
-    let listener = match listen(worker) {
+    let listener = match listen(worker, &mark_of(hello.config.as_deref())) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::warn!(%error, "`postroom reload` cannot reach this process; SIGHUP can");
@@ -82,8 +97,8 @@ pub(super) async fn serve(hello: Hello, worker: WorkerId, ask: mpsc::Sender<Aske
     }
 }
 
-fn listen(worker: WorkerId) -> io::Result<UnixListener> {
-    let name = format!("{PREFIX}{}/{worker}", std::process::id());
+fn listen(worker: WorkerId, mark: &str) -> io::Result<UnixListener> {
+    let name = format!("{PREFIX}{}/{worker}/{mark}", std::process::id());
     let listener = net::UnixListener::bind_addr(&net::SocketAddr::from_abstract_name(name)?)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)

@@ -241,8 +241,12 @@ async fn every_process_with_the_file_is_asked_or_the_one_that_is_named_and_one_t
     commands.run(&["reload", "--pid", "1", "--wait"]).expect(1);
     worker.signal("STOP");
     let hangs = commands.run(&["reload", "--pid", &pid, "--wait"]).expect(1);
-    worker.signal("CONT");
     assert!(hangs.err.contains(&pid), "{hangs:?}");
+    let one_hangs = commands.run(&["reload", "--wait"]).expect(1);
+    assert!(one_hangs.out.contains(&format!("process {pid}: it does not answer")), "{one_hangs:?}");
+    assert!(one_hangs.out.contains("nothing has changed"), "{one_hangs:?}");
+    commands.run(&["reload"]).expect(1);
+    worker.signal("CONT");
     Backends::sqlite_memory().command_line().run(&["reload", "--wait"]).expect(1);
     drop(ingress);
 }
