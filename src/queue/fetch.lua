@@ -16,6 +16,18 @@ local asking, look_again, most_lines = ARGV[7], ARGV[8], ARGV[9]
 local room_of = {}
 for i = 10, #ARGV, 2 do room_of[ARGV[i]] = tonumber(ARGV[i + 1]) end
 
+-- Where this server's clock was set back, times by the clock before are moved with it: they would be waited for as long as it
+-- was ahead.
+local back = tonumber(redis.call('HGET', counts, 'clock') or 0) - now
+if back > 1000 then
+  for _, times in ipairs({ leases, lines }) do
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', times, '(' .. now, '(+inf')) do
+      redis.call('ZINCRBY', times, -back, member)
+    end
+  end
+end
+if math.abs(back) > 1000 then redis.call('HSET', counts, 'clock', now) end
+
 -- Jobs whose leases expired go to the front of their lanes, the longest expired first.
 local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 500)
 for i = #expired, 1, -1 do

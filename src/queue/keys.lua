@@ -12,12 +12,12 @@
 --   line facts          HASH  line -> "AT_MOST REASON": how many jobs to fetch at its time, and what they wait for
 --   leases              ZSET  id -> when its lease expires, in milliseconds of this server's clock
 --   counts              HASH  "waiting LANE", "aside LANE", "leased LANE" -> how many (those set aside wait as well);
---                             "turn", "mail turn" -> whose turn is next
+--                             "turn", "mail turn" -> whose turn is next; "clock" -> this server's time, to about a second
 --   paused              SET   lanes that give nothing
 --   signal:GROUP        LIST  at most a few elements, each wakes one worker that is blocked for lanes of this group
 --   generation          STRING, lost when this server loses its data
 --
--- A script sees at most 500 ids, so that none holds up the server.
+-- A script sees at most 500 ids, so that none holds up the server; but where its clock was set back, once all that have a time.
 local prefix = KEYS[1]
 local jobs, leases, counts = prefix .. 'jobs', prefix .. 'leases', prefix .. 'counts'
 local lines, sizes, facts = prefix .. 'lines', prefix .. 'line sizes', prefix .. 'line facts'

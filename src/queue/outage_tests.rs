@@ -69,6 +69,18 @@ async fn a_lease_that_comes_back_while_its_job_runs_does_not_start_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_expires_although_the_clock_of_redis_is_set_back() {
+    let server = RedisServer::start(false).await;
+    let queue = in_redis(&server, Duration::from_secs(1)).await;
+    queue.enqueue(&[job("a")]).await.unwrap();
+    assert_eq!(queue.fetch(Room::for_any(1)).await.unwrap().leases.len(), 1);
+    // As if it had been an hour ahead until now.
+    server.ask(&["HINCRBY", "{postroom}:counts", "clock", "3600000"]).await;
+    server.ask(&["ZINCRBY", "{postroom}:leases", "3600000", "a"]).await;
+    eventually(async || queue.fetch(Room::for_any(1)).await.unwrap().leases.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_call_after_a_restart_succeeds() {
     let mut server = RedisServer::start(true).await;
     let queue = in_redis(&server, LONG).await;
