@@ -8,7 +8,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
@@ -28,6 +27,7 @@ use crate::{
     shop::{
         TemplateVersion,
         filled_mail::{FilledMail, Filling, sender_of},
+        identifier_in,
         mailing::{Brand, Member},
         pass::{self, PassSubject},
     },
@@ -88,7 +88,10 @@ impl Job for FanOutBatch {
         }
         // Counted before the users are read: whatever ends this process is on record then.
         let Some((number, tries)) = app.store.begin_chunk(batch.id).await? else {
-            app.store.all_made(batch.id).await?;
+            let lacking = app.store.all_made(batch.id).await?;
+            if lacking > 0 {
+                tracing::error!(batch = %batch.id, lacking, "a batch has fewer mails than its request was answered");
+            }
             return Ok(Outcome::Done);
         };
         let lost = tries.saturating_sub(1);
@@ -208,19 +211,17 @@ impl<'a> BatchContext<'a> {
         let Some(users) = read::<Vec<&RawValue>>(self.batch.id, "a chunk of its users", &chunk.users) else {
             return give_up(app, self.batch, "its users cannot be read").await;
         };
-        let ids: Vec<String> = users.iter().filter_map(|user| identifier(user)).collect();
-        let named: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let ids: Vec<Option<String>> = users.iter().map(|user| identifier(user)).collect();
+        let named: Vec<&str> = ids.iter().flatten().map(String::as_str).collect();
         let members = app.store.members(&self.batch.merchant, &named).await?;
         let (mut made, mut passes) = (Vec::with_capacity(users.len()), Vec::new());
-        for (index, user) in users.iter().enumerate() {
-            if let Some(id) = identifier(user) {
-                let Some((mail, pass)) = self.mail_for(app, &id, user, &members).await? else {
-                    app.store.put_off_batch(self.batch.id, PAUSE).await?;
-                    return Ok(Outcome::Postponed);
-                };
-                made.push(mail);
-                passes.extend(pass);
-            }
+        for (index, (user, id)) in users.iter().zip(&ids).enumerate() {
+            let Some((mail, pass)) = self.mail_for(app, id.as_deref(), user, &members).await? else {
+                app.store.put_off_batch(self.batch.id, PAUSE).await?;
+                return Ok(Outcome::Postponed);
+            };
+            made.push(mail);
+            passes.extend(pass);
             if index % AT_A_STRETCH == 0 {
                 tokio::task::yield_now().await;
             }
@@ -254,15 +255,20 @@ impl<'a> BatchContext<'a> {
     async fn mail_for(
         &self,
         app: &App,
-        id: &str,
+        id: Option<&str>,
         user: &RawValue,
         members: &HashMap<String, String>,
     ) -> anyhow::Result<Option<(MadeMail, Option<NewPass>)>> {
         let unsendable = |why| self.unsendable(id, why).map(|made| Some((made, None)));
+        let Some(id) = id else { return unsendable("the user object cannot be read") };
         let Some(member) = members.get(id) else { return unsendable("the member is gone") };
         let Some(member) = read::<Member>(self.batch.id, "a member's document", member) else {
             return unsendable("the member's document cannot be read");
         };
+        // The member's document is that of now: another brand may have it since the request was answered.
+        if member.brand_id.as_str() != self.batch.brand_id {
+            return unsendable("the member is gone");
+        }
         let Some(user) = read(self.batch.id, "a user object", user.get()) else {
             return unsendable("the user object cannot be read");
         };
@@ -282,13 +288,13 @@ impl<'a> BatchContext<'a> {
             Err(error) => Some(format!("the template cannot be rendered: {error}")),
         };
         let recipient = Mailbox { name: member.full_name(), email: member.email };
-        let mail = self.mail(id, (sender, reply_to), recipient, values.as_json());
+        let mail = self.mail(Some(id), (sender, reply_to), recipient, values.as_json());
         let mail = consent.applied_to(mail);
         Ok(Some((MadeMail { mail, error }, pass)))
     }
 
-    /// The batch was answered that this member's mail is queued, so there is one to look up.
-    fn unsendable(&self, id: &str, why: &str) -> anyhow::Result<MadeMail> {
+    /// The batch was answered that this user's mail is queued, so there is one to look up.
+    fn unsendable(&self, id: Option<&str>, why: &str) -> anyhow::Result<MadeMail> {
         let email: Address = GONE.parse()?;
         let senders = sender_of(&self.version, &self.brand);
         let mail = self.mail(id, senders, Mailbox { name: None, email }, &Value::Object(Map::new()));
@@ -304,13 +310,13 @@ impl<'a> BatchContext<'a> {
 
     fn mail(
         &self,
-        member: &str,
+        member: Option<&str>,
         (sender, reply_to): (Mailbox, Option<Mailbox>),
         recipient: Mailbox,
         values: &Value,
     ) -> NewMail {
-        let origin =
-            Origin { member: Some(member.to_owned()), batch: Some(self.batch.id), ..Origin::default() };
+        let member = member.map(str::to_owned);
+        let origin = Origin { member, batch: Some(self.batch.id), ..Origin::default() };
         NewMail::new(MailDraft {
             merchant: self.batch.merchant.clone(),
             lane: LANE,
@@ -341,10 +347,10 @@ fn read<'a, T: Deserialize<'a>>(batch: BatchId, what: &'static str, json: &'a st
     serde_json::from_str(json).map_err(unread).ok()
 }
 
+/// Whom a user object is about, as the request for the batch read it.
 fn identifier(user: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        identifier: String,
+    match identifier_in(user).ok()?? {
+        Value::String(identifier) => Some(identifier),
+        _ => None,
     }
-    serde_json::from_str::<Named>(user.get()).ok().map(|named| named.identifier)
 }

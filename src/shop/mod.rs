@@ -29,6 +29,7 @@ mod template;
 mod text;
 mod timezone;
 mod unsubscribe_words;
+mod user_object;
 pub mod weight;
 
 pub use ability::{Abilities, Ability};
@@ -44,3 +45,4 @@ pub use template::{TemplateClass, TemplateSource, TemplateVersion};
 pub use text::{SingleLine, full_name};
 pub use timezone::{Timezone, day_in, day_of};
 pub use unsubscribe_words::UnsubscribeWords;
+pub use user_object::identifier_in;

@@ -91,6 +91,8 @@ static START: Sql = Sql::new(
      WHERE id = $1 AND state IN {batch states before started} AND stopped_at IS NULL",
 );
 
+const LACKING: &str = "SELECT mails - made AS lacking FROM batches WHERE id = $1";
+
 static ALL_MADE: Sql = Sql::new(
     "UPDATE batches SET wake_at = NULL, mails = made, state = CASE WHEN send_at > $2 THEN state ELSE 'processing' END,
         started_at = COALESCE(started_at, CASE WHEN send_at > $2 THEN NULL ELSE $2 END)
@@ -202,25 +204,27 @@ impl Store {
         }
     }
 
-    /// Notes that a batch has no users left: all the mails that it is of are made.
+    /// Notes that a batch has no users left: it is of the mails that are made. Returns how many fewer these are than its
+    /// request was answered, which is a fault of ours.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
-    pub async fn all_made(&self, batch: BatchId) -> Result<(), StoreError> {
+    pub async fn all_made(&self, batch: BatchId) -> Result<u64, StoreError> {
         let dialect = self.dialect;
         self.writer
             .run(move |on| {
                 async move {
+                    let before = query(LACKING).bind(batch.to_string()).fetch_optional(&mut *on).await;
+                    let before = before.doing("look for mails that a batch lacks")?;
                     let noted = query(ALL_MADE.on(dialect))
                         .bind(batch.to_string())
                         .bind(clock::now().millis())
                         .execute(&mut *on)
                         .await
                         .doing("note that all mails of a batch are made")?;
-                    if noted.rows_affected() == 1 {
-                        counts::add(dialect, on, batch, &Change::default()).await?;
-                    }
-                    Ok(())
+                    let Some(before) = before.filter(|_| noted.rows_affected() == 1) else { return Ok(0) };
+                    counts::add(dialect, on, batch, &Change::default()).await?;
+                    Columns { table: "batches", row: &before }.count("lacking")
                 }
                 .boxed()
             })

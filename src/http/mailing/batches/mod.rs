@@ -276,35 +276,4 @@ fn array_of(users: &[User]) -> Result<Box<RawValue>, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::test_app::TestApp;
-
-    async fn staged(test: &TestApp, batch: BatchId) -> bool {
-        test.app.store.chunk(batch, 0).await.unwrap().is_some()
-    }
-
-    #[tokio::test]
-    async fn users_staged_by_a_request_that_is_dropped_are_thrown_away() {
-        let test = TestApp::start("DE").await;
-        let users = |number| StagedChunk { number, users: RawValue::from_string("[{}]".to_owned()).unwrap() };
-        for may_be_recorded in [false, true] {
-            let batch = BatchId::new();
-            let staging = Staging { app: Arc::clone(&test.app), batch, may_be_recorded };
-            test.app.store.stage_chunks(batch, &[users(0), users(1)]).await.unwrap();
-            assert!(staged(&test, batch).await);
-            drop(staging);
-            if may_be_recorded {
-                assert!(staged(&test, batch).await, "the batch needs them");
-                continue;
-            }
-            for _ in 0..500 {
-                if !staged(&test, batch).await {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-            assert!(!staged(&test, batch).await);
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,8 @@
 //! The users of a request for a batch: judged all before one is taken, then taken a chunk at a time.
 
-use std::{fmt, io::Read};
+use std::io::Read;
 
-use serde::{
-    Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{
     seen::Seen,
@@ -20,6 +16,7 @@ use crate::{
         json_bounds, json_nul, schedule,
     },
     mail::Schedule,
+    shop::identifier_in,
     store::StagedChunk,
 };
 
@@ -169,9 +166,8 @@ fn identifier_of(json: &RawValue, index: u64) -> Result<String, FieldError> {
     if !json.get().starts_with('{') {
         return Err(fault(&path, &format!("The {path} field must be an object.")));
     }
-    let given = serde_json::Deserializer::from_str(json.get())
-        .deserialize_map(Identifier)
-        .map_err(|_| fault(&path, &format!("The {path} field cannot be read.")))?;
+    let given =
+        identifier_in(json).map_err(|_| fault(&path, &format!("The {path} field cannot be read.")))?;
     if let Some(inner) = json_nul::find(json.get().as_bytes()) {
         let path = if inner.is_empty() { path } else { format!("{path}.{inner}") };
         return Err(fault(&path, json_nul::REFUSED));
@@ -179,29 +175,6 @@ fn identifier_of(json: &RawValue, index: u64) -> Result<String, FieldError> {
     let mut faults = Vec::new();
     let identifier = text(&format!("{path}.identifier"), given, &mut faults);
     faults.pop().map_or(Ok(identifier), Err)
-}
-
-/// The `identifier` of an object; of several the last, as everywhere.
-struct Identifier;
-
-impl<'de> Visitor<'de> for Identifier {
-    type Value = Option<Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut identifier = None;
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            if key == "identifier" {
-                identifier = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(identifier)
-    }
 }
 
 #[cfg(test)]
