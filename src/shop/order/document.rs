@@ -265,15 +265,8 @@ impl Payment {
     /// What was given back, where that is something and not all.
     pub fn partial_refund(&self) -> Option<&Amount> {
         let (paid, refunded) = (self.amount.as_ref()?, self.refunded_amount.as_ref()?);
-        (1..millionths(paid)).contains(&millionths(refunded)).then_some(refunded)
+        (1..paid.millionths()).contains(&refunded.millionths()).then_some(refunded)
     }
-}
-
-/// A sum in millionths, which makes sums of one currency comparable.
-fn millionths(amount: &Amount) -> u128 {
-    let (whole, fraction) = amount.as_str().split_once('.').unwrap_or((amount.as_str(), ""));
-    // An amount has at most 15 and 6 digits.
-    format!("{whole}{fraction:0<6}").parse().unwrap_or(u128::MAX)
 }
 
 /// The subscription that an order belongs to.

@@ -79,6 +79,8 @@ fn an_order_allows_the_mails_that_the_source_document_says_it_allows() {
         (PartialRefund, json!({"payments": refunded("100.00"), "partialRefundEmailStatus": "FAILED"}), "a payment has been refunded in part"),
         (PartialRefund, json!({"payments": [{"paymentId": "p"}], "partialRefundEmailStatus": "FAILED"}), "a payment has been refunded in part"),
         (PartialRefund, json!({"partialRefundEmailStatus": "FAILED"}), "a payment has been refunded in part"),
+        (PartialRefund, json!({"payments": [{"paymentId": "refund", "amount": "-59.90", "refundedAmount": "59.90"}], "partialRefundEmailStatus": "FAILED"}), "a payment has been refunded in part"),
+        (PartialRefund, json!({"payments": refunded("-10"), "partialRefundEmailStatus": "FAILED"}), "a payment has been refunded in part"),
         (PartialRefund, json!({"payments": refunded("10")}), "partialRefundEmailStatus is COMPLETED or FAILED"),
         (PartialRefund, json!({"payments": refunded("10"), "partialRefundEmailStatus": "PENDING"}), "partialRefundEmailStatus is COMPLETED or FAILED"),
         // Offline payment: still pending.
