@@ -71,8 +71,7 @@ pub(super) async fn send_email(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::OrdersEmail)?;
     once.run(&app, &caller, &body.0, async |holder| {
-        let request = Resend::of(&app, &caller, &id, &query, &headers, &body)?;
-        request.carry_out(holder.as_ref()).await
+        Resend::of(&app, &caller, &id, &query, &headers, &body).carry_out(holder.as_ref()).await
     })
     .await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ use crate::{
 const DEFAULT_REASON: &str = "MANUAL_RESEND";
 /// The header that overrides a store's cool-down.
 pub(super) const FORCE: &str = "Postroom-Force";
-/// The most characters of a template's name that the audit keeps.
+/// The most characters of a template's name and of a reason that the audit keeps.
 const AUDITED: usize = 255;
 
 /// A request to send a mail of an order again.
@@ -43,12 +43,14 @@ pub(in crate::http) struct SendRequest {
     payment_id: Option<Value>,
 }
 
-/// A request that is well-formed.
+/// A request as it was read.
 pub(super) struct Resend<'a> {
     pub(super) app: &'a Arc<App>,
     pub(super) caller: &'a Caller,
     pub(super) id: &'a str,
     asked: SendRequest,
+    /// What is malformed. A request is refused for it once its order is loaded: that it was made is audited all the same.
+    pub(super) malformed: Option<Refusal>,
     pub(super) audit: NewAuditEntry,
 }
 
@@ -60,19 +62,22 @@ impl<'a> Resend<'a> {
         query: &[(String, String)],
         headers: &HeaderMap,
         body: &JsonBody,
-    ) -> Result<Self, Refusal> {
-        let is_forced = is_forced(headers)?;
+    ) -> Self {
+        let is_forced = is_forced(headers);
         let given = query.iter().find(|(name, reason)| name == "reason" && !reason.is_empty());
         let reason = given.map_or(DEFAULT_REASON, |(_, reason)| reason);
-        let reason = SingleLine::<255>::new(reason.to_owned())
-            .map_err(|why| refuse("reason_invalid", format!("The reason {why}")).about_form())?;
+        let is_reason = SingleLine::<255>::new(reason.to_owned())
+            .map_err(|why| refuse("reason_invalid", format!("The reason {why}")).about_form());
         // This family answers 400 to whatever is wrong with a body.
-        let mut given: serde_json::Map<String, Value> =
-            body.parse().map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal })?;
+        let given: Result<Map<String, Value>, Refusal> =
+            body.parse().map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal });
+        let faults = [is_forced.as_ref().err(), is_reason.as_ref().err(), given.as_ref().err()];
+        let malformed = faults.into_iter().flatten().next().cloned();
+        let mut given = given.unwrap_or_default();
         let mut take = |field: &str| given.remove(field).filter(|value| !value.is_null());
         let asked = SendRequest { template: take("template"), to: take("to"), payment_id: take("paymentId") };
-        let audit = audit(caller, id, asked.template.as_ref(), reason.as_str(), is_forced);
-        Ok(Self { app, caller, id, asked, audit })
+        let audit = audit(caller, id, asked.template.as_ref(), reason, is_forced.unwrap_or(false));
+        Self { app, caller, id, asked, malformed, audit }
     }
 
     pub(super) fn template(&self) -> Result<OrderTemplate, Refusal> {
@@ -127,7 +132,7 @@ fn is_forced(headers: &HeaderMap) -> Result<bool, Refusal> {
     }
 }
 
-/// Who asks for which mail of an order, and why.
+/// Who asks for which mail of an order, and why, as far as that fits on a line.
 fn audit(
     caller: &Caller,
     order: &str,
@@ -139,7 +144,7 @@ fn audit(
     let entry = AuditEntry {
         actor: caller.actor.to_string(),
         template: template.map(|value| word(value).chars().take(AUDITED).collect()),
-        reason: reason.to_owned(),
+        reason: reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(AUDITED).collect(),
         at: clock::now(),
         forced,
     };

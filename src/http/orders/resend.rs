@@ -27,8 +27,8 @@ impl Resend<'_> {
     /// Does what was asked for, once the rules allow it.
     ///
     /// # Errors
-    /// What the rules refuse, which is audited too; 503 `dispatch_failed` when the queue did not take the mail, which then
-    /// is never sent: ask again.
+    /// What is malformed or refused by the rules, which is audited too; 503 `dispatch_failed` when the queue did not take the
+    /// mail, which then is never sent: ask again.
     pub(super) async fn carry_out(&self, holder: Option<&KeyHolder>) -> Result<Answer, Refusal> {
         let found = self.load().await?;
         let Done { answer, job } = match self.decide(found, holder).await {
@@ -50,6 +50,9 @@ impl Resend<'_> {
 
     /// Records what the rules say, with the audit; a refusal is left to be audited.
     async fn decide(&self, mut found: LoadedOrder, holder: Option<&KeyHolder>) -> Result<Done, Refusal> {
+        if let Some(malformed) = &self.malformed {
+            return Err(malformed.clone());
+        }
         for _ in 0..TRIES {
             let decision = self.judge(&found).await?;
             if let Some(done) = self.record(decision, holder).await? {

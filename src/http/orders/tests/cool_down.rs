@@ -73,7 +73,7 @@ async fn a_header_overrides_the_cool_down_and_is_in_the_audit() {
     let (status, refused) = send_with(&shop, "perhaps", &body).await;
     assert_eq!((status, &refused["error"]["code"]), (400, &json!("force_invalid")));
     let audit = shop.app.store.order_audit(&"tea".parse().unwrap(), "ord_1").await.unwrap();
-    assert_eq!(audit.iter().map(|entry| entry.forced).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(audit.iter().map(|entry| entry.forced).collect::<Vec<_>>(), [false, false, true, false]);
 }
 
 #[tokio::test]

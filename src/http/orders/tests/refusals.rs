@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::auth::{hash_token, new_secret};
+use crate::{
+    auth::{hash_token, new_secret},
+    http::orders::request::FORCE,
+};
 
 #[tokio::test]
 async fn every_refusal_is_answered_as_the_contract_says() {
@@ -36,9 +39,10 @@ async fn every_refusal_is_answered_as_the_contract_says() {
     }
     let (status, body) = shop.send(json!(["ORDERCONFIRMATION"])).await;
     assert_eq!((status, &body["error"]["code"]), (400, &json!("invalid")));
-    let unknown = shop.request("POST", "/ordersv2/nope/email/send", Some(&json!({"template": "HELLO"})));
-    let missing = (404, error("order_not_found", "Order not found"));
-    assert_eq!(answer(unknown).await, missing);
+    for body in [json!({"template": "HELLO"}), json!([])] {
+        let unknown = shop.request("POST", "/ordersv2/nope/email/send", Some(&body));
+        assert_eq!(answer(unknown).await, (404, error("order_not_found", "Order not found")), "{body}");
+    }
     assert_eq!(shop.order().await["emails"], json!([]));
 
     let mut nobody = confirmed_order();
@@ -78,14 +82,24 @@ async fn who_asked_and_why_is_on_record_also_when_it_is_refused() {
     let refused = |why: &str| (400, error("reason_invalid", &format!("The reason must {why}.")));
     assert_eq!(answer(with_reason(&"é".repeat(256), "X")).await, refused("have 1 to 255 characters"));
     assert_eq!(answer(with_reason("a\nb", "X")).await, refused("not contain control characters"));
+    let undecided = shop.request("POST", SEND, Some(&json!({"template": "X"})));
+    assert_eq!(answer(undecided.header(FORCE, "yes")).await.1["error"]["code"], "force_invalid");
+    assert_eq!(shop.send(json!([1])).await.0, 400);
+    let no_json = shop.request("POST", SEND, None).header("content-type", "application/json").body("{");
+    assert_eq!(answer(no_json).await.1["error"]["code"], "not_json");
 
     let audit = shop.app.store.order_audit(&"tea".parse().unwrap(), "ord_1").await.unwrap();
     let entries: Vec<_> =
         audit.iter().map(|entry| (entry.template.as_deref(), entry.reason.as_str())).collect();
-    let long = "X".repeat(255);
+    let (long, accents) = ("X".repeat(255), "é".repeat(255));
     let expected = [
         (Some("ORDERCONFIRMATION"), "the shopper called"),
         (Some(long.as_str()), "MANUAL_RESEND"),
+        (None, "MANUAL_RESEND"),
+        (Some("X"), accents.as_str()),
+        (Some("X"), "a b"),
+        (Some("X"), "MANUAL_RESEND"),
+        (None, "MANUAL_RESEND"),
         (None, "MANUAL_RESEND"),
     ];
     assert_eq!(entries, expected);
