@@ -1,6 +1,6 @@
 //! A template in its compiled form.
 
-use handlebars::{Template, TemplateErrorReason};
+use handlebars::{Template, TemplateErrorReason, template::TemplateElement};
 use serde_json::Value;
 
 use crate::shop::{TemplateSource, language::Language};
@@ -28,6 +28,8 @@ pub(super) struct CompiledTemplate {
     requirements: Option<Requirements>,
     /// The bytes of the subject's source, and its placeholders where it has nothing else: they bound its length.
     subject_bound: Option<(usize, Vec<String>)>,
+    /// Whether the subject has words of its own, so that no value leaves it blank.
+    has_own_subject: bool,
     /// Inlines the CSS of each mail, where that cannot be done once for all.
     rendered: Option<Rendered>,
     /// The language that it is written in, where it says so.
@@ -44,13 +46,27 @@ impl CompiledTemplate {
         let subject_bound = Requirements::of([&subject].into_iter())
             .and_then(Requirements::into_names)
             .map(|names| (source.subject.len(), names));
+        let has_own_subject = subject.elements.iter().any(|element| match element {
+            TemplateElement::RawString(text) => !one_line(text).is_empty(),
+            _ => false,
+        });
         let requirements = Requirements::of([&subject, &html].into_iter().chain(&text));
         let elements: usize = [&mut subject, &mut html].into_iter().chain(&mut text).map(charge_for).sum();
         let bytes = source.subject.len() + source.html.len() + source.text.as_ref().map_or(0, String::len);
         let memory = u32::try_from(bytes + elements * ELEMENT_BYTES).unwrap_or(u32::MAX);
         let rendered = inline_css::depends_on_values(&source.html).then(Rendered::new);
         let language = language.and_then(Language::from_regional_tag);
-        Ok(Self { memory, requirements, subject, html, text, subject_bound, rendered, language })
+        Ok(Self {
+            memory,
+            requirements,
+            subject,
+            html,
+            text,
+            subject_bound,
+            has_own_subject,
+            rendered,
+            language,
+        })
     }
 
     /// About how many bytes of memory it takes.
@@ -63,16 +79,19 @@ impl CompiledTemplate {
         self.requirements.as_ref()?.missing(values)
     }
 
-    /// Whether the subject fits on one line with these values, however that is found out.
+    /// Whether the subject fits on one line with these values, and, where it `must_say_something`, does; however that is found
+    /// out.
     ///
     /// # Errors
-    /// [`RenderError::TooLarge`] when it does not.
+    /// [`RenderError::TooLarge`] and [`RenderError::BlankSubject`] when it does not.
     pub(super) fn check_subject(
         &self,
         engine: &Engine,
         values: &Values,
         mut work: u64,
+        must_say_something: bool,
     ) -> Result<(), RenderError> {
+        let may_be_blank = must_say_something && !self.has_own_subject;
         let bound = self.subject_bound.as_ref().and_then(|(source, names)| {
             let length = |name: &String| match values.as_json().get(name) {
                 None | Some(Value::Null) => Some(0),
@@ -82,7 +101,7 @@ impl CompiledTemplate {
             };
             names.iter().map(length).sum::<Option<usize>>().map(|values| source + values)
         });
-        if bound.is_some_and(|bound| bound <= LONGEST_SUBJECT) {
+        if !may_be_blank && bound.is_some_and(|bound| bound <= LONGEST_SUBJECT) {
             return Ok(());
         }
         // Ten times as much: what is on one line may be much shorter.
@@ -97,8 +116,12 @@ impl CompiledTemplate {
             &mut Vec::new(),
         );
         match filled {
-            Ok(subject) if one_line(&subject).len() <= LONGEST_SUBJECT => Ok(()),
-            Ok(_) | Err(RenderError::TooLarge { .. }) => Err(too_large),
+            Ok(subject) => match one_line(&subject).len() {
+                0 if may_be_blank => Err(RenderError::BlankSubject),
+                0..=LONGEST_SUBJECT => Ok(()),
+                _ => Err(too_large),
+            },
+            Err(RenderError::TooLarge { .. }) => Err(too_large),
             Err(other) => Err(other),
         }
     }

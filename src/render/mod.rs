@@ -159,6 +159,9 @@ pub enum RenderError {
         /// The limit it exceeds.
         limit: usize,
     },
+    /// The subject says nothing.
+    #[error("the subject of the mail is blank with these values")]
+    BlankSubject,
     /// Filling a part in takes more than [`RenderLimits::work`].
     #[error(
         "the {part} of the template takes too much work with these values: its loops, comparisons and look-ups"

@@ -51,7 +51,8 @@ impl Renderer {
     /// [`RenderLimits::work`] allows: not for an async thread.
     ///
     /// # Errors
-    /// [`RenderError::Missing`] when placeholders that would be printed have no value; the others as they say.
+    /// [`RenderError::Missing`] when placeholders that would be printed have no value, [`RenderError::BlankSubject`] when the
+    /// subject says nothing with these values; the others as they say.
     pub fn render(&self, version: &TemplateVersion, values: &Values) -> Result<Content, RenderError> {
         complete(self.fill(&*self.compiled(version)?, values, self.limits.work, Effort::All))
     }
@@ -90,8 +91,8 @@ impl Renderer {
     pub fn missing(&self, version: &TemplateVersion, values: &Values) -> Result<Vec<String>, RenderError> {
         let compiled = self.compiled(version)?;
         match compiled.missing_at_a_glance(values.as_json()) {
-            Some(missing) => compiled.check_subject(&self.engine, values, self.limits.work).map(|()| missing),
-            None => self.fill(&compiled, values, self.limits.work, Effort::None).map(|(_, missing)| missing),
+            Some(missing) => self.with_subject_checked(&compiled, values, self.limits.work, missing),
+            None => missing_of(self.fill(&compiled, values, self.limits.work, Effort::None)),
         }
     }
 
@@ -103,11 +104,21 @@ impl Renderer {
     ) -> Option<Result<Vec<String>, RenderError>> {
         let compiled = self.compiled.get(&version.id)?;
         if let Some(missing) = compiled.missing_at_a_glance(values.as_json()) {
-            let checked = compiled.check_subject(&self.engine, values, self.moment());
-            return self.in_a_moment(checked.map(|()| missing));
+            return self.in_a_moment(self.with_subject_checked(&compiled, values, self.moment(), missing));
         }
         let filled = self.fill(&compiled, values, self.moment(), Effort::None);
-        self.in_a_moment(filled).map(|filled| filled.map(|(_, missing)| missing))
+        self.in_a_moment(filled).map(missing_of)
+    }
+
+    /// Where nothing is missing, the subject must also say something.
+    fn with_subject_checked(
+        &self,
+        compiled: &CompiledTemplate,
+        values: &Values,
+        work: u64,
+        missing: Vec<String>,
+    ) -> Result<Vec<String>, RenderError> {
+        compiled.check_subject(&self.engine, values, work, missing.is_empty()).map(|()| missing)
     }
 
     fn moment(&self) -> u64 {
@@ -143,7 +154,18 @@ impl Renderer {
 
 fn complete(filled: Result<(Content, Vec<String>), RenderError>) -> Result<Content, RenderError> {
     match filled? {
-        (content, missing) if missing.is_empty() => Ok(content),
-        (_, tags) => Err(RenderError::Missing { tags }),
+        (_, tags) if !tags.is_empty() => Err(RenderError::Missing { tags }),
+        (content, _) if content.subject.is_empty() => Err(RenderError::BlankSubject),
+        (content, _) => Ok(content),
+    }
+}
+
+/// What is missing, where [`complete`] would say so too.
+fn missing_of(filled: Result<(Content, Vec<String>), RenderError>) -> Result<Vec<String>, RenderError> {
+    match filled? {
+        (content, missing) if missing.is_empty() && content.subject.is_empty() => {
+            Err(RenderError::BlankSubject)
+        }
+        (_, missing) => Ok(missing),
     }
 }

@@ -71,7 +71,7 @@ on_both! {
     async fn no_value_adds_a_header(backends: Backends) {
         let scene = Scene::open(backends).await;
         let mut wide = template();
-        wide["subject"] = json!("{{first_name}} {{{city}}}");
+        wide["subject"] = json!("For {{first_name}} {{{city}}}");
         wide["html"] = json!("<p>{{first_name}} {{{city}}}</p>");
         wide["text"] = json!("{{first_name}}\n{{city}}");
         scene.shop.put("/api/v1/templates/welcome", &wide).await.expect(200);

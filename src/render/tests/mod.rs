@@ -4,3 +4,4 @@ mod localised;
 mod message;
 mod python;
 mod structure;
+mod subject;

@@ -123,3 +123,23 @@ async fn users_staged_by_a_request_that_is_dropped_are_thrown_away() {
         assert!(!staged(&test, batch).await);
     }
 }
+
+#[tokio::test]
+async fn a_mail_that_would_have_no_subject_is_not_made() {
+    let test = start().await;
+    let template = json!({"brand_id": "tea", "title": "Hello", "subject": "{{x}}", "html": "<p>Hi</p>"});
+    test.put("templates/hello", template).await;
+    let user = json!({"identifier": "ann", "x": " \n"});
+    let single = json!({"brand_id": "tea", "template_id": "hello", "user": user});
+    let refused = test.json("POST /mail", &single).await;
+    let why = "the subject of the mail is blank with these values";
+    let message = format!("The template cannot be rendered: {why}.");
+    assert_eq!((refused.status, &refused.json()["errors"]["template_id"][0]), (422, &json!(message)));
+    let users = json!([user]);
+    let many = json!({"brand_id": "tea", "template_id": "hello", "users": users});
+    let preflight = test.json("POST /api/v1/batches/preflight", &many).await.json();
+    assert_eq!((&preflight["recipients"], &preflight["unrenderable"]), (&json!(1), &json!(1)));
+    let batch = asked(&test, &users.to_string()).await;
+    let error = json!(format!("the template cannot be rendered: {why}"));
+    assert_eq!(made(&test, batch).await, [("ann@example.net".to_owned(), error)]);
+}
