@@ -71,7 +71,7 @@ pub(super) fn check(
     loaded: &Loaded,
 ) -> Result<ResourceRow, Vec<FieldError>> {
     // What `GET` shows can be put back as it is.
-    let is_another = given.remove("id").is_some_and(|given| given != id);
+    let is_another = given.remove("id").is_some_and(|given| !given.is_null() && given != id);
     let checked = check_fields(kind, id, given, limits, loaded);
     if !is_another {
         return checked;
@@ -137,7 +137,7 @@ fn check_fields(
 }
 
 /// Documents that are right, with one entry in each list.
-fn sample(kind: ResourceKind) -> Value {
+pub(super) fn sample(kind: ResourceKind) -> Value {
     let (link, sender) = ("https://shop.example/", json!({"email": "a@shop.example"}));
     match kind {
         ResourceKind::Subscriptions => json!({"state": "draft", "cart_link": link, "shopper": {}}),

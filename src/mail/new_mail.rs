@@ -13,8 +13,10 @@ use crate::clock;
 
 closed_set! {
     /// What to do with a mail when a crash left it unknown whether the relay took it.
+    #[derive(Default)]
     CrashPolicy {
         /// Send it again with the same Message-ID: rather twice than never.
+        #[default]
         Resend = "resend",
         /// Hold it for a person: rather late than twice.
         Hold = "hold",

@@ -9,6 +9,7 @@ use super::{
     format::{decimals, format_money, format_percent, quantity_value},
     full_name,
     language::Language,
+    optional,
     reminder::Reminder,
 };
 use crate::mail::{Address, CancelReason, Mailbox, Timestamp, closed_set};
@@ -30,7 +31,8 @@ closed_set! {
 #[serde(deny_unknown_fields)]
 pub struct AbandonedCart {
     /// What happened to it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<CartStatus>)]
     pub status: CartStatus,
     /// Leads the shopper back to the cart; http or https.
     #[schema(value_type = String, format = "uri")]
@@ -43,10 +45,12 @@ pub struct AbandonedCart {
     #[schema(value_type = String, example = "59.90")]
     pub total: Amount,
     /// Who left it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<Customer>)]
     pub customer: Customer,
     /// What is in it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<Vec<CartItem>>)]
     pub items: Vec<CartItem>,
     /// When it was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,8 +92,8 @@ pub struct CartItem {
     #[schema(value_type = String)]
     pub name: SingleLine,
     /// How many of it, also a part of one; 1 where absent.
-    #[serde(default = "Quantity::one")]
-    #[schema(value_type = f64, exclusive_minimum = 0)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0)]
     pub quantity: Quantity,
     /// What one costs, a decimal string.
     #[serde(deserialize_with = "price")]

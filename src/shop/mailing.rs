@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Colour, Link, Look, PostalAddress, SingleLine, TemplateClass, TemplateVersion, Timezone, full_name,
     language::Language,
+    optional,
 };
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
@@ -152,12 +153,9 @@ pub struct Template {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<TemplateClass>,
     /// What to do with its mails when a crash left their outcome unknown.
-    #[serde(default = "resend")]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<CrashPolicy>)]
     pub on_crash: CrashPolicy,
-}
-
-const fn resend() -> CrashPolicy {
-    CrashPolicy::Resend
 }
 
 /// A member of a brand.
@@ -183,7 +181,7 @@ pub struct Member {
     #[schema(value_type = Option<String>, min_length = 1, max_length = 35)]
     pub language: Option<SingleLine<35>>,
     /// Values for custom placeholders.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "optional::or_default", skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub tags: BTreeMap<String, Value>,
 }

@@ -15,6 +15,7 @@ pub mod mailing;
 mod money;
 mod months;
 mod operator;
+mod optional;
 pub mod order;
 mod partial;
 pub mod pass;

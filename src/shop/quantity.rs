@@ -13,12 +13,14 @@ const MOST: f64 = 1e9;
 #[serde(transparent)]
 pub struct Quantity(Number);
 
-impl Quantity {
+impl Default for Quantity {
     /// One.
-    pub fn one() -> Self {
+    fn default() -> Self {
         Self(Number::from(1))
     }
+}
 
+impl Quantity {
     /// As JSON has it.
     pub const fn number(&self) -> &Number {
         &self.0

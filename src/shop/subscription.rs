@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{Link, SingleLine, full_name};
+use super::{Link, SingleLine, full_name, optional};
 use crate::mail::{Address, CancelReason, Mailbox, closed_set};
 
 /// The country whose shoppers confirm their phone number elsewhere, so that the mail may come first.
@@ -41,7 +41,8 @@ pub struct Subscription {
     #[schema(value_type = String, format = "uri")]
     pub cart_link: Link,
     /// Who is buying.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<Shopper>)]
     pub shopper: Shopper,
     /// The brand whose look its mails have; where absent, that of the merchant's only brand.
     #[serde(default, skip_serializing_if = "Option::is_none")]

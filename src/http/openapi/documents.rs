@@ -139,3 +139,64 @@ fn open_within(part: &mut Value, known: &Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{
+        documents::{DocumentLimits, Loaded, check, sample},
+        openapi::DOCUMENT,
+        test_app::TestApp,
+    };
+
+    /// What a schema is of, where it only says that `null` is allowed too, or where to look.
+    fn resolved<'a>(known: &'a Value, schema: &'a Value) -> &'a Value {
+        if let Some(name) = schema["$ref"].as_str().and_then(|to| to.rsplit('/').next()) {
+            return resolved(known, &known[name]);
+        }
+        let choices = ["oneOf", "anyOf"].iter().find_map(|word| schema[*word].as_array());
+        let choice = choices.and_then(|choices| choices.iter().find(|choice| choice["type"] != "null"));
+        choice.map_or(schema, |choice| resolved(known, choice))
+    }
+
+    /// All fields that a schema names, as deep as the sample goes: where they stand, and whether they are required.
+    fn fields(known: &Value, schema: &Value, sample: &Value, at: &str, found: &mut Vec<(String, bool)>) {
+        let schema = resolved(known, schema);
+        if let Value::Array(entries) = sample {
+            return fields(known, &schema["items"], &entries[0], &format!("{at}/0"), found);
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let (path, required) = (format!("{at}/{name}"), schema["required"].as_array());
+            if let Some(inner) = sample.get(name) {
+                fields(known, property, inner, &path, found);
+            }
+            found.push((path, required.is_some_and(|required| required.iter().any(|it| it == name))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_field_may_be_null_unless_it_is_required() {
+        let test = TestApp::start("DE").await;
+        let limits = DocumentLimits::of(&test.app);
+        let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
+        let known = &document["components"]["schemas"];
+        let mut count = 0;
+        for &kind in ResourceKind::ALL {
+            let mut found = Vec::new();
+            fields(known, &known[schema_of(kind)], &sample(kind), "", &mut found);
+            for (pointer, is_required) in &found {
+                let mut given = sample(kind);
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                given.pointer_mut(parent).unwrap()[name] = Value::Null;
+                let Value::Object(given) = given else { panic!("an object") };
+                let checked = check(kind, "a", given, &limits, &Loaded::default());
+                let refused: Vec<_> = checked.err().into_iter().flatten().map(|fault| fault.path).collect();
+                let path = pointer[1..].replace('/', ".");
+                let expected = if *is_required { vec![path] } else { vec![] };
+                assert_eq!(refused, expected, "{kind}");
+            }
+            count += found.len();
+        }
+        assert!(count > 100, "{count}");
+    }
+}

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::workflow::{Workflow, WorkflowState};
 use crate::{
     mail::{Address, Timestamp, closed_set},
-    shop::{Amount, Currency, Link, Quantity, SingleLine, full_name},
+    shop::{Amount, Currency, Link, Quantity, SingleLine, full_name, optional},
 };
 
 /// An order. What is `None` was not sent; a PUT replaces the whole order.
@@ -66,7 +66,8 @@ pub struct Order {
     #[schema(value_type = Option<String>, format = "uri")]
     pub payment_url: Option<Link>,
     /// What was ordered.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "optional::or_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<Item>>)]
     pub items: Vec<Item>,
     /// Who ordered.
     pub end_user: EndUser,
@@ -80,7 +81,8 @@ pub struct Order {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Cancellation>,
     /// Every payment made for it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "optional::or_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<Payment>>)]
     pub payments: Vec<Payment>,
     /// The subscription it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,8 +125,8 @@ pub struct Item {
     #[schema(value_type = String, example = "Tea")]
     pub name: SingleLine,
     /// How many, also a part of one; 1 where absent.
-    #[serde(default = "Quantity::one")]
-    #[schema(value_type = f64, exclusive_minimum = 0, example = 2)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, example = 2)]
     pub quantity: Quantity,
     /// What one costs.
     #[schema(value_type = String, example = "29.95")]
@@ -280,10 +282,12 @@ pub struct Subscription {
     /// Whether it renews by itself.
     pub recurring: bool,
     /// Whether it is a trial.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<bool>)]
     pub trial: bool,
     /// Whether a trial became this.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional::or_default")]
+    #[schema(value_type = Option<bool>)]
     pub conversion: bool,
     /// When the next payment is due.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{document::Order, template::OrderTemplate};
 use crate::{
     mail::{Address, duration},
-    shop::{Colour, Link, Look, PostalAddress, SingleLine, Timezone, mailing::Sender},
+    shop::{Colour, Link, Look, PostalAddress, SingleLine, Timezone, mailing::Sender, optional},
 };
 
 /// The settings of a store.
@@ -16,10 +16,12 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoreSettings {
     /// Whether shoppers are told of payments that were tried and of subscriptions that ended.
-    #[serde(default = "yes")]
+    #[serde(default = "yes", deserialize_with = "optional::or_yes")]
+    #[schema(value_type = Option<bool>)]
     pub alternative_non_recurring_communications: bool,
     /// Which template is taken when.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "optional::or_default", skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<Binding>>)]
     pub bindings: Vec<Binding>,
     /// The `From` of the store's mails.
     #[serde(skip_serializing_if = "Option::is_none")]
