@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 const MOST_OF_KEYS: usize = 8 << 20;
 /// About what a key takes beside its bytes.
 const PER_KEY: usize = 96;
+/// Whole numbers from the first to before the second fit into 64 bits, with a sign and without one.
+const I64_START: f64 = -9_223_372_036_854_775_808.0;
+const U64_END: f64 = 18_446_744_073_709_551_616.0;
 /// The longest string or number of a body that is read piece by piece.
 const LONGEST_TOKEN: usize = 8 << 20;
 
@@ -150,7 +153,15 @@ impl<'de> Visitor<'de> for DigestVisitor<'_> {
         Ok(ValueDigest::of(b'u', &value.to_be_bytes()))
     }
 
+    /// `15.0` is the same number as `15`.
     fn visit_f64<E: Error>(self, value: f64) -> Result<ValueDigest, E> {
+        let is_whole = value.fract() == 0.0;
+        if is_whole && (0.0..U64_END).contains(&value) {
+            return self.visit_u64(value as u64);
+        }
+        if is_whole && (I64_START..0.0).contains(&value) {
+            return self.visit_i64(value as i64);
+        }
         Ok(ValueDigest::of(b'f', &value.to_bits().to_be_bytes()))
     }
 
@@ -198,6 +209,25 @@ mod tests {
         let one = of("", br#"{"a": [1, {"x": null, "y": "z"}], "b": true}"#);
         assert_eq!(one, of("", br#" {"b":true,"a":[1,{"y":"z","x":null}]}"#));
         assert_eq!(Some(one), of_reader("", &br#"{"b":true,"a":[1,{"y":"z","x":null}]} "#[..]));
+    }
+
+    #[test]
+    fn a_number_is_the_same_with_and_without_zeros_behind_its_point() {
+        for (one, other, is_same) in [
+            ("15", "15.0", true),
+            ("15", "1.5e1", true),
+            ("-15", "-15.00", true),
+            ("0", "-0.0", true),
+            ("9007199254740992", "9007199254740992.0", true),
+            ("-9223372036854775808", "-9223372036854775808.0", true),
+            ("1e300", "1.0e300", true),
+            ("15", "15.5", false),
+            ("15", "-15.0", false),
+            ("18446744073709551615", "18446744073709551616.0", false),
+        ] {
+            let [one, other] = [one, other].map(|number| format!("{{\"n\":{number}}}"));
+            assert_eq!(of("", one.as_bytes()) == of("", other.as_bytes()), is_same, "{one} {other}");
+        }
     }
 
     #[test]

@@ -71,6 +71,14 @@ fn size_to_compare(x: &Value, y: &Value) -> u64 {
     }
 }
 
+/// Whether two values are the same; of numbers also `1` and `1.0`.
+pub(super) fn is_equal(x: &Value, y: &Value) -> bool {
+    match (x, y) {
+        (Value::Number(x), Value::Number(y)) => compare_numbers(x, y) == Some(Ordering::Equal),
+        _ => x == y,
+    }
+}
+
 /// The order of two numbers, texts or truths, exact where an integer is compared with a fraction; a text is taken for a
 /// number where the other is one.
 pub(super) fn compare(x: &Value, y: &Value) -> Option<Ordering> {

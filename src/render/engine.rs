@@ -14,7 +14,7 @@ use crate::shop::language::Language;
 
 use super::{
     Part, RenderError,
-    comparison::{Comparison, Holds, argument, compare},
+    comparison::{Comparison, Holds, argument, compare, is_equal},
     localised::Localised,
     run::{self, note_missing},
     work::{self, COPIES_OF_LOOKUP, PER_WRITTEN_BYTE, STEP, Step, charge, charged, size},
@@ -37,8 +37,8 @@ impl Engine {
         escaping.register_helper(STEP, Box::new(Step));
         escaping.register_helper("lookup", Box::new(Lookup));
         let comparisons: [(&str, Holds); 6] = [
-            ("eq", |x, y| x == y),
-            ("ne", |x, y| x != y),
+            ("eq", is_equal),
+            ("ne", |x, y| !is_equal(x, y)),
             ("gt", |x, y| compare(x, y) == Some(Ordering::Greater)),
             ("gte", |x, y| compare(x, y).is_some_and(Ordering::is_ge)),
             ("lt", |x, y| compare(x, y) == Some(Ordering::Less)),

@@ -143,21 +143,8 @@ impl Localised {
                     }),
                 }
             }
-            Self::Plural => {
-                let [zero, one, many, other] = given.words.clone().unwrap_or_default();
-                if given.value.is_null() {
-                    return Ok(text);
-                }
-                let plural = Plural::of(language, &text).ok_or("`plural` needs a number")?;
-                let words = match plural {
-                    Plural::Zero => zero.or(if Plural::counts_nothing_as_one(language) { one } else { None }),
-                    Plural::One => one,
-                    Plural::Many => many,
-                    Plural::Other => None,
-                };
-                let words = words.or(other).unwrap_or_default();
-                Ok(words.replace('#', &format_number(language, &text).unwrap_or(text)))
-            }
+            Self::Plural if given.value.is_null() => Ok(text),
+            Self::Plural => words_for(&text, given.words.clone().unwrap_or_default(), language),
         }
     }
 
@@ -197,6 +184,29 @@ impl Localised {
         charged(written.len() as u64)?;
         Ok(Ok(written))
     }
+}
+
+/// The words for a count, of those for nothing, one, many and any.
+fn words_for(
+    count: &str,
+    [zero, one, many, other]: [Option<String>; 4],
+    language: Language,
+) -> Result<String, String> {
+    let shown = is_number(count).then(|| as_shown(count));
+    let plural = shown.and_then(|shown| Plural::of(language, shown)).ok_or("`plural` needs a number")?;
+    let words = match plural {
+        Plural::Zero => zero.or(if Plural::counts_nothing_as_one(language) { one } else { None }),
+        Plural::One => one,
+        Plural::Many => many,
+        Plural::Other => None,
+    };
+    let words = words.or(other).unwrap_or_default();
+    Ok(words.replace('#', &format_number(language, count).unwrap_or_else(|| count.to_owned())))
+}
+
+/// A decimal number with the decimals that [`format_number`] shows: the words have to fit what stands beside them.
+fn as_shown(number: &str) -> &str {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
 }
 
 /// What a helper is called with.

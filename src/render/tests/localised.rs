@@ -93,6 +93,16 @@ fn a_plural_takes_the_words_of_its_category() {
         assert_eq!(shown(html, json!({"n": n, "language": "fr"})), expected);
     }
     assert_eq!(shown("{{plural n other=words}}", json!({"n": 1, "words": "# x"})), "1 x");
+    let html = "{{plural n one=\"# cup\" many=\"# of cups\" other=\"# cups\"}}";
+    for (n, language, expected) in [
+        (json!(1.0), "en", "1 cup"),
+        (json!("1.00"), "de", "1 cup"),
+        (json!(-1.0), "it", "-1 cup"),
+        (json!(1.5), "en", "1.5 cups"),
+        (json!(1_000_000.0), "fr", "1~000~000 of cups"),
+    ] {
+        assert_eq!(shown(html, json!({"n": n, "language": language})), expected, "{n}");
+    }
 }
 
 #[test]
@@ -112,6 +122,7 @@ fn what_is_missing_or_wrong_is_refused() {
         ("{{date x}}", json!({"x": 1_700_000_000}), "`date` needs a date"),
         ("{{date x timezone=z}}", json!({"x": "2026-01-01", "z": "Mars"}), "time zone"),
         ("{{plural x other=\"y\"}}", json!({"x": "many"}), "`plural` needs a number"),
+        ("{{plural x other=\"y\"}}", json!({"x": "1."}), "`plural` needs a number"),
         ("{{plural x other=\"y\" language=l}}", json!({"x": 1, "l": "nl"}), "must be one of en, es"),
     ] {
         let error = fill("s", html, None, values).unwrap_err().to_string();

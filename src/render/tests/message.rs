@@ -128,6 +128,21 @@ fn what_charges_for_a_body_cannot_be_named() {
 }
 
 #[test]
+fn a_number_equals_another_that_is_written_differently() {
+    let template = "{{#if (eq n 1)}}one{{/if}}{{#if (ne n 1)}}another{{/if}}";
+    for (n, expected) in [
+        (json!(1), "one"),
+        (json!(1.0), "one"),
+        (json!(1.5), "another"),
+        (json!(2.0), "another"),
+        (json!("1"), "another"),
+        (json!([1]), "another"),
+    ] {
+        assert_eq!(html(template, json!({"n": n})).unwrap(), expected, "{n}");
+    }
+}
+
+#[test]
 fn a_condition_takes_a_missing_value_as_false() {
     let template = "{{#if a}}{{a}}{{else}}no a{{/if}},{{#unless b}}no b{{/unless}},{{#each c}}{{x}}{{else}}no c{{/each}},\
         {{#each c}}x{{/each}}{{#with d}}{{e}}{{/with}},{{#if (eq kind \"x\")}}x{{else if (not z)}}not z{{/if}}{{lookup m \"k\"}}";
