@@ -60,7 +60,7 @@ async fn mail(
     sender: Mailbox,
     endpoint: &DisabledEndpoint,
 ) -> Result<NewMail, StoreError> {
-    let language = merchant.default_language().regional(merchant.language.as_deref(), &merchant.country);
+    let language = merchant.locale().language_of_mail(None);
     let version = app.templates.builtin(BuiltinMail::EndpointDisabled, language).await?;
     let mut values = json!({
         "merchant_name": merchant.name,

@@ -142,12 +142,6 @@ impl AbandonedCart {
         }
     }
 
-    /// The language of reminders: the customer's, else `otherwise`.
-    pub fn language(&self, otherwise: Language) -> Language {
-        let tag = self.customer.language.as_ref();
-        tag.and_then(|tag| Language::from_tag(tag.as_str())).unwrap_or(otherwise)
-    }
-
     /// What the built-in mail `abandoned_cart_reminder` is filled with; `recovery_link` carries the discount, if there is one.
     pub fn mail_values(
         &self,
@@ -233,14 +227,6 @@ mod tests {
                 assert_eq!(cart.lapsed(), expected, "{status} {email:?}");
             }
         }
-    }
-
-    #[test]
-    fn the_customers_language_goes_before_the_merchants() {
-        let language =
-            |tag: Option<&str>| cart(json!({"customer": {"language": tag}})).unwrap().language(Language::Es);
-        assert_eq!(language(Some("pt-BR")), Language::Pt);
-        assert_eq!((language(Some("nl")), language(None)), (Language::Es, Language::Es));
     }
 
     #[test]

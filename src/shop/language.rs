@@ -26,7 +26,7 @@ pub enum Language {
     It,
     /// French.
     Fr,
-    /// Portuguese as in Brazil. Only built-in mails tell it from [`Language::Pt`]: see [`Language::regional`].
+    /// Portuguese as in Brazil. Only mails tell it from [`Language::Pt`].
     #[serde(rename = "pt-BR")]
     PtBr,
 }
@@ -90,11 +90,10 @@ impl Language {
         }
     }
 
-    /// The language as it is written in a region: that of the tag which asked for it, where it names one, else that of the
-    /// merchant's country.
-    pub fn regional(self, tag: Option<&str>, country: &str) -> Self {
-        let region = tag.and_then(|tag| tag.trim().split(['-', '_']).nth(1));
-        let is_brazil = region.unwrap_or(country).trim().eq_ignore_ascii_case("br");
+    /// The language as it is written in a region: a country code in any case, or a number of UN M.49.
+    pub(super) fn in_region(self, region: &str) -> Self {
+        let region = region.trim();
+        let is_brazil = region.eq_ignore_ascii_case("br") || region == "076";
         if self.base() == Self::Pt && is_brazil { Self::PtBr } else { self.base() }
     }
 
@@ -127,7 +126,7 @@ impl Language {
 
     /// The same with the region that the tag names: `pt-BR` is not `pt`.
     pub fn from_regional_tag(tag: &str) -> Option<Self> {
-        Self::from_tag(tag).map(|language| language.regional(Some(tag), ""))
+        Self::from_tag(tag).map(|language| language.in_region(region_of(tag).unwrap_or_default()))
     }
 
     /// The language that the sender of an `Accept-Language` header likes best among ours (RFC 9110, section 12.5.4);
@@ -175,6 +174,18 @@ impl Language {
             Self::Fr => "Rappel envoyé avec succès",
         }
     }
+}
+
+/// The region that a language tag names (BCP 47, RFC 5646, section 2.2.4): two letters or three digits, before which a script
+/// may stand, and which no extension holds.
+pub(super) fn region_of(tag: &str) -> Option<&str> {
+    let mut subtags = tag.trim().split(['-', '_']).skip(1).take_while(|subtag| subtag.len() != 1);
+    let is_region = |subtag: &&str| match subtag.len() {
+        2 => subtag.bytes().all(|byte| byte.is_ascii_alphabetic()),
+        3 => subtag.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    };
+    subtags.find(is_region)
 }
 
 impl fmt::Display for Language {
@@ -269,23 +280,38 @@ mod tests {
     }
 
     #[test]
-    fn portuguese_is_that_of_the_tag_or_of_the_merchants_country() {
+    fn portuguese_is_that_of_a_region() {
         use Language::{De, Pt, PtBr};
-        for (language, tag, country, expected) in [
-            (Pt, None, "BR", PtBr),
-            (Pt, None, "br", PtBr),
-            (Pt, None, "PT", Pt),
-            (Pt, None, "AO", Pt),
-            (Pt, Some("pt"), "BR", PtBr),
-            (Pt, Some("pt-PT"), "BR", Pt),
-            (Pt, Some("pt_br"), "PT", PtBr),
-            (De, Some("de-AT"), "BR", De),
+        for (tag, expected) in [
+            ("pt", Some(Pt)),
+            ("pt-BR", Some(PtBr)),
+            ("pt-Latn-BR", Some(PtBr)),
+            ("pt_076", Some(PtBr)),
+            ("pt-AO", Some(Pt)),
+            ("de-BR", Some(De)),
+            ("nl-BR", None),
         ] {
-            assert_eq!(language.regional(tag, country), expected, "{tag:?} {country}");
+            assert_eq!(Language::from_regional_tag(tag), expected, "{tag}");
         }
         assert_eq!((PtBr.as_str(), PtBr.base()), ("pt-BR", Pt));
-        assert_eq!(["pt", "pt-BR"].map(Language::from_regional_tag), [Some(Pt), Some(PtBr)]);
         assert_eq!(serde_json::to_string(&PtBr).unwrap(), "\"pt-BR\"");
+    }
+
+    #[test]
+    fn a_region_is_that_of_bcp_47() {
+        for (tag, region) in [
+            ("pt", None),
+            ("pt-BR", Some("BR")),
+            ("zh-Hant-TW", Some("TW")),
+            ("zh-cmn-Hans-CN", Some("CN")),
+            ("es-419", Some("419")),
+            ("de-CH-1996", Some("CH")),
+            ("de-1996", None),
+            ("pt-u-rg-brzzzz", None),
+            ("pt-", None),
+        ] {
+            assert_eq!(region_of(tag), region, "{tag}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod format;
 mod json_ld;
 pub mod language;
 mod link;
+pub mod locale;
 mod look;
 pub mod mailing;
 mod money;

@@ -12,7 +12,7 @@ use crate::{
     audit::Action,
     clock,
     mail::{Address, Mailbox, MerchantId, Timestamp},
-    shop::language::Language,
+    shop::{language::Language, locale::Locale},
 };
 
 /// The tenant. Everything else belongs to one merchant.
@@ -42,6 +42,11 @@ impl Merchant {
     /// The language of its answers and mails, where nothing says another one.
     pub fn default_language(&self) -> Language {
         Language::for_merchant(self.language.as_deref(), &self.country)
+    }
+
+    /// What it says of its language, and where it is.
+    pub fn locale(&self) -> Locale<'_> {
+        Locale { setting: self.language.as_deref(), country: &self.country }
     }
 
     /// The `From` of its mails that have no other: what the merchant chose, else its name at `no_reply`.

@@ -131,9 +131,8 @@ async fn record(
     let stored = find(&look_ups, identifier).await?;
     let cart: AbandonedCart = document(&stored)?;
     let recipient = cart.permit_reminder().map_err(refused)?;
-    let language = merchant.default_language();
-    let tag = cart.customer.language.as_ref().map(SingleLine::as_str).or(merchant.language.as_deref());
-    let language = cart.language(language).regional(tag, &merchant.country);
+    let tag = cart.customer.language.as_ref().map(SingleLine::as_str);
+    let language = merchant.locale().language_of_mail(tag);
     let link = cart.recovery_link.url();
     let link = match &reminder.discount {
         Some(discount) => {

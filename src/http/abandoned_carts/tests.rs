@@ -381,3 +381,13 @@ async fn the_same_reminder_made_again_sends_nothing_more() {
     assert_eq!(other, (422, json!({"status": "error", "message": message})));
     assert_eq!(test.count().await, 1);
 }
+
+#[tokio::test]
+async fn a_language_that_is_not_ours_says_nothing_of_where_the_merchants_is_read() {
+    let test = TestApp::start("BR").await;
+    let mut cart = cart();
+    cart["customer"]["language"] = json!("nl-NL");
+    test.put("abandoned-carts/2", cart).await;
+    assert_eq!(remind(&test, "2", &reminder()).await.0, 200);
+    assert!(test.mails().await[0].1.html.contains(" lang=\"pt-BR\""));
+}

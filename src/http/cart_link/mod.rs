@@ -80,7 +80,7 @@ async fn send(
             subscription.permit_cart_link(&merchant.country).map_err(|why| refused(why.title()))?;
         let draft = BuiltinMailDraft {
             mail: BuiltinMail::CartLink,
-            language: language.regional(merchant.language.as_deref(), &merchant.country),
+            language: merchant.locale().language_of_mail(None),
             recipient,
             values: subscription.mail_values(&merchant.name),
             origin: Origin { subscription: Some(stored.id.clone()), ..Origin::default() },

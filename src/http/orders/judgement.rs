@@ -55,10 +55,7 @@ impl Resend<'_> {
 
         let merchant = &self.caller.merchant;
         let tag = order.language.as_ref().map(SingleLine::as_str);
-        let language = tag
-            .and_then(Language::from_tag)
-            .unwrap_or_else(|| merchant.default_language())
-            .regional(tag.or(merchant.language.as_deref()), &merchant.country);
+        let language = merchant.locale().language_of_mail(tag);
         let definition = settings.definition(template, order, tag.unwrap_or(language.as_str()));
         let recipient = self.recipient(found)?;
         let quiet_since = self.quiet_since(&settings, now);
