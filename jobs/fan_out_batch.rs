@@ -274,7 +274,7 @@ impl<'a> BatchContext<'a> {
         };
         let pass = self.batch.coupon.as_ref().map(|coupon| self.pass_of(coupon, id));
         let pass_link = pass.as_ref().map(|pass| app.config.http.link_to(&pass::path_of(&pass.id)));
-        let of_merchant = self.merchant.default_language();
+        let of_merchant = self.merchant.locale();
         let filling = Filling { user, link_to_pass: pass_link, of_merchant };
         let link_to = |path: &str| app.config.http.link_to(path);
         let filled = FilledMail::of(&self.version, LANE, (&self.brand, &member), filling, link_to);

@@ -31,7 +31,7 @@ use crate::{
     render::Values,
     shop::{
         Ability, ResourceKind, TemplateVersion, consent,
-        mailing::{Brand, UNSUBSCRIBE_LINK, language_of},
+        mailing::{Brand, UNSUBSCRIBE_LINK, named_language},
     },
     store::{Counted, Stored},
 };
@@ -244,11 +244,8 @@ pub(super) async fn preview(
     // A link of the right form, which leads nowhere.
     let link = app.config.http.link_to(&consent::path_of(&UnsubscribeToken::generate()));
     user.insert(UNSUBSCRIBE_LINK.to_owned(), link.into());
-    if !user.contains_key("language") {
-        let brand = brand_of(&app, &caller, &template).await?;
-        let language = language_of(&version, (brand.as_ref(), None), caller.merchant.default_language());
-        user.insert("language".to_owned(), language.into());
-    }
+    let brand = brand_of(&app, &caller, &template).await?;
+    caller.merchant.locale().put_language(&mut user, named_language(&version, (brand.as_ref(), None)));
     preview_of(&app, &caller, version, Values::from(user)).await
 }
 

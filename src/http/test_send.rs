@@ -109,7 +109,7 @@ async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) ->
         request.user.map_or_else(|| Ok(Map::new()), |user| read_user(&user, app.config.http.max_user.0));
     let user = user.map_err(|message| Refusal::field("user", message))?;
     let member = Member::at(request.to.clone(), brand.name.clone());
-    let filling = Filling { user, link_to_pass: None, of_merchant: merchant.default_language() };
+    let filling = Filling { user, link_to_pass: None, of_merchant: merchant.locale() };
     let link_to = |path: &str| app.config.http.link_to(path);
     let filled = FilledMail::of(&version, LANE, (&brand, &member), filling, link_to);
     let FilledMail { values, consent, sender, reply_to } = filled;

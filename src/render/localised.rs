@@ -1,8 +1,8 @@
 //! The helpers that write for readers of a language: `money`, `date` and `plural`, with the words and signs that the built-in
 //! mails have.
 //!
-//! The language is the helper's own `language="fr"`, else that of the template, else the value `language` of the mail, else
-//! English. A date is shown in the helper's `timezone`, else in that of the brand, else in UTC.
+//! The language is the helper's own `language="fr"`, else that of the template, else the value `language` of the mail, as it is
+//! written where the mail is read, else English. A date is shown in the helper's `timezone`, else in that of the brand, else in UTC.
 //!
 //! A template may have placeholders of these names: `{{date}}` prints a value, `{{date at}}` calls the helper. handlebars
 //! would take both for calls, so a call is given a name that no template can spell ([`bind`]).
@@ -15,7 +15,7 @@ use handlebars::{
 use serde_json::Value;
 
 use crate::shop::format::{format_day, format_money, format_number, is_number};
-use crate::shop::{Timezone, day_in, language::Language, plural::Plural};
+use crate::shop::{Timezone, day_in, language::Language, locale::REGIONAL_LANGUAGE, plural::Plural};
 
 use super::run::{language_of_run, note_missing};
 use super::work::charged;
@@ -177,8 +177,13 @@ impl Localised {
             timezone: if self == Self::Date { hash("timezone").or_else(of_brand) } else { None },
             words: (self == Self::Plural).then(|| ["zero", "one", "many", "other"].map(words)),
         };
-        let of_reader =
-            || values.data().get("language").and_then(Value::as_str).and_then(Language::from_regional_tag);
+        let named_by = |value: &str| values.data().get(value).and_then(Value::as_str);
+        let of_reader = || {
+            [REGIONAL_LANGUAGE, "language"]
+                .into_iter()
+                .filter_map(named_by)
+                .find_map(Language::from_regional_tag)
+        };
         let language = language_of_run().or_else(of_reader).unwrap_or(Language::En);
         let written = self.write(&given, language).map_err(RenderErrorReason::Other)?;
         charged(written.len() as u64)?;

@@ -9,18 +9,19 @@ use super::{
     TemplateClass, TemplateVersion,
     consent::Consent,
     language::Language,
+    locale::Locale,
     mailing::{Brand, Member, tag_values},
 };
 use crate::mail::{MailLane, Mailbox};
 
 /// What fills a mail beside what is known of its brand and its member.
-pub struct Filling {
+pub struct Filling<'a> {
     /// The caller's values by tag.
     pub user: Map<String, Value>,
     /// Where its pass is, if it has one.
     pub link_to_pass: Option<String>,
-    /// The language where neither the member nor the brand nor the template says one.
-    pub of_merchant: Language,
+    /// What says the language where neither the member nor the brand nor the template does, and how money and dates are written.
+    pub of_merchant: Locale<'a>,
 }
 
 /// A mail that is filled in.
@@ -41,12 +42,13 @@ impl FilledMail {
         version: &TemplateVersion,
         lane: MailLane,
         (brand, member): (&Brand, &Member),
-        filling: Filling,
+        filling: Filling<'_>,
         link_to: impl FnOnce(&str) -> String,
     ) -> Self {
         let Filling { user, link_to_pass, of_merchant } = filling;
         let mut values = tag_values(version, (brand, member), user, link_to_pass, of_merchant);
-        let consent = Consent::of(version, class_of(version, lane), values.get("language"), of_merchant);
+        let fallback = Language::for_merchant(of_merchant.setting, of_merchant.country);
+        let consent = Consent::of(version, class_of(version, lane), values.get("language"), fallback);
         consent.put_link(&mut values, link_to);
         let (sender, reply_to) = sender_of(version, brand);
         Self { values, consent, sender, reply_to }
@@ -79,7 +81,8 @@ mod tests {
     fn filled(version: &TemplateVersion, lane: MailLane, brand: Value) -> FilledMail {
         let brand = serde_json::from_value(brand).unwrap();
         let member = serde_json::from_value(json!({"brand_id": "tea", "email": "ann@example.net"})).unwrap();
-        let filling = Filling { user: Map::new(), link_to_pass: None, of_merchant: Language::De };
+        let of_merchant = Locale { setting: Some("de"), country: "DE" };
+        let filling = Filling { user: Map::new(), link_to_pass: None, of_merchant };
         FilledMail::of(version, lane, (&brand, &member), filling, |path| {
             format!("https://post.example/{path}")
         })

@@ -8,8 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Colour, Link, Look, PostalAddress, SingleLine, TemplateClass, TemplateVersion, Timezone, full_name,
-    language::Language,
-    optional,
+    locale::Locale, optional,
 };
 use crate::mail::{Address, CrashPolicy, Mailbox};
 
@@ -198,35 +197,32 @@ impl Member {
     }
 }
 
-/// The language of a mail to this member of this brand, a tag: the member's, else the brand's, else the template's, else the
-/// merchant's.
-pub fn language_of<'a>(
+/// The language that somebody named for a mail to this member of this brand, a tag: the member's, else the brand's, else the
+/// template's.
+pub fn named_language<'a>(
     version: &'a TemplateVersion,
     (brand, member): (Option<&'a Brand>, Option<&'a Member>),
-    of_merchant: Language,
-) -> &'a str {
+) -> Option<&'a str> {
     let of_member = member.and_then(|member| member.language.as_ref());
     let chosen = of_member.or(brand.and_then(|brand| brand.language.as_ref())).map(SingleLine::as_str);
-    chosen.or(version.language.as_deref()).unwrap_or(of_merchant.as_str())
+    chosen.or(version.language.as_deref())
 }
 
 /// The values that fill a mail of a template: what postroom knows, over it the member's own tags, over them what the caller
-/// gave. `of_merchant` is the language where neither the member nor the brand nor the template says one.
+/// gave. The language is the merchant's where nobody named one.
 pub fn tag_values(
     version: &TemplateVersion,
     (brand, member): (&Brand, &Member),
     user: Map<String, Value>,
     link_to_pass: Option<String>,
-    of_merchant: Language,
+    of_merchant: Locale<'_>,
 ) -> Map<String, Value> {
     // It names the member; few mails say it.
     let says_identifier = version.tags.iter().any(|tag| tag == IDENTIFIER);
     let text = |line: &Option<SingleLine>| line.as_ref().map(|line| Value::from(line.as_str()));
-    let language = language_of(version, (Some(brand), Some(member)), of_merchant);
     let known = [
         ("first_name", text(&member.first_name)),
         ("last_name", text(&member.last_name)),
-        ("language", Some(Value::from(language))),
         ("brand_name", Some(Value::from(brand.name.as_str()))),
         // No placeholder: what the helper `date` asks for.
         ("brand_timezone", brand.timezone.as_ref().map(|zone| Value::from(zone.as_str()))),
@@ -238,6 +234,7 @@ pub fn tag_values(
     for tag in NOT_OVERRIDABLE {
         values.remove(tag);
     }
+    of_merchant.put_language(&mut values, named_language(version, (Some(brand), Some(member))));
     if let Some(link) = link_to_pass {
         values.entry("link_to_pass").or_insert_with(|| link.into());
     }
@@ -265,6 +262,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const ITALIAN: Locale<'_> = Locale { setting: Some("it"), country: "DE" };
+
     fn brand() -> Brand {
         serde_json::from_value(
             json!({"name": "Tea", "sender": {"email": "hi@tea.example"}, "language": "de"}),
@@ -284,7 +283,7 @@ mod tests {
 
     fn values_of(version: &TemplateVersion, user: Value, link_to_pass: Option<String>) -> Map<String, Value> {
         let user = serde_json::from_value(user).unwrap();
-        tag_values(version, (&brand(), &member()), user, link_to_pass, Language::It)
+        tag_values(version, (&brand(), &member()), user, link_to_pass, ITALIAN)
     }
 
     #[test]
@@ -299,7 +298,7 @@ mod tests {
             let brand = Brand { language: line(of_brand), ..brand() };
             let member = Member { language: line(of_member), ..member() };
             let version = TemplateVersion::sample(&["language"], of_template);
-            let values = tag_values(&version, (&brand, &member), Map::new(), None, Language::It);
+            let values = tag_values(&version, (&brand, &member), Map::new(), None, ITALIAN);
             assert_eq!(values["language"], language);
         }
         assert_eq!(values(json!({"language": "pt"}))["language"], "pt");

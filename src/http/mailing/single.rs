@@ -238,7 +238,7 @@ impl Draft {
         let pass_link = pass.as_ref().map(|pass| passes::link_to(app, &pass.id));
         self.user.insert(IDENTIFIER.to_owned(), Value::from(self.identifier.as_str()));
         let user = std::mem::take(&mut self.user);
-        let of_merchant = caller.merchant.default_language();
+        let of_merchant = caller.merchant.locale();
         let filling = Filling { user, link_to_pass: pass_link, of_merchant };
         let link_to = |path: &str| app.config.http.link_to(path);
         let filled = FilledMail::of(&version, LANE, (&brand, &member), filling, link_to);
@@ -293,7 +293,7 @@ mod tests {
         store::MailFilter,
     };
 
-    /// What each way of making a mail from the template `hello` puts in the place of `{{language}}`.
+    /// What each way of making a mail from the template `hello` puts into its subject.
     async fn languages(test: &TestApp) -> Vec<String> {
         let single = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
         let sent = test.json("POST /mail", &single).await;
@@ -339,5 +339,18 @@ mod tests {
         test.put("members/ann", json!({"brand_id": "tea", "email": "ann@example.net"})).await;
         test.put("templates/hello", template).await;
         assert_eq!(languages(&test).await, ["fr", "fr", "[Test] fr", "fr"]);
+    }
+
+    #[tokio::test]
+    async fn money_and_dates_are_written_as_where_the_merchant_is() {
+        let test = TestApp::start("BR").await;
+        test.put("brands/tea", json!({"name": "Tea", "sender": {"email": "hello@tea.example"}})).await;
+        test.put("members/ann", json!({"brand_id": "tea", "email": "ann@example.net"})).await;
+        let subject = "{{language}} {{money 1234.5 \"EUR\"}} {{date \"2026-03-01\"}}";
+        let template =
+            json!({"brand_id": "tea", "title": "Hello", "subject": subject, "html": "<p>Hello</p>"});
+        test.put("templates/hello", template).await;
+        let written = "pt € 1.234,50 1º de março de 2026";
+        assert_eq!(languages(&test).await, [written, written, &format!("[Test] {written}"), written]);
     }
 }

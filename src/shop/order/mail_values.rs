@@ -12,6 +12,7 @@ use crate::{
         Amount, Link, Look, SingleLine, day_of,
         format::{decimals, format_day, format_money, quantity_value},
         language::Language,
+        locale::REGIONAL_LANGUAGE,
     },
 };
 
@@ -80,6 +81,7 @@ pub fn mail_values(
         ("order_url", link(&order.order_url)),
         ("payment_url", link(&order.payment_url)),
         ("language", Some(Value::from(language.base().as_str()))),
+        (REGIONAL_LANGUAGE, (language != language.base()).then(|| Value::from(language.as_str()))),
         ("first_name", line(&order.end_user.first_name)),
         ("last_name", line(&order.end_user.last_name)),
         ("full_name", order.end_user.full_name().map(Value::from)),

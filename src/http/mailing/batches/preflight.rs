@@ -218,7 +218,7 @@ impl<'a> Survey<'a> {
             self.unrenderable(user.identifier);
             return Ok(());
         };
-        let (link_to_pass, of_merchant) = (self.pass_link.clone(), self.merchant.default_language());
+        let (link_to_pass, of_merchant) = (self.pass_link.clone(), self.merchant.locale());
         let filling = Filling { user: values, link_to_pass, of_merchant };
         let link_to = |path: &str| self.app.config.http.link_to(path);
         let filled = FilledMail::of(&self.version, MailLane::Bulk, (&self.brand, member), filling, link_to);
