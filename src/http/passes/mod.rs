@@ -129,6 +129,7 @@ async fn page_of(app: &App, id: &str, pass: Pass) -> Result<Option<PassPage>, Re
     let member = member.map(|member| document::<Member>(&member)).transpose()?;
     Ok(Some(PassPage {
         language: language_of(member.as_ref(), brand.as_ref(), &merchant),
+        timezone: brand.as_ref().and_then(|brand| brand.timezone.clone()),
         brand: brand.map_or(merchant.name, |brand| brand.name.as_str().to_owned()),
         vouchers,
         code: pass.identifier.unwrap_or_else(|| link_to(app, id)),

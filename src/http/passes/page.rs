@@ -11,7 +11,7 @@ use crate::{
     html::written,
     http::public_page::{Forms, MissingPage, PublicPage},
     mail::Timestamp,
-    shop::{format::format_date, language::Language, pass::Voucher},
+    shop::{Timezone, day_of, format::format_day, language::Language, pass::Voucher},
 };
 
 const STYLE: &str = include_str!("../../../templates/passes/style.css");
@@ -22,6 +22,8 @@ const QUIET: usize = 4;
 pub(super) struct PassPage {
     pub(super) language: Language,
     pub(super) brand: String,
+    /// Where its days are those of the brand's mails; UTC where absent.
+    pub(super) timezone: Option<Timezone>,
     pub(super) vouchers: Vec<ShownVoucher>,
     /// What the QR code says.
     pub(super) code: String,
@@ -129,7 +131,8 @@ impl PassPage {
         let voucher = &shown.voucher;
         let code = voucher.code.as_ref().map(|code| code.as_str().to_owned());
         let code = code.map(|value| Fact { name: &words.code, class: "code", value });
-        let day = voucher.expires_at.map(|at| format_date(self.language, at));
+        let zone = self.timezone.as_ref();
+        let day = voucher.expires_at.map(|at| format_day(self.language, day_of(at, zone)));
         let (valid, late) = if self.is_over(shown) {
             (None, day.map(|day| words.expired_on.replace("[[date]]", &day)))
         } else {

@@ -125,6 +125,24 @@ async fn a_pass_that_is_over_says_so() {
 }
 
 #[tokio::test]
+async fn the_last_day_is_that_of_the_brands_mails() {
+    let test = start().await;
+    let template = json!({"brand_id": "tea", "title": "Hello", "subject": "{{date at language=\"de\"}}",
+        "html": "<p>{{link_to_pass}}</p>", "text": "{{link_to_pass}}"});
+    test.put("templates/hello", template).await;
+    let zone =
+        json!({"name": "Tea", "sender": {"email": "hello@tea.example"}, "timezone": "America/Los_Angeles"});
+    test.put("brands/tea", zone).await;
+    let at = "2039-01-01T07:59:59Z";
+    test.put("coupons/spring", json!({"brand_id": "tea", "title": "Tea", "expires_at": at})).await;
+    send(&test, json!({"coupon_id": "spring", "user": {"identifier": "ann", "at": at}})).await;
+    let mail = test.mails().await.remove(0).1;
+    assert_eq!(mail.subject, "31. Dezember 2038");
+    let page = open(&test, mail.text.trim()).await.text;
+    assert!(page.contains("31. Dezember 2038") && !page.contains("2039"), "{page}");
+}
+
+#[tokio::test]
 async fn a_page_needs_nothing_from_outside_and_gives_nothing_away() {
     let test = start().await;
     send(&test, json!({"coupon_id": "spring"})).await;
