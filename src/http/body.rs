@@ -197,12 +197,20 @@ impl JsonBody {
         if let Err(fault) = &self.1 {
             return Err(is_json(&self.0).err().unwrap_or_else(|| Refusal::invalid(vec![fault.clone()])));
         }
-        let value = parse(&self.0)?;
-        // An array would be read as the fields of `T` in their order.
-        match self.0.trim_ascii_start().first() {
-            Some(b'{') => Ok(value),
-            _ => Err(Refusal::field("", "must be an object").about_form()),
-        }
+        parse_object(&self.0)
+    }
+}
+
+/// Reads JSON, an object, into `T`.
+///
+/// # Errors
+/// As [`parse`], and 422 when it is anything but an object.
+pub(super) fn parse_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refusal> {
+    let value = parse(json)?;
+    // An array would be read as the fields of `T` in their order.
+    match json.trim_ascii_start().first() {
+        Some(b'{') => Ok(value),
+        _ => Err(Refusal::field("", "must be an object").about_form()),
     }
 }
 

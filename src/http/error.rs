@@ -72,10 +72,10 @@ impl Refusal {
         !is_for_now && !self.is_about_form
     }
 
-    /// The body says something that is not allowed.
+    /// The body says something that is not allowed. What has no path is said of the body as a whole.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let message = match errors.as_slice() {
-            [only] if only.path.is_empty() => only.message.clone(),
+            [only] if only.path.is_empty() => format!("The body {}.", only.message.trim_end_matches('.')),
             [only] => format!("{}: {}", only.path, only.message),
             _ => "The given data was invalid.".to_owned(),
         };
@@ -173,16 +173,16 @@ impl Refusal {
     }
 
     fn by_path(&self) -> Option<Value> {
-        if self.status != StatusCode::UNPROCESSABLE_ENTITY || self.errors.is_empty() {
+        if self.status != StatusCode::UNPROCESSABLE_ENTITY {
             return None;
         }
         let mut by_path = Map::new();
-        for FieldError { path, message } in &self.errors {
+        for FieldError { path, message } in self.errors.iter().filter(|error| !error.path.is_empty()) {
             if let Value::Array(messages) = by_path.entry(path).or_insert_with(|| json!([])) {
                 messages.push(json!(message));
             }
         }
-        Some(Value::Object(by_path))
+        (!by_path.is_empty()).then_some(Value::Object(by_path))
     }
 }
 
@@ -326,7 +326,18 @@ mod tests {
         {
             assert!(!refusal.is_kept(), "{refusal:?}");
         }
-        assert_eq!(Refusal::field("", "must be an object").message, "must be an object");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_as_a_whole_is_under_no_field() {
+        let refusal = Refusal::field("", "must be an object");
+        let message = "The body must be an object.";
+        assert_eq!(refusal.body(Family::Mailing, "r"), json!({"message": message}));
+        assert_eq!(refusal.body(Family::Carts, "r"), json!({"status": "error", "message": message}));
+        assert_eq!(refusal.body(Family::Orders, "r")["error"]["message"], message);
+        let errors = json!([{"path": "", "message": "must be an object"}]);
+        let own = refusal.body(Family::Own, "r");
+        assert_eq!((&own["detail"], &own["errors"]), (&json!(message), &errors));
     }
 
     #[test]

@@ -77,7 +77,9 @@ pub(in crate::http) async fn list_templates(
     let (body, room) = body::read(request, &app).await?;
     let in_body = brand_in_body(&body)?;
     drop((body, room.map_err(|fault| Refusal::invalid(vec![fault]))?));
-    let brand_id = query.brand_id.or(in_body).ok_or_else(|| required("brand_id"))?;
+    let is_given = |brand: &String| !brand.is_empty();
+    let brand_id = query.brand_id.filter(is_given).or(in_body.filter(is_given));
+    let brand_id = brand_id.ok_or_else(|| required("brand_id"))?;
     let merchant = &caller.merchant.id;
     let brand = app.store.resource(merchant, ResourceKind::Brands, &brand_id).await?;
     let brand: Brand = document(&brand.ok_or_else(|| selected("brand_id"))?)?;
@@ -99,7 +101,7 @@ fn brand_in_body(body: &Bytes) -> Result<Option<String>, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    body::parse::<BrandQuery>(body).map(|query| query.brand_id)
+    body::parse_object::<BrandQuery>(body).map(|query| query.brand_id)
 }
 
 #[utoipa::path(get, path = "/templates/{id}", tag = "mailing", params(("id" = String, Path)),
@@ -135,4 +137,36 @@ fn line_of(stored: &Stored, template: &Template, brand: &Brand) -> Result<Templa
         subject: template.subject.clone(),
         sender: Mailbox::from(sender).to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::http::test_app::TestApp;
+
+    #[tokio::test]
+    async fn the_brand_is_that_of_the_query_else_that_of_the_body_an_object() {
+        let test = TestApp::start("DE").await;
+        test.put_mailing(json!({"brand_id": "tea", "title": "Hello", "subject": "Hi", "html": "<p>Hi</p>"}))
+            .await;
+        let bearer = test.bearer("tea");
+        let refused = |message: &str| json!({"success": false, "message": message});
+        let required = refused("brand_id: The brand_id field is required.");
+        for (query, body, expected) in [
+            ("?brand_id=tea", "", None),
+            ("?brand_id=tea", "{\"brand_id\":\"oak\"}", None),
+            ("?brand_id=", "{\"brand_id\":\"tea\"}", None),
+            ("", "{\"brand_id\":\"tea\"}", None),
+            ("", "[\"tea\"]", Some(refused("The body must be an object."))),
+            ("?brand_id=", "", Some(required.clone())),
+            ("", "{\"brand_id\":\"\"}", Some(required)),
+        ] {
+            let listed = test.request(&format!("GET /templates{query}"), &[&bearer], body).await;
+            match expected {
+                None => assert_eq!(listed.json()["data"][0]["identifier"], "hello", "{query} {body}"),
+                Some(expected) => assert_eq!(listed.whole(), (422, expected), "{query} {body}"),
+            }
+        }
+    }
 }
