@@ -18,6 +18,9 @@ pub struct Caller {
     pub merchant: Arc<Merchant>,
     /// Which of the merchant's credentials.
     pub actor: Actor,
+    /// Whether its token is for trying things out while the merchant itself is live: what it asks for must leave the
+    /// merchant's orders, subscriptions and passes as they are.
+    pub is_trying_out: bool,
     /// The other end of the connection that the request came over.
     pub peer: Option<IpAddr>,
     /// The id of the request.
@@ -27,7 +30,8 @@ pub struct Caller {
 
 impl Caller {
     pub(super) fn new(merchant: Merchant, actor: Actor, abilities: Abilities) -> Self {
-        Self { merchant: Arc::new(merchant), actor, peer: None, request_id: None, abilities }
+        let merchant = Arc::new(merchant);
+        Self { merchant, actor, is_trying_out: false, peer: None, request_id: None, abilities }
     }
 
     /// Who answers for what the caller changes.

@@ -39,8 +39,10 @@ impl Tokens {
         }
         // What is asked for with such a token is tried out, as if the merchant only ever did that.
         let is_test = record.merchant.is_test || record.is_test;
+        let is_trying_out = is_test && !record.merchant.is_test;
         let merchant = Merchant { is_test, ..record.merchant };
         let caller = Caller::new(merchant, Actor::Token(record.id), abilities);
+        let caller = Caller { is_trying_out, ..caller };
         self.0.insert(hash, caller.clone());
         Ok(Some(caller))
     }

@@ -95,8 +95,17 @@ impl TestApp {
 
     /// Adds a token with some abilities.
     pub(super) async fn add_token(&self, merchant: &str, token: &str, abilities: &str) {
-        let hash = auth::hash_token(&self.token(token));
-        self.app.store.create_token(&merchant.parse().unwrap(), &hash, abilities, None, false).await.unwrap();
+        self.create_token(merchant, token, abilities, false).await;
+    }
+
+    /// Adds a token that only tries things out.
+    pub(super) async fn add_test_token(&self, merchant: &str, token: &str) {
+        self.create_token(merchant, token, "*", true).await;
+    }
+
+    async fn create_token(&self, merchant: &str, token: &str, abilities: &str, is_test: bool) {
+        let (merchant, hash) = (merchant.parse().unwrap(), auth::hash_token(&self.token(token)));
+        self.app.store.create_token(&merchant, &hash, abilities, None, is_test).await.unwrap();
     }
 
     /// Verified credentials are remembered by the process, so that each app needs its own.

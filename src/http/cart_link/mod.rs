@@ -60,15 +60,16 @@ pub(super) async fn send_cart_link(
 ) -> Result<Response, Refusal> {
     caller.may(Ability::SubscriptionsEmail)?;
     let (body, _room) = body::read(request, &app).await?;
-    once.run(&app, &caller, &body, async |holder| send(&app, &caller.merchant, &id, holder).await).await
+    once.run(&app, &caller, &body, async |holder| send(&app, &caller, &id, holder).await).await
 }
 
 async fn send(
     app: &Arc<App>,
-    merchant: &Merchant,
+    caller: &Caller,
     id: &str,
     holder: Option<KeyHolder>,
 ) -> Result<Answer, Refusal> {
+    let merchant = &caller.merchant;
     let language = merchant.default_language();
     let answer = json_answer(StatusCode::ACCEPTED, &CartLinkAnswer { message: language.cart_link_sent() });
     for _ in 0..TRIES {
@@ -87,11 +88,10 @@ async fn send(
             schedule: Schedule::default(),
             brand: cart_look::brand_of(app, &look_ups, subscription.brand_id.as_ref()).await?,
         };
+        // What a live merchant only tries out leaves its subscription as it is.
+        let becomes = subscription.after_cart_link().filter(|_| !caller.is_trying_out);
         let recording = Recording {
-            precondition: subscription
-                .after_cart_link()
-                .map(|becomes| replace(merchant, &stored, &becomes))
-                .transpose()?,
+            precondition: becomes.map(|becomes| replace(merchant, &stored, &becomes)).transpose()?,
             mails: vec![draft.into_mail(app, merchant, &look_ups).await?],
             answer: holder.clone().map(|holder| (holder, answer.clone())),
             ..Recording::default()

@@ -47,6 +47,18 @@ async fn each_state_is_answered_as_the_country_allows() {
 }
 
 #[tokio::test]
+async fn a_draft_stays_one_when_its_link_is_only_tried_out() {
+    let test = TestApp::start("MX").await;
+    test.put("subscriptions/1", subscription("draft")).await;
+    test.add_test_token("tea", "trying").await;
+    let line = "POST /api/public/v1/subscriptions/1/send_email";
+    let tried = test.request(line, &[&test.bearer("trying")], "").await;
+    assert_eq!(tried.whole(), (202, json!({ "message": MESSAGE_ES })));
+    assert!(test.mails().await[0].0.is_test);
+    assert_eq!(state(&test, "1").await, "draft");
+}
+
+#[tokio::test]
 async fn the_answer_is_in_the_language_of_the_merchants_country() {
     let test = TestApp::start("US").await;
     for (country, message) in [

@@ -205,7 +205,7 @@ impl Resend<'_> {
         step.email = Some(email);
         if let Some(workflow) = template.workflow() {
             let becomes = WorkflowRow { workflow, state: WorkflowState::Pending, mail: Some(mail.id) };
-            step.workflow = Some(found.moving(becomes));
+            step.workflow = self.moving(found, becomes);
             view.order.set_workflow(workflow, becomes.state);
         }
         Decision { status: StatusCode::ACCEPTED, view, step: Some(step), mail: Some(mail) }
@@ -216,10 +216,15 @@ impl Resend<'_> {
         let (mut view, mut step) = (found.view(), self.step(found));
         if let Some(workflow) = template.workflow() {
             let becomes = WorkflowRow { workflow, state: WorkflowState::NotRequired, mail: None };
-            step.workflow = Some(found.moving(becomes));
+            step.workflow = self.moving(found, becomes);
             view.order.set_workflow(workflow, becomes.state);
         }
         Decision { status: StatusCode::OK, view, step: Some(step), mail: None }
+    }
+
+    /// The move of a workflow. What a live merchant only tries out moves none: the answer alone shows where it would be.
+    fn moving(&self, found: &LoadedOrder, becomes: WorkflowRow) -> Option<WorkflowStep> {
+        (!self.caller.is_trying_out).then(|| found.moving(becomes))
     }
 
     fn step(&self, found: &LoadedOrder) -> OrderStep {

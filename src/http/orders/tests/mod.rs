@@ -99,6 +99,48 @@ async fn a_workflow_follows_its_mail_through_cancelling_and_trying_again() {
 }
 
 #[tokio::test]
+async fn what_is_tried_out_is_an_entry_of_its_order_and_moves_no_workflow() {
+    let mut shop = Shop::open().await;
+    let mut order = confirmed_order();
+    order["emailConfirmationStatus"] = json!("FAILED");
+    shop.put("/api/v1/orders/ord_1", order).await;
+    let (live, trying) = (shop.token.clone(), shop.new_test_token().await);
+    shop.token = trying;
+    let (status, tried) = shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
+    assert_eq!((status, &tried["emailConfirmationStatus"]), (202, &json!("PENDING")));
+    assert_eq!(shop.order().await["emailConfirmationStatus"], "FAILED");
+    shop.settle(AttemptOutcome::Accepted, Some("sandbox-1")).await;
+    let order = shop.order().await;
+    assert_eq!(order["emailConfirmationStatus"], "FAILED");
+    assert_eq!((&order["emails"][0]["test"], &order["emails"][0]["status"]), (&json!(true), &json!("sent")));
+
+    assert_eq!(shop.send(json!({"template": "ORDERCONFIRMATION", "to": "bob@example.net"})).await.0, 202);
+    shop.token = live;
+    let (status, sent) = shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
+    assert_eq!((status, &sent["emailConfirmationStatus"]), (202, &json!("PENDING")), "{sent}");
+    shop.settle(AttemptOutcome::Accepted, None).await;
+    assert_eq!(shop.order().await["emailConfirmationStatus"], "COMPLETED");
+}
+
+#[tokio::test]
+async fn an_announcement_that_is_needless_leaves_its_workflow_when_it_is_only_tried_out() {
+    let mut shop = Shop::open().await;
+    let mut order = confirmed_order();
+    order["paymentStatus"] = json!("PENDING");
+    order["subscription"] =
+        json!({"recurring": true, "resumeOffer": {"resumesAt": "2020-01-01T00:00:00.000Z"}});
+    shop.put("/api/v1/orders/ord_1", order).await;
+    let trying = shop.new_test_token().await;
+    let live = std::mem::replace(&mut shop.token, trying);
+    for status in [None, Some("NOT_REQUIRED")] {
+        let (code, answered) = shop.send(json!({"template": "PREBILLING"})).await;
+        assert_eq!((code, &answered["prebillingStatus"]), (200, &json!("NOT_REQUIRED")));
+        assert_eq!(shop.order().await.get("prebillingStatus").and_then(Value::as_str), status);
+        shop.token.clone_from(&live);
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_wants_no_alternative_mails_gets_its_order_back_as_it_is() {
     let shop = Shop::open().await;
     let mut order = confirmed_order();
