@@ -29,9 +29,10 @@ pub(super) async fn suppress_recipients(
     for (merchant, mails) in by_merchant {
         let addresses: Vec<Address> = mails.iter().filter_map(|mail| mail.recipient.parse().ok()).collect();
         let mut known = suppressions::wholly_suppressed(dialect, on, merchant, &addresses, now).await?;
+        let mut seen = HashSet::new();
         let fresh: Vec<_> = addresses
             .iter()
-            .filter(|address| !known.contains(&address.search_key()))
+            .filter(|address| !known.contains(&address.search_key()) && seen.insert(address.search_key()))
             .map(|address| NewSuppression {
                 address: address.clone(),
                 reason: SuppressionReason::Manual,
@@ -41,7 +42,7 @@ pub(super) async fn suppress_recipients(
                 created_at: None,
             })
             .collect();
-        suppressions::suppress(dialect, on, merchant, &fresh, now).await?;
+        suppressions::add(dialect, on, merchant, &fresh, now).await?;
         results.extend(mails.iter().map(|mail| (mail.id, is_new(mail, &mut known))));
     }
     Ok(results)

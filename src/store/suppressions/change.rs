@@ -1,13 +1,13 @@
 //! Storing, importing and removing suppressions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures_util::FutureExt;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::record::{NewSuppression, Row};
+use super::{merge, record::NewSuppression};
 use crate::{
     audit::Action,
     clock,
@@ -26,18 +26,6 @@ use crate::{
     },
 };
 
-// Where it is not said since when, what is replaced stays as old as it is, unless it has ended.
-static UPSERT: Sql = Sql::new(
-    "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, note, expires_at, created_at)
-     SELECT id, $2, address_key, scope, reason, note, expires_at, COALESCE(created_at, $3)
-     FROM {rows: id text, address_key text, scope text, reason text, note text, expires_at bigint, created_at bigint}
-     WHERE true
-     ON CONFLICT (merchant_id, address_key, scope) DO UPDATE SET reason = excluded.reason, note = excluded.note,
-        expires_at = excluded.expires_at, replaced_reason = NULL,
-        created_at = CASE WHEN excluded.created_at = $3 AND (suppressions.expires_at IS NULL OR suppressions.expires_at > $3)
-            THEN suppressions.created_at ELSE excluded.created_at END",
-);
-
 const IS_SUPPRESSED: &str = "SELECT 1 FROM suppressions WHERE merchant_id = $1 AND address_key = $2
         AND (expires_at IS NULL OR expires_at > $3)";
 
@@ -45,32 +33,6 @@ const IS_SUPPRESSED: &str = "SELECT 1 FROM suppressions WHERE merchant_id = $1 A
 const REPLACE_OTHER_SCOPE: &str =
     "DELETE FROM suppressions WHERE merchant_id = $1 AND address_key = $2 AND scope <> $3
         AND (scope = 'all' OR reason NOT IN ('unsubscribed', 'complaint'))";
-
-/// Stores suppressions beside what is known of their addresses. Of two with one address and scope the later stands.
-pub(in crate::store) async fn suppress(
-    dialect: Dialect,
-    on: &mut Connection,
-    merchant: &MerchantId,
-    suppressions: &[NewSuppression],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    if suppressions.is_empty() {
-        return Ok(());
-    }
-    // One statement may not write a row twice; in the order of the key, so that two transactions never wait for each other.
-    let rows: HashMap<_, _> =
-        suppressions.iter().map(Row::of).map(|row| ((row.address_key.clone(), row.scope), row)).collect();
-    let mut rows: Vec<_> = rows.into_values().collect();
-    rows.sort_unstable_by(|a, b| (&a.address_key, a.scope).cmp(&(&b.address_key, b.scope)));
-    UPSERT
-        .with(dialect, &rows)
-        .bind(merchant.as_str())
-        .bind(now.millis())
-        .execute(on)
-        .await
-        .map(drop)
-        .doing("store suppressions")
-}
 
 static FIND: Sql = Sql::new(
     "SELECT suppressions.address_key FROM {rows: address_key text}
@@ -143,7 +105,8 @@ impl Store {
         find(self.dialect, &self.readers, merchant, addresses, (is_promotional, clock::now())).await
     }
 
-    /// Makes this the suppression of its address; returns whether the address was not suppressed before.
+    /// Makes this the suppression of its address, beneath an unsubscription of the same scope; returns whether the address was
+    /// not suppressed before.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -162,7 +125,7 @@ impl Store {
                 async move {
                     let key = suppression.address.search_key();
                     let was_suppressed = is_suppressed(on, &merchant, &key, now).await?;
-                    suppress(dialect, on, &merchant, std::slice::from_ref(&suppression), now).await?;
+                    merge::put(dialect, on, &merchant, &suppression, now).await?;
                     query(REPLACE_OTHER_SCOPE)
                         .bind(merchant.as_str())
                         .bind(&key)
@@ -195,7 +158,7 @@ impl Store {
         self.writer
             .run(move |on| {
                 async move {
-                    suppress(dialect, on, &merchant, &suppressions, now).await?;
+                    merge::add(dialect, on, &merchant, &suppressions, now).await?;
                     audit::record(on, entry.as_ref()).await
                 }
                 .boxed()

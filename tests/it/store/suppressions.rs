@@ -120,6 +120,42 @@ on_both! {
         assert_eq!(store.suppression(&merchant(), &address()).await.unwrap(), None, "it has ended meanwhile");
     }
 
+    async fn what_a_recipient_asked_for_is_ended_by_no_import_and_no_put(backends: Backends) {
+        let store = open(&backends).await;
+        let token = UnsubscribeToken::generate();
+        record(&store, promotional(&token)).await;
+        store.unsubscribe(&token).await.unwrap();
+        let line = |reason, expires_at: &str| NewSuppression {
+            address: address(),
+            reason,
+            scope: SuppressionScope::Promotional,
+            note: None,
+            expires_at: Timestamp::parse(expires_at).ok(),
+            created_at: None,
+        };
+        let import = async |lines| store.import_suppressions(uuid::Uuid::now_v7(), &merchant(), lines).await.unwrap();
+        let in_force = async || {
+            let made = store.suppression(&merchant(), &address()).await.unwrap();
+            made.map(|made| (made.reason, made.expires_at))
+        };
+        let soon = line(SuppressionReason::Manual, "2098-01-01T00:00:00Z");
+        import(vec![soon.clone()]).await;
+        assert_eq!(in_force().await, Some((SuppressionReason::Unsubscribed, None)));
+        store.put_suppression(&merchant(), soon.clone()).await.unwrap();
+        assert_eq!(in_force().await, Some((SuppressionReason::Unsubscribed, None)));
+        store.subscribe_again(&token).await.unwrap();
+        assert_eq!(in_force().await, Some((SuppressionReason::Manual, soon.expires_at)));
+
+        let longer = line(SuppressionReason::Complaint, "2099-01-01T00:00:00Z");
+        import(vec![longer.clone(), line(SuppressionReason::Manual, "2097-01-01T00:00:00Z")]).await;
+        assert_eq!(in_force().await, Some((SuppressionReason::Complaint, longer.expires_at)));
+        import(vec![line(SuppressionReason::HardBounce, "")]).await;
+        assert_eq!(in_force().await, Some((SuppressionReason::Complaint, None)));
+        backends.execute("UPDATE suppressions SET expires_at = 1").await;
+        import(vec![soon.clone()]).await;
+        assert_eq!(in_force().await, Some((SuppressionReason::Manual, soon.expires_at)));
+    }
+
     async fn a_mail_is_asked_about_when_it_is_recorded_and_when_it_is_claimed(backends: Backends) {
         let store = open(&backends).await;
         let worker = worker(&store).await;
