@@ -270,7 +270,7 @@ async fn message_of(app: &App, mail: &Mail) -> anyhow::Result<Rendered> {
     let link = app.unsubscribe_link(mail);
     let rendered = app.templates.render_mail(share, mail, link.as_deref()).await?;
     let Some(mut files) = attached_files::of(app, mail).await? else { return Ok(Rendered::Busy) };
-    let headers = Headers::of(mail).with_link(link.as_deref().filter(|_| mail.is_promotional));
+    let headers = Headers::of(mail, clock::now()).with_link(link.as_deref().filter(|_| mail.is_promotional));
     let composed =
         rendered.and_then(|content| render::compose_with(&headers, &content, files.contents(mail)?));
     Ok(match composed {

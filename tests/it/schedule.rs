@@ -81,6 +81,28 @@ on_both! {
         assert!(hook.is_quiet() && scene.sink.mails().is_empty(), "neither is sent");
     }
 
+    async fn a_scheduled_mail_that_is_cancelled_and_retried_waits_for_its_time_again(backends: Backends) {
+        let scene = Scene::open(backends).await;
+        let send_at = in_millis(8_000);
+        let by_command = send_with(&scene, "ok@example.net", json!({"send_at": send_at})).await;
+        let by_request = send_with(&scene, "ok-2@example.net", json!({"send_at": send_at})).await;
+        for mail in [&by_command, &by_request] {
+            scene.shop.post(&format!("/api/v1/mails/{mail}/cancel"), &json!({})).await.expect(200);
+        }
+        scene.backends.command_line().run(&["mail", "retry", &by_command]).expect(0);
+        scene.shop.post(&format!("/api/v1/mails/{by_request}/retry"), &json!({})).await.expect(200);
+        for mail in [&by_command, &by_request] {
+            let story = scene.shop.mail(mail).await;
+            assert_eq!(story["waiting"], json!({"reason": "scheduled", "until": send_at}), "{story:#}");
+            scene.shop.wait_until(mail, "sent").await;
+        }
+        for address in ["ok@example.net", "ok-2@example.net"] {
+            let caught = scene.sink.find(address).unwrap();
+            assert!(caught.at >= send_at, "{} {send_at}", caught.at);
+            assert_eq!(caught.header("Date").unwrap(), send_at.to_rfc5322());
+        }
+    }
+
     async fn a_mail_expires_wherever_it_waits_and_the_dead_letter_can_be_tried_again(backends: Backends) {
         let scene = Scene::open(backends.allowing_hooks()).await;
         let commands = scene.backends.command_line();

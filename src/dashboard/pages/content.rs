@@ -16,6 +16,7 @@ use axum::{
 use super::mail::id_of;
 use crate::{
     app::App,
+    clock,
     cpu_pool::Share,
     dashboard::{board::Board, form::Asked, layout, trouble::Trouble, viewer::Viewer},
     mail::Mail,
@@ -73,7 +74,8 @@ fn text_of(view: &str, app: &App, mail: &Mail, content: &Content) -> Result<Opti
         "text" => content.text.clone(),
         "source" | "headers" => {
             let link = app.unsubscribe_link(mail).filter(|_| mail.is_promotional);
-            let source = render::compose(&Headers::of(mail).with_link(link.as_deref()), content)?;
+            let headers = Headers::of(mail, clock::now()).with_link(link.as_deref());
+            let source = render::compose(&headers, content)?;
             let source = String::from_utf8_lossy(&source.unstuffed()).into_owned();
             match view {
                 "headers" => source.split("\r\n\r\n").next().unwrap_or_default().to_owned(),

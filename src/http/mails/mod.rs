@@ -134,3 +134,6 @@ async fn move_mail(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

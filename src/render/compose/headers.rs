@@ -27,14 +27,14 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Those of a mail that is on record.
-    pub fn of(mail: &'a Mail) -> Self {
+    /// Those of a mail that is on record. A mail that is made ahead of its time is of `now`.
+    pub fn of(mail: &'a Mail, now: Timestamp) -> Self {
         Self {
             sender: &mail.sender,
             reply_to: mail.reply_to.as_ref(),
             recipient: &mail.recipient,
             message_id: &mail.message_id,
-            date: mail.meant_for(),
+            date: mail.meant_for().min(now),
             list_unsubscribe: None,
             more: mail.extras.as_ref().map_or(&[], |extras| extras.headers.as_slice()),
         }
@@ -82,4 +82,39 @@ fn is_link(link: &str) -> bool {
     link.len() <= 900
         && ["https://", "http://", "mailto:"].iter().any(|scheme| link.starts_with(scheme))
         && link.bytes().all(|b| b.is_ascii_graphic() && !b"<>,".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mail::{CrashPolicy, MailDraft, MailLane, NewMail, Origin, PinnedTemplate, Schedule};
+
+    fn mail(send_at: Option<Timestamp>) -> Mail {
+        let mailbox = || Mailbox { name: None, email: "ann@example.net".parse().unwrap() };
+        let (version, name) = ("v1".to_owned(), "hello".to_owned());
+        let draft = MailDraft {
+            merchant: "tea".parse().unwrap(),
+            lane: MailLane::Transactional,
+            template: PinnedTemplate { version, name, on_crash: CrashPolicy::Resend },
+            sender: mailbox(),
+            reply_to: None,
+            recipient: mailbox(),
+            values: &serde_json::json!({}),
+            origin: Origin::default(),
+            schedule: Schedule { send_at, expires_at: None },
+            is_test: false,
+        };
+        NewMail::new(draft).as_claimed()
+    }
+
+    #[test]
+    fn a_mail_is_of_the_time_that_it_was_meant_for_and_of_no_time_to_come() {
+        let at_once = mail(None);
+        let (recorded_at, later) = (at_once.recorded_at, at_once.recorded_at + Duration::from_secs(60));
+        assert_eq!(Headers::of(&at_once, later).date, recorded_at);
+        assert_eq!(Headers::of(&mail(Some(recorded_at)), later).date, recorded_at);
+        assert_eq!(Headers::of(&mail(Some(later)), recorded_at).date, recorded_at);
+    }
 }

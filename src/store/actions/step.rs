@@ -58,8 +58,10 @@ static TAKE: Sql = Sql::new(
      RETURNING done + skipped AS results",
 );
 
+// One that waits again does so until its time, where that is still ahead.
 static MOVE: Sql = Sql::new(
-    "UPDATE mails SET state = $2, wake_at = $3, due_at = COALESCE($3, due_at), settled_at = $4, rescues = 0,
+    "UPDATE mails SET state = $2, wake_at = CASE WHEN send_at > $3 THEN send_at ELSE $3 END,
+        due_at = CASE WHEN send_at > $3 THEN send_at ELSE COALESCE($3, due_at) END, settled_at = $4, rescues = 0,
         cancel_reason = NULL, expires_at = CASE WHEN expires_at > $5 OR $3 IS NULL THEN expires_at END
      FROM {rows: id text, state text}
      WHERE mails.id = rows.id AND mails.state = rows.state

@@ -52,7 +52,7 @@ pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
 
 static WAITING: Sql = Sql::new(
     "SELECT id, lane, merchant_id, sender, recipient, wake_at, due_at, test FROM mails
-     WHERE id = $1 AND state IN {mail states before claimed}",
+     WHERE id = $1 AND due_at <= $2 AND state IN {mail states before claimed}",
 );
 
 // Guarded: what was claimed or moved since has another time. What another transaction has is moved by that, and two that
@@ -103,13 +103,14 @@ impl Store {
         self.writer.execute(update, "postpone mails that are set aside").await.map(drop)
     }
 
-    /// A mail that waits, with what a job for it has to know.
+    /// A mail that waits and may go, with what a job for it has to know.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn due_mail(&self, mail: MailId) -> Result<Option<DueMail>, StoreError> {
         let row = query(WAITING.on(self.dialect))
             .bind(mail.to_string())
+            .bind(clock::now().millis())
             .fetch_optional(&self.readers)
             .await
             .doing("find a mail that waits")?;

@@ -63,8 +63,10 @@ impl Store {
     }
 }
 
+// One that waits again does so until its time, where that is still ahead.
 const MOVE: &str =
-    "UPDATE mails SET state = $3, wake_at = $4, due_at = COALESCE($4, due_at), settled_at = $5, rescues = 0,
+    "UPDATE mails SET state = $3, wake_at = CASE WHEN send_at > $4 THEN send_at ELSE $4 END,
+        due_at = CASE WHEN send_at > $4 THEN send_at ELSE COALESCE($4, due_at) END, settled_at = $5, rescues = 0,
         cancel_reason = NULL, expires_at = CASE WHEN expires_at > $6 OR $4 IS NULL THEN expires_at END
      WHERE id = $1 AND state = $2";
 

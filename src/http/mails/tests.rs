@@ -1,0 +1,78 @@
+//! What becomes of mails that somebody takes back or tries again, one or many, asked as a merchant's system asks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    http::test_app::TestApp,
+    jobs::{Job, RunBulkAction},
+    mail::{MailId, MailLane},
+    store::Claim,
+};
+
+/// A shop with a template `hello` and a member `ann`.
+async fn shop() -> TestApp {
+    let test = TestApp::start("DE").await;
+    test.put_mailing(
+        json!({"brand_id": "tea", "title": "Hello", "subject": "Hello", "html": "<p>Hello</p>"}),
+    )
+    .await;
+    test
+}
+
+/// Asks for a mail to the member `ann`, with these fields too; returns its id.
+async fn send(test: &TestApp, more: &Value) -> String {
+    let mut mail = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
+    mail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let sent = test.json("POST /mail", &mail).await;
+    assert_eq!(sent.status, 200, "{sent:?}");
+    sent.json()["data"]["ann"]["transaction_id"].as_str().unwrap().to_owned()
+}
+
+/// Asks for something to be done with a mail; returns the mail.
+async fn ask(test: &TestApp, mail: &str, what: &str) -> Value {
+    let answered = test.json(&format!("POST /api/v1/mails/{mail}/{what}"), &json!({})).await;
+    assert_eq!(answered.status, 200, "{answered:?}");
+    answered.json()
+}
+
+/// Does something to all mails that a search finds; returns the result for each.
+async fn act(test: &TestApp, kind: &str, q: &str) -> Value {
+    let drafted = test.json("POST /api/v1/actions", &json!({"kind": kind, "q": q})).await;
+    assert_eq!(drafted.status, 201, "{drafted:?}");
+    let id = drafted.json()["id"].as_str().unwrap().to_owned();
+    let confirmed = test.json(&format!("POST /api/v1/actions/{id}/confirm"), &json!({})).await;
+    assert_eq!(confirmed.status, 200, "{confirmed:?}");
+    RunBulkAction { action: id.parse().unwrap() }.run(&test.app).await.unwrap();
+    test.get(&format!("/api/v1/actions/{id}/results")).await.json()["data"].clone()
+}
+
+async fn may_be_claimed(test: &TestApp, mail: &str) -> bool {
+    let mail: MailId = mail.parse().unwrap();
+    let claim = test.app.store.claim_mail(mail, test.app.worker.id, MailLane::Transactional).await.unwrap();
+    matches!(claim, Claim::Granted(_))
+}
+
+#[tokio::test]
+async fn a_scheduled_mail_that_was_taken_back_waits_for_its_time_again() {
+    let test = shop().await;
+    let send_at = (clock::now() + Duration::from_secs(20 * 86_400)).to_string();
+    for is_one_of_many in [false, true] {
+        let mail = send(&test, &json!({"send_at": send_at, "tags": ["later"]})).await;
+        ask(&test, &mail, "cancel").await;
+        match is_one_of_many {
+            false => drop(ask(&test, &mail, "retry").await),
+            true => assert_eq!(act(&test, "retry", "state:cancelled tag:later").await[0]["result"], "done"),
+        }
+        let waits = test.get(&format!("/api/v1/mails/{mail}")).await.json();
+        assert_eq!((&waits["state"], &waits["due_at"]), (&json!("queued"), &json!(send_at)), "{waits}");
+        assert_eq!(waits["waiting"], json!({"reason": "scheduled", "until": send_at}));
+        assert!(!may_be_claimed(&test, &mail).await);
+    }
+    let at_once = send(&test, &json!({})).await;
+    ask(&test, &at_once, "cancel").await;
+    ask(&test, &at_once, "retry").await;
+    assert!(may_be_claimed(&test, &at_once).await);
+}
