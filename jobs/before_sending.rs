@@ -15,6 +15,9 @@ use crate::{
 
 /// Why a mail is not sent although its turn has come.
 pub(super) fn why_not(mail: &Mail, now: Timestamp) -> Option<Stop> {
+    if mail.recipient.email.is_nobodys() {
+        return Some(Stop::ToNobody);
+    }
     if let Some(reason) = mail.suppressed {
         return Some(Stop::Suppressed(reason));
     }
@@ -37,7 +40,7 @@ pub(super) async fn stop(
     let (state, reason) = match why {
         Stop::Lapsed(reason) => (why.state(), Some(reason.as_str())),
         Stop::Suppressed(reason) => (why.state(), Some(reason.as_str())),
-        Stop::Expired => (why.state(), None),
+        Stop::Expired | Stop::ToNobody => (why.state(), None),
     };
     tracing::info!(mail = %mail.id, merchant = %mail.merchant, state = %state, reason, "not sent");
     Ok((Outcome::Done, settled))

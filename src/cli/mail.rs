@@ -348,6 +348,7 @@ async fn move_mail(store: &Store, id: MailId, event: MailEvent, json: bool) -> a
             print(json, format!("{id} is {state}"), &serde_json::json!({"id": id, "state": state}))
         }
         Moved::Refused(state) => anyhow::bail!("a mail that is {state} cannot be {event}"),
+        Moved::ToNobody => anyhow::bail!("a mail whose recipient is gone cannot be {event}"),
         Moved::Unknown => anyhow::bail!("there is no mail {id}"),
     }
 }

@@ -33,7 +33,15 @@ pub enum AddressError {
     Domain,
 }
 
+/// Where addresses are that stand for people who are gone. No host has this name (RFC 2606, section 2), so no mail goes there.
+pub const NOBODYS_DOMAIN: &str = "postroom.invalid";
+
 impl Address {
+    /// Whether it stands for somebody who is gone.
+    pub fn is_nobodys(&self) -> bool {
+        self.domain == NOBODYS_DOMAIN
+    }
+
     /// The part before the `@`, quoted where it was given so.
     pub fn local(&self) -> &str {
         &self.local

@@ -31,7 +31,7 @@ mod unsubscribe;
 mod waiting;
 
 pub use action::{ActionEvent, ActionKind, ActionResult, ActionState, ActionWish};
-pub use address::{Address, AddressError, Mailbox, domain_name};
+pub use address::{Address, AddressError, Mailbox, NOBODYS_DOMAIN, domain_name};
 pub use batch::{BatchAction, BatchEvent, BatchState};
 pub use cancel_reason::CancelReason;
 pub use extras::{AttachedFile, Extras};

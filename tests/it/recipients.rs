@@ -120,6 +120,8 @@ on_both! {
         assert!(audit[0]["target"].as_str().unwrap().starts_with("sha256:"), "{audit}");
         scene.daemon.start_again().await;
         assert_eq!(scene.shop.mail(&waiting).await["recipient"], "erased@postroom.invalid");
+        scene.shop.post(&format!("/api/v1/mails/{waiting}/retry"), &json!({})).await.expect(409);
+        commands.run(&["mail", "retry", &waiting]).expect(1);
         scene.shop.get(&format!("/api/v1/members/{ANN}")).await.expect(404);
         let order = scene.shop.get("/ordersv2/ord_1").await.expect(200).json();
         assert_eq!(order["endUser"], json!({}));

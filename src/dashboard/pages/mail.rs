@@ -349,6 +349,7 @@ async fn move_mail(
     let said = match viewer.store(app).move_mail(merchant, id, event).await? {
         Moved::Unknown => return Err(Trouble::not_found("mail")),
         Moved::Refused(state) => Flash::not(format!("Nothing was done: the mail is {state} meanwhile.")),
+        Moved::ToNobody => Flash::not("Nothing was done: the mail's recipient is gone.".to_owned()),
         Moved::Now(_) => {
             if let Some(due) = app.store.due_mail(id).await? {
                 app.enqueue(due.into());

@@ -111,6 +111,10 @@ pub(super) async fn retry(
     .await
 }
 
+fn wrong_state(message: String) -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, "wrong_state", message)
+}
+
 async fn move_mail(
     app: &App,
     caller: &Caller,
@@ -121,10 +125,8 @@ async fn move_mail(
     let id = id_of(id)?;
     match app.store.acting_for(caller.author()).move_mail(Some(&caller.merchant.id), id, event).await? {
         Moved::Unknown => Err(Refusal::not_found("Mail")),
-        Moved::Refused(state) => {
-            let message = format!("A mail that is {state} cannot be {event}.");
-            Err(Refusal::new(StatusCode::CONFLICT, "wrong_state", message))
-        }
+        Moved::Refused(state) => Err(wrong_state(format!("A mail that is {state} cannot be {event}."))),
+        Moved::ToNobody => Err(wrong_state(format!("A mail whose recipient is gone cannot be {event}."))),
         Moved::Now(_) => {
             let story = story(app, caller, id).await?;
             if let Some(due) = app.store.due_mail(id).await? {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     clock,
     http::test_app::TestApp,
-    jobs::{Job, RunBulkAction},
+    jobs::{FanOutBatch, Job, RunBulkAction, SendTestMail},
     mail::{MailId, MailLane},
     store::Claim,
 };
@@ -75,4 +75,54 @@ async fn a_scheduled_mail_that_was_taken_back_waits_for_its_time_again() {
     ask(&test, &at_once, "cancel").await;
     ask(&test, &at_once, "retry").await;
     assert!(may_be_claimed(&test, &at_once).await);
+}
+
+/// Asserts that a mail cannot be tried again, neither alone nor with others that a search finds.
+async fn assert_stays(test: &TestApp, mail: &str, q: &str) {
+    let refused = test.json(&format!("POST /api/v1/mails/{mail}/retry"), &json!({})).await;
+    let (status, said) = refused.whole();
+    assert_eq!((status, &said["code"]), (409, &json!("wrong_state")), "{said}");
+    assert_eq!(said["detail"], "A mail whose recipient is gone cannot be retried.");
+    let skipped = json!([{"mail": mail, "result": "skipped", "why": "its recipient is gone"}]);
+    assert_eq!(act(test, "retry", q).await, skipped);
+}
+
+#[tokio::test]
+async fn a_mail_whose_recipient_was_erased_is_not_tried_again() {
+    let test = shop().await;
+    let mail = send(&test, &json!({})).await;
+    test.app.store.erase_recipient(&"ann@example.net".parse().unwrap()).await.unwrap();
+    assert_stays(&test, &mail, "state:cancelled").await;
+}
+
+#[tokio::test]
+async fn a_mail_whose_member_was_gone_is_not_tried_again() {
+    let test = shop().await;
+    let asked = json!({"brand_id": "tea", "template_id": "hello", "users": [{"identifier": "ann"}]});
+    let queued = test.json("POST /mails", &asked).await.json();
+    let batch = queued["data"]["batch_id"].as_str().unwrap();
+    test.request("DELETE /api/v1/members/ann", &[&test.bearer("tea")], "").await;
+    FanOutBatch { batch: batch.parse().unwrap() }.run(&test.app).await.unwrap();
+    let made = test.get(&format!("/api/v1/mails?batch={batch}")).await.json();
+    assert_eq!(
+        (&made["data"][0]["state"], &made["data"][0]["error"]),
+        (&json!("failed"), &json!("the member is gone"))
+    );
+    let mail = made["data"][0]["id"].as_str().unwrap();
+    assert_stays(&test, mail, &format!("batch:{batch}")).await;
+}
+
+#[tokio::test]
+async fn a_mail_that_comes_to_nobody_all_the_same_fails_before_it_is_offered() {
+    let test = shop().await;
+    test.put("members/ann", json!({"brand_id": "tea", "email": "erased@postroom.invalid"})).await;
+    test.add_test_token("tea", "trying").await;
+    let headers = [&*test.bearer("trying"), "content-type: application/json"];
+    let asked = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
+    let sent = test.request("POST /mail", &headers, &asked.to_string()).await.json();
+    let mail = sent["data"]["ann"]["transaction_id"].as_str().unwrap();
+    SendTestMail { mail: mail.parse().unwrap() }.run(&test.app).await.unwrap();
+    let failed = test.get(&format!("/api/v1/mails/{mail}")).await.json();
+    assert_eq!((&failed["state"], &failed["attempts"]), (&json!("failed"), &json!([])), "{failed}");
+    assert_eq!(failed["error"], "the recipient is gone: there is no address to send it to");
 }

@@ -106,7 +106,7 @@ impl Resend<'_> {
             Refusal::outcome_unknown() // its rows are committed, and it is sent when the queue is back
         });
         match withdrawn? {
-            Moved::Refused(_) | Moved::Unknown => Ok(()),
+            Moved::Refused(_) | Moved::ToNobody | Moved::Unknown => Ok(()),
             Moved::Now(state) => {
                 METRICS.count_settled(MailLane::Transactional, state, self.caller.merchant.is_test, 1);
                 let message = "The e-mail could not be dispatched; it failed and will not be sent.";

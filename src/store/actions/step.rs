@@ -113,8 +113,13 @@ impl Step {
     async fn take(self, dialect: Dialect, on: &mut Connection) -> Result<StepTaken, StoreError> {
         let now = clock::now();
         let Some(recorded) = self.begin(dialect, on, now).await? else { return Ok(StepTaken::NotYours) };
-        let (fresh, moved): (Vec<_>, Vec<_>) = self.mails.iter().partition(|mail| !self.has_moved(mail));
-        let mut results: Vec<_> = moved.into_iter().map(moved_since).collect();
+        let (mut fresh, mut results) = (Vec::new(), Vec::new());
+        for mail in &self.mails {
+            match self.why_skipped(mail) {
+                None => fresh.push(mail),
+                Some(why) => results.push(ResultRow::skipped(mail.id, why)),
+            }
+        }
         let mut moves = Vec::new();
         match (self.action.kind, self.action.kind.event()) {
             (_, Some(event)) => {
@@ -138,6 +143,18 @@ impl Step {
         self.end(on, (done, skipped), now).await?;
         batches::follow(dialect, on, &moves).await?;
         Ok(if self.next.is_some() { StepTaken::More } else { StepTaken::Over })
+    }
+
+    /// Why a mail is left alone before anything is tried with it.
+    fn why_skipped(&self, mail: &MailRecord) -> Option<String> {
+        let becomes = self.action.kind.event().and_then(|event| mail.state.after(event));
+        if self.has_moved(mail) {
+            return Some(format!("it became {} after the action was drafted", mail.state));
+        }
+        if becomes.is_some_and(|state| !state.is_settled()) && mail.is_to_nobody() {
+            return Some("its recipient is gone".to_owned());
+        }
+        None
     }
 
     /// Whether a worker or a person has moved a mail since the action was drafted: it is not what was shown then. What is
@@ -246,10 +263,6 @@ impl ResultRow {
     fn skipped(mail: MailId, why: String) -> Self {
         Self { mail, result: ActionResult::Skipped.as_str(), why: Some(why) }
     }
-}
-
-fn moved_since(mail: &MailRecord) -> ResultRow {
-    ResultRow::skipped(mail.id, format!("it became {} after the action was drafted", mail.state))
 }
 
 /// Moves the mails that are still as they were found; returns what those are now.

@@ -2,8 +2,8 @@
 
 use crate::{
     mail::{
-        Address, CancelReason, Extras, Lane, MailId, MailLane, MailState, MerchantId, Origin, ReplyClass,
-        Schedule, Timestamp,
+        Address, CancelReason, Extras, Lane, MailId, MailLane, MailState, MerchantId, NOBODYS_DOMAIN, Origin,
+        ReplyClass, Schedule, Timestamp,
     },
     store::{
         database::Store,
@@ -60,6 +60,13 @@ pub struct MailRecord {
     pub is_test: bool,
     /// What its request gave it beside the values.
     pub extras: Extras,
+}
+
+impl MailRecord {
+    /// Whether its recipient is gone: a member that was deleted before the mail was made, or somebody who was erased.
+    pub fn is_to_nobody(&self) -> bool {
+        self.recipient.rsplit_once('@').is_some_and(|(_, domain)| domain == NOBODYS_DOMAIN)
+    }
 }
 
 /// One attempt as people see it.

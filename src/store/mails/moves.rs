@@ -27,6 +27,8 @@ pub enum Moved {
     Now(MailState),
     /// It cannot, from the state it is in.
     Refused(MailState),
+    /// It cannot be sent, whatever state it is in: its recipient is gone.
+    ToNobody,
     /// There is no such mail.
     Unknown,
 }
@@ -44,6 +46,9 @@ impl Store {
     ) -> Result<Moved, StoreError> {
         let Some(mail) = self.mail(merchant, id).await? else { return Ok(Moved::Unknown) };
         let Some(next) = mail.state.after(event) else { return Ok(Moved::Refused(mail.state)) };
+        if !next.is_settled() && mail.is_to_nobody() {
+            return Ok(Moved::ToNobody);
+        }
         let action = match event {
             MailEvent::Cancelled => Some(Action::MailCancelled),
             MailEvent::Retried => Some(Action::MailRetried),

@@ -30,10 +30,15 @@ pub enum Stop {
     Expired,
     /// Its recipient gets no such mail.
     Suppressed(SuppressionReason),
+    /// Its recipient is gone.
+    ToNobody,
 }
 
 /// What a mail says that expired, for people.
 pub(super) const EXPIRED: &str = "its `expires_at` passed before a relay took it";
+
+/// What a mail says whose recipient is gone, for people.
+const TO_NOBODY: &str = "the recipient is gone: there is no address to send it to";
 
 impl Stop {
     const fn event(self) -> MailEvent {
@@ -41,6 +46,7 @@ impl Stop {
             Self::Lapsed(_) => MailEvent::Lapsed,
             Self::Expired => MailEvent::TimedOut,
             Self::Suppressed(_) => MailEvent::Suppressed,
+            Self::ToNobody => MailEvent::Refused,
         }
     }
 
@@ -93,6 +99,7 @@ impl Stopping {
             Stop::Lapsed(reason) => (Some(reason.as_str()), None),
             Stop::Expired => (None, Some(EXPIRED.to_owned())),
             Stop::Suppressed(reason) => (None, Some(format!("{KEPT_BACK}{reason}"))),
+            Stop::ToNobody => (None, Some(TO_NOBODY.to_owned())),
         };
         let done = query(STOP)
             .bind(self.mail.to_string())

@@ -118,7 +118,7 @@ impl Store {
             match self.move_mail(None, id, MailEvent::Cancelled).await? {
                 Moved::Now(_) => erased.cancelled += 1,
                 Moved::Refused(state) if !state.is_settled() => erased.sending += 1,
-                Moved::Refused(_) | Moved::Unknown => {}
+                Moved::Refused(_) | Moved::ToNobody | Moved::Unknown => {}
             }
         }
         Ok(erased)
