@@ -126,3 +126,20 @@ async fn a_mail_that_comes_to_nobody_all_the_same_fails_before_it_is_offered() {
     assert_eq!((&failed["state"], &failed["attempts"]), (&json!("failed"), &json!([])), "{failed}");
     assert_eq!(failed["error"], "the recipient is gone: there is no address to send it to");
 }
+
+#[tokio::test]
+async fn what_is_tried_out_suppresses_nobody() {
+    let test = shop().await;
+    test.add_test_token("tea", "trying").await;
+    let headers = [&*test.bearer("trying"), "content-type: application/json"];
+    let asked = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
+    assert_eq!(test.request("POST /mail", &headers, &asked.to_string()).await.status, 200);
+    let results = act(&test, "suppress", "to:ann@example.net").await;
+    assert_eq!(results[0]["why"], "it is a test mail", "{results}");
+    assert_eq!(test.get("/api/v1/suppressions/ann@example.net").await.status, 404);
+
+    let mail = send(&test, &json!({})).await;
+    let results = act(&test, "suppress", "to:ann@example.net test:false").await;
+    assert_eq!(results, json!([{"mail": mail, "result": "done", "why": null}]));
+    assert_eq!(test.get("/api/v1/suppressions/ann@example.net").await.status, 200);
+}

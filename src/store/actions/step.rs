@@ -154,6 +154,9 @@ impl Step {
         if becomes.is_some_and(|state| !state.is_settled()) && mail.is_to_nobody() {
             return Some("its recipient is gone".to_owned());
         }
+        if self.action.kind == ActionKind::Suppress && mail.is_test {
+            return Some("it is a test mail".to_owned());
+        }
         None
     }
 
