@@ -305,7 +305,8 @@ impl<'a> BatchContext<'a> {
         let subject =
             PassSubject { coupon: Some(coupon.to_owned()), storecard: None, member: member.to_owned() };
         let id = subject.secret_id(&self.merchant.secret);
-        NewPass { id, merchant: self.merchant.id.clone(), subject, identifier: None }
+        let merchant = self.merchant.id.clone();
+        NewPass { id, merchant, subject, identifier: None, is_tried_out: self.batch.is_test }
     }
 
     fn mail(

@@ -1,6 +1,6 @@
 //! Passes: what members are shown of their coupons and store cards. Recorded together with the mail that links to them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ pub struct NewPass {
     pub subject: PassSubject,
     /// What its QR code says from now on; `None` leaves it as it is.
     pub identifier: Option<String>,
+    /// Whether a live merchant only tries out the mail that links to it: then a pass that is there stays as it is.
+    pub is_tried_out: bool,
 }
 
 /// A pass as it is recorded.
@@ -39,13 +41,20 @@ pub struct Pass {
     pub identifier: Option<String>,
 }
 
-static INSERT: Sql = Sql::new(
+/// Inserts passes; what becomes of those that are there follows.
+const INSERT: &str =
     "INSERT INTO passes (id, merchant_id, coupon_id, storecard_id, member_id, identifier, created_at)
      SELECT id, merchant, coupon, storecard, member, identifier, $2
      FROM {rows: id text, merchant text, coupon text, storecard text, member text, identifier text} WHERE true
-     ON CONFLICT (id) DO UPDATE SET identifier = excluded.identifier
-     WHERE excluded.identifier IS NOT NULL",
-);
+     ON CONFLICT (id) DO";
+
+static PUT: LazyLock<Sql> = LazyLock::new(|| {
+    Sql::made(format!(
+        "{INSERT} UPDATE SET identifier = excluded.identifier WHERE excluded.identifier IS NOT NULL"
+    ))
+});
+
+static ADD: LazyLock<Sql> = LazyLock::new(|| Sql::made(format!("{INSERT} NOTHING")));
 
 #[derive(Serialize)]
 struct Row<'a> {
@@ -57,11 +66,22 @@ struct Row<'a> {
     identifier: Option<&'a str>,
 }
 
-/// Inserts passes that are not there yet and gives those that are their new identifier.
-pub(super) async fn insert(
+/// Inserts passes that are not there yet and gives those that are their new identifier, in earnest alone.
+pub(super) async fn insert<'a>(
     dialect: Dialect,
     on: &mut Connection,
-    passes: impl Iterator<Item = &NewPass>,
+    passes: impl Iterator<Item = &'a NewPass>,
+) -> Result<(), StoreError> {
+    let (tried_out, in_earnest): (Vec<_>, Vec<_>) = passes.partition(|pass| pass.is_tried_out);
+    write(dialect, on, &PUT, &in_earnest).await?;
+    write(dialect, on, &ADD, &tried_out).await
+}
+
+async fn write(
+    dialect: Dialect,
+    on: &mut Connection,
+    statement: &'static Sql,
+    passes: &[&NewPass],
 ) -> Result<(), StoreError> {
     // One statement may not write a row twice: the last identifier of a pass stands. In one order, so that two never wait for
     // each other.
@@ -80,7 +100,7 @@ pub(super) async fn insert(
     if rows.is_empty() {
         return Ok(());
     }
-    INSERT
+    statement
         .with(dialect, &rows.into_values().collect::<Vec<_>>())
         .bind(clock::now().millis())
         .execute(on)

@@ -69,6 +69,7 @@ fn pass(id: &str, identifier: Option<&str>) -> NewPass {
         merchant: merchant(),
         subject: PassSubject { coupon: Some("spring".to_owned()), storecard: None, member: "ann".to_owned() },
         identifier: identifier.map(str::to_owned),
+        is_tried_out: false,
     }
 }
 
@@ -117,6 +118,9 @@ on_both! {
         assert_eq!(record(vec![pass("p", Some("1")), pass("p", Some("2")), pass("p", None)]).await.as_deref(), Some("2"));
         assert_eq!(record(vec![pass("p", None), pass("q", None)]).await.as_deref(), Some("2"));
         assert_eq!(record(vec![pass("p", Some("3"))]).await.as_deref(), Some("3"));
+        let tried_out = |id, identifier| NewPass { is_tried_out: true, ..pass(id, Some(identifier)) };
+        assert_eq!(record(vec![tried_out("p", "4"), tried_out("r", "4"), tried_out("r", "5")]).await.as_deref(), Some("3"));
+        assert_eq!(store.pass("r").await.unwrap().unwrap().identifier.as_deref(), Some("5"));
         assert_eq!(store.pass("none").await.unwrap(), None);
     }
 

@@ -232,7 +232,7 @@ impl Draft {
             .filter(|template| template.brand_id.as_deref() == Some(&self.brand_id))
             .ok_or_else(|| selected("template_id"))?;
         let member = member.filter(of_brand).ok_or_else(|| selected("user.identifier"))?;
-        let pass = self.pass.judge(app, &caller.merchant, &self.brand_id, &self.identifier).await?;
+        let pass = self.pass.judge(app, caller, &self.brand_id, &self.identifier).await?;
         let (brand, member): (Brand, Member) = (document(&brand)?, document(&member)?);
         let version = pinned(app, template.version.as_deref()).await?;
         let pass_link = pass.as_ref().map(|pass| passes::link_to(app, &pass.id));

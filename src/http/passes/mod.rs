@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 
-use super::{accept_language::Preferred, error::Refusal, stored::document};
+use super::{accept_language::Preferred, auth::Caller, error::Refusal, stored::document};
 use crate::{
     app::App,
     clock,
@@ -49,10 +49,11 @@ impl PassRequest {
     pub(super) async fn judge(
         &self,
         app: &App,
-        merchant: &Merchant,
+        caller: &Caller,
         brand: &str,
         member: &str,
     ) -> Result<Option<NewPass>, Refusal> {
+        let merchant = &caller.merchant;
         let wishes = [
             ("coupon_id", ResourceKind::Coupons, &self.coupon),
             ("storecard_id", ResourceKind::Storecards, &self.storecard),
@@ -77,6 +78,7 @@ impl PassRequest {
             merchant: merchant.id.clone(),
             subject,
             identifier: self.identifier.as_ref().map(|identifier| identifier.as_str().to_owned()),
+            is_tried_out: caller.is_trying_out,
         }))
     }
 }

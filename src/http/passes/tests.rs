@@ -22,9 +22,14 @@ async fn start() -> TestApp {
 }
 
 async fn send(test: &TestApp, wish: Value) -> Answered {
+    send_with(test, "tea", wish).await
+}
+
+async fn send_with(test: &TestApp, token: &str, wish: Value) -> Answered {
     let mut body = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
     body.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
-    test.json("POST /mail", &body).await
+    let headers = [&*test.bearer(token), "content-type: application/json"];
+    test.request("POST /mail", &headers, &body.to_string()).await
 }
 
 /// Where the links of all mails lead, oldest first.
@@ -53,6 +58,24 @@ async fn a_coupon_makes_one_pass_for_a_member_however_often_it_is_sent() {
     let page = open(&test, &links[0]).await;
     assert_eq!(page.status, 200);
     assert_eq!(read_qr(&page.text), links[0]);
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_or_only_tried_out_leaves_a_pass_as_it_is() {
+    let test = start().await;
+    test.add_test_token("tea", "trying").await;
+    let coupon = |identifier: &str| json!({"coupon_id": "spring", "pass_identifier": identifier});
+    assert_eq!(send(&test, coupon("REAL-1")).await.status, 200);
+    let gold = json!({"storecard_id": "gold", "pass_identifier": "GOLD-1"});
+    assert_eq!(send_with(&test, "trying", gold).await.status, 200);
+    let links = links(&test).await;
+    assert_eq!(read_qr(&open(&test, &links[1]).await.text), "GOLD-1", "a pass that was not there");
+
+    assert_eq!(send_with(&test, "trying", coupon("TRIED-OUT")).await.status, 200);
+    assert_eq!(read_qr(&open(&test, &links[0]).await.text), "REAL-1");
+    test.put("suppressions/ann@example.net", json!({})).await;
+    assert_eq!(send(&test, coupon("REFUSED-9")).await.status, 422);
+    assert_eq!(read_qr(&open(&test, &links[0]).await.text), "REAL-1");
 }
 
 #[tokio::test]

@@ -157,9 +157,10 @@ impl Grouped for Recording {
         let Inserted { suppressed, mut learned } = insert(dialect, on, standing()).await?;
         attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
-        passes::insert(dialect, on, standing().flat_map(|recording| &recording.passes)).await?;
         let is_refused =
             |recording: &&Recording| recording.refuses_suppressed && recording.is_among(&suppressed);
+        let taken = standing().filter(|recording| !is_refused(recording));
+        passes::insert(dialect, on, taken.flat_map(|recording| &recording.passes)).await?;
         let without_answer = that_are(&Recorded::Outdated).chain(standing().filter(is_refused));
         let without_answer: Vec<_> =
             without_answer.filter_map(|recording| recording.answer.as_ref()).collect();

@@ -204,7 +204,7 @@ async fn judge(app: &App, caller: &Caller, head: &Head) -> Result<NewBatch, Refu
         .ok_or_else(|| selected("template_id"))?;
     let version = pinned(app, template.version.as_deref()).await?;
     let wish = PassRequest { coupon: head.coupon_id.clone(), ..PassRequest::default() };
-    wish.judge(app, &caller.merchant, &head.brand_id, "").await?;
+    wish.judge(app, caller, &head.brand_id, "").await?;
     if let Some(url) = &head.webhook_url {
         judge_url(app, url).map_err(|fault| Refusal::invalid(vec![fault]))?;
     }
