@@ -1,6 +1,10 @@
 //! Claims of deliveries: as for mails, the row moves to `sending` with the worker's id in the statement that takes it.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::LazyLock,
+};
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -77,8 +81,9 @@ struct CallbackClaimRequest {
 }
 
 static DUE_DESTINATION: Sql = Sql::new(
-    "SELECT merchant_id, endpoint_id, url FROM deliveries
-     WHERE id = $1 AND state IN {delivery states before claimed} AND due_at <= $2",
+    "SELECT deliveries.merchant_id, deliveries.endpoint_id, COALESCE(deliveries.url, endpoints.url) AS url
+     FROM deliveries LEFT JOIN endpoints ON endpoints.id = deliveries.endpoint_id
+     WHERE deliveries.id = $1 AND deliveries.state IN {delivery states before claimed} AND deliveries.due_at <= $2",
 );
 
 impl Store {
@@ -97,9 +102,11 @@ impl Store {
         let columns = Columns { table: "deliveries", row: &row };
         let merchant: MerchantId = columns.parsed("merchant_id")?;
         let endpoint: Option<EndpointId> = columns.optional_parsed("endpoint_id")?;
-        let name = match (&endpoint, columns.optional_text("url")?) {
-            (Some(endpoint), _) => endpoint.to_string(),
-            (None, url) => format!("{merchant} {}", host_of(&url.unwrap_or_default())),
+        let url = columns.optional_text("url")?.unwrap_or_default();
+        let name = match &endpoint {
+            // With another URL it is another receiver, which is not paused for what this one did.
+            Some(endpoint) => format!("{endpoint} {:x}", hash_of(&url)),
+            None => format!("{merchant} {}", host_of(&url)),
         };
         Ok(Some(Destination { endpoint, merchant, name }))
     }
@@ -116,6 +123,13 @@ impl Store {
         let request = CallbackClaimRequest { delivery, worker };
         self.group.commit(request).await
     }
+}
+
+/// Stands for a URL, which may be long and hold a secret.
+fn hash_of(url: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    url.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn host_of(url: &str) -> String {

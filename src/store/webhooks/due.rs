@@ -1,9 +1,10 @@
-//! What the scheduler asks of deliveries: which are due, so that a job is to be enqueued for them; and putting off those
-//! whose receiver is away.
+//! What the scheduler asks of deliveries: which are due, so that a job is to be enqueued for them; putting off those
+//! whose receiver is away; and bringing them forward once their endpoint has another URL.
 
 use std::{sync::LazyLock, time::Duration};
 
 use crate::{
+    clock,
     mail::{DeliveryId, EndpointId, MerchantId, Timestamp},
     store::{
         claimable::{Due, DueOf},
@@ -12,6 +13,7 @@ use crate::{
         row::Columns,
         sql::Sql,
         statement::query,
+        steps::{STEP, in_steps},
     },
 };
 
@@ -44,6 +46,12 @@ static PUT_OFF: Sql = Sql::new(
         SELECT id FROM deliveries WHERE wake_at IS NOT NULL AND endpoint_id = $2 AND due_at < $3
         ORDER BY due_at LIMIT $4 {skip_locked})
         OR (id = $1 AND state IN {delivery states before claimed} AND due_at < $3)",
+);
+
+static BRING_FORWARD: Sql = Sql::new(
+    "UPDATE deliveries SET due_at = $2, wake_at = $2 WHERE state IN {delivery states before claimed} AND id IN (
+        SELECT id FROM deliveries WHERE wake_at IS NOT NULL AND endpoint_id = $1 AND due_at > $2
+        ORDER BY due_at LIMIT $3 {skip_locked})",
 );
 
 impl Store {
@@ -95,5 +103,17 @@ impl Store {
                 "put callbacks off",
             )
             .await
+    }
+    /// Makes what waits for an endpoint due now, in steps: what kept it waiting is over.
+    ///
+    /// # Errors
+    /// Those of a write: see [`StoreError`].
+    pub(super) async fn bring_deliveries_forward(&self, endpoint: EndpointId) -> Result<u64, StoreError> {
+        let now = clock::now().millis();
+        in_steps(STEP, || async {
+            let statement = query(BRING_FORWARD.on(self.dialect)).bind(endpoint.to_string());
+            self.writer.execute(statement.bind(now).bind(STEP), "bring callbacks forward").await
+        })
+        .await
     }
 }

@@ -159,7 +159,8 @@ impl Store {
         row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
     }
 
-    /// Changes an endpoint; `None`: there is no such endpoint.
+    /// Changes an endpoint; `None`: there is no such endpoint. Another URL begins anew: it has not failed, and what waited for
+    /// the one before is due.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -171,12 +172,16 @@ impl Store {
     ) -> Result<Option<Endpoint>, StoreError> {
         let entry = self.entry(Action::WebhookChanged, id, Some(merchant));
         let entry = entry.map(|entry| entry.with(change.details()));
+        let before = match &change.url {
+            Some(_) => self.endpoint(merchant, id).await?,
+            None => None,
+        };
         let row = self
             .change_one(
                 query(sqlx::AssertSqlSafe(format!(
                     "UPDATE endpoints SET url = COALESCE($3, url), events = COALESCE($4, events),
                 description = COALESCE($5, description), enabled = COALESCE($6, enabled),
-                failing_since = CASE WHEN $6 = 1 THEN NULL ELSE failing_since END,
+                failing_since = CASE WHEN $6 = 1 OR $3 <> url THEN NULL ELSE failing_since END,
                 disabled_reason = CASE WHEN $6 = 1 THEN NULL ELSE disabled_reason END,
                 disabled_at = CASE WHEN $6 = 1 THEN NULL ELSE disabled_at END,
                 notified_at = CASE WHEN $6 = 1 THEN NULL ELSE notified_at END
@@ -192,7 +197,16 @@ impl Store {
                 entry,
             )
             .await?;
-        row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()
+        let after = row.map(|row| read(&Columns { table: "endpoints", row: &row })).transpose()?;
+        let is_moved =
+            |after: &Endpoint| after.enabled && before.is_some_and(|before| before.url != after.url);
+        if after.as_ref().is_some_and(is_moved)
+            && let Err(error) = self.bring_deliveries_forward(id).await
+        {
+            // The change is on record; they come at the times that they have.
+            tracing::warn!(endpoint = %id, %error, "what waits for a webhook could not be brought forward");
+        }
+        Ok(after)
     }
 
     /// Forgets an endpoint with all its deliveries; returns whether there was one.

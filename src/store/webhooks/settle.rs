@@ -28,6 +28,7 @@ const LONGEST_FAILING: Duration = Duration::from_secs(5 * 24 * 60 * 60);
 pub struct CallbackSettlement {
     delivery: DeliveryId,
     endpoint: Option<EndpointId>,
+    url: String,
     worker: WorkerId,
     attempt: u32,
     started_at: Timestamp,
@@ -57,6 +58,7 @@ impl CallbackSettlement {
         Self {
             delivery: callback.id,
             endpoint: callback.endpoint,
+            url: callback.url.clone(),
             worker,
             attempt: callback.attempt,
             started_at,
@@ -69,7 +71,7 @@ impl CallbackSettlement {
 
 impl Store {
     /// Records an attempt and moves its delivery on. An endpoint that answered 410, or took nothing for five days, is
-    /// disabled in the same transaction.
+    /// disabled in the same transaction, unless it has another URL by now: that one has said nothing.
     ///
     /// # Errors
     /// Those of a write: see [`StoreError`].
@@ -93,23 +95,23 @@ static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
     })
 });
 
-// Each names endpoints in $1 and the time now in $2; those that need no change are not written.
+// Each names endpoints in $1, by the URL that was asked, and the time now in $2; those that need no change are not written.
 static WORKS: Sql = Sql::new(
     "UPDATE endpoints SET failing_since = NULL
-     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since <= $2",
+     WHERE (id, url) IN (SELECT rows.id, rows.url FROM {rows: id text, url text}) AND failing_since <= $2",
 );
 static FAILS: Sql = Sql::new(
     "UPDATE endpoints SET failing_since = $2
-     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND failing_since IS NULL",
+     WHERE (id, url) IN (SELECT rows.id, rows.url FROM {rows: id text, url text}) AND failing_since IS NULL",
 );
 // An endpoint that took nothing since $3 is disabled.
 static FAILS_FOR_LONG: Sql = Sql::new(
     "UPDATE endpoints SET enabled = 0, disabled_reason = 'failing', disabled_at = $2, notified_at = NULL
-     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1 AND failing_since <= $3",
+     WHERE (id, url) IN (SELECT rows.id, rows.url FROM {rows: id text, url text}) AND enabled = 1 AND failing_since <= $3",
 );
 static GONE: Sql = Sql::new(
     "UPDATE endpoints SET enabled = 0, disabled_reason = 'gone', disabled_at = $2, notified_at = NULL
-     WHERE id IN (SELECT rows.id FROM {rows: id text}) AND enabled = 1",
+     WHERE (id, url) IN (SELECT rows.id, rows.url FROM {rows: id text, url text}) AND enabled = 1",
 );
 
 /// What a delivery keeps and records of an attempt.
@@ -181,8 +183,9 @@ async fn watch_endpoints<'a>(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]
-    struct Named {
+    struct Named<'a> {
         id: EndpointId,
+        url: &'a str,
     }
     let (mut works, mut fails, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for settlement in settlements.filter(|settlement| settlement.was_sent) {
@@ -191,7 +194,7 @@ async fn watch_endpoints<'a>(
             CallbackVerdict::Gone => &mut gone,
             CallbackVerdict::Retry(_) | CallbackVerdict::Failed => &mut fails,
         };
-        list.extend(settlement.endpoint.map(|id| Named { id }));
+        list.extend(settlement.endpoint.map(|id| Named { id, url: &settlement.url }));
     }
     let since = |length| Some((now - length).millis());
     let changes = [

@@ -225,6 +225,49 @@ async fn an_endpoint_that_is_gone_or_failed_for_five_days_is_disabled_and_listed
     }
 }
 
+fn moved_to(url: &str) -> EndpointChange {
+    EndpointChange { url: Some(url.to_owned()), ..EndpointChange::default() }
+}
+
+#[tokio::test]
+async fn what_a_url_says_that_was_replaced_is_not_held_against_the_new_one() {
+    let (store, _folder) = open().await;
+    let worker = WorkerId::new();
+    for status in [410, 500, 200] {
+        let endpoint = register(&store, &tea(), "https://old.example/", &["*"]).await;
+        settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
+        let id = delivery_of(&store, &endpoint).await.id;
+        settle(&store, &claim(&store, id, worker).await, worker, 500).await;
+        let under_way = claim(&store, id, worker).await;
+        let change = moved_to("https://new.example/");
+        let moved = store.change_endpoint(&tea(), endpoint.id, &change).await.unwrap().unwrap();
+        assert_eq!((moved.url.as_str(), moved.failing_since), ("https://new.example/", None));
+        settle(&store, &under_way, worker, status).await;
+        let now = store.endpoint(&tea(), endpoint.id).await.unwrap().unwrap();
+        assert_eq!((now.enabled, now.disabled_reason, now.failing_since), (true, None, None), "{status}");
+        assert!(store.delete_endpoint(&tea(), endpoint.id).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_url_that_was_replaced_goes_to_the_new_one_at_once() {
+    let (store, _folder) = open().await;
+    let endpoint = register(&store, &tea(), "https://old.example/", &["*"]).await;
+    settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
+    let id = delivery_of(&store, &endpoint).await.id;
+    let receiver = async || store.due_destination(id).await.unwrap().map(|to| to.name);
+    let old = receiver().await.unwrap();
+    let until = clock::now() + Duration::from_secs(300);
+    store.put_off_deliveries(id, Some(endpoint.id), until).await.unwrap();
+    let move_to = async |url| store.change_endpoint(&tea(), endpoint.id, &moved_to(url)).await.unwrap();
+    move_to("https://old.example/").await;
+    assert_eq!(receiver().await, None, "it is the same one");
+    move_to("https://new.example/").await;
+    let new = receiver().await.unwrap();
+    assert_ne!(new, old, "a receiver that is away pauses nobody else");
+    assert_eq!(store.mark_due_deliveries(Duration::from_secs(60), &[]).await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn what_waits_for_an_endpoint_that_is_away_is_put_off_at_no_cost() {
     let (store, _folder) = open().await;
