@@ -46,7 +46,7 @@ pub(super) struct Connection {
     /// What was said for the mail at hand.
     pub(super) transcript: Transcript,
     is_broken: bool,
-    _count: OpenCount,
+    count: OpenCount,
 }
 
 /// Not all was sent.
@@ -71,8 +71,13 @@ impl Connection {
             final_took: Duration::ZERO,
             transcript,
             is_broken: false,
-            _count: count,
+            count,
         }
+    }
+
+    /// Notes that it has come to where MAIL may follow.
+    pub(super) fn note_ready(&mut self) {
+        self.count.note_ready();
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -197,7 +202,7 @@ impl Connection {
     pub(super) fn into_plain_socket(self) -> Result<(TcpStream, OpenCount), ConnectionError> {
         match self.stream {
             _ if self.consumed < self.incoming.len() => Err(Garbage::Early.into()),
-            Stream::Plain(socket) => Ok((socket, self._count)),
+            Stream::Plain(socket) => Ok((socket, self.count)),
             Stream::Encrypted(_) => Err(ConnectionError::Closed),
         }
     }

@@ -135,6 +135,7 @@ impl Dialer {
             }
             credentials.sign_in(&mut connection).await?;
         }
+        connection.note_ready();
         Ok(connection)
     }
 

@@ -13,6 +13,7 @@
 //! | `permit`, `ready` | a place, then a connection, then one attempt |
 //! | `shared` | what the routes of a process share |
 //! | `pool`, `pooled`, `place`, `capacity` | which connections are open, who may use one, when they are closed |
+//! | `opening`, `openers` | how a mail whose connection is slow to open takes one that comes free |
 //! | `line`, `grouping` | which mail is next on a connection, and whether it is begun while the one before it is sent |
 //! | `breaker` | whether a relay that was away, or refused us, may be tried again |
 //! | `replies` | what a reply means, by readable rules |
@@ -41,6 +42,8 @@ mod grouping;
 mod hello_name;
 mod line;
 mod open_count;
+mod openers;
+mod opening;
 mod pace;
 mod permit;
 mod place;

@@ -1,4 +1,4 @@
-//! How many connections of a route are open.
+//! How many connections of a route are open, and how many of them are ready for mail.
 
 use std::sync::{
     Arc,
@@ -7,25 +7,48 @@ use std::sync::{
 
 /// How many connections are open. Counts what exists, not what somebody meant to open or close.
 #[derive(Debug, Default)]
-pub(super) struct Opened(AtomicUsize);
+pub(super) struct Opened {
+    all: AtomicUsize,
+    ready: AtomicUsize,
+}
 
 /// Counts one connection for as long as it lives.
 #[derive(Debug)]
-pub(super) struct OpenCount(Arc<Opened>);
+pub(super) struct OpenCount {
+    opened: Arc<Opened>,
+    is_ready: bool,
+}
 
 impl Opened {
     pub(super) fn count(self: &Arc<Self>) -> OpenCount {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        OpenCount(Arc::clone(self))
+        self.all.fetch_add(1, Ordering::Relaxed);
+        OpenCount { opened: Arc::clone(self), is_ready: false }
     }
 
     pub(super) fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Those that have come to where MAIL may follow.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+impl OpenCount {
+    /// Notes that MAIL may follow.
+    pub(super) fn note_ready(&mut self) {
+        if !std::mem::replace(&mut self.is_ready, true) {
+            self.opened.ready.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for OpenCount {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.opened.all.fetch_sub(1, Ordering::Relaxed);
+        if self.is_ready {
+            self.opened.ready.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -11,7 +11,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, oneshot},
     time::{Instant, timeout},
 };
 
@@ -190,6 +190,24 @@ impl Place {
         self.freed = Some(freed); // the one before tells that another one may come ahead
     }
 
+    /// Waits for a connection that comes free, while one is opened in this place.
+    pub(super) fn wait_for_connection(&self) -> oneshot::Receiver<Handed> {
+        self.shared.openers.join()
+    }
+
+    /// The place that a mail is handed beside this one.
+    pub(super) fn handed(&self, handed: Handed) -> Self {
+        let Handed { connection, begun, busy, permit, freed } = handed;
+        Self {
+            handed: connection.map(|connection| (connection, begun)),
+            busy,
+            permit,
+            is_ahead: false,
+            shared: Arc::clone(&self.shared),
+            freed: Some(freed),
+        }
+    }
+
     /// Takes the connection that it was handed, and when the mail was begun on it if it was; or the idle connection that was used
     /// last, if there is one that may be used.
     pub(super) async fn take(&mut self) -> Option<(Connection, Option<Instant>)> {
@@ -220,34 +238,45 @@ impl Place {
         self.hand_on(connection, None);
     }
 
-    /// Hands the connection to the mail that follows or the first that waits, or keeps it. One that cannot be used any
-    /// more is closed; then the place alone goes on.
+    /// Hands the connection to the mail that follows, or to the first that opens one or waits, or keeps it. One that cannot be
+    /// used any more is closed; then the place alone goes on.
     pub(super) fn hand_on(mut self, connection: Connection, following: Option<Following>) {
         if let Some(Following { waiter, begun }) = following {
             let connection = (!connection.is_broken()).then_some(connection);
             connection.iter().for_each(|connection| self.shared.note_kept(connection));
             let begun = begun.filter(|_| connection.is_some());
-            self.hand_to(waiter, connection, begun);
+            self.hand_to(|handed| waiter.hand(handed), connection, begun);
             return;
         }
         let mut connection = connection.is_usable().then_some(connection);
         connection.iter().for_each(|connection| self.shared.note_kept(connection));
+        if connection.as_ref().is_some_and(|connection| self.shared.may_go_on(connection))
+            && let Some(opener) = self.shared.openers.take_first()
+        {
+            self.hand_to(|handed| opener.send(handed).map_err(Box::new), connection, None);
+            return;
+        }
         let first = self.shared.line.take_first_if(|_| true);
         let may_go_on = |connection: &mut Connection| first.is_some() && self.shared.may_go_on(connection);
         if let Some(idle) = connection.take_if(|connection| !may_go_on(connection)) {
             self.shared.keep(idle);
         }
         if let Some(first) = first {
-            self.hand_to(first, connection, None);
+            self.hand_to(|handed| first.hand(handed), connection, None);
         }
     }
 
-    fn hand_to(&mut self, waiter: Waiter, connection: Option<Connection>, begun: Option<Instant>) {
+    fn hand_to(
+        &mut self,
+        hand: impl FnOnce(Handed) -> Result<(), Box<Handed>>,
+        connection: Option<Connection>,
+        begun: Option<Instant>,
+    ) {
         // Where there are fewer places now, this one may be too many. Then the mail waits for another one.
         self.shared.capacity.settle(&mut self.permit);
         let (Some(permit), Some(freed)) = (self.permit.split(1), self.freed.take()) else { return };
         let handed = Handed { connection, begun, busy: self.busy.take(), permit, freed };
-        if let Err(mut handed) = waiter.hand(handed)
+        if let Err(mut handed) = hand(handed)
             // The relay waits for the message of a mail that is gone: only hanging up is sure to deliver nothing.
             && handed.begun.is_none()
             && let Some(connection) = handed.connection.take()

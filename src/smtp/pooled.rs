@@ -20,6 +20,7 @@ use super::{
     connection::Connection,
     grouping::Grouping,
     line::{Line, Waiter, Wish},
+    openers::Openers,
     shared::ConnectionsFreed,
     tuning::Tuning,
 };
@@ -35,6 +36,8 @@ pub(super) struct Pooled {
     pub(super) ahead: Capacity,
     /// Those that wait with their message ready.
     pub(super) line: Line,
+    /// Those that have a place and open a connection.
+    pub(super) openers: Openers,
     /// Whether the first of these may be begun with the message of another mail.
     pub(super) grouping: Grouping,
     /// A mail that finds connections at work waits for one of these for so long.
@@ -76,6 +79,7 @@ impl Pooled {
             ahead: Capacity::new(most_ahead(capacity.places())),
             capacity,
             line: Line::default(),
+            openers: Openers::default(),
             grouping: Grouping::default(),
             patience: tuning.patience,
             freed,
@@ -126,6 +130,7 @@ impl Pooled {
     }
 
     /// Takes the first mail that waits if its envelope may leave with the message that is about to be sent over the connection.
+    /// None does while another mail opens a connection: this one goes to that mail.
     pub(super) fn take_following(
         &self,
         connection: &Connection,
@@ -138,6 +143,9 @@ impl Pooled {
                 && self.grouping.is_on(now)
                 && wish.is_good(now)
         };
+        if self.openers.are_waiting() {
+            return None;
+        }
         self.line.take_first_if(|wish| may_group(wish) && may_follow(wish))
     }
 

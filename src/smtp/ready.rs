@@ -80,12 +80,16 @@ impl Ready {
         trial: Option<Trial>,
     ) -> Result<Self, NotReady> {
         let idle = place.take().await;
-        let (started, is_reused) = (Instant::now(), idle.is_some());
-        let (connection, begun) = match idle {
-            Some(idle) => idle,
-            None => (route.open(started).await?, None),
+        let started = Instant::now();
+        let (place, connection, begun, is_reused) = match idle {
+            Some((connection, begun)) => (place, connection, begun, true),
+            None => {
+                // Boxed, as it is rare: else every mail would carry the room for it.
+                let opened = Box::pin(Arc::clone(&route).open_or_take(place, started)).await?;
+                (opened.0, opened.1, None, opened.2)
+            }
         };
-        let opening = started.elapsed();
+        let opening = if is_reused { Duration::ZERO } else { started.elapsed() };
         Ok(Self { connection, is_reused, begun, opening, place, route, _trial: trial })
     }
 
@@ -265,7 +269,7 @@ impl Route {
         tracing::warn!(route, host, port, phase, code, reason, failures, times, "no connection to the relay");
     }
 
-    async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
+    pub(super) async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
         let leave = self.breaker().ask(Instant::now()).map_err(NotReady::Away)?;
         // Boxed, as it is rare: else every mail would carry the room for a handshake.
         match Box::pin(self.relay.dialer.dial()).await {

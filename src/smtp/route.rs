@@ -181,6 +181,11 @@ impl Route {
         self.shared.with_recipients(act)
     }
 
+    /// Whether there are connections that mails are sent over, or may be.
+    pub(super) fn has_ready_connections(&self) -> bool {
+        self.relay.opened.ready() > 0
+    }
+
     pub(super) async fn close_idle(&self) {
         self.relay.pool.close_idle().await;
     }

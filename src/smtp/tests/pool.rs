@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::peer::{
-    GREETING, MAIL, PIPELINING, Peer, route, script, send, send_through, settings, tuned_route,
+    GREETING, MAIL, Open, PIPELINING, Peer, hasty_route, route, script, send, send_through, settings,
+    tuned_route,
 };
 use crate::mail::{AttemptOutcome, MailLane, Message, Phase};
 use crate::smtp::attempt_error::AttemptError;
-use crate::smtp::{BreakerState, Envelope, Fence, NotReady, RouteSettings, Sent, Tuning, Wish};
+use crate::smtp::{BreakerState, Envelope, Fence, NotReady, Ready, RouteSettings, Sent, Tuning, Wish};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
 
@@ -284,6 +285,64 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
     }
     assert_eq!(route.permits(9).len(), 1);
     assert_eq!(send(&route, "one").await.phase, Phase::Greeting);
+    peer.finish().await;
+}
+
+async fn send_over(ready: Ready, message: &str) -> AttemptOutcome {
+    let (ann, bob) = ("ann@example.net".parse().unwrap(), "bob@example.net".parse().unwrap());
+    let envelope = Envelope { sender: Some(&ann), recipient: &bob };
+    match ready.send(&envelope, &Message::new(message.as_bytes().to_vec()), &Open).await {
+        Sent::Answered(reply) => reply.outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_mail_whose_connection_is_not_greeted_takes_one_that_comes_free() {
+    // While the peer plays its only script it accepts nobody else: the second connection waits for a greeting.
+    let peer =
+        Peer::play([script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, TAKEN, "C: QUIT\nS: 221 bye\n"])])
+            .await;
+    let route = route(&settings(peer.port));
+    let mut permits = route.permits(2);
+    let (first, second) = (permits.next().unwrap(), permits.next().unwrap());
+    drop(permits);
+    let first = first.connect().await.unwrap();
+    let second = tokio::spawn(second.connect());
+    while route.status().open < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(send_over(first, "one").await, AttemptOutcome::Accepted);
+    let second =
+        timeout(Duration::from_secs(5), second).await.expect("it waits for its own").unwrap().unwrap();
+    assert_eq!(route.status().busy, 2, "the connection that is being opened has its place still");
+    assert_eq!(send_over(second, "two").await, AttemptOutcome::Accepted);
+    assert_eq!((route.status().busy, route.status().idle), (1, 1));
+    route.close_idle().await;
+    assert_eq!(peer.finish().await, ["one\r\n.\r\n", "two\r\n.\r\n"]);
+    // Nobody listens any more. That it cannot be opened is told to the breaker.
+    while route.status().busy > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_ne!(route.status().breaker, BreakerState::Closed);
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_opened_is_no_attempt_while_another_one_works() {
+    let peer = Peer::play([script(&[GREETING, PIPELINING, "X: wait\n"]), "S: 421 not you"]).await;
+    let route = hasty_route(peer.port, Duration::from_millis(100));
+    let mut permits = route.permits(2);
+    let (first, second) = (permits.next().unwrap(), permits.next().unwrap());
+    drop(permits);
+    let first = first.connect().await.unwrap();
+    assert!(matches!(second.connect().await, Err(NotReady::Away(_))));
+    assert_ne!(route.status().breaker, BreakerState::Closed);
+    drop(first);
+    while route.status().breaker != BreakerState::HalfOpen {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let alone = route.permits(1).next().unwrap().connect().await;
+    assert!(matches!(alone, Err(NotReady::Failed(_))), "no other one would serve it");
     peer.finish().await;
 }
 
