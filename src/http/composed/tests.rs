@@ -153,6 +153,20 @@ async fn an_import_takes_partials_before_the_templates_that_have_them() {
 }
 
 #[tokio::test]
+async fn of_two_lines_about_one_template_the_later_one_stays() {
+    let test = app().await;
+    test.put("partials/footer", json!({"html": FOOTER})).await;
+    let line = |html| json!({"kind": "templates", "id": "hello", "brand_id": "tea", "title": "t", "subject": "s", "html": html});
+    let headers = [&*test.bearer("tea"), "content-type: application/x-ndjson"];
+    for htmls in [["first", "second{{> footer}}"], ["second{{> footer}}", "first"]] {
+        let lines = htmls.map(|html| line(html).to_string()).join("\n");
+        let answer = test.request("POST /api/v1/import", &headers, &lines).await.json();
+        assert_eq!(answer["accepted"], 2, "{answer}");
+        assert_eq!(test.get("/api/v1/templates/hello").await.json()["html"], htmls[1]);
+    }
+}
+
+#[tokio::test]
 async fn templates_and_partials_stored_at_once_end_with_the_newest() {
     let test = app().await;
     test.put("partials/footer", json!({"html": "<i>0</i>"})).await;

@@ -233,7 +233,7 @@ impl<'a> Import<'a> {
         for (number, read) in self.read_lines().await {
             let placed = match read {
                 Ok((named, line)) => {
-                    if line.brand().is_some_and(|brand| has_brand(&sound, brand)) {
+                    if needs_stored(&sound, &line) {
                         self.store_sound(std::mem::take(&mut sound)).await?;
                     }
                     self.place(named, &line).await?.map(|merchant| (merchant, line))
@@ -346,8 +346,16 @@ impl<'a> Import<'a> {
     }
 }
 
-/// Whether a brand with this id is among lines that are not stored yet: it may stand right before what belongs to it.
-fn has_brand(sound: &HashMap<MerchantId, Sound>, id: &str) -> bool {
-    let is_it = |row: &ResourceRow| row.kind == ResourceKind::Brands && row.id == id;
-    sound.values().any(|sound| sound.documents.iter().any(|(_, row)| is_it(row)))
+/// Whether lines that are not stored yet come first: the brand that this one belongs to, or, where it is stored at once, what it
+/// replaces.
+fn needs_stored(sound: &HashMap<MerchantId, Sound>, line: &Line) -> bool {
+    let has = |kind: ResourceKind, id: &str| {
+        let is_it = |row: &ResourceRow| row.kind == kind && row.id == id;
+        sound.values().any(|sound| sound.documents.iter().any(|(_, row)| is_it(row)))
+    };
+    let replaces = match line {
+        Line::Composed(kind, id, _) => has(*kind, id),
+        Line::Document(_) | Line::Suppression(_) => false,
+    };
+    replaces || line.brand().is_some_and(|brand| has(ResourceKind::Brands, brand))
 }
