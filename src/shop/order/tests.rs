@@ -352,7 +352,7 @@ fn a_workflow_follows_its_mail() {
         (MailState::Held, "PENDING"),
         (MailState::Sent, "COMPLETED"),
         (MailState::Failed, "FAILED"),
-        (MailState::Bounced, "FAILED"),
+        (MailState::Bounced, "COMPLETED"),
         (MailState::Suppressed, "FAILED"),
         (MailState::Cancelled, "FAILED"),
         (MailState::Expired, "FAILED"),

@@ -33,16 +33,15 @@ closed_set! {
 }
 
 impl WorkflowState {
-    /// Where a workflow is whose mail is in this state. A held mail is not decided yet: a person will say.
+    /// Where a workflow is whose mail is in this state. A held mail is not decided yet: a person will say. One that bounced was
+    /// sent, and its workflow was over then.
     pub const fn following(mail: MailState) -> Self {
         match mail {
             MailState::Queued | MailState::Sending | MailState::Deferred | MailState::Held => Self::Pending,
-            MailState::Sent => Self::Completed,
-            MailState::Failed
-            | MailState::Bounced
-            | MailState::Suppressed
-            | MailState::Cancelled
-            | MailState::Expired => Self::Failed,
+            MailState::Sent | MailState::Bounced => Self::Completed,
+            MailState::Failed | MailState::Suppressed | MailState::Cancelled | MailState::Expired => {
+                Self::Failed
+            }
         }
     }
 }
