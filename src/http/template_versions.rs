@@ -28,9 +28,6 @@ use crate::{
     store::{Store, StoreError, Stored, TemplateVersionRecord, WrittenVersion},
 };
 
-/// The most versions that are listed: those before them are found by their id.
-const MOST_LISTED: u32 = 1_000;
-
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/templates/{id}/versions", get(list_of_template))
@@ -153,21 +150,23 @@ async fn list(
 ) -> Result<Page<VersionLine>, Refusal> {
     caller.may(Ability::ResourcesRead)?;
     let page = page.checked()?;
-    let current = current(app, &caller.merchant.id, kind, id).await?;
-    let records = app.store.versions_of_template(&caller.merchant.id, kind, id, MOST_LISTED).await?;
+    let (store, merchant) = (&app.store, &caller.merchant.id);
+    let current = current(app, merchant, kind, id).await?;
     let after = match &page.after {
         Some(after) => {
-            records.iter().position(|record| record.id == *after).map_or(records.len(), |at| at + 1)
+            let found = store.listed_version(merchant, kind, id, after).await?;
+            Some(found.ok_or_else(|| Refusal::field("after", "must be the id of a version in this list"))?)
         }
-        None => 0,
+        None => None,
     };
+    let records = store.versions_of_template(merchant, kind, id, after.as_ref(), page.limit + 1).await?;
     let line = |record: TemplateVersionRecord| VersionLine {
         is_current: current.version.as_deref() == Some(&record.id),
         id: record.id,
         created_at: record.created_at,
         subject: record.subject,
     };
-    let mut data: Vec<_> = records.into_iter().skip(after).take(page.limit as usize + 1).map(line).collect();
+    let mut data: Vec<_> = records.into_iter().map(line).collect();
     let has_more = cut_to_page(&mut data, page.limit);
     Ok(Page { data, has_more })
 }
@@ -179,11 +178,15 @@ async fn show(
     version: &str,
 ) -> Result<Json<VersionView>, Refusal> {
     caller.may(Ability::ResourcesRead)?;
-    let current = current(app, &caller.merchant.id, kind, id).await?;
-    let written = app.store.written_version(&caller.merchant.id, kind, id, version).await?;
-    let written = written.ok_or_else(|| Refusal::not_found("Version"))?;
+    let (current, written) = tokio::try_join!(
+        app.store.resource(&caller.merchant.id, kind, id),
+        app.store.written_version(&caller.merchant.id, kind, id, version)
+    )?;
+    // Mails may wait that were made from it, also when its document is deleted.
+    let missing = if current.is_some() { "Version" } else { kind.noun() };
+    let written = written.ok_or_else(|| Refusal::not_found(missing))?;
     Ok(Json(VersionView {
-        is_current: current.version.as_deref() == Some(&written.id),
+        is_current: current.is_some_and(|current| current.version.as_deref() == Some(&written.id)),
         id: written.id,
         created_at: written.created_at,
         document: written.document.and_then(|document| serde_json::from_str(&document).ok()),
@@ -316,6 +319,47 @@ mod tests {
         let newest = of_template[0]["id"].as_str().unwrap();
         let page = test.get(&format!("/api/v1/templates/hello/versions?limit=1&after={newest}")).await.json();
         assert_eq!((&page["data"][0]["id"], &page["has_more"]), (&of_template[1]["id"], &json!(false)));
+        let lost = test.get("/api/v1/templates/hello/versions?after=nobody").await;
+        assert_eq!((lost.status, &lost.json()["errors"][0]["path"]), (422, &json!("after")));
+        let foreign =
+            format!("/api/v1/templates/hello/versions?after={}", of_partial[0]["id"].as_str().unwrap());
+        assert_eq!(test.get(&foreign).await.status, 422);
+    }
+
+    #[tokio::test]
+    async fn versions_are_listed_however_many_there_are() {
+        let test = app().await;
+        let line = |number: usize| json!({"kind": "templates", "id": "hello", "brand_id": "tea", "title": "t", "subject": number.to_string(), "html": "h"});
+        let lines: Vec<_> = (0..1_003).map(|number| line(number).to_string()).collect();
+        let headers = [&*test.bearer("tea"), "content-type: application/x-ndjson"];
+        let answer = test.request("POST /api/v1/import", &headers, &lines.join("\n")).await.json();
+        assert_eq!(answer["accepted"], 1_003, "{answer}");
+        let page = async |query: String| {
+            let page = test.get(&format!("/api/v1/templates/hello/versions?{query}")).await.json();
+            let ids: Vec<_> = page["data"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+            (ids, page["has_more"] == true)
+        };
+        let (mut ids, has_more) = page("limit=1000".to_owned()).await;
+        assert_eq!((ids.len(), has_more), (1_000, true));
+        let (rest, has_more) = page(format!("limit=1000&after={}", ids[999].as_str().unwrap())).await;
+        assert_eq!((rest.len(), has_more), (3, false));
+        ids.extend(rest);
+        assert_eq!(ids.iter().collect::<std::collections::HashSet<_>>().len(), 1_003);
+    }
+
+    #[tokio::test]
+    async fn a_version_is_shown_also_when_its_template_is_deleted() {
+        let test = app().await;
+        test.put("templates/hello", template("<p>one</p>")).await;
+        let version = versions(&test, "templates/hello").await[0]["id"].as_str().unwrap().to_owned();
+        let deleted = test.request("DELETE /api/v1/templates/hello", &[&test.bearer("tea")], "").await;
+        assert_eq!(deleted.status, 204);
+        let shown = test.get(&format!("/api/v1/templates/hello/versions/{version}")).await;
+        assert_eq!((shown.status, &shown.json()["html"]), (200, &json!("<p>one</p>")));
+        assert_eq!(shown.json()["is_current"], false);
+        assert_eq!(test.get("/api/v1/templates/hello/versions/nobody").await.status, 404);
+        let of_partial = test.get(&format!("/api/v1/partials/hello/versions/{version}")).await;
+        assert_eq!(of_partial.status, 404);
     }
 
     #[tokio::test]

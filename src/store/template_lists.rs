@@ -72,7 +72,7 @@ impl Store {
         rows.iter().map(|row| Columns { table: "resources", row }.text("id")).collect()
     }
 
-    /// The versions of a merchant's template or partial, the newest first.
+    /// The versions of a merchant's template or partial, the newest first; with `after`, those before that one.
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
@@ -81,29 +81,50 @@ impl Store {
         merchant: &MerchantId,
         kind: ResourceKind,
         template: &str,
+        after: Option<&TemplateVersionRecord>,
         limit: u32,
     ) -> Result<Vec<TemplateVersionRecord>, StoreError> {
+        let (before, id) =
+            after.map_or((i64::MAX, ""), |after| (after.created_at.millis(), after.id.as_str()));
         let rows = query(
             "SELECT id, subject, created_at FROM template_versions WHERE merchant_id = $1 AND template_id = $2
-                AND kind = $4 ORDER BY created_at DESC, id DESC LIMIT $3",
+                AND kind = $4 AND (created_at, id) < ($5, $6) ORDER BY created_at DESC, id DESC LIMIT $3",
         )
         .bind(merchant.as_str())
         .bind(template)
         .bind(i64::from(limit))
         .bind(kind.as_str())
+        .bind(before)
+        .bind(id)
         .fetch_all(&self.readers)
         .await
         .doing("list versions of a template")?;
-        rows.iter()
-            .map(|row| {
-                let columns = Columns { table: "template_versions", row };
-                Ok(TemplateVersionRecord {
-                    id: columns.text("id")?,
-                    subject: columns.text("subject")?,
-                    created_at: columns.time("created_at")?,
-                })
-            })
-            .collect()
+        rows.iter().map(|row| read_record(&Columns { table: "template_versions", row })).collect()
+    }
+
+    /// A version of a merchant's template or partial, as in the list.
+    ///
+    /// # Errors
+    /// Those of a read: see [`StoreError`].
+    pub async fn listed_version(
+        &self,
+        merchant: &MerchantId,
+        kind: ResourceKind,
+        template: &str,
+        version: &str,
+    ) -> Result<Option<TemplateVersionRecord>, StoreError> {
+        let row = query(
+            "SELECT id, subject, created_at FROM template_versions
+             WHERE id = $1 AND merchant_id = $2 AND template_id = $3 AND kind = $4",
+        )
+        .bind(version)
+        .bind(merchant.as_str())
+        .bind(template)
+        .bind(kind.as_str())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a version of a template")?;
+        row.map(|row| read_record(&Columns { table: "template_versions", row: &row })).transpose()
     }
 
     /// A version of a merchant's template or partial.
@@ -142,4 +163,12 @@ impl Store {
             },
         }))
     }
+}
+
+fn read_record(columns: &Columns<'_>) -> Result<TemplateVersionRecord, StoreError> {
+    Ok(TemplateVersionRecord {
+        id: columns.text("id")?,
+        subject: columns.text("subject")?,
+        created_at: columns.time("created_at")?,
+    })
 }

@@ -73,7 +73,7 @@ on_both! {
         let written = store.written_version(&merchant(), Templates, "hello", "h2").await.unwrap().unwrap();
         assert_eq!(written.document.as_deref(), Some("{\"html\":\"h2\"}"));
         assert_eq!(written.partials, BTreeMap::from([("footer".to_owned(), "f2".to_owned())]));
-        let versions = async |kind| store.versions_of_template(&merchant(), kind, "footer", 10).await.unwrap().len();
+        let versions = async |kind| store.versions_of_template(&merchant(), kind, "footer", None, 10).await.unwrap().len();
         assert_eq!((versions(Templates).await, versions(Partials).await), (0, 2));
     }
 }

@@ -178,7 +178,7 @@ async fn show(
 ) -> Result<Response, Trouble> {
     let merchant = merchant_of(&viewer, &merchant)?;
     let versions =
-        board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, VERSIONS).await?;
+        board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, None, VERSIONS).await?;
     let newest = versions.first().ok_or_else(|| Trouble::not_found("template"))?;
     let shown = match fields.get("version")? {
         Some(asked) => versions.iter().find(|version| version.id == asked),
@@ -276,7 +276,7 @@ async fn preview(
 ) -> Result<Response, Trouble> {
     let merchant = merchant_of(&viewer, &merchant)?;
     let versions =
-        board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, VERSIONS).await?;
+        board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, None, VERSIONS).await?;
     let asked = fields.get("version")?;
     let found = versions.iter().find(|version| asked.is_none_or(|asked| version.id == asked));
     let found = found.ok_or_else(|| Trouble::not_found("version"))?;
