@@ -115,6 +115,16 @@ fn wrong_state(message: String) -> Refusal {
     Refusal::new(StatusCode::CONFLICT, "wrong_state", message)
 }
 
+/// Refuses to send a mail again that would go to a relay: test mode delivers nothing.
+async fn may_be_tried_out(app: &App, caller: &Caller, id: MailId) -> Result<(), Refusal> {
+    let mail = app.store.mail(Some(&caller.merchant.id), id).await?;
+    if mail.is_some_and(|mail| !mail.is_test) {
+        let message = "In test mode only mails in test mode are sent again.";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
+    Ok(())
+}
+
 async fn move_mail(
     app: &App,
     caller: &Caller,
@@ -123,6 +133,9 @@ async fn move_mail(
 ) -> Result<Json<MailStory>, Refusal> {
     caller.may(Ability::MailsManage)?;
     let id = id_of(id)?;
+    if event == MailEvent::Retried && caller.merchant.is_test {
+        may_be_tried_out(app, caller, id).await?;
+    }
     match app.store.acting_for(caller.author()).move_mail(Some(&caller.merchant.id), id, event).await? {
         Moved::Unknown => Err(Refusal::not_found("Mail")),
         Moved::Refused(state) => Err(wrong_state(format!("A mail that is {state} cannot be {event}."))),

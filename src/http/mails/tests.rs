@@ -143,3 +143,28 @@ async fn what_is_tried_out_suppresses_nobody() {
     assert_eq!(results, json!([{"mail": mail, "result": "done", "why": null}]));
     assert_eq!(test.get("/api/v1/suppressions/ann@example.net").await.status, 200);
 }
+
+#[tokio::test]
+async fn in_test_mode_no_mail_is_sent_again_that_goes_to_a_relay() {
+    let test = TestApp::start("DE").await;
+    test.add_test_token("tea", "trial").await;
+    test.put("brands/tea", json!({"name": "Tea", "sender": {"email": "hello@tea.example"}})).await;
+    test.put("members/ann", json!({"brand_id": "tea", "email": "ann@example.net"})).await;
+    let template = json!({"brand_id": "tea", "title": "t", "subject": "s", "html": "h"});
+    test.put("templates/hello", template).await;
+    let body = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
+    let by = async |token: &str, line: &str, body: String| {
+        let headers = [&*test.bearer(token), "content-type: application/json"];
+        test.request(line, &headers, &body).await
+    };
+    let action = json!({"kind": "retry", "q": "state:cancelled"}).to_string();
+    for (token, by_trial) in [("tea", [403, 422]), ("trial", [200, 201])] {
+        let sent = by(token, "POST /mail", body.to_string()).await.json();
+        let mail = sent["data"]["ann"]["transaction_id"].as_str().unwrap().to_owned();
+        let cancel = by(token, &format!("POST /api/v1/mails/{mail}/cancel"), String::new()).await;
+        assert_eq!(cancel.status, 200, "{cancel:?}");
+        let drafted = by("trial", "POST /api/v1/actions", action.clone()).await;
+        let retried = by("trial", &format!("POST /api/v1/mails/{mail}/retry"), String::new()).await;
+        assert_eq!([retried.status, drafted.status], by_trial, "{token}: {retried:?} {drafted:?}");
+    }
+}
