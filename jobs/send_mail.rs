@@ -25,7 +25,8 @@ use crate::{
     cpu_pool::Share,
     limits::Held,
     mail::{
-        self, CrashPolicy, Mail, MailId, MailLane, Message, Phase, Reply, TraceParent, sandbox::SandboxFate,
+        self, CrashPolicy, Mail, MailId, MailLane, Message, Phase, Reply, TraceParent, Tried,
+        sandbox::SandboxFate,
     },
     render::{self, Headers, RenderError},
     smtp::{Envelope, Sent},
@@ -109,9 +110,7 @@ pub(super) async fn carry_out(
     let Some(reply) = offered else {
         return Ok(Outcome::Postponed); // the claim is given back
     };
-    let on_unknown = if mail.is_test { CrashPolicy::Hold } else { mail.on_crash };
-    let (age_from, now) = (mail.meant_for(), clock::now());
-    let verdict = app.config.retry.judge(&reply, mail.attempt, on_unknown, age_from, now, rand::random());
+    let verdict = app.config.retry.judge(&reply, &tried(mail), clock::now(), rand::random());
     let verdict = verdict.until(mail.schedule.expires_at);
     note_attempt(mail, &reply);
     let settlement = Settlement::new(mail, app.worker.id, started_at, reply, verdict);
@@ -120,6 +119,15 @@ pub(super) async fn carry_out(
     at_work.note_settled();
     note_settled(app, mail, settled);
     Ok(Outcome::Done)
+}
+
+fn tried(mail: &Mail) -> Tried {
+    Tried {
+        attempt: mail.attempt,
+        rescues: mail.rescues,
+        on_unknown: if mail.is_test { CrashPolicy::Hold } else { mail.on_crash },
+        meant_for: mail.meant_for(),
+    }
 }
 
 /// How a mail that is admitted gets to its connection.

@@ -44,7 +44,7 @@ pub use new_mail::{CrashPolicy, Facts, Learned, Mail, MailDraft, NewMail, Origin
 pub use pause::{PauseScope, PauseScopeError};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
 pub use reply_class::{Consequence, Judgement, ReplyClass, ReplyScope};
-pub use retry::{Rescue, RetryPolicy, Verdict};
+pub use retry::{Rescue, RetryPolicy, Tried, Verdict};
 pub use schedule::{Schedule, ScheduleError};
 pub(crate) use state::closed_set;
 pub use state::{MailEvent, MailState};

@@ -194,6 +194,8 @@ pub struct Mail {
     pub extras: Option<Box<Extras>>,
     /// The number of this attempt, from 1. With the worker's id it fences the claim.
     pub attempt: u32,
+    /// How often it was sent again although a relay may have had it, or given back after a fault.
+    pub rescues: u32,
     /// The trace of the request that it came of.
     pub trace_parent: Option<TraceParent>,
     /// Whether it is advertising: it says in its headers how to unsubscribe.
@@ -275,6 +277,7 @@ impl NewMail {
             facts: None,
             extras: self.extras.clone(),
             attempt: 1,
+            rescues: 0,
             trace_parent: self.trace_parent.clone(),
             is_promotional: self.is_promotional,
             unsubscribe: self.unsubscribe.clone(),

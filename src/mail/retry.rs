@@ -25,8 +25,22 @@ pub struct RetryPolicy {
     /// How long after it was recorded, or the time that it was scheduled for, a mail is given up: `failed` where a relay refused it, else `expired`.
     #[serde(with = "super::duration")]
     pub max_age: Duration,
-    /// How often a mail is queued again, or a chunk of a batch tried again, after its worker died or its job panicked.
+    /// How often a mail is sent again after nobody knows whether a relay has it: its worker died, its job panicked, or the relay's
+    /// last answer did not arrive. And how often a chunk of a batch is tried again after its worker died.
     pub rescues: u32,
+}
+
+/// A mail as it was when it was tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// The number of this attempt; the first is 1.
+    pub attempt: u32,
+    /// How often it was sent again before although a relay may have had it.
+    pub rescues: u32,
+    /// What to do when the outcome is unknown.
+    pub on_unknown: CrashPolicy,
+    /// What its age is counted from.
+    pub meant_for: Timestamp,
 }
 
 /// What the policy makes of a mail that its worker left behind: it died, or the job panicked.
@@ -55,6 +69,9 @@ pub enum Verdict {
     Expired,
     /// The outcome is unknown and a person shall decide.
     Held,
+    /// The same: the mail was sent again so many times after an unknown outcome, and each time may have been one mail more for
+    /// its recipient.
+    HeldAfter(u32),
 }
 
 impl Verdict {
@@ -68,30 +85,26 @@ impl Verdict {
 }
 
 impl RetryPolicy {
-    /// Judges the reply to attempt number `attempt` (the first is 1). `jitter` is in `0.0..1.0`: the wait is that
-    /// share between 80 % and 120 % of the nominal one, so that mails put off together do not return together.
-    pub fn judge(
-        &self,
-        reply: &Reply,
-        attempt: u32,
-        on_unknown: CrashPolicy,
-        recorded_at: Timestamp,
-        now: Timestamp,
-        jitter: f64,
-    ) -> Verdict {
+    /// Judges the reply to an attempt. `jitter` is in `0.0..1.0`: the wait is that share between 80 % and 120 % of the
+    /// nominal one, so that mails put off together do not return together.
+    pub fn judge(&self, reply: &Reply, tried: &Tried, now: Timestamp, jitter: f64) -> Verdict {
+        let Tried { attempt, rescues, on_unknown, meant_for } = *tried;
         match (reply.outcome, on_unknown) {
             (AttemptOutcome::Accepted, _) => Verdict::Sent,
             (AttemptOutcome::Permanent, _) => Verdict::Failed,
             (AttemptOutcome::Unknown, CrashPolicy::Hold) => Verdict::Held,
+            (AttemptOutcome::Unknown, CrashPolicy::Resend) if rescues >= self.rescues => {
+                Verdict::HeldAfter(rescues)
+            }
             (AttemptOutcome::Transient, _) | (AttemptOutcome::Unknown, CrashPolicy::Resend) => {
                 let due = now + self.wait(attempt, jitter);
-                if due.since(recorded_at) > self.max_age {
+                if due.since(meant_for) > self.max_age {
                     return if reply.is_a_refusal() { Verdict::Failed } else { Verdict::Expired };
                 }
                 let asked =
                     reply.judgement.wait.map(|wait| now + wait.mul_f64(1.0 + 0.2 * jitter.clamp(0.0, 1.0)));
                 // A relay that asks for more time than the mail has left gets one more chance at its end.
-                Verdict::Retry(asked.map_or(due, |asked| asked.min(recorded_at + self.max_age)))
+                Verdict::Retry(asked.map_or(due, |asked| asked.min(meant_for + self.max_age)))
             }
         }
     }
@@ -136,10 +149,16 @@ mod tests {
         rescues: 5,
     };
 
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    /// Tried for the first time at this age.
+    fn first_try(age: Duration) -> Tried {
+        Tried { attempt: 1, rescues: 0, on_unknown: CrashPolicy::Resend, meant_for: NOW - age }
+    }
+
     fn judge(outcome: AttemptOutcome, attempt: u32, on_unknown: CrashPolicy, age: Duration) -> Verdict {
         let reply = Reply { outcome, ..Reply::silent("main", Phase::RcptTo, "", Duration::ZERO) };
-        let now = Timestamp(1_000_000_000);
-        POLICY.judge(&reply, attempt, on_unknown, now - age, now, 0.5)
+        POLICY.judge(&reply, &Tried { attempt, on_unknown, ..first_try(age) }, NOW, 0.5)
     }
 
     #[test]
@@ -171,10 +190,7 @@ mod tests {
 
     #[test]
     fn an_old_mail_is_failed_where_it_was_refused_and_expired_where_it_waited() {
-        let now = Timestamp(1_000_000_000);
-        let judge = |reply: &Reply| {
-            POLICY.judge(reply, 1, CrashPolicy::Resend, now - Duration::from_secs(86_395), now, 0.5)
-        };
+        let judge = |reply: &Reply| POLICY.judge(reply, &first_try(Duration::from_secs(86_395)), NOW, 0.5);
         assert_eq!(judge(&refused(Consequence::Retry, None)), Verdict::Failed);
         assert_eq!(judge(&refused(Consequence::Stop, None)), Verdict::Expired);
         assert_eq!(judge(&Reply::silent("main", Phase::Connect, "", Duration::ZERO)), Verdict::Expired);
@@ -184,24 +200,24 @@ mod tests {
     fn a_schedule_is_followed_and_its_last_wait_repeats() {
         let schedule = [5, 60, 600].map(Duration::from_secs).to_vec();
         let policy = RetryPolicy { schedule, ..POLICY };
-        let (reply, now) = (refused(Consequence::Retry, None), Timestamp(1_000_000_000));
-        let wait =
-            |attempt, jitter| match policy.judge(&reply, attempt, CrashPolicy::Resend, now, now, jitter) {
-                Verdict::Retry(at) => at.since(now).as_secs(),
+        let reply = refused(Consequence::Retry, None);
+        let wait = |attempt, jitter| {
+            let tried = Tried { attempt, ..first_try(Duration::ZERO) };
+            match policy.judge(&reply, &tried, NOW, jitter) {
+                Verdict::Retry(at) => at.since(NOW).as_secs(),
                 other => panic!("{other:?}"),
-            };
+            }
+        };
         assert_eq!([1, 2, 3, 4, 1000].map(|attempt| wait(attempt, 0.5)), [5, 60, 600, 600, 600]);
         assert_eq!([0.0, 1.0].map(|jitter| wait(2, jitter)), [48, 72]);
     }
 
     #[test]
     fn the_time_that_a_reply_names_is_waited_for_and_not_beyond_the_mails_age() {
-        let now = Timestamp(1_000_000_000);
         let wait = |seconds, age, jitter| {
-            let recorded_at = now - Duration::from_secs(age);
             let reply = refused(Consequence::Retry, Some(seconds));
-            match POLICY.judge(&reply, 1, CrashPolicy::Resend, recorded_at, now, jitter) {
-                Verdict::Retry(at) => at.since(now).as_secs(),
+            match POLICY.judge(&reply, &first_try(Duration::from_secs(age)), NOW, jitter) {
+                Verdict::Retry(at) => at.since(NOW).as_secs(),
                 other => panic!("{other:?}"),
             }
         };
@@ -226,6 +242,19 @@ mod tests {
             judge(AttemptOutcome::Unknown, 1, CrashPolicy::Resend, Duration::ZERO),
             Verdict::Retry(_)
         ));
+    }
+
+    #[test]
+    fn an_unknown_outcome_too_many_is_held_and_says_how_often_the_mail_was_sent_again() {
+        let judge = |outcome, rescues| {
+            let reply = Reply { outcome, ..Reply::silent("main", Phase::Final, "", Duration::ZERO) };
+            POLICY.judge(&reply, &Tried { rescues, ..first_try(Duration::ZERO) }, NOW, 0.5)
+        };
+        assert!(matches!(judge(AttemptOutcome::Unknown, 4), Verdict::Retry(_)));
+        assert_eq!(judge(AttemptOutcome::Unknown, 5), Verdict::HeldAfter(5));
+        // What a relay says counts as ever.
+        assert!(matches!(judge(AttemptOutcome::Transient, 5), Verdict::Retry(_)));
+        assert_eq!(judge(AttemptOutcome::Accepted, 5), Verdict::Sent);
     }
 
     #[test]

@@ -103,7 +103,7 @@ const fn judged(class: ReplyClass, then: Consequence) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::{CrashPolicy, RetryPolicy, Timestamp, Verdict};
+    use crate::mail::{CrashPolicy, RetryPolicy, Timestamp, Tried, Verdict};
 
     const POLICY: RetryPolicy = RetryPolicy {
         first: Duration::from_secs(10),
@@ -135,7 +135,9 @@ mod tests {
         let judge = |fate: SandboxFate, age: u64| {
             let reply = fate.reply(MailId::new(), Duration::ZERO);
             assert_eq!(reply.route, ROUTE);
-            POLICY.judge(&reply, 1, CrashPolicy::Hold, now - Duration::from_secs(age), now, 0.5)
+            let meant_for = now - Duration::from_secs(age);
+            let tried = Tried { attempt: 1, rescues: 0, on_unknown: CrashPolicy::Hold, meant_for };
+            POLICY.judge(&reply, &tried, now, 0.5)
         };
         assert_eq!(judge(SandboxFate::Delivered, 0), Verdict::Sent);
         assert_eq!(judge(SandboxFate::Bounced, 0), Verdict::Sent);

@@ -23,7 +23,7 @@ use super::{
     stream::Stream,
     transcript::Transcript,
     tuning::Timeouts,
-    wire::{Garbage, LONGEST_LINE, ReplyLines, ServerReply},
+    wire::{Garbage, LONGEST_LINE, MOST_OF_A_LINE, ReplyLines, ServerReply, begins_a_line},
 };
 
 /// One open connection to a relay.
@@ -218,10 +218,12 @@ impl Connection {
 
     async fn read_reply(&mut self) -> Result<ServerReply, ConnectionError> {
         let mut lines = ReplyLines::default();
+        let mut thrown_away = 0;
         loop {
             let unread = &self.incoming[self.consumed..];
             let Some(line_end) = memchr(b'\n', unread) else {
-                if unread.len() > LONGEST_LINE {
+                thrown_away += self.cut_line()?;
+                if thrown_away > MOST_OF_A_LINE {
                     return Err(Garbage::LongLine.into());
                 }
                 self.receive().await?;
@@ -230,10 +232,22 @@ impl Connection {
             let line = &unread[..line_end];
             let collected = lines.push(line.strip_suffix(b"\r").unwrap_or(line))?;
             self.consumed += line_end + 1;
+            thrown_away = 0;
             if let Some(reply) = collected {
                 return Ok(reply);
             }
         }
+    }
+
+    /// Throws away what a line that has not ended yet has beyond what is kept of it, and returns how many bytes that is. A line
+    /// that is none of a reply ends the dialogue.
+    fn cut_line(&mut self) -> Result<usize, ConnectionError> {
+        let beyond = (self.incoming.len() - self.consumed).saturating_sub(LONGEST_LINE);
+        if beyond > 0 {
+            begins_a_line(&self.incoming[self.consumed..])?;
+            self.incoming.truncate(self.consumed + LONGEST_LINE);
+        }
+        Ok(beyond)
     }
 
     async fn receive(&mut self) -> Result<(), ConnectionError> {

@@ -2,8 +2,10 @@
 
 use crate::mail::EnhancedCode;
 
-/// The longest line we take. The RFC says 512 bytes; servers that paste URLs into refusals go beyond it.
+/// The most bytes of a line that are kept. The RFC says 512; servers that paste URLs into refusals go beyond it.
 pub(super) const LONGEST_LINE: usize = 4_096;
+/// The most bytes of a line that are read. What comes behind the kept ones is thrown away.
+pub(super) const MOST_OF_A_LINE: usize = 1 << 20;
 /// The most lines of one reply that we read. A relay that sends more has lost its mind.
 const MOST_LINES: usize = 20_000;
 /// The lines that are kept: so many from the first on, and the last, in which some relays say what counts.
@@ -23,9 +25,9 @@ pub(super) struct ServerReply {
 pub(super) enum Garbage {
     #[error("a line that is not an SMTP reply")]
     NotAReply,
-    #[error("a reply whose lines have different codes")]
+    #[error("a reply whose lines say different things")]
     MixedCodes,
-    #[error("a line of more than 4096 bytes")]
+    #[error("a line of more than a mebibyte")]
     LongLine,
     #[error("a reply of more than 20000 lines")]
     ManyLines,
@@ -44,13 +46,12 @@ pub(super) struct ReplyLines {
 }
 
 impl ReplyLines {
-    /// Takes one line without its line end; gives the reply when this was the last one.
+    /// Takes one line without its line end; gives the reply when this was the last one. Of a line that is too long the beginning
+    /// counts. Lines with different codes are one reply where all say yes, for now or never: the last code is its code. Nobody
+    /// else can say whether the relay has the message, and a mail whose answer is not understood is sent again.
     pub(super) fn push(&mut self, line: &[u8]) -> Result<Option<ServerReply>, Garbage> {
-        if line.len() > LONGEST_LINE {
-            return Err(Garbage::LongLine);
-        }
-        let (code, is_last, text) = split_line(line)?;
-        if self.code.is_some_and(|earlier| earlier != code) {
+        let (code, is_last, text) = split_line(&line[..line.len().min(LONGEST_LINE)])?;
+        if self.code.is_some_and(|earlier| earlier / 100 != code / 100) {
             return Err(Garbage::MixedCodes);
         }
         self.code = Some(code);
@@ -69,6 +70,11 @@ impl ReplyLines {
         }
         Ok(Some(ServerReply { code, lines: std::mem::take(&mut self.lines) }))
     }
+}
+
+/// Whether a line that begins so may be one of a reply.
+pub(super) fn begins_a_line(line: &[u8]) -> Result<(), Garbage> {
+    split_line(line).map(drop)
 }
 
 fn split_line(line: &[u8]) -> Result<(u16, bool, &[u8]), Garbage> {
@@ -176,11 +182,25 @@ mod tests {
         }
         let mut lines = ReplyLines::default();
         assert_eq!(lines.push(b"250-a"), Ok(None));
-        assert_eq!(lines.push(b"251 b"), Err(Garbage::MixedCodes));
-        assert_eq!(ReplyLines::default().push(&[b'2'; LONGEST_LINE + 1]), Err(Garbage::LongLine));
+        assert_eq!(lines.push(b"550 b"), Err(Garbage::MixedCodes));
+        assert_eq!(ReplyLines::default().push(&[b'2'; LONGEST_LINE + 1]), Err(Garbage::NotAReply));
         let mut lines = ReplyLines::default();
         assert!((0..20_000).all(|_| lines.push(b"250-x") == Ok(None)));
         assert_eq!(lines.push(b"250 x"), Err(Garbage::ManyLines));
+    }
+
+    #[test]
+    fn lines_that_say_the_same_with_different_codes_are_one_reply_with_the_last() {
+        let said = reply(&["250-2.0.0 ok", "251 2.0.0 queued"]);
+        assert_eq!((said.code, said.text().as_str()), (251, "2.0.0 ok queued"));
+        assert_eq!(reply(&["450-busy", "421 bye"]).code, 421);
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_the_beginning_counts() {
+        let said = reply(&[&format!("250-{}", "x".repeat(5_000)), &format!("250 {}", "y".repeat(5_000))]);
+        assert_eq!(said.code, 250);
+        assert!(said.lines().all(|line| line.len() == LONGEST_LINE - 4));
     }
 
     #[test]

@@ -59,6 +59,22 @@ on_both! {
         assert_eq!(scene.caught("drop-after-data@example.net"), 1);
     }
 
+    async fn a_mail_whose_last_answer_never_comes_is_held_after_so_many_times(backends: Backends) {
+        let scene = Scene::open(backends.with("retry.first", "100ms").with("retry.rescues", 2)).await;
+        let id = scene.shop.send_to("drop-after-data@example.net").await;
+        let story = scene.shop.wait_until(&id, "held").await;
+        let attempts = story["attempts"].as_array().unwrap();
+        assert!(attempts.iter().all(|attempt| attempt["outcome"] == "unknown"), "{story}");
+        assert_eq!((attempts.len(), scene.caught("drop-after-data@example.net")), (3, 3));
+        let error = story["error"].as_str().unwrap();
+        assert!(error.ends_with("it was sent again 2 times already, the most that `retry.rescues` allows"), "{error}");
+
+        // A person who asks for it begins anew.
+        assert_eq!(ask(&scene, &id, "retry", 200).await["state"], "queued");
+        let story = scene.shop.wait_until(&id, "held").await;
+        assert_eq!(story["attempts"].as_array().unwrap().len(), 6, "{story}");
+    }
+
     async fn a_mail_that_is_too_old_is_given_up(backends: Backends) {
         let scene = Scene::open(backends.with("retry.first", "200ms").with("retry.max_age", "1s")).await;
         let id = scene.shop.send_to("defer@example.net").await;

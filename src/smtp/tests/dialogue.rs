@@ -245,6 +245,25 @@ async fn the_answer_to_the_final_dot_decides() {
 }
 
 #[tokio::test]
+async fn an_odd_answer_to_the_final_dot_is_read_as_what_it_says() {
+    let long = format!("S: 250 2.0.0 queued as 4F2A1 {}", "x".repeat(200_000));
+    let long_first = format!("S: 250-{}\nS: 250 2.0.0 queued as 4F2A1", "x".repeat(5_000));
+    for odd in [long.as_str(), &long_first, "S: 250-2.0.0 ok\nS: 251 2.0.0 queued as 4F2A1"] {
+        let peer =
+            Peer::play([script(&[GREETING, "S: 250 hi\n", STEPS, "C: ...\n", odd, "\nC: QUIT\n"])]).await;
+        let route = route(&settings(peer.port));
+        assert_eq!(send(&route, "hi").await.outcome, AttemptOutcome::Accepted, "{:.80}", odd);
+        route.close_idle().await;
+        peer.finish().await;
+    }
+    let endless = format!("S: 250 {}", "x".repeat(3_000_000));
+    let peer =
+        Peer::play([script(&[GREETING, "S: 250 hi\n", STEPS, "C: ...\n", &endless, "\nX: wait\n"])]).await;
+    let reply = send(&route(&settings(peer.port)), "hi").await;
+    assert_eq!(verdict(&reply), (Phase::Final, AttemptOutcome::Unknown, None), "{reply:?}");
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_up_in_the_middle_of_the_message_is_heard() {
     let peer = Peer::play([script(&[GREETING, "S: 250 hello\n", STEPS, "S: 552 5.3.4 far too big\n"])]).await;
     // More than any socket buffer holds, so that the server is gone before the last byte is sent.

@@ -54,7 +54,7 @@ impl Store {
 /// What a mail is read from.
 pub(super) const COLUMNS: &str =
     "mails.id, merchant_id, lane, template_version, sender, reply_to, recipient_name, recipient,
-    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, extras, traceparent,
+    message_id, tags, on_crash, order_id, batch_id, recorded_at, send_at, expires_at, test, attempt, rescues, extras, traceparent,
     promotional, unsubscribe_token, unsubscribe_language";
 
 static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
@@ -185,6 +185,7 @@ pub(super) fn read(columns: &Columns<'_>) -> Result<Mail, StoreError> {
         facts: None,
         extras: columns.optional_json("extras")?,
         attempt: u32::try_from(columns.integer("attempt")?).unwrap_or(u32::MAX),
+        rescues: u32::try_from(columns.integer("rescues")?).unwrap_or(u32::MAX),
         trace_parent: columns.optional_parsed("traceparent")?,
         is_promotional: columns.integer("promotional")? == 1,
         unsubscribe: unsubscribe(columns)?,

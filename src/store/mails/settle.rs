@@ -38,6 +38,10 @@ pub struct Settlement {
     reply: Reply,
     state: MailState,
     due_at: Option<Timestamp>,
+    /// How often it was sent again, or will be, although a relay may have had it.
+    rescues: u32,
+    /// It was so often that a person shall decide.
+    is_spent: bool,
     /// What the reply says of the recipient's address, where that is of note.
     address: Option<AddressReply>,
 }
@@ -63,11 +67,14 @@ impl Settlement {
             Verdict::Sent => (MailEvent::Accepted, None),
             Verdict::Failed => (MailEvent::Refused, None),
             Verdict::Expired => (MailEvent::TimedOut, None),
-            Verdict::Held => (MailEvent::LostAndHeld, None),
+            Verdict::Held | Verdict::HeldAfter(_) => (MailEvent::LostAndHeld, None),
             Verdict::Retry(due_at) => (MailEvent::PutOff, Some(due_at)),
         };
         let state = MailState::Sending.after(event).unwrap_or(MailState::Failed);
+        let is_sent_again = due_at.is_some() && reply.outcome == AttemptOutcome::Unknown;
         Self {
+            rescues: mail.rescues.saturating_add(u32::from(is_sent_again)),
+            is_spent: matches!(verdict, Verdict::HeldAfter(_)),
             address: address_reply(mail, &reply),
             mail: mail.id,
             merchant: mail.merchant.clone(),
@@ -80,6 +87,18 @@ impl Settlement {
             reply,
             state,
             due_at,
+        }
+    }
+
+    /// What the mail says of this attempt, for people.
+    fn error(&self) -> Option<String> {
+        let Self { reply, rescues, .. } = self;
+        match reply.outcome {
+            AttemptOutcome::Accepted => None,
+            _ if self.is_spent => Some(format!(
+                "{reply}; it was sent again {rescues} times already, the most that `retry.rescues` allows"
+            )),
+            _ => Some(reply.to_string()),
         }
     }
 
@@ -128,7 +147,7 @@ impl Store {
 static SETTLING: LazyLock<Settling> = LazyLock::new(|| {
     Settling::new(&SettlingOf {
         table: "mails",
-        keeps: "route text, provider_id text, error text, class text",
+        keeps: "route text, provider_id text, error text, class text, rescues bigint",
         attempts: "attempts",
         of: "mail_id",
         records: "route text, phase text, outcome text, code bigint, enhanced text, reply text, millis bigint, class text, transcript text",
@@ -142,6 +161,7 @@ struct Row<'a> {
     route: &'a str,
     provider_id: Option<&'a str>,
     error: Option<String>,
+    rescues: u32,
     phase: &'static str,
     outcome: &'static str,
     code: Option<u16>,
@@ -153,11 +173,12 @@ struct Row<'a> {
 }
 
 fn row_of(settlement: &Settlement, now: Timestamp) -> Attempted<Row<'_>> {
-    let Settlement { mail, worker, attempt, started_at, reply, state, due_at, .. } = settlement;
+    let Settlement { mail, worker, attempt, started_at, reply, state, due_at, rescues, .. } = settlement;
     let row = Row {
         route: &reply.route,
         provider_id: reply.provider_id.as_deref(),
-        error: (reply.outcome != AttemptOutcome::Accepted).then(|| reply.to_string()),
+        error: settlement.error(),
+        rescues: *rescues,
         phase: reply.phase.as_str(),
         outcome: reply.outcome.as_str(),
         code: reply.code,
