@@ -32,7 +32,8 @@ pub(super) fn run(context: &Context, command: &Command) -> anyhow::Result<()> {
     let Command::Classify { reply, phase, route } = command;
     let rules = context.config.smtp.reply_rules()?;
     let (code, text) = parse(reply).map_err(WrongUsage)?;
-    classify(&rules, &Said { code, enhanced: None, text: &text, phase: *phase, route }, context.json)
+    let said = Said { code, enhanced: None, text: &text, phase: *phase, route, domains: &[] };
+    classify(&rules, &said, context.json)
 }
 
 fn classify(rules: &ReplyRules, said: &Said<'_>, json_wanted: bool) -> anyhow::Result<()> {

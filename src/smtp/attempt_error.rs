@@ -89,16 +89,16 @@ impl AttemptError {
 
     fn new(phase: Phase, why: Why) -> Self {
         let mut error = Self { phase, judgement: Judgement::CONNECTION, transcript: None, why };
-        error.judge(&ReplyRules::shipped(), "");
+        error.judge(&ReplyRules::shipped(), "", &[]);
         error
     }
 
-    /// Says what it means by these rules.
-    pub(super) fn judge(&mut self, rules: &ReplyRules, route: &str) {
+    /// Says what it means by these rules, over this route, for a mail between these domains.
+    pub(super) fn judge(&mut self, rules: &ReplyRules, route: &str, domains: &[&str]) {
         self.judgement = match &self.why {
             Why::Said(reply) => {
                 let (code, enhanced, text) = (reply.code, reply.enhanced(), reply.text());
-                rules.judge(&Said { code, enhanced, text: &text, phase: self.phase, route })
+                rules.judge(&Said { code, enhanced, text: &text, phase: self.phase, route, domains })
             }
             Why::ConnectionLost(_) | Why::Withheld => Judgement::CONNECTION,
             Why::Ours { outcome: AttemptOutcome::Permanent, .. } => Judgement::MESSAGE_FAULT,

@@ -151,9 +151,10 @@ impl Ready {
                 route.note_failed_group();
             }
         }
+        let domains = [sender, envelope.recipient.domain()];
         let said = said.map_err(|error| {
             let mut error = route.relay.dialer.with_transcript(error, &connection.transcript);
-            error.judge(&route.shared.rules(), route.name());
+            error.judge(&route.shared.rules(), route.name(), &domains);
             error
         });
         if said.as_ref().is_err_and(AttemptError::is_about_us) {
@@ -280,7 +281,7 @@ impl Route {
                 Ok(connection)
             }
             Err(mut error) => {
-                error.judge(&self.shared.rules(), self.name());
+                error.judge(&self.shared.rules(), self.name(), &[]);
                 let now = Instant::now();
                 if error.is_about_us() && self.breaker().refused(&error, now) {
                     self.note_stop(&error);

@@ -10,9 +10,11 @@
 //! | `pattern` | bounds text patterns, and refuses what no reply can match |
 //! | `rule` | whether a rule matches, and what a class leads to where no rule says it |
 //! | `words` | the words of a reply without codes and addresses |
+//! | `hosts` | the words without names of hosts |
 //! | `wait` | how long a reply asks us to wait |
 
 mod file;
+mod hosts;
 mod pattern;
 mod rule;
 mod wait;
@@ -124,18 +126,21 @@ impl ReplyRules {
         let words = Words::of(said.text);
         let enhanced = said.enhanced.or(words.enhanced);
         let own_file = self.own_file.as_deref().unwrap_or(Path::new(""));
-        let own = self.own.iter().map(|rule| (true, own_file, rule));
-        let shipped = SHIPPED_RULES.iter().map(|rule| (false, Path::new("replies.toml"), rule));
-        let found = own.chain(shipped).find(|(_, _, rule)| rule.matches(said, enhanced, &words.text));
+        // An operator may ask for the name of a host. The shipped rules ask for words, which anybody can put into a name.
+        let text = hosts::without_domains(&words.text, said.domains);
+        let plain = hosts::without_hosts(&text);
+        let own = self.own.iter().map(|rule| (true, own_file, &text, rule));
+        let shipped = SHIPPED_RULES.iter().map(|rule| (false, Path::new("replies.toml"), &plain, rule));
+        let found = own.chain(shipped).find(|(_, _, words, rule)| rule.matches(said, enhanced, words));
         let mut judgement = match found {
-            Some((false, _, rule)) if words.are_repeated => rule.judge(said).not_about_us(said.code),
-            Some((_, _, rule)) => rule.judge(said),
+            Some((false, .., rule)) if words.are_repeated => rule.judge(said).not_about_us(said.code),
+            Some((.., rule)) => rule.judge(said),
             None => rule::usual(ReplyClass::Unknown, said.code, said.phase),
         };
         if matches!(judgement.then, Consequence::Retry | Consequence::Slow | Consequence::Stop) {
             judgement.wait = wait::wait_named_in(&words.text).or(judgement.wait);
         }
-        let by = found.map(|(_, file, rule)| JudgedBy {
+        let by = found.map(|(_, file, _, rule)| JudgedBy {
             name: &rule.name,
             file,
             number: rule.number,

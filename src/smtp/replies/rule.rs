@@ -19,6 +19,8 @@ pub struct Said<'a> {
     pub phase: Phase,
     /// The route's name.
     pub route: &'a str,
+    /// The domains of the mail's sender and recipient, which the words may repeat.
+    pub domains: &'a [&'a str],
 }
 
 /// A rule that was read and found to make sense.
@@ -118,7 +120,7 @@ impl EnhancedPattern {
 }
 
 impl Rule {
-    /// Whether all its conditions hold. `words` are those of the reply, as [`super::words`] cuts them.
+    /// Whether all its conditions hold. `words` are those of the reply, as [`super::words`] and [`super::hosts`] cut them.
     pub(super) fn matches(&self, said: &Said<'_>, enhanced: Option<EnhancedCode>, words: &str) -> bool {
         let holds_enhanced =
             || enhanced.is_some_and(|code| self.enhanced.iter().any(|pattern| pattern.matches(code)));

@@ -13,7 +13,7 @@ const PUBLISHED: &str = include_str!("published.tsv");
 const FURTHER: &str = include_str!("further.tsv");
 
 fn said<'a>(code: u16, enhanced: &str, text: &'a str, phase: Phase) -> Said<'a> {
-    Said { code, enhanced: enhanced.parse().ok(), text, phase, route: "main" }
+    Said { code, enhanced: enhanced.parse().ok(), text, phase, route: "main", domains: &[] }
 }
 
 fn judge(line: &str) -> Judgement {
@@ -153,6 +153,49 @@ fn an_address_cannot_look_like_a_reason() {
         let judged = judge(&format!("550 5.1.1 <{address}>: User unknown"));
         assert_eq!((judged.class, judged.then), (ReplyClass::BadAddress, Consequence::Suppress), "{address}");
     }
+}
+
+#[test]
+fn a_name_of_a_host_cannot_look_like_a_reason() {
+    for (line, phase, class, then) in [
+        (
+            "550 5.1.2 <bob@spamhaus.evil.example>... Host unknown (Name server: spamhaus.evil.example.: host not found)",
+            Phase::RcptTo,
+            "domain_wide",
+            "fail+suppress",
+        ),
+        (
+            "550 Host unknown (relay-access-denied.blacklist.example)",
+            Phase::RcptTo,
+            "domain_wide",
+            "fail+suppress",
+        ),
+        ("421 4.3.2 mail.arc.example Service not available, closing", Phase::MailFrom, "temporary", "retry"),
+        ("450 4.1.2 Cannot resolve domain arc.example", Phase::RcptTo, "domain_wide", "retry"),
+        ("554 5.7.1 Message contains spam URI (surbl): evil.example", Phase::Final, "spam_content", "fail"),
+        ("554 5.7.1 URL evil.example is listed by multi.surbl.org", Phase::Final, "spam_content", "fail"),
+        // Lists are reasons, whoever keeps them.
+        ("554 5.7.1 Rejected 192.0.2.1 found in dnsbl.example", Phase::RcptTo, "reputation", "stop+alarm"),
+        ("554 5.7.1 [2001:db8::1] was listed on bl.example", Phase::RcptTo, "reputation", "stop+alarm"),
+        ("550 4F2A1B3C rejected by mx.example", Phase::Final, "unknown", "fail"),
+        ("554 5.7.1 192.0.2.1 is listed in zen.spamhaus.org", Phase::RcptTo, "reputation", "stop+alarm"),
+    ] {
+        let (code, text) = line.split_once(' ').unwrap();
+        let judged = ReplyRules::shipped().judge(&said(code.parse().unwrap(), "", text, phase));
+        assert_eq!((judged.class.as_str(), judged.then.as_str()), (class, then), "{line}");
+    }
+}
+
+#[test]
+fn the_domains_of_a_mail_look_like_nothing_even_where_they_keep_lists() {
+    let (text, domains) = ("5.1.1 mx.Spamhaus.org: User unknown", ["shop.example", "spamhaus.org"]);
+    let about = Said { domains: &domains, ..said(550, "", text, Phase::RcptTo) };
+    assert_eq!(ReplyRules::shipped().judge(&about).class, ReplyClass::BadAddress);
+    let ours = own("[[rules]]\ntext = \"mx.spamhaus|mx-7.relay.example\"\nclass = \"greylist\"\n").unwrap();
+    assert_eq!(ours.judge(&about).class, ReplyClass::BadAddress);
+    // An operator's rule may ask for the name of a host.
+    let named = Said { text: "mx-7.relay.example says no", ..about };
+    assert_eq!(ours.judge(&named).class, ReplyClass::Greylist);
 }
 
 /// A shopper's own server may say anything, and the relay repeats it.
