@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    jobs,
-    mail::{Lane, MailLane, MailState, MerchantId},
+    clock, jobs,
+    mail::{Lane, MailLane, MailState, MerchantId, Timestamp},
     queue::{QueueStatus, QueuedJob, Whereabouts},
-    store::{DueMail, StoreError},
+    store::{DueMail, ExpiredMail, StoreError},
     supervisor::Watchdog,
     telemetry::{METRICS, Outage, chain},
 };
@@ -258,33 +258,66 @@ impl LookPast {
 
 /// Expires mails before anything is enqueued for them.
 async fn expire(app: &App) -> anyhow::Result<usize> {
-    let expired = app.store.expire_mails().await?;
-    for mail in &expired {
+    Ok(note_expired(&app.store.expire_mails().await?))
+}
+
+fn note_expired(expired: &[ExpiredMail]) -> usize {
+    for mail in expired {
         METRICS.count_settled(mail.lane, MailState::Expired, mail.is_test, 1);
     }
-    Ok(expired.len())
+    expired.len()
+}
+
+/// Whether a mail that was tried has become too old for another attempt by then.
+fn is_too_old(app: &App, mail: &DueMail, then: Timestamp) -> bool {
+    mail.tried_since.is_some_and(|since| then.since(since) > app.config.retry.max_age)
+}
+
+/// Gives up mails that were tried, are too old and wait for nothing but relays, and returns the others.
+async fn give_up_old(app: &App, due: Vec<DueMail>) -> anyhow::Result<Vec<DueMail>> {
+    let now = clock::now();
+    let (old, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|mail| {
+        is_too_old(app, mail, now)
+            && !mail.is_test
+            && app.admission.waits_for_relays(&QueuedJob::from(mail.clone()))
+    });
+    if !old.is_empty() {
+        let mails = note_expired(&app.store.give_up_mails(&old).await?);
+        tracing::info!(mails, "too old for another attempt, and no relay could be tried: expired");
+    }
+    Ok(due)
 }
 
 async fn enqueue_mails(app: &App, due: Vec<DueMail>) -> anyhow::Result<usize> {
+    let number = due.len();
+    let due = give_up_old(app, due).await?;
+    enqueue_others(app, due).await?;
+    Ok(number)
+}
+
+async fn enqueue_others(app: &App, due: Vec<DueMail>) -> anyhow::Result<()> {
     let jobs: Vec<QueuedJob> = due.iter().cloned().map(Into::into).collect();
     if jobs.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let (count, new) = (jobs.len(), app.queue.enqueue(&jobs).await?);
     METRICS.enqueued_by_scheduler.inc_by(count as u64);
     if new < count {
         postpone_set_aside(app, due, jobs).await?;
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Leaves mails alone that the queue has set aside: a hundred thousand that wait for a rate would else be written each
-/// minute.
+/// minute. Not those that become too old meanwhile.
 async fn postpone_set_aside(app: &App, due: Vec<DueMail>, jobs: Vec<QueuedJob>) -> anyhow::Result<()> {
     let ids: Vec<String> = jobs.into_iter().map(|job| job.id).collect();
     let places = app.queue.where_are(&ids).await?;
-    let is_aside = |place: &Whereabouts| matches!(place, Whereabouts::InLine { .. });
-    let aside = due.into_iter().zip(places).filter(|(_, place)| is_aside(place)).map(|(mail, _)| mail);
+    let now = clock::now();
+    let stays = |mail: &DueMail| is_too_old(app, mail, now) || !is_too_old(app, mail, now + SET_ASIDE_AGAIN);
+    let is_aside =
+        |(mail, place): &(DueMail, Whereabouts)| matches!(place, Whereabouts::InLine { .. }) && stays(mail);
+    let aside = due.into_iter().zip(places).filter(is_aside).map(|(mail, _)| mail);
     app.store.postpone_mails(&aside.collect::<Vec<_>>(), SET_ASIDE_AGAIN).await?;
     Ok(())
 }

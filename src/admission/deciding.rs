@@ -39,6 +39,24 @@ impl Admission {
     }
 }
 
+impl Admission {
+    /// Whether nothing keeps this mail waiting but relays that this process knows to be away or to refuse us, or its sender.
+    pub fn waits_for_relays(&self, mail: &QueuedJob) -> bool {
+        let (in_force, paused, now) = (self.in_force(), self.paused(), Instant::now());
+        if paused.line_of_mail(mail).is_some() {
+            return false;
+        }
+        let may_take = |way: &&Arc<Way>| {
+            way.takes(mail) && !way.is_drained() && paused.line_of_route(&way.name).is_none()
+        };
+        let mut ways = in_force.ways.iter().filter(may_take).peekable();
+        let takes_nothing = |way: &Arc<Way>| {
+            way.route.pause().is_some() || way.route.refuses_sender_until(sender_of(mail), now).is_some()
+        };
+        ways.peek().is_some() && ways.all(takes_nothing)
+    }
+}
+
 /// Decides about some mails.
 pub(super) struct Deciding<'a> {
     pub(super) admission: &'a Admission,

@@ -66,6 +66,14 @@ async fn in_line(name: &str, mails: &[(&str, &str)]) -> Vec<Lease> {
     queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases
 }
 
+/// What is paused, until it is resumed.
+fn paused(scope: &str) -> PauseRecord {
+    let (kind, name) = scope.split_once(':').unwrap();
+    let scope = PauseScope::parse(kind, name).unwrap();
+    let (reason, actor) = ("tried".to_owned(), "cli:ann".to_owned());
+    PauseRecord { scope, reason, actor, at: clock::now(), ends_at: None, is_suspension: false }
+}
+
 /// What becomes of these mails: `now`, or the line that each waits in.
 async fn decided(admission: &Admission, mails: &[Lease]) -> Vec<String> {
     let (_, room) = admission.room(mails.len());
@@ -106,8 +114,12 @@ async fn mails_of_a_sender_that_a_relay_refused_wait_without_a_claim_and_others_
     let route = Arc::clone(&admission.routes.all()[0]);
     route.refuse_sender("other.example", Duration::from_secs(60));
     assert_eq!(decided(&admission, &mails).await, ["now"; 3]);
+    assert!(!admission.waits_for_relays(&mails[0].job));
     route.refuse_sender("shop.example", Duration::from_secs(60));
     assert_eq!(decided(&admission, &mails).await, ["route_away sender:shop.example"; 3]);
+    assert!(admission.waits_for_relays(&mails[0].job));
+    admission.set_paused(Paused::of(vec![paused("route:main")]));
+    assert!(!admission.waits_for_relays(&mails[0].job), "an operator keeps it waiting");
 }
 
 /// One that is woken by the places which it gives back itself would keep its thread, and no time limit would end that.
@@ -269,13 +281,7 @@ async fn what_is_paused_waits_and_everything_else_goes() {
     let admission = heard("", 100, "");
     let mails = leases(&[("tea-co", "a.example"), ("acme", "gmail.com"), ("acme", "a.example")]).await;
     let pause = |scopes: &[&str]| {
-        let record = |scope: &&str| {
-            let (kind, name) = scope.split_once(':').unwrap();
-            let scope = PauseScope::parse(kind, name).unwrap();
-            let (reason, actor) = ("tried".to_owned(), "cli:ann".to_owned());
-            PauseRecord { scope, reason, actor, at: clock::now(), ends_at: None, is_suspension: false }
-        };
-        admission.set_paused(Paused::of(scopes.iter().map(record).collect()));
+        admission.set_paused(Paused::of(scopes.iter().map(|scope| paused(scope)).collect()));
     };
     pause(&["merchant:tea-co", "domain:gmail.com", "route:other", "lane:bulk"]);
     let expected = ["paused merchant:tea-co", "paused domain:gmail.com", "now"];

@@ -96,8 +96,8 @@ pub use idempotency::{Answer, KeyHolder, Reservation};
 pub use lane_backlogs::{LaneBacklog, MOST_COUNTED};
 pub use look_ups::LookUps;
 pub use mails::{
-    Attempt, Claim, DueMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord, MailSearch, Moved,
-    Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop, TakenMails,
+    Attempt, Claim, DueMail, ExpiredMail, FailedMail, FoundMails, GivenBack, MailFilter, MailRecord,
+    MailSearch, Moved, Precondition, Recorded, Recording, Replacement, Settled, Settlement, Stop, TakenMails,
 };
 pub use merchants::{Merchant, MerchantChange, NewMerchant};
 pub use operators::OperatorRecord;

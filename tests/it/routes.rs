@@ -70,6 +70,20 @@ on_both! {
         eventually("all are recorded", async || attempts(&backends).await == [("reserve accepted".to_owned(), 20)]).await;
     }
 
+    async fn mails_that_were_tried_expire_while_their_relay_is_away_and_those_that_were_not_wait_on(backends: Backends) {
+        let backends = backends.with("smtp.routes", vec![route("main", dead().await, "")]).with("retry.first", "1h");
+        let (_daemon, shop) = open(&backends).await;
+        send_many(&shop, 20).await;
+        let states = async || backends.tally("SELECT state || ' ' || attempt, COUNT(*) FROM mails GROUP BY state, attempt").await;
+        let tried = async |state: &str| states().await.get(&format!("{state} 1")).copied().unwrap_or(0);
+        eventually("some were tried", async || tried("deferred").await >= 3).await;
+        // Three days pass in which all were due. The relay is tried again now and then, by one mail.
+        backends.execute("UPDATE mails SET recorded_at = recorded_at - 259200000, due_at = 1, wake_at = 1").await;
+        eventually("they expire", async || tried("deferred").await == 0 && tried("expired").await >= 2).await;
+        let waiting = states().await.get("queued 0").copied().unwrap_or(0);
+        assert!(waiting >= 10, "what was never tried waits on: {:?}", states().await);
+    }
+
     async fn the_route_with_the_lowest_priority_takes_all_until_it_is_drained(backends: Backends) {
         let (first, second) = (catcher().await, catcher().await);
         let routes = vec![route("second", second.smtp_addr(), "priority = 2"), route("first", first.smtp_addr(), "priority = 1")];

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     clock,
-    mail::{MailId, MailLane, Mailbox, MerchantId, Timestamp},
+    mail::{MailId, MailLane, MailState, Mailbox, MerchantId, Timestamp},
     store::{
         claimable::{Due, DueOf},
         database::Store,
@@ -36,6 +36,8 @@ pub struct DueMail {
     pub due_at: Timestamp,
     /// When it is due again unless a worker claims it.
     pub again_at: Timestamp,
+    /// What its age is counted from, where it was tried and waits for another attempt.
+    pub tried_since: Option<Timestamp>,
 }
 
 pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
@@ -44,16 +46,21 @@ pub(in crate::store) static DUE: LazyLock<Due> = LazyLock::new(|| {
         has_lanes: true,
         // A mail that is being sent has a `wake_at` too: see `claim`.
         waits: " AND state IN {mail states before claimed}",
-        job: "id, lane, merchant_id, sender, recipient, wake_at, due_at, test",
+        job: COLUMNS,
         since: "due_at",
         postpones: true,
     })
 });
 
-static WAITING: Sql = Sql::new(
-    "SELECT id, lane, merchant_id, sender, recipient, wake_at, due_at, test FROM mails
-     WHERE id = $1 AND due_at <= $2 AND state IN {mail states before claimed}",
-);
+/// What a job is made of, and what the scheduler has to know of a mail besides.
+const COLUMNS: &str =
+    "id, lane, merchant_id, sender, recipient, wake_at, due_at, test, state, recorded_at, send_at";
+
+static WAITING: LazyLock<Sql> = LazyLock::new(|| {
+    Sql::made(format!(
+        "SELECT {COLUMNS} FROM mails WHERE id = $1 AND due_at <= $2 AND state IN {{mail states before claimed}}"
+    ))
+});
 
 // Guarded: what was claimed or moved since has another time. What another transaction has is moved by that, and two that
 // locked the same rows in different orders would wait for each other.
@@ -127,7 +134,10 @@ impl Store {
 }
 
 pub(super) fn read_due(columns: &Columns<'_>) -> Result<DueMail, StoreError> {
+    let is_tried = columns.parsed::<MailState>("state")? == MailState::Deferred;
+    let meant_for = columns.optional_time("send_at")?.map_or_else(|| columns.time("recorded_at"), Ok)?;
     Ok(DueMail {
+        tried_since: is_tried.then_some(meant_for),
         mail: columns.parsed("id")?,
         lane: columns.parsed("lane")?,
         merchant: columns.parsed("merchant_id")?,

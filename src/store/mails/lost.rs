@@ -26,7 +26,7 @@ static LOST: LazyLock<Lost> = LazyLock::new(|| {
         // Reads every mail that is not settled: asked only when a worker is known to be dead, and once in a while.
         at_work: "wake_at IS NOT NULL AND state = 'sending'",
         reads: ", lane, merchant_id, sender, recipient, wake_at, attempt, on_crash, claimed_at, batch_id, rescues,
-            recorded_at, send_at, due_at, test",
+            recorded_at, send_at, due_at, test, state",
     })
 });
 

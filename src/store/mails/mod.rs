@@ -24,6 +24,7 @@ mod withdraw;
 pub use claim::Claim;
 pub(super) use due::DUE;
 pub use due::DueMail;
+pub use expire::ExpiredMail;
 pub(super) use expire::is_any as is_any_expired;
 pub use give_back::GivenBack;
 pub use look_up::{Attempt, MailFilter, MailRecord};
