@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     app::App,
-    mail::CrashPolicy,
+    mail::{Address, CrashPolicy},
     render::{self, RenderLimits},
     shop::{
-        Partial, Partials, ResourceKind, TemplateSource,
+        Look, Partial, Partials, ResourceKind, TemplateSource,
         cart::AbandonedCart,
         is_partial_name,
         mailing::{Brand, Member, Template},
@@ -128,12 +128,32 @@ fn check_fields(
         ResourceKind::Orders => {
             json_shape::read::<Order>(given, &sample).and_then(|order| row(kind, id, None, None, &order))
         }
-        ResourceKind::Stores => json_shape::read::<StoreSettings>(given, &sample)
-            .and_then(|settings| row(kind, id, None, None, &settings)),
-        ResourceKind::Brands => {
-            json_shape::read::<Brand>(given, &sample).and_then(|brand| row(kind, id, None, None, &brand))
-        }
+        ResourceKind::Stores => json_shape::read::<StoreSettings>(given, &sample).and_then(|settings| {
+            check_replies(settings.look())?;
+            row(kind, id, None, None, &settings)
+        }),
+        ResourceKind::Brands => json_shape::read::<Brand>(given, &sample).and_then(|brand| {
+            check_replies(brand.look())?;
+            row(kind, id, None, None, &brand)
+        }),
     }
+}
+
+/// What stands in `Reply-To` must be what every relay takes. Those that were stored before are left out of mails.
+fn check_replies(look: Look<'_>) -> Result<(), Vec<FieldError>> {
+    let given = [("reply_to", look.reply_to), ("support_email", look.support_email)];
+    let is_faulty = |(_, address): &(&str, Option<&Address>)| address.is_some_and(Address::needs_smtputf8);
+    let faults: Vec<_> = given
+        .into_iter()
+        .filter(is_faulty)
+        .map(|(path, _)| {
+            fault(
+                path,
+                "must have only ASCII characters before the @, as many relays take no others in `Reply-To`",
+            )
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// Documents that are right, with one entry in each list.

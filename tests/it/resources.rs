@@ -58,6 +58,8 @@ on_both! {
             ("brands", json!({"name": "", "sender": sender}), "name"),
             ("brands", json!({"name": "x".repeat(256), "sender": sender}), "name"),
             ("brands", json!({"name": "Tea", "sender": sender, "reply_to": "x"}), "reply_to"),
+            ("brands", json!({"name": "Tea", "sender": sender, "reply_to": "jörg@tea.example"}), "reply_to"),
+            ("stores", json!({"support_email": "jörg@tea.example"}), "support_email"),
             ("members", json!({"brand_id": "tea", "email": "ann@example.net", "tags": []}), "tags"),
             ("members", json!({"brand_id": "unknown", "email": "ann@example.net"}), "brand_id"),
             ("templates", json!({"brand_id": "tea", "title": "t", "subject": "s", "html": 5}), "html"),

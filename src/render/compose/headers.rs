@@ -61,9 +61,13 @@ impl<'a> Headers<'a> {
         format!("=_{}", base16ct::lower::encode_string(&digest[..16]))
     }
 
-    /// The fields with a mailbox, in their order.
+    /// The fields with a mailbox, in their order. A `Reply-To` beyond ASCII is left out where neither the sender nor the
+    /// recipient is beyond ASCII too: the relay is asked for SMTPUTF8 for their sake alone, and without it no header may have
+    /// such characters (RFC 6531, section 3.4). A mail without it is better than none.
     pub(super) fn mailboxes(&self) -> impl Iterator<Item = (&'static str, &'a Mailbox)> {
-        [("From", Some(self.sender)), ("To", Some(self.recipient)), ("Reply-To", self.reply_to)]
+        let has_utf8 = [self.sender, self.recipient].iter().any(|mailbox| mailbox.email.needs_smtputf8());
+        let reply_to = self.reply_to.filter(|mailbox| has_utf8 || !mailbox.email.needs_smtputf8());
+        [("From", Some(self.sender)), ("To", Some(self.recipient)), ("Reply-To", reply_to)]
             .into_iter()
             .filter_map(|(field, mailbox)| Some((field, mailbox?)))
     }
@@ -116,5 +120,27 @@ mod tests {
         assert_eq!(Headers::of(&at_once, later).date, recorded_at);
         assert_eq!(Headers::of(&mail(Some(recorded_at)), later).date, recorded_at);
         assert_eq!(Headers::of(&mail(Some(later)), recorded_at).date, recorded_at);
+    }
+
+    #[test]
+    fn a_reply_to_beyond_ascii_goes_only_where_the_relay_is_asked_for_it() {
+        let mailbox = |email: &str| Mailbox { name: None, email: email.parse().unwrap() };
+        let has_reply_to = |sender: &str, recipient: &str, reply_to: &str| {
+            let (sender, recipient, reply_to) = (mailbox(sender), mailbox(recipient), mailbox(reply_to));
+            let headers = Headers {
+                sender: &sender,
+                reply_to: Some(&reply_to),
+                recipient: &recipient,
+                message_id: "a@b",
+                date: Timestamp(0),
+                list_unsubscribe: None,
+                more: &[],
+            };
+            headers.mailboxes().any(|(field, _)| field == "Reply-To")
+        };
+        let (ascii, beyond) = ("ann@a.example", "jörg@a.example");
+        assert!(has_reply_to(ascii, ascii, ascii) && has_reply_to(ascii, ascii, "ann@bücher.example"));
+        assert!(!has_reply_to(ascii, ascii, beyond));
+        assert!(has_reply_to(beyond, ascii, beyond) && has_reply_to(ascii, beyond, beyond));
     }
 }

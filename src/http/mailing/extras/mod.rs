@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     http::error::{FieldError, fault},
-    mail::{AttachedFile, Extras, Mailbox},
+    mail::{Address, AttachedFile, Extras, Mailbox},
     store::NewAttachment,
 };
 
@@ -111,7 +111,10 @@ impl Given {
     fn take_reply_to(&mut self, given: Option<Value>) {
         match given {
             None | Some(Value::Null) => {}
-            Some(Value::String(text)) => match text.trim().parse() {
+            Some(Value::String(text)) => match text.trim().parse::<Address>() {
+                Ok(email) if email.needs_smtputf8() => {
+                    self.must("reply_to", "an address with only ASCII characters before the @");
+                }
                 Ok(email) => self.reply_to = Some(Mailbox { name: None, email }),
                 Err(why) => self.fault("reply_to", &format!("The reply_to field is not an address: {why}.")),
             },

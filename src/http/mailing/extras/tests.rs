@@ -36,6 +36,7 @@ fn what_is_wrong_is_named_by_its_path() {
         (json!({"cc": "bob@example.net"}), "cc"),
         (json!({"bcc": ["bob@example.net"]}), "bcc"),
         (json!({"reply_to": "nobody"}), "reply_to"),
+        (json!({"reply_to": "jörg@a.example"}), "reply_to"),
         (json!({"reply_to": "a@b.example\r\nBcc: c@d.example"}), "reply_to"),
         (json!({"tags": "spring"}), "tags"),
         (json!({"tags": ["ok", 5]}), "tags.1"),
