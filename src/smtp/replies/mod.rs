@@ -27,6 +27,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     sync::LazyLock,
+    time::Duration,
 };
 
 pub use file::RuleFault;
@@ -138,7 +139,10 @@ impl ReplyRules {
             None => rule::usual(ReplyClass::Unknown, said.code, said.phase),
         };
         if matches!(judgement.then, Consequence::Retry | Consequence::Slow | Consequence::Stop) {
-            judgement.wait = wait::wait_named_in(&words.text).or(judgement.wait);
+            let longest =
+                if judgement.then == Consequence::Stop { wait::LONGEST_STOP } else { Duration::MAX };
+            judgement.wait =
+                wait::wait_named_in(&words.text).map(|wait| wait.min(longest)).or(judgement.wait);
         }
         let by = found.map(|(_, file, _, rule)| JudgedBy {
             name: &rule.name,

@@ -5,9 +5,22 @@ use std::time::Duration;
 /// The shortest and the longest time that is followed; what lies outside is moved to the nearer end.
 pub(super) const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
 
+/// What is followed of a wait that stops more than one mail: a fault that is over earlier must not cost a day.
+pub(super) const LONGEST_STOP: Duration = Duration::from_secs(3_600);
+
 /// A number stands for a wait only after one of these words.
 const LEADS: [&str; 11] =
     ["in", "after", "for", "within", "least", "wait", "another", "retry", "about", "next", "approximately"];
+/// After these it is one for sure.
+const ASKS: [&str; 3] = ["wait", "retry", "retry-after"];
+/// After the others it is one where the sentence asks for it, with a word that begins so; not where it is about a quota, such as
+/// `limit of 500 messages in 24 hours`. What stands nearest before the number decides.
+const OF_WAITS: &str = "again back banned block come defer delay graylist greylist postpon reconnect resen retr return \
+                        suspend try wait";
+const OF_QUOTAS: &str =
+    "allow connections e-mails emails exceed less limit mails max messages per quota rate recipients sent";
+/// So many words before the number, and behind it, are read.
+const NEAR: (usize, usize) = (8, 7);
 
 /// The wait that the words name, within bounds; `None` where they name none.
 pub(super) fn wait_named_in(words: &str) -> Option<Duration> {
@@ -18,9 +31,35 @@ pub(super) fn wait_named_in(words: &str) -> Option<Duration> {
         let is_lead = LEADS.iter().any(|known| lead.eq_ignore_ascii_case(known))
             || lead.eq_ignore_ascii_case("retry-after");
         let next = &words[at + 1..];
-        if is_lead && !is_time_of_day(lead, next) { seconds_at(next) } else { None }
+        if is_lead && !is_time_of_day(lead, next) {
+            seconds_at(next).filter(|_| is_asked(lead, &words[..at], next))
+        } else {
+            None
+        }
     })?;
     Some(Duration::from_secs(seconds).clamp(BOUNDS.0, BOUNDS.1))
+}
+
+/// Whether a time between these words is one to wait for.
+fn is_asked(lead: &str, before: &[&str], next: &[&str]) -> bool {
+    if ASKS.iter().any(|word| lead.eq_ignore_ascii_case(word)) {
+        return true;
+    }
+    let is_end = |word: &&&str| word.ends_with(['.', '!']);
+    let before = before.iter().rev().take(NEAR.0).take_while(|word| !is_end(word));
+    let sentence_ends = next.iter().take(NEAR.1).position(|word| is_end(&word));
+    let behind = next.iter().take(sentence_ends.map_or(NEAR.1, |end| end + 1));
+    before.chain(behind).find_map(|word| is_of_a_wait(word)).unwrap_or(false)
+}
+
+/// Whether a word is of a wait or of a quota; `None` for all others.
+fn is_of_a_wait(word: &str) -> Option<bool> {
+    let word = word.trim_start_matches(|letter: char| !letter.is_ascii_alphabetic()).to_ascii_lowercase();
+    let begins_so = |beginnings: &str| beginnings.split(' ').any(|beginning| word.starts_with(beginning));
+    match begins_so(OF_WAITS) {
+        true => Some(true),
+        false => begins_so(OF_QUOTAS).then_some(false),
+    }
 }
 
 /// Whether these words begin with a time of day rather than a while: `after 06:00`, `in 00:00 UTC`.
@@ -109,6 +148,15 @@ mod tests {
             ("try again in 300", None),
             ("Requested mail action aborted in 2 connections", None),
             ("limit of 5 messages per hour, try later", None),
+            ("Daily limit of 500 messages in 24 hours exceeded", None),
+            ("Daily limit of 500 messages in 24 hours exceeded, try again later", None),
+            ("Too many connections: the limit is 10 for 1 hour", None),
+            ("your domain has been registered for less than 30 days", None),
+            ("the domain must be registered for at least 30 days. Please try again later", None),
+            ("has exceeded permitted limits within 1h range", None),
+            ("Message limit exceeded, please try again in 2 hours", Some(7_200)),
+            ("too many messages; you are blocked for the next 10 minutes", Some(600)),
+            ("After 300 seconds you may try again", Some(300)),
             ("from 192.0.2.1 in 10:75:00", None),
             ("try again after 00:00 UTC", None),
             ("limit reached, please retry after 06:00", None),

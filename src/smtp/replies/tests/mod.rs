@@ -1,7 +1,5 @@
 //! What published replies are judged to mean, and what a file of rules may say.
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -252,6 +250,11 @@ fn words_of_other_servers_and_languages_are_understood() {
 fn a_reply_that_names_a_time_asks_us_to_wait_that_long() {
     assert_eq!(judge("451 4.7.1 Greylisted, try again in 300 seconds").wait, Some(Duration::from_secs(300)));
     assert_eq!(judge("550 5.1.1 User unknown, try again in 300 seconds").wait, None, "it has failed");
+    // A quota's window is no wait, and nothing stops a route for longer than an hour.
+    let daily = judge("451 4.7.1 Daily limit of 500 messages in 24 hours exceeded");
+    assert_eq!((daily.then, daily.wait), (Consequence::Stop, None));
+    let stopped = judge("550 5.7.1 Daily quota exceeded, try again in 24 hours");
+    assert_eq!((stopped.then, stopped.wait), (Consequence::Stop, Some(Duration::from_secs(3_600))));
 }
 
 #[test]
