@@ -57,8 +57,8 @@ impl Admission {
         let Room { held, in_force } = room;
         let paused = self.paused();
         let mut deciding = Deciding { admission: self, in_force: &in_force, paused: &paused, held };
-        let (ask, way) = match deciding.plan(mail, false) {
-            Plan::Ask { ask, way } => (ask, way),
+        let (ask, way, turn) = match deciding.plan(mail, false) {
+            Plan::Ask { ask, way, turn } => (ask, way, turn),
             Plan::Later(line) if line.reason == WaitReason::NoConnection => return Err(Why::Busy),
             Plan::Later(_) | Plan::Go { .. } => return Err(Why::NotAtOnce),
         };
@@ -71,7 +71,7 @@ impl Admission {
             }
         });
         at_once.ok_or_else(|| {
-            in_force.chooser.keep_turn(way); // the mail is queued, and may open a connection there
+            in_force.chooser.give_back(turn); // the mail is queued, and may open a connection there
             Why::NotAtOnce
         })
     }

@@ -2,7 +2,7 @@
 //! none may, what the mail waits for.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -49,16 +49,16 @@ pub(super) enum Choice {
 /// The order of preference among routes, and whose turn it is among equals.
 pub(super) struct Chooser {
     routes: Vec<Share>,
-    turns: Mutex<Vec<Turns>>,
+    /// How far each route is behind its share (smooth weighted round robin).
+    behind: Mutex<Vec<i64>>,
 }
 
-/// The turns of one route.
-#[derive(Clone, Copy, Default)]
-struct Turns {
-    /// How far it is behind its share (smooth weighted round robin).
-    behind: i64,
-    /// It had its turn with a mail that then did not go: it has it with the next.
-    is_kept: bool,
+/// The turn that a route had among equals with a mail. Where the mail then does not go it is [given back](Chooser::give_back).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Turn {
+    chosen: usize,
+    /// Those that were free. None where there was only one.
+    among: Vec<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -72,17 +72,30 @@ impl Chooser {
     pub(super) fn new(routes: impl IntoIterator<Item = (u32, u32)>) -> Self {
         let routes: Vec<_> =
             routes.into_iter().map(|(priority, weight)| Share { priority, weight }).collect();
-        Self { turns: Mutex::new(vec![Turns::default(); routes.len()]), routes }
+        Self { behind: Mutex::new(vec![0; routes.len()]), routes }
     }
 
-    /// Keeps the turn of a route that was chosen for a mail which then did not go. The mail is decided about once more, and
+    /// Gives back the turn of a mail that did not go: as if it had never been decided about. It is decided about once more, and
     /// without that it would always be another route's turn by then.
-    pub(super) fn keep_turn(&self, route: usize) {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)[route].is_kept = true;
+    pub(super) fn give_back(&self, turn: Turn) {
+        self.move_on(&mut self.behind(), &turn, -1);
     }
 
-    /// Chooses a route by which of them may take the mail.
-    pub(super) fn choose(&self, availability: impl Fn(usize) -> RouteAvailability) -> Choice {
+    fn behind(&self) -> MutexGuard<'_, Vec<i64>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a turn, or takes it back.
+    fn move_on(&self, behind: &mut [i64], turn: &Turn, sign: i64) {
+        for &route in &turn.among {
+            let weight = i64::from(self.routes[route].weight) * sign;
+            behind[route] += weight;
+            behind[turn.chosen] -= weight;
+        }
+    }
+
+    /// Chooses a route by which of them may take the mail, and says which turn that takes.
+    pub(super) fn choose(&self, availability: impl Fn(usize) -> RouteAvailability) -> (Choice, Turn) {
         let mut tally = Tally::default();
         let mut best: Option<usize> = None;
         let mut are_equal = false;
@@ -99,35 +112,30 @@ impl Chooser {
             }
         }
         match best {
-            Some(best) if are_equal => Choice::Take(self.by_turns(best, availability)),
-            Some(best) => Choice::Take(best),
-            None => tally.verdict(),
+            Some(best) if are_equal => {
+                let turn = self.by_turns(best, availability);
+                (Choice::Take(turn.chosen), turn)
+            }
+            Some(best) => (Choice::Take(best), Turn::default()),
+            None => (tally.verdict(), Turn::default()),
         }
     }
 
     /// Whose turn it is among the routes of the priority of `first` that are free; `first` is one of them.
-    fn by_turns(&self, first: usize, availability: impl Fn(usize) -> RouteAvailability) -> usize {
+    fn by_turns(&self, first: usize, availability: impl Fn(usize) -> RouteAvailability) -> Turn {
         let priority = self.routes[first].priority;
         let is_among = |route: &usize| {
             self.routes[*route].priority == priority && availability(*route) == RouteAvailability::Free
         };
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut behind = self.behind();
         let among: Vec<usize> = (first..self.routes.len()).filter(is_among).collect();
-        if let Some(&kept) = among.iter().find(|route| turns[**route].is_kept) {
-            turns[kept].is_kept = false;
-            return kept;
-        }
-        let (mut chosen, mut total) = (first, 0);
-        for route in among {
-            let weight = i64::from(self.routes[route].weight);
-            turns[route].behind += weight;
-            total += weight;
-            if turns[route].behind > turns[chosen].behind {
-                chosen = route;
-            }
-        }
-        turns[chosen].behind -= total;
-        chosen
+        let with_its_share = |route: usize| behind[route] + i64::from(self.routes[route].weight);
+        let further_behind = |chosen: usize, route: usize| {
+            if with_its_share(route) > with_its_share(chosen) { route } else { chosen }
+        };
+        let turn = Turn { chosen: among.iter().copied().fold(first, further_behind), among };
+        self.move_on(&mut behind, &turn, 1);
+        turn
     }
 }
 
@@ -222,7 +230,7 @@ mod tests {
             ([RefusesSender(M), Away(S), Drained], away(1, S)),
             ([RefusesSender(M), Full, NotForIt], NoConnection(1)),
         ] {
-            assert_eq!(chooser.choose(|route| availabilities[route]), expected, "{availabilities:?}");
+            assert_eq!(chooser.choose(|route| availabilities[route]).0, expected, "{availabilities:?}");
         }
     }
 
@@ -240,7 +248,7 @@ mod tests {
         let turns = |availabilities: [RouteAvailability; 3], number: usize| {
             let mut times = [0; 3];
             for _ in 0..number {
-                let Take(route) = chooser.choose(|route| availabilities[route]) else {
+                let (Take(route), _) = chooser.choose(|route| availabilities[route]) else {
                     panic!("all are free")
                 };
                 times[route] += 1;
@@ -256,19 +264,25 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_was_not_used_is_kept_for_the_next_mail() {
-        let chooser = Chooser::new([(10, 1), (10, 3)]);
-        let free = |_| Free;
-        let mut times = [0; 2];
-        for _ in 0..40 {
-            let Take(mut route) = chooser.choose(free) else { panic!("all are free") };
-            if route == 0 {
-                chooser.keep_turn(route);
-                let Take(again) = chooser.choose(free) else { panic!("all are free") };
-                route = again;
-            }
-            times[route] += 1;
+    fn a_turn_that_was_not_used_is_given_back_and_comes_again() {
+        let chooser = Chooser::new([(10, 1), (10, 3), (10, 9)]);
+        let among = |free: [bool; 3]| {
+            let (Take(route), turn) = chooser.choose(|route| if free[route] { Free } else { Full }) else {
+                panic!("one is free")
+            };
+            (route, turn)
+        };
+        let mut times = [0; 3];
+        for number in 0..130 {
+            // Others are decided about meanwhile and do not go either.
+            let (first, turn) = among([true; 3]);
+            let (_, other) = among([true, true, number % 3 == 0]);
+            chooser.give_back(turn);
+            chooser.give_back(other);
+            let (again, _) = among([true; 3]);
+            assert_eq!(first, again);
+            times[again] += 1;
         }
-        assert_eq!(times, [10, 30]);
+        assert_eq!(times, [10, 30, 90]);
     }
 }

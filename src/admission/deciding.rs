@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Admission,
-    choice::{Choice, RouteAvailability},
+    choice::{Choice, RouteAvailability, Turn},
     in_force::InForce,
     lines::{line_of_domain, line_of_rate, line_of_sender, line_without_a_route, order_of_asking},
     paused::Paused,
@@ -24,9 +24,9 @@ use crate::{
 /// What becomes of a mail.
 pub(super) enum Plan {
     /// This is asked, for this route.
-    Ask { ask: Ask, way: usize },
+    Ask { ask: Ask, way: usize, turn: Turn },
     /// It goes.
-    Go { ask: Ask, way: usize, tokens: Tokens },
+    Go { ask: Ask, way: usize, turn: Turn, tokens: Tokens },
     /// It waits.
     Later(Line),
 }
@@ -71,7 +71,13 @@ impl Deciding<'_> {
         self.ask_all(&mut plans, mails).await;
         let decide = |(plan, lease)| match plan {
             Plan::Later(line) => Decision::Later(line),
-            Plan::Go { ask, way, tokens } => self.go((ask, way, tokens), lease),
+            Plan::Go { ask, way, turn, tokens } => {
+                let decision = self.go((ask, way, tokens), lease);
+                if !matches!(decision, Decision::Now(_)) {
+                    self.in_force.chooser.give_back(turn);
+                }
+                decision
+            }
             // Not reached: each is answered before as many routes are asked as there are.
             Plan::Ask { .. } => Decision::NotHere,
         };
@@ -119,7 +125,7 @@ impl Deciding<'_> {
             return Plan::Later(line_of_domain(domain, until - now));
         }
         let from = lease.line().filter(|_| !again);
-        let choice = in_force.chooser.choose(|way| self.availability(way, mail, from, now));
+        let (choice, turn) = in_force.chooser.choose(|way| self.availability(way, mail, from, now));
         let way = match choice {
             Choice::Take(way) | Choice::Rate(way) => way,
             Choice::NoRoute(way) => {
@@ -136,13 +142,14 @@ impl Deciding<'_> {
         };
         let ask = self.ask_of(mail, &in_force.ways[way]);
         if let Some(line) = rates.closed.line_for(&ask, from) {
+            in_force.chooser.give_back(turn);
             return Plan::Later(rates.closed.join(line, &ask, lease));
         }
         if !self.held[way].has_place() {
             return Plan::Later(in_force.ways[way].line_for_a_connection()); // its rate came back this moment
         }
         self.held[way].promised += 1;
-        Plan::Ask { ask, way }
+        Plan::Ask { ask, way, turn }
     }
 
     fn ask_of(&self, job: &QueuedJob, way: &Way) -> Ask {
@@ -169,12 +176,15 @@ impl Deciding<'_> {
             }
             let answers = rates.limiter.take(&asks).await;
             for (mail, answer) in asking.into_iter().zip(answers) {
-                let Plan::Ask { ask, way } = &mut plans[mail] else { continue };
-                let (ask, way, lease) = (std::mem::take(ask), *way, &mails[mail]);
+                let Plan::Ask { ask, way, turn } = &mut plans[mail] else { continue };
+                let (ask, way, turn) = (std::mem::take(ask), *way, std::mem::take(turn));
+                let lease = &mails[mail];
                 plans[mail] = match answer {
-                    Answer::Granted(tokens) => Plan::Go { ask, way, tokens },
+                    Answer::Granted(tokens) => Plan::Go { ask, way, turn, tokens },
                     Answer::Denied { scope, wait } => {
                         self.held[way].promised -= 1;
+                        // Only a mail that goes counts: of each that a rate lets go, another is asked for and denied.
+                        self.in_force.chooser.give_back(turn);
                         let line = line_of_rate(&scope, &ask, wait);
                         let may_go_elsewhere = ways.len() > 1 && scope == ways[way].scope;
                         rates.closed.close(scope, wait, &line);

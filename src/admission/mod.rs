@@ -178,7 +178,7 @@ impl Admission {
 fn reason_for_less(room: &Room) -> Wait {
     let Room { held, in_force } = room;
     let InForce { ways, chooser, .. } = &**in_force;
-    let choice = chooser.choose(|way| match held[way].away {
+    let (choice, _) = chooser.choose(|way| match held[way].away {
         _ if ways[way].is_drained() => RouteAvailability::Drained,
         Some(pause) => RouteAvailability::Away(pause),
         None => RouteAvailability::Full,

@@ -240,6 +240,28 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
     assert!(turns[2] <= wait + Duration::from_millis(100), "{turns:?}");
 }
 
+/// Of each two that are fetched from the line of a rate one goes, and the other only says when the next may.
+#[tokio::test]
+async fn weights_hold_while_a_rate_makes_mails_wait() {
+    let domains = "[[domains]]\nnames = [\"*\"]\nrate = \"200/s burst 1\"";
+    let (admission, worker) = admission_to(&[("main", "weight = 3"), ("side", "weight = 1")], "", domains);
+    worker.note_heartbeat(clock::now(), Instant::now());
+    let (mut times, routes) = ([0; 2], admission.routes.all());
+    while times[0] + times[1] < 40 {
+        let mails = in_line("domain:gmail.com", &[("acme", "gmail.com"); 2]).await;
+        let (_, room) = admission.room(2);
+        let decisions = admission.decide(room, &mails).await;
+        (0..2).for_each(|place| times[place] += routes[place].status().busy);
+        for decision in decisions {
+            if let Decision::Now(permit) = decision {
+                permit.spend();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(times, [30, 10]);
+}
+
 #[tokio::test]
 async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
     let admission = heard("1/h", 1, "");
