@@ -215,7 +215,7 @@ async fn send_in_turn(
     match unless_stopped_before_the_offer(app, at_work, sending).await {
         Some(Sent::Answered(reply)) => Ok(reply),
         Some(Sent::SenderWaits(pause)) => Err(pause),
-        Some(Sent::Withheld) | None => Err(Duration::ZERO),
+        Some(Sent::Withheld | Sent::RouteWaits) | None => Err(Duration::ZERO),
     }
 }
 

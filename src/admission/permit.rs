@@ -165,7 +165,7 @@ fn may_go_elsewhere(sent: &Sent) -> bool {
             reply.judgement.then == Consequence::Stop
                 && matches!(reply.phase, Phase::MailFrom | Phase::RcptTo)
         }
-        Sent::SenderWaits(_) => true,
+        Sent::SenderWaits(_) | Sent::RouteWaits => true,
         Sent::Withheld => false,
     }
 }

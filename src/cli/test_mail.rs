@@ -131,6 +131,7 @@ async fn send(route: &Arc<Route>, sender: &Address, to: &Address, message_id: &s
     match ready.send(&envelope, &message, &AtOnce).await {
         Sent::Answered(reply) => Ok(reply),
         Sent::Withheld => anyhow::bail!("the mail was not offered"),
+        Sent::RouteWaits => anyhow::bail!("the relay is away"),
         Sent::SenderWaits(wait) => anyhow::bail!("the relay refuses this sender's domain for {wait:?}"),
     }
 }

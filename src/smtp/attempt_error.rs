@@ -138,6 +138,35 @@ impl AttemptError {
         self.phase == Phase::MailFrom && matches!(&self.why, Why::Said(reply) if !reply.is_farewell())
     }
 
+    /// Whether the relay takes no further mail over this connection, and says nothing against the mail.
+    pub(super) fn is_about_a_full_connection(&self) -> bool {
+        let Judgement { class, then, scope, .. } = self.judgement;
+        matches!((class, then, scope), (ReplyClass::RateLimited, Consequence::Retry, ReplyScope::Route))
+    }
+
+    /// Whether another connection may be tried at once when this was said on one that had been used before.
+    pub(super) fn is_about_a_used_connection(&self) -> bool {
+        self.is_about_an_old_connection() || self.is_about_a_full_connection() && self.is_before_content()
+    }
+
+    /// Whether the relay gets too much of us, whatever the mail.
+    pub(super) fn is_about_our_rate(&self) -> bool {
+        matches!((self.judgement.then, self.judgement.scope), (Consequence::Slow, ReplyScope::Route))
+    }
+
+    /// Whether it is a fault of the relay that passes, or the connection was lost, before the relay heard of the content.
+    pub(super) fn is_a_fault_of_the_relay(&self) -> bool {
+        let Judgement { class, then, scope, .. } = self.judgement;
+        let is_a_fault = match &self.why {
+            Why::Said(_) => {
+                matches!((class, then, scope), (ReplyClass::Temporary, Consequence::Retry, ReplyScope::Route))
+            }
+            Why::ConnectionLost(_) => true,
+            Why::Withheld | Why::Ours { .. } => false,
+        };
+        self.is_before_content() && is_a_fault
+    }
+
     fn is_before_content(&self) -> bool {
         matches!(self.phase, Phase::MailFrom | Phase::RcptTo | Phase::Data)
     }

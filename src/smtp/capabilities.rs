@@ -15,6 +15,8 @@ pub(super) struct Capabilities {
     pub(super) size: bool,
     /// RFC 1870: the largest message it takes, in bytes, where it says so.
     pub(super) largest: Option<usize>,
+    /// RFC 9422: the most mails that it takes over one connection, where it says so.
+    pub(super) most_mails: Option<u32>,
     /// RFC 3207.
     pub(super) starttls: bool,
     /// RFC 4954: the ways to sign in that we know.
@@ -36,6 +38,10 @@ impl Capabilities {
                 "SIZE" => {
                     found.size = true;
                     found.largest = words.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0);
+                }
+                "LIMITS" => {
+                    let limit = words.find(|word| word.eq_ignore_ascii_case("MAILMAX")).and(words.next());
+                    found.most_mails = limit.and_then(|n| n.parse().ok()).filter(|&n| n > 0);
                 }
                 "AUTH" => {
                     for mechanism in words.filter_map(mechanism) {
@@ -76,6 +82,7 @@ mod tests {
             "250-AUTH CRAM-MD5 LOGIN plain",
             "250-AUTH=LOGIN PLAIN XOAUTH2",
             "250-ENHANCEDSTATUSCODES",
+            "250-LIMITS RCPTMAX=1 MAILMAX=20 RCPTDOMAINMAX=1",
             "250 SMTPUTF8",
         ]));
         let all = Capabilities {
@@ -84,10 +91,19 @@ mod tests {
             smtputf8: true,
             size: true,
             largest: Some(35_882_577),
+            most_mails: Some(20),
             starttls: true,
             auth: vec![AuthMechanism::Login, AuthMechanism::Plain, AuthMechanism::Xoauth2],
         };
         assert_eq!(found, all);
+    }
+
+    #[test]
+    fn a_limit_of_zero_or_nonsense_or_of_something_else_is_no_limit_of_mails() {
+        for line in ["250 LIMITS", "250 LIMITS MAILMAX", "250 LIMITS MAILMAX=0", "250 LIMITS MAILMAX=lots"] {
+            assert_eq!(Capabilities::from_ehlo(&reply(&["250-hello", line])).most_mails, None, "{line}");
+        }
+        assert_eq!(Capabilities::from_ehlo(&reply(&["250-hi", "250 LIMITS RCPTMAX=9"])).most_mails, None);
     }
 
     #[test]

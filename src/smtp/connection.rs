@@ -41,6 +41,10 @@ pub(super) struct Connection {
     pub(super) needs_reset: bool,
     /// How many transactions were tried on it.
     pub(super) mails: u32,
+    /// The server takes no further mail over it.
+    pub(super) is_full: bool,
+    /// Each command waits for the answer to the one before it, although the server says that it takes several at once.
+    pub(super) is_stepwise: bool,
     /// How long the server took for the answer to the last message.
     pub(super) final_took: Duration,
     /// What was said for the mail at hand.
@@ -68,6 +72,8 @@ impl Connection {
             timeouts,
             needs_reset: false,
             mails: 0,
+            is_full: false,
+            is_stepwise: false,
             final_took: Duration::ZERO,
             transcript,
             is_broken: false,
@@ -87,6 +93,17 @@ impl Connection {
     /// Whether the next mail may use it: it works, and the server has not said anything that nobody asked for.
     pub(super) fn is_usable(&self) -> bool {
         !self.is_broken && self.consumed == self.incoming.len()
+    }
+
+    /// Whether several commands may leave in one write (RFC 2920).
+    pub(super) fn takes_groups(&self) -> bool {
+        self.capabilities.pipelining && !self.is_stepwise
+    }
+
+    /// Whether it may carry another mail, of at most so many.
+    pub(super) fn has_room(&self, most_mails: u32) -> bool {
+        let most_mails = self.capabilities.most_mails.unwrap_or(u32::MAX).min(most_mails);
+        !self.is_full && self.mails < most_mails
     }
 
     /// Whether nothing more can be sent or read.

@@ -1,12 +1,14 @@
-//! Whether the envelope of the next mail may leave together with a message (RFC 2920, section 3.1).
+//! Whether several commands may leave together (RFC 2920, section 3.1): the envelope of the next mail with a message, and the
+//! three commands of an envelope.
 //!
-//! It may where the relay takes several commands at once and answers messages quickly; otherwise the next mail had better
-//! take another connection. A relay that then gets out of step or falls silent is left alone with groups for a while,
-//! although it says that it knows PIPELINING: some lose what comes right behind a message.
+//! The next envelope may where the relay takes several commands at once and answers messages quickly; otherwise the next mail
+//! had better take another connection. A relay that then gets out of step or falls silent is left alone with groups for a
+//! while, although it says that it knows PIPELINING: some lose what comes right behind a message, and some, or a firewall in
+//! front of them, read one command and lose the rest.
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -14,7 +16,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long a relay that loses what comes behind a message gets nothing there.
+/// How long a relay that loses what comes behind a message, or behind MAIL, gets nothing there.
 const PAUSE: Duration = Duration::from_secs(600);
 
 /// What a relay has shown so far.
@@ -22,7 +24,27 @@ const PAUSE: Duration = Duration::from_secs(600);
 pub(super) struct Grouping {
     /// As its last answers did: it takes several commands at once, and answered a message quickly.
     is_fit: AtomicBool,
-    paused_until: Mutex<Option<Instant>>,
+    behind_messages: Pause,
+    behind_mail: Pause,
+}
+
+#[derive(Debug, Default)]
+struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    /// Returns whether that is news.
+    fn begin(&self, now: Instant) -> bool {
+        let before = self.lock().replace(now + PAUSE);
+        before.is_none_or(|until| until <= now)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.lock().is_none_or(|until| until <= now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Grouping {
@@ -33,17 +55,22 @@ impl Grouping {
 
     /// Notes that the relay lost what came behind a message. Returns whether that is news.
     pub(super) fn failed(&self, now: Instant) -> bool {
-        let before = self.lock().replace(now + PAUSE);
-        before.is_none_or(|until| until <= now)
+        self.behind_messages.begin(now)
     }
 
     /// Whether the next mail may go along.
     pub(super) fn is_on(&self, now: Instant) -> bool {
-        self.is_fit.load(Ordering::Relaxed) && self.lock().is_none_or(|until| until <= now)
+        self.is_fit.load(Ordering::Relaxed) && self.behind_messages.is_over(now)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that the relay lost what came behind MAIL. Returns whether that is news.
+    pub(super) fn envelope_failed(&self, now: Instant) -> bool {
+        self.behind_mail.begin(now)
+    }
+
+    /// Whether the commands of an envelope may leave together.
+    pub(super) fn takes_envelopes(&self, now: Instant) -> bool {
+        self.behind_mail.is_over(now)
     }
 }
 
@@ -61,5 +88,13 @@ mod tests {
         grouping.note(true);
         assert!(!grouping.is_on(now + PAUSE) && grouping.is_on(now + 2 * PAUSE));
         assert!(grouping.failed(now + 2 * PAUSE));
+    }
+
+    #[test]
+    fn a_relay_that_loses_what_follows_mail_gets_one_command_at_a_time_for_a_while() {
+        let (grouping, now) = (Grouping::default(), Instant::now());
+        assert!(grouping.takes_envelopes(now));
+        assert!(grouping.envelope_failed(now) && !grouping.envelope_failed(now + PAUSE / 2));
+        assert!(!grouping.takes_envelopes(now + PAUSE) && grouping.takes_envelopes(now + 2 * PAUSE));
     }
 }

@@ -11,13 +11,14 @@
 //! | `routes`, `route` | the routes, and what each is doing |
 //! | `preference` | which mails a route takes, and how much it is preferred |
 //! | `permit`, `ready` | a place, then a connection, then one attempt |
+//! | `consequences` | what an answer stops, slows down, or lets go on |
 //! | `shared` | what the routes of a process share |
 //! | `pool`, `pooled`, `place`, `capacity` | which connections are open, who may use one, when they are closed |
 //! | `opening`, `openers` | how a mail whose connection is slow to open takes one that comes free |
 //! | `line`, `grouping` | which mail is next on a connection, and whether it is begun while the one before it is sent |
-//! | `breaker` | whether a relay that was away, or refused us, may be tried again |
+//! | `breaker` | whether a relay that was away, refused us, or got too much, may be tried again |
 //! | `replies` | what a reply means, by readable rules |
-//! | `pace` | how fast a domain may be written to after it said that it gets too much |
+//! | `pace` | how fast mails may go to who said that he gets too much |
 //! | `transcript` | what was said, for operators |
 //! | `dialer`, `hello_name` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
 //! | `connection`, `open_count` | lines in, lines out, time-outs, and how many are open |
@@ -37,6 +38,7 @@ mod breaker;
 mod capabilities;
 mod capacity;
 mod connection;
+mod consequences;
 mod dialer;
 mod grouping;
 mod hello_name;

@@ -1,7 +1,8 @@
-//! How fast a domain may be written to after it said that it gets too much: not before a time, then step by step faster.
+//! How fast mails may go to who said that he gets too much: not before a time, then step by step faster.
 //!
 //! A value without a clock: who asks says what time it is. Used for recipients' domains (a rate reply or a refusal of the whole
-//! domain slows that domain, and no other) and for senders' domains that a relay refuses. What nobody slowed down is not kept.
+//! domain slows that domain, and no other), for senders' domains that a relay refuses, and for a relay that gets too much of us.
+//! What nobody slowed down is not kept.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,7 +19,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 /// After the pause one mail may go in this time; each that is taken halves it.
 const FIRST_INTERVAL: Duration = Duration::from_secs(4);
-/// Below this a domain is as fast as any.
+/// Below this there is no need to wait.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The domains that are slowed down.
@@ -27,11 +28,57 @@ pub struct DomainPace {
     domains: HashMap<String, Pace>,
 }
 
+/// The pace of one that is slowed down.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+pub(super) struct Pace {
     not_before: Instant,
     interval: Duration,
     times: u32,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { not_before: now, interval: FIRST_INTERVAL, times: 0 }
+    }
+
+    /// When the next mail may go.
+    pub(super) fn not_before(&self) -> Instant {
+        self.not_before
+    }
+
+    /// Takes the turn of a mail: the next one may go an interval later.
+    ///
+    /// # Errors
+    /// When it may not go now: the time from which one may.
+    pub(super) fn take_turn(&mut self, now: Instant) -> Result<(), Instant> {
+        if self.not_before > now {
+            return Err(self.not_before);
+        }
+        self.not_before = now + self.interval;
+        Ok(())
+    }
+
+    /// Waits for so long, or where no time is named for a pause that doubles.
+    pub(super) fn slow_down(&mut self, wait: Option<Duration>, now: Instant) {
+        // Mails that were under way together count once.
+        if self.times == 0 || self.not_before <= now + self.interval {
+            self.times = self.times.saturating_add(1);
+        }
+        let pause = wait.unwrap_or(doubled(FIRST_PAUSE, self.times.saturating_sub(1), LONGEST_PAUSE));
+        self.not_before = self.not_before.max(now + pause);
+        self.interval = FIRST_INTERVAL;
+    }
+
+    /// Notes that a mail was taken. Returns whether mails may go as fast as any again.
+    pub(super) fn speed_up(&mut self, now: Instant) -> bool {
+        // One that left before it was slowed down says nothing about how it is now.
+        if self.not_before > now + self.interval {
+            return false;
+        }
+        self.interval /= 2;
+        self.not_before = self.not_before.min(now + self.interval);
+        self.interval < SHORTEST_INTERVAL
+    }
 }
 
 impl DomainPace {
@@ -66,12 +113,7 @@ impl DomainPace {
         if self.domains.is_empty() {
             return Ok(());
         }
-        let Some(pace) = self.domains.get_mut(&domain.to_ascii_lowercase()) else { return Ok(()) };
-        if pace.not_before > now {
-            return Err(pace.not_before);
-        }
-        pace.not_before = now + pace.interval;
-        Ok(())
+        self.domains.get_mut(&domain.to_ascii_lowercase()).map_or(Ok(()), |pace| pace.take_turn(now))
     }
 
     fn slow_down(&mut self, domain: &str, wait: Option<Duration>, now: Instant) {
@@ -82,18 +124,7 @@ impl DomainPace {
         if self.domains.len() >= MOST_DOMAINS && !self.domains.contains_key(&domain) {
             self.make_room();
         }
-        let pace = self.domains.entry(domain).or_insert(Pace {
-            not_before: now,
-            interval: FIRST_INTERVAL,
-            times: 0,
-        });
-        // Mails that were under way together count once.
-        if pace.times == 0 || pace.not_before <= now + pace.interval {
-            pace.times = pace.times.saturating_add(1);
-        }
-        let pause = wait.unwrap_or(doubled(FIRST_PAUSE, pace.times.saturating_sub(1), LONGEST_PAUSE));
-        pace.not_before = pace.not_before.max(now + pause);
-        pace.interval = FIRST_INTERVAL;
+        self.domains.entry(domain).or_insert_with(|| Pace::new(now)).slow_down(wait, now);
     }
 
     fn speed_up(&mut self, domain: &str, now: Instant) {
@@ -101,14 +132,7 @@ impl DomainPace {
             return;
         }
         let domain = domain.to_ascii_lowercase();
-        let Some(pace) = self.domains.get_mut(&domain) else { return };
-        // One that left before the domain was slowed down says nothing about how it is now.
-        if pace.not_before > now + pace.interval {
-            return;
-        }
-        pace.interval /= 2;
-        pace.not_before = pace.not_before.min(now + pace.interval);
-        if pace.interval < SHORTEST_INTERVAL {
+        if self.domains.get_mut(&domain).is_some_and(|pace| pace.speed_up(now)) {
             self.domains.remove(&domain);
         }
     }

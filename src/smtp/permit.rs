@@ -105,6 +105,7 @@ impl Route {
     fn take(self: &Arc<Self>, most: usize, may_be_ahead: bool) -> Permits {
         let now = Instant::now();
         let pause = self.breaker().pause(now);
+        let most = self.breaker().most_at_this_pace(most, now);
         let (may_open, trial) = match pause {
             None => (most, None),
             // Nor is it tried whether a relay takes us again that cannot be reached.

@@ -104,7 +104,7 @@ impl Pooled {
     /// Notes that a mail leaves its connection to the next one, and what it showed of the relay.
     pub(super) fn note_kept(&self, connection: &Connection) {
         self.kept_after.store(self.now(), Ordering::Relaxed);
-        self.grouping.note(connection.capabilities.pipelining && connection.final_took < self.quick);
+        self.grouping.note(connection.takes_groups() && connection.final_took < self.quick);
     }
 
     fn now(&self) -> u64 {
@@ -126,7 +126,7 @@ impl Pooled {
 
     /// Whether the connection may carry another mail.
     pub(super) fn may_go_on(&self, connection: &Connection) -> bool {
-        connection.mails < self.mails_per_connection && !self.retired.is_cancelled()
+        connection.has_room(self.mails_per_connection) && !self.retired.is_cancelled()
     }
 
     /// Takes the first mail that waits if its envelope may leave with the message that is about to be sent over the connection.
@@ -138,7 +138,7 @@ impl Pooled {
     ) -> Option<Waiter> {
         let now = Instant::now();
         let may_group = |wish: &Wish| {
-            connection.capabilities.pipelining
+            connection.takes_groups()
                 && self.may_go_on(connection)
                 && self.grouping.is_on(now)
                 && wish.is_good(now)

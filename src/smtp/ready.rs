@@ -12,15 +12,16 @@ use tokio::time::Instant;
 use super::{
     attempt_error::AttemptError,
     connection::Connection,
+    consequences::Asked,
     line::Wish,
     place::{Following, Place},
     route::Route,
-    transaction::{self, Envelope, Fence, Transaction},
+    transaction::{self, Envelope, Fence, Next, Transaction},
     wire::ServerReply,
 };
 use crate::{
-    mail::{AttemptOutcome, Consequence, Judgement, Message, Phase, Reply, ReplyScope, Timestamp},
-    telemetry::{METRICS, metrics::RouteStopLabels},
+    clock,
+    mail::{AttemptOutcome, Judgement, Message, Phase, Reply, Timestamp},
 };
 
 /// An open connection for one mail.
@@ -66,10 +67,34 @@ pub enum NotReady {
 pub enum Sent {
     /// The relay was asked, or would have been in vain.
     Answered(Reply),
-    /// Nothing of the message was sent and nothing is known about it: the fence said no, or the route went away.
+    /// Nothing of the message was sent and nothing is known about it: the fence said no.
     Withheld,
+    /// The route went away, or its relay gets too much. Nothing of the message was sent.
+    RouteWaits,
     /// The relay refuses the sender's domain; for this long it is not asked again. Nothing of the message was sent.
     SenderWaits(Duration),
+}
+
+/// How a mail is tried once more within its attempt.
+#[derive(Clone, Copy, PartialEq)]
+enum Again {
+    /// Over a new connection: what was said was about the one that was used before.
+    Elsewhere,
+    /// Over the same, without a message before it: in a group MAIL may be refused because of what came before it. Asked alone, the
+    /// relay says what it has against the mail.
+    Alone,
+}
+
+impl Again {
+    fn after(error: &AttemptError, is_reused: bool, is_begun: bool) -> Option<Self> {
+        if is_reused && error.is_about_a_used_connection() {
+            Some(Self::Elsewhere)
+        } else if is_begun && error.is_refused_at_mail() && !error.is_about_our_rate() {
+            Some(Self::Alone)
+        } else {
+            None
+        }
+    }
 }
 
 impl Ready {
@@ -118,49 +143,39 @@ impl Ready {
         let started = begun.unwrap_or_else(Instant::now);
         let sender = envelope.sender.map_or("", |sender| sender.domain());
         if begun.is_none()
-            && let Err(until) = route.with_senders(|senders| senders.take_turn(sender, started))
+            && let Some(waits) = route.keeps_waiting(sender, started)
         {
             place.keep(connection);
-            return Sent::SenderWaits(until.saturating_duration_since(started));
+            return waits;
         }
         // The order matters, as above: what is declared last is dropped first.
         let (place, mut following, mut connection) = (place, None, connection);
         let mail = Transaction { envelope, message, fence };
-        let is_begun = begun.is_some();
+        let (is_begun, mut is_fresh) = (begun.is_some(), !is_reused);
         let mut next = |connection: &mut Connection| following = route.begin_next(connection, fence);
-        let mut said = transaction::deliver(&mut connection, &mail, is_begun, &mut next).await;
-        if is_begun && said.as_ref().is_err_and(AttemptError::is_out_of_step) {
-            route.note_failed_group();
-        }
-        let is_old = is_reused && said.as_ref().is_err_and(AttemptError::is_about_an_old_connection);
-        // In a group MAIL may be refused because of what came before it. Asked alone, the relay says what it has against the mail.
-        let is_doubtful = is_begun && said.as_ref().is_err_and(AttemptError::is_refused_at_mail);
-        if is_old || is_doubtful {
-            if is_old || !connection.is_usable() {
-                // The old one closes before the new one opens, so that the relay never sees one too many.
-                drop(connection);
-                connection = match route.open(started).await {
+        let mut said = route.deliver(&mut connection, &mail, is_begun, &mut next).await;
+        if let Some(again) = said.as_ref().err().and_then(|error| Again::after(error, is_reused, is_begun)) {
+            if again == Again::Elsewhere || !connection.is_usable() {
+                connection = match Box::pin(route.replace(connection, started)).await {
                     Ok(connection) => connection,
                     Err(NotReady::Failed(reply)) => return Sent::Answered(reply),
-                    Err(NotReady::Away(_)) => return Sent::Withheld,
+                    Err(NotReady::Away(_)) => return Sent::RouteWaits,
                 };
+                is_fresh = true;
             }
-            said = transaction::deliver(&mut connection, &mail, false, &mut next).await;
+            said = route.deliver(&mut connection, &mail, false, &mut next).await;
             let is_taken_alone = said.as_ref().map_or_else(|error| error.phase != Phase::MailFrom, |_| true);
-            if is_doubtful && is_taken_alone {
+            if again == Again::Alone && is_taken_alone {
                 route.note_failed_group();
             }
         }
-        let domains = [sender, envelope.recipient.domain()];
-        let said = said.map_err(|error| {
-            let mut error = route.relay.dialer.with_transcript(error, &connection.transcript);
-            error.judge(&route.shared.rules(), route.name(), &domains);
-            error
-        });
-        if said.as_ref().is_err_and(AttemptError::is_about_us) {
+        let error = said.as_ref().err();
+        if error.is_some_and(AttemptError::is_about_us) {
             connection.abandon(); // another connection signs in anew
         }
-        route.note_answer(sender, envelope.recipient.domain(), &said);
+        connection.is_full |= error.is_some_and(AttemptError::is_about_a_full_connection);
+        let recipient = envelope.recipient.domain();
+        route.note_answer(&Asked { sender, recipient, is_fresh }, &said);
         place.hand_on(connection, following);
         let took = opening + started.elapsed();
         match said {
@@ -198,79 +213,52 @@ impl Route {
         Some(Following { waiter, begun: Some(now) })
     }
 
-    /// Notes that the relay lost what came right behind a message: nothing comes there for a while.
-    fn note_failed_group(&self) {
-        if self.relay.pool.pooled().grouping.failed(Instant::now()) {
-            tracing::info!(
-                route = self.name(),
-                "the relay does not take the next mail right behind a message: for ten minutes each mail waits for the answer to the one before it"
-            );
+    /// Why a mail from this sender may not go now; else it takes its turn.
+    fn keeps_waiting(&self, sender: &str, now: Instant) -> Option<Sent> {
+        if self.breaker().most_at_this_pace(1, now) == 0 {
+            return Some(Sent::RouteWaits);
         }
+        if let Err(until) = self.with_senders(|senders| senders.take_turn(sender, now)) {
+            return Some(Sent::SenderWaits(until.saturating_duration_since(now)));
+        }
+        (!self.breaker().take_turn(now)).then_some(Sent::RouteWaits)
     }
 
-    /// Stops what a refusal says must stop, and lets go on what was taken.
-    fn note_answer(&self, sender: &str, recipient: &str, said: &Result<ServerReply, AttemptError>) {
-        let now = Instant::now();
-        let judgement = said.as_ref().map_or_else(|error| error.judgement, |_| Judgement::ACCEPTED);
-        match said {
-            Err(error) if error.is_about_us() => {
-                if self.breaker().refused(error, now) {
-                    self.note_stop(error);
-                }
-                return;
+    /// Hands over the message, if the fence allows, and judges a refusal.
+    async fn deliver(
+        &self,
+        connection: &mut Connection,
+        mail: &Transaction<'_>,
+        is_begun: bool,
+        next: &mut Next<'_>,
+    ) -> Result<ServerReply, AttemptError> {
+        if !is_begun {
+            connection.is_stepwise = !self.relay.pool.pooled().grouping.takes_envelopes(Instant::now());
+        }
+        let said = transaction::deliver(connection, mail, is_begun, next).await;
+        said.map_err(|error| {
+            if error.is_out_of_step() && is_begun {
+                self.note_failed_group();
+            } else if error.is_out_of_step() && error.phase != Phase::MailFrom && connection.takes_groups() {
+                self.note_failed_envelope();
             }
-            // The relay has heard of the mail and said something about it.
-            Ok(_) => self.takes_us_again(),
-            Err(error) if error.code().is_some() => self.takes_us_again(),
-            Err(_) => return,
-        }
-        let slows = matches!(judgement.then, Consequence::Slow | Consequence::Stop);
-        if judgement.then == Consequence::Done || slows && judgement.scope == ReplyScope::RecipientDomain {
-            self.with_recipients(|recipients| recipients.note(recipient, &judgement, now));
-        }
-        let is_news = self.with_senders(|senders| {
-            let is_about_sender = judgement.scope == ReplyScope::SenderDomain && !sender.is_empty();
-            let is_news = is_about_sender
-                && judgement.then == Consequence::Stop
-                && senders.not_before(sender, now).is_none();
-            if is_about_sender || judgement.then == Consequence::Done {
-                senders.note(sender, &judgement, now);
-            }
-            is_news
-        });
-        if let (true, Err(error)) = (is_news, said) {
-            self.note_stop(error);
-        }
+            let mut error = self.relay.dialer.with_transcript(error, &connection.transcript);
+            let sender = mail.envelope.sender.map_or("", |sender| sender.domain());
+            error.judge(&self.shared.rules(), self.name(), &[sender, mail.envelope.recipient.domain()]);
+            error
+        })
     }
 
-    fn takes_us_again(&self) {
-        if self.breaker().takes_us() {
-            tracing::info!(route = self.name(), "the relay takes us again");
-        }
-    }
-
-    /// Tells operators that something must be mended before mails go on.
-    fn note_stop(&self, error: &AttemptError) {
-        let Judgement { class, scope, .. } = error.judgement;
-        let labels =
-            RouteStopLabels { route: self.name().to_owned(), class: class.as_str(), scope: scope.as_str() };
-        METRICS.route_stops.get_or_create(&labels).inc();
-        let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.relay.dialer.place();
-        let words = self.relay.dialer.words_for_the_log(error);
-        tracing::error!(route, host, port, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
-    }
-
-    /// Tells operators that there is no connection, in the relay's own words less our credentials.
-    fn note_failure(&self, error: &AttemptError, failures: u32) {
-        let Some(times) = self.relay.away.failed() else { return };
-        let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.relay.dialer.place();
-        let reason = self.relay.dialer.words_for_the_log(error);
-        tracing::warn!(route, host, port, phase, code, reason, failures, times, "no connection to the relay");
+    /// Opens a connection in place of one that is of no use. That closes first, so that the relay never sees one too many.
+    async fn replace(&self, old: Connection, started: Instant) -> Result<Connection, NotReady> {
+        old.quit().await;
+        self.open(started).await
     }
 
     pub(super) async fn open(&self, started: Instant) -> Result<Connection, NotReady> {
+        if self.breaker().most_at_this_pace(1, Instant::now()) == 0 {
+            return Err(NotReady::Away(clock::now() + self.pause().unwrap_or_default()));
+        }
         let leave = self.breaker().ask(Instant::now()).map_err(NotReady::Away)?;
         // Boxed, as it is rare: else every mail would carry the room for a handshake.
         match Box::pin(self.relay.dialer.dial()).await {
@@ -286,7 +274,9 @@ impl Route {
                 if error.is_about_us() && self.breaker().refused(&error, now) {
                     self.note_stop(&error);
                 }
-                if let Some(failures) = leave.failed(&error, now) {
+                // While it takes others of us, it is not away, whatever it says to one too many.
+                let wait = error.judgement.wait.filter(|_| self.has_none_open());
+                if let Some(failures) = leave.failed(&error, wait, now) {
                     self.note_failure(&error, failures);
                 }
                 Err(NotReady::Failed(error.into_reply(self.name(), started.elapsed())))

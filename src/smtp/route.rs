@@ -135,7 +135,7 @@ impl Route {
         &self.preference
     }
 
-    /// How long until the route may be tried again, where it is away.
+    /// How long until the route may be tried again, where it is away or slowed down.
     pub fn pause(&self) -> Option<std::time::Duration> {
         self.relay.breaker.pause(Instant::now())
     }
@@ -152,6 +152,11 @@ impl Route {
             stopped: self.relay.breaker.stopped(),
             last_error: self.relay.breaker.last_fault(),
         }
+    }
+
+    /// Whether no connection is open: idle, in use, or being opened.
+    pub(super) fn has_none_open(&self) -> bool {
+        self.relay.opened.now() == 0
     }
 
     pub(super) fn breaker(&self) -> &Breaker {

@@ -1,6 +1,7 @@
 //! One mail over an open connection: MAIL, RCPT, DATA, the message, the final dot.
 //!
-//! With PIPELINING (RFC 2920) the three commands leave in one write, so a mail costs two round trips. Where another mail waits
+//! With PIPELINING (RFC 2920) the three commands leave in one write, so a mail costs two round trips (`grouping` knows which
+//! relays lose some of them, and get one at a time). Where another mail waits
 //! for the connection, its three commands leave in the write that ends this message: then each mail costs one. DATA is the
 //! last of a group, and the message waits for the answer to it (RFC 2920, section 3.1); so the fence is asked for each mail
 //! as if it were alone.
@@ -74,7 +75,7 @@ pub(super) async fn deliver(
             connection.transcript.clear();
         }
         connection.mails += 1;
-        if connection.capabilities.pipelining {
+        if connection.takes_groups() {
             pipelined(connection, envelope, &demands).await
         } else {
             step_by_step(connection, envelope, &demands).await

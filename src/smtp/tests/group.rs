@@ -198,6 +198,14 @@ async fn mail_that_is_refused_in_a_group_is_asked_for_alone() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_carried_enough_is_no_fault_of_the_group() {
+    let end = "S: 250 one\nS: 451 4.5.3 Too many messages in this session\nS: 503 no\nS: 503 no\nC: QUIT\nS: 221 bye\nX: wait\n";
+    let (route, replies, messages) = both_with(end, true, Tuning::default()).await;
+    assert_eq!(replies.each_ref().map(verdict), [ACCEPTED, ACCEPTED]);
+    assert_eq!((messages.len(), is_grouping(&route)), (3, true));
+}
+
+#[tokio::test]
 async fn a_relay_that_loses_what_follows_a_message_is_sent_no_further_group() {
     let silent = (Phase::MailFrom, AttemptOutcome::Transient, None);
     let tuning = Tuning { timeouts: hasty(Duration::from_secs(1)), ..Tuning::default() };

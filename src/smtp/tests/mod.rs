@@ -10,3 +10,4 @@ mod reload;
 mod round_trips;
 mod sign_in;
 mod tls;
+mod trouble;

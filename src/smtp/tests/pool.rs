@@ -34,7 +34,7 @@ async fn a_relay_that_refused_us_and_cannot_be_reached_now_is_not_tried_before_i
     route.breaker().refused(&fault(), before);
     assert_eq!(route.permits(5).len(), 1, "its pause is over: one mail tries");
     let now = Instant::now();
-    route.breaker().ask(now).unwrap().failed(&fault(), now);
+    route.breaker().ask(now).unwrap().failed(&fault(), None, now);
     assert_eq!(route.permits(5).len(), 0);
     assert!(route.pause().unwrap() > Duration::ZERO);
 }

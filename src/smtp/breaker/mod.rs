@@ -2,7 +2,10 @@
 //! again, and each failure doubles the pause before the next try. Connections that are open go on meanwhile.
 //!
 //! A relay that refuses us (no sign-in, no relaying, a quota used up) stops the whole route, open connections too: one mail
-//! at a time tries again after a pause that doubles, until the relay answers one of them as a mail.
+//! at a time tries again after a pause that doubles, until the relay answers one of them as a mail. So does a relay that takes
+//! connections and then no mail, whatever it is: it says nothing, hangs up, or has a fault that passes, several times in a row.
+//!
+//! A relay that gets too much of us is left alone for as long as it asks for, and then gets one mail at a time, faster and faster.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,7 +15,7 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::attempt_error::AttemptError;
+use super::{attempt_error::AttemptError, pace::Pace};
 use crate::{
     clock,
     mail::{Phase, Timestamp, backoff::doubled},
@@ -48,6 +51,12 @@ impl RouteFault {
     fn of(error: &AttemptError) -> Self {
         Self { at: clock::now(), phase: error.phase, text: error.text() }
     }
+
+    /// The same where a relay's words may hold somebody's address.
+    fn in_our_words(words: &str, error: &AttemptError) -> Self {
+        let text = error.code().map_or_else(|| error.text(), |code| format!("{words} ({code})"));
+        Self { at: clock::now(), phase: error.phase, text }
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +70,10 @@ pub(super) struct Breaker {
 struct Inner {
     away: Option<Away>,
     stop: Option<Stop>,
+    /// The relay gets too much.
+    pace: Option<Pace>,
+    /// How many mails in a row came to nothing before the relay heard of their content.
+    in_vain: u32,
     last_fault: Option<RouteFault>,
 }
 
@@ -71,13 +84,14 @@ struct Away {
     is_being_tried: bool,
 }
 
-/// The relay refuses us.
+/// The relay takes connections and no mails.
 #[derive(Clone, Debug)]
 struct Stop {
     until: Instant,
     times: u32,
     is_being_tried: bool,
-    fault: RouteFault,
+    /// Why it refuses us; `None` where it does not say that it does.
+    refusal: Option<RouteFault>,
 }
 
 /// Whether a mail may be sent over the route as far as stops go.
@@ -94,6 +108,10 @@ pub(super) enum StopTrial {
 /// The pauses of a route whose relay refuses us.
 const FIRST_STOP: Duration = Duration::from_secs(2);
 const LONGEST_STOP: Duration = Duration::from_secs(600);
+/// After so many mails in a row that came to nothing no other follows.
+const MOST_IN_VAIN: u32 = 3;
+/// The longest time that a relay's words keep us from trying a route again.
+const LONGEST_NAMED: Duration = Duration::from_secs(3_600);
 
 /// Leave to open a connection. Dropped without a word, it lets the next mail try.
 #[derive(Debug)]
@@ -130,13 +148,51 @@ impl Breaker {
         };
         let away = inner.away.as_ref().map(|away| left(away.until, away.is_being_tried));
         let stop = inner.stop.as_ref().map(|stop| left(stop.until, stop.is_being_tried));
-        away.max(stop)
+        let pace = inner.pace.map(|pace| left(pace.not_before(), false));
+        away.max(stop).max(pace)
+    }
+
+    /// How many of so many mails may go as far as the relay gets too much.
+    pub(super) fn most_at_this_pace(&self, mails: usize, now: Instant) -> usize {
+        match self.lock().pace {
+            None => mails,
+            Some(pace) => mails.min(usize::from(pace.not_before() <= now)),
+        }
+    }
+
+    /// Takes the turn of a mail where the relay gets too much. Returns whether it may go.
+    pub(super) fn take_turn(&self, now: Instant) -> bool {
+        self.lock().pace.as_mut().is_none_or(|pace| pace.take_turn(now).is_ok())
+    }
+
+    /// The relay gets too much: nothing goes over the route for as long as the reply asks for, or a pause that doubles, and then
+    /// one mail at a time. Returns whether that is news.
+    pub(super) fn gets_too_much(&self, error: &AttemptError, now: Instant) -> bool {
+        let mut inner = self.lock();
+        inner.last_fault = Some(RouteFault::in_our_words("the relay gets too much", error));
+        let is_news = inner.pace.is_none();
+        let wait = error.judgement.wait.map(|wait| wait.min(LONGEST_NAMED));
+        inner.pace.get_or_insert_with(|| Pace::new(now)).slow_down(wait, now);
+        is_news
+    }
+
+    /// The relay took a mail. Returns whether it had got too much, and now takes mails as fast as any.
+    pub(super) fn took_one(&self, now: Instant) -> bool {
+        let mut inner = self.lock();
+        let is_over = inner.pace.as_mut().is_some_and(|pace| pace.speed_up(now));
+        if is_over {
+            inner.pace = None;
+        }
+        is_over
     }
 
     pub(super) fn state(&self, now: Instant) -> BreakerState {
         let inner = self.lock();
         let away = inner.away.map(|away| away.until);
-        match away.max(inner.stop.as_ref().map(|stop| stop.until)) {
+        let stop = inner.stop.as_ref().map(|stop| stop.until);
+        // A relay that gets one mail after the other is up, however few they are.
+        let pace = inner.pace.map(|pace| pace.not_before()).filter(|until| *until > now);
+        match away.max(stop).max(pace) {
             None => BreakerState::Closed,
             Some(until) if now < until => BreakerState::Open { until: wall_clock(until, now) },
             Some(_) => BreakerState::HalfOpen,
@@ -145,7 +201,7 @@ impl Breaker {
 
     /// Why the relay refuses us, while it does.
     pub(super) fn stopped(&self) -> Option<RouteFault> {
-        self.lock().stop.as_ref().map(|stop| stop.fault.clone())
+        self.lock().stop.as_ref().and_then(|stop| stop.refusal.clone())
     }
 
     /// Whether a mail may be sent as far as stops go.
@@ -167,9 +223,32 @@ impl Breaker {
         }
     }
 
-    /// The relay answered a mail as a mail: it takes us again. Returns whether it had refused us.
+    /// The relay answered a mail as a mail: it takes us again. Returns whether it had not.
     pub(super) fn takes_us(&self) -> bool {
-        self.lock().stop.take().is_some()
+        let mut inner = self.lock();
+        inner.in_vain = 0;
+        inner.stop.take().is_some()
+    }
+
+    /// A mail came to nothing before the relay heard of its content, and it was not for the mail. Where several did in a row,
+    /// nothing goes over the route for a pause that doubles. Returns how often that pause was begun in a row, where it is now.
+    pub(super) fn came_to_nothing(&self, error: &AttemptError, now: Instant) -> Option<u32> {
+        let mut inner = self.lock();
+        inner.in_vain = inner.in_vain.saturating_add(1);
+        if inner.in_vain < MOST_IN_VAIN {
+            return None;
+        }
+        let (times, is_being_tried, refusal) = match &inner.stop {
+            None => (1, false, None),
+            Some(stop) if now >= stop.until => {
+                (stop.times.saturating_add(1), stop.is_being_tried, stop.refusal.clone())
+            }
+            Some(_) => return None,
+        };
+        let until = now + self.pause_after(times);
+        inner.stop = Some(Stop { until, times, is_being_tried, refusal });
+        inner.last_fault = Some(RouteFault::in_our_words("the relay takes no mail now", error));
+        Some(times)
     }
 
     pub(super) fn last_fault(&self) -> Option<RouteFault> {
@@ -183,14 +262,14 @@ impl Breaker {
         let fault = RouteFault::of(error);
         inner.last_fault = Some(fault.clone());
         let times = match &inner.stop {
-            None => 1,
+            Some(Stop { refusal: None, .. }) | None => 1,
             Some(stop) if now >= stop.until => stop.times.saturating_add(1),
             Some(_) => return false,
         };
         let pause = doubled(FIRST_STOP, times - 1, LONGEST_STOP);
         let until = now + pause.max(error.judgement.wait.unwrap_or_default());
         let is_being_tried = inner.stop.as_ref().is_some_and(|stop| stop.is_being_tried);
-        inner.stop = Some(Stop { until, times, is_being_tried, fault });
+        inner.stop = Some(Stop { until, times, is_being_tried, refusal: Some(fault) });
         times == 1
     }
 
@@ -213,17 +292,21 @@ impl Leave<'_> {
         self.breaker.lock().away.take().is_some()
     }
 
-    /// No connection. Of several mails that failed at the same time only the first counts. Returns how many trials
-    /// in a row have now failed, where this one counts.
-    pub(super) fn failed(self, error: &AttemptError, now: Instant) -> Option<u32> {
+    /// No connection. Of several mails that failed at the same time only the first counts. Nobody tries again before the time that
+    /// the relay named, if `wait` says one. Returns how many trials in a row have now failed, where this one counts.
+    pub(super) fn failed(self, error: &AttemptError, wait: Option<Duration>, now: Instant) -> Option<u32> {
         let mut inner = self.breaker.lock();
         inner.last_fault = Some(RouteFault::of(error));
-        let failures = match inner.away {
+        let asked = now + wait.unwrap_or_default().min(LONGEST_NAMED);
+        let failures = match &mut inner.away {
             None => 1,
             Some(away) if self.is_trial => away.failures.saturating_add(1),
-            Some(_) => return None,
+            Some(away) => {
+                away.until = away.until.max(asked);
+                return None;
+            }
         };
-        let until = now + self.breaker.pause_after(failures);
+        let until = asked.max(now + self.breaker.pause_after(failures));
         inner.away = Some(Away { until, failures, is_being_tried: false });
         Some(failures)
     }
@@ -240,74 +323,4 @@ impl Drop for Leave<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn breaker() -> Breaker {
-        Breaker::new(Duration::from_secs(1), Duration::from_secs(60))
-    }
-
-    fn fault() -> AttemptError {
-        AttemptError::not_now(Phase::Connect, "refused")
-    }
-
-    #[test]
-    fn the_pause_doubles_from_a_second_to_a_minute() {
-        let (breaker, mut now) = (breaker(), Instant::now());
-        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            breaker.ask(now).unwrap().failed(&fault(), now);
-            assert_eq!(breaker.pause(now), Some(Duration::from_secs(seconds)));
-            assert!(breaker.ask(now + Duration::from_millis(seconds * 1_000 - 1)).is_err());
-            assert_eq!(breaker.last_fault().unwrap().text, "refused");
-            now += Duration::from_secs(seconds);
-        }
-        breaker.ask(now).unwrap().succeeded();
-        assert_eq!(breaker.state(now), BreakerState::Closed);
-        breaker.ask(now).unwrap().failed(&fault(), now);
-        assert_eq!(breaker.pause(now), Some(Duration::from_secs(1)));
-    }
-
-    #[test]
-    fn a_relay_that_refuses_us_is_tried_by_one_mail_after_pauses_that_double() {
-        let (breaker, mut now) = (breaker(), Instant::now());
-        for seconds in [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600] {
-            assert_eq!(breaker.refused(&fault(), now), seconds == 2);
-            assert!(!breaker.refused(&fault(), now), "mails refused together count once");
-            breaker.trial_ended();
-            assert_eq!(breaker.pause(now), Some(Duration::from_secs(seconds)));
-            assert_eq!(breaker.begin_trial(now), StopTrial::NotNow);
-            assert!(breaker.stopped().is_some());
-            now += Duration::from_secs(seconds);
-            assert_eq!(breaker.begin_trial(now), StopTrial::One);
-            assert_eq!(breaker.begin_trial(now), StopTrial::NotNow, "one at a time");
-        }
-        assert!(breaker.takes_us());
-        assert_eq!(
-            (breaker.begin_trial(now), breaker.state(now)),
-            (StopTrial::NotStopped, BreakerState::Closed)
-        );
-        assert!(breaker.stopped().is_none());
-    }
-
-    #[test]
-    fn one_mail_at_a_time_tries_again() {
-        let (breaker, now) = (breaker(), Instant::now());
-        breaker.ask(now).unwrap().failed(&fault(), now);
-        let later = now + Duration::from_secs(1);
-        let trial = breaker.ask(later).unwrap();
-        assert!(breaker.ask(later).is_err());
-        drop(trial);
-        let trial = breaker.ask(later).unwrap();
-        trial.succeeded();
-        assert!(breaker.ask(later).is_ok());
-    }
-
-    #[test]
-    fn mails_that_fail_together_count_once() {
-        let (breaker, now) = (breaker(), Instant::now());
-        let together: Vec<_> = (0..8).map(|_| breaker.ask(now).unwrap()).collect();
-        let counted = together.into_iter().filter_map(|leave| leave.failed(&fault(), now)).count();
-        assert_eq!(counted, 1);
-        assert_eq!(breaker.pause(now), Some(Duration::from_secs(1)));
-    }
-}
+mod tests;
