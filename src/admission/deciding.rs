@@ -206,8 +206,12 @@ impl Deciding<'_> {
             let mut ways: Vec<_> = (0..in_force.ways.len()).filter(|way| *way != chosen).collect();
             ways.sort_by_key(|way| in_force.ways[*way].route.preference().priority);
             for way in ways.into_iter().map(|way| &in_force.ways[way]) {
-                if way.takes(mail) && !way.is_drained() && self.paused.line_of_route(&way.name).is_none() {
-                    others.add(Arc::clone(way), self.ask_of(mail, way));
+                if !way.takes(mail) || way.is_drained() {
+                    continue;
+                }
+                match self.paused.line_of_route(&way.name) {
+                    None => others.add(Arc::clone(way), self.ask_of(mail, way)),
+                    Some(_) => others.note_paused(),
                 }
             }
         }

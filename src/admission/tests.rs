@@ -15,10 +15,11 @@ fn admission(rate: &str, connections: usize, limits: &str) -> (Admission, Arc<Wo
 }
 
 /// Admission with these routes.
-fn admission_to(routes: &[(&str, &str)], rate: &str, limits: &str) -> (Admission, Arc<Worker>) {
+pub(super) fn admission_to(routes: &[(&str, &str)], rate: &str, limits: &str) -> (Admission, Arc<Worker>) {
     let route = |(name, more): &(&str, &str)| {
-        toml::from_str(&format!("name = \"{name}\"\nhost = \"127.0.0.1\"\nport = 1\ntls = \"none\"\n{more}"))
-            .unwrap()
+        let port = if more.contains("port = ") { "" } else { "port = 1\n" };
+        let text = format!("name = \"{name}\"\nhost = \"127.0.0.1\"\n{port}tls = \"none\"\n{more}");
+        toml::from_str(&text).unwrap()
     };
     let routes = Routes::new(&routes.iter().map(route).collect::<Vec<_>>()).unwrap();
     let (worker, _) = Worker::new(Duration::from_secs(10), Arc::clone(routes.freed()));
@@ -41,7 +42,7 @@ fn reason(admission: &Admission) -> Option<WaitReason> {
 }
 
 /// Mails of these merchants and domains, as they are fetched.
-async fn leases(mails: &[(&str, &str)]) -> Vec<Lease> {
+pub(super) async fn leases(mails: &[(&str, &str)]) -> Vec<Lease> {
     let queue = MemoryQueue::new(Duration::from_secs(10));
     for (number, (merchant, domain)) in mails.iter().enumerate() {
         let job = QueuedJob::new(format!("{number:03}"), Lane::Transactional, merchant.parse().unwrap());

@@ -11,7 +11,7 @@ use tokio::{
 };
 use toml::Table;
 
-use super::support::{Backends, Daemon, Shop, eventually, welcome, within};
+use super::support::{Backends, Daemon, Relay, Shop, eventually, welcome, within};
 
 /// A route, with more of its settings as in `weight = 3`.
 fn route(name: &str, address: SocketAddr, more: &str) -> Table {
@@ -82,6 +82,34 @@ on_both! {
         eventually("they expire", async || tried("deferred").await == 0 && tried("expired").await >= 2).await;
         let waiting = states().await.get("queued 0").copied().unwrap_or(0);
         assert!(waiting >= 10, "what was never tried waits on: {:?}", states().await);
+    }
+
+    async fn a_relay_that_takes_connections_and_no_mail_costs_no_attempt_while_another_takes_the_mail(backends: Backends) {
+        let (hangs, reserve) = (Relay::start("MAIL").await, catcher().await);
+        let first = route("first", hangs.address, "connections = 4\ntimeout = \"1s\"");
+        let routes = vec![route("reserve", reserve.smtp_addr(), "priority = 20"), first];
+        let backends = backends.with("smtp.routes", routes);
+        let (daemon, shop) = open(&backends).await;
+        send_many(&shop, 20).await;
+        within(Duration::from_secs(40), "all came", async || reserve.count() == 20).await;
+        eventually("all are recorded", async || attempts(&backends).await == [("reserve accepted".to_owned(), 20)]).await;
+        assert!(daemon.log_text().contains("the relay takes connections and no mail"));
+        assert!(hangs.reached() < 20, "{} mails waited for it", hangs.reached());
+    }
+
+    async fn a_relay_that_gets_too_much_is_left_alone(backends: Backends) {
+        let (relay, _tasks) = strict_relay("MAIL", "", "450 4.2.1 Peak SMTP relay limit exceeded for this customer\r\n").await;
+        let backends = backends.with("smtp.routes", vec![route("main", relay, "")]).with("retry.first", "1s");
+        let (_daemon, shop) = open(&backends).await;
+        let refused = shop.send_to("ok@example.net").await;
+        let story = shop.wait_until(&refused, "deferred").await;
+        assert_eq!(story["attempts"][0]["class"], "rate_limited", "{story}");
+        let waits = shop.send_to("other@example.net").await;
+        eventually("it waits for the route", async || {
+            let waiting = &shop.mail(&waits).await["waiting"];
+            (&waiting["reason"], &waiting["scope"], &waiting["name"]) == (&json!("route_away"), &json!("route"), &json!("main"))
+        }).await;
+        assert_eq!(shop.mail(&waits).await["attempts"], json!([]));
     }
 
     async fn the_route_with_the_lowest_priority_takes_all_until_it_is_drained(backends: Backends) {
@@ -173,7 +201,7 @@ on_both! {
     }
 
     async fn a_domain_that_gets_too_much_is_slowed_down_and_no_other(backends: Backends) {
-        let (relay, _tasks) = strict_relay().await;
+        let (relay, _tasks) = strict_relay("RCPT", "@busy.example", "451 4.7.1 Rate limit exceeded for this domain\r\n").await;
         let backends = backends.with("smtp.routes", vec![route("main", relay, "")]).with("retry.first", "1s");
         let (_daemon, shop) = open(&backends).await;
         let refused = shop.send_to("ok@busy.example").await;
@@ -189,20 +217,24 @@ on_both! {
     }
 }
 
-/// A relay that says to one domain that it gets too much.
-async fn strict_relay() -> (SocketAddr, JoinSet<()>) {
+/// A relay that says this to a command with this in it.
+async fn strict_relay(
+    command: &'static str,
+    part: &'static str,
+    says: &'static str,
+) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, mut tasks) = (listener.local_addr().unwrap(), JoinSet::new());
     tasks.spawn(async move {
         let mut open = JoinSet::new();
         while let Ok((socket, _)) = listener.accept().await {
-            open.spawn(converse(socket));
+            open.spawn(converse(socket, command, part, says));
         }
     });
     (address, tasks)
 }
 
-async fn converse(socket: TcpStream) -> Option<()> {
+async fn converse(socket: TcpStream, command: &str, part: &str, says: &str) -> Option<()> {
     let mut socket = BufReader::new(socket);
     socket.write_all(b"220 hi\r\n").await.ok()?;
     let (mut line, mut is_in_message) = (String::new(), false);
@@ -217,8 +249,8 @@ async fn converse(socket: TcpStream) -> Option<()> {
             }
             is_in_message = false;
             "250 ok\r\n"
-        } else if line.starts_with("RCPT") && line.contains("@busy.example") {
-            "451 4.7.1 Rate limit exceeded for this domain\r\n"
+        } else if line.starts_with(command) && line.contains(part) {
+            says
         } else if line.starts_with("DATA") {
             is_in_message = true;
             "354 go on\r\n"

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::{Answer, Ask},
-    mail::{Consequence, MailLane, Message, Phase, Reply},
+    mail::{AttemptOutcome, Consequence, Judgement, MailLane, Message, Phase, Reply},
     smtp::{self, Envelope, Fence, NotReady, Ready, Sent, Wish},
 };
 
@@ -42,18 +42,18 @@ pub enum NotAdmitted {
 }
 
 impl Permit {
-    pub(super) fn new(token: Option<Token>, connection: smtp::Permit, others: Others) -> Self {
+    pub(in crate::admission) fn new(token: Option<Token>, connection: smtp::Permit, others: Others) -> Self {
         Self { token, connection, others }
     }
 
     #[cfg(test)]
-    pub(super) fn into_token(self) -> Token {
+    pub(in crate::admission) fn into_token(self) -> Token {
         self.token.expect("it has rates")
     }
 
     /// Uses it up without a relay.
     #[cfg(test)]
-    pub(super) fn spend(self) {
+    pub(in crate::admission) fn spend(self) {
         if let Some(token) = self.token {
             token.spend();
         }
@@ -90,11 +90,15 @@ impl Permit {
             Err(NotReady::Failed(reply)) => NotAdmitted::Failed(reply),
         };
         drop(token);
-        others.connect(why).await
+        match others.connect().await {
+            Ok(offer) => Ok(offer),
+            Err(Left { is_one_busy: true, .. }) => Err(NotAdmitted::Later),
+            Err(Left { failed, .. }) => Err(failed.map_or(why, NotAdmitted::Failed)),
+        }
     }
 
     /// Gets a connection that is open already; `None` when there is none. The rates were asked this moment.
-    pub(super) fn connect_at_once(self) -> Option<Offer> {
+    pub(in crate::admission) fn connect_at_once(self) -> Option<Offer> {
         let Self { token, connection, others } = self;
         Some(Offer { token, ready: connection.connect_at_once()?, others })
     }
@@ -102,7 +106,11 @@ impl Permit {
 
 impl Offer {
     /// What a mail goes with, where its rates still let it go.
-    pub(super) async fn new(token: Option<Token>, ready: Ready, others: Others) -> Result<Self, NotAdmitted> {
+    pub(in crate::admission) async fn new(
+        token: Option<Token>,
+        ready: Ready,
+        others: Others,
+    ) -> Result<Self, NotAdmitted> {
         let mut offer = Self { token, ready, others };
         let is_good = match &mut offer.token {
             None => true,
@@ -130,10 +138,11 @@ impl Offer {
         }
     }
 
-    /// Hands a finished message to the relay, if the fence allows; see [`Ready::send`]. Where the relay refuses us, or the sender's
-    /// domain, before it has anything of the message, the other routes that may take the mail are tried.
+    /// Hands a finished message to the relay, if the fence allows; see [`Ready::send`]. Where it comes to nothing, before the relay
+    /// has anything of the message, over something else than the mail, the other routes that may take the mail are tried.
     pub async fn send(self, envelope: &Envelope<'_>, message: &Message, fence: &dyn Fence) -> Sent {
         let mut offer = self;
+        let mut before: Option<Box<Sent>> = None;
         loop {
             let Self { token, ready, others } = offer;
             if let Some(token) = token {
@@ -143,10 +152,14 @@ impl Offer {
             if !may_go_elsewhere(&sent) {
                 return sent;
             }
-            match others.connect(NotAdmitted::Later).await {
-                Ok(next) => offer = next,
-                Err(NotAdmitted::Failed(reply)) => return Sent::Answered(reply),
-                Err(NotAdmitted::Later) => return sent,
+            // What a relay cannot carry does not fail a mail that another one only could not take now.
+            let sent = match before.take() {
+                Some(before) if cannot_carry(&sent) => *before,
+                _ => sent,
+            };
+            match others.connect().await {
+                Ok(next) => (offer, before) = (next, Some(Box::new(sent))),
+                Err(left) => return left.after(sent),
             }
         }
     }
@@ -161,48 +174,94 @@ impl Offer {
 /// Whether nothing of the message was sent, and it was not the mail that was refused.
 fn may_go_elsewhere(sent: &Sent) -> bool {
     match sent {
-        Sent::Answered(reply) => {
-            reply.judgement.then == Consequence::Stop
-                && matches!(reply.phase, Phase::MailFrom | Phase::RcptTo)
-        }
+        Sent::Answered(reply) => match reply.phase {
+            Phase::Connect | Phase::Greeting | Phase::Hello | Phase::Tls | Phase::Auth => true,
+            // Without a code it is not the relay that says no.
+            Phase::MailFrom | Phase::RcptTo | Phase::Data => {
+                reply.code.is_none() || reply.judgement.then == Consequence::Stop
+            }
+            Phase::Render | Phase::Route | Phase::Content | Phase::Final => false,
+        },
         Sent::SenderWaits(_) | Sent::RouteWaits => true,
         Sent::Withheld => false,
     }
 }
 
+/// Whether the relay lacks what the mail needs, and was not asked.
+fn cannot_carry(sent: &Sent) -> bool {
+    matches!(sent, Sent::Answered(reply) if reply.code.is_none() && reply.outcome == AttemptOutcome::Permanent)
+}
+
+/// Why no other route has a connection for a mail now.
+struct Left {
+    /// What the last relay said that was tried, and could not be reached.
+    failed: Option<Reply>,
+    /// One has no free connection, or nothing left of a rate.
+    is_one_busy: bool,
+    /// One of those that were asked for the mail so far may have them later.
+    may_be_later: bool,
+}
+
+impl Left {
+    /// What comes of a mail that a relay did not take like this.
+    fn after(self, sent: Sent) -> Sent {
+        match (sent, self.failed) {
+            (_, Some(reply)) if !self.is_one_busy => Sent::Answered(reply),
+            (Sent::Answered(reply), _) if self.may_be_later && reply.outcome == AttemptOutcome::Permanent => {
+                Sent::Answered(Reply {
+                    outcome: AttemptOutcome::Transient,
+                    enhanced: None,
+                    judgement: Judgement { then: Consequence::Retry, ..reply.judgement },
+                    text: format!("{}; no other route can take it now", reply.text),
+                    ..reply
+                })
+            }
+            (sent, _) => sent,
+        }
+    }
+}
+
 /// Routes that may take a mail in place of the one that was chosen, in their order.
-pub(super) struct Others {
+pub(in crate::admission) struct Others {
     rates: Arc<Rates>,
     /// The last of them is the next.
     ways: Vec<(Arc<Way>, Ask)>,
+    /// One more may take it later: it is paused, away or busy.
+    may_be_later: bool,
 }
 
 impl Others {
-    pub(super) fn new(rates: &Arc<Rates>) -> Self {
-        Self { rates: Arc::clone(rates), ways: Vec::new() }
+    pub(in crate::admission) fn new(rates: &Arc<Rates>) -> Self {
+        Self { rates: Arc::clone(rates), ways: Vec::new(), may_be_later: false }
     }
 
     /// Adds a route behind those that are there, and what is asked for it.
-    pub(super) fn add(&mut self, way: Arc<Way>, ask: Ask) {
+    pub(in crate::admission) fn add(&mut self, way: Arc<Way>, ask: Ask) {
         self.ways.insert(0, (way, ask));
+    }
+
+    /// Notes that there is one more, which is paused.
+    pub(in crate::admission) fn note_paused(&mut self) {
+        self.may_be_later = true;
     }
 
     /// Gets a connection of the next of them that has one, and one of each of its rates.
     ///
     /// # Errors
-    /// When there is none: what the last relay said that was tried, or that the mail is to wait because one of them is
-    /// only busy.
-    pub(super) async fn connect(self, why: NotAdmitted) -> Result<Offer, NotAdmitted> {
+    /// When there is none, why.
+    async fn connect(self) -> Result<Offer, Left> {
         // Boxed, as it is rare: else every mail would carry the room for another route.
-        Box::pin(self.connect_to_next(why)).await
+        Box::pin(self.connect_to_next()).await
     }
 
-    async fn connect_to_next(mut self, mut why: NotAdmitted) -> Result<Offer, NotAdmitted> {
-        let mut is_one_busy = false;
+    async fn connect_to_next(mut self) -> Result<Offer, Left> {
+        let (mut failed, mut is_one_busy) = (None, false);
         while let Some((way, ask)) = self.ways.pop() {
             if way.is_drained() {
                 continue;
             }
+            // Unless it comes to be the one that is taken.
+            let may_be_later = std::mem::replace(&mut self.may_be_later, true);
             let Some(connection) = way.route.permit_now() else {
                 is_one_busy |= way.route.pause().is_none();
                 continue;
@@ -214,11 +273,18 @@ impl Others {
             };
             let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.rates));
             match connection.connect().await {
-                Ok(ready) => return Offer::new(token, ready, self).await,
+                Ok(ready) => {
+                    self.may_be_later = may_be_later;
+                    let too_late = |_| Left { failed, is_one_busy: true, may_be_later: true };
+                    return Offer::new(token, ready, self).await.map_err(too_late);
+                }
                 Err(NotReady::Away(_)) => {}
-                Err(NotReady::Failed(reply)) => why = NotAdmitted::Failed(reply),
+                Err(NotReady::Failed(reply)) => failed = Some(reply),
             }
         }
-        Err(if is_one_busy { NotAdmitted::Later } else { why })
+        Err(Left { failed, is_one_busy, may_be_later: self.may_be_later })
     }
 }
+
+#[cfg(test)]
+mod tests;
