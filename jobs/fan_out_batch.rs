@@ -8,6 +8,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::support::{Backends, Daemon, Shop, eventually};
+use super::support::{Backends, Daemon, Shop, addresses, eventually};
 
 /// What a relay does wrong.
 #[derive(Clone, Copy, PartialEq)]
@@ -28,6 +28,8 @@ enum Oddity {
     ClosesAfter250,
     /// Says 421 to the first, third, … connection.
     BusyEachSecondTime,
+    /// Does not greet the second, fourth, … connection.
+    SilentEachSecondTime,
     /// Refuses the recipient with ten thousand lines of odd bytes.
     TalksForHours,
     /// Says nothing more once it has got this command, or after the whole message for `.`; at once for the empty text.
@@ -84,7 +86,7 @@ async fn serve(socket: TcpStream, oddity: Oddity, number: usize, switch: Arc<Ato
     } else {
         "220 hi\r\n"
     };
-    if is(Oddity::HangsAt("")) {
+    if is(Oddity::HangsAt("")) || is(Oddity::SilentEachSecondTime) && !number.is_multiple_of(2) {
         return std::future::pending().await;
     }
     if socket.get_mut().write_all(greeting.as_bytes()).await.is_err() || greeting.starts_with("421") {
@@ -206,6 +208,17 @@ on_both! {
         let id = shop.send_to("ok@example.net").await;
         let story = shop.wait_until(&id, "sent").await;
         assert_eq!(story["attempts"][0]["class"], "temporary", "{story}");
+    }
+
+    async fn a_relay_that_greets_each_second_connection_costs_no_mail_an_attempt(backends: Backends) {
+        let relay = OddRelay::start(Oddity::SilentEachSecondTime).await;
+        let (_daemon, shop, _backends) = relay.scene(backends).await;
+        let recipients = addresses("ok", 20);
+        let mails = futures_util::future::join_all(recipients.iter().map(|recipient| shop.send_to(recipient))).await;
+        for mail in mails {
+            let story = shop.wait_until(&mail, "sent").await;
+            assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story}");
+        }
     }
 
     async fn a_reply_of_ten_thousand_lines_fails_the_mail_and_harms_nobody(backends: Backends) {
