@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     clock,
@@ -121,6 +122,7 @@ async fn a_mail_that_comes_to_nobody_all_the_same_fails_before_it_is_offered() {
     let asked = json!({"brand_id": "tea", "template_id": "hello", "user": {"identifier": "ann"}});
     let sent = test.request("POST /mail", &headers, &asked.to_string()).await.json();
     let mail = sent["data"]["ann"]["transaction_id"].as_str().unwrap();
+    test.app.worker.note_heartbeat(clock::now(), Instant::now());
     SendTestMail { mail: mail.parse().unwrap() }.run(&test.app).await.unwrap();
     let failed = test.get(&format!("/api/v1/mails/{mail}")).await.json();
     assert_eq!((&failed["state"], &failed["attempts"]), (&json!("failed"), &json!([])), "{failed}");
