@@ -53,7 +53,8 @@ async fn until_closed(stream: &mut TcpStream, patience: Duration) -> Option<Vec<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_do_not_end_are_not_waited_for() {
-    let daemon = Daemon::start(&backends()).await;
+    let backends = backends();
+    let daemon = Daemon::start(&backends).await;
     let started = Instant::now();
     let mut streams = join_all((0..300).map(|_| connect(&daemon, HEAD))).await;
     // A byte now and then does not help.
@@ -78,7 +79,8 @@ async fn heads_that_do_not_end_are_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_a_client_keeps_for_later_is_not_a_late_head() {
-    let daemon = Daemon::start(&backends()).await;
+    let backends = backends();
+    let daemon = Daemon::start(&backends).await;
     let mut stream = connect(&daemon, b"").await;
     sleep(Duration::from_secs(3)).await;
     stream.write_all(REQUEST).await.unwrap();
@@ -87,7 +89,8 @@ async fn a_connection_that_a_client_keeps_for_later_is_not_a_late_head() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_of_more_than_32_kib_is_431() {
-    let daemon = Daemon::start(&backends()).await;
+    let backends = backends();
+    let daemon = Daemon::start(&backends).await;
     let of = |bytes: usize| [HEAD, b"x-long: ", "x".repeat(bytes).as_bytes(), b"\r\n\r\n"].concat();
     let mut stream = connect(&daemon, &of(20_000)).await;
     assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
@@ -102,7 +105,8 @@ async fn a_head_of_more_than_32_kib_is_431() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_than_there_is_room_for_are_refused_until_idle_ones_make_room() {
-    let daemon = Daemon::start(&backends().with("http.connections", 20)).await;
+    let backends = backends().with("http.connections", 20);
+    let daemon = Daemon::start(&backends).await;
     // The client that waited for the daemon may have a connection open.
     let mut idle = Vec::new();
     for _ in 0..19 {
@@ -213,7 +217,8 @@ async fn refused(daemon: &Daemon, head: &str, declared: usize, sent: usize) -> (
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_answered_before_the_body_was_read_may_ask_again_or_is_told_not_to() {
     const MANY: usize = 4_000_000;
-    let daemon = Daemon::start(&backends()).await;
+    let backends = backends();
+    let daemon = Daemon::start(&backends).await;
     for _ in 0..10 {
         let (mut stream, answer) = refused(&daemon, "", MANY, MANY).await;
         assert!(!answer.contains("connection: close"), "{answer}");
@@ -232,7 +237,8 @@ async fn who_is_answered_before_the_body_was_read_may_ask_again_or_is_told_not_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_does_not_read_the_answers_is_not_waited_for() {
-    let daemon = Daemon::start(&backends()).await;
+    let backends = backends();
+    let daemon = Daemon::start(&backends).await;
     let asked = 3_000;
     let requests = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(asked);
     let mut stream = TcpStream::connect(address(&daemon)).await.unwrap();
@@ -245,7 +251,8 @@ async fn whoever_does_not_read_the_answers_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_does_not_wait_for_idle_connections() {
-    let mut daemon = Daemon::start(&backends()).await;
+    let backends = backends();
+    let mut daemon = Daemon::start(&backends).await;
     let mut idle = connect(&daemon, REQUEST).await;
     assert!(answer(&mut idle).await.starts_with("HTTP/1.1 200"));
     let _half = connect(&daemon, HEAD).await;
