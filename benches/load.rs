@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long one answer, or one mail after the last request, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -109,7 +109,7 @@ impl Connection {
     fn open(address: &str) -> Fallible<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self { reader: BufReader::new(stream), line: String::new(), body: Vec::new() })
     }
 
@@ -137,7 +137,7 @@ impl Connection {
     fn read_line(&mut self) -> Fallible<&str> {
         self.line.clear();
         let read = self.reader.read_line(&mut self.line);
-        if read.map_err(|error| format!("no answer within {PATIENCE:?}: {error}"))? == 0 {
+        if read.map_err(|error| format!("no answer within {ANSWER_TIMEOUT:?}: {error}"))? == 0 {
             return Err("the server closed the connection".into());
         }
         Ok(self.line.trim_end())
@@ -280,7 +280,7 @@ impl Arrivals {
     fn wait_for_all(&self) {
         let count = self.times.lock().unwrap_or_else(PoisonError::into_inner).len();
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + ANSWER_TIMEOUT;
         for _ in 0..count {
             if waiting.recv_timeout(until.saturating_duration_since(Instant::now())).is_err() {
                 return;

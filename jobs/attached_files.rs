@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{
     app::App,
-    limits::Held,
+    limits::InFlightPermit,
     mail::Mail,
     render::{AttachedContent, RenderError},
 };
@@ -20,7 +20,7 @@ const ROOM_WAIT: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Files {
     base64: HashMap<String, String>,
-    pub(super) room: Option<Held>,
+    pub(super) room: Option<InFlightPermit>,
 }
 
 /// Reads a mail's files; `None` when there is no room for them now.

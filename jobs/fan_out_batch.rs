@@ -50,7 +50,7 @@ const CHUNK: u64 = StagedChunk::USERS as u64;
 /// All batches together may keep so many windows of mails waiting.
 const WINDOWS: u64 = 4;
 /// Between two looks at a queue without room, or at mails that are just being sent.
-const PAUSE: Duration = Duration::from_millis(250);
+const PUT_OFF_FOR: Duration = Duration::from_millis(250);
 /// Mails that are made before another task has its turn.
 const AT_A_STRETCH: usize = 50;
 /// Stands where the address of a member was that is gone. No host has this name (RFC 2606, section 2).
@@ -84,7 +84,7 @@ impl Job for FanOutBatch {
         if !has_room(app, &batch).await? {
             // Until its time comes none of its mails goes, so that there is no room before.
             let until_its_time = batch.schedule.send_at.map(|at| at.since(clock::now())).unwrap_or_default();
-            app.store.put_off_batch(batch.id, until_its_time.max(PAUSE)).await?;
+            app.store.put_off_batch(batch.id, until_its_time.max(PUT_OFF_FOR)).await?;
             return Ok(Outcome::Postponed);
         }
         // Counted before the users are read: whatever ends this process is on record then.
@@ -178,7 +178,7 @@ async fn take_back(app: &App, batch: &BatchRecord) -> anyhow::Result<Outcome> {
             METRICS.count_settled(LANE, MailState::Cancelled, batch.is_test, cancelled);
             app.enqueue(fan_out_batch_job(batch.id, batch.merchant.clone()));
         }
-        TakenBack::Waits => app.store.put_off_batch(batch.id, PAUSE).await?,
+        TakenBack::Waits => app.store.put_off_batch(batch.id, PUT_OFF_FOR).await?,
         TakenBack::Done => return Ok(Outcome::NothingToDo),
     }
     Ok(Outcome::Done)
@@ -218,7 +218,7 @@ impl<'a> BatchContext<'a> {
         let (mut made, mut passes) = (Vec::with_capacity(users.len()), Vec::new());
         for (index, (user, id)) in users.iter().zip(&ids).enumerate() {
             let Some((mail, pass)) = self.mail_for(app, id.as_deref(), user, &members).await? else {
-                app.store.put_off_batch(self.batch.id, PAUSE).await?;
+                app.store.put_off_batch(self.batch.id, PUT_OFF_FOR).await?;
                 return Ok(Outcome::Postponed);
             };
             made.push(mail);

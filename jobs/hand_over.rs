@@ -3,14 +3,14 @@
 //! A process with all roles does so with a mail that it can send this moment. The way of such a mail:
 //!
 //! 1. **Ready.** Before it is recorded it gets all that a queued mail gets before it is claimed ([`ReadyMail::of`]): a place of
-//!    the worker, which is to be had only while no single mail waits in the queue; leave of [`admission`](crate::admission); a
+//!    the worker, which is to be had only while no single mail waits in the queue; a permit of [`admission`](crate::admission); a
 //!    connection that is open already, or will be free within milliseconds; and the note that this worker is at work on it.
 //! 2. **Claimed with its record**, in one transaction with it: worker, time of the claim and attempt 1, as a claim writes them.
 //! 3. **Handed over**, after the commit and if this worker may still begin, to the pool that runs the jobs of the queue.
 //! 4. From there on it is a claimed mail like any other: [`carry_out`] renders it, offers it and settles it.
 //!
 //! A mail that cannot be made ready is recorded as ever, and its request enqueues it. Nothing is lost in between: a
-//! [`ReadyMail`] that is dropped gives back its place, its leave and its connection, and, where the mail may be recorded, its
+//! [`ReadyMail`] that is dropped gives back its place, its permit and its connection, and, where the mail may be recorded, its
 //! claim (see [`AtWork`]). It does not matter whether the record failed, the request was given up, or the process stops.
 
 use std::{sync::Arc, time::Duration};
@@ -21,12 +21,12 @@ use super::{
     ended,
     job::job_id,
     mail_job,
-    send_mail::{SendMail, Turn, carry_out},
+    send_mail::{RelayConnection, SendMail, carry_out},
 };
 use crate::{
     admission::AtOnce,
     app::App,
-    mail::{Learned, Mail, MailLane},
+    mail::{ClaimFacts, Mail, MailLane},
     queue::ReservedPlace,
     store::{Recorded, Recording, StoreError},
     telemetry::METRICS,
@@ -48,7 +48,7 @@ pub async fn record(app: &Arc<App>, mut recording: Recording) -> Result<Recorded
     let mut recorded = app.store.record(recording).await;
     if let Some(ready) = ready {
         match &mut recorded {
-            Ok(Recorded::Claimed(learned)) => ready.hand_over(app, std::mem::take(learned)),
+            Ok(Recorded::Claimed(claim_facts)) => ready.hand_over(app, std::mem::take(claim_facts)),
             // It may be claimed: it is given back as a claim is whose answer nobody waited for.
             Err(StoreError::OutcomeUnknown { .. }) => drop(ready),
             Ok(_) | Err(_) => ready.leave_unclaimed(),
@@ -76,17 +76,17 @@ pub async fn record_while_queue_answers(
 struct ReadyMail {
     // The order matters: whoever waits for the place to be used waits for the claim to be given back too.
     mail: Mail,
-    turn: Kept,
+    connection: Kept,
     at_work: AtWork,
     place: ReservedPlace,
 }
 
-/// A turn at a relay, left to another mail unless it is taken.
-struct Kept(Option<Turn>);
+/// A connection to a relay, left to another mail unless it is taken.
+struct Kept(Option<RelayConnection>);
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.0.take().into_iter().for_each(Turn::leave);
+        self.0.take().into_iter().for_each(RelayConnection::leave);
     }
 }
 
@@ -100,30 +100,30 @@ impl ReadyMail {
             return None;
         }
         let place = app.hand_over.reserve().await?;
-        let turn = match app.admission.admit_at_once(mail_job::send_mail_job(new)).await? {
-            AtOnce::Now(offer) => Turn::Now(offer),
-            AtOnce::Ahead(permit) => Turn::Ahead(permit),
+        let connection = match app.admission.admit_at_once(mail_job::send_mail_job(new)).await? {
+            AtOnce::Now(offer) => RelayConnection::Now(offer),
+            AtOnce::Ahead(permit) => RelayConnection::Ahead(permit),
         };
-        let turn = Kept(Some(turn));
+        let connection = Kept(Some(connection));
         let at_work = app.worker.begin(new.id.0, new.lane)?;
         at_work.note_claim_asked();
         // Only now: it is copied with all its values.
-        Some(Self { mail: new.as_claimed(), turn, at_work, place })
+        Some(Self { mail: new.as_claimed(), connection, at_work, place })
     }
 
     /// Hands it to the worker, or gives its claim back where this worker may not send any more.
-    fn hand_over(self, app: &Arc<App>, learned: Learned) {
+    fn hand_over(self, app: &Arc<App>, claim_facts: ClaimFacts) {
         self.at_work.note_claimed();
         if !app.worker.may_begin() {
             self.at_work.retry_after(Duration::ZERO);
             return;
         }
-        let Self { mail, mut turn, at_work, place } = self;
+        let Self { mail, mut connection, at_work, place } = self;
         METRICS.handed_over.inc();
-        let (app, mail) = (Arc::clone(app), mail.learn(learned));
+        let (app, mail) = (Arc::clone(app), mail.with_claim_facts(claim_facts));
         place.run(job_id::<SendMail>(mail.id), async move {
-            let turn = turn.0.take().map(Ok);
-            ended::<SendMail>(carry_out(&app, &mail, turn, &at_work).await);
+            let connection = connection.0.take().map(Ok);
+            ended::<SendMail>(carry_out(&app, &mail, connection, &at_work).await);
         });
     }
 

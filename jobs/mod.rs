@@ -91,7 +91,7 @@ pub fn count_failures_from_zero() {
     }
 }
 
-/// Runs a job that came from the queue. A mail comes with leave to send it.
+/// Runs a job that came from the queue. A mail comes with the permit to send it.
 pub async fn run_queued(app: Arc<App>, job: QueuedJob, permit: Option<Permit>) -> Ended {
     // The queue holds paused lanes back; one that lost its contents has to be told again, and may give a job before that. Its row
     // is due again later. Mails were admitted.

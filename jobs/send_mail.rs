@@ -23,7 +23,7 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
-    limits::Held,
+    limits::InFlightPermit,
     mail::{
         self, CrashPolicy, Mail, MailId, MailLane, Message, Phase, Reply, TraceParent, Tried,
         sandbox::SandboxFate,
@@ -48,7 +48,7 @@ pub struct SendMail {
     pub mail: MailId,
     /// Its lane.
     pub lane: MailLane,
-    /// Leave to send it. It was taken before the mail was fetched; without it the mail waits.
+    /// The permit to send it. It was taken before the mail was fetched; without it the mail waits.
     pub permit: Mutex<Option<Permit>>,
 }
 
@@ -62,21 +62,21 @@ impl Job for SendMail {
         let Some(at_work) = app.worker.begin(self.mail.0, self.lane) else {
             return Ok(Outcome::NothingToDo);
         };
-        let turn = match permit.is_ahead() {
-            true => Ok(Turn::Ahead(Box::new(permit))),
+        let connection = match permit.is_ahead() {
+            true => Ok(RelayConnection::Ahead(Box::new(permit))),
             // Nobody has claimed the mail, so there is nothing to give back.
             false => match unless_stopping(app, pin!(permit.connect())).await {
-                Some(Ok(offer)) => Ok(Turn::Now(Box::new(offer))),
+                Some(Ok(offer)) => Ok(RelayConnection::Now(Box::new(offer))),
                 // The relay could not be reached: an attempt, as soon as the mail is claimed.
                 Some(Err(NotAdmitted::Failed(reply))) => Err(reply),
                 Some(Err(NotAdmitted::Later)) | None => return Ok(Outcome::Waits),
             },
         };
         let Some(mail) = at_work.claim(&app.store).await? else {
-            turn.into_iter().for_each(Turn::leave);
+            connection.into_iter().for_each(RelayConnection::leave);
             return Ok(Outcome::NothingToDo);
         };
-        match carry_out(app, &mail, Some(turn), &at_work).await? {
+        match carry_out(app, &mail, Some(connection), &at_work).await? {
             Outcome::Postponed if at_work.give_back_now(&app.store, app.config.retry.rescues).await => {
                 Ok(Outcome::Waits)
             }
@@ -85,22 +85,22 @@ impl Job for SendMail {
     }
 }
 
-/// Offers a claimed mail and records what came of it. Without a turn at a relay it goes to the sandbox or nowhere.
+/// Offers a claimed mail and records what came of it. Without a connection to a relay it goes to the sandbox or nowhere.
 pub(super) async fn carry_out(
     app: &App,
     mail: &Mail,
-    turn: Option<Result<Turn, Reply>>,
+    connection: Option<Result<RelayConnection, Reply>>,
     at_work: &AtWork,
 ) -> anyhow::Result<Outcome> {
     let started_at = clock::now();
     if let Some(why) = before_sending::why_not(mail, started_at) {
-        turn.into_iter().flatten().for_each(Turn::leave);
+        connection.into_iter().flatten().for_each(RelayConnection::leave);
         let (outcome, settled) = before_sending::stop(app, mail, why, at_work).await?;
         note_settled(app, mail, settled);
         return Ok(outcome);
     }
-    let offered = match turn.transpose() {
-        Ok(turn) => offer(app, mail, turn, at_work).await.inspect_err(|error| {
+    let offered = match connection.transpose() {
+        Ok(connection) => offer(app, mail, connection, at_work).await.inspect_err(|error| {
             if error.downcast_ref().is_some_and(StoreError::may_pass) {
                 at_work.retry_after(RETRY_AFTER);
             }
@@ -131,14 +131,14 @@ fn tried(mail: &Mail) -> Tried {
 }
 
 /// How a mail that is admitted gets to its connection.
-pub(super) enum Turn {
+pub(super) enum RelayConnection {
     /// It has one.
     Now(Box<Offer>),
     /// It waits for one with its message ready.
     Ahead(Box<Permit>),
 }
 
-impl Turn {
+impl RelayConnection {
     /// Leaves the connection to another mail.
     pub(super) fn leave(self) {
         if let Self::Now(offer) = self {
@@ -152,31 +152,31 @@ impl Turn {
 async fn offer(
     app: &App,
     mail: &Mail,
-    turn: Option<Turn>,
+    connection: Option<RelayConnection>,
     at_work: &AtWork,
 ) -> anyhow::Result<Option<Reply>> {
     let (message, _room) = match message_of(app, mail).await? {
         Rendered::Message(message, room) => (message, room),
         Rendered::Refused(reply) => {
-            turn.into_iter().for_each(Turn::leave);
+            connection.into_iter().for_each(RelayConnection::leave);
             return Ok(Some(reply));
         }
         Rendered::Busy => {
-            turn.into_iter().for_each(Turn::leave);
+            connection.into_iter().for_each(RelayConnection::leave);
             at_work.retry_after(RETRY_AFTER);
             return Ok(None);
         }
     };
     if mail.is_test {
-        turn.into_iter().for_each(Turn::leave);
+        connection.into_iter().for_each(RelayConnection::leave);
         let fate = SandboxFate::of(&mail.recipient.email);
         return Ok(Some(fate.reply(mail.id, Duration::ZERO)));
     }
-    let Some(turn) = turn else {
+    let Some(connection) = connection else {
         at_work.retry_after(Duration::ZERO); // its job is of another kind, and is enqueued at once
         return Ok(None);
     };
-    match send_in_turn(app, mail, turn, &message, at_work).await {
+    match send_over(app, mail, connection, &message, at_work).await {
         Ok(reply) => Ok(Some(reply)),
         Err(after) => {
             at_work.retry_after(after);
@@ -187,17 +187,17 @@ async fn offer(
 
 /// Sends a message over the connection that the mail has, or will have. The error says after which time the mail may be tried
 /// again: it was not offered, and nothing is broken.
-async fn send_in_turn(
+async fn send_over(
     app: &App,
     mail: &Mail,
-    turn: Turn,
+    connection: RelayConnection,
     message: &Message,
     at_work: &AtWork,
 ) -> Result<Reply, Duration> {
     let envelope = Envelope { sender: Some(&mail.sender.email), recipient: &mail.recipient.email };
-    let offer = match turn {
-        Turn::Now(offer) => *offer,
-        Turn::Ahead(mut permit) => {
+    let offer = match connection {
+        RelayConnection::Now(offer) => *offer,
+        RelayConnection::Ahead(mut permit) => {
             let connected = pin!(async {
                 let arrived = timeout(CONNECTION_WAIT, permit.arrive(mail.lane, &envelope, message)).await;
                 arrived.map_err(|_| NotAdmitted::Later)?;
@@ -265,7 +265,7 @@ pub async fn source_of(app: &App, mail: &Mail) -> anyhow::Result<Result<Message,
 /// What became of a mail's values and its template.
 enum Rendered {
     /// With the room that its files take until it is sent.
-    Message(Message, Option<Held>),
+    Message(Message, Option<InFlightPermit>),
     /// It cannot be rendered: a refusal, on record like a relay's.
     Refused(Reply),
     /// Too much of the merchant's work waits for a thread, or there is no room for its files.

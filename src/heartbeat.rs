@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A heartbeat that fails is tried again after this, unless the next is due sooner.
-const AGAIN: Duration = Duration::from_millis(500);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Heartbeats that fail come twice a second.
 static UNHEARD: Outage = Outage::new();
@@ -101,7 +101,7 @@ impl Heartbeat {
                     if let Some(times) = UNHEARD.failed() {
                         tracing::warn!(error = %chain(&*error), times, "a heartbeat was not heard");
                     }
-                    tokio::time::sleep(pause.min(AGAIN)).await;
+                    tokio::time::sleep(pause.min(RETRY_AFTER)).await;
                 }
             }
         }
@@ -161,7 +161,7 @@ mod tests {
             let leases = Leases::new(Arc::clone(&queue), "test");
             let job = queue::QueuedJob::new("held", crate::mail::Lane::Bulk, "tea-co".parse().unwrap());
             queue.enqueue(&[job]).await.unwrap();
-            for held in queue.fetch(queue::Room::for_any(1)).await.unwrap().leases {
+            for held in queue.fetch(queue::FetchBudget::for_any(1)).await.unwrap().leases {
                 leases.hold(&held);
             }
             let heartbeat = Heartbeat {
@@ -191,7 +191,8 @@ mod tests {
             thread::sleep(Duration::from_millis(50));
         }
         // This thread drives it, not those of the runtime.
-        let left = runtime.block_on(async { queue.fetch(queue::Room::for_any(1)).await.unwrap().leases });
+        let left =
+            runtime.block_on(async { queue.fetch(queue::FetchBudget::for_any(1)).await.unwrap().leases });
         assert!(left.is_empty(), "the lease did not expire");
         runtime.shutdown_background();
         let other = tokio::runtime::Runtime::new().unwrap();

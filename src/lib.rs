@@ -30,7 +30,7 @@ pub mod shop;
 pub mod webhook;
 
 pub mod store;
-mod supervisor;
+mod systemd;
 
 pub mod queue;
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Between two looks for dead workers.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two sweeps for mails of workers that nobody knows to be dead; each reads all that is not settled.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -39,7 +39,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
                 }
             }
         }
-        stop.run_until_cancelled(sleep(LOOK)).await;
+        stop.run_until_cancelled(sleep(POLL_INTERVAL)).await;
     }
 }
 

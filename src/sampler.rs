@@ -19,9 +19,9 @@ use crate::{
 };
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_secs(15);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the database may take for each of its answers, and the queue for its own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// States of mails that want a person: they are settled and stay until somebody acts.
 const DEAD: [MailState; 2] = [MailState::Failed, MailState::Held];
@@ -30,12 +30,12 @@ const UNSETTLED: [MailState; 3] = [MailState::Queued, MailState::Sending, MailSt
 
 /// Looks until it is told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let (mut attempts, mut worries) = (Attempts::default(), Worries::default());
+    let (mut attempts, mut warnings) = (Attempts::default(), ConfigWarnings::default());
     loop {
         look(&app).await;
-        worries.look(&app).await;
+        warnings.look(&app).await;
         attempts.look(&app);
-        if stop.run_until_cancelled(sleep(PAUSE)).await.is_none() {
+        if stop.run_until_cancelled(sleep(SAMPLE_INTERVAL)).await.is_none() {
             return;
         }
     }
@@ -46,7 +46,7 @@ async fn look(app: &App) {
     // One that only answers reads takes no requests.
     let is_written = in_time(app.store.check_writable()).await.is_ok();
     note_dependency("database", is_read && is_written);
-    note_dependency("queue", matches!(timeout(PATIENCE, app.queue.generation()).await, Ok(Ok(_))));
+    note_dependency("queue", matches!(timeout(ANSWER_TIMEOUT, app.queue.generation()).await, Ok(Ok(_))));
 }
 
 fn note_dependency(dependency: &'static str, is_up: bool) {
@@ -75,7 +75,7 @@ async fn look_at_database(app: &App) -> bool {
 }
 
 async fn in_time<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(PATIENCE, asked).await.unwrap_or(Err(StoreError::TimedOut))
+    timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(StoreError::TimedOut))
 }
 
 fn gauge(count: impl TryInto<i64>) -> i64 {
@@ -103,16 +103,16 @@ fn note_backlog(lanes: &[LaneBacklog]) {
 
 /// What was wrong with how the queue's server is set up at the last look.
 #[derive(Default)]
-struct Worries(Vec<String>);
+struct ConfigWarnings(Vec<String>);
 
-impl Worries {
+impl ConfigWarnings {
     /// Says what is wrong, once; a server that is away says nothing about that.
     async fn look(&mut self, app: &App) {
-        let Ok(Ok(worries)) = timeout(PATIENCE, app.queue.worries()).await else { return };
-        for worry in worries.iter().filter(|worry| !self.0.contains(worry)) {
-            tracing::warn!(worry, "the queue's server is set up dangerously");
+        let Ok(Ok(warnings)) = timeout(ANSWER_TIMEOUT, app.queue.config_warnings()).await else { return };
+        for warning in warnings.iter().filter(|warning| !self.0.contains(warning)) {
+            tracing::warn!(worry = warning, "the queue's server is set up dangerously");
         }
-        self.0 = worries;
+        self.0 = warnings;
     }
 }
 
@@ -127,7 +127,7 @@ impl Attempts {
     /// Notes the share of its rate that each route used since the last look.
     fn look(&mut self, app: &App) {
         let now = Instant::now();
-        let since = self.until.replace(now).map_or(PAUSE, |until| now.duration_since(until));
+        let since = self.until.replace(now).map_or(SAMPLE_INTERVAL, |until| now.duration_since(until));
         // The configuration was checked: there are no faults.
         for (route, rate) in admission::rates_of(&app.current().smtp.routes).unwrap_or_default() {
             let made = METRICS.attempts_over(&route);

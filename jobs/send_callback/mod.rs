@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::job::{Job, Outcome, Row, job_id, until_recorded};
 use crate::{
     app::App,
-    callback::{self, Permit, Secret, Turn, WebhookRequest},
+    callback::{self, CallbackAdmission, CallbackPermit, Secret, WebhookRequest},
     clock,
     mail::{DeliveryId, Lane, MailLane, MerchantId, TraceParent},
     queue::QueuedJob,
@@ -51,10 +51,10 @@ impl Job for SendCallback {
             return Ok(Outcome::NothingToDo);
         };
         match app.callbacks.limiter.acquire(&to.name, (self.delivery, to.merchant), Instant::now()) {
-            Turn::Now(permit) => self.deliver(app, permit).await,
+            CallbackAdmission::Now(permit) => self.deliver(app, permit).await,
             // It is enqueued again when a permit is released.
-            Turn::Full => Ok(Outcome::Postponed),
-            Turn::Later(pause) => {
+            CallbackAdmission::Full => Ok(Outcome::Postponed),
+            CallbackAdmission::Later(pause) => {
                 app.store.put_off_deliveries(self.delivery, to.endpoint, clock::now() + pause).await?;
                 Ok(Outcome::Postponed)
             }
@@ -63,7 +63,7 @@ impl Job for SendCallback {
 }
 
 impl SendCallback {
-    async fn deliver(&self, app: &App, permit: Permit<'_>) -> anyhow::Result<Outcome> {
+    async fn deliver(&self, app: &App, permit: CallbackPermit<'_>) -> anyhow::Result<Outcome> {
         let claim = app.store.claim_callback(self.delivery, app.worker.id);
         let callback = match app.worker.while_heard(claim).await? {
             CallbackClaim::Granted(callback) => callback,

@@ -167,7 +167,7 @@ async fn after_410_nothing_more_is_sent_and_the_merchant_is_notified_by_mail() {
 }
 
 #[tokio::test]
-async fn what_waits_for_an_endpoint_that_was_disabled_fails_without_a_connection() {
+async fn a_delivery_to_a_disabled_endpoint_fails_without_a_connection() {
     let mut receiver = Receiver::start(|_| Act::status(500)).await;
     let scene = Scene::start("").await;
     let endpoint = scene.listen(&receiver).await;

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the database may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Admission {
     /// Reads which routes are drained, and returns whether that changed. Before the first mail, so that none goes over one.
@@ -28,16 +28,16 @@ impl Admission {
         let mut known = self.drained.write().unwrap_or_else(PoisonError::into_inner);
         *known = drained;
         let in_force = self.in_force();
-        for way in &in_force.ways {
+        for route in &in_force.routes {
             METRICS
                 .route_drained
-                .get_or_create(&RouteNameLabels { route: way.name.to_string() })
-                .set(i64::from(known.contains(&*way.name)));
+                .get_or_create(&RouteNameLabels { route: route.name.to_string() })
+                .set(i64::from(known.contains(&*route.name)));
         }
         let news = in_force.set_drained(&known);
-        for way in &news {
-            let is_drained = way.is_drained();
-            tracing::info!(route = &*way.name, is_drained, "a route was drained, or may be used again");
+        for route in &news {
+            let is_drained = route.is_drained();
+            tracing::info!(route = &*route.name, is_drained, "a route was drained, or may be used again");
         }
         Ok(!news.is_empty())
     }
@@ -47,8 +47,8 @@ impl Admission {
     pub(super) async fn watch_drains(&self, store: &Store, queue: &dyn Queue) {
         let mut must_wake = false;
         loop {
-            sleep(PAUSE).await;
-            match timeout(PATIENCE, self.read_drains(store)).await {
+            sleep(POLL_INTERVAL).await;
+            match timeout(READ_TIMEOUT, self.read_drains(store)).await {
                 Ok(Ok(is_news)) => must_wake |= is_news,
                 Ok(Err(error)) => tracing::debug!(
                     error = %chain(&error),
@@ -59,7 +59,7 @@ impl Admission {
             if must_wake {
                 self.changed.notify_one();
                 let mut lines: Vec<_> =
-                    self.in_force().ways.iter().map(|way| way.scope.to_string()).collect();
+                    self.in_force().routes.iter().map(|route| route.scope.to_string()).collect();
                 lines.push(WITHOUT_ROUTE.to_owned());
                 match queue.wake(&lines).await {
                     Ok(()) => must_wake = false,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{choice::Chooser, way::Way};
+use super::{admission_route::AdmissionRoute, choice::Chooser};
 use crate::{
     limits::{MailLimits, Rate},
     smtp::Route,
@@ -14,7 +14,7 @@ use crate::{
 /// The routes and the limits.
 pub(super) struct InForce {
     /// The routes, in the order of the configuration.
-    pub(super) ways: Vec<Arc<Way>>,
+    pub(super) routes: Vec<Arc<AdmissionRoute>>,
     pub(super) chooser: Chooser,
     pub(super) limits: MailLimits,
 }
@@ -26,17 +26,18 @@ impl InForce {
         limits: MailLimits,
     ) -> Self {
         let mut rates: HashMap<String, Rate> = rates.into_iter().collect();
-        let way = |route: &Arc<Route>| Arc::new(Way::new(Arc::clone(route), rates.remove(route.name())));
+        let route =
+            |route: &Arc<Route>| Arc::new(AdmissionRoute::new(Arc::clone(route), rates.remove(route.name())));
         let preferences = routes.iter().map(|route| route.preference());
         Self {
             chooser: Chooser::new(preferences.map(|each| (each.priority, each.weight))),
-            ways: routes.iter().map(way).collect(),
+            routes: routes.iter().map(route).collect(),
             limits,
         }
     }
 
     /// Notes which routes are drained, and returns those of which that is news.
-    pub(super) fn set_drained(&self, drained: &HashSet<String>) -> Vec<&Arc<Way>> {
-        self.ways.iter().filter(|way| way.set_drained(drained.contains(&*way.name))).collect()
+    pub(super) fn set_drained(&self, drained: &HashSet<String>) -> Vec<&Arc<AdmissionRoute>> {
+        self.routes.iter().filter(|route| route.set_drained(drained.contains(&*route.name))).collect()
     }
 }

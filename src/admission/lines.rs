@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::way::Way;
+use super::admission_route::AdmissionRoute;
 use crate::{
     limits::{Ask, Scope},
     mail::{Lane, WaitReason},
@@ -27,9 +27,9 @@ pub(super) fn line_of_sender(domain: &str, wait: Duration) -> Line {
 }
 
 /// The line of mails that no route takes, or only this one that is drained. It is woken when that changes.
-pub(super) fn line_without_a_route(way: Option<&Way>) -> Line {
+pub(super) fn line_without_a_route(route: Option<&AdmissionRoute>) -> Line {
     Line {
-        name: way.map_or_else(|| WITHOUT_ROUTE.to_owned(), |way| way.scope.to_string()),
+        name: route.map_or_else(|| WITHOUT_ROUTE.to_owned(), |route| route.scope.to_string()),
         reason: WaitReason::NoRoute,
         after: Some(WITHOUT_ROUTE_AGAIN),
         at_most: 1,

@@ -4,7 +4,7 @@
 //! A worker asks twice ([`Admit`]): before it fetches mails, how many may leave at all, and when it has them, which. A mail
 //! that must wait goes to the line of what it waits for, without a claim, an attempt, a place of a worker or a timer. What
 //! is asked, in this order: whether this worker may send, and a free connection of any route; then for each mail what is
-//! paused, whether its recipient's domain gets too much, a route (`choice`), and its rates (`deciding`). Each is
+//! paused, whether its recipient's domain gets too much, a route (`choice`), and its rates (`decider`). Each is
 //! a [`WaitReason`]; a further one is to be asked here too. A mail that is handed over by its request is asked the same
 //! (`at_once`), but never waits here.
 //!
@@ -13,22 +13,22 @@
 //! Which routes and limits there are (`in_force`) may change while the process runs. Whoever asks for room decides by what was
 //! in force then; a reload wakes what waits, which then asks by the new ones.
 
+mod admission_route;
 mod at_once;
 mod choice;
-mod closed;
-mod deciding;
+mod decider;
 mod drains;
+mod exhausted;
 mod in_force;
 mod lines;
 mod new_pause;
 mod paused;
 mod pauses;
 mod permit;
-mod room;
+mod reserved_connections;
 mod speed;
 mod token;
 mod watch;
-mod way;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -47,13 +47,13 @@ use tokio::{
 pub use at_once::AtOnce;
 pub use new_pause::{Begun, NewPause, PauseError};
 pub use permit::{NotAdmitted, Offer, Permit};
-pub use room::Room;
+pub use reserved_connections::ReservedConnections;
 pub use speed::Speed;
 
 use choice::{Choice, RouteAvailability};
 use in_force::InForce;
 use paused::Paused;
-use room::Held;
+use reserved_connections::RouteReservation;
 use token::Rates;
 
 use crate::{
@@ -108,7 +108,7 @@ impl Admission {
             own_rates: RwLock::default(),
             paused: RwLock::default(),
             drained: RwLock::default(),
-            rates: Arc::new(Rates { limiter, closed: Arc::default() }),
+            rates: Arc::new(Rates { limiter, exhausted: Arc::default() }),
             changed: Arc::clone(routes.freed()),
             routes,
             worker,
@@ -152,79 +152,79 @@ impl Admission {
             .collect();
         *own = rates;
         drop(own);
-        changed.iter().for_each(|scope| self.rates.closed.open(scope));
+        changed.iter().for_each(|scope| self.rates.exhausted.note_available(scope));
         changed.iter().map(Scope::to_string).collect()
     }
 
-    /// Takes up to `most` places for connections of each route and says, where there are fewer in all, why.
-    fn ask_for_room(&self, most: usize) -> (usize, Option<Room>, Option<Wait>) {
+    /// Reserves up to `most` connections of each route and says, where there are fewer in all, why.
+    fn reserve_connections(&self, most: usize) -> (usize, Option<ReservedConnections>, Option<Wait>) {
         if !self.worker.may_begin() {
             return (0, None, Some(Wait { reason: WaitReason::Queued, route: None, until: None }));
         }
         let in_force = self.in_force();
-        let held = in_force.ways.iter().map(|way| {
-            let is_drained = way.is_drained();
-            let connections = way.route.permits(if is_drained { 0 } else { most });
-            Held { connections, promised: 0, away: way.route.pause() }
+        let held = in_force.routes.iter().map(|route| {
+            let is_drained = route.is_drained();
+            let connections = route.smtp_route.permits(if is_drained { 0 } else { most });
+            RouteReservation { connections, promised: 0, away: route.smtp_route.pause() }
         });
-        let room = Room { held: held.collect(), in_force };
-        let number = room.held.iter().map(|held| held.connections.len()).sum::<usize>().min(most);
-        let wait = (number < most).then(|| reason_for_less(&room));
-        (number, Some(room), wait)
+        let reserved = ReservedConnections { held: held.collect(), in_force };
+        let number = reserved.held.iter().map(|held| held.connections.len()).sum::<usize>().min(most);
+        let wait = (number < most).then(|| reason_for_less(&reserved));
+        (number, Some(reserved), wait)
     }
 }
 
 /// Why there is no room for more mails, whatever they are.
-fn reason_for_less(room: &Room) -> Wait {
-    let Room { held, in_force } = room;
-    let InForce { ways, chooser, .. } = &**in_force;
-    let (choice, _) = chooser.choose(|way| match held[way].away {
-        _ if ways[way].is_drained() => RouteAvailability::Drained,
+fn reason_for_less(reserved: &ReservedConnections) -> Wait {
+    let ReservedConnections { held, in_force } = reserved;
+    let InForce { routes, chooser, .. } = &**in_force;
+    let (choice, _) = chooser.choose(|route| match held[route].away {
+        _ if routes[route].is_drained() => RouteAvailability::Drained,
         Some(pause) => RouteAvailability::Away(pause),
         None => RouteAvailability::Full,
     });
-    let (reason, way) = match choice {
-        Choice::NoRoute(way) => (WaitReason::NoRoute, way),
-        Choice::Away(way, _) => (WaitReason::RouteAway, Some(way)),
+    let (reason, route) = match choice {
+        Choice::NoRoute(route) => (WaitReason::NoRoute, route),
+        Choice::Away(route, _) => (WaitReason::RouteAway, Some(route)),
         // Nothing is known of mails.
         Choice::RefusesSender(_) => (WaitReason::NoConnection, None),
-        Choice::Take(way) | Choice::Paused(way) | Choice::NoConnection(way) | Choice::Rate(way) => {
-            (WaitReason::NoConnection, Some(way))
+        Choice::Take(route) | Choice::Paused(route) | Choice::NoConnection(route) | Choice::Rate(route) => {
+            (WaitReason::NoConnection, Some(route))
         }
     };
     // A relay that is away is tried when its time comes, even while others are busy.
-    let is_in_use = |way: &usize| !ways[*way].is_drained();
-    let pauses = (0..ways.len()).filter(is_in_use).filter_map(|way| held[way].away);
+    let is_in_use = |route: &usize| !routes[*route].is_drained();
+    let pauses = (0..routes.len()).filter(is_in_use).filter_map(|route| held[route].away);
     let first = pauses.filter(|pause| !pause.is_zero()).min();
     Wait {
         reason,
-        route: way.map(|way| ways[way].name.to_string()),
+        route: route.map(|route| routes[route].name.to_string()),
         until: first.map(|pause| Instant::now() + pause),
     }
 }
 
 impl Admit for Admission {
     type Permit = Permit;
-    type Room = Option<Room>;
+    type Reservation = Option<ReservedConnections>;
 
     fn may_begin(&self) -> bool {
         self.worker.may_begin()
     }
 
-    fn room(&self, most: usize) -> (usize, Option<Room>) {
+    fn reserve(&self, most: usize) -> (usize, Option<ReservedConnections>) {
         if most == 0 {
             return (0, None);
         }
-        let (number, room, wait) = self.ask_for_room(most);
+        let (number, reserved, wait) = self.reserve_connections(most);
         *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = wait;
-        (number, room)
+        (number, reserved)
     }
 
-    async fn decide(&self, room: Option<Room>, mails: &[Lease]) -> Vec<Decision<Permit>> {
-        let Some(room) = room.filter(|_| self.worker.may_begin()) else {
+    async fn decide(&self, reserved: Option<ReservedConnections>, mails: &[Lease]) -> Vec<Decision<Permit>> {
+        let Some(reserved) = reserved.filter(|_| self.worker.may_begin()) else {
             return mails.iter().map(|_| Decision::NotHere).collect();
         };
-        self.decide_in(room, mails).await
+        self.decide_in(reserved, mails).await
     }
 
     async fn changed(&self) {

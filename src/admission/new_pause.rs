@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_not_paused() {
+    async fn a_merchant_or_route_that_is_not_there_is_not_paused() {
         let (store, _folder) = open().await;
         for (kind, said) in
             [("merchant", "there is no merchant `nope`"), ("route", "there is no route `nope`")]

@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the database may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Admission {
     /// Whether a lane is paused.
@@ -55,7 +55,7 @@ impl Admission {
     pub(super) async fn watch_pauses(&self, store: &Store, queue: &dyn Queue) {
         let (mut to_wake, mut running) = (BTreeMap::new(), BTreeSet::new());
         loop {
-            match timeout(PATIENCE, self.read_pauses(store)).await {
+            match timeout(READ_TIMEOUT, self.read_pauses(store)).await {
                 Ok(Ok(changes)) => to_wake.extend(changes.iter().map(|scope| (scope.to_string(), WAKES))),
                 Ok(Err(error)) => tracing::debug!(error = %chain(&error), "what is paused could not be read"),
                 Err(_) => tracing::debug!("what is paused could not be read in time"),
@@ -63,7 +63,7 @@ impl Admission {
             if let Err(error) = self.tell_queue(queue, &mut running, &mut to_wake).await {
                 tracing::debug!(error = %chain(&error), "the queue could not be told what is paused");
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -32,8 +32,9 @@ impl Admission {
 
 /// All routes that take such mails together; `None` when one of them has no rate.
 fn fastest_of_routes(in_force: &InForce, merchant: &MerchantId, lane: Lane) -> Option<Speed> {
-    let ways = in_force.ways.iter().filter(|way| way.may_take(merchant, lane));
-    ways.map(|way| Some(Speed { per_second: per_second(way.rate?), scope: way.scope.clone() }))
+    let routes = in_force.routes.iter().filter(|route| route.may_take(merchant, lane));
+    routes
+        .map(|route| Some(Speed { per_second: per_second(route.rate?), scope: route.scope.clone() }))
         .reduce(|all, one| {
             let (all, one) = (all?, one?);
             Some(Speed { per_second: all.per_second + one.per_second, ..all })

@@ -5,7 +5,7 @@ use crate::{
     clock,
     limits::{Ask, LimitSettings},
     mail::{Lane, PauseScope},
-    queue::{Line, MemoryQueue, Queue, QueuedJob, Room as QueueRoom, SetAside},
+    queue::{FetchBudget, Line, MemoryQueue, Queue, QueuedJob, SetAside},
     store::PauseRecord,
 };
 
@@ -48,7 +48,7 @@ pub(super) async fn leases(mails: &[(&str, &str)]) -> Vec<Lease> {
         let job = QueuedJob::new(format!("{number:03}"), Lane::Transactional, merchant.parse().unwrap());
         queue.enqueue(&[job.with_domains("shop.example", domain)]).await.unwrap();
     }
-    let mut leases = queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases;
+    let mut leases = queue.fetch(FetchBudget::for_any(100)).await.unwrap().leases;
     leases.sort_by_key(|lease| lease.job.id.clone());
     leases
 }
@@ -60,11 +60,11 @@ async fn in_line(name: &str, mails: &[(&str, &str)]) -> Vec<Lease> {
         let job = QueuedJob::new(format!("{number:03}"), Lane::Transactional, merchant.parse().unwrap());
         queue.enqueue(&[job.with_domains("shop.example", domain)]).await.unwrap();
     }
-    let leases = queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases;
+    let leases = queue.fetch(FetchBudget::for_any(100)).await.unwrap().leases;
     let (name, reason, after) = (name.to_owned(), WaitReason::Rate, Some(Duration::ZERO));
     let line = Line { name, reason, after, at_most: 100 };
     queue.set_aside(&[SetAside { line, leases }]).await.unwrap();
-    queue.fetch(QueueRoom::for_any(100)).await.unwrap().leases
+    queue.fetch(FetchBudget::for_any(100)).await.unwrap().leases
 }
 
 /// What is paused, until it is resumed.
@@ -77,8 +77,8 @@ fn paused(scope: &str) -> PauseRecord {
 
 /// What becomes of these mails: `now`, or the line that each waits in.
 async fn decided(admission: &Admission, mails: &[Lease]) -> Vec<String> {
-    let (_, room) = admission.room(mails.len());
-    let decisions = admission.decide(room, mails).await;
+    let (_, reserved) = admission.reserve(mails.len());
+    let decisions = admission.decide(reserved, mails).await;
     let told = decisions.into_iter().map(|decision| match decision {
         Decision::Now(permit) => {
             permit.spend();
@@ -93,17 +93,17 @@ async fn decided(admission: &Admission, mails: &[Lease]) -> Vec<String> {
 #[tokio::test]
 async fn there_is_room_while_the_worker_is_heard_and_a_connection_is_free() {
     let (admission, worker) = admission("", 2, "");
-    assert_eq!((admission.room(9).0, reason(&admission)), (0, Some(WaitReason::Queued)));
+    assert_eq!((admission.reserve(9).0, reason(&admission)), (0, Some(WaitReason::Queued)));
     worker.note_heartbeat(clock::now(), Instant::now());
-    let (number, held) = admission.room(9);
+    let (number, held) = admission.reserve(9);
     assert_eq!((number, reason(&admission)), (2, Some(WaitReason::NoConnection)));
-    assert_eq!(admission.room(9).0, 0);
+    assert_eq!(admission.reserve(9).0, 0);
     drop(held);
-    assert_eq!((admission.room(2).0, reason(&admission)), (2, None));
+    assert_eq!((admission.reserve(2).0, reason(&admission)), (2, None));
     let mails = leases(&[("acme", "a.example"); 2]).await;
-    let (_, room) = admission.room(2);
+    let (_, reserved) = admission.reserve(2);
     worker.stopping.cancel();
-    let decisions = admission.decide(room, &mails).await;
+    let decisions = admission.decide(reserved, &mails).await;
     assert!(decisions.iter().all(|decision| matches!(decision, Decision::NotHere)));
 }
 
@@ -123,9 +123,9 @@ async fn mails_of_a_sender_that_a_relay_refused_wait_without_a_claim_and_others_
     assert!(!admission.waits_for_relays(&mails[0].job), "an operator keeps it waiting");
 }
 
-/// One that is woken by the places which it gives back itself would keep its thread, and no time limit would end that.
+/// One that is woken by the connections which it gives back itself would keep its thread, and no time limit would end that.
 #[test]
-fn who_waits_to_be_handed_a_connection_does_not_wake_himself() {
+fn a_mail_that_waits_to_be_handed_a_connection_does_not_wake_itself() {
     let (done, heard) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -226,12 +226,12 @@ async fn lines_that_wait_for_the_same_rate_and_another_take_turns() {
     for domain in ["a.example", "b.example", "c.example"] {
         let (ask, lease) =
             (ask(domain), in_line(&format!("domain:{domain}"), &[("acme", domain)]).await.remove(0));
-        let line = line_of_rate(&admission.in_force().ways[0].scope, &ask, wait);
-        admission.rates.closed.close(admission.in_force().ways[0].scope.clone(), wait, &line);
+        let line = line_of_rate(&admission.in_force().routes[0].scope, &ask, wait);
+        admission.rates.exhausted.note_exhausted(admission.in_force().routes[0].scope.clone(), wait, &line);
         let mut bulk = lease.clone();
         bulk.job.lane = Lane::Bulk;
-        turns.push(admission.rates.closed.join(line.clone(), &ask, &bulk).after.unwrap());
-        let urgent = admission.rates.closed.join(line, &ask, &lease).after.unwrap();
+        turns.push(admission.rates.exhausted.join(line.clone(), &ask, &bulk).after.unwrap());
+        let urgent = admission.rates.exhausted.join(line, &ask, &lease).after.unwrap();
         assert!(urgent <= wait, "an urgent mail waits for no turn: {urgent:?}");
     }
     assert!(
@@ -250,8 +250,8 @@ async fn weights_hold_while_a_rate_makes_mails_wait() {
     let (mut times, routes) = ([0; 2], admission.routes.all());
     while times[0] + times[1] < 40 {
         let mails = in_line("domain:gmail.com", &[("acme", "gmail.com"); 2]).await;
-        let (_, room) = admission.room(2);
-        let decisions = admission.decide(room, &mails).await;
+        let (_, reserved) = admission.reserve(2);
+        let decisions = admission.decide(reserved, &mails).await;
         (0..2).for_each(|place| times[place] += routes[place].status().busy);
         for decision in decisions {
             if let Decision::Now(permit) = decision {
@@ -264,28 +264,28 @@ async fn weights_hold_while_a_rate_makes_mails_wait() {
 }
 
 #[tokio::test]
-async fn a_permit_that_is_not_used_leaves_its_place_and_its_rates_to_another() {
+async fn a_permit_that_is_not_used_leaves_its_connection_and_its_rates_to_another() {
     let admission = heard("1/h", 1, "");
     let mails = leases(&[("acme", "a.example")]).await;
     for _ in 0..3 {
-        let (_, room) = admission.room(1);
-        let decision = admission.decide(room, &mails).await.pop().unwrap();
+        let (_, reserved) = admission.reserve(1);
+        let decision = admission.decide(reserved, &mails).await.pop().unwrap();
         assert!(matches!(decision, Decision::Now(_)));
     }
-    assert_eq!(Vec::from_iter(admission.rates.closed.take_lines_to_wake()), ["route:main"]);
+    assert_eq!(Vec::from_iter(admission.rates.exhausted.take_lines_to_wake()), ["route:main"]);
     assert_eq!(decided(&admission, &mails).await, ["now"]);
     assert_eq!(decided(&admission, &mails).await, ["rate route:main"]);
-    assert!(admission.rates.closed.take_lines_to_wake().is_empty());
-    assert_eq!(admission.room(1).0, 1, "a mail that waits holds no place");
+    assert!(admission.rates.exhausted.take_lines_to_wake().is_empty());
+    assert_eq!(admission.reserve(1).0, 1, "a mail that waits holds no connection");
 }
 
 #[tokio::test]
-async fn leave_that_has_become_old_is_renewed_before_the_mail_goes() {
+async fn tokens_that_have_become_old_are_renewed_before_the_mail_goes() {
     let admission = heard("50/s", 10, "");
     let mails = leases(&[("acme", "a.example"); 2]).await;
-    let (_, room) = admission.room(2);
+    let (_, reserved) = admission.reserve(2);
     let mut tokens = Vec::new();
-    for decision in admission.decide(room, &mails).await {
+    for decision in admission.decide(reserved, &mails).await {
         let Decision::Now(permit) = decision else { panic!("a burst of two goes at once") };
         tokens.push(permit.into_token());
     }
@@ -294,13 +294,13 @@ async fn leave_that_has_become_old_is_renewed_before_the_mail_goes() {
     assert_eq!(decided(&admission, &mails).await, ["now", "now"]);
     let started = Instant::now();
     for token in tokens {
-        token.renewed().await.spend();
+        token.wait_and_renew().await.spend();
     }
     assert!(started.elapsed() >= Duration::from_millis(30), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
-async fn what_is_paused_waits_and_everything_else_goes() {
+async fn a_paused_mail_waits_and_every_other_goes() {
     let admission = heard("", 100, "");
     let mails = leases(&[("tea-co", "a.example"), ("acme", "gmail.com"), ("acme", "a.example")]).await;
     let pause = |scopes: &[&str]| {

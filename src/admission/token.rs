@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
-use super::closed::Closed;
+use super::exhausted::ExhaustedRates;
 use crate::limits::{Answer, Limiter, Tokens};
 
 /// What rates are asked at.
 pub(super) struct Rates {
     pub(super) limiter: Limiter,
-    pub(super) closed: Arc<Closed>,
+    pub(super) exhausted: Arc<ExhaustedRates>,
 }
 
 /// One of each of a mail's rates, given back unless it is used.
@@ -25,7 +25,7 @@ impl Token {
     }
 
     /// Takes another one where this was taken so long ago that it is no longer good; false when there is none.
-    pub(super) async fn renew(&mut self) -> bool {
+    pub(super) async fn try_renew(&mut self) -> bool {
         let Some(tokens) = self.tokens.take() else { return false };
         if tokens.are_good() {
             self.tokens = Some(tokens);
@@ -41,7 +41,7 @@ impl Token {
     }
 
     /// The same, or another one for which it waits where this is no longer good.
-    pub(super) async fn renewed(mut self) -> Self {
+    pub(super) async fn wait_and_renew(mut self) -> Self {
         let Some(tokens) = self.tokens.take() else { return self };
         if tokens.are_good() {
             self.tokens = Some(tokens);
@@ -79,7 +79,7 @@ impl Drop for Token {
         if let Some(tokens) = self.tokens.take() {
             let ask = tokens.ask();
             drop(tokens);
-            self.rates.closed.gave_back(&ask);
+            self.rates.exhausted.note_unused(&ask);
         }
     }
 }

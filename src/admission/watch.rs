@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Between two looks at the merchants' rates.
-const PAUSE: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two times that all that waits is woken.
 const BETWEEN_WAKES: Duration = Duration::from_secs(1);
 /// How long the database may take to tell them.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Admission {
     /// Watches for ever. What waits asks again once at the beginning, for the limits may have been changed meanwhile,
@@ -35,7 +35,7 @@ impl Admission {
     async fn watch_rates(&self, store: &Store, queue: &dyn Queue) {
         let mut to_wake = Vec::new();
         loop {
-            match timeout(PATIENCE, store.mails_rates()).await {
+            match timeout(READ_TIMEOUT, store.mails_rates()).await {
                 Ok(Ok(rates)) => to_wake.extend(self.set_own_rates(read(rates))),
                 Ok(Err(error)) => tracing::debug!(
                     error = %chain(&error),
@@ -43,12 +43,12 @@ impl Admission {
                 ),
                 Err(_) => tracing::debug!("the rates of merchants could not be read in time"),
             }
-            to_wake.extend(self.rates.closed.take_lines_to_wake());
+            to_wake.extend(self.rates.exhausted.take_lines_to_wake());
             let times = self.all_to_wake.load(Ordering::Relaxed);
             if times > 0 {
-                self.rates.closed.open_all();
+                self.rates.exhausted.note_all_available();
             }
-            let mut pause = if times > 1 { BETWEEN_WAKES } else { PAUSE };
+            let mut pause = if times > 1 { BETWEEN_WAKES } else { POLL_INTERVAL };
             match wake(queue, times > 0, &to_wake).await {
                 Ok(()) => {
                     // A reload meanwhile began to count anew.
@@ -57,7 +57,7 @@ impl Admission {
                     to_wake.clear();
                 }
                 Err(error) => {
-                    pause = PAUSE;
+                    pause = POLL_INTERVAL;
                     tracing::debug!(error = %chain(&error), "the queue could not be told that rates changed");
                 }
             }

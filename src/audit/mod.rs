@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use crate::mail::{TokenId, closed_set};
 
 /// The longest name of an actor or an origin, in characters; what is longer is cut.
-const LONGEST: usize = 255;
+const LONGEST_NAME: usize = 255;
 
 /// Who changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl Author {
 
 /// The same without control characters, and not too long.
 fn cut(text: &str) -> Arc<str> {
-    text.chars().filter(|each| !each.is_control()).take(LONGEST).collect::<String>().into()
+    text.chars().filter(|each| !each.is_control()).take(LONGEST_NAME).collect::<String>().into()
 }
 
 #[cfg(test)]

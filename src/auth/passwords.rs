@@ -54,7 +54,7 @@ const ABOUT_A_HASH: Duration = Duration::from_millis(50);
 
 type Fingerprint = [u8; 32];
 /// Whether a password is right; none when that could not be found out.
-type Verdict = BoxFuture<'static, Option<bool>>;
+type PasswordCheck = BoxFuture<'static, Option<bool>>;
 
 pub(super) struct Passwords {
     key: [u8; 32],
@@ -69,13 +69,13 @@ pub(super) struct Passwords {
     /// Networks that failed lately. This machine is none: a proxy on it speaks for many.
     suspects: Cache<IpAddr, ()>,
     hashes: Arc<Semaphore>,
-    line: Mutex<HashMap<Fingerprint, WeakShared<Verdict>>>,
+    line: Mutex<HashMap<Fingerprint, WeakShared<PasswordCheck>>>,
     /// The hash of a password that nobody has.
     nobody: LazyLock<String>,
 }
 
 /// A password that is not known to be right. It counts as a failure until it succeeds.
-struct Attempt<'a> {
+struct PasswordAttempt<'a> {
     passwords: &'a Passwords,
     name: u64,
     /// Where it comes from; none for this machine.
@@ -84,7 +84,7 @@ struct Attempt<'a> {
     has_failed: bool,
 }
 
-impl Attempt<'_> {
+impl PasswordAttempt<'_> {
     fn begin(&self) -> Result<(), AuthError> {
         if let Some(network) = self.network {
             self.passwords.by_address.take(network, Instant::now()).map_err(AuthError::TooMany)?;
@@ -105,7 +105,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for PasswordAttempt<'_> {
     fn drop(&mut self) {
         if let Some(network) = self.network.filter(|_| self.has_failed) {
             self.passwords.suspects.insert(network, ());
@@ -153,10 +153,14 @@ impl Passwords {
         {
             return Ok(Some(self.remember(fingerprint, &username, account)));
         }
-        let mut attempt =
-            Attempt { passwords: self, name: self.names.hash_one(&username), network, has_failed: false };
-        let verdict = match self.under_way(&fingerprint) {
-            Some(verdict) => verdict,
+        let mut attempt = PasswordAttempt {
+            passwords: self,
+            name: self.names.hash_one(&username),
+            network,
+            has_failed: false,
+        };
+        let check = match self.under_way(&fingerprint) {
+            Some(check) => check,
             None => {
                 attempt.begin()?;
                 // That nobody has a user name shall not be told from another password.
@@ -169,11 +173,11 @@ impl Passwords {
                 self.in_line(fingerprint, password, hash).ok_or(AuthError::TooMany(Duration::ZERO))?
             }
         };
-        // A caller that does not wait for the verdict has failed too.
+        // A caller that does not wait for the check has failed too.
         attempt.has_failed = true;
-        let verdict = verdict.await;
-        attempt.has_failed = verdict == Some(false);
-        let is_right = verdict.ok_or(AuthError::Unverified)?;
+        let check = check.await;
+        attempt.has_failed = check == Some(false);
+        let is_right = check.ok_or(AuthError::Unverified)?;
         let Some(account) = account.filter(|_| is_right) else { return Ok(None) };
         attempt.succeeded();
         self.right.insert(fingerprint, account.password_hash.as_str().into());
@@ -193,14 +197,14 @@ impl Passwords {
     ) -> Result<bool, AuthError> {
         let has_one = hash.is_some();
         let fingerprint = self.fingerprint(whose, &password);
-        let verdict = match self.under_way(&fingerprint) {
-            Some(verdict) => verdict,
+        let check = match self.under_way(&fingerprint) {
+            Some(check) => check,
             None => {
                 let hash = hash.unwrap_or_else(|| self.nobody.clone());
                 self.in_line(fingerprint, password, hash).ok_or(AuthError::TooMany(Duration::ZERO))?
             }
         };
-        Ok(verdict.await.ok_or(AuthError::Unverified)? && has_one)
+        Ok(check.await.ok_or(AuthError::Unverified)? && has_one)
     }
 
     fn fingerprint(&self, username: &str, password: &str) -> Fingerprint {
@@ -218,17 +222,22 @@ impl Passwords {
         caller
     }
 
-    /// The verdict on a password that is being hashed already, for whoever asks for the same.
-    fn under_way(&self, fingerprint: &Fingerprint) -> Option<Shared<Verdict>> {
+    /// The check of a password that is being hashed already, for whoever asks for the same.
+    fn under_way(&self, fingerprint: &Fingerprint) -> Option<Shared<PasswordCheck>> {
         self.line().get(fingerprint).and_then(WeakShared::upgrade)
     }
 
-    fn line(&self) -> MutexGuard<'_, HashMap<Fingerprint, WeakShared<Verdict>>> {
+    fn line(&self) -> MutexGuard<'_, HashMap<Fingerprint, WeakShared<PasswordCheck>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place in the line; none when it is full.
-    fn in_line(&self, fingerprint: Fingerprint, password: String, hash: String) -> Option<Shared<Verdict>> {
+    fn in_line(
+        &self,
+        fingerprint: Fingerprint,
+        password: String,
+        hash: String,
+    ) -> Option<Shared<PasswordCheck>> {
         let mut line = self.line();
         if line.len() >= LINE {
             line.retain(|_, place| place.upgrade().is_some_and(|place| place.peek().is_none()));
@@ -237,7 +246,7 @@ impl Passwords {
             }
         }
         let hashes = Arc::clone(&self.hashes);
-        let verdict = async move {
+        let check = async move {
             let permit = hashes.acquire_owned().await.ok()?;
             // The hash goes on when nobody waits for it any more, and holds its permit until its end.
             let verify = move || {
@@ -246,7 +255,7 @@ impl Passwords {
             };
             tokio::task::spawn_blocking(verify).await.ok()
         };
-        let shared = verdict.boxed().shared();
+        let shared = check.boxed().shared();
         line.insert(fingerprint, shared.downgrade()?);
         Some(shared)
     }
@@ -287,14 +296,14 @@ mod tests {
             drop(tokio::task::spawn_blocking(move || ended.recv())); // no hash begins meanwhile
             let passwords = Passwords::new();
             for number in 0..10 {
-                let verdict =
+                let check =
                     passwords.in_line([number; 32], "tea".to_owned(), passwords.nobody.clone()).unwrap();
-                assert!(verdict.now_or_never().is_none());
+                assert!(check.now_or_never().is_none());
             }
             assert_eq!(passwords.hashes.available_permits(), 0, "the callers have gone, the hashes have not");
             drop(end);
-            let verdict = passwords.in_line([11; 32], "tea".to_owned(), passwords.nobody.clone()).unwrap();
-            assert_eq!(verdict.await, Some(false));
+            let check = passwords.in_line([11; 32], "tea".to_owned(), passwords.nobody.clone()).unwrap();
+            assert_eq!(check.await, Some(false));
         });
     }
 
@@ -303,11 +312,11 @@ mod tests {
         let passwords = &Passwords::new();
         let stranger: IpAddr = "2001:db8::".parse().unwrap();
         for (network, is_suspect) in [(None, false), (Some(stranger), true)] {
-            drop(Attempt { passwords, name: 1, network, has_failed: true });
+            drop(PasswordAttempt { passwords, name: 1, network, has_failed: true });
             assert_eq!(passwords.suspects.contains_key(&stranger), is_suspect);
         }
         let attempts = |network| {
-            let attempt = Attempt { passwords, name: 2, network, has_failed: false };
+            let attempt = PasswordAttempt { passwords, name: 2, network, has_failed: false };
             (0..20).filter(|_| attempt.begin().is_err()).count()
         };
         assert_eq!((attempts(None), attempts(Some(stranger)) > 0), (0, true));

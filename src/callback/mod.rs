@@ -35,7 +35,7 @@ mod tests;
 
 pub use address_policy::{AddressPolicy, UrlFault};
 pub use client::{Callbacks, WebhookRequest};
-pub use endpoint_limiter::{EndpointLimiter, Permit, Turn, Waiting};
+pub use endpoint_limiter::{CallbackAdmission, CallbackPermit, EndpointLimiter, Waiting};
 pub use error::CallbackError;
 pub use settings::CallbackSettings;
 pub use signature::{Secret, Signed, TOLERANCE, verify};

@@ -13,7 +13,7 @@ use super::context::{Context, expect_file, lacks_sender, print};
 use crate::{app, config::Config, queue, smtp::Routes, store::Store};
 
 /// How long each of them may take to answer.
-const LONGEST: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is checked.
 #[derive(Args)]
@@ -32,8 +32,8 @@ struct Finding {
 impl Finding {
     /// Tests something, for a bounded time.
     async fn of(what: String, test: impl Future<Output = anyhow::Result<()>>) -> Self {
-        let tested = timeout(LONGEST, test).await;
-        let fault = match tested.unwrap_or_else(|_| Err(anyhow!("no answer within {LONGEST:?}"))) {
+        let tested = timeout(TEST_TIMEOUT, test).await;
+        let fault = match tested.unwrap_or_else(|_| Err(anyhow!("no answer within {TEST_TIMEOUT:?}"))) {
             Ok(()) => None,
             Err(error) => Some(format!("{error:#}")),
         };

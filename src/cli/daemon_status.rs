@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long the daemon may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most bytes of an answer.
 const LARGEST: u64 = 4 << 20;
 
@@ -38,7 +38,7 @@ pub(super) async fn metrics(config: &Config) -> Option<String> {
 }
 
 async fn get(config: &Config, path: &str) -> Option<Vec<u8>> {
-    timeout(PATIENCE, get_in_time(config, path)).await.ok()?
+    timeout(ANSWER_TIMEOUT, get_in_time(config, path)).await.ok()?
 }
 
 /// The body of a 200.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// A mail may be committed so much later than its id was made.
 const STRAGGLERS: Duration = Duration::from_secs(10);
 /// The most mails that come between two looks, and that are followed until they are settled.
@@ -70,7 +70,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Resul
         Tail { json: context.json, screen: Screen::of_standard_output(), seen: BTreeMap::new(), arguments };
     tail.begin(&store).await?;
     loop {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
         tail.look(&store).await?;
     }
 }

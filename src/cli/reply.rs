@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The longest reply that is read, in bytes.
-const LONGEST: usize = 64 * 1_024;
+const LONGEST_REPLY: usize = 64 * 1_024;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -73,8 +73,8 @@ fn classify(rules: &ReplyRules, said: &Said<'_>, json_wanted: bool) -> anyhow::R
 
 /// The code, and the words of all lines in one.
 fn parse(reply: &str) -> Result<(u16, String), String> {
-    if reply.len() > LONGEST {
-        return Err(format!("a reply of more than {LONGEST} bytes is not read"));
+    if reply.len() > LONGEST_REPLY {
+        return Err(format!("a reply of more than {LONGEST_REPLY} bytes is not read"));
     }
     let reply = reply.replace("\\n", "\n");
     let mut lines = reply.lines().map(str::trim).filter(|line| !line.is_empty());

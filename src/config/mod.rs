@@ -9,14 +9,14 @@
 //! | `check.rs` | what the types of the settings cannot say |
 //! | `faults.rs` | what is wrong, for administrators |
 //! | `written.rs`, `reloaded.rs` | what a configuration was read from, and what reading it again changes |
-//! | `place.rs` | where a store is, without its secrets |
+//! | `redacted_url.rs` | where a store is, without its secrets |
 //! | `size.rs` | a number of bytes, as people write it |
 
 mod check;
 mod faults;
 mod layers;
 mod lines;
-mod place;
+mod redacted_url;
 mod reloaded;
 mod settings;
 mod size;
@@ -27,7 +27,7 @@ mod written;
 use std::path::Path;
 
 pub use faults::{ConfigFaults, Fault};
-pub use place::place_of;
+pub use redacted_url::redacted_url;
 pub use reloaded::Reloaded;
 pub use settings::{
     ActionSettings, AdminSettings, BatchSettings, Config, HttpSettings, Role, SmtpSettings, WorkerSettings,

@@ -20,7 +20,7 @@ const CHANGEABLE: [&str; 4] = ["smtp", "dkim", "limits", "log.filter"];
 /// Of a file no more than this is compared, in bytes.
 const LARGEST: u64 = 8 << 20;
 /// The most characters of a value that are shown.
-const LONGEST: usize = 200;
+const LONGEST_SHOWN: usize = 200;
 
 /// Where a configuration was read from, and its values.
 #[derive(Clone, Default)]
@@ -200,7 +200,7 @@ fn difference(key: &str, before: Option<&Value>, after: Option<&Value>) -> Diffe
 
 fn shown(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(LONGEST_SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_named_by_the_name_of_the_route_and_shows_no_secret() {
+    fn a_changed_setting_is_named_by_its_route_and_shows_no_secret() {
         let before = "limits.mails = ''\nsmtp.routes = [{ name = 'a', rate = '5/s', password = 'old' }, { name = 'b' }]
             dkim = [{ domain = 'tea.example', selector = 's', key_file = 'k' }]";
         let after = "limits.mails = '9/s'\nsmtp.routes = [{ name = 'c', port = 1 }, { name = 'a', rate = '6/s', password = 'new' }]
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_restart_is_named_again_until_there_is_one() {
+    fn a_setting_that_needs_a_restart_is_named_until_there_is_one() {
         let (started, now) =
             ("http.listen = 'a'\nlimits.mails = '1/s'", "http.listen = 'b'\nlimits.mails = '2/s'");
         let in_force = written(now).over(&written(started));

@@ -23,10 +23,10 @@ use crate::{
     dashboard,
     heartbeat::{Beating, Heartbeat},
     http, jobs,
-    queue::{self, Leases, Places, QueueError, Work},
+    queue::{self, Leases, Places, QueueError, WorkerOptions},
     reload, rescuer, sampler, scheduler,
     smtp::{ReplyRules, RouteSettings},
-    supervisor,
+    systemd,
     telemetry::{METRICS, chain, metrics::BuildLabels},
 };
 
@@ -74,7 +74,7 @@ impl Daemon {
         say_what_starts(&config, role);
         let app = App::open(config).await?;
         if app.config.database.migrate {
-            supervisor::while_starting("brings the schema up to date", app.store.migrate()).await?;
+            systemd::while_starting("brings the schema up to date", app.store.migrate()).await?;
         }
         app.store.check_schema().await?;
         let mut daemon = Self {
@@ -186,7 +186,7 @@ impl Daemon {
     }
 
     async fn start_ingress(&mut self) -> anyhow::Result<()> {
-        let given = supervisor::listeners().context("what systemd listens on cannot be used")?;
+        let given = systemd::listeners().context("what systemd listens on cannot be used")?;
         let mut listeners = given.into_iter().map(TcpListener::from_std).collect::<Result<Vec<_>, _>>()?;
         if listeners.is_empty() {
             let address = self.app.config.http.listen;
@@ -268,7 +268,7 @@ impl Daemon {
     /// # Errors
     /// When a role ended: which, and why; or what `asked` says.
     pub async fn run_until(mut self, asked: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        supervisor::ready(&self.status());
+        systemd::ready(&self.status());
         let ended = tokio::select! {
             ended = self.watch() => ended,
             asked = asked => asked,
@@ -292,7 +292,7 @@ impl Daemon {
     /// Stops all roles, waits for what is under way and closes the database, all within `worker.drain`.
     pub async fn stop(mut self) {
         tracing::info!("stopping");
-        supervisor::stopping("finishes what a relay was offered, gives everything else back");
+        systemd::stopping("finishes what a relay was offered, gives everything else back");
         let deadline = Instant::now() + self.app.config.worker.drain;
         self.requests.cancel();
         self.work.cancel();
@@ -313,7 +313,7 @@ impl Daemon {
 /// Runs jobs until it is told to stop and those in progress have ended.
 async fn work_until(stop: CancellationToken, app: &Arc<App>, leases: Leases) -> Result<(), QueueError> {
     let settings = &app.config.worker;
-    let work = Work {
+    let work = WorkerOptions {
         name: format!("postroom-{}", app.worker.id),
         places: Places {
             mails: settings.concurrency,
@@ -343,8 +343,8 @@ fn say_what_starts(config: &Config, role: Role) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role = role.as_str(),
-        database = config::place_of(&config.database.url),
-        queue = config::place_of(&config.queue.url),
+        database = config::redacted_url(&config.database.url),
+        queue = config::redacted_url(&config.queue.url),
         routes = routes.join(", "),
         "postroom starts"
     );

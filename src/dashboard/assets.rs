@@ -11,7 +11,7 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 
-use super::board::Board;
+use super::state::DashboardState;
 
 const STYLE: &str = include_str!("../../templates/dashboard/dashboard.css");
 const SCRIPT: &str = include_str!("../../templates/dashboard/dashboard.js");
@@ -32,7 +32,7 @@ pub(super) fn script() -> String {
     format!("/assets/{}/dashboard.js", *HASH)
 }
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/assets/{hash}/{name}", get(asset))
 }
 

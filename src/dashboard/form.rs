@@ -8,7 +8,7 @@ use axum::{
     http::request::Parts,
 };
 
-use super::{board::Board, trouble::Trouble, viewer::Viewer};
+use super::{page_error::PageError, state::DashboardState, viewer::Viewer};
 
 /// The most bytes of a form.
 pub(super) const LARGEST: usize = 64 * 1024;
@@ -20,13 +20,13 @@ const MOST_FIELDS: usize = 64;
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    fn parse(bytes: &[u8]) -> Result<Self, Trouble> {
+    fn parse(bytes: &[u8]) -> Result<Self, PageError> {
         let fields: Vec<_> = url::form_urlencoded::parse(bytes).into_owned().take(MOST_FIELDS + 1).collect();
         if fields.len() > MOST_FIELDS {
-            return Err(Trouble::bad(format!("There are more than {MOST_FIELDS} fields.")));
+            return Err(PageError::bad(format!("There are more than {MOST_FIELDS} fields.")));
         }
         if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
-            return Err(Trouble::bad("No field may have the character U+0000."));
+            return Err(PageError::bad("No field may have the character U+0000."));
         }
         Ok(Self(fields))
     }
@@ -35,18 +35,18 @@ impl Fields {
     ///
     /// # Errors
     /// When it is given twice: nobody knows which is meant.
-    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Trouble> {
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, PageError> {
         let mut values = self.0.iter().filter(|(own, _)| own == name).map(|(_, value)| value.trim());
         let value = values.next();
         if values.next().is_some() {
-            return Err(Trouble::bad(format!("The field {name} is given twice.")));
+            return Err(PageError::bad(format!("The field {name} is given twice.")));
         }
         Ok(value.filter(|value| !value.is_empty()))
     }
 
     /// A field that has to be there.
-    pub(super) fn need(&self, name: &str) -> Result<&str, Trouble> {
-        self.get(name)?.ok_or_else(|| Trouble::bad(format!("The field {name} is missing.")))
+    pub(super) fn need(&self, name: &str) -> Result<&str, PageError> {
+        self.get(name)?.ok_or_else(|| PageError::bad(format!("The field {name} is missing.")))
     }
 
     /// The same without the restrictions on its length and space: a password.
@@ -59,9 +59,9 @@ impl Fields {
 pub(super) struct Asked(pub(super) Fields);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
-    type Rejection = Trouble;
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Trouble> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PageError> {
         Fields::parse(parts.uri.query().unwrap_or_default().as_bytes()).map(Self)
     }
 }
@@ -70,12 +70,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 pub(super) struct Filled(pub(super) Fields);
 
 impl<S: Send + Sync> FromRequest<S> for Filled {
-    type Rejection = Trouble;
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Trouble> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, PageError> {
         let bytes = Bytes::from_request(request, state).await;
         let bytes = bytes.map_err(|rejection| {
-            Trouble::new(rejection.status(), "That cannot be read", "The form is too large, or broke off.")
+            PageError::new(rejection.status(), "That cannot be read", "The form is too large, or broke off.")
         })?;
         Fields::parse(&bytes).map(Self)
     }
@@ -87,17 +87,17 @@ pub(super) struct Act {
     pub(super) fields: Fields,
 }
 
-impl FromRequest<Arc<Board>> for Act {
-    type Rejection = Trouble;
+impl FromRequest<Arc<DashboardState>> for Act {
+    type Rejection = PageError;
 
-    async fn from_request(request: Request, board: &Arc<Board>) -> Result<Self, Trouble> {
+    async fn from_request(request: Request, board: &Arc<DashboardState>) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let viewer = Viewer::from_request_parts(&mut parts, board).await?;
         let Filled(fields) = Filled::from_request(Request::from_parts(parts, body), board).await?;
         if !viewer.has_token(fields.raw("csrf")) {
             let text =
                 "This form is not of your session, so nothing was done. Open the page again and retry.";
-            return Err(Trouble::forbidden(text));
+            return Err(PageError::forbidden(text));
         }
         Ok(Self { viewer, fields })
     }

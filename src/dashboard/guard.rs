@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::trouble::Trouble;
+use super::page_error::PageError;
 use crate::{
     http::RequestId,
     store::{WriteProgress, WriteWatch},
@@ -53,7 +53,7 @@ pub(super) async fn guard(mut request: Request, next: Next) -> Response {
     let answering = AssertUnwindSafe(answer(request, next, &route)).catch_unwind();
     let mut response = answering.instrument(span.clone()).await.unwrap_or_else(|_panic| {
         tracing::error!(parent: &span, route, "a page panicked");
-        Trouble::fault().into_response()
+        PageError::fault().into_response()
     });
     response = in_words(response);
     for (name, value) in HEADERS {
@@ -69,26 +69,26 @@ pub(super) async fn guard(mut request: Request, next: Next) -> Response {
 async fn answer(request: Request, next: Next, route: &str) -> Response {
     let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
     if asked.contains("%00") {
-        return Trouble::bad("The address of a page has no character U+0000.").into_response();
+        return PageError::bad("The address of a page has no character U+0000.").into_response();
     }
     if route == "/live" {
         return next.run(request).await; // its own time limits
     }
     if *request.method() != Method::POST {
         let looked = timeout(LONGEST_LOOK, next.run(request)).await;
-        return looked.unwrap_or_else(|_| Trouble::slow().into_response());
+        return looked.unwrap_or_else(|_| PageError::slow().into_response());
     }
     if !is_own(request.headers()) {
         let text =
             "This form was sent from another site, so nothing was done. Open the page here and try again.";
-        return Trouble::forbidden(text).into_response();
+        return PageError::forbidden(text).into_response();
     }
     let watch = WriteWatch::default();
     let acting = watch.scope(next.run(request));
     match timeout(LONGEST_ACT, acting).await {
         Ok(acted) => acted,
-        Err(_) if watch.progress() == WriteProgress::Nothing => Trouble::slow().into_response(),
-        Err(_) => Trouble::unknown().into_response(),
+        Err(_) if watch.progress() == WriteProgress::Nothing => PageError::slow().into_response(),
+        Err(_) => PageError::unknown().into_response(),
     }
 }
 
@@ -119,11 +119,11 @@ fn in_words(response: Response) -> Response {
         return response;
     }
     match status {
-        StatusCode::PAYLOAD_TOO_LARGE => Trouble::new(status, "Too large", "What was sent is too large."),
+        StatusCode::PAYLOAD_TOO_LARGE => PageError::new(status, "Too large", "What was sent is too large."),
         status if status.is_client_error() => {
-            Trouble::new(status, "That cannot be read", "The request is malformed.")
+            PageError::new(status, "That cannot be read", "The request is malformed.")
         }
-        _ => Trouble::fault(),
+        _ => PageError::fault(),
     }
     .into_response()
 }

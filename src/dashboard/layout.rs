@@ -20,7 +20,7 @@ use crate::{clock, html::written};
 const SOON: Duration = Duration::from_secs(30 * 60);
 
 /// A page in the navigation.
-struct Place {
+struct NavEntry {
     href: &'static str,
     label: &'static str,
     /// The key that leads there, after `g`.
@@ -29,24 +29,24 @@ struct Place {
     is_for_all: bool,
 }
 
-const fn place(href: &'static str, label: &'static str, key: char, is_for_all: bool) -> Place {
-    Place { href, label, key, is_for_all }
+const fn entry(href: &'static str, label: &'static str, key: char, is_for_all: bool) -> NavEntry {
+    NavEntry { href, label, key, is_for_all }
 }
 
-const PLACES: [Place; 13] = [
-    place("/", "Overview", 'o', false),
-    place("/mails", "Mails", 'm', false),
-    place("/dead-letters", "Dead letters", 'd', false),
-    place("/batches", "Batches", 'b', false),
-    place("/actions", "Bulk actions", 'a', false),
-    place("/callbacks", "Callbacks", 'c', false),
-    place("/suppressions", "Suppressions", 's', false),
-    place("/queue", "Queue", 'q', false),
-    place("/routes", "Routes", 'r', true),
-    place("/workers", "Workers", 'w', true),
-    place("/templates", "Templates", 't', false),
-    place("/merchants", "Merchants", 'e', false),
-    place("/audit", "Audit", 'u', false),
+const NAV_ENTRIES: [NavEntry; 13] = [
+    entry("/", "Overview", 'o', false),
+    entry("/mails", "Mails", 'm', false),
+    entry("/dead-letters", "Dead letters", 'd', false),
+    entry("/batches", "Batches", 'b', false),
+    entry("/actions", "Bulk actions", 'a', false),
+    entry("/callbacks", "Callbacks", 'c', false),
+    entry("/suppressions", "Suppressions", 's', false),
+    entry("/queue", "Queue", 'q', false),
+    entry("/routes", "Routes", 'r', true),
+    entry("/workers", "Workers", 'w', true),
+    entry("/templates", "Templates", 't', false),
+    entry("/merchants", "Merchants", 'e', false),
+    entry("/audit", "Audit", 'u', false),
 ];
 
 #[derive(Template)]
@@ -61,15 +61,15 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    fn places(&self) -> impl Iterator<Item = &'static Place> {
+    fn entries(&self) -> impl Iterator<Item = &'static NavEntry> {
         let sees_all = self.viewer.merchant.is_none();
-        PLACES.iter().filter(move |place| sees_all || !place.is_for_all)
+        NAV_ENTRIES.iter().filter(move |entry| sees_all || !entry.is_for_all)
     }
 
-    fn is_here(&self, place: &Place) -> bool {
+    fn is_here(&self, entry: &NavEntry) -> bool {
         let path = self.viewer.path.as_str();
-        let below = path.strip_prefix(place.href).is_some_and(|rest| rest.starts_with('/'));
-        path == place.href || (place.href != "/" && below)
+        let below = path.strip_prefix(entry.href).is_some_and(|rest| rest.starts_with('/'));
+        path == entry.href || (entry.href != "/" && below)
     }
 
     fn flash(&self) -> Option<&Flash> {

@@ -23,11 +23,11 @@ use tokio::{
 };
 
 use super::{
-    board::Board,
     form::Asked,
     hub::{Drawing, Drawn, Key},
+    page_error::PageError,
     pages, session,
-    trouble::Trouble,
+    state::DashboardState,
     viewer::Viewer,
 };
 use crate::auth::new_secret;
@@ -35,7 +35,7 @@ use crate::auth::new_secret;
 /// Between two drawings of a page.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How long a drawing may take.
-const LONGEST: Duration = Duration::from_millis(2_800);
+const DRAWING_TIMEOUT: Duration = Duration::from_millis(2_800);
 /// After so long a drawing is slow, and those who look are told: with the interval that is less than three seconds after
 /// the database began to hang.
 const SLOW: Duration = Duration::from_millis(900);
@@ -44,12 +44,12 @@ const CHECK: Duration = Duration::from_secs(5);
 /// Stands for the token of a session in what is drawn for many. Nobody can write it into what is drawn.
 static TOKEN: LazyLock<String> = LazyLock::new(new_secret);
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/live", get(follow))
 }
 
 /// Draws a page while somebody looks.
-async fn draw(board: Arc<Board>, viewer: Viewer, drawing: Drawing) {
+async fn draw(board: Arc<DashboardState>, viewer: Viewer, drawing: Drawing) {
     let stopping = &board.app.worker.stopping;
     loop {
         let begun = Instant::now();
@@ -57,7 +57,7 @@ async fn draw(board: Arc<Board>, viewer: Viewer, drawing: Drawing) {
         let mut drawn = timeout_at(begun + SLOW, &mut fragments).await;
         if drawn.is_err() {
             drawing.show(Drawn::Slow);
-            drawn = timeout_at(begun + LONGEST, &mut fragments).await;
+            drawn = timeout_at(begun + DRAWING_TIMEOUT, &mut fragments).await;
         }
         drawing.show(match drawn {
             Ok(Ok(html)) => Drawn::Html(html.into()),
@@ -71,17 +71,17 @@ async fn draw(board: Arc<Board>, viewer: Viewer, drawing: Drawing) {
 }
 
 async fn follow(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     headers: HeaderMap,
     Asked(fields): Asked,
-    viewer: Result<Viewer, Trouble>,
-) -> Result<Response, Trouble> {
-    let viewer = timeout(LONGEST, async { viewer }).await.map_err(|_| Trouble::slow())?;
+    viewer: Result<Viewer, PageError>,
+) -> Result<Response, PageError> {
+    let viewer = timeout(DRAWING_TIMEOUT, async { viewer }).await.map_err(|_| PageError::slow())?;
     // A stream does not follow to the form.
-    let viewer = viewer.map_err(Trouble::stays)?;
+    let viewer = viewer.map_err(PageError::stays)?;
     let page = fields.need("page")?.to_owned();
     if !pages::is_live(&viewer, &page) {
-        return Err(Trouble::not_found("page"));
+        return Err(PageError::not_found("page"));
     }
     let hash = session::secret(&headers).map(session::hash).unwrap_or_default();
     let key = Key { page, merchant: viewer.merchant.clone(), role: viewer.role };
@@ -95,7 +95,7 @@ async fn follow(
 }
 
 struct Following {
-    board: Arc<Board>,
+    board: Arc<DashboardState>,
     viewer: Viewer,
     hash: String,
     receiver: watch::Receiver<Drawn>,
@@ -146,7 +146,7 @@ impl Following {
 
     /// Whether the session has ended, or its operator may something else now. A database that does not answer ends nothing.
     async fn has_ended(&self) -> bool {
-        match timeout(LONGEST, self.board.app.store.session(&self.hash)).await {
+        match timeout(DRAWING_TIMEOUT, self.board.app.store.session(&self.hash)).await {
             Ok(Ok(Some(signed_in))) => {
                 signed_in.role != self.viewer.role || signed_in.merchant != self.viewer.merchant
             }

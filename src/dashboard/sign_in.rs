@@ -17,10 +17,10 @@ use axum::{
 
 use super::{
     assets,
-    board::Board,
     form::{Act, Asked, Filled},
+    page_error::PageError,
     session::{self, LENGTH},
-    trouble::Trouble,
+    state::DashboardState,
 };
 use crate::{
     audit::Author,
@@ -34,7 +34,7 @@ use crate::{
 /// The longest name of an operator that is looked for, in bytes.
 const LONGEST_NAME: usize = 255;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/login", get(show).post(sign_in))
         .route("/login/once/{token}", get(once))
@@ -60,10 +60,10 @@ pub(super) fn own_path(next: &str) -> &str {
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     headers: HeaderMap,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let next = own_path(fields.raw("next"));
     if let Some(secret) = session::secret(&headers)
         && board.app.store.session(&session::hash(secret)).await?.is_some()
@@ -78,11 +78,11 @@ fn page(status: StatusCode, next: &str, name: &str, fault: Option<String>) -> Re
 }
 
 async fn sign_in(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     Filled(fields): Filled,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let next = own_path(fields.raw("next")).to_owned();
     let (name, password) = (fields.raw("name").trim().to_owned(), fields.raw("password").to_owned());
     let shown: String = name.chars().take(LONGEST_NAME).collect();
@@ -100,10 +100,10 @@ async fn sign_in(
         }
         Err(error @ AuthError::TooMany(_)) => {
             tracing::warn!(%address, "too many passwords of operators were wrong");
-            let trouble = Trouble::from(error);
+            let refused = PageError::from(error);
             let mut response =
-                page(StatusCode::TOO_MANY_REQUESTS, &next, &shown, Some(trouble.text().to_owned()));
-            response.headers_mut().insert(header::RETRY_AFTER, trouble.retry_after().into());
+                page(StatusCode::TOO_MANY_REQUESTS, &next, &shown, Some(refused.text().to_owned()));
+            response.headers_mut().insert(header::RETRY_AFTER, refused.retry_after().into());
             Ok(response)
         }
         Err(error) => Err(error.into()),
@@ -117,7 +117,7 @@ async fn begin(
     address: IpAddr,
     headers: &HeaderMap,
     next: &str,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let secret = new_secret();
     let new = NewSession {
         hash: session::hash(&secret),
@@ -138,11 +138,11 @@ async fn begin(
 }
 
 async fn once(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     Path(token): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(peer)| peer.0);
     match board.app.store.use_sign_in_link(&session::hash(&token)).await? {
         Some(operator) => begin(&board.app.store, &operator, address, &headers, "/").await,
@@ -164,10 +164,10 @@ pub async fn sign_in_link(store: &Store, operator: &str, within: Duration) -> Re
 }
 
 async fn sign_out(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     headers: HeaderMap,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.store(&board.app).end_session(Some(&viewer.name), &viewer.session.id).await?;
     let cookie = session::set_cookie(None, session::is_encrypted(&headers));
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response())

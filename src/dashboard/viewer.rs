@@ -9,7 +9,7 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
-use super::{board::Board, session, trouble::Trouble, words};
+use super::{page_error::PageError, session, state::DashboardState, words};
 use crate::{
     app::App,
     audit::Author,
@@ -49,30 +49,30 @@ impl Viewer {
     }
 
     /// Asserts that the operator may act on mails, batches and the queue.
-    pub(super) fn may_act(&self) -> Result<(), Trouble> {
+    pub(super) fn may_act(&self) -> Result<(), PageError> {
         match self.role {
             OperatorRole::Operator | OperatorRole::Admin => Ok(()),
             OperatorRole::Viewer => {
-                Err(Trouble::forbidden("Your role is viewer: you may look, and change nothing."))
+                Err(PageError::forbidden("Your role is viewer: you may look, and change nothing."))
             }
         }
     }
 
     /// Asserts that the operator may change merchants and their credentials.
-    pub(super) fn may_administer(&self) -> Result<(), Trouble> {
+    pub(super) fn may_administer(&self) -> Result<(), PageError> {
         match self.role {
             OperatorRole::Admin => Ok(()),
-            _ => Err(Trouble::forbidden("Only an admin may do this.")),
+            _ => Err(PageError::forbidden("Only an admin may do this.")),
         }
     }
 
     /// Asserts that the operator is one of the whole installation.
-    pub(super) fn sees_everything(&self) -> Result<(), Trouble> {
+    pub(super) fn sees_everything(&self) -> Result<(), PageError> {
         match &self.merchant {
             None => Ok(()),
             Some(merchant) => {
                 let text = format!("You see the merchant {merchant} alone; this is about all merchants.");
-                Err(Trouble::forbidden(text))
+                Err(PageError::forbidden(text))
             }
         }
     }
@@ -119,13 +119,13 @@ impl Viewer {
     }
 }
 
-impl FromRequestParts<Arc<Board>> for Viewer {
-    type Rejection = Trouble;
+impl FromRequestParts<Arc<DashboardState>> for Viewer {
+    type Rejection = PageError;
 
-    async fn from_request_parts(parts: &mut Parts, board: &Arc<Board>) -> Result<Self, Trouble> {
+    async fn from_request_parts(parts: &mut Parts, board: &Arc<DashboardState>) -> Result<Self, PageError> {
         let here = parts.uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
         let is_look = parts.method == Method::GET || parts.method == Method::HEAD;
-        let nobody = || Trouble::sign_in(if is_look { here.clone() } else { "/".to_owned() }, is_look);
+        let nobody = || PageError::sign_in(if is_look { here.clone() } else { "/".to_owned() }, is_look);
         let secret = session::secret(&parts.headers).ok_or_else(nobody)?.to_owned();
         let store = &board.app.store;
         let signed_in = store.session(&session::hash(&secret)).await?.ok_or_else(nobody)?;
@@ -166,7 +166,7 @@ pub(super) struct Flash {
 
 const FLASH: &str = "postroom_said";
 /// The longest text, in bytes.
-const LONGEST: usize = 1_000;
+const LONGEST_TEXT: usize = 1_000;
 
 impl Flash {
     pub(super) fn done(text: impl Into<String>) -> Self {
@@ -178,7 +178,7 @@ impl Flash {
     }
 
     fn parse(cookie: &str) -> Option<Self> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cookie).ok().filter(|bytes| bytes.len() <= LONGEST)?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cookie).ok().filter(|bytes| bytes.len() <= LONGEST_TEXT)?;
         let text = String::from_utf8(bytes).ok()?;
         let (kind, text) = text.split_at_checked(1)?;
         Some(Self { is_done: kind == "+", text: text.to_owned() })
@@ -186,7 +186,7 @@ impl Flash {
 
     fn cookie(&self) -> HeaderValue {
         let kind = if self.is_done { "+" } else { "-" };
-        let text = &self.text[..self.text.floor_char_boundary(LONGEST - 1)];
+        let text = &self.text[..self.text.floor_char_boundary(LONGEST_TEXT - 1)];
         let value = BASE64_URL_SAFE_NO_PAD.encode(format!("{kind}{text}"));
         let cookie = format!("{FLASH}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=30");
         HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_action_came_to_survives_the_redirect_whatever_it_says() {
+    fn the_result_of_an_action_survives_the_redirect_whatever_it_says() {
         for text in ["The lane bulk is paused.", "<script>; , \" \u{e9}\r\n", ""] {
             let said = Flash::not(text);
             let cookie = said.cookie();

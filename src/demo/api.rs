@@ -15,7 +15,7 @@ use super::{
 use crate::mail::{AttemptOutcome, BatchState, MailState, Timestamp};
 
 /// A request that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most mails that are asked for at once.
 pub(super) const PAGE: usize = 1_000;
 
@@ -107,7 +107,7 @@ impl Api {
         let client = reqwest::Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(tls)
-            .timeout(PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
             .build()
             .context("the HTTP client cannot be made")?;
         Ok(Self {

@@ -12,12 +12,12 @@ use super::{
     play::{Play, Tally},
     scene::get,
     step::Tone,
-    watch::PATIENCE,
+    watch::MAIL_TIMEOUT,
 };
 use crate::mail::{BatchState, MailState};
 
 /// Between two looks at a batch.
-const LOOK: Duration = Duration::from_millis(40);
+const POLL_INTERVAL: Duration = Duration::from_millis(40);
 
 impl Play<'_> {
     /// Follows a batch of so many mails to its end.
@@ -70,10 +70,10 @@ impl Play<'_> {
             if settled != settled_before {
                 (moved_at, settled_before) = (Instant::now(), settled);
             }
-            if !batch.state.is_open() || moved_at.elapsed() > PATIENCE {
+            if !batch.state.is_open() || moved_at.elapsed() > MAIL_TIMEOUT {
                 return Ok(batch);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

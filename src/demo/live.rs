@@ -18,7 +18,7 @@ use super::{
 use crate::{clock, mail::MailState};
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Ids are in the order in which mails were made, not in which they were committed: a later look may find an older id.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 /// How many mails are followed at a time; the others wait their turn.
@@ -51,7 +51,7 @@ pub(super) async fn show(
     live.take(&api.mails("").await?);
     live.open.clear();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         live.take(&api.mails(&live.query()).await?);
         let followed: Vec<_> = live.open.keys().take(FOLLOWED).cloned().collect();
         for id in followed {

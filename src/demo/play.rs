@@ -242,7 +242,7 @@ fn compare(story: &Story, announced: MailEnding) -> Result<(), String> {
     let said = if state.is_settled() {
         format!("is {state}")
     } else {
-        format!("is still {state} after {} s", watch::PATIENCE.as_secs())
+        format!("is still {state} after {} s", watch::MAIL_TIMEOUT.as_secs())
     };
     Err(format!("mail {} {said}; announced: {announced:?}", story.id))
 }

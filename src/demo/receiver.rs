@@ -28,7 +28,7 @@ use crate::{
 /// Callbacks that wait to be looked at; more are answered and forgotten.
 const WAITING: usize = 100;
 /// A callback that takes longer is missing.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CALLBACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Listens on loopback until it is dropped.
 pub(super) struct Receiver {
@@ -63,8 +63,10 @@ impl Receiver {
     /// # Errors
     /// When none comes in time.
     pub(super) async fn next(&mut self) -> anyhow::Result<Callback> {
-        let next = tokio::time::timeout(PATIENCE, self.callbacks.recv()).await;
-        next.ok().flatten().with_context(|| format!("no callback came within {} s", PATIENCE.as_secs()))
+        let next = tokio::time::timeout(CALLBACK_TIMEOUT, self.callbacks.recv()).await;
+        next.ok()
+            .flatten()
+            .with_context(|| format!("no callback came within {} s", CALLBACK_TIMEOUT.as_secs()))
     }
 }
 

@@ -10,13 +10,13 @@ use super::{
 use crate::mail::{AttemptOutcome, MailState, Timestamp};
 
 /// Between two looks at a mail that is followed.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// A mail of the story that takes longer is missing.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Follows a mail and shows each step when it is known. Ends when the mail is settled, or when it took too long.
 pub(super) async fn follow(terminal: &mut Terminal, api: &Api, id: &str) -> anyhow::Result<Story> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + MAIL_TIMEOUT;
     let mut shown = 0;
     loop {
         let story = api.story(id).await?;
@@ -28,7 +28,7 @@ pub(super) async fn follow(terminal: &mut Terminal, api: &Api, id: &str) -> anyh
         if story.state.is_settled() || tokio::time::Instant::now() > deadline {
             return Ok(story);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::{
     app::App,
-    limits::{Full, Held},
+    limits::{Full, InFlightPermit},
     mail::MerchantId,
 };
 
 /// How long a body waits for room in memory.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// Below this a body is read before there is room for it.
 const SMALL: usize = 16 * 1024;
 /// What is read of a body beyond its limit.
@@ -33,7 +33,7 @@ const BESIDE_A_USER: usize = 64 * 1024;
 const FILES: usize = 14 * 1024 * 1024;
 
 /// The bytes of a body that says it is JSON, and the room that it and its values take, or what cannot be taken of it.
-pub struct JsonBody(pub Bytes, Result<Held, FieldError>);
+pub struct JsonBody(pub Bytes, Result<InFlightPermit, FieldError>);
 
 impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = Refusal;
@@ -60,7 +60,10 @@ pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Refusal> {
 /// 413 when it is too large and 400 or 408 when it broke off or came too slowly: the request must change. 429 when the
 /// merchant has too many bodies under way and 503 when all have: the same request may be made again after `Retry-After`.
 /// The inner error says which value cannot be taken.
-pub(super) async fn read(request: Request, app: &App) -> Result<(Bytes, Result<Held, FieldError>), Refusal> {
+pub(super) async fn read(
+    request: Request,
+    app: &App,
+) -> Result<(Bytes, Result<InFlightPermit, FieldError>), Refusal> {
     let longest = longest(app, request.uri().path());
     let merchant = request.extensions().get::<MerchantId>().cloned();
     let (bytes, room) = collect(request, app, merchant.as_ref(), longest).await?;
@@ -69,7 +72,7 @@ pub(super) async fn read(request: Request, app: &App) -> Result<(Bytes, Result<H
         Ok(measure) => bytes.len() + measure.memory,
         Err(fault) => return Ok((bytes, Err(fault))),
     };
-    let hold = async |amount| app.bodies.hold(merchant.as_ref(), amount, PATIENCE).await.map_err(full);
+    let hold = async |amount| app.bodies.hold(merchant.as_ref(), amount, ROOM_TIMEOUT).await.map_err(full);
     let held = match room {
         // The first room is not given up for the second: two that did so could change places for good.
         Some((room, amount)) if needed > amount => hold(needed - amount).await?.and(Some(room)),
@@ -130,14 +133,14 @@ async fn collect(
     app: &App,
     merchant: Option<&MerchantId>,
     longest: usize,
-) -> Result<(Bytes, Option<(Held, usize)>), Refusal> {
+) -> Result<(Bytes, Option<(InFlightPermit, usize)>), Refusal> {
     let declared =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let is_too_long = declared.is_some_and(|declared: usize| declared > longest);
     // A body of unknown length may have any, once it is not small.
     let at_most = declared.unwrap_or(longest);
     let hold = async || {
-        Ok::<_, Refusal>((app.bodies.hold(merchant, at_most, PATIENCE).await.map_err(full)?, at_most))
+        Ok::<_, Refusal>((app.bodies.hold(merchant, at_most, ROOM_TIMEOUT).await.map_err(full)?, at_most))
     };
     let is_large = declared.is_some_and(|declared| declared > SMALL) && !is_too_long;
     let mut room = if is_large { Some(hold().await?) } else { None };

@@ -16,7 +16,7 @@ use super::{
     body::JsonBody,
     error::{Page, Refusal},
     fields::read_user,
-    page::QueryOf,
+    pagination::QueryOf,
     resources::{PreviewAnswer, preview_of},
 };
 use crate::{

@@ -193,7 +193,7 @@ fn with_errors(mut envelope: Value, errors: Option<Value>) -> Value {
     envelope
 }
 
-/// A refusal travels as a bare status with itself in the extensions; the frame writes it in the family's envelope.
+/// A refusal travels as a bare status with itself in the extensions; the middleware writes it in the family's envelope.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_right_a_little_later_is_kept_for_no_key() {
+    fn a_refusal_that_may_pass_is_kept_for_no_idempotency_key() {
         let rule = Refusal::field("cart_token", "is unknown");
         assert!(rule.is_kept() && Refusal::not_found("Mail").is_kept());
         for refusal in
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_body_as_a_whole_is_under_no_field() {
+    fn a_fault_of_a_body_as_a_whole_is_under_no_field() {
         let refusal = Refusal::field("", "must be an object");
         let message = "The body must be an object.";
         assert_eq!(refusal.body(Family::Mailing, "r"), json!({"message": message}));

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_something_else_is_told_apart() {
+    fn bodies_that_say_something_else_have_other_fingerprints() {
         let bodies: [&[u8]; 10] = [
             b"",
             b"{}",
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_much_memory_stands_for_itself() {
+    fn a_body_that_would_take_much_memory_is_its_own_fingerprint() {
         let keys: String = (0..100_000).map(|key| format!("\"{key}\":0,")).collect();
         let objects = format!("[{}{{}}]", r#"{"a":"\\\"","b":1},"#.repeat(200_000));
         for (body, is_read) in [

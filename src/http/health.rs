@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long a dependency may take to answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What everybody may ask.
 pub(super) fn router() -> Router<Arc<App>> {
@@ -67,16 +67,16 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     });
     let database = database.await;
     let queue = within(app.queue.generation()).await;
-    let worries = tokio::time::timeout(PATIENCE, app.queue.worries()).await;
-    let worries = worries.ok().and_then(Result::ok).unwrap_or_default();
-    let uses = tokio::time::timeout(PATIENCE, app.store.route_uses()).await;
+    let warnings = tokio::time::timeout(ANSWER_TIMEOUT, app.queue.config_warnings()).await;
+    let warnings = warnings.ok().and_then(Result::ok).unwrap_or_default();
+    let uses = tokio::time::timeout(ANSWER_TIMEOUT, app.store.route_uses()).await;
     let uses = uses.ok().and_then(Result::ok).unwrap_or_default();
     let routes = routes_state(&app, &uses);
     let workers = workers_state(&app).await;
     // Without the queue, a route or a worker, what is recorded waits; without the database nothing can be recorded.
     let dependencies = vec![
         dependency("database", true, database),
-        Dependency { detail: detail_of(queue.as_ref().err(), worries), ..dependency("queue", false, queue) },
+        Dependency { detail: detail_of(queue.as_ref().err(), warnings), ..dependency("queue", false, queue) },
         routes,
         dependency("workers", false, workers),
     ];
@@ -87,14 +87,14 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// What is wrong, and else what is to be known.
-fn detail_of(fault: Option<&String>, worries: Vec<String>) -> Option<String> {
-    fault.cloned().or_else(|| (!worries.is_empty()).then(|| worries.join("; ")))
+fn detail_of(fault: Option<&String>, warnings: Vec<String>) -> Option<String> {
+    fault.cloned().or_else(|| (!warnings.is_empty()).then(|| warnings.join("; ")))
 }
 
 /// Fails when no worker was heard, in whichever process: nothing is sent then.
 async fn workers_state(app: &App) -> Result<(), String> {
     let live = app.store.live_workers(app.config.worker.silence);
-    match tokio::time::timeout(PATIENCE, live).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, live).await {
         Ok(Ok(0)) => Err("no worker was heard: mails wait until one runs".to_owned()),
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err("whether a worker runs is not known without the database".to_owned()),
@@ -172,10 +172,10 @@ fn relays_state(routes: &[RouteStatus]) -> Result<(), String> {
 }
 
 async fn within<T, E: Error>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(with_causes(&error)),
-        Err(_) => Err(format!("does not answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("does not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     }
 }
 

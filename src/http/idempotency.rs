@@ -26,10 +26,10 @@ const LONGEST_PATH: usize = 512;
 /// How long the answer waits for its key to be given back.
 const RELEASED_WITHIN: Duration = Duration::from_millis(500);
 
-/// How the OpenAPI document describes the header that [`Once`] reads.
+/// How the OpenAPI document describes the header that [`Idempotency`] reads.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "describes what `Once` reads")]
+#[expect(dead_code, reason = "describes what `Idempotency` reads")]
 pub(super) struct IdempotencyKey {
     /// Makes the request safe to repeat: within 24 hours the same key with the same body gets the first answer again, and
     /// nothing is done twice. 1 to 255 visible ASCII characters.
@@ -46,14 +46,14 @@ pub(super) struct IdempotencyKey {
 }
 
 /// What a request says about being made again.
-pub struct Once {
+pub struct Idempotency {
     key: Option<Result<String, Refusal>>,
     path: String,
     query: String,
     request_id: RequestId,
 }
 
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Once {
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Idempotency {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
@@ -73,7 +73,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Once {
     }
 }
 
-impl Once {
+impl Idempotency {
     /// Does `work` unless it was done before under this key. `work` gets the holder of the key, to record its answer
     /// together with what it does; a refusal by a rule is kept here.
     ///
@@ -98,7 +98,7 @@ impl Once {
     /// The same where `work` does not record its answer, because what it does cannot be done twice: then the answer is kept after it.
     ///
     /// # Errors
-    /// As [`Once::run`].
+    /// As [`Idempotency::run`].
     pub async fn run_and_keep(
         self,
         app: &App,
@@ -130,7 +130,7 @@ impl Once {
     /// The same for a body whose fingerprint is known.
     ///
     /// # Errors
-    /// As [`Once::run`].
+    /// As [`Idempotency::run`].
     pub async fn run_for(
         self,
         app: &App,

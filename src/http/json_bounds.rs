@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_value_can_hold_is_named_by_its_field() {
+    fn a_json_value_out_of_bounds_is_named_by_its_field() {
         let nested = |depth: usize| format!("{{\"user\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
         for sound in [
             "{}",
@@ -196,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_passes_and_is_json_can_be_read(pieces in prop::collection::vec(prop::sample::select(vec![
+        fn json_within_the_bounds_can_be_read(pieces in prop::collection::vec(prop::sample::select(vec![
             "{", "}", "[", "]", ":", ",", "\"", "\\", "u", "d800", "dc00", "\"a\"", "1", "e", "999", "-", ".", " ", "\\u", "é", "null",
         ]), 0..24)) {
             let json = pieces.concat();

@@ -15,7 +15,7 @@ use super::{
 /// How many faults of a body are named.
 const MOST_FAULTS: usize = 32;
 /// The longest body of which more than the first fault is named, in bytes.
-const LONGEST: usize = 64 * 1024;
+const LONGEST_BODY: usize = 64 * 1024;
 /// How many values are tried in one place.
 const MOST_REPAIRS: usize = 16;
 /// How many bytes are read again in all.
@@ -32,7 +32,7 @@ struct Fault {
 /// All that keeps a text, which is JSON, from being a `T`, as far as one fault does not hide another.
 pub(super) fn all<T: DeserializeOwned>(text: &str) -> Vec<FieldError> {
     let Some(mut fault) = first::<T>(text) else { return Vec::new() };
-    let mut given = if text.len() <= LONGEST { serde_json::from_str::<Value>(text).ok() } else { None };
+    let mut given = if text.len() <= LONGEST_BODY { serde_json::from_str::<Value>(text).ok() } else { None };
     let (mut faults, mut left) = (Vec::new(), MOST_READ);
     loop {
         faults.push(FieldError { path: fault.path.to_string(), message: fault.message.clone() });
@@ -188,7 +188,7 @@ mod tests {
         let many = format!("{{{}\"to\":1}}", (0..3_000).map(|n| format!("\"f{n}\":1,")).collect::<String>());
         let named = all::<Request>(&many).len();
         assert!((2..=MOST_FAULTS).contains(&named), "{named}");
-        let large = format!("{{\"to\":1,\"user\":\"{}\"}}", "x".repeat(LONGEST));
+        let large = format!("{{\"to\":1,\"user\":\"{}\"}}", "x".repeat(LONGEST_BODY));
         assert_eq!(all::<Request>(&large).len(), 1);
     }
 }

@@ -17,10 +17,10 @@ pub(super) fn find(json: &[u8]) -> Option<String> {
     if !has_nul(json) {
         return None;
     }
-    let mut place = Place::default();
+    let mut finder = NulFinder::default();
     // The reading ends with an error at the text. What ends otherwise cannot be read, which others say.
-    let _ = (&mut place).deserialize(&mut serde_json::Deserializer::from_slice(json));
-    Some(if place.is_found { place.steps.join(".") } else { String::new() })
+    let _ = (&mut finder).deserialize(&mut serde_json::Deserializer::from_slice(json));
+    Some(if finder.is_found { finder.steps.join(".") } else { String::new() })
 }
 
 fn has_nul(json: &[u8]) -> bool {
@@ -35,22 +35,22 @@ fn has_nul(json: &[u8]) -> bool {
     false
 }
 
-/// Where the reading is.
+/// Looks for the character, and notes where the reading is.
 #[derive(Default)]
-struct Place {
+struct NulFinder {
     steps: Vec<String>,
     /// Whether the text that is looked for stands there.
     is_found: bool,
 }
 
-impl Place {
+impl NulFinder {
     fn check<E: Error>(&mut self, text: &str) -> Result<(), E> {
         self.is_found = text.contains('\0');
         if self.is_found { Err(E::custom(REFUSED)) } else { Ok(()) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Place {
+impl<'de> DeserializeSeed<'de> for &mut NulFinder {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -58,7 +58,7 @@ impl<'de> DeserializeSeed<'de> for &mut Place {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Place {
+impl<'de> Visitor<'de> for &mut NulFinder {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long the queue may take to count.
-const PATIENCE: Duration = Duration::from_secs(2);
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,7 +28,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     measure_routes(&app);
     measure_pools(&app);
-    let _ = tokio::time::timeout(PATIENCE, measure_queue(&app)).await;
+    let _ = tokio::time::timeout(COUNT_TIMEOUT, measure_queue(&app)).await;
     let accepts = headers.get(header::ACCEPT).map(|accepts| String::from_utf8_lossy(accepts.as_bytes()));
     if accepts.is_some_and(|accepts| accepts.contains("application/openmetrics-text")) {
         ([(header::CONTENT_TYPE, OPEN_METRICS)], METRICS.open_metrics()).into_response()

@@ -18,7 +18,6 @@ mod documents;
 mod error;
 mod fields;
 mod fingerprint;
-mod frame;
 mod health;
 mod idempotency;
 mod import;
@@ -29,10 +28,11 @@ mod json_shape;
 mod mailing;
 mod mails;
 mod metrics;
+mod middleware;
 mod new_mail;
 mod openapi;
 mod orders;
-mod page;
+mod pagination;
 mod passes;
 mod public_page;
 mod query_faults;
@@ -63,7 +63,7 @@ pub use actions::{ActionView, MailResultView};
 pub use import::{Import, LineError};
 pub use mailing::batches::{BatchView, limit_of};
 pub use mails::{MailStory, MailView};
-pub use page::cut_to_page;
+pub use pagination::cut_to_page;
 pub use queue_status::{LaneView, LineView, PATH as QUEUE_PATH, QueueView, RouteView, WAITING_PATH};
 pub use request_id::RequestId;
 pub use server::{Peer, serve, serve_operators};
@@ -99,7 +99,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(Arc::clone(&app));
     routes
         .layer(axum::extract::DefaultBodyLimit::max(max_body))
-        .layer(axum::middleware::from_fn_with_state(app, frame::frame))
+        .layer(axum::middleware::from_fn_with_state(app, middleware::surround))
 }
 
 /// Everything that operators and their monitoring reach, in every role: health, metrics, and these pages.
@@ -108,6 +108,6 @@ pub fn admin_router(app: Arc<App>, pages: Router) -> Router {
         .merge(queue_status::admin_router())
         .method_not_allowed_fallback(error::wrong_method)
         .with_state(Arc::clone(&app))
-        .layer(axum::middleware::from_fn_with_state(app, frame::frame))
+        .layer(axum::middleware::from_fn_with_state(app, middleware::surround))
         .merge(pages)
 }

@@ -135,7 +135,8 @@ async fn show(
     peer: Option<Extension<Peer>>,
 ) -> Result<Json<QueueView>, Refusal> {
     must_be_near(peer)?;
-    let asked = tokio::time::timeout_at(Instant::now() + super::health::PATIENCE, QueueView::of(&app)).await;
+    let asked =
+        tokio::time::timeout_at(Instant::now() + super::health::ANSWER_TIMEOUT, QueueView::of(&app)).await;
     match asked {
         Ok(Ok(view)) => Ok(Json(view)),
         Ok(Err(error)) => Err(Refusal::failed("the queue could not be looked at", &error)),
@@ -154,7 +155,9 @@ async fn waiting(
         let mail = app.store.mail(None, id).await?.ok_or_else(|| Refusal::not_found("Mail"))?;
         Ok(Json(Waiting::of(&app, &mail).await))
     };
-    tokio::time::timeout(super::health::PATIENCE, asked).await.unwrap_or_else(|_| Err(Refusal::unavailable()))
+    tokio::time::timeout(super::health::ANSWER_TIMEOUT, asked)
+        .await
+        .unwrap_or_else(|_| Err(Refusal::unavailable()))
 }
 
 fn must_be_near(peer: Option<Extension<Peer>>) -> Result<(), Refusal> {

@@ -13,7 +13,7 @@ use crate::limits::RequestQuota;
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Carries a merchant's quota from where its request is counted to the answer. The frame puts it into the request.
+/// Carries a merchant's quota from where its request is counted to the answer. The middleware puts it into the request.
 #[derive(Clone, Default)]
 pub(super) struct QuotaNote(Arc<OnceLock<RequestQuota>>);
 

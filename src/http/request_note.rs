@@ -1,7 +1,7 @@
 //! What is noted about a request while it is answered, for the one line about it in the log: whose it is, which mail came
 //! of it, and the caller's trace.
 //!
-//! The frame opens a note around each request; those who learn something write it there, however deep they are.
+//! The middleware opens a note around each request; those who learn something write it there, however deep they are.
 
 use std::sync::{Arc, OnceLock};
 

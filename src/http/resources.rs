@@ -21,7 +21,7 @@ use super::{
     error::{Page, Refusal},
     fields::read_user,
     openapi::documents::Document,
-    page::{PageQuery, QueryOf, cut_to_page},
+    pagination::{PageQuery, QueryOf, cut_to_page},
     stored::{self, document},
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
         Ability, ResourceKind, TemplateVersion, consent,
         mailing::{Brand, UNSUBSCRIBE_LINK, named_language},
     },
-    store::{Counted, Stored},
+    store::{Quota, Stored},
 };
 
 pub(super) fn router() -> Router<Arc<App>> {
@@ -189,15 +189,15 @@ async fn check_room(
 ) -> Result<(), Refusal> {
     let (merchant, limits) = (&caller.merchant.id, &app.config.stored);
     let most = |what| limits.most(what);
-    let what = Counted::Documents(kind);
-    if !app.store.take_room(merchant, what, 1, most(what)).await?
+    let what = Quota::Documents(kind);
+    if !app.store.reserve_quota(merchant, what, 1, most(what)).await?
         && app.store.resource(merchant, kind, id).await?.is_none()
     {
         let message = format!("A merchant has at most {} {kind}.", most(what));
         return Err(Refusal::new(StatusCode::CONFLICT, "too_many", message));
     }
-    let what = Counted::TemplateVersions;
-    if is_versioned && !app.store.take_room(merchant, what, 1, most(what)).await? {
+    let what = Quota::TemplateVersions;
+    if is_versioned && !app.store.reserve_quota(merchant, what, 1, most(what)).await? {
         let message = format!("A merchant has at most {} versions of templates.", most(what));
         return Err(Refusal::new(StatusCode::CONFLICT, "too_many", message));
     }
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_named_in_the_singular() {
+    async fn a_missing_resource_is_named_in_the_singular() {
         let test = TestApp::start("DE").await;
         test.put("partials/footer", json!({"html": "<p>Hello</p>"})).await;
         for (path, noun) in [

@@ -18,7 +18,7 @@ use super::{
     auth::Caller,
     composed::{self, NotStored},
     error::{Page, Refusal},
-    page::{PageQuery, QueryOf, cut_to_page},
+    pagination::{PageQuery, QueryOf, cut_to_page},
     resources,
 };
 use crate::{

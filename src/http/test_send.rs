@@ -21,7 +21,7 @@ use super::{
     body::JsonBody,
     error::{FieldError, Refusal, json_answer},
     fields::read_user,
-    idempotency::{IdempotencyKey, Once},
+    idempotency::{Idempotency, IdempotencyKey},
     new_mail::{self, IsRecorded},
     stored::{document, pinned},
 };
@@ -72,27 +72,30 @@ pub(super) struct TestSendAnswer {
 pub(super) async fn test_send(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     Path(id): Path<String>,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
-    once.run(&app, &caller, &body.0, async |holder| {
-        let mail = mail(&app, &caller, &id, body.parse()?).await?;
-        let view = TestSendAnswer { id: mail.id.to_string(), state: "queued" };
-        let answer = json_answer(StatusCode::ACCEPTED, &view);
-        let recording = Recording {
-            mails: vec![mail],
-            answer: holder.map(|holder| (holder, answer.clone())),
-            refuses_suppressed: true,
-            ..Recording::default()
-        };
-        match new_mail::record(&app, recording).await? {
-            IsRecorded::Suppressed => Err(Refusal::field("to", "is suppressed: this mail is not sent to it")),
-            IsRecorded::Yes | IsRecorded::Outdated => Ok(answer),
-        }
-    })
-    .await
+    idempotency
+        .run(&app, &caller, &body.0, async |holder| {
+            let mail = mail(&app, &caller, &id, body.parse()?).await?;
+            let view = TestSendAnswer { id: mail.id.to_string(), state: "queued" };
+            let answer = json_answer(StatusCode::ACCEPTED, &view);
+            let recording = Recording {
+                mails: vec![mail],
+                answer: holder.map(|holder| (holder, answer.clone())),
+                refuses_suppressed: true,
+                ..Recording::default()
+            };
+            match new_mail::record(&app, recording).await? {
+                IsRecorded::Suppressed => {
+                    Err(Refusal::field("to", "is suppressed: this mail is not sent to it"))
+                }
+                IsRecorded::Yes | IsRecorded::Outdated => Ok(answer),
+            }
+        })
+        .await
 }
 
 async fn mail(app: &App, caller: &Caller, id: &str, request: TestSendRequest) -> Result<NewMail, Refusal> {

@@ -255,7 +255,7 @@ async fn a_clock_that_jumps_forward_gives_a_burst_at_most() {
 }
 
 #[tokio::test]
-async fn what_was_not_used_can_be_taken_again_at_once() {
+async fn unused_tokens_can_be_taken_again_at_once() {
     on_both(async |bed| {
         let ask = ask(["all 10/h burst 3", "merchant:tea 10/d burst 2"]);
         for _ in 0..5 {
@@ -269,7 +269,7 @@ async fn what_was_not_used_can_be_taken_again_at_once() {
 }
 
 #[tokio::test]
-async fn whatever_is_given_back_never_more_than_the_rate_is_used() {
+async fn tokens_that_are_given_back_never_let_more_than_the_rate_be_used() {
     on_both(async |bed| {
         let (each, burst) = (100_000, 4);
         for seed in 0..20_u64 {

@@ -20,13 +20,13 @@ pub struct InFlight {
 
 /// Something that is under way, until this is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct InFlightPermit {
     own: Option<OwnedSemaphorePermit>,
     all: OwnedSemaphorePermit,
-    more: Option<Box<Held>>,
+    more: Option<Box<InFlightPermit>>,
 }
 
-impl Held {
+impl InFlightPermit {
     /// Two that are held together.
     #[must_use]
     pub fn and(mut self, more: Option<Self>) -> Self {
@@ -65,7 +65,7 @@ impl InFlight {
         merchant: Option<&MerchantId>,
         amount: usize,
         patience: Duration,
-    ) -> Result<Held, Full> {
+    ) -> Result<InFlightPermit, Full> {
         let units = u32::try_from(self.units(amount)).unwrap_or(u32::MAX);
         let own = merchant.map(|merchant| self.of(merchant));
         let own = match own {
@@ -73,11 +73,11 @@ impl InFlight {
             None => None,
         };
         let all = acquire(Arc::clone(&self.all), units, patience).await.ok_or(Full::All)?;
-        Ok(Held { own, all, more: None })
+        Ok(InFlightPermit { own, all, more: None })
     }
 
     /// Gives back what is held beyond `amount`.
-    pub fn shrink(&self, held: &mut Held, amount: usize) {
+    pub fn shrink(&self, held: &mut InFlightPermit, amount: usize) {
         let units = self.units(amount);
         for permit in held.own.iter_mut().chain([&mut held.all]) {
             drop(permit.split(permit.num_permits().saturating_sub(units)));

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How many scopes are kept before those that are whole again are looked for.
-const FEW: usize = 1_024;
+const SWEEP_ABOVE: usize = 1_024;
 
 /// The allowances of one process.
 pub(super) struct Local {
@@ -45,12 +45,12 @@ pub(super) enum Decision {
 
 impl Local {
     pub(super) fn new() -> Self {
-        Self { kept: Mutex::new(Kept { scopes: HashMap::new(), since: None, sweep_at: FEW }) }
+        Self { kept: Mutex::new(Kept { scopes: HashMap::new(), since: None, sweep_at: SWEEP_ABOVE }) }
     }
 
     /// Forgets everything, and takes all allowances for spent at this moment: what was taken before is not known.
     pub(super) fn begin_at(&self, now: u64) {
-        *self.kept() = Kept { scopes: HashMap::new(), since: Some(now), sweep_at: FEW };
+        *self.kept() = Kept { scopes: HashMap::new(), since: Some(now), sweep_at: SWEEP_ABOVE };
     }
 
     /// Decides about mails in their order. `pace` says how a rate is counted.
@@ -117,7 +117,7 @@ impl Kept {
     fn sweep(&mut self, now: u64) {
         if self.scopes.len() >= self.sweep_at {
             self.scopes.retain(|_, scoped| scoped.needed_until > now);
-            self.sweep_at = FEW.max(2 * self.scopes.len());
+            self.sweep_at = SWEEP_ABOVE.max(2 * self.scopes.len());
         }
     }
 }

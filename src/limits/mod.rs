@@ -32,7 +32,7 @@ mod conformance;
 mod outage_tests;
 
 pub use ask::{Ask, Scope};
-pub use in_flight::{Full, Held, InFlight};
+pub use in_flight::{Full, InFlight, InFlightPermit};
 pub use limiter::Limiter;
 pub use rate::{Rate, RateError};
 pub use redis::LimiterError;

@@ -147,7 +147,7 @@ async fn processes_may_start_before_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_redis_refuses_is_counted_here() {
+async fn asks_that_redis_refuses_are_counted_in_the_process() {
     let server = RedisServer::start(false).await;
     let senders = Senders::on(&server, 2);
     server.ask(&["SET", "{postroom}:rate:since", "1"]).await;

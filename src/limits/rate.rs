@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_never_more_than_what_is_said() {
+    fn a_rate_is_never_counted_faster_than_it_says() {
         for (text, each, burst) in [
             ("7/s", 142_858, 1),
             ("200/s", 5_000, 10),

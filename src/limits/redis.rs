@@ -31,7 +31,7 @@ pub struct LimiterError(#[source] pub(super) redis::RedisError);
 /// The most mails of one call, and the most that is given back with it: about 3 ms during which Redis serves nobody else.
 pub(super) const CHUNK: usize = 500;
 /// How long a call may take. Mails wait meanwhile.
-const PATIENCE: Duration = Duration::from_millis(250);
+const CALL_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a connection may take to open where nobody waits for it.
 const OPENING: Duration = Duration::from_secs(1);
 
@@ -68,7 +68,7 @@ pub(super) enum Away {
     #[error("redis did not count")]
     Failed(#[from] redis::RedisError),
     /// It said nothing in time.
-    #[error("redis did not answer within {PATIENCE:?}")]
+    #[error("redis did not answer within {CALL_TIMEOUT:?}")]
     Silent,
 }
 
@@ -126,7 +126,7 @@ impl InRedis {
         for word in &words {
             script.arg(word);
         }
-        let answers: Vec<u64> = self.call(&script, PATIENCE).await?;
+        let answers: Vec<u64> = self.call(&script, CALL_TIMEOUT).await?;
         Ok(decisions(asks, &answers))
     }
 
@@ -181,7 +181,7 @@ impl InRedis {
     async fn once<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
         let mut connection = self.connection().await?;
         let began = Instant::now();
-        let answered = timeout(PATIENCE, script.invoke_async(&mut connection)).await;
+        let answered = timeout(CALL_TIMEOUT, script.invoke_async(&mut connection)).await;
         METRICS.queue_took("rates", began.elapsed());
         match answered {
             Ok(answer) => Ok(answer?),

@@ -18,7 +18,7 @@ use super::Rate;
 use crate::mail::MerchantId;
 
 /// How many merchants are kept before those whose allowance is whole again are looked for.
-const FEW: usize = 1_024;
+const SWEEP_ABOVE: usize = 1_024;
 /// A burst, unless the rate says otherwise: what comes in this time.
 const BURST: Duration = Duration::from_secs(1);
 
@@ -56,7 +56,7 @@ impl RequestLimits {
 impl<C: Clock + Clone> RequestLimits<C> {
     fn with_clock(rate: Rate, clock: C) -> Self {
         let limiter = RateLimiter::new(quota(rate), HashMapStateStore::default(), clock.clone());
-        Self { limiter, clock, rate, sweep_at: AtomicUsize::new(FEW) }
+        Self { limiter, clock, rate, sweep_at: AtomicUsize::new(SWEEP_ABOVE) }
     }
 
     /// Takes one request of a merchant, or tells how long until it may come.
@@ -83,7 +83,7 @@ impl<C: Clock + Clone> RequestLimits<C> {
             return;
         }
         self.limiter.retain_recent();
-        self.sweep_at.store(FEW.max(2 * self.limiter.len()), Ordering::Relaxed);
+        self.sweep_at.store(SWEEP_ABOVE.max(2 * self.limiter.len()), Ordering::Relaxed);
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
         assert!(limits.take(&own).is_granted);
         for hour in [1, 2] {
             clock.advance(Duration::from_secs(3_600));
-            for other in 0..3 * FEW {
+            for other in 0..3 * SWEEP_ABOVE {
                 limits.take(&merchant(&format!("other-{hour}-{other}")));
             }
             assert!(!limits.take(&own).is_granted, "after {hour} h; one comes each 2.4 h");
@@ -142,10 +142,10 @@ mod tests {
     #[test]
     fn merchants_whose_allowance_is_whole_again_are_forgotten() {
         let (limits, clock) = requests("50/s");
-        for number in 0..10 * FEW {
+        for number in 0..10 * SWEEP_ABOVE {
             limits.take(&merchant(&format!("m{number}")));
             clock.advance(Duration::from_millis(1));
         }
-        assert!(limits.limiter.len() <= 2 * FEW, "{}", limits.limiter.len());
+        assert!(limits.limiter.len() <= 2 * SWEEP_ABOVE, "{}", limits.limiter.len());
     }
 }

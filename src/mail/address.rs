@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_smtp_cannot_carry_is_refused() {
+    fn an_address_that_smtp_cannot_carry_is_refused() {
         use AddressError::{Domain, Local, Shape, TooLong};
         for (given, why) in [
             ("", Shape),
@@ -310,7 +310,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_taken_can_stand_in_a_dialogue(text in any::<String>()) {
+        fn an_address_that_is_taken_can_stand_in_a_dialogue(text in any::<String>()) {
             if let Ok(address) = text.parse::<Address>() {
                 let written = address.to_string();
                 prop_assert!(!written.contains(|c: char| c.is_control()));

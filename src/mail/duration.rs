@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_fixed_length_no_unit_or_lies_in_the_past_is_no_duration() {
+    fn a_text_without_a_unit_a_fixed_length_or_a_future_is_no_duration() {
         for text in [
             "",
             " ",

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_id_is_refused_with_whose_id_it_should_be() {
+    fn a_text_that_is_no_id_is_refused_with_whose_id_it_should_be() {
         let id = MailId::new();
         assert_eq!(id.to_string().parse(), Ok(id));
         for (error, of) in [

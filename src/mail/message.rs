@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_can_be_taken_back() {
+    fn a_message_writer_goes_back_to_a_mark() {
         let mut writer = MessageWriter::with_capacity(0);
         writer.ready("Subject: x\r\n\r\n");
         let mark = writer.mark();

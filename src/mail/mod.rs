@@ -40,7 +40,7 @@ pub use id::{
 };
 pub use lane::{Lane, MailLane};
 pub use message::{Mark, Message, MessageWriter, first_line};
-pub use new_mail::{CrashPolicy, Facts, Learned, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
+pub use new_mail::{ClaimFacts, CrashPolicy, Facts, Mail, MailDraft, NewMail, Origin, PinnedTemplate};
 pub use pause::{PauseScope, PauseScopeError};
 pub use reply::{AttemptOutcome, EnhancedCode, Phase, Reply};
 pub use reply_class::{Consequence, Judgement, ReplyClass, ReplyScope};

@@ -146,7 +146,7 @@ pub struct NewMail {
 
 /// What the statement that claims a mail says of it beyond what the mail was recorded with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learned {
+pub struct ClaimFacts {
     /// What it was asked for; `None` where it depends on nothing.
     pub facts: Option<Facts>,
     /// Whether a relay said before that there is no such address.
@@ -256,7 +256,7 @@ impl NewMail {
     }
 
     /// The mail for the worker that has it from its recording on: what a claim would return, for the first attempt, less what
-    /// it [learns](Mail::learn) of the database.
+    /// it [gains](Mail::with_claim_facts) from the database.
     pub fn as_claimed(&self) -> Mail {
         Mail {
             id: self.id,
@@ -295,8 +295,8 @@ impl NewMail {
 impl Mail {
     /// Takes over what the statement that claimed it says.
     #[must_use]
-    pub fn learn(self, learned: Learned) -> Self {
-        let Learned { facts, was_bad_address, unsubscribe_token } = learned;
+    pub fn with_claim_facts(self, claim_facts: ClaimFacts) -> Self {
+        let ClaimFacts { facts, was_bad_address, unsubscribe_token } = claim_facts;
         let unsubscribe = self.unsubscribe.zip(unsubscribe_token);
         let unsubscribe = unsubscribe.map(|(link, token)| Unsubscribe { token, ..link });
         Self { facts, was_bad_address, unsubscribe, ..self }

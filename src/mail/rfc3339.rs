@@ -5,13 +5,13 @@ use jiff::tz::TimeZone;
 use super::{Timestamp, timestamp::parse_up_to_latest};
 
 /// The longest time that is read, in bytes.
-const LONGEST: usize = 64;
+const LONGEST_TEXT: usize = 64;
 
 impl Timestamp {
     /// Reads exactly what RFC 3339, section 5.6, allows. A leap second counts as the second before it, where there can be
     /// one: at the end of a month in UTC.
     pub fn parse_exactly(text: &str) -> Option<Self> {
-        if text.len() > LONGEST || !has_the_form(text.as_bytes()) {
+        if text.len() > LONGEST_TEXT || !has_the_form(text.as_bytes()) {
             return None;
         }
         let time = parse_up_to_latest(text).ok()?;

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_written_in_utc_with_milliseconds() {
+    fn a_timestamp_is_written_in_utc_with_milliseconds() {
         let time = Timestamp::parse("2026-11-21T10:00:00.5+02:00").unwrap();
         assert_eq!(time.to_string(), "2026-11-21T08:00:00.500Z");
         assert_eq!(time.to_rfc5322(), "Sat, 21 Nov 2026 08:00:00 +0000");

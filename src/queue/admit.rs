@@ -9,24 +9,24 @@ use super::{Lease, Line};
 
 /// Says which mails may start now: before any is fetched how many, and then which.
 pub trait Admit: Send + Sync + 'static {
-    /// Leave for one mail, which its job takes along. Dropped, it makes room for another.
+    /// Permission for one mail, which its job takes along. Dropped, it makes room for another.
     type Permit: Send + 'static;
-    /// Room that was taken before the mails are known. Dropped, what was not used is free again.
-    type Room: Send;
+    /// What was reserved before the mails are known. Dropped, what was not used is free again.
+    type Reservation: Send;
 
     /// Whether this worker may begin what it fetches. If not, it leaves all that waits to the others.
     fn may_begin(&self) -> bool {
         true
     }
 
-    /// Takes room for up to `most` mails, without waiting, and says for how many.
-    fn room(&self, most: usize) -> (usize, Self::Room);
+    /// Reserves what up to `most` mails need, without waiting, and says for how many.
+    fn reserve(&self, most: usize) -> (usize, Self::Reservation);
 
     /// Decides about mails that were fetched, all at once and in their order; they are no more than there was room for. Takes
     /// a bounded time, and has a decision for each.
     fn decide(
         &self,
-        room: Self::Room,
+        reservation: Self::Reservation,
         mails: &[Lease],
     ) -> impl Future<Output = Vec<Decision<Self::Permit>>> + Send;
 

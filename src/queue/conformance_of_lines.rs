@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Fetched, Group, Lease, Line, Queue, QueuedJob, Room, SHARE, SetAside, Whereabouts,
+    FetchBudget, Fetched, Group, Lease, Line, Queue, QueuedJob, SHARE, SetAside, Whereabouts,
     conformance::{Kind, LONG, Opened, counts, job, jobs, on_both_queues},
     joined,
     redis_server::eventually,
@@ -25,7 +25,7 @@ fn line(name: &str, after: Option<Duration>, at_most: usize) -> Line {
 }
 
 async fn fetch(queue: &Arc<dyn Queue>, room: usize) -> Fetched {
-    queue.fetch(Room::for_any(room)).await.unwrap()
+    queue.fetch(FetchBudget::for_any(room)).await.unwrap()
 }
 
 async fn set_aside(queue: &Arc<dyn Queue>, line: Line, leases: Vec<Lease>) -> usize {
@@ -59,11 +59,11 @@ fn of(merchant: &str, lane: Lane, id: &str) -> QueuedJob {
 }
 
 on_both_queues! {
-    who_crowds_a_lane_is_told_from_the_others_and_what_is_set_aside_does_not_count
+    a_merchant_that_crowds_a_lane_is_told_from_the_others_and_jobs_set_aside_do_not_count
     a_job_that_is_set_aside_waits_for_the_time_of_its_line_and_others_pass_it_by
     a_line_gives_as_many_as_were_said_and_then_waits_for_an_answer
     a_line_keeps_lanes_turns_and_order_and_what_comes_back_comes_first
-    what_comes_from_elsewhere_makes_a_line_at_most_earlier
+    jobs_from_elsewhere_make_a_line_at_most_earlier
     a_line_gives_its_share_of_each_lane_and_takes_no_turn_of_callbacks
     a_job_that_is_set_aside_is_not_enqueued_twice_and_is_found_where_it_is
     of_a_worker_that_dies_before_it_sets_jobs_aside_the_leases_expire
@@ -73,14 +73,14 @@ on_both_queues! {
     a_line_that_waits_for_several_things_is_woken_with_each_of_them
     a_line_of_a_paused_lane_gives_nothing_and_does_not_stop_other_lines
     a_worker_without_room_leaves_due_lines_to_another
-    what_was_released_keeps_its_turn_in_a_line
-    what_waited_in_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn
+    a_job_that_was_released_keeps_its_turn_in_a_line
+    a_job_from_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn
     domains_come_back_as_they_were_given
     a_fetch_says_whether_it_leaves_single_mails
     twenty_thousand_set_aside_over_many_lines_cost_a_fetch_nothing
 }
 
-async fn who_crowds_a_lane_is_told_from_the_others_and_what_is_set_aside_does_not_count(kind: Kind) {
+async fn a_merchant_that_crowds_a_lane_is_told_from_the_others_and_jobs_set_aside_do_not_count(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     queue.enqueue(&jobs(SHARE + 1)).await.unwrap();
     let in_bulk: Vec<_> = (0..=SHARE).map(|n| of("bulky", Bulk, &format!("bulk{n}"))).collect();
@@ -172,7 +172,7 @@ async fn a_line_keeps_lanes_turns_and_order_and_what_comes_back_comes_first(kind
     assert_eq!(order, ["somebody waits", "bulk0", "bulk0", "small"]);
 }
 
-async fn what_comes_from_elsewhere_makes_a_line_at_most_earlier(kind: Kind) {
+async fn jobs_from_elsewhere_make_a_line_at_most_earlier(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     let until = async |queue: &Arc<dyn Queue>| fetch(queue, 1).await.due_in.unwrap();
     all_aside(&queue, &jobs(1), line("all", Some(Duration::from_secs(60)), 1)).await;
@@ -303,13 +303,13 @@ async fn a_worker_without_room_leaves_due_lines_to_another(kind: Kind) {
     all_aside(&queue, &jobs(1), line("all", Some(Duration::ZERO), 1)).await;
     // Takes what is left of the signal, as an idle worker would.
     elsewhere.wait(Group::Mails, SHORT).await.unwrap();
-    let busy = queue.fetch(Room::default().with(Group::Callbacks, 1)).await.unwrap();
+    let busy = queue.fetch(FetchBudget::default().with(Group::Callbacks, 1)).await.unwrap();
     assert!(busy.leases.is_empty() && busy.due_in.is_none(), "{busy:?}");
     tokio::time::timeout(Duration::from_secs(5), elsewhere.wait(Group::Mails, LONG)).await.unwrap().unwrap();
     assert_eq!(fetch_due(&elsewhere, 1).await.len(), 1);
 }
 
-async fn what_was_released_keeps_its_turn_in_a_line(kind: Kind) {
+async fn a_job_that_was_released_keeps_its_turn_in_a_line(kind: Kind) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;
     queue.enqueue(&jobs(6)).await.unwrap();
     let first = fetch(&queue, 2).await.leases;
@@ -323,7 +323,7 @@ async fn what_was_released_keeps_its_turn_in_a_line(kind: Kind) {
     assert_eq!(ids(&due), jobs(6).iter().map(|job| job.id.as_str()).collect::<Vec<_>>());
 }
 
-async fn what_waited_in_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn(
+async fn a_job_from_another_line_comes_before_its_merchants_others_and_takes_no_other_merchants_turn(
     kind: Kind,
 ) {
     let Opened { queue, server: _server, .. } = kind.open(LONG).await;

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Decision, Group, Lease, Line, QueueError, Room, SetAside,
+    Admit, Decision, FetchBudget, Group, Lease, Line, QueueError, SetAside,
     hand_over::{HandOver, MailPlaces},
     lease_table::{Backoff, FetchedJob, JobEnd, JobSlot, LeaseTable},
 };
@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// While no mail waits in the queue, a fetch takes this part of the places that are free and leaves the rest to mails
 /// that are handed over.
-const PART_OF_PLACES: usize = 4;
+const FETCH_DIVISOR: usize = 4;
 
 /// The most mails that are to be fetched from one line at a time.
 const MOST_OF_A_LINE: usize = 500;
@@ -53,16 +53,16 @@ struct Free<R> {
     places: [Option<OwnedSemaphorePermit>; Group::ALL.len()],
     /// How many mails may leave, and what is kept for them.
     mails: usize,
-    mail_room: R,
+    reservation: R,
     /// There are places for more mails, but they may not leave.
     lacks_mail_room: bool,
 }
 
 impl<R> Free<R> {
-    fn room(&self) -> Room {
-        Group::ALL.iter().fold(Room::default(), |room, group| {
+    fn budget(&self) -> FetchBudget {
+        Group::ALL.iter().fold(FetchBudget::default(), |budget, group| {
             let places = number(&self.places[*group as usize]);
-            room.with(*group, if *group == Group::Mails { places.min(self.mails) } else { places })
+            budget.with(*group, if *group == Group::Mails { places.min(self.mails) } else { places })
         })
     }
 }
@@ -146,7 +146,7 @@ impl<A: Admit> Fetcher<A> {
                         true => self.hand_over.jam(),
                         false => self.hand_over.open(&self.mail_places),
                     }
-                    part = if next.is_empty[Group::Mails as usize] { PART_OF_PLACES } else { 1 };
+                    part = if next.is_empty[Group::Mails as usize] { FETCH_DIVISOR } else { 1 };
                     self.wait(&mut waits, &next).await
                 }
                 Err(error) => Err(error),
@@ -166,12 +166,12 @@ impl<A: Admit> Fetcher<A> {
         }
     }
 
-    fn free(&self, part: usize) -> Free<A::Room> {
+    fn free(&self, part: usize) -> Free<A::Reservation> {
         let places = Group::ALL
             .map(|group| take(&self.places[group as usize], if group == Group::Mails { part } else { 1 }));
         let wanted = number(&places[Group::Mails as usize]);
-        let (mails, mail_room) = self.admission.room(wanted);
-        Free { places, mails, mail_room, lacks_mail_room: mails < wanted }
+        let (mails, reservation) = self.admission.reserve(wanted);
+        Free { places, mails, reservation, lacks_mail_room: mails < wanted }
     }
 
     /// Fetches what there is room for, even if that is nothing: then the queue wakes other workers for what waits.
@@ -180,11 +180,11 @@ impl<A: Admit> Fetcher<A> {
     async fn fetch(&self, asides: &mut Vec<SetAside>, part: usize) -> Result<Next, QueueError> {
         self.set_aside(asides).await?;
         let mut free = self.free(part);
-        let room = free.room();
+        let budget = free.budget();
         // Not cut short when stopped: the leases of what was fetched meanwhile would have to expire. It is released.
-        let fetched = self.table.queue.fetch(room).await?;
+        let fetched = self.table.queue.fetch(budget).await?;
         let mut due = fetched.due_in.map(|due_in| Instant::now() + due_in);
-        let mut left = room;
+        let mut left = budget;
         let mut mails = Vec::new();
         for lease in fetched.leases {
             left.take(lease.job.lane);
@@ -196,12 +196,12 @@ impl<A: Admit> Fetcher<A> {
                 Group::Callbacks | Group::Batches => self.start(lease, None, &mut free.places).await,
             }
         }
-        let Free { mut places, mail_room, lacks_mail_room, .. } = free;
+        let Free { mut places, reservation, lacks_mail_room, .. } = free;
         let is_empty = Group::ALL.map(|group| left.of(group) > 0);
         let leaves_single_mails = fetched.leaves_single_mails;
         let mut has_room_again = false;
         if !mails.is_empty() {
-            *asides = self.admit(mail_room, mails, &mut places).await;
+            *asides = self.admit(reservation, mails, &mut places).await;
             let are_aside = asides.iter().any(|aside| !aside.leases.is_empty());
             has_room_again = are_aside && !is_empty[Group::Mails as usize];
             let first = self.set_aside(asides).await?;
@@ -213,13 +213,13 @@ impl<A: Admit> Fetcher<A> {
     /// Starts the mails that may go, releases those of a worker that may not send, and returns the others.
     async fn admit(
         &self,
-        room: A::Room,
+        reservation: A::Reservation,
         mails: Vec<Lease>,
         places: &mut [Option<OwnedSemaphorePermit>; Group::ALL.len()],
     ) -> Vec<SetAside> {
         let mut asides: Vec<SetAside> = Vec::new();
         let came_from = lines_of(&mails);
-        let decisions = self.admission.decide(room, &mails).await;
+        let decisions = self.admission.decide(reservation, &mails).await;
         let decided_at = Instant::now();
         for (lease, decision) in mails.into_iter().zip(decisions) {
             match decision {

@@ -24,9 +24,9 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use super::lease_table::{FetchedJob, JobSlot};
 
 /// One of so many places is kept for the mails of the queue.
-const PART_OF_THE_QUEUE: usize = 4;
+const QUEUE_RESERVE_DIVISOR: usize = 4;
 /// So long it may take until the queue is empty again.
-const JAM: Duration = Duration::from_secs(1);
+const LONGEST_JAM: Duration = Duration::from_secs(1);
 
 /// What a worker runs.
 pub(super) enum ToRun<P> {
@@ -50,7 +50,7 @@ pub struct HandOver(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    way: Mutex<Way>,
+    state: Mutex<HandOverState>,
     /// The way is open again.
     opened: Notify,
     to_worker: mpsc::UnboundedSender<HandedOver>,
@@ -61,7 +61,7 @@ struct Shared {
 
 /// Whether work is let in.
 #[derive(Debug, Default)]
-enum Way {
+enum HandOverState {
     /// Single mails wait in the queue, or nobody knows.
     #[default]
     Closed,
@@ -81,7 +81,7 @@ pub(super) struct MailPlaces {
 
 impl MailPlaces {
     pub(super) fn new(places: usize) -> Self {
-        let share = places - places / PART_OF_THE_QUEUE;
+        let share = places - places / QUEUE_RESERVE_DIVISOR;
         Self { all: Arc::new(Semaphore::new(places)), share: Arc::new(Semaphore::new(share)) }
     }
 }
@@ -99,7 +99,7 @@ impl Default for HandOver {
         // As many as there are places at most.
         let (to_worker, handed_over) = mpsc::unbounded_channel();
         Self(Arc::new(Shared {
-            way: Mutex::default(),
+            state: Mutex::default(),
             opened: Notify::new(),
             to_worker,
             handed_over: Mutex::new(Some(handed_over)),
@@ -126,10 +126,10 @@ impl HandOver {
         tokio::pin!(opened);
         loop {
             opened.as_mut().enable();
-            match &*self.way() {
-                Way::Open(places) => return Some(places.clone()),
-                Way::Jammed(until) if Instant::now() < *until => {}
-                Way::Jammed(_) | Way::Closed => return None,
+            match &*self.state() {
+                HandOverState::Open(places) => return Some(places.clone()),
+                HandOverState::Jammed(until) if Instant::now() < *until => {}
+                HandOverState::Jammed(_) | HandOverState::Closed => return None,
             }
             opened.as_mut().await;
             opened.set(self.0.opened.notified());
@@ -139,28 +139,28 @@ impl HandOver {
     /// Lets work into these places.
     pub(super) fn open(&self, places: &MailPlaces) {
         if !self.is_open() {
-            *self.way() = Way::Open(places.clone());
+            *self.state() = HandOverState::Open(places.clone());
             self.0.opened.notify_waiters();
         }
     }
 
     /// Lets nothing in, because single mails wait.
     pub(super) fn jam(&self) {
-        let mut way = self.way();
-        if matches!(*way, Way::Open(_)) {
-            *way = Way::Jammed(Instant::now() + JAM);
+        let mut state = self.state();
+        if matches!(*state, HandOverState::Open(_)) {
+            *state = HandOverState::Jammed(Instant::now() + LONGEST_JAM);
         }
     }
 
     /// Lets nothing in any more.
     pub(super) fn close(&self) {
-        *self.way() = Way::Closed;
+        *self.state() = HandOverState::Closed;
         self.0.opened.notify_waiters();
     }
 
     /// Whether work is let in now.
     pub fn is_open(&self) -> bool {
-        matches!(*self.way(), Way::Open(_))
+        matches!(*self.state(), HandOverState::Open(_))
     }
 
     /// What is handed over, for the one worker of this process.
@@ -176,8 +176,8 @@ impl HandOver {
         self.0.reserved.wait().await;
     }
 
-    fn way(&self) -> MutexGuard<'_, Way> {
-        self.0.way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, HandOverState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,48 +209,48 @@ mod tests {
     on_both_queues! {
         while_mails_wait_no_place_is_to_be_had
         a_worker_that_stops_waits_for_who_has_a_place_and_lets_nobody_in
-        what_is_handed_over_takes_places_and_a_panic_frees_its_own
-        who_finds_every_place_taken_gets_the_first_that_is_free_and_leaves_some_to_the_queue
-        who_finds_a_jam_waits_for_its_end_and_passes_a_batch
+        work_that_is_handed_over_takes_places_and_a_panic_frees_its_own
+        a_mail_that_finds_every_place_taken_gets_the_first_free_one_and_leaves_some_to_the_queue
+        a_mail_that_finds_a_jam_waits_for_its_end_and_passes_a_batch
     }
 
-    fn at_once(way: &HandOver) -> Option<ReservedPlace> {
-        way.reserve().now_or_never().flatten()
+    fn at_once(hand_over: &HandOver) -> Option<ReservedPlace> {
+        hand_over.reserve().now_or_never().flatten()
     }
 
     /// The open way to a worker with so many places, whose jobs take so long.
     async fn open_way(opened: &Opened, places: usize, each_takes: Duration) -> (HandOver, Tally, Running) {
         let settings = settings(places, Duration::from_secs(5));
-        let way = settings.hand_over.clone();
+        let hand_over = settings.hand_over.clone();
         let tally = Tally::default();
         let running = start_with(&opened.queue, settings, Unlimited, noting(&tally, each_takes));
-        eventually(async || way.is_open()).await;
-        (way, tally, running)
+        eventually(async || hand_over.is_open()).await;
+        (hand_over, tally, running)
     }
 
     async fn while_mails_wait_no_place_is_to_be_had(kind: Kind) {
         let Opened { queue, server: _server, .. } = kind.open(LONG).await;
         let settings = settings(4, Duration::from_secs(5));
-        let way = settings.hand_over.clone();
-        assert!(at_once(&way).is_none(), "there is no worker yet");
+        let hand_over = settings.hand_over.clone();
+        assert!(at_once(&hand_over).is_none(), "there is no worker yet");
         let tally = Tally::default();
         let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::from_millis(50)));
-        eventually(async || at_once(&way).is_some()).await;
+        eventually(async || at_once(&hand_over).is_some()).await;
         queue.enqueue(&jobs(40)).await.unwrap();
         eventually(async || tally.handled() > 0).await;
         while counts(&queue).await.0 > 8 {
-            assert!(at_once(&way).is_none(), "others wait");
+            assert!(at_once(&hand_over).is_none(), "others wait");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        eventually(async || at_once(&way).is_some()).await;
+        eventually(async || at_once(&hand_over).is_some()).await;
         running.stop().await;
         assert_eq!(tally.handled(), 40);
     }
 
     async fn a_worker_that_stops_waits_for_who_has_a_place_and_lets_nobody_in(kind: Kind) {
         let opened = kind.open(LONG).await;
-        let (way, _, running) = open_way(&opened, 2, Duration::ZERO).await;
-        let (runs, late) = (way.reserve().await.unwrap(), way.reserve().await.unwrap());
+        let (hand_over, _, running) = open_way(&opened, 2, Duration::ZERO).await;
+        let (runs, late) = (hand_over.reserve().await.unwrap(), hand_over.reserve().await.unwrap());
         let (begin, begun) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         runs.run("runs".to_owned(), async move {
@@ -262,22 +262,22 @@ mod tests {
         let stopping = tokio::spawn(running.stop());
         ended.await.expect("what runs is finished");
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert!(!stopping.is_finished() && at_once(&way).is_none());
+        assert!(!stopping.is_finished() && at_once(&hand_over).is_none());
         let (never, dropped) = oneshot::channel::<()>();
         late.run("late".to_owned(), async move { assert!(never.send(()).is_ok()) });
         assert!(dropped.await.is_err(), "it is not run any more");
         stopping.await.unwrap();
     }
 
-    async fn what_is_handed_over_takes_places_and_a_panic_frees_its_own(kind: Kind) {
+    async fn work_that_is_handed_over_takes_places_and_a_panic_frees_its_own(kind: Kind) {
         let Opened { queue, server: _server, .. } = kind.open(LONG).await;
         let settings = settings(1, Duration::from_secs(5));
-        let way = settings.hand_over.clone();
+        let hand_over = settings.hand_over.clone();
         let tally = Tally::default();
         let running = start_with(&queue, settings, Unlimited, noting(&tally, Duration::ZERO));
         let mut place = None;
         eventually(async || {
-            place = at_once(&way);
+            place = at_once(&hand_over);
             place.is_some()
         })
         .await;
@@ -287,7 +287,7 @@ mod tests {
             waits.await.unwrap();
             panic!("it breaks");
         });
-        assert!(at_once(&way).is_none(), "there is one place");
+        assert!(at_once(&hand_over).is_none(), "there is one place");
         queue.enqueue(&jobs(1)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(tally.handled(), 0, "it waits for the place");
@@ -297,19 +297,19 @@ mod tests {
         running.stop().await;
     }
 
-    async fn who_finds_every_place_taken_gets_the_first_that_is_free_and_leaves_some_to_the_queue(
+    async fn a_mail_that_finds_every_place_taken_gets_the_first_free_one_and_leaves_some_to_the_queue(
         kind: Kind,
     ) {
         let opened = kind.open(LONG).await;
-        let (way, tally, running) = open_way(&opened, 4, Duration::ZERO).await;
-        let mut taken: Vec<_> = (0..3).map(|_| at_once(&way).unwrap()).collect();
-        let reserve = |way: HandOver| async move { way.reserve().await };
-        let waits: Vec<_> = (0..50).map(|_| tokio::spawn(reserve(way.clone()))).collect();
+        let (hand_over, tally, running) = open_way(&opened, 4, Duration::ZERO).await;
+        let mut taken: Vec<_> = (0..3).map(|_| at_once(&hand_over).unwrap()).collect();
+        let reserve = |hand_over: HandOver| async move { hand_over.reserve().await };
+        let waits: Vec<_> = (0..50).map(|_| tokio::spawn(reserve(hand_over.clone()))).collect();
         tokio::time::sleep(Duration::from_millis(50)).await;
         opened.queue.enqueue(&jobs(8)).await.unwrap();
         eventually(async || tally.handled() == 8).await;
         assert!(waits.iter().all(|each| !each.is_finished()));
-        eventually(async || way.is_open()).await;
+        eventually(async || hand_over.is_open()).await;
         taken.pop();
         let (first, _, others) = select_all(waits).await;
         assert!(first.as_ref().unwrap().is_some());
@@ -318,20 +318,20 @@ mod tests {
         running.stop().await;
     }
 
-    async fn who_finds_a_jam_waits_for_its_end_and_passes_a_batch(kind: Kind) {
+    async fn a_mail_that_finds_a_jam_waits_for_its_end_and_passes_a_batch(kind: Kind) {
         let opened = kind.open(LONG).await;
-        let (way, tally, running) = open_way(&opened, 1, Duration::from_millis(100)).await;
+        let (hand_over, tally, running) = open_way(&opened, 1, Duration::from_millis(100)).await;
         opened.queue.enqueue(&jobs(3)).await.unwrap();
-        eventually(async || !way.is_open()).await;
-        let place = way.reserve().await;
+        eventually(async || !hand_over.is_open()).await;
+        let place = hand_over.reserve().await;
         assert!(place.is_some() && tally.handled() == 3);
         drop(place);
         let bulk = jobs(6).split_off(3).into_iter();
         let bulk: Vec<_> = bulk.map(|job| QueuedJob { lane: Lane::Bulk, ..job }).collect();
         opened.queue.enqueue(&bulk).await.unwrap();
         eventually(async || counts(&opened.queue).await.1 == 1).await;
-        let place = way.reserve().await;
-        assert!(place.is_some() && way.is_open() && tally.handled() == 4, "it has the first place");
+        let place = hand_over.reserve().await;
+        assert!(place.is_some() && hand_over.is_open() && tally.handled() == 4, "it has the first place");
         drop(place);
         running.stop().await;
     }

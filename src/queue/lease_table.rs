@@ -91,11 +91,11 @@ impl Drop for JobSlot {
 pub(super) struct LeaseTable {
     pub(super) queue: Arc<dyn Queue>,
     worker: String,
-    held: Mutex<HashMap<String, Held>>,
+    held: Mutex<HashMap<String, HeldLease>>,
     queue_is_away: AtomicBool,
 }
 
-struct Held {
+struct HeldLease {
     lease: Lease,
     /// The job is over, and the queue is about to be told.
     over: bool,
@@ -106,7 +106,7 @@ impl LeaseTable {
         Self { queue, worker, held: Mutex::default(), queue_is_away: AtomicBool::new(false) }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<String, HeldLease>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,7 +121,7 @@ impl LeaseTable {
             }
             // Also when the job is over and the queue was told, of which we have not heard yet: it was enqueued again.
             _ => {
-                held.insert(lease.job.id.clone(), Held { lease: lease.clone(), over: false });
+                held.insert(lease.job.id.clone(), HeldLease { lease: lease.clone(), over: false });
                 true
             }
         }

@@ -77,7 +77,7 @@ pub struct SetAside {
 
 /// Where in a line a job is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum InsertAt {
     /// Behind all others.
     End,
     /// Before those of its merchant, whose turn comes when it comes.
@@ -86,7 +86,7 @@ pub(super) enum Place {
     Front,
 }
 
-impl Place {
+impl InsertAt {
     /// As the script has it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -107,20 +107,20 @@ impl SetAside {
         lease.line.as_deref() == Some(self.line.name.as_str())
     }
 
-    fn place_of(&self, lease: &Lease) -> Place {
+    fn insert_at(&self, lease: &Lease) -> InsertAt {
         match &lease.line {
-            _ if lease.was_at_the_front || self.is_home_of(lease) => Place::Front,
-            Some(_) => Place::FirstOfMerchant,
-            None => Place::End,
+            _ if lease.was_at_the_front || self.is_home_of(lease) => InsertAt::Front,
+            Some(_) => InsertAt::FirstOfMerchant,
+            None => InsertAt::End,
         }
     }
 
     /// The jobs and their places, in the order in which they are to be added: the last one first where each is put before
     /// the one that was added before it.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, Place)> {
-        let placed = || self.leases.iter().map(|lease| (lease, self.place_of(lease)));
-        let behind = placed().filter(|(_, place)| *place == Place::End);
-        behind.chain(placed().rev().filter(|(_, place)| *place != Place::End))
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&Lease, InsertAt)> {
+        let placed = || self.leases.iter().map(|lease| (lease, self.insert_at(lease)));
+        let behind = placed().filter(|(_, at)| *at == InsertAt::End);
+        behind.chain(placed().rev().filter(|(_, at)| *at != InsertAt::End))
     }
 }
 

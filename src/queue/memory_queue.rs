@@ -13,8 +13,8 @@ use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    Fetched, Group, Lease, Queue, QueueError, QueueStatus, QueuedJob, Room, SetAside, Whereabouts, check_ids,
-    check_names, memory_state::QueueState,
+    FetchBudget, Fetched, Group, Lease, Queue, QueueError, QueueStatus, QueuedJob, SetAside, Whereabouts,
+    check_ids, check_names, memory_state::QueueState,
 };
 use crate::mail::{Lane, MerchantId};
 
@@ -77,9 +77,9 @@ impl Queue for MemoryQueue {
         Ok(new)
     }
 
-    async fn fetch(&self, room: Room) -> Result<Fetched, QueueError> {
+    async fn fetch(&self, budget: FetchBudget) -> Result<Fetched, QueueError> {
         let mut state = self.state();
-        let fetched = state.fetch(room, Instant::now(), self.lease);
+        let fetched = state.fetch(budget, Instant::now(), self.lease);
         // For another worker of this process.
         self.notify_waiting(&state, [0; Group::ALL.len()]);
         if fetched.due_in.is_none() && state.has_due_line(Instant::now()) {

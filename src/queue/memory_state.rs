@@ -9,10 +9,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Domains, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, Room, SHARE, SetAside,
-    Whereabouts,
-    lines::{ASKING, LINES_AT_ONCE, LISTED, LOOK_AGAIN, Place, parts},
-    room::Turn,
+    Domains, FetchBudget, Fetched, Group, LaneStatus, Lease, LineStatus, QueueStatus, QueuedJob, SHARE,
+    SetAside, Whereabouts,
+    lane_groups::LaneRotation,
+    lines::{ASKING, InsertAt, LINES_AT_ONCE, LISTED, LOOK_AGAIN, parts},
     waiting_jobs::{WaitingJob, WaitingJobs},
 };
 use crate::{
@@ -34,7 +34,7 @@ pub(super) struct QueueState {
     due: BTreeSet<(Instant, Arc<str>)>,
     expiries: BTreeMap<(Instant, u64), Arc<str>>,
     last_token: u64,
-    turn: Turn,
+    rotation: LaneRotation,
 }
 
 enum Entry {
@@ -114,15 +114,15 @@ impl QueueState {
         self.lanes[lane as usize].paused = paused;
     }
 
-    pub(super) fn fetch(&mut self, mut room: Room, now: Instant, lease: Duration) -> Fetched {
+    pub(super) fn fetch(&mut self, mut budget: FetchBudget, now: Instant, lease: Duration) -> Fetched {
         self.take_back_expired(now);
         let mut due = self.due_lines(now);
         let mut leases = Vec::new();
-        while let Some(lease) = self.next(room, now + lease, &mut due) {
-            room.take(lease.job.lane);
+        while let Some(lease) = self.next(budget, now + lease, &mut due) {
+            budget.take(lease.job.lane);
             leases.push(lease);
         }
-        let had_room = room.of(Group::Mails) > 0;
+        let had_room = budget.of(Group::Mails) > 0;
         self.put_off(due, now, had_room);
         let first = self.due.first().filter(|_| had_room);
         let singles = &self.lanes[Lane::Transactional as usize];
@@ -150,11 +150,13 @@ impl QueueState {
 
     /// Leases the next job: its lane's turn has come, and it is the first of a line whose time has come or else of the main
     /// line.
-    fn next(&mut self, room: Room, until: Instant, due: &mut [DueLine]) -> Option<Lease> {
-        let turn = self.turn;
-        let (lane, line, (job, merchant, was_first)) =
-            turn.order().filter(|lane| room.of(Group::of(*lane)) > 0).find_map(|lane| self.pop(lane, due))?;
-        self.turn.took(lane);
+    fn next(&mut self, budget: FetchBudget, until: Instant, due: &mut [DueLine]) -> Option<Lease> {
+        let rotation = self.rotation;
+        let (lane, line, (job, merchant, was_first)) = rotation
+            .order()
+            .filter(|lane| budget.of(Group::of(*lane)) > 0)
+            .find_map(|lane| self.pop(lane, due))?;
+        self.rotation.took(lane);
         self.last_token += 1;
         let token = self.last_token;
         let lane_state = &mut self.lanes[lane as usize];
@@ -220,7 +222,7 @@ impl QueueState {
             None => aside.line.name.as_str().into(),
         };
         let mut moved = 0;
-        for (lease, place) in aside.in_order() {
+        for (lease, at) in aside.in_order() {
             let Some((id, lease_state)) = self.end(lease) else { continue };
             moved += 1;
             self.jobs.insert(id.clone(), Entry::SetAside(Arc::clone(&name)));
@@ -233,10 +235,10 @@ impl QueueState {
                 reason: aside.line.reason,
             });
             let (jobs, job) = (&mut line.lanes[lane as usize], WaitingJob { id, domains });
-            match place {
-                Place::End => jobs.push(job, merchant),
-                Place::FirstOfMerchant => jobs.push_first_of(job, merchant),
-                Place::Front => jobs.push_front(job, merchant),
+            match at {
+                InsertAt::End => jobs.push(job, merchant),
+                InsertAt::FirstOfMerchant => jobs.push_first_of(job, merchant),
+                InsertAt::Front => jobs.push_front(job, merchant),
             }
         }
         self.set_line(&name, aside, now);

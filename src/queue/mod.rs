@@ -15,7 +15,7 @@
 //! * A worker has a job for the length of a lease. A worker that dies, or does not extend the lease for that long, loses
 //!   the job to another worker and can no longer finish it.
 //! * Lanes are served in the order of [`Lane::ALL`], but of 16 jobs each lower lane gets at least one while it has any and
-//!   there is [`Room`] for it. Within a lane merchants take turns, so a long queue of one does not hold back another.
+//!   the [`FetchBudget`] allows it. Within a lane merchants take turns, so a long queue of one does not hold back another.
 //! * A job waits in the queue until a worker has room for its [`Group`] of lanes and, for a mail, room of [`Admit`]. A
 //!   job that waits there costs nothing, and jobs of other groups pass it by.
 //! * A job that is set aside waits in the [`Line`] of what it waits for, and all others pass it by. Nobody asks for it
@@ -33,7 +33,7 @@
 //! | `dispatch.rs` | enqueues what requests and jobs hand over, many in one call |
 //! | `work.rs` | runs a handler for each job, with apalis as the harness |
 //! | `hand_over.rs` | the way to this process's own worker for work that is not queued |
-//! | `room.rs` | the groups of lanes, how much room a worker has for each, and whose turn it is |
+//! | `lane_groups.rs` | the groups of lanes, how many jobs of each a worker runs and fetches, and whose turn it is |
 //! | `admit.rs` | how many mails may start now |
 //! | `fetcher.rs`, `backend.rs`, `lease_table.rs` | between `work` and a queue: who fetches jobs, how apalis gets them, and the leases that are held |
 //! | `conformance.rs` | what is promised above, as tests that both queues pass; `work_tests.rs` and `outage_tests.rs` are the like for workers and for a Redis that fails |
@@ -45,6 +45,7 @@ mod dispatch;
 mod fetcher;
 mod hand_over;
 mod job;
+mod lane_groups;
 mod lease_table;
 mod lines;
 mod memory_queue;
@@ -54,7 +55,6 @@ mod redis_queue;
 mod redis_setup;
 mod redis_status;
 mod redis_text;
-mod room;
 mod waiting_jobs;
 mod work;
 
@@ -81,12 +81,12 @@ pub use connect::{check, connect, connect_again};
 pub use dispatch::Dispatcher;
 pub use hand_over::{HandOver, ReservedPlace};
 pub use job::{Domains, LONGEST_ID, Lease, QueuedJob};
+pub use lane_groups::{FetchBudget, Group, Places};
 pub use lease_table::{Leases, panicked_jobs};
 pub use lines::{Fetched, LONGEST_NAME, Line, LineStatus, SetAside, Whereabouts, joined, parts};
 pub use memory_queue::MemoryQueue;
 pub use redis_queue::RedisQueue;
-pub use room::{Group, Places, Room};
-pub use work::{Ended, Work, work};
+pub use work::{Ended, WorkerOptions, work};
 
 /// Carries jobs from those who record rows to the workers.
 #[async_trait]
@@ -108,7 +108,7 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     /// When the queue cannot be asked. Jobs whose leases were granted, but whose answer was lost, are fetched again when
     /// the leases expire.
-    async fn fetch(&self, room: Room) -> Result<Fetched, QueueError>;
+    async fn fetch(&self, budget: FetchBudget) -> Result<Fetched, QueueError>;
 
     /// Returns when there may be something to fetch in a group of lanes, at the latest after `longest`. The caller must
     /// then fetch: perhaps no other worker was told.
@@ -129,7 +129,7 @@ pub trait Queue: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the queue cannot be asked.
-    async fn worries(&self) -> Result<Vec<String>, QueueError> {
+    async fn config_warnings(&self) -> Result<Vec<String>, QueueError> {
         Ok(Vec::new())
     }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
-    Admit, Decision, Group, Lease, QueueError, QueueSettings, QueuedJob, Room,
+    Admit, Decision, FetchBudget, Group, Lease, QueueError, QueueSettings, QueuedJob,
     conformance::{LONG, counts, in_redis, job, jobs, settings},
     connect,
     redis_server::{RedisServer, eventually},
@@ -73,11 +73,11 @@ async fn a_lease_expires_although_the_clock_of_redis_is_set_back() {
     let server = RedisServer::start(false).await;
     let queue = in_redis(&server, Duration::from_secs(1)).await;
     queue.enqueue(&[job("a")]).await.unwrap();
-    assert_eq!(queue.fetch(Room::for_any(1)).await.unwrap().leases.len(), 1);
+    assert_eq!(queue.fetch(FetchBudget::for_any(1)).await.unwrap().leases.len(), 1);
     // As if it had been an hour ahead until now.
     server.ask(&["HINCRBY", "{postroom}:counts", "clock", "3600000"]).await;
     server.ask(&["ZINCRBY", "{postroom}:leases", "3600000", "a"]).await;
-    eventually(async || queue.fetch(Room::for_any(1)).await.unwrap().leases.len() == 1).await;
+    eventually(async || queue.fetch(FetchBudget::for_any(1)).await.unwrap().leases.len() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,10 +183,10 @@ async fn finished_jobs_leave_nothing_in_redis() {
     let server = RedisServer::start(false).await;
     let queue = in_redis(&server, LONG).await;
     queue.enqueue(&jobs(1_000)).await.unwrap();
-    let fetched = queue.fetch(Room::for_any(1_000)).await.unwrap().leases;
+    let fetched = queue.fetch(FetchBudget::for_any(1_000)).await.unwrap().leases;
     queue.enqueue(&jobs(10)).await.unwrap();
     queue.finish(&fetched).await.unwrap();
-    let again = queue.fetch(Room::for_any(1_000)).await.unwrap().leases;
+    let again = queue.fetch(FetchBudget::for_any(1_000)).await.unwrap().leases;
     assert_eq!(again.len(), 10);
     queue.finish(&again).await.unwrap();
     queue.wait(Group::Mails, JOB).await.unwrap();
@@ -194,18 +194,18 @@ async fn finished_jobs_leave_nothing_in_redis() {
     assert_eq!(keys, ["{postroom}:counts"]);
 }
 
-/// Leave for every mail, of a worker that may begin nothing until it is told.
+/// A permit for every mail, of a worker that may begin nothing until it is told.
 struct Unheard(Arc<AtomicBool>);
 
 impl Admit for Unheard {
     type Permit = ();
-    type Room = ();
+    type Reservation = ();
 
     fn may_begin(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    fn room(&self, most: usize) -> (usize, ()) {
+    fn reserve(&self, most: usize) -> (usize, ()) {
         (most, ())
     }
 
@@ -244,9 +244,9 @@ async fn installations_with_different_prefixes_share_a_server() {
     let other = QueueSettings { prefix: "other".to_owned(), ..settings(&server.url(), LONG) };
     let theirs = connect(&other).await.unwrap();
     ours.enqueue(&jobs(2)).await.unwrap();
-    assert!(theirs.fetch(Room::for_any(10)).await.unwrap().leases.is_empty());
+    assert!(theirs.fetch(FetchBudget::for_any(10)).await.unwrap().leases.is_empty());
     assert_eq!(theirs.enqueue(&jobs(2)).await.unwrap(), 2);
-    assert_eq!(ours.fetch(Room::for_any(10)).await.unwrap().leases.len(), 2);
+    assert_eq!(ours.fetch(FetchBudget::for_any(10)).await.unwrap().leases.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,20 +14,20 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Fetched, Group, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, Room, SetAside,
+    FetchBudget, Fetched, Group, Lease, Queue, QueueError, QueueSettings, QueueStatus, QueuedJob, SetAside,
     Whereabouts, check_ids, check_names,
-    lines::{ASKING, LINES_AT_ONCE, LOOK_AGAIN, Place},
+    lane_groups::{MAIL_TURNS, TURNS},
+    lines::{ASKING, InsertAt, LINES_AT_ONCE, LOOK_AGAIN},
     redis_connection::Connection,
     redis_setup, redis_status,
     redis_text::{job_of, text_of, whereabouts_of},
-    room::{MAIL_TURNS, TURNS},
 };
 use crate::mail::{Lane, MerchantId};
 
 /// The most jobs of one script: about 5 ms during which Redis serves nobody else.
 const CHUNK: usize = 500;
 /// How long the calls that no client waits for may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much longer than asked Redis may block before we think it gone.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -114,22 +114,22 @@ impl RedisQueue {
         for lease in leases {
             script.arg(&lease.job.id).arg(lease.token);
         }
-        self.connection.run(call, PATIENCE, &script).await
+        self.connection.run(call, CALL_TIMEOUT, &script).await
     }
 
-    async fn fetch_chunk(&self, room: Room) -> Result<Fetched, QueueError> {
+    async fn fetch_chunk(&self, budget: FetchBudget) -> Result<Fetched, QueueError> {
         let token: u64 = rand::random();
         let mut script = self.scripts.fetch.key(&self.prefix);
-        script.arg(room.in_all()).arg(self.lease_millis()).arg(token);
+        script.arg(budget.in_all()).arg(self.lease_millis()).arg(token);
         script.arg(spelled(Lane::ALL.iter().map(|lane| lane.as_str())));
         script.arg(spelled(TURNS.iter().map(|group| group.as_str())));
         script.arg(spelled(MAIL_TURNS.iter().map(|lane| lane.as_str())));
         script.arg(millis(ASKING)).arg(millis(LOOK_AGAIN)).arg(LINES_AT_ONCE);
         for group in Group::ALL {
-            script.arg(group.as_str()).arg(room.of(group));
+            script.arg(group.as_str()).arg(budget.of(group));
         }
         let (due_in, leaves_single_mails, fetched): FetchReply =
-            self.connection.run("fetch", PATIENCE, &script).await?;
+            self.connection.run("fetch", CALL_TIMEOUT, &script).await?;
         let lease = |(id, job, line): (String, String, String)| {
             let was_at_the_front = line == AT_THE_FRONT;
             let line = (!line.is_empty() && !was_at_the_front).then(|| Arc::from(line));
@@ -148,14 +148,18 @@ impl RedisQueue {
         for line in lines {
             script.arg(line);
         }
-        self.connection.run("wake", PATIENCE, &script).await
+        self.connection.run("wake", CALL_TIMEOUT, &script).await
     }
 
     /// Moves up to [`CHUNK`] jobs to one line; without any it sets the line's time.
-    async fn set_aside_chunk(&self, aside: &SetAside, jobs: &[(&Lease, Place)]) -> Result<usize, QueueError> {
+    async fn set_aside_chunk(
+        &self,
+        aside: &SetAside,
+        jobs: &[(&Lease, InsertAt)],
+    ) -> Result<usize, QueueError> {
         let mut script = self.scripts.set_aside.key(&self.prefix);
         push_aside(&mut script, aside, jobs);
-        self.connection.run("set_aside", PATIENCE, &script).await
+        self.connection.run("set_aside", CALL_TIMEOUT, &script).await
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
@@ -165,8 +169,8 @@ impl RedisQueue {
 
 #[async_trait]
 impl Queue for RedisQueue {
-    async fn worries(&self) -> Result<Vec<String>, QueueError> {
-        redis_setup::worries(&self.connection).await
+    async fn config_warnings(&self) -> Result<Vec<String>, QueueError> {
+        redis_setup::config_warnings(&self.connection).await
     }
 
     async fn enqueue(&self, jobs: &[QueuedJob]) -> Result<usize, QueueError> {
@@ -182,15 +186,15 @@ impl Queue for RedisQueue {
         Ok(new)
     }
 
-    async fn fetch(&self, mut room: Room) -> Result<Fetched, QueueError> {
-        let mut fetched = self.fetch_chunk(room.at_most(CHUNK)).await?;
+    async fn fetch(&self, mut budget: FetchBudget) -> Result<Fetched, QueueError> {
+        let mut fetched = self.fetch_chunk(budget.at_most(CHUNK)).await?;
         let mut last = fetched.leases.len();
-        fetched.leases.iter().for_each(|lease| room.take(lease.job.lane));
-        while last == CHUNK && room.in_all() > 0 {
+        fetched.leases.iter().for_each(|lease| budget.take(lease.job.lane));
+        while last == CHUNK && budget.in_all() > 0 {
             // What was fetched before is kept, whatever becomes of the next chunk.
-            let Ok(more) = self.fetch_chunk(room.at_most(CHUNK)).await else { break };
+            let Ok(more) = self.fetch_chunk(budget.at_most(CHUNK)).await else { break };
             last = more.leases.len();
-            more.leases.iter().for_each(|lease| room.take(lease.job.lane));
+            more.leases.iter().for_each(|lease| budget.take(lease.job.lane));
             fetched.leases.extend(more.leases);
             fetched.due_in = more.due_in;
             fetched.leaves_single_mails = more.leaves_single_mails;
@@ -243,10 +247,10 @@ impl Queue for RedisQueue {
             for aside in asides {
                 push_aside(&mut script, aside, &aside.in_order().collect::<Vec<_>>());
             }
-            return self.connection.run("set_aside", PATIENCE, &script).await;
+            return self.connection.run("set_aside", CALL_TIMEOUT, &script).await;
         }
         for aside in asides {
-            let jobs: Vec<(&Lease, Place)> = aside.in_order().collect();
+            let jobs: Vec<(&Lease, InsertAt)> = aside.in_order().collect();
             if jobs.is_empty() {
                 self.set_aside_chunk(aside, &[]).await?;
             }
@@ -336,12 +340,12 @@ impl Queue for RedisQueue {
 /// Milliseconds until the next line's time, whether single mails are left, and jobs with the lines that they came from.
 type FetchReply = (i64, bool, Vec<(String, String, String)>);
 
-fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, Place)]) {
+fn push_aside(script: &mut ScriptInvocation<'_>, aside: &SetAside, jobs: &[(&Lease, InsertAt)]) {
     let line = &aside.line;
     script.arg(&line.name).arg(signed_millis(line.after)).arg(line.at_most.max(1)).arg(line.reason.as_str());
     script.arg(u8::from(aside.is_answer())).arg(jobs.len());
-    for (lease, place) in jobs {
-        script.arg(&lease.job.id).arg(lease.token).arg(place.as_str());
+    for (lease, at) in jobs {
+        script.arg(&lease.job.id).arg(lease.token).arg(at.as_str());
     }
 }
 

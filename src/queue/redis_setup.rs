@@ -6,7 +6,7 @@ use super::{QueueError, redis_connection::Connection};
 ///
 /// # Errors
 /// When the server is away or does not let us ask.
-pub(super) async fn worries(connection: &Connection) -> Result<Vec<String>, QueueError> {
+pub(super) async fn config_warnings(connection: &Connection) -> Result<Vec<String>, QueueError> {
     let mut asked = redis::pipe();
     asked.cmd("INFO").arg("memory").cmd("INFO").arg("persistence");
     let (memory, persistence): (String, String) = connection.pipe("info", &asked).await?;
@@ -19,21 +19,21 @@ pub(super) async fn worries(connection: &Connection) -> Result<Vec<String>, Queu
 }
 
 fn judge(memory: &str, persistence: &str, has_snapshots: Option<bool>) -> Vec<String> {
-    let mut worries = Vec::new();
+    let mut warnings = Vec::new();
     match value(memory, "maxmemory_policy") {
         Some("noeviction") | None => {}
-        Some(policy) => worries.push(format!(
+        Some(policy) => warnings.push(format!(
             "redis may throw jobs away (maxmemory-policy {policy}): set maxmemory-policy noeviction"
         )),
     }
     if value(persistence, "aof_enabled") == Some("0") && has_snapshots == Some(false) {
-        worries.push(
+        warnings.push(
             "redis keeps nothing on disk: after a restart of redis what waits is enqueued again from the database, which takes a \
              while; set appendonly yes"
                 .to_owned(),
         );
     }
-    worries
+    warnings
 }
 
 /// A value of `INFO`.
@@ -49,10 +49,10 @@ mod tests {
     fn a_server_that_may_throw_jobs_away_or_keeps_nothing_is_named() {
         let said = |policy: &str, aof: u8, snapshots| {
             let memory = format!("# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:{policy}\r\n");
-            let worries = judge(&memory, &format!("loading:0\r\naof_enabled:{aof}\r\n"), snapshots);
-            worries
+            let warnings = judge(&memory, &format!("loading:0\r\naof_enabled:{aof}\r\n"), snapshots);
+            warnings
                 .iter()
-                .map(|worry| worry.split(['(', ':']).next().unwrap().trim().to_owned())
+                .map(|warning| warning.split(['(', ':']).next().unwrap().trim().to_owned())
                 .collect::<Vec<_>>()
         };
         assert_eq!(said("noeviction", 1, Some(false)), [""; 0]);

@@ -11,9 +11,10 @@ use super::{
 use crate::mail::{Lane, MerchantId, WaitReason};
 
 /// How long Redis may take to count.
-const PATIENCE: Duration = Duration::from_secs(10);
+const COUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Reply = (Vec<(u64, u64, u64, bool)>, Vec<(String, u64, i64, String)>);
+/// What the script says: of each lane and each line.
+type RawStatus = (Vec<(u64, u64, u64, bool)>, Vec<(String, u64, i64, String)>);
 
 /// Asks for all counts at once.
 pub(super) async fn read(
@@ -26,7 +27,7 @@ pub(super) async fn read(
     for lane in Lane::ALL {
         script.arg(lane.as_str());
     }
-    let (lanes, lines): Reply = connection.run("status", PATIENCE, &script).await?;
+    let (lanes, lines): RawStatus = connection.run("status", COUNT_TIMEOUT, &script).await?;
     let lane_status = |(lane, (waiting, set_aside, leased, paused)): (&Lane, (u64, u64, u64, bool))| {
         LaneStatus { lane: *lane, waiting, set_aside, leased, paused }
     };
@@ -51,6 +52,6 @@ pub(super) async fn crowding(
 ) -> Result<Vec<MerchantId>, QueueError> {
     let mut script = script.key(prefix);
     script.arg(lane.as_str()).arg(SHARE);
-    let merchants: Vec<String> = connection.run("crowding", PATIENCE, &script).await?;
+    let merchants: Vec<String> = connection.run("crowding", COUNT_TIMEOUT, &script).await?;
     Ok(merchants.iter().filter_map(|merchant| merchant.parse().ok()).collect())
 }

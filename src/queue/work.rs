@@ -51,7 +51,7 @@ impl From<()> for Ended {
 
 /// What kind of worker to run.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct WorkerOptions {
     /// Names the worker in the log.
     pub name: String,
     /// How many jobs run at the same time.
@@ -63,7 +63,7 @@ pub struct Work {
 }
 
 /// Runs `handler` for each job until `stop` is cancelled. Then it fetches nothing more, lets running jobs finish for
-/// up to `work.drain`, aborts and releases the rest, and returns. Until then somebody else must [keep](Leases::keep)
+/// up to `options.drain`, aborts and releases the rest, and returns. Until then somebody else must [keep](Leases::keep)
 /// the leases.
 ///
 /// A job is finished when its handler returns [`Ended::Done`] or panics. An outage of the queue is logged once and
@@ -73,7 +73,7 @@ pub struct Work {
 /// When the worker ended without being told to, which is a bug.
 pub async fn work<A, H, F>(
     leases: Leases,
-    work: Work,
+    options: WorkerOptions,
     admission: Arc<A>,
     stop: CancellationToken,
     handler: H,
@@ -83,19 +83,19 @@ where
     H: Fn(QueuedJob, Option<A::Permit>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output: Into<Ended>> + Send + 'static,
 {
-    let (jobs, fetched) = mpsc::channel(work.places.in_all());
+    let (jobs, fetched) = mpsc::channel(options.places.in_all());
     let (ends, settled) = mpsc::unbounded_channel();
-    let mail_places = MailPlaces::new(work.places.of(Group::Mails));
+    let mail_places = MailPlaces::new(options.places.of(Group::Mails));
     let places = Group::ALL.map(|group| match group {
         Group::Mails => Arc::clone(&mail_places.all),
-        Group::Callbacks | Group::Batches => Arc::new(Semaphore::new(work.places.of(group))),
+        Group::Callbacks | Group::Batches => Arc::new(Semaphore::new(options.places.of(group))),
     });
     let fetcher = Fetcher {
         table: Arc::clone(&leases.0),
         places,
         mail_places,
         admission,
-        hand_over: work.hand_over.clone(),
+        hand_over: options.hand_over.clone(),
         jobs,
         ends,
         stop: stop.clone(),
@@ -106,11 +106,11 @@ where
 
     let drained = async {
         stop.cancelled().await;
-        sleep(work.drain).await;
+        sleep(options.drain).await;
     };
     let worked = async {
-        let outcome = run_worker(&work, fetched, stop.clone(), handler).await;
-        work.hand_over.end().await;
+        let outcome = run_worker(&options, fetched, stop.clone(), handler).await;
+        options.hand_over.end().await;
         outcome
     };
     let outcome = tokio::select! {
@@ -129,13 +129,13 @@ where
     .await;
     match outcome {
         Ok(()) if stop.is_cancelled() => Ok(()),
-        outcome => Err(QueueError::WorkerEnded(work.name, outcome.err())),
+        outcome => Err(QueueError::WorkerEnded(options.name, outcome.err())),
     }
 }
 
 /// The apalis worker. It is boxed: the compiler cannot see through its type that `work` is `Send`.
 fn run_worker<P, H, F>(
-    work: &Work,
+    options: &WorkerOptions,
     fetched: mpsc::Receiver<FetchedJob<P>>,
     stop: CancellationToken,
     handler: H,
@@ -145,8 +145,8 @@ where
     H: Fn(QueuedJob, Option<P>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output: Into<Ended>> + Send + 'static,
 {
-    WorkerBuilder::new(work.name.as_str())
-        .backend(QueueBackend::new(fetched, work.hand_over.receive()))
+    WorkerBuilder::new(options.name.as_str())
+        .backend(QueueBackend::new(fetched, options.hand_over.receive()))
         .catch_panic()
         .parallelize(spawn_owned)
         .build(move |to_run| run_one(to_run, handler.clone()))

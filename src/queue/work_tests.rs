@@ -13,7 +13,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Admit, Decision, Ended, HandOver, Lease, Leases, Places, Queue, QueueError, QueuedJob, Work,
+    Admit, Decision, Ended, HandOver, Lease, Leases, Places, Queue, QueueError, QueuedJob, WorkerOptions,
     conformance::{Kind, LONG, Opened, counts, job, jobs, odd_ids, on_both_queues},
     panicked_jobs,
     redis_server::eventually,
@@ -59,9 +59,9 @@ pub(super) struct Unlimited;
 
 impl Admit for Unlimited {
     type Permit = ();
-    type Room = ();
+    type Reservation = ();
 
-    fn room(&self, most: usize) -> (usize, ()) {
+    fn reserve(&self, most: usize) -> (usize, ()) {
         (most, ())
     }
 
@@ -72,9 +72,9 @@ impl Admit for Unlimited {
     async fn changed(&self) {}
 }
 
-pub(super) fn settings(places: usize, drain: Duration) -> Work {
+pub(super) fn settings(places: usize, drain: Duration) -> WorkerOptions {
     let places = Places { mails: places, callbacks: places, batches: places };
-    Work { name: "test".to_owned(), places, drain, hand_over: HandOver::default() }
+    WorkerOptions { name: "test".to_owned(), places, drain, hand_over: HandOver::default() }
 }
 
 pub(super) fn start<F>(
@@ -90,7 +90,7 @@ where
 
 pub(super) fn start_with<A: Admit, F>(
     queue: &Arc<dyn Queue>,
-    settings: Work,
+    settings: WorkerOptions,
     admission: A,
     handler: impl Fn(QueuedJob) -> F + Clone + Send + Sync + 'static,
 ) -> Running
@@ -309,9 +309,9 @@ impl Drop for OneOfFew {
 
 impl Admit for Few {
     type Permit = OneOfFew;
-    type Room = Vec<OneOfFew>;
+    type Reservation = Vec<OneOfFew>;
 
-    fn room(&self, most: usize) -> (usize, Vec<OneOfFew>) {
+    fn reserve(&self, most: usize) -> (usize, Vec<OneOfFew>) {
         let permits = (0..most).map_while(|_| {
             let permit = self.left.clone().try_acquire_owned().ok()?;
             Some(OneOfFew { permit: Some(permit), changed: self.changed.clone() })

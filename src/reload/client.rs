@@ -30,7 +30,7 @@ const HELLO: Duration = Duration::from_secs(2);
 /// How long it may take to reload.
 const RELOADING: Duration = Duration::from_secs(30);
 /// The most bytes of a line.
-const LONGEST: u64 = 4 << 20;
+const LONGEST_LINE: u64 = 4 << 20;
 
 /// A process that can be asked.
 pub struct Found {
@@ -111,7 +111,7 @@ async fn greet(name: &str) -> anyhow::Result<Option<Greeted>> {
 
 async fn read_line<T: DeserializeOwned>(stream: &mut BufReader<UnixStream>) -> anyhow::Result<T> {
     let mut line = Vec::new();
-    stream.take(LONGEST).read_until(b'\n', &mut line).await?;
+    stream.take(LONGEST_LINE).read_until(b'\n', &mut line).await?;
     if line.is_empty() {
         bail!("it says nothing");
     }

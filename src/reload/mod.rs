@@ -33,14 +33,14 @@ use crate::{
     audit::Author,
     config::{Config, Reloaded, Role},
     smtp::Route,
-    supervisor,
+    systemd,
     telemetry::{METRICS, chain},
 };
 
 /// How long reading the files may take; one on a file system that hangs would keep everybody waiting.
 const READING: Duration = Duration::from_secs(20);
 /// Between two looks at routes that have to go on until their last mail is sent.
-const LOOK: Duration = Duration::from_secs(1);
+const OVER_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The most who wait for a reload at once.
 const MOST_WAITING: usize = 8;
 
@@ -65,7 +65,7 @@ pub async fn run(app: Arc<App>, role: Role, status: String, mut hangups: Signal,
             () = stop.cancelled() => return,
             Some(()) = hangups.recv() => None,
             Some(asked) = asked.recv() => Some(asked),
-            () = sleep(LOOK), if !reloader.over.is_empty() => {
+            () = sleep(OVER_POLL_INTERVAL), if !reloader.over.is_empty() => {
                 reloader.over.retain(|route| !route.is_at_rest());
                 continue;
             }
@@ -107,7 +107,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Report {
-        supervisor::reloading("reads the configuration again");
+        systemd::reloading("reads the configuration again");
         let report = match read(&self.app, self.role).await {
             Ok((prepared, report)) => {
                 self.over.extend(self.app.put_in_force(prepared));
@@ -122,7 +122,7 @@ impl Reloader {
         };
         METRICS.reloads.count(report.result.as_str());
         report.log();
-        supervisor::ready(&match report.result {
+        systemd::ready(&match report.result {
             ReloadResult::Changed | ReloadResult::Unchanged => self.status.clone(),
             ReloadResult::Refused | ReloadResult::Failed => {
                 format!("{}; the last reload was refused, see the log", self.status)

@@ -31,9 +31,9 @@ pub(super) const PREFIX: &str = "postroom/";
 /// What a client says.
 pub(super) const RELOAD: &str = "reload";
 /// The most bytes of what a client says.
-const LONGEST: u64 = 1_024;
+const LONGEST_REQUEST: u64 = 1_024;
 /// How long a client may take to say it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most clients at once.
 const MOST: usize = 8;
 
@@ -119,8 +119,8 @@ async fn answer(client: UnixStream, hello: &Hello, ask: &mpsc::Sender<Asked>) ->
     let (read, mut write) = client.into_split();
     write_line(&mut write, hello).await?;
     let mut line = String::new();
-    let mut lines = BufReader::new(read.take(LONGEST));
-    timeout(PATIENCE, lines.read_line(&mut line)).await??;
+    let mut lines = BufReader::new(read.take(LONGEST_REQUEST));
+    timeout(CLIENT_TIMEOUT, lines.read_line(&mut line)).await??;
     let mut words = line.trim_end().splitn(3, '\t');
     if words.next() != Some(RELOAD) {
         return Ok(());
@@ -143,5 +143,5 @@ async fn write_line(
 ) -> io::Result<()> {
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
-    timeout(PATIENCE, write.write_all(&line)).await?
+    timeout(CLIENT_TIMEOUT, write.write_all(&line)).await?
 }

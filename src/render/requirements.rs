@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_long_to_look_at_is_left_to_filling() {
+    fn requirements_leave_values_that_take_long_to_filling() {
         let template = Template::compile("{{#each l}}{{b}}{{b}}{{/each}}").unwrap();
         let requirements = Requirements::of([&template].into_iter()).unwrap();
         for (rounds, missing) in [(1_000, Some(Vec::new())), (4_000, None)] {

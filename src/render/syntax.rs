@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_refuse_is_named_with_its_place() {
+    fn syntax_that_is_refused_is_named_with_its_place() {
         assert_eq!(refusal("a\nü {{> row}}"), "html, line 2, column 3: partials are not supported here");
         assert_eq!(refusal("{{#> row}}{{/row}}"), "html, line 1, column 1: partials are not supported here");
         assert_eq!(

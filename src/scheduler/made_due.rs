@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{app::App, store::StoreError, telemetry::chain};
 
 /// Between two looks at the queue's generation.
-const LOOK: Duration = Duration::from_secs(1);
+const GENERATION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Notices a queue that lost its jobs: its generation changes.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(super) struct GenerationWatch {
 impl GenerationWatch {
     /// Makes all due that waits, where the queue is new to this process.
     pub(super) async fn look(&mut self, app: &App) -> Result<(), StoreError> {
-        if self.looked_at.is_some_and(|at| at.elapsed() < LOOK) {
+        if self.looked_at.is_some_and(|at| at.elapsed() < GENERATION_CHECK_INTERVAL) {
             return Ok(());
         }
         self.looked_at = Some(Instant::now());

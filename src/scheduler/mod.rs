@@ -22,25 +22,25 @@ use crate::{
     mail::{Lane, MailLane, MailState, MerchantId, Timestamp},
     queue::{QueueStatus, QueuedJob, Whereabouts},
     store::{DueMail, ExpiredMail, StoreError},
-    supervisor::Watchdog,
+    systemd::Watchdog,
     telemetry::{METRICS, Outage, chain},
 };
 
 /// Between two rounds.
-const PAUSE: Duration = Duration::from_millis(250);
+const ROUND_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two looks for callbacks that this process recorded.
-const CALLBACK_PAUSE: Duration = Duration::from_millis(50);
+const CALLBACK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// What was enqueued is due again after this, unless a worker claims it.
-const AGAIN: Duration = Duration::from_secs(60);
+const REDUE_AFTER: Duration = Duration::from_secs(60);
 /// A full round: there is probably more.
 const FULL_ROUND: usize = 1_000;
 /// The longest round.
-const LONGEST: Duration = Duration::from_secs(60);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A mail that the queue has set aside is due again after this. If the queue loses it, all that waits is made due.
-const SET_ASIDE_AGAIN: Duration = Duration::from_secs(3_600);
+const SET_ASIDE_REDUE_AFTER: Duration = Duration::from_secs(3_600);
 
 /// A look past those who crowd a lane rests so many times as long as it took.
-const RESTS: u32 = 10;
+const REST_FACTOR: u32 = 10;
 
 /// Rounds that fail come four times a second.
 static UNSEEN: Outage = Outage::new();
@@ -50,8 +50,8 @@ static UNENQUEUED: Outage = Outage::new();
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let (mut watch, mut look, mut lost) =
         (GenerationWatch::default(), LookPast::default(), MadeDue::default());
-    let watchdog = Watchdog::of_this_process();
-    while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+    let watchdog = Watchdog::from_env();
+    while stop.run_until_cancelled(tokio::time::sleep(ROUND_INTERVAL)).await.is_some() {
         // A database that is away is no reason to be restarted: this loop goes on.
         watchdog.feed();
         // A database that vanished without a word must not hold up all later rounds.
@@ -120,7 +120,7 @@ pub async fn run_for_callbacks(app: Arc<App>, stop: CancellationToken) {
             tracing::debug!(error = %chain(&*error), "callbacks wait for the scheduler's next round");
         }
         // Those who settle mails meanwhile share the next look.
-        stop.run_until_cancelled(tokio::time::sleep(CALLBACK_PAUSE)).await;
+        stop.run_until_cancelled(tokio::time::sleep(CALLBACK_POLL_INTERVAL)).await;
     }
 }
 
@@ -129,7 +129,7 @@ async fn enqueue_due_callbacks(app: &App, look: &mut LookPast) -> anyhow::Result
 }
 
 async fn enqueue_callbacks(app: &App, status: &QueueStatus, look: &mut LookPast) -> anyhow::Result<usize> {
-    let mark = async |but_of: &[MerchantId]| app.store.mark_due_deliveries(AGAIN, but_of).await;
+    let mark = async |but_of: &[MerchantId]| app.store.mark_due_deliveries(REDUE_AFTER, but_of).await;
     enqueue(app, look.mark(app, status, Lane::Callback, mark).await?).await
 }
 
@@ -137,7 +137,7 @@ async fn enqueue_callbacks(app: &App, status: &QueueStatus, look: &mut LookPast)
 pub(crate) async fn in_time<T, E: Into<anyhow::Error>>(
     round: impl Future<Output = Result<T, E>>,
 ) -> anyhow::Result<T> {
-    tokio::time::timeout(LONGEST, round).await.context("the round took too long")?.map_err(Into::into)
+    tokio::time::timeout(ROUND_TIMEOUT, round).await.context("the round took too long")?.map_err(Into::into)
 }
 
 /// Enqueues a job for each mail, callback, batch and bulk action that is due now; returns how many.
@@ -207,9 +207,9 @@ async fn enqueue_round(app: &App, look: &mut LookPast) -> anyhow::Result<Round> 
     }
     if due.has(Lane::Batch) {
         // Batches and bulk actions are few: a fan-out itself stops when the queue is full.
-        let batches = async { enqueue(app, app.store.mark_due_batches(AGAIN).await?).await };
+        let batches = async { enqueue(app, app.store.mark_due_batches(REDUE_AFTER).await?).await };
         round.enqueued += round.found(batches.await)?;
-        let actions = async { enqueue(app, app.store.mark_due_actions(AGAIN).await?).await };
+        let actions = async { enqueue(app, app.store.mark_due_actions(REDUE_AFTER).await?).await };
         round.enqueued += round.found(actions.await)?;
     }
     Ok(round)
@@ -221,7 +221,7 @@ async fn enqueue_mails_of(
     status: &QueueStatus,
     look: &mut LookPast,
 ) -> anyhow::Result<usize> {
-    let mark = async |but_of: &[MerchantId]| app.store.mark_due_mails(lane, AGAIN, but_of).await;
+    let mark = async |but_of: &[MerchantId]| app.store.mark_due_mails(lane, REDUE_AFTER, but_of).await;
     enqueue_mails(app, look.mark(app, status, lane.into(), mark).await?).await
 }
 
@@ -255,7 +255,7 @@ impl LookPast {
             return Ok(Vec::new());
         }
         let marked = mark(&crowding).await;
-        self.again_at[lane as usize] = Some(Instant::now() + began.elapsed() * RESTS);
+        self.again_at[lane as usize] = Some(Instant::now() + began.elapsed() * REST_FACTOR);
         Ok(marked?)
     }
 }
@@ -318,11 +318,12 @@ async fn postpone_set_aside(app: &App, due: Vec<DueMail>, jobs: Vec<QueuedJob>) 
     let ids: Vec<String> = jobs.into_iter().map(|job| job.id).collect();
     let places = app.queue.where_are(&ids).await?;
     let now = clock::now();
-    let stays = |mail: &DueMail| is_too_old(app, mail, now) || !is_too_old(app, mail, now + SET_ASIDE_AGAIN);
+    let stays =
+        |mail: &DueMail| is_too_old(app, mail, now) || !is_too_old(app, mail, now + SET_ASIDE_REDUE_AFTER);
     let is_aside =
         |(mail, place): &(DueMail, Whereabouts)| matches!(place, Whereabouts::InLine { .. }) && stays(mail);
     let aside = due.into_iter().zip(places).filter(is_aside).map(|(mail, _)| mail);
-    app.store.postpone_mails(&aside.collect::<Vec<_>>(), SET_ASIDE_AGAIN).await?;
+    app.store.postpone_mails(&aside.collect::<Vec<_>>(), SET_ASIDE_REDUE_AFTER).await?;
     Ok(())
 }
 

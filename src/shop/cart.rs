@@ -195,7 +195,7 @@ impl AbandonedCart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shop::reminder::{Discount, Message};
+    use crate::shop::reminder::{Discount, ReminderText};
 
     fn cart(changes: Value) -> Result<AbandonedCart, String> {
         let mut document =
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cart_must_not_hold_is_refused() {
+    fn a_cart_with_contents_that_it_must_not_hold_is_refused() {
         for (changes, why) in [
             (json!({"total": 59.9}), "expected a string"),
             (json!({"total": "59,90"}), "decimal number in a string"),
@@ -258,7 +258,7 @@ mod tests {
         .unwrap();
         let reminder = Reminder {
             subject: SingleLine::new("Hi".to_owned()).unwrap(),
-            message: Message::new("<b>Hi</b>".to_owned()).unwrap(),
+            message: ReminderText::new("<b>Hi</b>".to_owned()).unwrap(),
             discount: Some(Discount::new(&"12.5".parse().unwrap()).unwrap()),
         };
         let values = cart.mail_values(Language::De, "Tea & Co", &reminder, "https://shop.example/r/1");

@@ -30,7 +30,7 @@ const SWISS: Numerals = Numerals { decimal: '.', group: '’', before_group: 1 }
 
 /// Where the currency stands.
 #[derive(Clone, Copy)]
-enum Place {
+enum CurrencyPosition {
     /// `$5`, but `CHF 5`: a word needs the space that a sign does not.
     Close,
     /// `R$ 5`.
@@ -51,16 +51,18 @@ pub fn format_money(language: Language, amount: &str, currency: &str) -> String 
     let Some(number) = Number::parse(amount) else {
         return format!("{amount}{NO_BREAK_SPACE}{currency}");
     };
-    let (numerals, place, home_sign) = convention(language, &currency);
+    let (numerals, position, home_sign) = convention(language, &currency);
     let sign = home_sign.or_else(|| sign(language, &currency)).unwrap_or(&currency);
     let minus = if number.negative { "-" } else { "" };
     let digits = number.write(numerals, decimals(&currency));
-    match place {
-        Place::Close if !sign.ends_with(char::is_alphabetic) => {
+    match position {
+        CurrencyPosition::Close if !sign.ends_with(char::is_alphabetic) => {
             format!("{minus}{sign}{digits}")
         }
-        Place::Close | Place::Before => format!("{minus}{sign}{NO_BREAK_SPACE}{digits}"),
-        Place::After => format!("{minus}{digits}{NO_BREAK_SPACE}{sign}"),
+        CurrencyPosition::Close | CurrencyPosition::Before => {
+            format!("{minus}{sign}{NO_BREAK_SPACE}{digits}")
+        }
+        CurrencyPosition::After => format!("{minus}{digits}{NO_BREAK_SPACE}{sign}"),
     }
 }
 
@@ -129,30 +131,30 @@ const fn numerals(language: Language) -> Numerals {
 }
 
 /// How a currency is written in a language, with the sign it has only at home, where it is at home.
-fn convention(language: Language, currency: &str) -> (Numerals, Place, Option<&'static str>) {
+fn convention(language: Language, currency: &str) -> (Numerals, CurrencyPosition, Option<&'static str>) {
     use Language::{De, En, Es, Fr, It, Pt, PtBr};
     match (language, currency) {
-        (Es, "MXN") => (POINT, Place::Close, Some("$")),
-        (Es, "DOP") => (POINT, Place::Close, Some("RD$")),
-        (Es, "GTQ") => (POINT, Place::Close, Some("Q")),
-        (Es, "HNL") => (POINT, Place::Close, Some("L")),
-        (Es, "NIO") => (POINT, Place::Close, Some("C$")),
-        (Es, "PAB") => (POINT, Place::Before, Some("B/.")),
-        (Es, "PEN") => (POINT, Place::Before, Some("S/")),
-        (Es, "CLP") => (COMMA, Place::Close, Some("$")),
-        (Es, "ARS" | "COP" | "UYU") => (COMMA, Place::Before, Some("$")),
-        (Es, "BOB") => (COMMA, Place::Before, Some("Bs")),
-        (Es, "PYG") => (COMMA, Place::Before, Some("Gs.")),
-        (Es, "VES") => (COMMA, Place::Before, Some("Bs.S")),
-        (Pt, "BRL") => (COMMA, Place::Before, None),
-        (Pt, "AOA") => (COMMA_AND_SPACES, Place::After, Some("Kz")),
-        (Pt, "MZN") => (COMMA_AND_SPACES, Place::After, Some("MTn")),
-        (De, "CHF") => (SWISS, Place::Before, None),
-        (It, "CHF") => (Numerals { before_group: 2, ..SWISS }, Place::Before, None),
-        (Fr, "CHF") => (Numerals { decimal: '.', ..COMMA_AND_NARROW_SPACES }, Place::After, None),
-        (En, _) => (POINT, Place::Close, None),
-        (PtBr, _) => (COMMA, Place::Before, None),
-        (Es | Pt | De | It | Fr, _) => (numerals(language), Place::After, None),
+        (Es, "MXN") => (POINT, CurrencyPosition::Close, Some("$")),
+        (Es, "DOP") => (POINT, CurrencyPosition::Close, Some("RD$")),
+        (Es, "GTQ") => (POINT, CurrencyPosition::Close, Some("Q")),
+        (Es, "HNL") => (POINT, CurrencyPosition::Close, Some("L")),
+        (Es, "NIO") => (POINT, CurrencyPosition::Close, Some("C$")),
+        (Es, "PAB") => (POINT, CurrencyPosition::Before, Some("B/.")),
+        (Es, "PEN") => (POINT, CurrencyPosition::Before, Some("S/")),
+        (Es, "CLP") => (COMMA, CurrencyPosition::Close, Some("$")),
+        (Es, "ARS" | "COP" | "UYU") => (COMMA, CurrencyPosition::Before, Some("$")),
+        (Es, "BOB") => (COMMA, CurrencyPosition::Before, Some("Bs")),
+        (Es, "PYG") => (COMMA, CurrencyPosition::Before, Some("Gs.")),
+        (Es, "VES") => (COMMA, CurrencyPosition::Before, Some("Bs.S")),
+        (Pt, "BRL") => (COMMA, CurrencyPosition::Before, None),
+        (Pt, "AOA") => (COMMA_AND_SPACES, CurrencyPosition::After, Some("Kz")),
+        (Pt, "MZN") => (COMMA_AND_SPACES, CurrencyPosition::After, Some("MTn")),
+        (De, "CHF") => (SWISS, CurrencyPosition::Before, None),
+        (It, "CHF") => (Numerals { before_group: 2, ..SWISS }, CurrencyPosition::Before, None),
+        (Fr, "CHF") => (Numerals { decimal: '.', ..COMMA_AND_NARROW_SPACES }, CurrencyPosition::After, None),
+        (En, _) => (POINT, CurrencyPosition::Close, None),
+        (PtBr, _) => (COMMA, CurrencyPosition::Before, None),
+        (Es | Pt | De | It | Fr, _) => (numerals(language), CurrencyPosition::After, None),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use url::Url;
 
 /// The longest link, in bytes.
-const LONGEST: usize = 2048;
+const LONGEST_LINK: usize = 2048;
 
 /// A link that may stand in a mail: `http` or `https`, without credentials. It is shown to its merchant as it was given
 /// and to shoppers as browsers write it.
@@ -20,7 +20,7 @@ impl Link {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn new(given: String) -> Result<Self, &'static str> {
-        if given.len() > LONGEST {
+        if given.len() > LONGEST_LINK {
             return Err("must have at most 2048 bytes");
         }
         if given.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_mail_must_not_link_to_is_refused() {
+    fn a_link_that_a_mail_must_not_have_is_refused() {
         for text in [
             "",
             "shop.example/cart",

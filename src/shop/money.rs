@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_decimal_number_is_no_amount() {
+    fn a_text_that_is_no_decimal_number_is_no_amount() {
         for text in
             ["", "-", ".5", "5.", "1,5", "1e3", "--1", "+1", " 1", "1.2.3", "1.1234567", "1234567890123", "٣"]
         {

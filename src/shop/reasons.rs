@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_gone_has_lapsed_and_what_cannot_be_read_has_not() {
+    fn a_reason_that_is_gone_has_lapsed_and_one_that_cannot_be_read_has_not() {
         let cart = |document| Facts::Cart { document };
         let subscription = |document| Facts::Subscription { document, country: "DE".to_owned() };
         let order = |document| Facts::Order { document, template: "PREBILLING".to_owned() };

@@ -16,16 +16,16 @@ pub struct Reminder {
     /// The `Subject`.
     pub subject: SingleLine,
     /// The words; never HTML.
-    pub message: Message,
+    pub message: ReminderText,
     /// What is taken off the price.
     pub discount: Option<Discount>,
 }
 
 /// A text of 1 to 10,000 characters on any number of lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message(String);
+pub struct ReminderText(String);
 
-impl Message {
+impl ReminderText {
     /// Takes a text that fits.
     ///
     /// # Errors
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_message_has_lines_but_no_other_control_characters() {
-        assert!(Message::new("one\r\n\ttwo\nü".to_owned()).is_ok());
-        assert!(Message::new("ä".repeat(10_000)).is_ok());
+        assert!(ReminderText::new("one\r\n\ttwo\nü".to_owned()).is_ok());
+        assert!(ReminderText::new("ä".repeat(10_000)).is_ok());
         for text in [String::new(), "ä".repeat(10_001), "beep\u{7}".to_owned(), "\u{85}".to_owned()] {
-            assert!(Message::new(text).is_err());
+            assert!(ReminderText::new(text).is_err());
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
             ("one\r\n\r\ntwo\rthree", "one¶two|three"),
             ("\n\none \n \n\n\ntwo\n", "one¶two"),
         ] {
-            let lines = Message::new(message.to_owned()).unwrap().lines();
+            let lines = ReminderText::new(message.to_owned()).unwrap().lines();
             let mark = |line: &Value| match (line["begins"] == true, line["goes_on"] == true) {
                 (true, _) => "¶",
                 (_, true) => "|",
@@ -160,7 +160,7 @@ mod tests {
         ] {
             let mut values = builtin_mails::sample_values(mail);
             values.insert("message".to_owned(), message.into());
-            let lines = Message::new(message.to_owned()).unwrap().lines();
+            let lines = ReminderText::new(message.to_owned()).unwrap().lines();
             values.insert("message_lines".to_owned(), lines.into());
             let source = builtin_mails::template(mail, Language::En);
             let (content, _) = renderer.preview(&source, None, &Value::Object(values).into()).unwrap();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use crate::mail::Timestamp;
 
 /// The longest name of a time zone, in bytes.
-const LONGEST: usize = 64;
+const LONGEST_NAME: usize = 64;
 
 /// The day that a date (`2026-03-01`) or a time in RFC 3339 names, in a time zone, else in UTC.
 pub fn day_in(text: &str, zone: Option<&Timezone>) -> Option<Date> {
@@ -32,7 +32,7 @@ pub struct Timezone {
 impl Timezone {
     /// The time zone of this name.
     pub fn called(name: &str) -> Option<Self> {
-        let zone = (name.len() <= LONGEST).then(|| TimeZone::get(name).ok()).flatten();
+        let zone = (name.len() <= LONGEST_NAME).then(|| TimeZone::get(name).ok()).flatten();
         let zone = zone.filter(|zone| !zone.is_unknown())?;
         Some(Self { zone, name: name.to_owned() })
     }

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use super::{
     replies::{ReplyRules, Said},
-    wire::{Garbage, ServerReply, printable},
+    wire::{ProtocolError, ServerReply, printable},
 };
 use crate::mail::{
     AttemptOutcome, Consequence, EnhancedCode, Judgement, Phase, Reply, ReplyClass, ReplyScope,
@@ -20,7 +20,7 @@ pub(super) enum ConnectionError {
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("broken dialogue: the server sent {0}")]
-    Garbage(#[from] Garbage),
+    Protocol(#[from] ProtocolError),
 }
 
 impl From<io::Error> for ConnectionError {
@@ -40,86 +40,91 @@ pub(super) struct AttemptError {
     pub(super) judgement: Judgement,
     /// What was said before it, where that is known.
     pub(super) transcript: Option<String>,
-    why: Why,
+    cause: Cause,
 }
 
 #[derive(Debug)]
-enum Why {
+enum Cause {
     /// The server refused.
-    Said(ServerReply),
+    Reply(ServerReply),
     /// The connection broke.
     ConnectionLost(ConnectionError),
     /// We may not offer the mail any more. Nothing of it was sent.
     Withheld,
     /// We saw that it makes no sense to go on.
-    Ours { outcome: AttemptOutcome, enhanced: Option<EnhancedCode>, text: String },
+    Local { outcome: AttemptOutcome, enhanced: Option<EnhancedCode>, text: String },
 }
 
 impl AttemptError {
     /// The server refused: a 4xx or 5xx reply.
-    pub(super) fn said(phase: Phase, reply: ServerReply) -> Self {
-        Self::new(phase, Why::Said(reply))
+    pub(super) fn replied(phase: Phase, reply: ServerReply) -> Self {
+        Self::new(phase, Cause::Reply(reply))
     }
 
     pub(super) fn lost(phase: Phase, lost: impl Into<ConnectionError>) -> Self {
-        Self::new(phase, Why::ConnectionLost(lost.into()))
+        Self::new(phase, Cause::ConnectionLost(lost.into()))
     }
 
     /// The mail may not be offered any more; nothing of the message was sent.
     pub(super) fn withheld(phase: Phase) -> Self {
-        Self::new(phase, Why::Withheld)
+        Self::new(phase, Cause::Withheld)
     }
 
     /// Whether it ended because the mail may not be offered any more.
     pub(super) fn is_withheld(&self) -> bool {
-        matches!(self.why, Why::Withheld)
+        matches!(self.cause, Cause::Withheld)
     }
 
     /// We cannot send the mail now.
-    pub(super) fn not_now(phase: Phase, text: impl Into<String>) -> Self {
-        Self::new(phase, Why::Ours { outcome: AttemptOutcome::Transient, enhanced: None, text: text.into() })
+    pub(super) fn transient(phase: Phase, text: impl Into<String>) -> Self {
+        Self::new(
+            phase,
+            Cause::Local { outcome: AttemptOutcome::Transient, enhanced: None, text: text.into() },
+        )
     }
 
     /// We can never send this mail to this server.
-    pub(super) fn never(phase: Phase, enhanced: (u16, u16), text: impl Into<String>) -> Self {
+    pub(super) fn permanent(phase: Phase, enhanced: (u16, u16), text: impl Into<String>) -> Self {
         let (subject, detail) = enhanced;
         let enhanced = Some(EnhancedCode { class: 5, subject, detail });
-        Self::new(phase, Why::Ours { outcome: AttemptOutcome::Permanent, enhanced, text: text.into() })
+        Self::new(phase, Cause::Local { outcome: AttemptOutcome::Permanent, enhanced, text: text.into() })
     }
 
-    fn new(phase: Phase, why: Why) -> Self {
-        let mut error = Self { phase, judgement: Judgement::CONNECTION, transcript: None, why };
+    fn new(phase: Phase, cause: Cause) -> Self {
+        let mut error = Self { phase, judgement: Judgement::CONNECTION, transcript: None, cause };
         error.judge(&ReplyRules::shipped(), "", &[]);
         error
     }
 
     /// Says what it means by these rules, over this route, for a mail between these domains.
     pub(super) fn judge(&mut self, rules: &ReplyRules, route: &str, domains: &[&str]) {
-        self.judgement = match &self.why {
-            Why::Said(reply) => {
+        self.judgement = match &self.cause {
+            Cause::Reply(reply) => {
                 let (code, enhanced, text) = (reply.code, reply.enhanced(), reply.text());
                 rules.judge(&Said { code, enhanced, text: &text, phase: self.phase, route, domains })
             }
-            Why::ConnectionLost(_) | Why::Withheld => Judgement::CONNECTION,
-            Why::Ours { outcome: AttemptOutcome::Permanent, .. } => Judgement::MESSAGE_FAULT,
+            Cause::ConnectionLost(_) | Cause::Withheld => Judgement::CONNECTION,
+            Cause::Local { outcome: AttemptOutcome::Permanent, .. } => Judgement::MESSAGE_FAULT,
             // What we want and the relay does not offer: encryption, a way to sign in.
-            Why::Ours { .. } if matches!(self.phase, Phase::Tls | Phase::Auth) => Judgement {
+            Cause::Local { .. } if matches!(self.phase, Phase::Tls | Phase::Auth) => Judgement {
                 class: ReplyClass::Config,
                 then: Consequence::Stop,
                 scope: ReplyScope::Route,
                 wait: None,
             },
-            Why::Ours { .. } => Judgement::CONNECTION,
+            Cause::Local { .. } => Judgement::CONNECTION,
         };
     }
 
     /// Whether the server had hung up, or was about to, before it saw anything of the message. On a connection that
     /// lay idle this says nothing about the relay, and another connection may be tried at once.
     pub(super) fn is_about_an_old_connection(&self) -> bool {
-        let hung_up = match &self.why {
-            Why::Said(reply) => reply.is_farewell(),
-            Why::ConnectionLost(ConnectionError::TimedOut(_)) | Why::Withheld | Why::Ours { .. } => false,
-            Why::ConnectionLost(_) => true,
+        let hung_up = match &self.cause {
+            Cause::Reply(reply) => reply.is_closing_channel(),
+            Cause::ConnectionLost(ConnectionError::TimedOut(_)) | Cause::Withheld | Cause::Local { .. } => {
+                false
+            }
+            Cause::ConnectionLost(_) => true,
         };
         self.is_before_content() && hung_up
     }
@@ -127,15 +132,16 @@ impl AttemptError {
     /// Whether the server fell silent before it saw anything of the message, or gave answers that fit no command.
     pub(super) fn is_out_of_step(&self) -> bool {
         let lost_count = matches!(
-            &self.why,
-            Why::ConnectionLost(ConnectionError::TimedOut(_) | ConnectionError::Garbage(_))
+            &self.cause,
+            Cause::ConnectionLost(ConnectionError::TimedOut(_) | ConnectionError::Protocol(_))
         );
         self.is_before_content() && lost_count
     }
 
     /// Whether the server refused MAIL, and did not hang up.
     pub(super) fn is_refused_at_mail(&self) -> bool {
-        self.phase == Phase::MailFrom && matches!(&self.why, Why::Said(reply) if !reply.is_farewell())
+        self.phase == Phase::MailFrom
+            && matches!(&self.cause, Cause::Reply(reply) if !reply.is_closing_channel())
     }
 
     /// Whether the relay takes no further mail over this connection, and says nothing against the mail.
@@ -157,12 +163,12 @@ impl AttemptError {
     /// Whether it is a fault of the relay that passes, or the connection was lost, before the relay heard of the content.
     pub(super) fn is_a_fault_of_the_relay(&self) -> bool {
         let Judgement { class, then, scope, .. } = self.judgement;
-        let is_a_fault = match &self.why {
-            Why::Said(_) => {
+        let is_a_fault = match &self.cause {
+            Cause::Reply(_) => {
                 matches!((class, then, scope), (ReplyClass::Temporary, Consequence::Retry, ReplyScope::Route))
             }
-            Why::ConnectionLost(_) => true,
-            Why::Withheld | Why::Ours { .. } => false,
+            Cause::ConnectionLost(_) => true,
+            Cause::Withheld | Cause::Local { .. } => false,
         };
         self.is_before_content() && is_a_fault
     }
@@ -173,60 +179,60 @@ impl AttemptError {
 
     /// Whether it is about us and not about the mail, whatever its code: we are not signed in, may not relay, need TLS, are
     /// beyond our quota, or the two sides have lost each other.
-    pub(super) fn is_about_us(&self) -> bool {
+    pub(super) fn stops_the_route(&self) -> bool {
         self.judgement.stops_the_route()
     }
 
     /// The relay's own words, where it refused. They may repeat who tried to sign in, and with what.
     pub(super) fn words(&self) -> Option<String> {
-        match &self.why {
-            Why::Said(reply) => Some(reply.text()),
-            Why::ConnectionLost(_) | Why::Ours { .. } | Why::Withheld => None,
+        match &self.cause {
+            Cause::Reply(reply) => Some(reply.text()),
+            Cause::ConnectionLost(_) | Cause::Local { .. } | Cause::Withheld => None,
         }
     }
 
     /// What happened, in words for merchants. What a relay says before it has heard of the mail, or about us, is not
     /// theirs to read: it is said in our words.
     pub(super) fn text(&self) -> String {
-        match &self.why {
-            Why::Said(reply) if self.is_about_us() || !is_about_the_mail(self.phase) => {
+        match &self.cause {
+            Cause::Reply(reply) if self.stops_the_route() || !is_about_the_mail(self.phase) => {
                 format!("{} ({})", our_words(self.phase), reply.code)
             }
-            Why::Said(reply) => reply.text(),
-            Why::ConnectionLost(lost) if self.phase == Phase::Final => {
+            Cause::Reply(reply) => reply.text(),
+            Cause::ConnectionLost(lost) if self.phase == Phase::Final => {
                 printable(&format!("{lost}; the final dot was sent, so the relay may have the mail"))
             }
-            Why::ConnectionLost(lost) => printable(&lost.to_string()),
-            Why::Withheld => "not offered".to_owned(),
-            Why::Ours { text, .. } => printable(text),
+            Cause::ConnectionLost(lost) => printable(&lost.to_string()),
+            Cause::Withheld => "not offered".to_owned(),
+            Cause::Local { text, .. } => printable(text),
         }
     }
 
     /// The code, where a server spoke.
     pub(super) fn code(&self) -> Option<u16> {
-        match &self.why {
-            Why::Said(reply) => Some(reply.code),
-            Why::ConnectionLost(_) | Why::Withheld | Why::Ours { .. } => None,
+        match &self.cause {
+            Cause::Reply(reply) => Some(reply.code),
+            Cause::ConnectionLost(_) | Cause::Withheld | Cause::Local { .. } => None,
         }
     }
 
     /// What this means for the mail.
     fn outcome(&self) -> AttemptOutcome {
-        match &self.why {
-            Why::Said(_) if self.judgement.fails_the_mail() => AttemptOutcome::Permanent,
-            Why::Said(_) => AttemptOutcome::Transient,
-            Why::ConnectionLost(_) if self.phase == Phase::Final => AttemptOutcome::Unknown,
-            Why::ConnectionLost(_) | Why::Withheld => AttemptOutcome::Transient,
-            Why::Ours { outcome, .. } => *outcome,
+        match &self.cause {
+            Cause::Reply(_) if self.judgement.fails_the_mail() => AttemptOutcome::Permanent,
+            Cause::Reply(_) => AttemptOutcome::Transient,
+            Cause::ConnectionLost(_) if self.phase == Phase::Final => AttemptOutcome::Unknown,
+            Cause::ConnectionLost(_) | Cause::Withheld => AttemptOutcome::Transient,
+            Cause::Local { outcome, .. } => *outcome,
         }
     }
 
     /// The reply for an attempt over `route` that took so long.
     pub(super) fn into_reply(self, route: &str, took: Duration) -> Reply {
-        let enhanced = match &self.why {
-            Why::Said(reply) => reply.enhanced(),
-            Why::ConnectionLost(_) | Why::Withheld => None,
-            Why::Ours { enhanced, .. } => *enhanced,
+        let enhanced = match &self.cause {
+            Cause::Reply(reply) => reply.enhanced(),
+            Cause::ConnectionLost(_) | Cause::Withheld => None,
+            Cause::Local { enhanced, .. } => *enhanced,
         };
         Reply {
             route: route.to_owned(),
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn a_5xx_is_final_only_when_it_is_about_the_mail() {
         for &phase in Phase::ALL {
-            let outcome = |line: &str| AttemptError::said(phase, reply(&[line])).outcome();
+            let outcome = |line: &str| AttemptError::replied(phase, reply(&[line])).outcome();
             let final_one = phase >= Phase::MailFrom;
             let expected = if final_one { AttemptOutcome::Permanent } else { AttemptOutcome::Transient };
             assert_eq!(outcome("550 no"), expected, "{phase}");
@@ -293,7 +299,7 @@ mod tests {
         for &phase in Phase::ALL {
             for code in [503, 530, 534, 535, 538] {
                 let error =
-                    AttemptError::said(phase, reply(&[&format!("{code} 5.7.0 ann, hunter2 is wrong")]));
+                    AttemptError::replied(phase, reply(&[&format!("{code} 5.7.0 ann, hunter2 is wrong")]));
                 assert_eq!(error.outcome(), AttemptOutcome::Transient, "{code} in {phase}");
                 assert!(!error.text().contains("hunter2"), "{}", error.text());
                 assert!(error.text().ends_with(&format!("({code})")), "{}", error.text());
@@ -304,7 +310,7 @@ mod tests {
     #[test]
     fn before_the_mail_the_words_are_ours() {
         for &phase in Phase::ALL {
-            let text = AttemptError::said(phase, reply(&["450 4.7.1 you are ann"])).text();
+            let text = AttemptError::replied(phase, reply(&["450 4.7.1 you are ann"])).text();
             assert_eq!(text == "4.7.1 you are ann", is_about_the_mail(phase), "{phase}: {text}");
         }
     }
@@ -317,7 +323,7 @@ mod tests {
             for lost in [
                 ConnectionError::Closed,
                 ConnectionError::TimedOut(Duration::ZERO),
-                ConnectionError::Garbage(Garbage::NotAReply),
+                ConnectionError::Protocol(ProtocolError::NotAReply),
             ] {
                 assert_eq!(AttemptError::lost(phase, lost).outcome(), expected, "{phase}");
             }

@@ -42,7 +42,7 @@ impl Credentials {
         let Some(&mechanism) = wanted.iter().find(|mechanism| offered.contains(mechanism)) else {
             let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
             let text = format!("the server does not offer AUTH {}", names.join(" or "));
-            return Err(AttemptError::not_now(Phase::Auth, text));
+            return Err(AttemptError::transient(Phase::Auth, text));
         };
         connection.transcript.note("C: ", &format!("AUTH {mechanism} [credentials]"));
         connection.transcript.hide(true);
@@ -57,7 +57,7 @@ impl Credentials {
         if said.is_positive() {
             Ok(())
         } else if said.is_refusal() {
-            Err(AttemptError::said(Phase::Auth, said))
+            Err(AttemptError::replied(Phase::Auth, said))
         } else {
             Err(lost(connection.protocol_error()))
         }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_operators_need_is_kept() {
+    fn words_that_operators_need_stay_when_a_reply_is_redacted() {
         let words = "5.7.8 Error: authentication failed: (reason unavailable), AUTH closed";
         assert_eq!(redacted(words), words);
         assert_eq!(

@@ -23,7 +23,7 @@ use super::{
     stream::Stream,
     transcript::Transcript,
     tuning::Timeouts,
-    wire::{Garbage, LONGEST_LINE, MOST_OF_A_LINE, ReplyLines, ServerReply, begins_a_line},
+    wire::{LONGEST_LINE, MOST_OF_A_LINE, ProtocolError, ReplyLines, ServerReply, begins_a_line},
 };
 
 /// One open connection to a relay.
@@ -160,7 +160,7 @@ impl Connection {
         }
         self.is_broken = true;
         self.outgoing.clear();
-        Err(Garbage::Early.into())
+        Err(ProtocolError::Early.into())
     }
 
     /// What has come beyond the last reply. Looks, but does not wait.
@@ -180,7 +180,7 @@ impl Connection {
             Ok(reply) => reply,
             Err(_) => Err(ConnectionError::TimedOut(within)),
         };
-        self.is_broken |= reply.as_ref().map_or(true, ServerReply::is_farewell);
+        self.is_broken |= reply.as_ref().map_or(true, ServerReply::is_closing_channel);
         match &reply {
             Ok(said) => self.transcript.said(said.code, said.lines()),
             Err(lost) => self.transcript.note("   ", &format!("[{lost}]")),
@@ -203,7 +203,7 @@ impl Connection {
     /// Notes a reply that has no meaning where it came.
     pub(super) fn protocol_error(&mut self) -> ConnectionError {
         self.is_broken = true;
-        ConnectionError::Garbage(Garbage::OutOfSequence)
+        ConnectionError::Protocol(ProtocolError::OutOfSequence)
     }
 
     /// Overwrites what was sent, so that no password stays in memory.
@@ -218,7 +218,7 @@ impl Connection {
     /// for an answer that came encrypted (CVE-2011-0411).
     pub(super) fn into_plain_socket(self) -> Result<(TcpStream, OpenCount), ConnectionError> {
         match self.stream {
-            _ if self.consumed < self.incoming.len() => Err(Garbage::Early.into()),
+            _ if self.consumed < self.incoming.len() => Err(ProtocolError::Early.into()),
             Stream::Plain(socket) => Ok((socket, self.count)),
             Stream::Encrypted(_) => Err(ConnectionError::Closed),
         }
@@ -241,7 +241,7 @@ impl Connection {
             let Some(line_end) = memchr(b'\n', unread) else {
                 thrown_away += self.cut_line()?;
                 if thrown_away > MOST_OF_A_LINE {
-                    return Err(Garbage::LongLine.into());
+                    return Err(ProtocolError::LongLine.into());
                 }
                 self.receive().await?;
                 continue;

@@ -41,7 +41,7 @@ impl Route {
     pub(super) fn note_answer(&self, asked: &Asked<'_>, said: &Result<ServerReply, AttemptError>) {
         let now = Instant::now();
         match said {
-            Err(error) if error.is_about_us() => {
+            Err(error) if error.stops_the_route() => {
                 if self.breaker().refused(error, now) {
                     self.note_stop(error);
                 }
@@ -97,7 +97,7 @@ impl Route {
             return;
         }
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.relay.dialer.place();
+        let (host, port) = self.relay.dialer.host_and_port();
         let reason = self.relay.dialer.words_for_the_log(error);
         tracing::warn!(
             route,
@@ -122,7 +122,7 @@ impl Route {
     }
 
     fn takes_us_again(&self) {
-        if self.breaker().takes_us() {
+        if self.breaker().reset_stop() {
             tracing::info!(route = self.name(), "the relay takes us again");
         }
     }
@@ -134,7 +134,7 @@ impl Route {
             RouteStopLabels { route: self.name().to_owned(), class: class.as_str(), scope: scope.as_str() };
         METRICS.route_stops.get_or_create(&labels).inc();
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.relay.dialer.place();
+        let (host, port) = self.relay.dialer.host_and_port();
         let words = self.relay.dialer.words_for_the_log(error);
         tracing::error!(route, host, port, phase, code, %class, %scope, words, "the relay refuses us: mails wait until this is mended");
     }
@@ -143,7 +143,7 @@ impl Route {
     pub(super) fn note_failure(&self, error: &AttemptError, failures: u32) {
         let Some(times) = self.relay.away.failed() else { return };
         let (route, phase, code) = (self.name(), error.phase.as_str(), error.code());
-        let (host, port) = self.relay.dialer.place();
+        let (host, port) = self.relay.dialer.host_and_port();
         let reason = self.relay.dialer.words_for_the_log(error);
         tracing::warn!(route, host, port, phase, code, reason, failures, times, "no connection to the relay");
     }

@@ -70,7 +70,7 @@ impl Dialer {
     }
 
     /// The relay's host and port.
-    pub(super) fn place(&self) -> (&str, u16) {
+    pub(super) fn host_and_port(&self) -> (&str, u16) {
         (&self.host, self.port)
     }
 
@@ -90,7 +90,7 @@ impl Dialer {
     /// Keeps what was said with the error, without our credentials.
     pub(super) fn with_transcript(&self, mut error: AttemptError, transcript: &Transcript) -> AttemptError {
         let text = transcript.text();
-        let is_about_us = error.is_about_us();
+        let is_about_us = error.stops_the_route();
         error.transcript = (!text.is_empty()).then(|| match &self.credentials {
             Some(credentials) => credentials.redact_transcript(&text, is_about_us),
             None => text,
@@ -131,7 +131,7 @@ impl Dialer {
         if let Some(credentials) = &self.credentials {
             if !(connection.is_encrypted() || is_this_machine || self.mode == TlsMode::None) {
                 let text = "the connection is not encrypted, so the password is not sent";
-                return Err(AttemptError::not_now(Phase::Auth, text));
+                return Err(AttemptError::transient(Phase::Auth, text));
             }
             credentials.sign_in(&mut connection).await?;
         }
@@ -171,7 +171,7 @@ impl Dialer {
         let is_required = self.mode == TlsMode::Starttls;
         if !connection.capabilities.starttls {
             return if is_required {
-                Err(AttemptError::not_now(Phase::Tls, "the server does not offer STARTTLS"))
+                Err(AttemptError::transient(Phase::Tls, "the server does not offer STARTTLS"))
             } else {
                 Ok(connection)
             };
@@ -179,8 +179,8 @@ impl Dialer {
         let lost = |lost: ConnectionError| AttemptError::lost(Phase::Tls, lost);
         let said = connection.ask("STARTTLS", self.timeouts.hello).await.map_err(lost)?;
         if said.is_refusal() {
-            return if is_required || said.is_farewell() {
-                Err(AttemptError::said(Phase::Tls, said))
+            return if is_required || said.is_closing_channel() {
+                Err(AttemptError::replied(Phase::Tls, said))
             } else {
                 Ok(connection)
             };
@@ -203,7 +203,7 @@ impl Dialer {
     ) -> Result<Connection, AttemptError> {
         let within = self.timeouts.hello;
         let Some(encryption) = &self.encryption else {
-            return Err(AttemptError::not_now(Phase::Tls, "this route has no TLS"));
+            return Err(AttemptError::transient(Phase::Tls, "this route has no TLS"));
         };
         match timeout(within, encryption.handshake(socket)).await {
             Ok(Ok(stream)) => {
@@ -211,7 +211,7 @@ impl Dialer {
                 Ok(Connection::new(stream, self.timeouts, count, transcript.clone()))
             }
             Ok(Err(error)) => {
-                Err(AttemptError::not_now(Phase::Tls, format!("TLS handshake failed: {error}")))
+                Err(AttemptError::transient(Phase::Tls, format!("TLS handshake failed: {error}")))
             }
             Err(_) => Err(AttemptError::lost(Phase::Tls, ConnectionError::TimedOut(within))),
         }
@@ -249,7 +249,7 @@ fn accepted(
     if said.is_positive() {
         Ok(said)
     } else if said.is_refusal() {
-        Err(AttemptError::said(phase, said))
+        Err(AttemptError::replied(phase, said))
     } else {
         Err(AttemptError::lost(phase, connection.protocol_error()))
     }

@@ -17,7 +17,7 @@ use std::{
 use tokio::time::Instant;
 
 /// How long a relay that loses what comes behind a message, or behind MAIL, gets nothing there.
-const PAUSE: Duration = Duration::from_secs(600);
+const PIPELINING_COOLDOWN: Duration = Duration::from_secs(600);
 
 /// What a relay has shown so far.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ struct Pause(Mutex<Option<Instant>>);
 impl Pause {
     /// Returns whether that is news.
     fn begin(&self, now: Instant) -> bool {
-        let before = self.lock().replace(now + PAUSE);
+        let before = self.lock().replace(now + PIPELINING_COOLDOWN);
         before.is_none_or(|until| until <= now)
     }
 
@@ -84,17 +84,20 @@ mod tests {
         assert!(!grouping.is_on(now), "nobody knows the relay yet");
         grouping.note(true);
         assert!(grouping.is_on(now));
-        assert!(grouping.failed(now) && !grouping.failed(now + PAUSE / 2));
+        assert!(grouping.failed(now) && !grouping.failed(now + PIPELINING_COOLDOWN / 2));
         grouping.note(true);
-        assert!(!grouping.is_on(now + PAUSE) && grouping.is_on(now + 2 * PAUSE));
-        assert!(grouping.failed(now + 2 * PAUSE));
+        assert!(!grouping.is_on(now + PIPELINING_COOLDOWN) && grouping.is_on(now + 2 * PIPELINING_COOLDOWN));
+        assert!(grouping.failed(now + 2 * PIPELINING_COOLDOWN));
     }
 
     #[test]
     fn a_relay_that_loses_what_follows_mail_gets_one_command_at_a_time_for_a_while() {
         let (grouping, now) = (Grouping::default(), Instant::now());
         assert!(grouping.takes_envelopes(now));
-        assert!(grouping.envelope_failed(now) && !grouping.envelope_failed(now + PAUSE / 2));
-        assert!(!grouping.takes_envelopes(now + PAUSE) && grouping.takes_envelopes(now + 2 * PAUSE));
+        assert!(grouping.envelope_failed(now) && !grouping.envelope_failed(now + PIPELINING_COOLDOWN / 2));
+        assert!(
+            !grouping.takes_envelopes(now + PIPELINING_COOLDOWN)
+                && grouping.takes_envelopes(now + 2 * PIPELINING_COOLDOWN)
+        );
     }
 }

@@ -10,12 +10,12 @@
 //! | `settings`, `route_error` | what an operator writes about a route, and whether it makes sense |
 //! | `routes`, `route` | the routes, and what each is doing |
 //! | `preference` | which mails a route takes, and how much it is preferred |
-//! | `permit`, `ready` | a place, then a connection, then one attempt |
+//! | `pool_permit`, `ready` | a slot, then a connection, then one attempt |
 //! | `consequences` | what an answer stops, slows down, or lets go on |
 //! | `shared` | what the routes of a process share |
-//! | `pool`, `pooled`, `place`, `capacity` | which connections are open, who may use one, when they are closed |
+//! | `pool`, `pooled`, `pool_slot`, `capacity` | which connections are open, who may use one, when they are closed |
 //! | `opening`, `openers` | how a mail whose connection is slow to open takes one that comes free |
-//! | `line`, `grouping` | which mail is next on a connection, and whether it is begun while the one before it is sent |
+//! | `connection_queue`, `grouping` | which mail is next on a connection, and whether it is begun while the one before it is sent |
 //! | `breaker` | whether a relay that was away, refused us, or got too much, may be tried again |
 //! | `replies` | what a reply means, by readable rules |
 //! | `pace` | how fast mails may go to who said that he gets too much |
@@ -38,18 +38,18 @@ mod breaker;
 mod capabilities;
 mod capacity;
 mod connection;
+mod connection_queue;
 mod consequences;
 mod dialer;
 mod grouping;
 mod hello_name;
-mod line;
 mod open_count;
 mod openers;
 mod opening;
 mod pace;
-mod permit;
-mod place;
 mod pool;
+mod pool_permit;
+mod pool_slot;
 mod pooled;
 mod preference;
 mod provider;
@@ -71,10 +71,10 @@ mod wire;
 mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
+pub use connection_queue::WaitingMail;
 pub use hello_name::is_hello_name;
-pub use line::Wish;
 pub use pace::DomainPace;
-pub use permit::{Permit, Permits};
+pub use pool_permit::{PoolPermit, PoolPermits};
 pub use preference::Preference;
 pub use ready::{NotReady, Ready, Sent};
 pub use replies::{JudgedBy, ReplyRules, RuleFault, RuleFaults, Said};

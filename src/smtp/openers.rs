@@ -7,15 +7,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::line::Handed;
+use super::connection_queue::HandedConnection;
 
 /// Those of one route. One that has its connection is gone.
 #[derive(Default)]
-pub(super) struct Openers(Mutex<VecDeque<oneshot::Sender<Handed>>>);
+pub(super) struct Openers(Mutex<VecDeque<oneshot::Sender<HandedConnection>>>);
 
 impl Openers {
-    /// Waits behind the others for a place with a connection in it.
-    pub(super) fn join(&self) -> oneshot::Receiver<Handed> {
+    /// Waits behind the others for a slot with a connection in it.
+    pub(super) fn join(&self) -> oneshot::Receiver<HandedConnection> {
         let (hand, handed) = oneshot::channel();
         let mut waiting = self.lock();
         waiting.retain(|hand| !hand.is_closed());
@@ -28,12 +28,12 @@ impl Openers {
     }
 
     /// Takes the first of them.
-    pub(super) fn take_first(&self) -> Option<oneshot::Sender<Handed>> {
+    pub(super) fn take_first(&self) -> Option<oneshot::Sender<HandedConnection>> {
         let mut waiting = self.lock();
         std::iter::from_fn(|| waiting.pop_front()).find(|hand| !hand.is_closed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<Handed>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<HandedConnection>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

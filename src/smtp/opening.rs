@@ -2,42 +2,42 @@
 //! own is open: a relay may be slow to greet a new connection, or never do so, and serve those that it has. The one that is
 //! being opened goes to a mail after it, and if it cannot be opened, only the breaker hears of it.
 //!
-//! A mail that opens a connection is served before those in the [line](super::line): it had its place first.
+//! A mail that opens a connection is served before those in the [queue](super::connection_queue): it had its slot first.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{connection::Connection, place::Place, ready::NotReady, route::Route};
+use super::{connection::Connection, pool_slot::PoolSlot, ready::NotReady, route::Route};
 use crate::clock;
 
-/// What a mail goes on with: its place, the connection, and whether that was used before.
-type Opened = (Place, Connection, bool);
+/// What a mail goes on with: its slot, the connection, and whether that was used before.
+type Opened = (PoolSlot, Connection, bool);
 
 impl Route {
-    /// Opens a connection for a mail that has a place, or takes one that comes free before it is open.
+    /// Opens a connection for a mail that has a slot, or takes one that comes free before it is open.
     ///
     /// # Errors
     /// When there is none. That is no attempt while other connections work: one of these will serve the mail.
     pub(super) async fn open_or_take(
         self: Arc<Self>,
-        mut place: Place,
+        mut slot: PoolSlot,
         started: Instant,
     ) -> Result<Opened, NotReady> {
-        let mut waiting = place.wait_for_connection();
+        let mut waiting = slot.wait_for_connection();
         // One may have come free right before.
-        if let Some(connection) = place.take_at_once() {
-            return Ok((place, connection, true));
+        if let Some(connection) = slot.take_at_once() {
+            return Ok((slot, connection, true));
         }
         let route = Arc::clone(&self);
         let mut opening = Box::pin(async move { route.open(started).await });
         let opened = tokio::select! {
             biased;
             Ok(handed) = &mut waiting => {
-                let next = place.handed(handed);
+                let next = slot.handed(handed);
                 tokio::spawn(async move {
                     if let Ok(connection) = opening.await {
-                        place.keep(connection);
+                        slot.keep(connection);
                     }
                 });
                 return self.go_on(next, started).await;
@@ -46,12 +46,12 @@ impl Route {
         };
         waiting.close();
         match (opened, waiting.try_recv()) {
-            (Ok(connection), Err(_)) => Ok((place, connection, false)),
+            (Ok(connection), Err(_)) => Ok((slot, connection, false)),
             (opened, Ok(handed)) => {
-                let next = place.handed(handed);
+                let next = slot.handed(handed);
                 match opened {
-                    Ok(connection) => place.keep(connection),
-                    Err(_) => drop(place),
+                    Ok(connection) => slot.keep(connection),
+                    Err(_) => drop(slot),
                 }
                 self.go_on(next, started).await
             }
@@ -62,11 +62,11 @@ impl Route {
         }
     }
 
-    /// Goes on in a place that was handed over.
-    async fn go_on(&self, mut place: Place, started: Instant) -> Result<Opened, NotReady> {
-        match place.take().await {
-            Some((connection, _)) => Ok((place, connection, true)),
-            None => Ok((place, self.open(started).await?, false)),
+    /// Goes on in a slot that was handed over.
+    async fn go_on(&self, mut slot: PoolSlot, started: Instant) -> Result<Opened, NotReady> {
+        match slot.take().await {
+            Some((connection, _)) => Ok((slot, connection, true)),
+            None => Ok((slot, self.open(started).await?, false)),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a pool and its places share: the places, the connections that lie idle, and the line of mails that wait.
+//! What a pool and its slots share: the slots, the connections that lie idle, and the queue of mails that wait.
 //!
-//! A place in the pool (a permit of its [`Capacity`]) is held while a connection is used or closed. A connection is idle
-//! before its place is given back, so idle and busy connections together never exceed the places. A caller that finds no
-//! place waits for a [`Notify`] that all pools share.
+//! A slot in the pool (a permit of its [`Capacity`]) is held while a connection is used or closed. A connection is idle
+//! before its slot is given back, so idle and busy connections together never exceed the slots. A caller that finds no
+//! slot waits for a [`Notify`] that all pools share.
 
 use std::{
     sync::{
@@ -18,31 +18,31 @@ use tokio_util::sync::CancellationToken;
 use super::{
     capacity::Capacity,
     connection::Connection,
+    connection_queue::{ConnectionQueue, Waiter, WaitingMail},
     grouping::Grouping,
-    line::{Line, Waiter, Wish},
     openers::Openers,
     shared::ConnectionsFreed,
     tuning::Tuning,
 };
 
-/// The most mails ahead of each place, and of all places.
+/// The most mails ahead of each slot, and of all slots.
 const AHEAD_OF_EACH: usize = 16;
 const MOST_AHEAD: usize = 256;
 
-/// The places, connections and waiting mails of one route.
+/// The slots, connections and waiting mails of one route.
 pub(super) struct Pooled {
     pub(super) capacity: Arc<Capacity>,
-    /// Room for mails that have no place yet.
+    /// Room for mails that have no slot yet.
     pub(super) ahead: Capacity,
     /// Those that wait with their message ready.
-    pub(super) line: Line,
-    /// Those that have a place and open a connection.
+    pub(super) queue: ConnectionQueue,
+    /// Those that have a slot and open a connection.
     pub(super) openers: Openers,
     /// Whether the first of these may be begun with the message of another mail.
     pub(super) grouping: Grouping,
     /// A mail that finds connections at work waits for one of these for so long.
     pub(super) patience: Duration,
-    /// Who waits for a place that is given back.
+    /// Who waits for a slot that is given back.
     pub(super) freed: Arc<ConnectionsFreed>,
     idle: Mutex<Vec<Idle>>,
     /// There is an idle connection again.
@@ -63,12 +63,12 @@ pub(super) struct Idle {
     pub(super) since: Instant,
 }
 
-pub(super) fn most_ahead(places: usize) -> usize {
-    (AHEAD_OF_EACH * places).min(MOST_AHEAD)
+pub(super) fn most_ahead(slots: usize) -> usize {
+    (AHEAD_OF_EACH * slots).min(MOST_AHEAD)
 }
 
 impl Pooled {
-    /// The places of `capacity`, which may be another pool's too. `freed` is told when one of them is given back.
+    /// The slots of `capacity`, which may be another pool's too. `freed` is told when one of them is given back.
     pub(super) fn new(
         capacity: Arc<Capacity>,
         tuning: &Tuning,
@@ -76,9 +76,9 @@ impl Pooled {
         freed: Arc<ConnectionsFreed>,
     ) -> Self {
         Self {
-            ahead: Capacity::new(most_ahead(capacity.places())),
+            ahead: Capacity::new(most_ahead(capacity.slots())),
             capacity,
-            line: Line::default(),
+            queue: ConnectionQueue::default(),
             openers: Openers::default(),
             grouping: Grouping::default(),
             patience: tuning.patience,
@@ -94,7 +94,7 @@ impl Pooled {
         }
     }
 
-    /// Whether a mail has lately left its connection to the next one: the places come free before a mail that is ahead waits
+    /// Whether a mail has lately left its connection to the next one: the slots come free before a mail that is ahead waits
     /// for long.
     pub(super) fn is_quick(&self) -> bool {
         let kept_after = self.kept_after.load(Ordering::Relaxed);
@@ -134,19 +134,19 @@ impl Pooled {
     pub(super) fn take_following(
         &self,
         connection: &Connection,
-        may_follow: impl FnOnce(&Wish) -> bool,
+        may_follow: impl FnOnce(&WaitingMail) -> bool,
     ) -> Option<Waiter> {
         let now = Instant::now();
-        let may_group = |wish: &Wish| {
+        let may_group = |mail: &WaitingMail| {
             connection.takes_groups()
                 && self.may_go_on(connection)
                 && self.grouping.is_on(now)
-                && wish.is_good(now)
+                && mail.is_good(now)
         };
         if self.openers.are_waiting() {
             return None;
         }
-        self.line.take_first_if(|wish| may_group(wish) && may_follow(wish))
+        self.queue.take_first_if(|mail| may_group(mail) && may_follow(mail))
     }
 
     pub(super) fn is_spent(&self, idle: &Idle) -> bool {

@@ -4,7 +4,7 @@
 use regex::{Regex, RegexBuilder};
 
 /// The longest id we keep.
-const LONGEST: usize = 255;
+const LONGEST_ID: usize = 255;
 /// The longest pattern of a route, in bytes, and the most memory that it may take.
 const LONGEST_PATTERN: usize = 1_000;
 const LARGEST_PATTERN: usize = 256 * 1_024;
@@ -56,7 +56,7 @@ fn provider_id(text: &str) -> Option<String> {
 
 fn sane(id: &str) -> Option<String> {
     let is_sane =
-        !id.is_empty() && id.len() <= LONGEST && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     is_sane.then(|| id.to_owned())
 }
 

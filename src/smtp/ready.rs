@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use super::{
     attempt_error::AttemptError,
     connection::Connection,
+    connection_queue::WaitingMail,
     consequences::Asked,
-    line::Wish,
-    place::{Following, Place},
+    pool_slot::{PipelinedMail, PoolSlot},
     route::Route,
-    transaction::{self, Envelope, Fence, Next, Transaction},
+    transaction::{self, BeforeFinalDot, Envelope, Fence, Transaction},
     wire::ServerReply,
 };
 use crate::{
@@ -26,14 +26,14 @@ use crate::{
 
 /// An open connection for one mail.
 pub struct Ready {
-    // The order matters: the connection closes before the place is given back.
+    // The order matters: the connection closes before the slot is given back.
     connection: Connection,
     is_reused: bool,
     /// When the envelope of this mail was sent over it, where that was done already.
     begun: Option<Instant>,
     /// How long it took to open the connection.
     opening: Duration,
-    place: Place,
+    slot: PoolSlot,
     route: Arc<Route>,
     _trial: Option<Trial>,
 }
@@ -98,35 +98,35 @@ impl Again {
 }
 
 impl Ready {
-    /// Takes the connection that there is for the place, or opens one.
+    /// Takes the connection that there is for the slot, or opens one.
     pub(super) async fn open(
         route: Arc<Route>,
-        mut place: Place,
+        mut slot: PoolSlot,
         trial: Option<Trial>,
     ) -> Result<Self, NotReady> {
-        let idle = place.take().await;
+        let idle = slot.take().await;
         let started = Instant::now();
-        let (place, connection, begun, is_reused) = match idle {
-            Some((connection, begun)) => (place, connection, begun, true),
+        let (slot, connection, begun, is_reused) = match idle {
+            Some((connection, begun)) => (slot, connection, begun, true),
             None => {
                 // Boxed, as it is rare: else every mail would carry the room for it.
-                let opened = Box::pin(Arc::clone(&route).open_or_take(place, started)).await?;
+                let opened = Box::pin(Arc::clone(&route).open_or_take(slot, started)).await?;
                 (opened.0, opened.1, None, opened.2)
             }
         };
         let opening = if is_reused { Duration::ZERO } else { started.elapsed() };
-        Ok(Self { connection, is_reused, begun, opening, place, route, _trial: trial })
+        Ok(Self { connection, is_reused, begun, opening, slot, route, _trial: trial })
     }
 
     /// With a connection that was there.
     pub(super) fn with(
         connection: Connection,
         route: Arc<Route>,
-        place: Place,
+        slot: PoolSlot,
         trial: Option<Trial>,
     ) -> Self {
         let (begun, opening) = (None, Duration::ZERO);
-        Self { connection, is_reused: true, begun, opening, place, route, _trial: trial }
+        Self { connection, is_reused: true, begun, opening, slot, route, _trial: trial }
     }
 
     /// Whether the relay has been told of this mail, which counts as sent by its rates.
@@ -139,21 +139,22 @@ impl Ready {
     /// The future may be dropped: the connection is then closed, and the relay may have the mail if the fence was asked
     /// whether it may be offered.
     pub async fn send(self, envelope: &Envelope<'_>, message: &Message, fence: &dyn Fence) -> Sent {
-        let Self { connection, is_reused, begun, opening, place, route, _trial: _until_sent } = self;
+        let Self { connection, is_reused, begun, opening, slot, route, _trial: _until_sent } = self;
         let started = begun.unwrap_or_else(Instant::now);
         let sender = envelope.sender.map_or("", |sender| sender.domain());
         if begun.is_none()
             && let Some(waits) = route.keeps_waiting(sender, started)
         {
-            place.keep(connection);
+            slot.keep(connection);
             return waits;
         }
         // The order matters, as above: what is declared last is dropped first.
-        let (place, mut following, mut connection) = (place, None, connection);
+        let (slot, mut following, mut connection) = (slot, None, connection);
         let mail = Transaction { envelope, message, fence };
         let (is_begun, mut is_fresh) = (begun.is_some(), !is_reused);
-        let mut next = |connection: &mut Connection| following = route.begin_next(connection, fence);
-        let mut said = route.deliver(&mut connection, &mail, is_begun, &mut next).await;
+        let mut before_final_dot =
+            |connection: &mut Connection| following = route.begin_next(connection, fence);
+        let mut said = route.deliver(&mut connection, &mail, is_begun, &mut before_final_dot).await;
         if let Some(again) = said.as_ref().err().and_then(|error| Again::after(error, is_reused, is_begun)) {
             if again == Again::Elsewhere || !connection.is_usable() {
                 connection = match Box::pin(route.replace(connection, started)).await {
@@ -163,20 +164,20 @@ impl Ready {
                 };
                 is_fresh = true;
             }
-            said = route.deliver(&mut connection, &mail, false, &mut next).await;
+            said = route.deliver(&mut connection, &mail, false, &mut before_final_dot).await;
             let is_taken_alone = said.as_ref().map_or_else(|error| error.phase != Phase::MailFrom, |_| true);
             if again == Again::Alone && is_taken_alone {
                 route.note_failed_group();
             }
         }
         let error = said.as_ref().err();
-        if error.is_some_and(AttemptError::is_about_us) {
+        if error.is_some_and(AttemptError::stops_the_route) {
             connection.abandon(); // another connection signs in anew
         }
         connection.is_full |= error.is_some_and(AttemptError::is_about_a_full_connection);
         let recipient = envelope.recipient.domain();
         route.note_answer(&Asked { sender, recipient, is_fresh }, &said);
-        place.hand_on(connection, following);
+        slot.hand_on(connection, following);
         let took = opening + started.elapsed();
         match said {
             Ok(said) => Sent::Answered(accepted(&route, &said, took)),
@@ -191,26 +192,26 @@ impl Ready {
             // The relay waits for the message of this mail.
             self.connection.abandon();
         }
-        self.place.keep(self.connection);
+        self.slot.keep(self.connection);
     }
 }
 
 impl Route {
     /// Puts the envelope of the mail that waits first behind what is about to be sent, if it may go along.
-    fn begin_next(&self, connection: &mut Connection, fence: &dyn Fence) -> Option<Following> {
+    fn begin_next(&self, connection: &mut Connection, fence: &dyn Fence) -> Option<PipelinedMail> {
         let now = Instant::now();
-        let may_follow = |wish: &Wish| {
-            let envelope = wish.envelope();
+        let may_follow = |mail: &WaitingMail| {
+            let envelope = mail.envelope();
             let sender = envelope.sender.map_or("", |sender| sender.domain());
             fence.may_begin_next()
                 && self.pause().is_none()
-                && transaction::can_carry(connection, &envelope, wish.size, wish.is_ascii)
+                && transaction::can_carry(connection, &envelope, mail.size, mail.is_ascii)
                 && self.with_senders(|senders| senders.take_turn(sender, now)).is_ok()
         };
         let waiter = self.relay.pool.pooled().take_following(connection, may_follow)?;
-        let wish = waiter.wish();
-        transaction::begin(connection, &wish.envelope(), wish.size, wish.is_ascii);
-        Some(Following { waiter, begun: Some(now) })
+        let mail = waiter.mail();
+        transaction::pipeline_envelope(connection, &mail.envelope(), mail.size, mail.is_ascii);
+        Some(PipelinedMail { waiter, begun: Some(now) })
     }
 
     /// Why a mail from this sender may not go now; else it takes its turn.
@@ -230,12 +231,12 @@ impl Route {
         connection: &mut Connection,
         mail: &Transaction<'_>,
         is_begun: bool,
-        next: &mut Next<'_>,
+        before_final_dot: &mut BeforeFinalDot<'_>,
     ) -> Result<ServerReply, AttemptError> {
         if !is_begun {
             connection.is_stepwise = !self.relay.pool.pooled().grouping.takes_envelopes(Instant::now());
         }
-        let said = transaction::deliver(connection, mail, is_begun, next).await;
+        let said = transaction::deliver(connection, mail, is_begun, before_final_dot).await;
         said.map_err(|error| {
             if error.is_out_of_step() && is_begun {
                 self.note_failed_group();
@@ -259,11 +260,11 @@ impl Route {
         if self.breaker().most_at_this_pace(1, Instant::now()) == 0 {
             return Err(NotReady::Away(clock::now() + self.pause().unwrap_or_default()));
         }
-        let leave = self.breaker().ask(Instant::now()).map_err(NotReady::Away)?;
+        let permit = self.breaker().ask(Instant::now()).map_err(NotReady::Away)?;
         // Boxed, as it is rare: else every mail would carry the room for a handshake.
         match Box::pin(self.relay.dialer.dial()).await {
             Ok(connection) => {
-                if leave.succeeded() {
+                if permit.succeeded() {
                     tracing::info!(route = self.name(), "the relay can be reached again");
                 }
                 Ok(connection)
@@ -271,12 +272,12 @@ impl Route {
             Err(mut error) => {
                 error.judge(&self.shared.rules(), self.name(), &[]);
                 let now = Instant::now();
-                if error.is_about_us() && self.breaker().refused(&error, now) {
+                if error.stops_the_route() && self.breaker().refused(&error, now) {
                     self.note_stop(&error);
                 }
                 // While it takes others of us, it is not away, whatever it says to one too many.
                 let wait = error.judgement.wait.filter(|_| self.has_none_open());
-                if let Some(failures) = leave.failed(&error, wait, now) {
+                if let Some(failures) = permit.failed(&error, wait, now) {
                     self.note_failure(&error, failures);
                 }
                 Err(NotReady::Failed(error.into_reply(self.name(), started.elapsed())))

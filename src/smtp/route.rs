@@ -57,7 +57,7 @@ pub struct RouteStatus {
     pub open: usize,
     /// Open connections that wait for a mail.
     pub idle: usize,
-    /// Places that are taken by a mail: sending, or opening a connection.
+    /// Slots that are taken by a mail: sending, or opening a connection.
     pub busy: usize,
     /// Whether it may open connections.
     pub breaker: BreakerState,
@@ -69,7 +69,7 @@ pub struct RouteStatus {
 
 impl Route {
     /// A route with these settings. `before` is the one of the same name that it replaces: it goes on with that one's
-    /// connections where they serve it, and else shares that one's places where both lead to the same relay.
+    /// connections where they serve it, and else shares that one's slots where both lead to the same relay.
     pub(super) fn new(
         settings: &RouteSettings,
         system_file: Option<&Path>,

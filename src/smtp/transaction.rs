@@ -52,8 +52,8 @@ pub(super) struct Transaction<'a> {
     pub(super) fence: &'a dyn Fence,
 }
 
-/// Called right before the last of a message is sent: may [begin](begin) the mail that comes next on the connection.
-pub(super) type Next<'a> = dyn FnMut(&mut Connection) + Send + 'a;
+/// Called right before the last of a message is sent: may [begin](pipeline_envelope) the mail that comes next on the connection.
+pub(super) type BeforeFinalDot<'a> = dyn FnMut(&mut Connection) + Send + 'a;
 
 /// Hands over the message, if the fence allows. The answer is the server's 2xx to the final dot. A mail that is begun has had its
 /// commands sent, and the answers are to be read.
@@ -61,11 +61,11 @@ pub(super) async fn deliver(
     connection: &mut Connection,
     mail: &Transaction<'_>,
     is_begun: bool,
-    next: &mut Next<'_>,
+    before_final_dot: &mut BeforeFinalDot<'_>,
 ) -> Result<ServerReply, AttemptError> {
     let Transaction { envelope, message, fence } = *mail;
     let agreed = if is_begun {
-        go_on(connection, envelope, message).await
+        read_pipelined_replies(connection, envelope, message).await
     } else {
         let demands = Demands::of(connection, envelope, message.size(), message.is_ascii())?;
         if !fence.may_begin() {
@@ -82,7 +82,7 @@ pub(super) async fn deliver(
         }
     };
     let delivered = match agreed {
-        Ok(()) if fence.may_offer() => send_message(connection, message, next).await,
+        Ok(()) if fence.may_offer() => send_message(connection, message, before_final_dot).await,
         Ok(()) => {
             // The server waits for the message: only hanging up is sure to deliver nothing.
             connection.abandon();
@@ -105,15 +105,20 @@ pub(super) fn can_carry(
 }
 
 /// Puts the commands of the next mail behind what is about to be sent.
-pub(super) fn begin(connection: &mut Connection, envelope: &Envelope<'_>, size: usize, is_ascii: bool) {
+pub(super) fn pipeline_envelope(
+    connection: &mut Connection,
+    envelope: &Envelope<'_>,
+    size: usize,
+    is_ascii: bool,
+) {
     if let Ok(demands) = Demands::of(connection, envelope, size, is_ascii) {
         connection.mails += 1;
         push_commands(&mut connection.outgoing, envelope, &demands);
     }
 }
 
-/// Reads what the server says to the commands of a mail that is [begun](begin).
-async fn go_on(
+/// Reads what the server says to the commands of a mail that is [begun](pipeline_envelope).
+async fn read_pipelined_replies(
     connection: &mut Connection,
     envelope: &Envelope<'_>,
     message: &Message,
@@ -159,16 +164,16 @@ impl Demands {
                 (Phase::RcptTo, "the recipient's address")
             };
             let text = format!("{whose} has characters beyond ASCII, and the relay does not offer SMTPUTF8");
-            return Err(AttemptError::never(phase, (6, 7), text));
+            return Err(AttemptError::permanent(phase, (6, 7), text));
         }
         let eight_bit = !is_ascii;
         if eight_bit && !offered.eight_bit {
             let text = "the message has 8-bit bytes, and the relay does not offer 8BITMIME";
-            return Err(AttemptError::never(Phase::MailFrom, (6, 3), text));
+            return Err(AttemptError::permanent(Phase::MailFrom, (6, 3), text));
         }
         if let Some(largest) = offered.largest.filter(|&largest| size > largest) {
             let text = format!("the message has {size} bytes, and the relay takes at most {largest}");
-            return Err(AttemptError::never(Phase::MailFrom, (3, 4), text));
+            return Err(AttemptError::permanent(Phase::MailFrom, (3, 4), text));
         }
         Ok(Self { size: offered.size.then_some(size), eight_bit, smtputf8 })
     }
@@ -292,7 +297,7 @@ async fn expect_reset(connection: &mut Connection) -> Result<(), AttemptError> {
     let said = connection.reply(connection.timeouts.command).await;
     match said.map_err(|lost| AttemptError::lost(Phase::MailFrom, lost))? {
         said if said.is_positive() => Ok(()),
-        said if said.is_farewell() => Err(AttemptError::said(Phase::MailFrom, said)),
+        said if said.is_closing_channel() => Err(AttemptError::replied(Phase::MailFrom, said)),
         _ => Err(AttemptError::lost(Phase::MailFrom, connection.protocol_error())),
     }
 }
@@ -303,7 +308,7 @@ async fn answer(connection: &mut Connection, phase: Phase) -> Result<(), Attempt
     let within = if is_data { connection.timeouts.data } else { connection.timeouts.command };
     let said = connection.reply(within).await.map_err(|lost| AttemptError::lost(phase, lost))?;
     if said.is_refusal() {
-        return Err(AttemptError::said(phase, said));
+        return Err(AttemptError::replied(phase, said));
     }
     if is_data == (said.code == 354) && (is_data || said.is_positive()) {
         return Ok(());
@@ -320,24 +325,28 @@ async fn answer_if_open(connection: &mut Connection, phase: Phase) -> Result<(),
 async fn send_message(
     connection: &mut Connection,
     message: &Message,
-    next: &mut Next<'_>,
+    before_final_dot: &mut BeforeFinalDot<'_>,
 ) -> Result<ServerReply, AttemptError> {
     connection.transcript.note("C: ", &format!("[message of {} bytes]", message.size()));
     let wire = message.wire();
     let blocks = wire.len().div_ceil(BLOCK);
     for (number, block) in wire.chunks(BLOCK).enumerate() {
         if number + 1 == blocks {
-            next(connection);
+            before_final_dot(connection);
         }
         // Unless all of a block was sent, neither was the final dot, which comes last.
         match connection.write_after(block, connection.timeouts.block).await {
             Ok(()) => {}
             // What came ahead of the first byte is no answer to the message.
-            Err(Unsent { why: lost @ ConnectionError::Garbage(_), .. }) if number == 0 => {
+            Err(Unsent { why: lost @ ConnectionError::Protocol(_), .. }) if number == 0 => {
                 return Err(AttemptError::lost(Phase::Content, lost));
             }
-            Err(Unsent { why, is_content_sent: false }) => return Err(parting_words(connection, why).await),
-            Err(Unsent { why, is_content_sent: true }) => return last_words(connection, why).await,
+            Err(Unsent { why, is_content_sent: false }) => {
+                return Err(reply_after_lost_connection(connection, why).await);
+            }
+            Err(Unsent { why, is_content_sent: true }) => {
+                return final_reply_after_partial_write(connection, why).await;
+            }
         }
     }
     let sent_at = Instant::now();
@@ -350,14 +359,17 @@ fn judge_final(connection: &mut Connection, said: ServerReply) -> Result<ServerR
     if said.is_positive() {
         Ok(said)
     } else if said.is_refusal() {
-        Err(AttemptError::said(Phase::Final, said))
+        Err(AttemptError::replied(Phase::Final, said))
     } else {
         Err(AttemptError::lost(Phase::Final, connection.protocol_error()))
     }
 }
 
 /// The final dot was sent and the commands behind it were not: the server may have the message, and may have said so.
-async fn last_words(connection: &mut Connection, lost: ConnectionError) -> Result<ServerReply, AttemptError> {
+async fn final_reply_after_partial_write(
+    connection: &mut Connection,
+    lost: ConnectionError,
+) -> Result<ServerReply, AttemptError> {
     match connection.reply(connection.timeouts.quit).await {
         Ok(said) => judge_final(connection, said),
         Err(_) => Err(AttemptError::lost(Phase::Final, lost)),
@@ -365,12 +377,12 @@ async fn last_words(connection: &mut Connection, lost: ConnectionError) -> Resul
 }
 
 /// A server that hangs up in the middle of a message has often said why.
-async fn parting_words(connection: &mut Connection, lost: ConnectionError) -> AttemptError {
+async fn reply_after_lost_connection(connection: &mut Connection, lost: ConnectionError) -> AttemptError {
     if !matches!(lost, ConnectionError::TimedOut(_))
         && let Ok(said) = connection.reply(connection.timeouts.quit).await
         && said.is_refusal()
     {
-        return AttemptError::said(Phase::Content, said);
+        return AttemptError::replied(Phase::Content, said);
     }
     AttemptError::lost(Phase::Content, lost)
 }

@@ -73,7 +73,7 @@ pub struct Tuning {
     /// A relay that took a mail within this time is quick, and so is one that answers a message within it: a mail may wait for a
     /// connection that is at work.
     pub quick: Duration,
-    /// So long it does where there are other places.
+    /// So long it does where there are other slots.
     pub patience: Duration,
 }
 

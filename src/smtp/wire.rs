@@ -22,7 +22,7 @@ pub(super) struct ServerReply {
 
 /// A line that no SMTP server sends: the two sides have lost each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Garbage {
+pub(super) enum ProtocolError {
     #[error("a line that is not an SMTP reply")]
     NotAReply,
     #[error("a reply whose lines say different things")]
@@ -49,15 +49,15 @@ impl ReplyLines {
     /// Takes one line without its line end; gives the reply when this was the last one. Of a line that is too long the beginning
     /// counts. Lines with different codes are one reply where all say yes, for now or never: the last code is its code. Nobody
     /// else can say whether the relay has the message, and a mail whose answer is not understood is sent again.
-    pub(super) fn push(&mut self, line: &[u8]) -> Result<Option<ServerReply>, Garbage> {
+    pub(super) fn push(&mut self, line: &[u8]) -> Result<Option<ServerReply>, ProtocolError> {
         let (code, is_last, text) = split_line(&line[..line.len().min(LONGEST_LINE)])?;
         if self.code.is_some_and(|earlier| earlier / 100 != code / 100) {
-            return Err(Garbage::MixedCodes);
+            return Err(ProtocolError::MixedCodes);
         }
         self.code = Some(code);
         self.count += 1;
         if self.count > MOST_LINES {
-            return Err(Garbage::ManyLines);
+            return Err(ProtocolError::ManyLines);
         }
         if self.count <= KEPT_LINES || is_last {
             if self.count > 1 {
@@ -73,20 +73,20 @@ impl ReplyLines {
 }
 
 /// Whether a line that begins so may be one of a reply.
-pub(super) fn begins_a_line(line: &[u8]) -> Result<(), Garbage> {
+pub(super) fn begins_a_line(line: &[u8]) -> Result<(), ProtocolError> {
     split_line(line).map(drop)
 }
 
-fn split_line(line: &[u8]) -> Result<(u16, bool, &[u8]), Garbage> {
+fn split_line(line: &[u8]) -> Result<(u16, bool, &[u8]), ProtocolError> {
     let [hundreds @ b'2'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] = line else {
-        return Err(Garbage::NotAReply);
+        return Err(ProtocolError::NotAReply);
     };
     let code = [hundreds, tens, ones].iter().fold(0, |code, digit| code * 10 + u16::from(**digit - b'0'));
     match rest {
         [] => Ok((code, true, rest)),
         [b' ', text @ ..] => Ok((code, true, text)),
         [b'-', text @ ..] => Ok((code, false, text)),
-        _ => Err(Garbage::NotAReply),
+        _ => Err(ProtocolError::NotAReply),
     }
 }
 
@@ -106,7 +106,7 @@ impl ServerReply {
     }
 
     /// Whether the server says that it hangs up (RFC 5321, section 3.8).
-    pub(super) fn is_farewell(&self) -> bool {
+    pub(super) fn is_closing_channel(&self) -> bool {
         self.code == 421
     }
 
@@ -174,19 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_reply_is_garbage() {
+    fn a_line_that_is_no_smtp_reply_is_a_protocol_error() {
         for line in
             ["", "2", "25", "HTTP/1.1 400 Bad Request", "150 ok", "650 ok", "250_ok", "2500 ok", "abc ok"]
         {
-            assert_eq!(ReplyLines::default().push(line.as_bytes()), Err(Garbage::NotAReply), "{line}");
+            assert_eq!(ReplyLines::default().push(line.as_bytes()), Err(ProtocolError::NotAReply), "{line}");
         }
         let mut lines = ReplyLines::default();
         assert_eq!(lines.push(b"250-a"), Ok(None));
-        assert_eq!(lines.push(b"550 b"), Err(Garbage::MixedCodes));
-        assert_eq!(ReplyLines::default().push(&[b'2'; LONGEST_LINE + 1]), Err(Garbage::NotAReply));
+        assert_eq!(lines.push(b"550 b"), Err(ProtocolError::MixedCodes));
+        assert_eq!(ReplyLines::default().push(&[b'2'; LONGEST_LINE + 1]), Err(ProtocolError::NotAReply));
         let mut lines = ReplyLines::default();
         assert!((0..20_000).all(|_| lines.push(b"250-x") == Ok(None)));
-        assert_eq!(lines.push(b"250 x"), Err(Garbage::ManyLines));
+        assert_eq!(lines.push(b"250 x"), Err(ProtocolError::ManyLines));
     }
 
     #[test]

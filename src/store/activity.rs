@@ -75,7 +75,7 @@ impl Store {
     pub async fn add_activity(&self, gained: &[Activity]) -> Result<(), StoreError> {
         let minute = clock::now().millis() / MINUTE * MINUTE;
         let add = ADD.with(self.dialect, gained).bind(minute);
-        self.writer.aside().execute(add, "add to the activity").await.map(drop)
+        self.writer.in_background().execute(add, "add to the activity").await.map(drop)
     }
 
     /// The requests that were refused since then, of one merchant or of all, the most frequent first and at most `limit`
@@ -151,7 +151,7 @@ impl Store {
                 "DELETE FROM activity WHERE minute IN
                     (SELECT DISTINCT minute FROM activity WHERE minute < $1 ORDER BY minute LIMIT 20)",
             );
-            self.writer.aside().execute(delete.bind(long_ago), "forget old activity").await
+            self.writer.in_background().execute(delete.bind(long_ago), "forget old activity").await
         })
         .await
     }

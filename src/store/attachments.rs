@@ -127,7 +127,7 @@ impl Store {
                         WHERE mail_attachments.merchant_id = attachments.merchant_id AND mail_attachments.hash = attachments.hash)
                     LIMIT $2) AND stored_at < $1",
             );
-            self.writer.aside().execute(delete.bind(long_ago).bind(STEP), "forget unused attachments").await
+            self.writer.in_background().execute(delete.bind(long_ago).bind(STEP), "forget unused attachments").await
         })
         .await
     }

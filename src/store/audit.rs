@@ -252,7 +252,10 @@ impl Store {
             let delete = query(
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
             );
-            self.writer.aside().execute(delete.bind(long_ago).bind(STEP), "forget old audit entries").await
+            self.writer
+                .in_background()
+                .execute(delete.bind(long_ago).bind(STEP), "forget old audit entries")
+                .await
         })
         .await
     }

@@ -27,7 +27,7 @@ use super::{
 
 /// The longest read or transaction; after that its connection is closed. Longer than the server's own limits, so that these
 /// answer first where there is a server that can.
-pub(super) const LONGEST: Duration = Duration::from_secs(20);
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection that is given back may take to answer.
 const ANSWERS: Duration = Duration::from_secs(5);
 

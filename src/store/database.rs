@@ -263,7 +263,7 @@ impl Store {
              ON CONFLICT (id) DO UPDATE SET at = excluded.at, filler = excluded.filler",
         );
         let probe = probe.bind(clock::now().millis()).bind("x".repeat(PROBE));
-        self.writer.aside().execute(probe, "take a write").await?;
+        self.writer.in_background().execute(probe, "take a write").await?;
         *last = Some(Instant::now());
         Ok(())
     }

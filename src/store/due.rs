@@ -21,7 +21,7 @@ use crate::{
 /// Stands for mails whose time is over, beside the names of lanes.
 const EXPIRED: &str = "expired";
 
-static LOOK: LazyLock<Sql> = LazyLock::new(|| Sql::made(looks().join(" UNION ALL ")));
+static COUNT_DUE: LazyLock<Sql> = LazyLock::new(|| Sql::made(looks().join(" UNION ALL ")));
 static LOOKS_APART: LazyLock<Vec<Sql>> = LazyLock::new(|| looks().into_iter().map(Sql::made).collect());
 
 /// The look at each table.
@@ -70,7 +70,7 @@ impl Store {
     /// Beside what was found: why not all of it was, such as a table that is locked; or, when the database does not answer, why
     /// nothing was.
     pub async fn due_lanes(&self) -> (DueLanes, Result<(), StoreError>) {
-        let (named, looked) = match self.look(&LOOK).await {
+        let (named, looked) = match self.look(&COUNT_DUE).await {
             Ok(named) => (named, Ok(())),
             Err(error) if error.is_about_the_database() => (Vec::new(), Err(error)),
             Err(error) => (self.look_apart().await, Err(error)),

@@ -18,12 +18,12 @@ use super::{
     opened_file::{Inode, OpenConnection, OpenedFile},
 };
 
-/// Told of its commit once that is on the disk.
-type Told = Box<dyn FnOnce() + Send>;
+/// Called once a commit is on the disk.
+type OnDurable = Box<dyn FnOnce() + Send>;
 
 /// The thread that flushes.
 pub(super) struct Flusher {
-    waiting: mpsc::Sender<Told>,
+    waiting: mpsc::Sender<OnDurable>,
 }
 
 impl Flusher {
@@ -35,7 +35,7 @@ impl Flusher {
         failed: impl Fn(Unflushed) + Send + 'static,
     ) -> io::Result<Self> {
         let mut log = Log::of(database, connection);
-        let (waiting, commits) = mpsc::channel::<Told>();
+        let (waiting, commits) = mpsc::channel::<OnDurable>();
         thread::Builder::new().name("sqlite-flusher".to_owned()).spawn(move || {
             while let Ok(first) = commits.recv() {
                 // All of these are committed before the flush begins.
@@ -53,8 +53,8 @@ impl Flusher {
         Ok(Self { waiting })
     }
 
-    /// Tells when all that is committed by now is on the disk.
-    pub(super) fn tell(&self, told: impl FnOnce() + Send + 'static) {
+    /// Calls this when all that is committed by now is on the disk.
+    pub(super) fn when_durable(&self, told: impl FnOnce() + Send + 'static) {
         let _ = self.waiting.send(Box::new(told));
     }
 }
@@ -161,7 +161,7 @@ mod tests {
 
         fn is_told(&self) -> bool {
             let (tell, told) = channel();
-            self.flusher.tell(move || tell.send(()).unwrap());
+            self.flusher.when_durable(move || tell.send(()).unwrap());
             told.recv_timeout(Duration::from_secs(10)).is_ok()
         }
 
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn who_commits_is_told_also_where_the_log_is_another_file_or_none() {
+    fn a_commit_is_durable_also_where_the_log_is_another_file_or_none() {
         let files = Files::open();
         let log = files.path("postroom.db-wal");
         assert!(files.is_told());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_commits_is_not_told_where_the_log_cannot_be_flushed() {
+    fn a_commit_is_not_durable_where_the_log_cannot_be_flushed() {
         let files = Files::open();
         // A file in the place of the folder.
         fs::rename(files.path(""), files.folder.path().join("elsewhere")).unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn who_commits_is_not_told_where_the_database_was_moved_away_or_replaced() {
+    fn a_commit_is_not_durable_where_the_database_was_moved_away_or_replaced() {
         let moved = Files::open();
         assert!(moved.is_told());
         fs::rename(moved.path(""), moved.folder.path().join("elsewhere")).unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn who_commits_is_not_told_where_the_log_was_removed_or_replaced_under_the_connection_that_writes() {
+    fn a_commit_is_not_durable_where_the_log_was_removed_or_replaced_under_the_connection_that_writes() {
         for is_replaced in [false, true] {
             let files = Files::open();
             let _connection = files.connection.open();

@@ -9,7 +9,7 @@ use super::{
     connection::Connection,
     dialect::Dialect,
     error::{Doing, StoreError},
-    pending_write::Caller,
+    pending_write::{Responder, WriteKind},
     writer::{Progress, Writer},
 };
 use crate::{
@@ -25,9 +25,9 @@ const APART_FOR: Duration = Duration::from_secs(5);
 /// Groups that were written one by one.
 static APART: Outage = Outage::new();
 
-/// When the changes of a kind are written, among those of their group. Each kind has a turn of its own.
+/// When the changes of a kind are written, among those of their group. Each kind has one of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Turn {
+pub(super) enum WriteOrder {
     SettleMails,
     ReserveKeys,
     RecordMails,
@@ -42,10 +42,10 @@ pub(super) trait Grouped: Sized + Send + Sync + 'static {
     type Answer: Send + Sync + 'static;
 
     /// When it is written.
-    const TURN: Turn;
+    const ORDER: WriteOrder;
 
-    /// Whether a request answers for it: see [`pending_write::new`].
-    const IS_PROMISE: bool = true;
+    /// Whether a request answers for it.
+    const KIND: WriteKind = WriteKind::Promised;
 
     /// The lane of those who wait for it: what is of a batch, or what nobody waits for, keeps nobody waiting.
     fn lane(&self) -> MailLane {
@@ -73,7 +73,7 @@ pub(super) trait Grouped: Sized + Send + Sync + 'static {
 /// The members of one transaction, by kind.
 #[derive(Default)]
 pub(super) struct Group {
-    kinds: BTreeMap<Turn, Box<dyn Kind>>,
+    kinds: BTreeMap<WriteOrder, Box<dyn ErasedMembers>>,
 }
 
 /// Whether a transaction is patient with locks that others hold.
@@ -86,11 +86,11 @@ enum Patience {
 
 impl Group {
     /// Takes a change in.
-    pub(super) fn add<K: Grouped>(&mut self, request: K, caller: Caller<K::Answer>) {
-        let kind = self.kinds.entry(K::TURN).or_insert_with(|| Box::new(Members::<K>::default()));
+    pub(super) fn add<K: Grouped>(&mut self, request: K, responder: Responder<K::Answer>) {
+        let kind = self.kinds.entry(K::ORDER).or_insert_with(|| Box::new(Members::<K>::default()));
         let kind: &mut dyn Any = &mut **kind;
-        #[expect(clippy::expect_used, reason = "a turn is of one kind: see `Turn`")]
-        kind.downcast_mut::<Members<K>>().expect("members of this kind").add(request, caller);
+        #[expect(clippy::expect_used, reason = "each kind has an order of its own: see `WriteOrder`")]
+        kind.downcast_mut::<Members<K>>().expect("members of this kind").add(request, responder);
     }
 
     /// Writes the group and answers its members.
@@ -102,7 +102,7 @@ impl Group {
             took();
         }
         match written {
-            Ok(()) => writer.tell_of_commit(move || {
+            Ok(()) => writer.when_durable(move || {
                 took();
                 self.answer();
             }),
@@ -132,7 +132,7 @@ impl Group {
             match alone.write(dialect, writer, Patience::Short).await {
                 Ok(()) => {
                     locked_out = 0;
-                    writer.tell_of_commit(move || alone.answer());
+                    writer.when_durable(move || alone.answer());
                 }
                 Err(error) => {
                     locked_out = if error.is_about_a_lock() { locked_out + 1 } else { 0 };
@@ -234,29 +234,29 @@ impl Group {
 /// The changes of one kind in a group, with who waits for each and, once they are written, what each is told.
 struct Members<K: Grouped> {
     requests: Vec<K>,
-    callers: Vec<Caller<K::Answer>>,
+    responders: Vec<Responder<K::Answer>>,
     answers: Vec<K::Answer>,
 }
 
 impl<K: Grouped> Default for Members<K> {
     fn default() -> Self {
-        Self { requests: Vec::new(), callers: Vec::new(), answers: Vec::new() }
+        Self { requests: Vec::new(), responders: Vec::new(), answers: Vec::new() }
     }
 }
 
 impl<K: Grouped> Members<K> {
-    fn add(&mut self, request: K, caller: Caller<K::Answer>) {
+    fn add(&mut self, request: K, responder: Responder<K::Answer>) {
         self.requests.push(request);
-        self.callers.push(caller);
+        self.responders.push(responder);
     }
 
-    fn take(&mut self) -> impl Iterator<Item = (K, Caller<K::Answer>)> {
-        std::mem::take(&mut self.requests).into_iter().zip(std::mem::take(&mut self.callers))
+    fn take(&mut self) -> impl Iterator<Item = (K, Responder<K::Answer>)> {
+        std::mem::take(&mut self.requests).into_iter().zip(std::mem::take(&mut self.responders))
     }
 }
 
 /// The members of one kind, whatever the kind.
-trait Kind: Any + Send + Sync {
+trait ErasedMembers: Any + Send + Sync {
     fn len(&self) -> usize;
     fn drop_withdrawn(&mut self);
     fn begin_commit(&self) -> bool;
@@ -277,25 +277,25 @@ trait Kind: Any + Send + Sync {
     fn split_into(&mut self, groups: &mut Vec<Group>);
 }
 
-impl<K: Grouped> Kind for Members<K> {
+impl<K: Grouped> ErasedMembers for Members<K> {
     fn len(&self) -> usize {
         self.requests.len()
     }
 
     fn drop_withdrawn(&mut self) {
         self.answers.clear();
-        if self.callers.iter().any(|caller| caller.write.is_withdrawn()) {
-            let staying = self.take().filter(|(_, caller)| !caller.write.is_withdrawn());
-            (self.requests, self.callers) = staying.unzip();
+        if self.responders.iter().any(|responder| responder.write.is_withdrawn()) {
+            let staying = self.take().filter(|(_, responder)| !responder.write.is_withdrawn());
+            (self.requests, self.responders) = staying.unzip();
         }
     }
 
     fn begin_commit(&self) -> bool {
-        self.callers.iter().all(|caller| caller.write.begin_commit())
+        self.responders.iter().all(|responder| responder.write.begin_commit())
     }
 
     fn put_off_commit(&self) {
-        self.callers.iter().for_each(|caller| caller.write.put_off_commit());
+        self.responders.iter().for_each(|responder| responder.write.put_off_commit());
     }
 
     fn write<'a>(
@@ -322,20 +322,20 @@ impl<K: Grouped> Kind for Members<K> {
 
     fn answer(&mut self) {
         let answers = std::mem::take(&mut self.answers);
-        for (caller, answer) in std::mem::take(&mut self.callers).into_iter().zip(answers) {
-            caller.write.committed();
-            caller.answer(Ok(answer));
+        for (responder, answer) in std::mem::take(&mut self.responders).into_iter().zip(answers) {
+            responder.write.committed();
+            responder.respond(Ok(answer));
         }
     }
 
     fn refuse(&mut self, error: &mut dyn FnMut() -> StoreError) {
-        self.take().for_each(|(_, caller)| caller.answer(Err(error())));
+        self.take().for_each(|(_, responder)| responder.respond(Err(error())));
     }
 
     fn split_into(&mut self, groups: &mut Vec<Group>) {
-        for (request, caller) in self.take() {
+        for (request, responder) in self.take() {
             let mut alone = Group::default();
-            alone.add(request, caller);
+            alone.add(request, responder);
             groups.push(alone);
         }
     }

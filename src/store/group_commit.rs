@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    connections::{LONGEST, TRUSTED},
+    connections::{STORE_TIMEOUT, TRUSTED},
     dialect::Dialect,
     error::StoreError,
     gather::gather,
@@ -66,8 +66,8 @@ impl GroupCommit {
         let of_lane = self.committers.get(request.lane() as usize);
         let sender =
             of_lane.and_then(|committer| lock(&committer.waiting).clone()).ok_or(StoreError::Closed)?;
-        let (caller, answer) = pending_write::new(K::IS_PROMISE);
-        let joining: Joining = Box::new(move |group| group.add(request, caller));
+        let (responder, answer) = pending_write::new(K::KIND);
+        let joining: Joining = Box::new(move |group| group.add(request, responder));
         sender.send(joining).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
         self.writer.answer_of_a_group(answer).await
@@ -112,13 +112,13 @@ async fn run(dialect: Dialect, writer: Writer, plans: Arc<KeptPlans>, mut receiv
         }
         most = size_after(most, began.elapsed());
     }
-    writer.let_go();
+    writer.release_kept_connection();
 }
 
 /// How many changes the next group may have. What was too much for the callers' time comes again, and must not be too much again
 /// for ever.
 fn size_after(most: usize, took: Duration) -> usize {
-    if took >= LONGEST { (most / SMALLER).max(1) } else { (most * 2).min(GROUP) }
+    if took >= STORE_TIMEOUT { (most / SMALLER).max(1) } else { (most * 2).min(GROUP) }
 }
 
 /// Gathers the next group; false when none will come. The connection that is kept for it goes back when nobody asks for long.
@@ -131,7 +131,7 @@ async fn next(
     match timeout(TRUSTED, gather(asking, group, most)).await {
         Ok(is_one) => is_one,
         Err(_) if group.is_empty() => {
-            writer.let_go();
+            writer.release_kept_connection();
             gather(asking, group, most).await
         }
         Err(_) => true,
@@ -143,11 +143,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_too_much_for_one_group_comes_in_smaller_ones_and_these_grow_again() {
+    fn a_group_that_was_too_large_comes_in_smaller_ones_that_grow_again() {
         let sizes =
             |first, took| std::iter::successors(Some(first), move |most| Some(size_after(*most, took)));
-        assert_eq!(sizes(GROUP, LONGEST).take(7).collect::<Vec<_>>(), [512, 128, 32, 8, 2, 1, 1]);
-        assert_eq!(sizes(1, LONGEST / 2).nth(9), Some(GROUP));
+        assert_eq!(sizes(GROUP, STORE_TIMEOUT).take(7).collect::<Vec<_>>(), [512, 128, 32, 8, 2, 1, 1]);
+        assert_eq!(sizes(1, STORE_TIMEOUT / 2).nth(9), Some(GROUP));
         assert_eq!(sizes(GROUP, Duration::ZERO).nth(1), Some(GROUP));
     }
 }

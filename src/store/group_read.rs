@@ -15,7 +15,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{connections::LONGEST, dialect::Dialect, error::StoreError, gather::gather, readers::Readers};
+use super::{
+    connections::STORE_TIMEOUT, dialect::Dialect, error::StoreError, gather::gather, readers::Readers,
+};
 use crate::telemetry::METRICS;
 
 /// The most look-ups in one group.
@@ -75,7 +77,7 @@ async fn run<T: Lookup>(dialect: Dialect, readers: Readers, mut receiver: mpsc::
         let keys: Vec<_> = keys.into_iter().collect();
         let finding = readers.on_a_live_connection(|| T::find(dialect, &readers, &keys).boxed());
         let began = Instant::now();
-        let found = timeout(LONGEST, finding).await.unwrap_or(Err(StoreError::TimedOut));
+        let found = timeout(STORE_TIMEOUT, finding).await.unwrap_or(Err(StoreError::TimedOut));
         METRICS.database_took("look_up", began.elapsed());
         match found {
             Ok(found) => {

@@ -11,7 +11,8 @@ use super::{
     database::Store,
     dialect::Dialect,
     error::{Doing, StoreError},
-    group::{Grouped, Turn},
+    group::{Grouped, WriteOrder},
+    pending_write::WriteKind,
     rounds,
     row::Columns,
     sql::Sql,
@@ -94,7 +95,7 @@ impl Store {
     pub async fn keep_answer(&self, holder: &KeyHolder, answer: &Answer) -> Result<(), StoreError> {
         let (dialect, kept) = (self.dialect, (holder.clone(), answer.clone()));
         self.writer
-            .aside()
+            .in_background()
             .run(move |on| async move { keep(dialect, on, &[&kept]).await.map(drop) }.boxed())
             .await
     }
@@ -112,7 +113,7 @@ impl Store {
         .bind(&holder.path)
         .bind(&holder.key)
         .bind(holder.request.to_string());
-        self.writer.aside().execute(release, "release an idempotency key").await.map(|rows| rows > 0)
+        self.writer.in_background().execute(release, "release an idempotency key").await.map(|rows| rows > 0)
     }
 
     /// Gives a key back without keeping anybody waiting, again and again until the database takes it or others may take
@@ -147,7 +148,7 @@ impl Store {
         let long_ago = (clock::now() - KEPT).millis();
         in_steps(STEP, || async {
             let delete = query(FORGET.on(self.dialect)).bind(long_ago).bind(STEP);
-            self.writer.aside().execute(delete, "forget old answers").await
+            self.writer.in_background().execute(delete, "forget old answers").await
         })
         .await
     }
@@ -217,10 +218,10 @@ impl<'a> ReserveRow<'a> {
 impl Grouped for ReservationRequest {
     type Answer = Reservation;
 
-    const TURN: Turn = Turn::ReserveKeys;
+    const ORDER: WriteOrder = WriteOrder::ReserveKeys;
 
     // Nothing is promised yet.
-    const IS_PROMISE: bool = false;
+    const KIND: WriteKind = WriteKind::Background;
 
     async fn write(
         dialect: Dialect,

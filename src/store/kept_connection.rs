@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 use super::connections::{Deaths, give_back};
 
-/// A place for one connection.
+/// One connection, or none.
 #[derive(Debug)]
 pub(super) struct KeptConnection {
     deaths: Arc<Deaths>,
-    place: Mutex<Place>,
+    state: Mutex<KeptState>,
 }
 
 #[derive(Debug, Default)]
-enum Place {
+enum KeptState {
     #[default]
     Empty,
     /// One that answered then.
@@ -29,7 +29,7 @@ enum Place {
 
 impl KeptConnection {
     pub(super) fn new(deaths: Arc<Deaths>) -> Self {
-        Self { deaths, place: Mutex::default() }
+        Self { deaths, state: Mutex::default() }
     }
 
     /// The connection, where it answered so recently that nobody asks whether it lives.
@@ -44,38 +44,38 @@ impl KeptConnection {
 
     /// Keeps a connection that has just answered.
     pub(super) fn keep(&self, connection: PoolConnection<Any>) {
-        let mut place = self.place();
-        match *place {
-            Place::Empty => *place = Place::Kept(connection, Instant::now()),
-            Place::Kept(..) | Place::Closed => give_back(connection),
+        let mut state = self.state();
+        match *state {
+            KeptState::Empty => *state = KeptState::Kept(connection, Instant::now()),
+            KeptState::Kept(..) | KeptState::Closed => give_back(connection),
         }
     }
 
     /// Gives it back to its pool.
-    pub(super) fn let_go(&self) {
+    pub(super) fn release(&self) {
         self.empty().into_iter().for_each(|(connection, _)| give_back(connection));
     }
 
     /// Gives it back, and keeps none from now on.
     pub(super) fn close(&self) {
-        if let Place::Kept(connection, _) = std::mem::replace(&mut *self.place(), Place::Closed) {
+        if let KeptState::Kept(connection, _) = std::mem::replace(&mut *self.state(), KeptState::Closed) {
             give_back(connection);
         }
     }
 
     fn empty(&self) -> Option<(PoolConnection<Any>, Instant)> {
-        let mut place = self.place();
-        match std::mem::take(&mut *place) {
-            Place::Kept(connection, answered) => Some((connection, answered)),
-            Place::Empty => None,
-            Place::Closed => {
-                *place = Place::Closed;
+        let mut state = self.state();
+        match std::mem::take(&mut *state) {
+            KeptState::Kept(connection, answered) => Some((connection, answered)),
+            KeptState::Empty => None,
+            KeptState::Closed => {
+                *state = KeptState::Closed;
                 None
             }
         }
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, KeptState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

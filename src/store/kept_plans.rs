@@ -47,7 +47,7 @@ impl KeptPlans {
     pub(super) fn watch(dialect: Dialect, readers: &Readers, writer: &Writer) -> Self {
         let are_kept = Arc::<AtomicBool>::default();
         let watch = (dialect == Dialect::Postgres)
-            .then(|| watch(readers.clone(), writer.aside(), Arc::clone(&are_kept)));
+            .then(|| watch(readers.clone(), writer.in_background(), Arc::clone(&are_kept)));
         Self { dialect, are_kept, _watch: watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(watch))) }
     }
 

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_requests_before_needed_is_asked_for_at_once_and_read_anew() {
+    async fn documents_that_earlier_requests_needed_are_guessed_and_read_anew() {
         let (store, _folder) = fixture::open().await;
         let merchant = fixture::tea();
         fixture::fill(&store, &merchant).await;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_needs_less_or_nothing_leaves_the_guess_as_it_is() {
+    async fn a_request_that_needs_less_leaves_the_guess_as_it_is() {
         let (store, _folder) = fixture::open().await;
         let merchant = fixture::tea();
         fixture::fill(&store, &merchant).await;

@@ -108,7 +108,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn forget_ended_pauses(&self) -> Result<u64, StoreError> {
         let delete = query("DELETE FROM pauses WHERE ends_at <= $1").bind(clock::now().millis());
-        self.writer.aside().execute(delete, "forget pauses that ended").await
+        self.writer.in_background().execute(delete, "forget pauses that ended").await
     }
 }
 

@@ -74,34 +74,43 @@ impl PendingWrite {
 }
 
 /// The committer's side of one write.
-pub(super) struct Caller<T> {
+pub(super) struct Responder<T> {
     pub(super) write: Arc<PendingWrite>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T> Caller<T> {
-    pub(super) fn answer(self, answer: Result<T, StoreError>) {
+impl<T> Responder<T> {
+    pub(super) fn respond(self, answer: Result<T, StoreError>) {
         let _ = self.reply.send(answer); // one who left is told by its row
     }
 }
 
 /// The caller's side: completes with the answer; dropped before, it withdraws the write if that is still possible.
-pub(super) struct Answer<T> {
+pub(super) struct PendingAnswer<T> {
     write: Arc<PendingWrite>,
     answer: oneshot::Receiver<Result<T, StoreError>>,
 }
 
-/// The two sides of one write. With `is_promise`, the request under way is told how far it is.
-pub(super) fn new<T>(is_promise: bool) -> (Caller<T>, Answer<T>) {
-    let write = Arc::new(PendingWrite::default());
-    let (reply, answer) = oneshot::channel();
-    if is_promise {
-        let _ = REQUEST.try_with(|watch| watch.watch(&write));
-    }
-    (Caller { write: Arc::clone(&write), reply }, Answer { write, answer })
+/// Whether a request answers for a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteKind {
+    /// One does, and is told how far the write is.
+    Promised,
+    /// None does.
+    Background,
 }
 
-impl<T> Answer<T> {
+/// The two sides of one write.
+pub(super) fn new<T>(kind: WriteKind) -> (Responder<T>, PendingAnswer<T>) {
+    let write = Arc::new(PendingWrite::default());
+    let (reply, answer) = oneshot::channel();
+    if kind == WriteKind::Promised {
+        let _ = REQUEST.try_with(|watch| watch.watch(&write));
+    }
+    (Responder { write: Arc::clone(&write), reply }, PendingAnswer { write, answer })
+}
+
+impl<T> PendingAnswer<T> {
     /// The same, no longer than this; who waits longer gives up. `asking` is what has to be done before anybody answers.
     pub(super) async fn within(
         mut self,
@@ -125,7 +134,7 @@ impl<T> Answer<T> {
     }
 }
 
-impl<T> Future for Answer<T> {
+impl<T> Future for PendingAnswer<T> {
     type Output = Result<T, StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -133,7 +142,7 @@ impl<T> Future for Answer<T> {
     }
 }
 
-impl<T> Drop for Answer<T> {
+impl<T> Drop for PendingAnswer<T> {
     fn drop(&mut self) {
         self.write.withdraw();
     }
@@ -218,50 +227,50 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_waits_too_long_prevents_what_has_not_begun() {
+    async fn a_caller_that_waits_too_long_prevents_a_commit_that_has_not_begun() {
         let nobody_answers = std::future::pending::<()>;
-        let (caller, answer) = new::<()>(true);
+        let (responder, answer) = new::<()>(WriteKind::Promised);
         let given_up = answer.within(Duration::from_millis(10), nobody_answers()).await;
         assert!(matches!(given_up, Err(StoreError::TimedOut)), "{given_up:?}");
-        assert!(!caller.write.begin_commit());
-        let (caller, answer) = new::<()>(true);
-        assert!(caller.write.begin_commit());
+        assert!(!responder.write.begin_commit());
+        let (responder, answer) = new::<()>(WriteKind::Promised);
+        assert!(responder.write.begin_commit());
         let given_up = answer.within(Duration::from_millis(10), async {}).await;
         assert!(matches!(given_up, Err(StoreError::OutcomeUnknown { source: None })), "{given_up:?}");
     }
 
     #[tokio::test]
-    async fn who_leaves_before_the_commit_prevents_it() {
+    async fn a_caller_that_leaves_before_the_commit_prevents_it() {
         let watch = WriteWatch::default();
-        let (caller, answer) = watch.scope(async { new::<()>(true) }).await;
+        let (responder, answer) = watch.scope(async { new::<()>(WriteKind::Promised) }).await;
         assert_eq!(watch.progress(), WriteProgress::Nothing);
         drop(answer);
-        assert!(caller.write.is_withdrawn() && !caller.write.begin_commit());
+        assert!(responder.write.is_withdrawn() && !responder.write.begin_commit());
         assert_eq!(watch.progress(), WriteProgress::Nothing);
     }
 
     #[tokio::test]
-    async fn who_leaves_during_the_commit_cannot_know() {
+    async fn a_caller_that_leaves_during_the_commit_cannot_know() {
         let watch = WriteWatch::default();
-        let (caller, answer) = watch.scope(async { new::<()>(true) }).await;
-        assert!(caller.write.begin_commit());
+        let (responder, answer) = watch.scope(async { new::<()>(WriteKind::Promised) }).await;
+        assert!(responder.write.begin_commit());
         assert_eq!(watch.progress(), WriteProgress::Committing);
         drop(answer);
         assert_eq!(watch.progress(), WriteProgress::Committing);
-        caller.write.put_off_commit();
-        assert!(caller.write.is_withdrawn(), "it must not be written later");
+        responder.write.put_off_commit();
+        assert!(responder.write.is_withdrawn(), "it must not be written later");
     }
 
     #[tokio::test]
     async fn a_committed_write_is_known_before_its_answer_is_read() {
         let watch = WriteWatch::default();
-        let (caller, answer) = watch.scope(async { new::<u8>(true) }).await;
-        assert!(caller.write.begin_commit());
-        caller.write.put_off_commit();
-        assert!(caller.write.begin_commit());
-        caller.write.committed();
+        let (responder, answer) = watch.scope(async { new::<u8>(WriteKind::Promised) }).await;
+        assert!(responder.write.begin_commit());
+        responder.write.put_off_commit();
+        assert!(responder.write.begin_commit());
+        responder.write.committed();
         assert_eq!(watch.progress(), WriteProgress::Committed);
-        caller.answer(Ok(7));
+        responder.respond(Ok(7));
         assert_eq!(answer.await.unwrap(), 7);
     }
 
@@ -269,7 +278,7 @@ mod tests {
     async fn a_write_that_may_be_committed_is_not_forgotten_over_a_later_one() {
         let watch = WriteWatch::default();
         let ((first, left), (_second, waiting)) =
-            watch.scope(async { (new::<()>(true), new::<()>(true)) }).await;
+            watch.scope(async { (new::<()>(WriteKind::Promised), new::<()>(WriteKind::Promised)) }).await;
         assert!(first.write.begin_commit());
         drop((left, waiting));
         assert_eq!(watch.progress(), WriteProgress::Committing);
@@ -278,10 +287,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_promise_is_not_watched() {
+    async fn a_background_write_is_not_watched() {
         let watch = WriteWatch::default();
-        let (caller, _answer) = watch.scope(async { new::<()>(false) }).await;
-        assert!(caller.write.begin_commit());
+        let (responder, _answer) = watch.scope(async { new::<()>(WriteKind::Background) }).await;
+        assert!(responder.write.begin_commit());
         assert_eq!(watch.progress(), WriteProgress::Nothing);
     }
 }

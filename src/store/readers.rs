@@ -18,7 +18,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    connections::{Deaths, LONGEST, Pool, give_back},
+    connections::{Deaths, Pool, STORE_TIMEOUT, give_back},
     error::{StoreError, has_died},
     kept_connection::KeptConnection,
 };
@@ -115,10 +115,10 @@ impl Drop for Lent {
     }
 }
 
-/// Lets a read take [`LONGEST`], the wait for its connection included.
+/// Lets a read take [`STORE_TIMEOUT`], the wait for its connection included.
 async fn within_limits<T>(read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let silent = |_| Err(io::Error::new(io::ErrorKind::TimedOut, "a read was not answered in time").into());
-    timeout(LONGEST, read).await.unwrap_or_else(silent)
+    timeout(STORE_TIMEOUT, read).await.unwrap_or_else(silent)
 }
 
 impl<'p> Executor<'p> for &'p Readers {

@@ -171,7 +171,7 @@ impl Store {
         let update = query("UPDATE sessions SET last_seen_at = $2 WHERE id = $1")
             .bind(session.id.clone())
             .bind(now.millis());
-        self.writer.aside().execute(update, "note that a session is used").await.map(drop)
+        self.writer.in_background().execute(update, "note that a session is used").await.map(drop)
     }
 
     /// Lets a session last until then; returns whether there is such a session.
@@ -244,7 +244,7 @@ impl Store {
         ] {
             forgotten += in_steps(STEP, || async {
                 let delete = query(statement).bind(now).bind(STEP);
-                self.writer.aside().execute(delete, "forget sessions that ended").await
+                self.writer.in_background().execute(delete, "forget sessions that ended").await
             })
             .await?;
         }

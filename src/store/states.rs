@@ -65,7 +65,7 @@ mod tests {
 
     /// Statements that write states as they are rely on this.
     #[test]
-    fn what_a_worker_does_begins_where_it_has_the_row() {
+    fn events_of_a_worker_begin_where_it_has_the_row() {
         use MailEvent as M;
         assert!(
             MailState::sources(M::Claimed).all(|state| state.after(M::Claimed) == Some(MailState::Sending))

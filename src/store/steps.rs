@@ -7,7 +7,7 @@ use super::error::StoreError;
 /// The most rows that one statement changes.
 pub(super) const STEP: i64 = 1_000;
 /// Between two steps, so that others have their turn: SQLite has one writer, and Postgres one disk.
-const PAUSE: Duration = Duration::from_millis(20);
+const STEP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The longest after which a row that was enqueued is due again.
 pub(super) const ENQUEUED_AGAIN: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ where
         if rows < most.unsigned_abs() {
             return Ok(changed);
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(STEP_INTERVAL).await;
     }
 }
 
@@ -49,6 +49,6 @@ where
             Some(last) if rows >= most.unsigned_abs() => after = last,
             _ => return (changed, Ok(())),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(STEP_INTERVAL).await;
     }
 }

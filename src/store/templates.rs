@@ -127,7 +127,7 @@ impl Store {
     pub async fn put_builtin_version(&self, version: &NewTemplateVersion) -> Result<(), StoreError> {
         let (dialect, version) = (self.dialect, version.clone());
         self.writer
-            .aside()
+            .in_background()
             .run(move |on| async move { insert(dialect, on, None, &[(&version, None)]).await }.boxed())
             .await
     }

@@ -16,11 +16,11 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     connection::Connection,
-    connections::{Deaths, LONGEST, Pool, give_back},
+    connections::{Deaths, Pool, STORE_TIMEOUT, give_back},
     dialect::Dialect,
     error::{Doing, DriverError, StoreError, has_died, is_failed_sync, is_refusal},
     kept_connection::KeptConnection,
-    pending_write::{self, Answer, PendingWrite},
+    pending_write::{self, PendingAnswer, PendingWrite, WriteKind},
     row::{Columns, Row},
     statement::Statement,
     writer_thread::{WriterThread, end_the_process},
@@ -31,7 +31,7 @@ use crate::telemetry::METRICS;
 #[derive(Clone)]
 pub(super) struct Writer {
     connections: Connections,
-    is_promise: bool,
+    kind: WriteKind,
     /// Begins a transaction.
     begin: &'static str,
     /// The connection of one who writes again and again.
@@ -56,11 +56,11 @@ impl Writer {
     }
 
     fn of(dialect: Dialect, connections: Connections) -> Self {
-        Self { connections, is_promise: true, begin: dialect.begin(), kept: None }
+        Self { connections, kind: WriteKind::Promised, begin: dialect.begin(), kept: None }
     }
 
     /// The same connections, for one whose transactions follow one another: it keeps its connection until it
-    /// [lets it go](Self::let_go).
+    /// [releases it](Self::release_kept_connection).
     pub(super) fn keeping_its_connection(&self) -> Self {
         let kept = match &self.connections {
             Connections::Served { deaths, .. } => Some(Arc::new(KeptConnection::new(Arc::clone(deaths)))),
@@ -70,13 +70,13 @@ impl Writer {
     }
 
     /// Gives the connection back that was kept.
-    pub(super) fn let_go(&self) {
-        self.kept.iter().for_each(|kept| kept.let_go());
+    pub(super) fn release_kept_connection(&self) {
+        self.kept.iter().for_each(|kept| kept.release());
     }
 
-    /// The same connections for what no request answers for: see [`pending_write::new`].
-    pub(super) fn aside(&self) -> Self {
-        Self { is_promise: false, ..self.clone() }
+    /// The same connections for what no request answers for.
+    pub(super) fn in_background(&self) -> Self {
+        Self { kind: WriteKind::Background, ..self.clone() }
     }
 
     /// The same connections, whose transactions begin with this.
@@ -94,28 +94,28 @@ impl Writer {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let (caller, answer) = pending_write::new(self.is_promise);
+        let (responder, answer) = pending_write::new(self.kind);
         let writer = self.clone();
         // On the heap, for the sake of all that wait for a write somewhere in them: they would move with room for this.
         let transaction = async move {
             let began = Instant::now();
             let result = writer
                 .within_limits(async |progress: &Progress| {
-                    writer.transact(&caller.write, work, progress).await
+                    writer.transact(&responder.write, work, progress).await
                 })
                 .await;
             let is_committed = result.is_ok();
             let answer = move || {
                 METRICS.database_took("write", began.elapsed());
                 match &result {
-                    Ok(_) => caller.write.committed(),
+                    Ok(_) => responder.write.committed(),
                     Err(StoreError::OutcomeUnknown { .. }) => {}
-                    Err(_) => caller.write.put_off_commit(),
+                    Err(_) => responder.write.put_off_commit(),
                 }
-                caller.answer(result);
+                responder.respond(result);
             };
             match is_committed {
-                true => writer.tell_of_commit(answer),
+                true => writer.when_durable(answer),
                 false => answer(),
             }
         }
@@ -125,23 +125,23 @@ impl Writer {
                 tokio::spawn(transaction);
                 answer.await
             }
-            Connections::Embedded(thread) => answer.within(LONGEST, thread.run(transaction)).await,
+            Connections::Embedded(thread) => answer.within(STORE_TIMEOUT, thread.run(transaction)).await,
         }
     }
 
-    /// Tells of a commit when it is on the disk. A server says nothing of it before.
-    pub(super) fn tell_of_commit(&self, tell: impl FnOnce() + Send + 'static) {
+    /// Calls this when what is committed by now is on the disk. A server says nothing of a commit before.
+    pub(super) fn when_durable(&self, tell: impl FnOnce() + Send + 'static) {
         match &self.connections {
             Connections::Served { .. } => tell(),
-            Connections::Embedded(thread) => thread.tell_of_commit(tell),
+            Connections::Embedded(thread) => thread.when_durable(tell),
         }
     }
 
     /// Waits for what a transaction of several callers answers one of them.
-    pub(super) async fn answer_of_a_group<T>(&self, answer: Answer<T>) -> Result<T, StoreError> {
+    pub(super) async fn answer_of_a_group<T>(&self, answer: PendingAnswer<T>) -> Result<T, StoreError> {
         match &self.connections {
             Connections::Served { .. } => answer.await,
-            Connections::Embedded(_) => answer.within(LONGEST, async {}).await,
+            Connections::Embedded(_) => answer.within(STORE_TIMEOUT, async {}).await,
         }
     }
 
@@ -151,7 +151,7 @@ impl Writer {
             Connections::Served { .. } => transaction.await,
             Connections::Embedded(thread) => {
                 // Its callers have left by then.
-                let _ = timeout(LONGEST, thread.run_to_the_end(transaction)).await;
+                let _ = timeout(STORE_TIMEOUT, thread.run_to_the_end(transaction)).await;
             }
         }
     }
@@ -253,8 +253,8 @@ impl Writer {
             Connections::Served { pool, deaths } => (pool, deaths),
             Connections::Embedded(thread) => {
                 let connection = thread.lend().map(Connection::Embedded).doing("be reached")?;
-                let home = Home::Thread(Arc::clone(thread));
-                let mut transaction = Transaction { connection: Some(connection), home };
+                let owner = Owner::Thread(Arc::clone(thread));
+                let mut transaction = Transaction { connection: Some(connection), owner };
                 return transaction.run(self.begin).await.doing("begin").map(|()| transaction);
             }
         };
@@ -265,8 +265,8 @@ impl Writer {
                 Some(kept) => kept,
                 None => pool.acquire().await.doing("be reached")?,
             };
-            let home = Home::Pool(self.kept.clone(), Arc::clone(deaths));
-            let mut transaction = Transaction { connection: Some(Connection::Served(connection)), home };
+            let owner = Owner::Pool(self.kept.clone(), Arc::clone(deaths));
+            let mut transaction = Transaction { connection: Some(Connection::Served(connection)), owner };
             // The driver's own way counts transactions, and counts wrong after one of its statements failed.
             match transaction.run(self.begin).await {
                 Ok(()) => return Ok(transaction),
@@ -279,7 +279,7 @@ impl Writer {
         }
     }
 
-    /// Lets a transaction take [`LONGEST`]; then its connection is closed. One on SQLite's thread cannot be stopped from
+    /// Lets a transaction take [`STORE_TIMEOUT`]; then its connection is closed. One on SQLite's thread cannot be stopped from
     /// here: its callers leave it.
     pub(super) async fn within_limits<T>(
         &self,
@@ -289,7 +289,7 @@ impl Writer {
         if let Connections::Embedded(_) = self.connections {
             return transaction(&progress).await;
         }
-        match timeout(LONGEST, transaction(&progress)).await {
+        match timeout(STORE_TIMEOUT, transaction(&progress)).await {
             Ok(ended) => ended,
             Err(_) if progress.is_committing.load(Ordering::Relaxed) => {
                 Err(StoreError::OutcomeUnknown { source: None })
@@ -308,11 +308,11 @@ pub(super) struct Progress {
 /// A transaction under way. Dropped before its end, its connection is closed: the state of that is unknown.
 pub(super) struct Transaction {
     connection: Option<Connection>,
-    home: Home,
+    owner: Owner,
 }
 
 /// Where a connection goes after its transaction; with its pool, who keeps it before that.
-enum Home {
+enum Owner {
     Pool(Option<Arc<KeptConnection>>, Arc<Deaths>),
     Thread(Arc<WriterThread>),
 }
@@ -348,7 +348,7 @@ impl Transaction {
     /// Ends a transaction in which a statement failed. A connection on which that is not possible, or that only reads, is closed.
     pub(super) async fn fail(mut self, error: StoreError) -> StoreError {
         let is_read_only = error.is_about_a_read_only_session();
-        if let (true, Home::Pool(kept, deaths)) = (is_read_only, &mut self.home) {
+        if let (true, Owner::Pool(kept, deaths)) = (is_read_only, &mut self.owner) {
             deaths.notice_read_only();
             *kept = None;
         }
@@ -369,10 +369,10 @@ impl Transaction {
     }
 
     fn give_back(&mut self) {
-        match (self.connection.take(), &self.home) {
-            (Some(Connection::Served(connection)), Home::Pool(Some(kept), _)) => kept.keep(connection),
+        match (self.connection.take(), &self.owner) {
+            (Some(Connection::Served(connection)), Owner::Pool(Some(kept), _)) => kept.keep(connection),
             (Some(Connection::Served(connection)), _) => give_back(connection),
-            (Some(Connection::Embedded(connection)), Home::Thread(thread)) => thread.take_back(connection),
+            (Some(Connection::Embedded(connection)), Owner::Thread(thread)) => thread.take_back(connection),
             (Some(Connection::Embedded(_)) | None, _) => {}
         }
     }
@@ -392,7 +392,7 @@ mod tests {
     use crate::{mail::BatchId, store::webhooks_fixture as fixture};
 
     #[tokio::test]
-    async fn who_waits_for_a_write_carries_no_room_for_it() {
+    async fn the_future_of_a_write_stays_under_1_kib() {
         let (store, _folder) = fixture::open().await;
         let write = store.make_mails(BatchId::new(), 0, Vec::new(), Vec::new());
         assert!(size_of_val(&write) < 1_024, "{} bytes", size_of_val(&write));

@@ -41,13 +41,13 @@ pub(super) struct WriterThread {
     access: Access,
     /// For those who need a connection of another kind to the same file.
     pub(super) options: AnyConnectOptions,
-    connection: Mutex<Place>,
+    connection: Mutex<ConnectionSlot>,
     open: OpenConnection,
     flusher: Flusher,
 }
 
 /// Where the connection is.
-enum Place {
+enum ConnectionSlot {
     Here(Embedded),
     /// With the transaction under way; or closed by one that did not end as it should.
     Away,
@@ -78,7 +78,7 @@ impl WriterThread {
         let flusher = Flusher::start(file.clone(), open.clone(), |error| end_for(&error))
             .map_err(|source| DriverError::Sqlx(sqlx::Error::Io(source)))
             .doing("be flushed")?;
-        let connection = Mutex::new(Place::Here(opened));
+        let connection = Mutex::new(ConnectionSlot::Here(opened));
         Ok(Arc::new(Self { waiting, file, access, options, connection, open, flusher }))
     }
 
@@ -98,19 +98,19 @@ impl WriterThread {
         let _ = end.await;
     }
 
-    /// Tells of a commit when it is on the disk.
-    pub(super) fn tell_of_commit(&self, tell: impl FnOnce() + Send + 'static) {
-        self.flusher.tell(tell);
+    /// Calls this when what is committed by now is on the disk.
+    pub(super) fn when_durable(&self, tell: impl FnOnce() + Send + 'static) {
+        self.flusher.when_durable(tell);
     }
 
     /// The connection, for a transaction on the thread.
     pub(super) fn lend(&self) -> Result<Embedded, DriverError> {
-        let mut place = self.place();
-        match std::mem::replace(&mut *place, Place::Away) {
-            Place::Here(connection) => Ok(connection),
-            Place::Away => self.open_again(),
-            Place::Closed => {
-                *place = Place::Closed;
+        let mut slot = self.slot();
+        match std::mem::replace(&mut *slot, ConnectionSlot::Away) {
+            ConnectionSlot::Here(connection) => Ok(connection),
+            ConnectionSlot::Away => self.open_again(),
+            ConnectionSlot::Closed => {
+                *slot = ConnectionSlot::Closed;
                 Err(DriverError::Sqlx(sqlx::Error::PoolClosed))
             }
         }
@@ -126,32 +126,32 @@ impl WriterThread {
 
     /// Takes it back when the transaction has ended as it should.
     pub(super) fn take_back(&self, connection: Embedded) {
-        let mut place = self.place();
-        if matches!(*place, Place::Away) {
-            *place = Place::Here(connection);
+        let mut slot = self.slot();
+        if matches!(*slot, ConnectionSlot::Away) {
+            *slot = ConnectionSlot::Here(connection);
         }
     }
 
     /// Closes the connection after the transactions that wait.
     pub(super) async fn close(self: &Arc<Self>) {
         let thread = Arc::clone(self);
-        self.run_to_the_end(async move { *thread.place() = Place::Closed }).await;
+        self.run_to_the_end(async move { *thread.slot() = ConnectionSlot::Closed }).await;
         let (flushed, end) = oneshot::channel::<()>();
-        self.tell_of_commit(move || drop(flushed));
+        self.when_durable(move || drop(flushed));
         let _ = end.await;
     }
 
     /// How the connection is used now.
     pub(super) fn pool(&self) -> Pool {
-        let (busy, idle) = match *self.place() {
-            Place::Here(_) => (0, 1),
-            Place::Away => (1, 0),
-            Place::Closed => (0, 0),
+        let (busy, idle) = match *self.slot() {
+            ConnectionSlot::Here(_) => (0, 1),
+            ConnectionSlot::Away => (1, 0),
+            ConnectionSlot::Closed => (0, 0),
         };
         Pool { name: "writers", busy, idle, most: 1 }
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
+    fn slot(&self) -> MutexGuard<'_, ConnectionSlot> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_while_the_thread_is_held_up_has_written_nothing() {
+    async fn a_caller_that_gives_up_while_the_thread_is_held_up_has_written_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (writer, thread) = writer(&folder).await;
         let (go_on, held_up) = channel::<()>();

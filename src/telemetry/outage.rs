@@ -14,10 +14,10 @@ const MOST: usize = 1_000;
 
 /// Something that fails again and again.
 #[derive(Debug, Default)]
-pub struct Outage(Mutex<Option<Told>>);
+pub struct Outage(Mutex<Option<Logged>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Logged {
     at: Instant,
     last: Instant,
     untold: u64,
@@ -37,7 +37,7 @@ impl Outage {
 
 /// Several of them, told apart by a name that is bounded in its length.
 #[derive(Debug, Default)]
-pub struct Outages(Mutex<HashMap<String, Option<Told>>>);
+pub struct Outages(Mutex<HashMap<String, Option<Logged>>>);
 
 impl Outages {
     /// The same as [`Outage::failed`] for one of them.
@@ -58,7 +58,7 @@ impl Outages {
     }
 }
 
-fn note(told: &mut Option<Told>, now: Instant) -> Option<u64> {
+fn note(told: &mut Option<Logged>, now: Instant) -> Option<u64> {
     match told {
         Some(known) if now.duration_since(known.last) < EACH => {
             known.last = now;
@@ -70,7 +70,7 @@ fn note(told: &mut Option<Told>, now: Instant) -> Option<u64> {
             Some(std::mem::take(&mut known.untold))
         }
         _ => {
-            *told = Some(Told { at: now, last: now, untold: 0 });
+            *told = Some(Logged { at: now, last: now, untold: 0 });
             Some(1)
         }
     }

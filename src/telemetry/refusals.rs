@@ -1,5 +1,5 @@
 //! Which merchants' requests were refused, and as what, for the dashboard: somebody on call sees that a shop's mails do
-//! not even get in. The frame of every request notes them, and the task that keeps the activity takes them.
+//! not even get in. The middleware of every request notes them, and the task that keeps the activity takes them.
 //!
 //! Bounded, since whoever sends requests chooses how many kinds there are: so many are told apart between two takes, and
 //! the most frequent of these are told.

@@ -13,7 +13,7 @@ pub enum Topics {
     /// All, also those of later versions: `*`.
     All,
     /// These.
-    Some(BTreeSet<EventKind>),
+    Only(BTreeSet<EventKind>),
 }
 
 impl Topics {
@@ -31,14 +31,14 @@ impl Topics {
                 name => drop(some.insert(name.parse().map_err(|unknown| (index, unknown))?)),
             }
         }
-        Ok(if all { Self::All } else { Self::Some(some) })
+        Ok(if all { Self::All } else { Self::Only(some) })
     }
 
     /// Whether `kind` is among them.
     pub fn include(&self, kind: EventKind) -> bool {
         match self {
             Self::All => true,
-            Self::Some(kinds) => kinds.contains(&kind),
+            Self::Only(kinds) => kinds.contains(&kind),
         }
     }
 
@@ -46,7 +46,7 @@ impl Topics {
     pub fn names(&self) -> Vec<&'static str> {
         match self {
             Self::All => vec!["*"],
-            Self::Some(kinds) => kinds.iter().map(|kind| kind.as_str()).collect(),
+            Self::Only(kinds) => kinds.iter().map(|kind| kind.as_str()).collect(),
         }
     }
 

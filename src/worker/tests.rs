@@ -63,7 +63,7 @@ fn only_what_was_claimed_and_not_offered_is_given_back() {
 }
 
 #[test]
-fn what_was_claimed_before_a_silence_is_not_offered_after_it() {
+fn a_mail_claimed_before_a_silence_is_not_offered_after_it() {
     let silence = Duration::from_secs(10);
     let (worker, _claims) = worker(silence);
     let is_heard = |since: Duration| worker.note_heartbeat(clock::now() - since, Instant::now());

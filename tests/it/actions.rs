@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::support::{Backends, Cluster, Credential, Hook, Scene, Shop, addresses, eventually, send, within};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const ACTION_TIMEOUT: Duration = Duration::from_secs(90);
 /// How many mails are retried at once.
 const DEAD_LETTERS: usize = 2_000;
 /// How often each recipient's mail was refused for good.
@@ -57,7 +57,7 @@ async fn refused(scene: &Scene, word: &str, count: usize) -> Vec<String> {
     scene.shop.send_all(&users).await;
     let failed = async || scene.backends.tally(STATES).await.get("failed").copied().unwrap_or(0);
     let before = failed().await;
-    within(PATIENCE, "all are refused", async || failed().await >= before + count as i64).await;
+    within(ACTION_TIMEOUT, "all are refused", async || failed().await >= before + count as i64).await;
     users
 }
 
@@ -89,16 +89,16 @@ on_both! {
         scene.daemon.start_again().await;
         let late = refused(&scene, "reject-late", 40).await;
         app.store.move_action(None, draft.id, ActionWish::Resume, "cli:bob").await.unwrap();
-        within(PATIENCE, "it goes on", async || action(&app, draft.id).await.done >= 1_000).await;
+        within(ACTION_TIMEOUT, "it goes on", async || action(&app, draft.id).await.done >= 1_000).await;
         scene.daemon.kill_9();
         scene.daemon.start_again().await;
-        within(PATIENCE, "it is done", async || action(&app, draft.id).await.state == ActionState::Done).await;
+        within(ACTION_TIMEOUT, "it is done", async || action(&app, draft.id).await.state == ActionState::Done).await;
         let end = action(&app, draft.id).await;
         assert_eq!((end.done, end.skipped), (DEAD_LETTERS as u64, 0));
         assert_eq!(scene.backends.tally(RESULTS).await, [("done".to_owned(), DEAD_LETTERS as i64)].into());
 
         let all = [("failed".to_owned(), DEAD_LETTERS as i64 + 40)].into();
-        within(PATIENCE, "all are refused again", async || scene.backends.tally(STATES).await == all).await;
+        within(ACTION_TIMEOUT, "all are refused again", async || scene.backends.tally(STATES).await == all).await;
         let refusals = scene.backends.tally(REFUSALS).await;
         assert!(users.iter().all(|user| refusals[user] == 2), "each is tried once more");
         assert!(late.iter().all(|user| refusals[user] == 1), "what came later is left alone");
@@ -345,19 +345,19 @@ async fn an_action_whose_database_goes_away_is_done_when_that_is_back() {
     let draft = drafted(&app, ActionKind::Retry, "state:failed", "cli:ann").await;
     app.store.move_action(None, draft.id, ActionWish::Confirm, "cli:ann").await.unwrap();
     scene.daemon.start_again().await;
-    within(PATIENCE, "it has begun", async || action(&app, draft.id).await.done >= 500).await;
+    within(ACTION_TIMEOUT, "it has begun", async || action(&app, draft.id).await.done >= 500).await;
     cluster.stop_server();
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.start_server();
     let is_done = async || {
         app.store.action(None, draft.id).await.ok().flatten().is_some_and(|it| it.state == ActionState::Done)
     };
-    within(PATIENCE, "it is done", is_done).await;
+    within(ACTION_TIMEOUT, "it is done", is_done).await;
     let end = action(&app, draft.id).await;
     assert_eq!((end.done, end.skipped), (1_200, 0));
     assert_eq!(scene.backends.tally(RESULTS).await, [("done".to_owned(), 1_200)].into());
     let all = [("failed".to_owned(), 1_200)].into();
-    within(PATIENCE, "all are refused again", async || scene.backends.tally(STATES).await == all).await;
+    within(ACTION_TIMEOUT, "all are refused again", async || scene.backends.tally(STATES).await == all).await;
     // An attempt whose answer could not be recorded has an unknown outcome, and is made again.
     let refusals = scene.backends.tally(REFUSALS).await;
     assert!(users.iter().all(|user| refusals[user] == 2), "each is tried once more");

@@ -18,7 +18,7 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_opens_the_address_in_a_browser_comes_to_the_documentation() {
+async fn a_browser_that_opens_the_address_comes_to_the_documentation() {
     let scene = Scene::open(Backends::sqlite_memory()).await;
     let page = scene.shop.get("/").await.expect(200);
     assert!(page.body.contains("<html"), "{}", page.body);

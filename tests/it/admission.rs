@@ -198,7 +198,7 @@ on_both! {
         hook.speak();
     }
 
-    async fn what_breaks_between_claim_and_offer_gives_the_claim_back(backends: Backends) {
+    async fn a_failure_between_claim_and_offer_gives_the_claim_back(backends: Backends) {
         let sink = catcher().await;
         let mut backends = backends;
         let mut daemon = Daemon::start(&backends).await;

@@ -20,7 +20,7 @@ fn actions(entries: &[Value]) -> Vec<&str> {
 }
 
 on_both! {
-    async fn what_the_command_line_changes_is_in_the_audit_without_secrets(backends: Backends) {
+    async fn a_change_at_the_command_line_is_in_the_audit_without_secrets(backends: Backends) {
         let scene = Scene::open(backends.with("retry.first", "1h")).await;
         let commands = scene.backends.command_line();
         let mail = scene.shop.send_to("defer@example.net").await;
@@ -69,7 +69,7 @@ on_both! {
         assert!(entries(&commands, &[]).len() >= before);
     }
 
-    async fn what_a_merchants_credential_changes_is_in_the_audit_with_its_request(backends: Backends) {
+    async fn a_change_by_a_merchants_credential_is_in_the_audit_with_its_request(backends: Backends) {
         let scene = Scene::open(backends.with("retry.first", "1h")).await;
         let (shop, commands) = (&scene.shop, scene.backends.command_line());
         let mail = shop.send_to("defer@example.net").await;
@@ -126,7 +126,7 @@ on_both! {
         assert!(store.forget_old_audit(Duration::ZERO).await.unwrap() > 0);
     }
 
-    async fn who_signs_in_looks_at_all_of_somebody_or_acts_on_many_is_in_the_audit(backends: Backends) {
+    async fn a_sign_in_a_look_at_a_whole_person_and_a_bulk_action_are_in_the_audit(backends: Backends) {
         let scene = Scene::open(backends.with("retry.first", "1h")).await;
         let commands = scene.backends.command_line();
         let ann = Operator::sign_in(&scene.daemon, &commands, "ann", "admin", None).await;

@@ -7,7 +7,7 @@ use postroom::{
     config::Config,
     jobs::{FanOutBatch, Job, Outcome, fan_out_batch_job},
     mail::{BatchId, Schedule},
-    queue::{QueuedJob, Room},
+    queue::{FetchBudget, QueuedJob},
     scheduler,
     shop::ResourceKind,
     store::{NewBatch, StagedChunk},
@@ -18,7 +18,7 @@ use super::support::{
     Backends, Daemon, Hook, Scene, Shop, addresses, eventually, times_caught, welcome_all, within,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many attempts of each recipient's mail a relay accepted and said so.
 const ACCEPTED: &str = "SELECT recipient, COUNT(*) FROM mails JOIN attempts ON attempts.mail_id = mails.id
     WHERE outcome = 'accepted' GROUP BY recipient";
@@ -67,7 +67,7 @@ on_both! {
         let mut hook = Hook::listen().await;
         let users = addresses("slow-20", 2_400);
         let id = send_all(&scene.shop, &users, &hook).await;
-        within(PATIENCE, "some are caught", async || scene.sink.mails().len() > 50).await;
+        within(BATCH_TIMEOUT, "some are caught", async || scene.sink.mails().len() > 50).await;
         let stopping = Instant::now();
         assert_eq!(scene.daemon.stop().await, 0);
         assert!(stopping.elapsed() < Duration::from_secs(8), "the stop took {:?}", stopping.elapsed());
@@ -85,7 +85,7 @@ on_both! {
         let users = addresses("slow-20", 1_800);
         let id = send_all(&scene.shop, &users, &hook).await;
         for caught in [150, 1_100] {
-            within(PATIENCE, "some are caught", async || scene.sink.mails().len() > caught).await;
+            within(BATCH_TIMEOUT, "some are caught", async || scene.sink.mails().len() > caught).await;
             scene.daemon.kill_9();
             scene.daemon.start_again().await;
         }
@@ -108,7 +108,7 @@ on_both! {
         let mut hook = Hook::listen().await;
         let users = addresses("slow-20", 1_800);
         let id = send_all(&scene.shop, &users, &hook).await;
-        within(PATIENCE, "some are caught", async || scene.sink.mails().len() > 100).await;
+        within(BATCH_TIMEOUT, "some are caught", async || scene.sink.mails().len() > 100).await;
         match &mut scene.backends.redis {
             Some(redis) => {
                 redis.kill_9();
@@ -214,7 +214,7 @@ async fn record_batch(app: &App, shop: &Shop, users: &[String]) -> BatchId {
 
 /// Takes all jobs out of the queue, as a worker does that dies with them.
 async fn lose_jobs(app: &App) -> Vec<QueuedJob> {
-    let leases = app.queue.fetch(Room::for_any(10_000)).await.unwrap().leases;
+    let leases = app.queue.fetch(FetchBudget::for_any(10_000)).await.unwrap().leases;
     app.queue.finish(&leases).await.unwrap();
     leases.into_iter().map(|lease| lease.job).collect()
 }

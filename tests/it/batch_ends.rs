@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::support::{Backends, Hook, Scene, addresses, template, welcome, welcome_all, within};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Chunks of users whose mails are not made, by batch.
 const CHUNKS: &str = "SELECT batch_id, COUNT(*) FROM batch_chunks GROUP BY batch_id";
 
@@ -57,7 +57,7 @@ on_both! {
         let mut body = welcome_all(&users);
         body["webhook_url"] = json!(hook.url);
         let id = scene.shop.send_batch(&body).await;
-        within(PATIENCE, "the first are sent", async || !scene.sink.mails().is_empty()).await;
+        within(BATCH_TIMEOUT, "the first are sent", async || !scene.sink.mails().is_empty()).await;
         pause(&scene, &id).await;
         assert!(scene.backends.tally(CHUNKS).await[&id] > 0);
         let made = scene.backends.tally("SELECT 'made', made FROM batches").await["made"];
@@ -82,7 +82,7 @@ on_both! {
         let mut body = welcome_all(&users);
         body["webhook_url"] = json!(hook.url);
         let id = scene.shop.send_batch(&body).await;
-        within(PATIENCE, "some are sent", async || !scene.sink.mails().is_empty()).await;
+        within(BATCH_TIMEOUT, "some are sent", async || !scene.sink.mails().is_empty()).await;
         pause(&scene, &id).await;
         let made = scene.backends.tally("SELECT 'made', made FROM batches").await["made"];
         assert!((1..2_500).contains(&made), "{made}");
@@ -94,7 +94,7 @@ on_both! {
         let told = event(&scene, &mut events, "batch.failed").await;
         assert_eq!((&told["id"], &told["mails"], &told["error"]), (&json!(id), &json!(2_500), &json!(why)));
         let mut end = Value::Null;
-        within(PATIENCE, "what was made is sent", async || {
+        within(BATCH_TIMEOUT, "what was made is sent", async || {
             end = scene.shop.batch(&id).await;
             end["counts"]["sent"] == made
         })
@@ -105,7 +105,7 @@ on_both! {
         assert_eq!(json!(counts), json!({"sent": made, "failed": 2_500 - made}));
         assert_eq!(scene.shop.results(&id).await["status"], "failed");
         assert_eq!(scene.sink.mails().len() as i64, made);
-        within(PATIENCE, "the other users are forgotten", async || scene.backends.tally(CHUNKS).await.is_empty()).await;
+        within(BATCH_TIMEOUT, "the other users are forgotten", async || scene.backends.tally(CHUNKS).await.is_empty()).await;
         scene.shop.post(&format!("/api/v1/batches/{id}/resume"), &json!({})).await.expect(409);
         assert!(hook.is_quiet() && events.is_quiet(), "each is told once");
     }
@@ -141,7 +141,7 @@ on_both! {
         again["coupon_id"] = json!("pot");
         scene.sink.clear();
         scene.shop.post("/mail", &again).await.expect(200);
-        within(PATIENCE, "it is caught", async || scene.sink.find(&users[0]).is_some()).await;
+        within(BATCH_TIMEOUT, "it is caught", async || scene.sink.find(&users[0]).is_some()).await;
         assert_eq!(link(&users[0]), links[0]);
     }
 }

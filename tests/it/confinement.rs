@@ -25,7 +25,7 @@ async fn works(wrapper: &[&str], backends: Backends) -> (Daemon, Backends) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_works_with_nothing_to_write_to_but_its_folder() {
+async fn the_daemon_works_with_nothing_to_write_to_but_its_folder() {
     let backends = Backends::sqlite_memory();
     let (folder, program) = (backends.folder().to_str().unwrap().to_owned(), binary());
     let programs = Path::new(&program).parent().unwrap().to_str().unwrap().to_owned();
@@ -59,7 +59,7 @@ fn calls_of(set: &str) -> HashSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_makes_only_system_calls_that_its_unit_allows() {
+async fn the_daemon_makes_only_system_calls_that_its_unit_allows() {
     let backends = Backends::sqlite_memory();
     let calls = backends.folder().join("calls").to_str().unwrap().to_owned();
     // With -D the daemon is our child and strace is not.

@@ -215,7 +215,7 @@ async fn refused(daemon: &Daemon, head: &str, declared: usize, sent: usize) -> (
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_answered_before_the_body_was_read_may_ask_again_or_is_told_not_to() {
+async fn a_client_answered_before_its_body_was_read_may_ask_again_or_is_told_not_to() {
     const MANY: usize = 4_000_000;
     let backends = backends();
     let daemon = Daemon::start(&backends).await;
@@ -236,7 +236,7 @@ async fn who_is_answered_before_the_body_was_read_may_ask_again_or_is_told_not_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_does_not_read_the_answers_is_not_waited_for() {
+async fn a_client_that_does_not_read_the_answers_is_not_waited_for() {
     let backends = backends();
     let daemon = Daemon::start(&backends).await;
     let asked = 3_000;

@@ -104,7 +104,7 @@ on_both! {
         assert_eq!(scene.caught("slow-3000@example.net"), 2);
     }
 
-    async fn what_was_accepted_a_moment_before_a_crash_is_sent(backends: Backends) {
+    async fn a_mail_accepted_a_moment_before_a_crash_is_sent(backends: Backends) {
         let backends = backends.with("worker.silence", "2s").with("queue.lease", "2s");
         let mut scene = Scene::open(backends).await;
         scene.shop.enrol("slow-1500@example.net").await;

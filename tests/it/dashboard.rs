@@ -27,7 +27,7 @@ const PAGES: [&str; 14] = [
 ];
 
 on_both! {
-    async fn whoever_is_not_signed_in_sees_nothing(backends: Backends) {
+    async fn a_visitor_who_is_not_signed_in_sees_nothing(backends: Backends) {
         let scene = Scene::open(backends).await;
         let nobody = Operator::nobody(&scene.daemon);
         for path in PAGES.into_iter().chain(["/routes", "/workers"]) {

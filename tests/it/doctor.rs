@@ -29,7 +29,7 @@ enum Record {
 type Zone = HashMap<String, Vec<Record>>;
 
 /// The longest answer over UDP.
-const LONGEST: usize = 512;
+const LONGEST_UDP_ANSWER: usize = 512;
 
 /// A DNS server on UDP and TCP; it ends with the test.
 struct DnsServer {
@@ -49,7 +49,7 @@ impl DnsServer {
             loop {
                 let Ok((length, from)) = socket.recv_from(&mut query).await else { return };
                 let whole = answer(&over_udp, &query[..length], false);
-                let fits = whole.len() <= LONGEST;
+                let fits = whole.len() <= LONGEST_UDP_ANSWER;
                 let sent = if fits { whole } else { answer(&over_udp, &query[..length], true) };
                 drop(socket.send_to(&sent, from).await);
             }

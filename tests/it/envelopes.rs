@@ -48,7 +48,7 @@ fn is_in_envelope(answer: &Answer, path: &str) {
 }
 
 on_both! {
-    async fn what_is_not_json_is_answered_400(backends: Backends) {
+    async fn a_body_that_is_not_json_is_answered_400(backends: Backends) {
         let scene = Scene::open(backends).await;
         for target in WRITES {
             for body in [
@@ -79,7 +79,7 @@ on_both! {
         }
     }
 
-    async fn what_says_it_is_something_else_is_answered_415(backends: Backends) {
+    async fn a_body_of_another_content_type_is_answered_415(backends: Backends) {
         let scene = Scene::open(backends).await;
         for target in WRITES {
             for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json"] {
@@ -96,7 +96,7 @@ on_both! {
         }
     }
 
-    async fn what_is_too_large_is_answered_413(backends: Backends) {
+    async fn a_body_that_is_too_large_is_answered_413(backends: Backends) {
         let scene = Scene::open(backends.with("http.max_body", "16KiB")).await;
         let large = format!("{{\"user\":\"{}\"}}", "x".repeat(16 * 1024));
         for target in WRITES {

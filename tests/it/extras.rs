@@ -95,7 +95,7 @@ on_both! {
         assert_eq!(app.store.forget_unused_attachments().await.unwrap(), 1);
     }
 
-    async fn what_cannot_go_with_a_mail_is_refused_and_says_why(backends: Backends) {
+    async fn an_extra_that_cannot_go_with_a_mail_is_refused_and_the_answer_says_why(backends: Backends) {
         let scene = Scene::open(backends.with("stored.attachments", 20_000_000)).await;
         scene.shop.enrol("ann@example.net").await;
         let refused = scene.shop.post("/mail", &with(&json!({"cc": "bob@example.net", "headers": {"Bcc": "eve@example.net"}}))).await.expect(422);

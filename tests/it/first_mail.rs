@@ -57,7 +57,7 @@ on_both! {
         }
     }
 
-    async fn what_is_under_way_is_finished_before_the_daemon_stops(backends: Backends) {
+    async fn mails_under_way_are_finished_before_the_daemon_stops(backends: Backends) {
         let mut scene = Scene::open(backends).await;
         let id = scene.shop.send_to("slow-700@example.net").await;
         scene.shop.wait_until(&id, "sending").await;

@@ -7,7 +7,7 @@ use postroom::demo::catcher::{Catcher, CatcherOptions};
 
 use super::support::{Backends, Cluster, Daemon, Disk, Shop, addresses, times_caught, welcome, within};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Mails that are asked for before the disk is full, while it is, and when there is room again.
 const BEFORE: usize = 50;
 const MEANWHILE: usize = 2_000;
@@ -54,11 +54,12 @@ async fn is_survived(disk: Disk, mut cluster: Option<Cluster>, backends: Backend
     if let Some(cluster) = &mut cluster {
         cluster.start_if_it_ended();
     }
-    within(PATIENCE, "it takes mails again", async || daemon.admin("/readyz").await.status == 200).await;
+    within(RECOVERY_TIMEOUT, "it takes mails again", async || daemon.admin("/readyz").await.status == 200)
+        .await;
     let (some, refused) = ask(&shop, &users[BEFORE + MEANWHILE..]).await;
     assert_eq!(refused, 0);
     promised.extend(some);
-    within(PATIENCE, "all that were promised came", async || {
+    within(RECOVERY_TIMEOUT, "all that were promised came", async || {
         let caught = times_caught(&sink);
         promised.iter().all(|user| caught.contains_key(user))
     })

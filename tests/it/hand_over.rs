@@ -74,7 +74,7 @@ on_both! {
         eventually("the order follows its mail", async || order().await["emails"][0]["status"] == "sent").await;
     }
 
-    async fn what_is_paused_waits_and_only_that(backends: Backends) {
+    async fn a_paused_mail_and_no_other_waits(backends: Backends) {
         let scene = Scene::open(backends).await;
         let commands = scene.backends.command_line();
         let other = Shop::open(&scene.daemon, &commands, "coffee-co");
@@ -111,7 +111,7 @@ on_both! {
         assert_eq!(handed_over(&scene.daemon).await, u64::from(is_known_here));
     }
 
-    async fn it_waits_behind_others_for_the_only_place_or_connection(backends: Backends) {
+    async fn a_mail_waits_behind_others_for_the_only_slot_or_connection(backends: Backends) {
         let sink = Catcher::start(CatcherOptions::default()).await.unwrap();
         let mut backends = backends.with_route_to(&sink).with("worker.concurrency", 1);
         let mut daemon = Daemon::start(&backends).await;

@@ -16,7 +16,7 @@ use super::support::{
 };
 
 /// Longer than the store waits for an answer, which is 20 seconds, and than a row that was marked waits.
-const PATIENCE: Duration = Duration::from_secs(100);
+const HUNG_STORE_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// Requests of all four families, each for a mail to an address that begins with `word`.
 pub async fn one_of_each_family(shop: &Shop, word: &str) -> Vec<(String, Value)> {
@@ -72,7 +72,7 @@ fn code(answer: &Answer) -> String {
 }
 
 on_both! {
-    async fn what_was_refused_while_the_database_was_locked_is_never_sent(backends: Backends) {
+    async fn a_request_refused_while_the_database_was_locked_is_never_sent(backends: Backends) {
         let scene = Scene::open(backends.with("http.timeout", "1s")).await;
         let requests = one_of_each_family(&scene.shop, "ok").await;
         let lock = lock_out(&scene.backends).await;
@@ -133,7 +133,7 @@ async fn a_lock_on_mails_is_seen_by_operators() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_answered_after_postgres_hung_stays() {
+async fn a_document_that_was_answered_after_postgres_hung_stays() {
     let mut cluster = Cluster::start();
     let backends = Backends::on(cluster.new_database().await).await.with("http.timeout", "1s");
     let mut scene = Scene::open(backends).await;
@@ -176,12 +176,12 @@ async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
         answer.expect(503);
     }
     proxy.keep_answers(false);
-    within(PATIENCE, "each key has an answer", async || {
+    within(HUNG_STORE_TIMEOUT, "each key has an answer", async || {
         let answers = ask_all(&scene.shop, &requests, "key").await;
         answers.iter().all(|answer| answer.status < 300)
     })
     .await;
-    within(PATIENCE, "the mails are there", async || scene.sink.count() >= 4).await;
+    within(HUNG_STORE_TIMEOUT, "the mails are there", async || scene.sink.count() >= 4).await;
     let last = scene.shop.send_to("ok-last@example.net").await;
     scene.shop.wait_until(&last, "sent").await;
     assert_eq!(scene.sink.count(), 5, "each came once");
@@ -192,8 +192,10 @@ async fn a_commit_without_an_answer_is_unknown_until_its_key_is_asked_again() {
     let answer = scene.shop.post("/mail", &welcome("ok-unknown@example.net")).await.expect(503);
     assert!(answer.json()["message"].as_str().unwrap().contains("not known yet"), "{answer:?}");
     proxy.keep_answers(false);
-    within(PATIENCE, "it was committed after all", async || scene.caught("ok-unknown@example.net") == 1)
-        .await;
+    within(HUNG_STORE_TIMEOUT, "it was committed after all", async || {
+        scene.caught("ok-unknown@example.net") == 1
+    })
+    .await;
 }
 
 /// The scheduler marks rows before it enqueues them. One that hears nothing of its mark must not leave them to the next time
@@ -210,7 +212,8 @@ async fn a_mark_of_the_scheduler_without_an_answer_delays_a_mail_no_longer_than_
     sleep(Duration::from_secs(5)).await;
     proxy.keep_answers(false);
     let answers_again = Instant::now();
-    within(PATIENCE, "its next attempt", async || scene.caught("greylist-once@example.net") == 1).await;
+    within(HUNG_STORE_TIMEOUT, "its next attempt", async || scene.caught("greylist-once@example.net") == 1)
+        .await;
     // What was sent on a connection that says nothing is waited for for 20 seconds.
     assert!(answers_again.elapsed() < Duration::from_secs(40), "{:?}", answers_again.elapsed());
 }

@@ -65,7 +65,7 @@ on_both! {
         assert_eq!((is_replayed(&again), &again.body), (true, &first.body));
     }
 
-    async fn what_is_wrong_with_a_form_is_not_kept_and_its_key_is_free(backends: Backends) {
+    async fn a_malformed_form_is_not_kept_and_its_key_is_free(backends: Backends) {
         let scene = Scene::open(backends).await;
         scene.shop.enrol("ok@example.net").await;
         for malformed in [json!([]), json!({"brand_id": 5}), json!({})] {
@@ -145,7 +145,7 @@ on_both! {
         assert_ne!(answers[0], answers[1]);
     }
 
-    async fn what_was_tried_out_with_a_key_is_no_answer_in_earnest(backends: Backends) {
+    async fn an_answer_to_a_test_request_is_no_answer_to_a_real_one(backends: Backends) {
         let scene = Scene::open(backends).await;
         scene.shop.enrol("ok@example.net").await;
         let trying = scene.shop.with(scene.shop.new_test_token());

@@ -267,7 +267,7 @@ on_both! {
         assert_eq!(oldest.json()[0]["id"], json!(other));
     }
 
-    async fn what_is_no_query_and_no_id_is_refused_and_says_why(backends: Backends) {
+    async fn a_malformed_query_or_id_is_refused_and_the_answer_says_why(backends: Backends) {
         let scene = Scene::open(backends).await;
         let commands = scene.backends.command_line();
         let (many, long) = ("a ".repeat(10_000), "a".repeat(10_240));

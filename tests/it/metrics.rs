@@ -28,7 +28,7 @@ fn value_of(metrics: &str, series: &str) -> Option<f64> {
 }
 
 on_both! {
-    async fn what_waits_is_counted_by_state_with_the_age_of_the_oldest(backends: Backends) {
+    async fn waiting_mails_are_counted_by_state_with_the_age_of_the_oldest(backends: Backends) {
         // Without a route, what is recorded waits.
         let mut daemon = Daemon::start(&backends).await;
         let shop = Shop::open(&daemon, &backends.command_line(), "tea-co");

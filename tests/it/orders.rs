@@ -71,7 +71,7 @@ on_both! {
         assert_eq!(order["emails"][1]["recipient"], "ok@example.net");
     }
 
-    async fn what_an_order_is_judged_by_is_what_it_is_now_whatever_the_requests_before_needed(backends: Backends) {
+    async fn an_order_is_judged_by_its_present_document_whatever_earlier_requests_needed(backends: Backends) {
         let scene = Scene::open(backends).await;
         tell(&scene.shop, "ok@example.net").await;
         let of_store = async |store: &str, sender: &str| {

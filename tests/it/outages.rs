@@ -77,7 +77,7 @@ async fn jobs_that_redis_lost_while_nobody_looked_are_enqueued_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_postgres_could_not_commit_is_answered_503_and_never_sent() {
+async fn a_request_that_postgres_could_not_commit_is_answered_503_and_never_sent() {
     let mut cluster = Cluster::start();
     let scene = Scene::open(Backends::on(cluster.new_database().await).await).await;
     scene.shop.enrol("ok@example.net").await;
@@ -100,7 +100,7 @@ async fn what_postgres_could_not_commit_is_answered_503_and_never_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_accepted_before_postgres_went_away_is_sent_when_it_is_back() {
+async fn a_mail_accepted_before_postgres_went_away_is_sent_when_it_is_back() {
     let mut cluster = Cluster::start();
     let scene = Scene::open(Backends::on(cluster.new_database().await).await).await;
     let id = scene.shop.send_to("slow-1500@example.net").await;
@@ -115,7 +115,7 @@ async fn what_was_accepted_before_postgres_went_away_is_sent_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_relay_said_while_postgres_was_away_is_not_forgotten() {
+async fn a_relays_reply_while_postgres_was_away_is_not_forgotten() {
     let mut cluster = Cluster::start();
     let backends = Backends::on(cluster.new_database().await).await.with("worker.silence", "5m");
     let scene = Scene::open(backends).await;
@@ -137,7 +137,7 @@ async fn what_a_relay_said_while_postgres_was_away_is_not_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_receiver_said_while_postgres_was_away_is_not_forgotten() {
+async fn a_receivers_answer_while_postgres_was_away_is_not_forgotten() {
     let mut cluster = Cluster::start();
     let backends = Backends::on(cluster.new_database().await).await.with("worker.silence", "5m");
     let scene = Scene::open(backends.allowing_hooks()).await;
@@ -168,7 +168,7 @@ async fn what_a_receiver_said_while_postgres_was_away_is_not_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_finds_no_postgres_is_told_why() {
+async fn a_command_that_finds_no_postgres_says_why() {
     let backends =
         Backends::sqlite_memory().with("database.url", "postgres://postgres:secret@127.0.0.1:1/none");
     let ended = backends.command_line().run(&["migrate"]).expect(1);

@@ -30,7 +30,7 @@ async fn stays(scene: &Scene, mail: &str) {
 }
 
 on_both! {
-    async fn what_is_paused_waits_until_it_is_resumed_and_what_is_in_progress_is_finished(backends: Backends) {
+    async fn paused_mails_wait_until_they_are_resumed_and_those_in_progress_are_finished(backends: Backends) {
         let scene = Scene::open(backends).await;
         let commands = scene.backends.command_line();
         let other = Shop::open(&scene.daemon, &commands, "coffee-co");

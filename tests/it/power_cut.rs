@@ -188,12 +188,12 @@ async fn nothing_is_lost(mut machine: Machine) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_promised_is_on_the_disk_of_sqlite() {
+async fn promised_mails_are_on_the_disk_of_sqlite() {
     nothing_is_lost(Machine::on_sqlite().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_promised_is_on_the_disk_of_postgres() {
+async fn promised_mails_are_on_the_disk_of_postgres() {
     nothing_is_lost(Machine::on_postgres("").await).await;
 }
 

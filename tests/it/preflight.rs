@@ -110,7 +110,7 @@ on_both! {
         other.post(PREFLIGHT, &fine).await.expect(403);
     }
 
-    async fn what_the_largest_mail_takes_is_what_the_recipient_gets(backends: Backends) {
+    async fn the_largest_size_of_a_preflight_is_the_size_that_the_recipient_gets(backends: Backends) {
         let scene = Scene::open(backends).await;
         ask_for_a_voucher(&scene.shop).await;
         let users = addresses("ok", 50);

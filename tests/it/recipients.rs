@@ -127,7 +127,7 @@ on_both! {
         assert_eq!(order["endUser"], json!({}));
     }
 
-    async fn what_went_with_an_erased_mail_goes_with_it(backends: Backends) {
+    async fn the_tags_and_files_of_an_erased_mail_go_with_it(backends: Backends) {
         let scene = Scene::open(backends).await;
         for (to, file) in [(ANN, "JVBERi0xLjc="), (JOANN, "JVBERi0xLjg="), (ANN, "JVBERi0xLjg=")] {
             scene.shop.enrol(to).await;

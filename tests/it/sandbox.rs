@@ -79,7 +79,7 @@ on_both! {
         assert_eq!(table.matches("\ttea-co\ttest").count(), FATES.len(), "{table}");
     }
 
-    async fn what_is_tried_out_is_marked_wherever_it_is_shown_and_can_be_looked_at_whole(backends: Backends) {
+    async fn a_test_mail_is_marked_wherever_it_is_shown_and_can_be_looked_at_whole(backends: Backends) {
         let scene = Scene::open(backends.allowing_hooks()).await;
         let shop = scene.shop.with(scene.shop.new_test_token());
         let cart = json!({"recovery_link": "https://tea.example/c", "currency": "EUR", "total": "9.00",

@@ -177,7 +177,7 @@ on_both! {
         assert_eq!([0, 1, 2, 3].map(|at| scene.caught(&members[at])), [1, 0, 0, 1]);
     }
 
-    async fn what_waits_is_kept_back_when_its_recipient_is_suppressed_meanwhile(backends: Backends) {
+    async fn a_waiting_mail_is_kept_back_when_its_recipient_is_suppressed_meanwhile(backends: Backends) {
         let scene = Scene::open(backends.allowing_hooks().with("retry.first", "1s")).await;
         let mut hook = Hook::listen().await;
         scene.shop.post("/webhooks", &json!({"url": hook.url, "events": ["email.suppressed"]})).await.expect(201);

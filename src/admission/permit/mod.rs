@@ -1,4 +1,4 @@
-//! Leave for one mail: a connection and one of each of its rates, from the decision until the relay has the message. And the
+//! The permit of one mail: a connection and one of each of its rates, from the decision until the relay has the message. And the
 //! routes that are tried after the chosen one, within the same attempt, while nobody has anything of the message.
 
 use std::{sync::Arc, time::Duration};
@@ -6,20 +6,20 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use super::{
+    admission_route::AdmissionRoute,
     token::{Rates, Token},
-    way::Way,
 };
 use crate::{
     limits::{Answer, Ask},
     mail::{AttemptOutcome, Consequence, Judgement, MailLane, Message, Phase, Reply},
-    smtp::{self, Envelope, Fence, NotReady, Ready, Sent, Wish},
+    smtp::{self, Envelope, Fence, NotReady, Ready, Sent, WaitingMail},
 };
 
-/// Leave for one mail to be sent over a route now.
+/// Permission for one mail to be sent over a route now.
 pub struct Permit {
-    // The order matters: what was not used of the rates is given back before somebody is told that there is a place.
+    // The order matters: what was not used of the rates is given back before somebody is told that there is a connection.
     token: Option<Token>,
-    connection: smtp::Permit,
+    connection: smtp::PoolPermit,
     others: Others,
 }
 
@@ -42,7 +42,11 @@ pub enum NotAdmitted {
 }
 
 impl Permit {
-    pub(in crate::admission) fn new(token: Option<Token>, connection: smtp::Permit, others: Others) -> Self {
+    pub(in crate::admission) fn new(
+        token: Option<Token>,
+        connection: smtp::PoolPermit,
+        others: Others,
+    ) -> Self {
         Self { token, connection, others }
     }
 
@@ -68,7 +72,7 @@ impl Permit {
     /// Waits for the turn of a mail that is ahead, with its message ready.
     pub async fn arrive(&mut self, lane: MailLane, envelope: &Envelope<'_>, message: &Message) {
         let good_until = self.token.as_ref().and_then(Token::good_until);
-        self.connection.arrive(Wish::new(lane, envelope, message, good_until)).await;
+        self.connection.arrive(WaitingMail::new(lane, envelope, message, good_until)).await;
     }
 
     /// Gets the connection. Where one has to be opened that may take long; then the rates are asked once more. Where it cannot be
@@ -114,7 +118,7 @@ impl Offer {
         let mut offer = Self { token, ready, others };
         let is_good = match &mut offer.token {
             None => true,
-            Some(token) => token.renew().await,
+            Some(token) => token.try_renew().await,
         };
         if is_good {
             return Ok(offer);
@@ -123,13 +127,13 @@ impl Offer {
         Err(NotAdmitted::Later)
     }
 
-    /// Waits until the mail may go by its rates where its leave has become old, as after a claim for which the database took
+    /// Waits until the mail may go by its rates where its tokens have become old, as after a claim for which the database took
     /// long: many that were held up together must not go together. `None` when that would take longer than `longest`; then the
     /// connection is left to another mail.
     pub async fn in_rate(self, longest: Duration) -> Option<Self> {
         let Self { token, ready, others } = self;
         let Some(token) = token else { return Some(Self { token: None, ready, others }) };
-        match timeout(longest, token.renewed()).await {
+        match timeout(longest, token.wait_and_renew()).await {
             Ok(token) => Some(Self { token: Some(token), ready, others }),
             Err(_) => {
                 ready.keep();
@@ -225,19 +229,19 @@ impl Left {
 pub(in crate::admission) struct Others {
     rates: Arc<Rates>,
     /// The last of them is the next.
-    ways: Vec<(Arc<Way>, Ask)>,
+    routes: Vec<(Arc<AdmissionRoute>, Ask)>,
     /// One more may take it later: it is paused, away or busy.
     may_be_later: bool,
 }
 
 impl Others {
     pub(in crate::admission) fn new(rates: &Arc<Rates>) -> Self {
-        Self { rates: Arc::clone(rates), ways: Vec::new(), may_be_later: false }
+        Self { rates: Arc::clone(rates), routes: Vec::new(), may_be_later: false }
     }
 
     /// Adds a route behind those that are there, and what is asked for it.
-    pub(in crate::admission) fn add(&mut self, way: Arc<Way>, ask: Ask) {
-        self.ways.insert(0, (way, ask));
+    pub(in crate::admission) fn add(&mut self, route: Arc<AdmissionRoute>, ask: Ask) {
+        self.routes.insert(0, (route, ask));
     }
 
     /// Notes that there is one more, which is paused.
@@ -256,14 +260,14 @@ impl Others {
 
     async fn connect_to_next(mut self) -> Result<Offer, Left> {
         let (mut failed, mut is_one_busy) = (None, false);
-        while let Some((way, ask)) = self.ways.pop() {
-            if way.is_drained() {
+        while let Some((route, ask)) = self.routes.pop() {
+            if route.is_drained() {
                 continue;
             }
             // Unless it comes to be the one that is taken.
             let may_be_later = std::mem::replace(&mut self.may_be_later, true);
-            let Some(connection) = way.route.permit_now() else {
-                is_one_busy |= way.route.pause().is_none();
+            let Some(connection) = route.smtp_route.permit_now() else {
+                is_one_busy |= route.smtp_route.pause().is_none();
                 continue;
             };
             let answer = self.rates.limiter.take(std::slice::from_ref(&ask)).await.pop();

@@ -93,8 +93,10 @@ fn first_and_second(first: u16, second: u16) -> Admission {
 /// What becomes of a mail of a hundred letters.
 async fn send(admission: &Admission) -> Reply {
     let mails = leases(&[("acme", "a.example")]).await;
-    let (_, room) = admission.room(1);
-    let Some(Decision::Now(permit)) = admission.decide(room, &mails).await.pop() else { panic!("it may go") };
+    let (_, reserved) = admission.reserve(1);
+    let Some(Decision::Now(permit)) = admission.decide(reserved, &mails).await.pop() else {
+        panic!("it may go")
+    };
     let (ann, bob): (Address, Address) =
         ("ann@shop.example".parse().unwrap(), "bob@a.example".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };
@@ -144,7 +146,7 @@ async fn a_mail_that_a_relay_refuses_or_may_have_goes_to_no_other() {
 }
 
 #[tokio::test]
-async fn what_one_relay_cannot_carry_another_does_and_it_fails_only_where_none_can() {
+async fn a_mail_that_one_relay_cannot_carry_goes_to_another_and_fails_only_where_none_can() {
     let (small, _) = relay("SIZE 50", |_| None).await;
     let (large, taken) = relay("SIZE 0", |_| None).await;
     let reply = send(&first_and_second(small, large)).await;

@@ -97,10 +97,10 @@ struct Pause {
     is_being_tried: bool,
 }
 
-/// When a delivery may be sent.
-pub enum Turn<'a> {
+/// Whether a delivery may be sent.
+pub enum CallbackAdmission<'a> {
     /// At once.
-    Now(Permit<'a>),
+    Now(CallbackPermit<'a>),
     /// Too many are in flight. Whoever releases a permit gets the deliveries to enqueue again.
     Full,
     /// The destination is paused: not before so much time has passed.
@@ -108,7 +108,7 @@ pub enum Turn<'a> {
 }
 
 /// Permission to send one callback. Dropping it releases it.
-pub struct Permit<'a> {
+pub struct CallbackPermit<'a> {
     limiter: &'a EndpointLimiter,
     destination: String,
     merchant: MerchantId,
@@ -126,7 +126,7 @@ impl EndpointLimiter {
     }
 
     /// Asks for a permit to send `delivery` to `destination`.
-    pub fn acquire(&self, destination: &str, delivery: Waiting, now: Instant) -> Turn<'_> {
+    pub fn acquire(&self, destination: &str, delivery: Waiting, now: Instant) -> CallbackAdmission<'_> {
         let mut inner = self.lock();
         inner.sweep(now);
         let Inner { in_flight, destinations, merchants, waiting, .. } = &mut *inner;
@@ -134,11 +134,11 @@ impl EndpointLimiter {
         here.asked_at = now;
         if let Some(pause) = here.pause.filter(|pause| pause.is_being_tried || now < pause.until) {
             let left = pause.until.saturating_duration_since(now);
-            return Turn::Later(left.max(FIRST_PAUSE));
+            return CallbackAdmission::Later(left.max(FIRST_PAUSE));
         }
         if here.in_flight >= self.most_each {
             note(&mut here.waiting, delivery);
-            return Turn::Full;
+            return CallbackAdmission::Full;
         }
         let of_merchant = merchants.entry(delivery.1.clone()).or_default();
         let queue = if of_merchant.in_flight >= self.most_of_merchant {
@@ -150,7 +150,7 @@ impl EndpointLimiter {
             note(queue, delivery.clone());
             forget_share(merchants, &delivery.1);
             forget_idle(destinations, destination);
-            return Turn::Full;
+            return CallbackAdmission::Full;
         }
         // It may have been enqueued twice. If it stayed in a queue it would be released for nothing, and those behind it
         // would wait in vain.
@@ -165,7 +165,13 @@ impl EndpointLimiter {
             *count += 1;
         }
         let (destination, (_, merchant)) = (destination.to_owned(), delivery);
-        Turn::Now(Permit { limiter: self, destination, merchant, is_trial, is_released: false })
+        CallbackAdmission::Now(CallbackPermit {
+            limiter: self,
+            destination,
+            merchant,
+            is_trial,
+            is_released: false,
+        })
     }
 
     /// Takes deliveries out of the queues for which there is room now; they are to be enqueued again. To be asked now and
@@ -217,7 +223,7 @@ fn forget_idle(destinations: &mut HashMap<String, Destination>, destination: &st
     }
 }
 
-impl Permit<'_> {
+impl CallbackPermit<'_> {
     /// Releases it when nothing was sent after all. Returns the deliveries to enqueue again.
     pub fn unused(mut self) -> Vec<Waiting> {
         self.release(None, Instant::now())
@@ -253,7 +259,7 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for CallbackPermit<'_> {
     fn drop(&mut self) {
         if !self.is_released {
             // The deliveries that waited are enqueued again later, because their rows are due.

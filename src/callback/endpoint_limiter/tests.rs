@@ -13,17 +13,17 @@ fn of(merchant: &str) -> Waiting {
     (DeliveryId::new(), merchant.parse().unwrap())
 }
 
-fn acquire<'a>(limiter: &'a EndpointLimiter, destination: &str, now: Instant) -> Permit<'a> {
+fn acquire<'a>(limiter: &'a EndpointLimiter, destination: &str, now: Instant) -> CallbackPermit<'a> {
     match limiter.acquire(destination, somebody(), now) {
-        Turn::Now(permit) => permit,
-        Turn::Full => panic!("full"),
-        Turn::Later(pause) => panic!("paused for {pause:?}"),
+        CallbackAdmission::Now(permit) => permit,
+        CallbackAdmission::Full => panic!("full"),
+        CallbackAdmission::Later(pause) => panic!("paused for {pause:?}"),
     }
 }
 
 fn pause(limiter: &EndpointLimiter, destination: &str, now: Instant) -> Option<u64> {
     match limiter.acquire(destination, somebody(), now) {
-        Turn::Later(pause) => Some(pause.as_secs()),
+        CallbackAdmission::Later(pause) => Some(pause.as_secs()),
         _ => None,
     }
 }
@@ -34,11 +34,11 @@ fn a_delivery_that_was_enqueued_twice_takes_nobodys_turn() {
     let (called, early) = (somebody(), somebody());
     let first = acquire(&limiter, "a", now);
     for who in [&called, &early] {
-        assert!(matches!(limiter.acquire("a", who.clone(), now), Turn::Full));
+        assert!(matches!(limiter.acquire("a", who.clone(), now), CallbackAdmission::Full));
     }
     assert_eq!(first.used(false, now), std::slice::from_ref(&called));
-    let Turn::Now(second) = limiter.acquire("a", early, now) else { panic!("no permit") };
-    assert!(matches!(limiter.acquire("a", called.clone(), now), Turn::Full));
+    let CallbackAdmission::Now(second) = limiter.acquire("a", early, now) else { panic!("no permit") };
+    assert!(matches!(limiter.acquire("a", called.clone(), now), CallbackAdmission::Full));
     assert_eq!(second.used(false, now), [called], "not the one that was in flight");
 }
 
@@ -46,8 +46,11 @@ fn a_delivery_that_was_enqueued_twice_takes_nobodys_turn() {
 fn a_delivery_that_finds_the_limit_reached_is_returned_when_a_permit_is_released() {
     let (limiter, now) = (EndpointLimiter::new(10, 2), Instant::now());
     let (first, second, waiting) = (acquire(&limiter, "a", now), acquire(&limiter, "a", now), somebody());
-    assert!(matches!(limiter.acquire("a", waiting.clone(), now), Turn::Full));
-    assert!(matches!(limiter.acquire("a", waiting.clone(), now), Turn::Full), "asking twice is noted once");
+    assert!(matches!(limiter.acquire("a", waiting.clone(), now), CallbackAdmission::Full));
+    assert!(
+        matches!(limiter.acquire("a", waiting.clone(), now), CallbackAdmission::Full),
+        "asking twice is noted once"
+    );
     let other = acquire(&limiter, "b", now);
     assert_eq!(other.used(false, now), []);
     assert_eq!(first.used(false, now), [waiting]);
@@ -61,7 +64,7 @@ fn a_delivery_that_went_to_another_process_keeps_nobody_waiting() {
     let (first, second) = (acquire(&limiter, "a", now), acquire(&limiter, "a", now));
     let waiting = [somebody(), somebody(), somebody(), somebody()];
     for delivery in &waiting {
-        assert!(matches!(limiter.acquire("a", delivery.clone(), now), Turn::Full));
+        assert!(matches!(limiter.acquire("a", delivery.clone(), now), CallbackAdmission::Full));
     }
     assert_eq!(limiter.take_those_with_room(), [], "all permits are in use");
     assert_eq!(first.used(false, now), waiting[..1]);
@@ -75,9 +78,9 @@ fn a_delivery_that_went_to_another_process_keeps_nobody_waiting() {
 fn one_destination_does_not_take_every_permit() {
     let (limiter, now) = (EndpointLimiter::new(3, 2), Instant::now());
     let _hanging = (acquire(&limiter, "dead", now), acquire(&limiter, "dead", now));
-    assert!(matches!(limiter.acquire("dead", somebody(), now), Turn::Full));
+    assert!(matches!(limiter.acquire("dead", somebody(), now), CallbackAdmission::Full));
     let (last, waiting) = (acquire(&limiter, "b", now), somebody());
-    assert!(matches!(limiter.acquire("c", waiting.clone(), now), Turn::Full));
+    assert!(matches!(limiter.acquire("c", waiting.clone(), now), CallbackAdmission::Full));
     assert_eq!(last.used(false, now), [waiting]);
 }
 
@@ -144,17 +147,17 @@ fn one_merchant_does_not_take_every_permit() {
     let take = |destination: &str, delivery: &Waiting| limiter.acquire(destination, delivery.clone(), now);
     let mut held: Vec<_> = (0..3)
         .map(|number| match take(&format!("slow {number}"), &of("tea")) {
-            Turn::Now(permit) => permit,
+            CallbackAdmission::Now(permit) => permit,
             _ => panic!("no permit for {number}"),
         })
         .collect();
     let [first, second] = [of("tea"), of("tea")];
-    assert!(matches!(take("slow 3", &first), Turn::Full));
-    assert!(matches!(take("slow 4", &second), Turn::Full));
-    assert!(matches!(take("quick", &of("coffee")), Turn::Now(_)), "others have theirs");
+    assert!(matches!(take("slow 3", &first), CallbackAdmission::Full));
+    assert!(matches!(take("slow 4", &second), CallbackAdmission::Full));
+    assert!(matches!(take("quick", &of("coffee")), CallbackAdmission::Now(_)), "others have theirs");
     assert_eq!(limiter.take_those_with_room(), []);
     assert_eq!(held.remove(0).used(false, now), std::slice::from_ref(&first));
-    let Turn::Now(again) = take("slow 3", &first) else { panic!("no permit") };
+    let CallbackAdmission::Now(again) = take("slow 3", &first) else { panic!("no permit") };
     assert_eq!(again.unused(), std::slice::from_ref(&second));
     drop(held);
     assert!(limiter.lock().merchants.is_empty(), "nobody is remembered who has nothing in flight");

@@ -16,7 +16,7 @@ use tokio::{
 /// Where DNS servers listen.
 pub(super) const PORT: u16 = 53;
 /// How long one try may take.
-const LONGEST: Duration = Duration::from_secs(2);
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 const TRIES: usize = 3;
 
 /// Asks one DNS server.
@@ -119,7 +119,7 @@ impl Resolver {
         let query = query(id, name, kind).ok_or_else(|| LookUpError::Name(name.to_owned()))?;
         let mut failed = io::Error::from(io::ErrorKind::TimedOut);
         for _ in 0..TRIES {
-            let answer = match timeout(LONGEST, self.exchange(id, &query)).await {
+            let answer = match timeout(TRY_TIMEOUT, self.exchange(id, &query)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => {
                     failed = error;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     causes::{BEHIND, Cause, LaneBehind, meaning_of},
-    trouble::encoded,
+    page_error::encoded,
     words,
 };
 use crate::{

@@ -48,7 +48,7 @@ fn all_is_well_when_nothing_is_wrong() {
 }
 
 #[test]
-fn what_stops_everything_comes_before_what_somebody_chose() {
+fn an_alarm_that_stops_everything_comes_before_a_pause_that_somebody_chose() {
     let wrong = Facts {
         routes: vec![route("main", Some("530 authentication required")), route("spare", None)],
         drained: vec!["spare".to_owned()],

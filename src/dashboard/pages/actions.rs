@@ -12,11 +12,11 @@ use axum::{
 
 use crate::{
     dashboard::{
-        board::Board,
         form::{Act, Asked},
         layout,
+        page_error::{PageError, encoded},
         parts::{Badge, Button, MailLine, More, NoMore, Time},
-        trouble::{Trouble, encoded},
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -30,7 +30,7 @@ use crate::{
 /// Actions, and results of one, on a page.
 const LISTED: u32 = 100;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/actions", get(list).post(draft))
         .route("/actions/{id}", get(show))
@@ -105,10 +105,10 @@ fn state_of(state: ActionState) -> Badge {
 }
 
 async fn list(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let after = fields.get("after")?.map(id_of).transpose()?;
     let mut actions = board.app.store.actions(viewer.merchant.as_ref(), after, LISTED + 1).await?;
     let has_more = cut_to_page(&mut actions, LISTED);
@@ -138,20 +138,23 @@ fn what(action: &ActionRecord) -> String {
     format!("{} mails{whose}", action.kind)
 }
 
-pub(super) fn id_of(text: &str) -> Result<ActionId, Trouble> {
-    text.parse().map_err(|_| Trouble::not_found("action"))
+pub(super) fn id_of(text: &str) -> Result<ActionId, PageError> {
+    text.parse().map_err(|_| PageError::not_found("action"))
 }
 
-async fn draft(State(board): State<Arc<Board>>, Act { viewer, fields }: Act) -> Result<Response, Trouble> {
+async fn draft(
+    State(board): State<Arc<DashboardState>>,
+    Act { viewer, fields }: Act,
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let kind: ActionKind =
-        fields.need("kind")?.parse().map_err(|_| Trouble::bad("There is no such action."))?;
+        fields.need("kind")?.parse().map_err(|_| PageError::bad("There is no such action."))?;
     let query = fields.get("q")?.unwrap_or_default();
     let new = NewAction::new(viewer.merchant.clone(), kind, query, &viewer.actor());
-    let new = new.map_err(|error| Trouble::bad(format!("{error}.")))?;
+    let new = new.map_err(|error| PageError::bad(format!("{error}.")))?;
     let is_foreign = |merchant: &MerchantId| viewer.merchant.as_ref().is_some_and(|own| own != merchant);
     if new.merchants().any(is_foreign) {
-        return Err(Trouble::forbidden("You act on the mails of your own merchant alone."));
+        return Err(PageError::forbidden("You act on the mails of your own merchant alone."));
     }
     let store = viewer.store(&board.app);
     let selected = store.select_for_action(&new).await?;
@@ -165,15 +168,15 @@ async fn draft(State(board): State<Arc<Board>>, Act { viewer, fields }: Act) -> 
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let store = &board.app.store;
     let action = found(&board, &viewer, id_of(&id)?).await?;
     let after = fields.get("after")?.map(str::parse::<MailId>).transpose();
-    let after = after.map_err(|_| Trouble::bad("`after` must be a mail's id."))?;
+    let after = after.map_err(|_| PageError::bad("`after` must be a mail's id."))?;
     let is_draft = action.state == ActionState::Draft;
     let sample = if is_draft { store.sample_of_action(&action).await? } else { Vec::new() };
     let mut results = store.action_results(action.id, after, LISTED + 1).await?;
@@ -201,13 +204,17 @@ async fn show(
     Ok(layout::live(&viewer, "Bulk action", &live, &page))
 }
 
-async fn found(board: &Board, viewer: &Viewer, id: ActionId) -> Result<ActionRecord, Trouble> {
+async fn found(board: &DashboardState, viewer: &Viewer, id: ActionId) -> Result<ActionRecord, PageError> {
     let action = board.app.store.action(viewer.merchant.as_ref(), id).await?;
-    action.ok_or_else(|| Trouble::not_found("action"))
+    action.ok_or_else(|| PageError::not_found("action"))
 }
 
 /// An action as it is now.
-pub(super) async fn fragments(board: &Board, viewer: &Viewer, id: ActionId) -> Result<String, Trouble> {
+pub(super) async fn fragments(
+    board: &DashboardState,
+    viewer: &Viewer,
+    id: ActionId,
+) -> Result<String, PageError> {
     Ok(written(&Parts::of(&found(board, viewer, id).await?, viewer)))
 }
 
@@ -256,16 +263,16 @@ fn buttons(action: &ActionRecord, viewer: &Viewer) -> Vec<Button> {
 }
 
 async fn act(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path((id, wish)): Path<(String, String)>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let (id, merchant, by) = (id_of(&id)?, viewer.merchant.as_ref(), viewer.actor());
-    let wish: ActionWish = wish.parse().map_err(|_| Trouble::not_found("action"))?;
+    let wish: ActionWish = wish.parse().map_err(|_| PageError::not_found("action"))?;
     let moved = viewer.store(&board.app).move_action(merchant, id, wish, &by).await?;
     let said = match moved {
-        ActionMoved::Unknown => return Err(Trouble::not_found("action")),
+        ActionMoved::Unknown => return Err(PageError::not_found("action")),
         ActionMoved::NotYours(by) => {
             Flash::not(format!("{by} drafted this action; only who drafted it can confirm it."))
         }

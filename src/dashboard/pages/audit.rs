@@ -8,11 +8,11 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use crate::{
     audit::Action,
     dashboard::{
-        board::Board,
         form::Asked,
         layout,
+        page_error::{PageError, encoded},
         parts::{More, NoMore, Time},
-        trouble::{Trouble, encoded},
+        state::DashboardState,
         viewer::Viewer,
         words,
     },
@@ -24,7 +24,7 @@ use crate::{
 /// Entries on a page.
 const LISTED: u32 = 100;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/audit", get(show))
 }
 
@@ -52,10 +52,10 @@ struct Row {
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let text = |name: &str| fields.get(name).map(|text| text.map(str::to_owned));
     let (actor, action, merchant) = (text("actor")?, text("action")?, text("merchant")?);
     let until = text("until")?.map(|until| until.parse().map(Timestamp)).transpose();
@@ -67,7 +67,7 @@ async fn show(
         actor: actor.clone(),
         action: parsed::<Action>("kind", action.as_deref())?,
         since: None,
-        until: until.map_err(|_| Trouble::bad("`until` must be a time in milliseconds."))?,
+        until: until.map_err(|_| PageError::bad("`until` must be a time in milliseconds."))?,
         limit: LISTED + 1,
     };
     let mut entries = board.app.store.audit(&filter).await?;
@@ -90,8 +90,8 @@ async fn show(
     Ok(layout::page(&viewer, "Audit", &page))
 }
 
-fn parsed<T: FromStr>(what: &str, text: Option<&str>) -> Result<Option<T>, Trouble> {
-    let unread = |_| Trouble::bad(format!("There is no such {what}."));
+fn parsed<T: FromStr>(what: &str, text: Option<&str>) -> Result<Option<T>, PageError> {
+    let unread = |_| PageError::bad(format!("There is no such {what}."));
     text.map(|text| text.parse().map_err(unread)).transpose()
 }
 

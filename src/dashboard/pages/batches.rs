@@ -14,11 +14,11 @@ use crate::{
     app::App,
     clock,
     dashboard::{
-        board::Board,
         form::{Act, Asked},
         layout,
+        page_error::PageError,
         parts::{Badge, Button, More, NoMore, Time},
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -32,7 +32,7 @@ use crate::{
 /// Batches on a page.
 const LISTED: u32 = 50;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/batches", get(list))
         .route("/batches/{id}", get(show))
@@ -101,10 +101,10 @@ struct Count {
 }
 
 async fn list(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let after = fields.get("after")?.map(id_of).transpose()?;
     let (fragments, next) = listed(&board, &viewer, after).await?;
     let href = next.map(|next| format!("/batches?after={next}"));
@@ -114,15 +114,15 @@ async fn list(
 }
 
 /// The list as it is now, from the newest batch on.
-pub(super) async fn fragments_of_list(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
+pub(super) async fn fragments_of_list(board: &DashboardState, viewer: &Viewer) -> Result<String, PageError> {
     listed(board, viewer, None).await.map(|(fragments, _)| fragments)
 }
 
 async fn listed(
-    board: &Board,
+    board: &DashboardState,
     viewer: &Viewer,
     after: Option<BatchId>,
-) -> Result<(String, Option<BatchId>), Trouble> {
+) -> Result<(String, Option<BatchId>), PageError> {
     let mut batches = board.app.store.batches_before(viewer.merchant.as_ref(), after, LISTED + 1).await?;
     let has_more = cut_to_page(&mut batches, LISTED);
     let next = batches.last().map(|batch| batch.id).filter(|_| has_more);
@@ -153,15 +153,15 @@ fn mark_of(batch: &BatchRecord) -> Option<Badge> {
     batch.is_test.then(|| Badge::test("batch"))
 }
 
-fn id_of(text: &str) -> Result<BatchId, Trouble> {
-    text.parse().map_err(|_| Trouble::not_found("batch"))
+fn id_of(text: &str) -> Result<BatchId, PageError> {
+    text.parse().map_err(|_| PageError::not_found("batch"))
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let id = id_of(&id)?;
     let fragments = fragments(&board, &viewer, id).await?;
     let page = Page { id: id.to_string(), fragments };
@@ -169,10 +169,14 @@ async fn show(
 }
 
 /// A batch as it is now.
-pub(super) async fn fragments(board: &Board, viewer: &Viewer, id: BatchId) -> Result<String, Trouble> {
+pub(super) async fn fragments(
+    board: &DashboardState,
+    viewer: &Viewer,
+    id: BatchId,
+) -> Result<String, PageError> {
     let store = &board.app.store;
     let batch = store.batch(viewer.merchant.as_ref(), id).await?;
-    let batch = batch.ok_or_else(|| Trouble::not_found("batch"))?;
+    let batch = batch.ok_or_else(|| PageError::not_found("batch"))?;
     let under_way = store.batch_under_way(id).await?;
     let merchant = store.merchant(&batch.merchant).await?;
     let limit = merchant.and_then(|merchant| limit_of(&board.app, &merchant));
@@ -248,17 +252,17 @@ fn buttons(viewer: &Viewer, batch: &BatchRecord) -> Vec<Button> {
 }
 
 async fn act(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path((id, action)): Path<(String, String)>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let id = id_of(&id)?;
     let (app, merchant): (&App, _) = (&board.app, viewer.merchant.as_ref());
     let store = viewer.store(app);
-    let action: BatchAction = action.parse().map_err(|_| Trouble::not_found("action"))?;
+    let action: BatchAction = action.parse().map_err(|_| PageError::not_found("action"))?;
     let said = match store.move_batch(merchant, id, action).await? {
-        BatchMoved::Unknown => return Err(Trouble::not_found("batch")),
+        BatchMoved::Unknown => return Err(PageError::not_found("batch")),
         BatchMoved::Over(state) => Flash::not(format!("Nothing was done: the batch is {state} already.")),
         BatchMoved::Unchanged => {
             Flash::not(format!("Nothing was done: the batch was {} already.", action.participle()))

@@ -15,14 +15,14 @@ use serde_json::Value;
 use super::content::framed;
 use crate::{
     cpu_pool::Share,
-    dashboard::{board::Board, form::Asked, layout, trouble::Trouble, viewer::Viewer},
+    dashboard::{form::Asked, layout, page_error::PageError, state::DashboardState, viewer::Viewer},
     shop::{
         builtin_mails::{BuiltinMail, sample_values},
         language::Language,
     },
 };
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/builtin-mails", get(gallery)).route("/builtin-mails/{name}/preview", get(preview))
 }
 
@@ -35,14 +35,14 @@ struct Page {
 }
 
 /// The language that is asked for; English where none is.
-fn language_of(fields: &crate::dashboard::form::Fields) -> Result<Language, Trouble> {
+fn language_of(fields: &crate::dashboard::form::Fields) -> Result<Language, PageError> {
     match fields.get("language")? {
-        Some(tag) => Language::from_regional_tag(tag).ok_or_else(|| Trouble::not_found("language")),
+        Some(tag) => Language::from_regional_tag(tag).ok_or_else(|| PageError::not_found("language")),
         None => Ok(Language::En),
     }
 }
 
-async fn gallery(viewer: Viewer, Asked(fields): Asked) -> Result<Response, Trouble> {
+async fn gallery(viewer: Viewer, Asked(fields): Asked) -> Result<Response, PageError> {
     let page = Page {
         language: language_of(&fields)?.as_str(),
         languages: Language::OF_BUILTIN_MAILS.iter().map(|language| language.as_str()).collect(),
@@ -52,18 +52,18 @@ async fn gallery(viewer: Viewer, Asked(fields): Asked) -> Result<Response, Troub
 }
 
 async fn preview(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     _viewer: Viewer,
     Path(name): Path<String>,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
-    let mail: BuiltinMail = name.parse().map_err(|_| Trouble::not_found("mail"))?;
+) -> Result<Response, PageError> {
+    let mail: BuiltinMail = name.parse().map_err(|_| PageError::not_found("mail"))?;
     let version = board.app.templates.builtin(mail, language_of(&fields)?).await?;
     let renderer = Arc::clone(&board.app.renderer);
     let values = Value::Object(sample_values(mail));
     let work = move || renderer.preview(&version.source, version.language.as_deref(), &values.into());
     let made = board.app.cpu.run(Share::Own, work).await;
-    let made = made.map_err(|_busy| Trouble::conflict("There is too much to do just now.".to_owned()))?;
-    let (content, _) = made.map_err(|error| Trouble::conflict(error.to_string()))?;
+    let made = made.map_err(|_busy| PageError::conflict("There is too much to do just now.".to_owned()))?;
+    let (content, _) = made.map_err(|error| PageError::conflict(error.to_string()))?;
     Ok(framed(content.html))
 }

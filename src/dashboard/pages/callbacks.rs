@@ -13,11 +13,11 @@ use axum::{
 use crate::{
     clock,
     dashboard::{
-        board::Board,
         form::{Act, Asked},
         layout,
+        page_error::PageError,
         parts::{Ago, Badge, Button, More, NoMore, Time},
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -33,7 +33,7 @@ const LISTED: u32 = 100;
 /// How far back failed deliveries are sent again by the button.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/callbacks", get(list))
         .route("/callbacks/{merchant}/{endpoint}", get(show))
@@ -69,11 +69,11 @@ struct Page {
     created: Time,
     buttons: Vec<Button>,
     no_more: Option<NoMore>,
-    deliveries: Vec<Told>,
+    deliveries: Vec<DeliveryRow>,
     more: More,
 }
 
-struct Told {
+struct DeliveryRow {
     id: String,
     kind: String,
     state: Badge,
@@ -105,12 +105,12 @@ pub(super) fn state_of_delivery(state: DeliveryState) -> Badge {
 }
 
 async fn list(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let asked = fields.get("merchant")?.map(str::parse::<MerchantId>).transpose();
-    let asked = asked.map_err(|_| Trouble::not_found("merchant"))?;
+    let asked = asked.map_err(|_| PageError::not_found("merchant"))?;
     let merchant = viewer.merchant.clone().or(asked);
     let after = fields.get("after")?.unwrap_or_default();
     let mut endpoints = board.app.store.endpoints_of(merchant.as_ref(), after, LISTED + 1).await?;
@@ -140,8 +140,8 @@ async fn list(
 }
 
 /// The endpoint that a path names, where this operator may see it.
-fn ids_of(viewer: &Viewer, merchant: &str, endpoint: &str) -> Result<(MerchantId, EndpointId), Trouble> {
-    let missing = || Trouble::not_found("endpoint");
+fn ids_of(viewer: &Viewer, merchant: &str, endpoint: &str) -> Result<(MerchantId, EndpointId), PageError> {
+    let missing = || PageError::not_found("endpoint");
     let merchant: MerchantId = merchant.parse().map_err(|_| missing())?;
     let is_seen = viewer.merchant.as_ref().is_none_or(|own| *own == merchant);
     let endpoint = endpoint.parse().map_err(|_| missing())?;
@@ -149,16 +149,16 @@ fn ids_of(viewer: &Viewer, merchant: &str, endpoint: &str) -> Result<(MerchantId
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path((merchant, endpoint)): Path<(String, String)>,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (merchant, id) = ids_of(&viewer, &merchant, &endpoint)?;
     let before = fields.get("before")?.map(str::parse::<DeliveryId>).transpose();
-    let before = before.map_err(|_| Trouble::bad("`before` must be a delivery's id."))?;
+    let before = before.map_err(|_| PageError::bad("`before` must be a delivery's id."))?;
     let store = &board.app.store;
-    let endpoint = store.endpoint(&merchant, id).await?.ok_or_else(|| Trouble::not_found("endpoint"))?;
+    let endpoint = store.endpoint(&merchant, id).await?.ok_or_else(|| PageError::not_found("endpoint"))?;
     let mut deliveries = store.deliveries_before(id, before, LISTED + 1).await?;
     let has_more = cut_to_page(&mut deliveries, LISTED);
     let here = format!("/callbacks/{merchant}/{id}");
@@ -172,7 +172,9 @@ async fn show(
         no_more: NoMore::when(deliveries.is_empty() && before.is_some(), here.as_str()),
         deliveries: deliveries
             .into_iter()
-            .map(|delivery| Told::of(delivery, &viewer, Some(here.as_str()).filter(|_| endpoint.enabled)))
+            .map(|delivery| {
+                DeliveryRow::of(delivery, &viewer, Some(here.as_str()).filter(|_| endpoint.enabled))
+            })
             .collect(),
         more: More { href: next, label: "Older deliveries" },
         merchant: merchant.to_string(),
@@ -182,7 +184,7 @@ async fn show(
     Ok(layout::page(&viewer, "Endpoint", &page))
 }
 
-impl Told {
+impl DeliveryRow {
     /// A delivery; with a button where it can be sent again to the endpoint of this page.
     fn of(delivery: DeliveryRecord, viewer: &Viewer, endpoint: Option<&str>) -> Self {
         let is_over = matches!(delivery.state, DeliveryState::Delivered | DeliveryState::Failed);
@@ -210,15 +212,15 @@ pub(super) fn answer_of(delivery: &DeliveryRecord, viewer: &Viewer) -> String {
 }
 
 async fn replay(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path((merchant, endpoint, delivery)): Path<(String, String, String)>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let (merchant, endpoint) = ids_of(&viewer, &merchant, &endpoint)?;
-    let id: DeliveryId = delivery.parse().map_err(|_| Trouble::not_found("delivery"))?;
+    let id: DeliveryId = delivery.parse().map_err(|_| PageError::not_found("delivery"))?;
     let said = match viewer.store(&board.app).replay_delivery(&merchant, endpoint, id).await? {
-        Replayed::Unknown => return Err(Trouble::not_found("delivery")),
+        Replayed::Unknown => return Err(PageError::not_found("delivery")),
         Replayed::Disabled => Flash::not("The endpoint is disabled; its merchant has to enable it."),
         Replayed::UnderWay(state) => Flash::not(format!("Nothing was done: the delivery is {state}.")),
         Replayed::Now => {
@@ -230,10 +232,10 @@ async fn replay(
 }
 
 async fn replay_failed(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path((merchant, endpoint)): Path<(String, String)>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let (merchant, endpoint) = ids_of(&viewer, &merchant, &endpoint)?;
     let since = clock::now() - DAY;

@@ -18,7 +18,7 @@ use crate::{
     app::App,
     clock,
     cpu_pool::Share,
-    dashboard::{board::Board, form::Asked, layout, trouble::Trouble, viewer::Viewer},
+    dashboard::{form::Asked, layout, page_error::PageError, state::DashboardState, viewer::Viewer},
     mail::Mail,
     render::{self, Content, Headers, RenderError},
     store::StoreError,
@@ -31,7 +31,7 @@ const POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; im
 /// The most bytes of a source that are shown.
 const MOST_SHOWN: usize = 400_000;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/mails/{id}/content", get(show)).route("/mails/{id}/preview", get(preview))
 }
 
@@ -49,13 +49,13 @@ struct Page {
 const VIEWS: [&str; 4] = ["preview", "text", "source", "headers"];
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let asked = fields.get("view")?.unwrap_or("preview");
-    let view = VIEWS.into_iter().find(|view| *view == asked).ok_or_else(|| Trouble::not_found("view"))?;
+    let view = VIEWS.into_iter().find(|view| *view == asked).ok_or_else(|| PageError::not_found("view"))?;
     let mail = found(&board.app, &viewer, &id).await?;
     let (subject, text, fault) = match rendered(&board.app, &mail).await? {
         Err(error) => (String::new(), None, Some(error.to_string())),
@@ -90,12 +90,13 @@ fn text_of(view: &str, app: &App, mail: &Mail, content: &Content) -> Result<Opti
 }
 
 async fn preview(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let mail = found(&board.app, &viewer, &id).await?;
-    let content = rendered(&board.app, &mail).await?.map_err(|error| Trouble::conflict(error.to_string()))?;
+    let content =
+        rendered(&board.app, &mail).await?.map_err(|error| PageError::conflict(error.to_string()))?;
     Ok(framed(content.html))
 }
 
@@ -109,12 +110,12 @@ pub(super) fn framed(html: String) -> Response {
     (headers, Html(html)).into_response()
 }
 
-async fn found(app: &App, viewer: &Viewer, id: &str) -> Result<Mail, Trouble> {
+async fn found(app: &App, viewer: &Viewer, id: &str) -> Result<Mail, PageError> {
     if !viewer.sees_bodies() {
-        return Err(Trouble::forbidden("Viewers see no content of mails."));
+        return Err(PageError::forbidden("Viewers see no content of mails."));
     }
     let mail = app.store.mail_to_look_at(viewer.merchant.as_ref(), id_of(id)?).await?;
-    mail.ok_or_else(|| Trouble::not_found("mail"))
+    mail.ok_or_else(|| PageError::not_found("mail"))
 }
 
 /// Renders a mail as the worker does. What cannot be rendered is the answer too.

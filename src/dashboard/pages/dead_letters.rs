@@ -10,11 +10,11 @@ use axum::{Router, extract::State, response::Response, routing::get};
 
 use crate::{
     dashboard::{
-        board::Board,
         causes::meaning_of,
         layout,
+        page_error::{PageError, encoded},
         parts::Ago,
-        trouble::{Trouble, encoded},
+        state::DashboardState,
         viewer::Viewer,
         words,
     },
@@ -29,7 +29,7 @@ const MOST_GROUPS: usize = 60;
 /// The domains that a group names.
 const NAMED: usize = 3;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/dead-letters", get(show))
 }
 
@@ -56,7 +56,7 @@ struct Group {
     href: String,
 }
 
-async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+async fn show(State(board): State<Arc<DashboardState>>, viewer: Viewer) -> Result<Response, PageError> {
     let failed = board.app.store.newest_failed(viewer.merchant.as_ref(), LOOKED_AT).await?;
     let seen = words::several(failed.len() as u64, "mail", "mails");
     let mut groups = grouped(&failed);

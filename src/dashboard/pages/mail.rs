@@ -16,12 +16,12 @@ use crate::{
     audit::Action,
     clock,
     dashboard::{
-        board::Board,
         causes::meaning_of,
         form::Act,
         layout,
+        page_error::PageError,
         parts::{Badge, Button, Time},
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -33,7 +33,7 @@ use crate::{
 /// How many of the newest changes of a kind are looked at.
 const LOOKED_AT: u32 = 200;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/mails/{id}", get(show))
         .route("/mails/{id}/retry", post(retry))
@@ -52,7 +52,7 @@ struct Page<'a> {
     facts: Vec<Fact>,
     timeline: Vec<Event>,
     attempts: Vec<Tried>,
-    told: Vec<Told>,
+    told: Vec<CallbackRow>,
 }
 
 /// Something about a mail, perhaps with a page of its own.
@@ -72,7 +72,7 @@ struct Event {
 }
 
 /// What its merchant was told about it.
-struct Told {
+struct CallbackRow {
     event: String,
     state: Badge,
     answer: String,
@@ -93,18 +93,18 @@ struct Tried {
     transcript: Option<String>,
 }
 
-pub(super) fn id_of(text: &str) -> Result<MailId, Trouble> {
-    text.parse().map_err(|_| Trouble::not_found("mail"))
+pub(super) fn id_of(text: &str) -> Result<MailId, PageError> {
+    text.parse().map_err(|_| PageError::not_found("mail"))
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (app, id) = (&board.app, id_of(&id)?);
     let mail = app.store.mail(viewer.merchant.as_ref(), id).await?;
-    let mail = mail.ok_or_else(|| Trouble::not_found("mail"))?;
+    let mail = mail.ok_or_else(|| PageError::not_found("mail"))?;
     let attempts = app.store.attempts(id).await?;
     let told = app.store.deliveries_about(id).await?;
     let waiting = Waiting::of(app, &mail).await;
@@ -119,7 +119,7 @@ async fn show(
         facts: facts(&viewer, &mail),
         timeline: timeline(&viewer, &mail, &attempts, &acted, &told),
         attempts: attempts.into_iter().map(|attempt| Tried::of(attempt, &viewer)).collect(),
-        told: told.into_iter().map(|about| Told::of(about, &mail.merchant, &viewer)).collect(),
+        told: told.into_iter().map(|about| CallbackRow::of(about, &mail.merchant, &viewer)).collect(),
     };
     Ok(layout::page(&viewer, &format!("Mail to {}", page.recipient), &page))
 }
@@ -209,7 +209,7 @@ fn facts(viewer: &Viewer, mail: &MailRecord) -> Vec<Fact> {
 
 /// An id as a part of a path.
 pub(super) fn segment(id: &str) -> String {
-    crate::dashboard::trouble::encoded(id).replace('+', "%20")
+    crate::dashboard::page_error::encoded(id).replace('+', "%20")
 }
 
 /// What people did to a mail by itself, as far as it is found among the newest of their kind.
@@ -281,7 +281,7 @@ fn route_of(attempt: &Attempt) -> &str {
     Some(attempt.route.as_str()).filter(|route| !route.is_empty()).unwrap_or("no route")
 }
 
-impl Told {
+impl CallbackRow {
     fn of(about: DeliveryAbout, merchant: &MerchantId, viewer: &Viewer) -> Self {
         let delivery = about.delivery;
         Self {
@@ -321,18 +321,18 @@ impl Tried {
 }
 
 async fn retry(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path(id): Path<String>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     move_mail(&board.app, &viewer, &id, MailEvent::Retried, "It is in the queue again.").await
 }
 
 async fn cancel(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path(id): Path<String>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     move_mail(&board.app, &viewer, &id, MailEvent::Cancelled, "It is cancelled.").await
 }
 
@@ -342,12 +342,12 @@ async fn move_mail(
     id: &str,
     event: MailEvent,
     done: &'static str,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let id = id_of(id)?;
     let merchant: Option<&MerchantId> = viewer.merchant.as_ref();
     let said = match viewer.store(app).move_mail(merchant, id, event).await? {
-        Moved::Unknown => return Err(Trouble::not_found("mail")),
+        Moved::Unknown => return Err(PageError::not_found("mail")),
         Moved::Refused(state) => Flash::not(format!("Nothing was done: the mail is {state} meanwhile.")),
         Moved::ToNobody => Flash::not("Nothing was done: the mail's recipient is gone.".to_owned()),
         Moved::Now(_) => {

@@ -8,11 +8,11 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use crate::{
     clock,
     dashboard::{
-        board::Board,
         form::Asked,
         layout,
+        page_error::{PageError, encoded},
         parts::{MailLine, More, NoMore, Time},
-        trouble::{Trouble, encoded},
+        state::DashboardState,
         viewer::Viewer,
         words,
     },
@@ -26,7 +26,7 @@ use crate::{
 /// Mails on a page.
 const LISTED: u32 = 50;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/mails", get(show))
 }
 
@@ -71,14 +71,14 @@ const HINTS: [&str; 5] = ["state:failed", "state:held", "state:deferred", "since
 const MOST_ROUTES: usize = 50;
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let given = fields.get("q")?.unwrap_or_default();
     let query = &given[..given.floor_char_boundary(2 * MOST_BYTES)];
     let after = fields.get("after")?.map(str::parse::<MailId>).transpose();
-    let after = after.map_err(|_| Trouble::bad("`after` must be a mail's id."))?;
+    let after = after.map_err(|_| PageError::bad("`after` must be a mail's id."))?;
     let (found, fault) = match searched(query, &viewer, after) {
         Ok(search) => (board.app.store.search_mails(&search).await?, None),
         Err(fault) => (FoundMails::default(), Some(fault)),
@@ -159,7 +159,7 @@ fn hint(text: String, query: &str) -> Hint {
 }
 
 /// What may stand after a colon, where that is known. Routes are for those who see everything.
-fn values(board: &Board, viewer: &Viewer, query: &str) -> Vec<Values> {
+fn values(board: &DashboardState, viewer: &Viewer, query: &str) -> Vec<Values> {
     let current = board.app.current();
     let routes = current.smtp.routes.iter().filter(|_| viewer.merchant.is_none()).take(MOST_ROUTES);
     let of = |key: Key, values: Vec<&str>| {

@@ -12,11 +12,11 @@ use axum::{
 
 use crate::{
     dashboard::{
-        board::Board,
         form::{Act, Asked},
         layout,
+        page_error::PageError,
         parts::{Badge, Button, More, NoMore, Time},
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -32,7 +32,7 @@ const CREDENTIALS: usize = 100;
 /// Kinds of refused requests that are shown, and of how long.
 const REFUSED: (u32, Duration) = (20, Duration::from_secs(60 * 60));
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/merchants", get(list))
         .route("/merchants/{id}", get(show))
@@ -100,10 +100,10 @@ fn mark_of(merchant: &Merchant) -> Option<Badge> {
 }
 
 async fn list(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let after = fields.get("after")?.unwrap_or_default();
     let mut merchants = match &viewer.merchant {
         Some(own) => board.app.store.merchant(own).await?.into_iter().collect(),
@@ -126,19 +126,19 @@ async fn list(
 }
 
 /// The merchant that a path names, where this operator may see it.
-fn id_of(viewer: &Viewer, text: &str) -> Result<MerchantId, Trouble> {
-    let id: MerchantId = text.parse().map_err(|_| Trouble::not_found("merchant"))?;
+fn id_of(viewer: &Viewer, text: &str) -> Result<MerchantId, PageError> {
+    let id: MerchantId = text.parse().map_err(|_| PageError::not_found("merchant"))?;
     let is_seen = viewer.merchant.as_ref().is_none_or(|own| *own == id);
-    is_seen.then_some(id).ok_or_else(|| Trouble::not_found("merchant"))
+    is_seen.then_some(id).ok_or_else(|| PageError::not_found("merchant"))
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let (store, id) = (&board.app.store, id_of(&viewer, &id)?);
-    let merchant = store.merchant(&id).await?.ok_or_else(|| Trouble::not_found("merchant"))?;
+    let merchant = store.merchant(&id).await?.ok_or_else(|| PageError::not_found("merchant"))?;
     let (accounts, tokens, operators) =
         tokio::try_join!(store.accounts(Some(&id)), store.tokens(Some(&id)), store.operators(Some(&id)))?;
     let waiting = store.waiting_of(&id).await?;
@@ -202,32 +202,32 @@ fn buttons(viewer: &Viewer, merchant: &Merchant) -> Vec<Button> {
 }
 
 async fn suspend(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path(id): Path<String>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     set_suspended(&board, &viewer, &id, true).await
 }
 
 async fn resume(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path(id): Path<String>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     set_suspended(&board, &viewer, &id, false).await
 }
 
 async fn set_suspended(
-    board: &Board,
+    board: &DashboardState,
     viewer: &Viewer,
     id: &str,
     is_suspended: bool,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_administer()?;
     let id = id_of(viewer, id)?;
     viewer.sees_everything()?;
     let store = viewer.store(&board.app);
-    store.merchant(&id).await?.ok_or_else(|| Trouble::not_found("merchant"))?;
+    store.merchant(&id).await?.ok_or_else(|| PageError::not_found("merchant"))?;
     let changed = store.suspend_merchant(&id, is_suspended).await?;
     let said = match (changed, is_suspended) {
         (true, true) => Flash::done("The merchant is suspended: its mails wait, its requests are refused."),
@@ -238,10 +238,10 @@ async fn set_suspended(
 }
 
 async fn set_rate(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path(id): Path<String>,
     Act { viewer, fields }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_administer()?;
     let id = id_of(&viewer, &id)?;
     viewer.sees_everything()?;
@@ -249,11 +249,11 @@ async fn set_rate(
     if let Some(rate) = &rate
         && let Err(error) = rate.parse::<crate::limits::Rate>()
     {
-        return Err(Trouble::bad(format!("`{rate}`: {error}.")));
+        return Err(PageError::bad(format!("`{rate}`: {error}.")));
     }
     let change = MerchantChange { mails_rate: Some(rate.clone()), ..MerchantChange::default() };
     let changed = viewer.store(&board.app).change_merchant(&id, change).await?;
-    changed.ok_or_else(|| Trouble::not_found("merchant"))?;
+    changed.ok_or_else(|| PageError::not_found("merchant"))?;
     let said = rate.map_or_else(
         || "It has the rate of each merchant.".to_owned(),
         |rate| format!("Its own rate is {rate}."),

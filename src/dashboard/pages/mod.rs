@@ -26,10 +26,10 @@ use std::sync::Arc;
 
 use axum::Router;
 
-use super::{board::Board, trouble::Trouble, viewer::Viewer};
+use super::{page_error::PageError, state::DashboardState, viewer::Viewer};
 use crate::mail::{ActionId, BatchId};
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .merge(overview::router())
         .merge(mails::router())
@@ -61,7 +61,11 @@ pub(super) fn is_live(viewer: &Viewer, page: &str) -> bool {
 }
 
 /// The fragments of a page as they are now.
-pub(super) async fn fragments(board: &Board, viewer: &Viewer, page: &str) -> Result<String, Trouble> {
+pub(super) async fn fragments(
+    board: &DashboardState,
+    viewer: &Viewer,
+    page: &str,
+) -> Result<String, PageError> {
     match page {
         "overview" => overview::fragments(board, viewer).await,
         "queue" => queue::fragments(board, viewer).await,
@@ -71,7 +75,7 @@ pub(super) async fn fragments(board: &Board, viewer: &Viewer, page: &str) -> Res
         _ => match (batch_of(page), action_of(page)) {
             (Some(id), _) => batches::fragments(board, viewer, id).await,
             (None, Some(id)) => actions::fragments(board, viewer, id).await,
-            (None, None) => Err(Trouble::not_found("page")),
+            (None, None) => Err(PageError::not_found("page")),
         },
     }
 }

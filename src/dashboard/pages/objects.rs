@@ -12,10 +12,10 @@ use axum::{
 
 use crate::{
     dashboard::{
-        board::Board,
         layout,
+        page_error::{PageError, encoded},
         parts::{Badge, Time, marked},
-        trouble::{Trouble, encoded},
+        state::DashboardState,
         viewer::Viewer,
     },
     mail::{
@@ -28,7 +28,7 @@ use crate::{
 /// The most mails of one object that are shown.
 const LISTED: u32 = 200;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/orders/{id}", get(order))
         .route("/carts/{id}", get(cart))
@@ -55,37 +55,37 @@ struct Event {
 }
 
 async fn order(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     show(&board, &viewer, "order", Key::Order, Condition::Order(id.clone()), id).await
 }
 
 async fn cart(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     show(&board, &viewer, "cart", Key::Cart, Condition::Cart(id.clone()), id).await
 }
 
 async fn subscription(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     show(&board, &viewer, "subscription", Key::Subscription, Condition::Subscription(id.clone()), id).await
 }
 
 async fn show(
-    board: &Board,
+    board: &DashboardState,
     viewer: &Viewer,
     kind: &'static str,
     key: Key,
     condition: Condition,
     id: String,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let search = MailSearch {
         query: Query::default().and(condition),
         merchant: viewer.merchant.clone(),
@@ -95,7 +95,7 @@ async fn show(
     let store = &board.app.store;
     let found = store.search_mails(&search).await?;
     let Some(merchant) = found.mails.first().map(|mail| mail.merchant.clone()) else {
-        return Err(Trouble::not_found(kind));
+        return Err(PageError::not_found(kind));
     };
     let mut events: Vec<(Timestamp, Event)> = Vec::new();
     for mail in &found.mails {

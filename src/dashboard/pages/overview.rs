@@ -9,14 +9,14 @@ use crate::{
     clock,
     dashboard::{
         alarms::{Alarm, alarms},
-        board::Board,
         causes::meaning_of,
         charts::{Chart, Series, Span},
-        glance::{Glance, LaneAtAGlance},
         layout,
+        page_error::PageError,
         parts::{Ago, Badge},
         rates,
-        trouble::Trouble,
+        state::DashboardState,
+        status_snapshot::{LaneSnapshot, StatusSnapshot},
         viewer::Viewer,
         words,
     },
@@ -26,7 +26,7 @@ use crate::{
     store::{ActivitySpan, RouteUse, WorkerRecord},
 };
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/", get(show))
 }
 
@@ -89,43 +89,43 @@ struct WorkerRow {
     seen: Ago,
 }
 
-async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+async fn show(State(board): State<Arc<DashboardState>>, viewer: Viewer) -> Result<Response, PageError> {
     let fragments = fragments(&board, &viewer).await?;
     Ok(layout::live(&viewer, "Overview", "overview", &Page { fragments }))
 }
 
-pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
-    let glance = Glance::of(board, viewer.merchant.as_ref()).await;
+pub(super) async fn fragments(board: &DashboardState, viewer: &Viewer) -> Result<String, PageError> {
+    let snapshot = StatusSnapshot::of(board, viewer.merchant.as_ref()).await;
     let for_all = viewer.merchant.is_none();
-    let lanes = glance.lanes.iter().filter(|lane| for_all && lane.lane != Lane::Batch).map(LaneRow::of);
-    let routes = glance.facts.routes.iter().filter(|_| for_all);
+    let lanes = snapshot.lanes.iter().filter(|lane| for_all && lane.lane != Lane::Batch).map(LaneRow::of);
+    let routes = snapshot.facts.routes.iter().filter(|_| for_all);
     let silence = board.app.config.worker.silence;
     Ok(written(&Parts {
         viewer,
-        alarms: alarms(&glance.facts, viewer.merchant.as_ref()),
-        tiles: tiles(&glance),
+        alarms: alarms(&snapshot.facts, viewer.merchant.as_ref()),
+        tiles: tiles(&snapshot),
         lanes: lanes.collect(),
         routes: routes
-            .map(|route| RouteRow::of(route, &glance, rate_used(board, &glance, &route.name)))
+            .map(|route| RouteRow::of(route, &snapshot, rate_used(board, &snapshot, &route.name)))
             .collect(),
-        failures: if for_all { failures(&glance) } else { Vec::new() },
-        workers: glance
+        failures: if for_all { failures(&snapshot) } else { Vec::new() },
+        workers: snapshot
             .workers
             .iter()
             .filter(|_| for_all)
             .map(|worker| WorkerRow::of(worker, silence))
             .collect(),
-        charts: if for_all { charts(&glance) } else { Vec::new() },
+        charts: if for_all { charts(&snapshot) } else { Vec::new() },
     }))
 }
 
-fn tiles(glance: &Glance) -> Vec<Tile> {
-    let facts = &glance.facts;
+fn tiles(snapshot: &StatusSnapshot) -> Vec<Tile> {
+    let facts = &snapshot.facts;
     let mut tiles = Vec::new();
     if let Some((sent, failed)) = facts.last_hour {
         let total = (sent + failed).max(1);
         let recorded =
-            glance.hour.iter().filter(|span| span.what == "recorded").map(|span| span.number).sum();
+            snapshot.hour.iter().filter(|span| span.what == "recorded").map(|span| span.number).sum();
         tiles.push(Tile {
             name: "Sent, last hour",
             figure: words::number(sent),
@@ -167,7 +167,7 @@ fn tiles(glance: &Glance) -> Vec<Tile> {
     });
     tiles.push(Tile {
         name: "Dead letters",
-        figure: glance.failed.map_or_else(unanswered, words::counted),
+        figure: snapshot.failed.map_or_else(unanswered, words::counted),
         note: "failed for good".to_owned(),
         href: Some("/dead-letters"),
     });
@@ -180,7 +180,7 @@ fn unanswered() -> String {
 }
 
 impl LaneRow {
-    fn of(lane: &LaneAtAGlance) -> Self {
+    fn of(lane: &LaneSnapshot) -> Self {
         let of = |read: fn(&crate::queue::LaneStatus) -> u64| {
             lane.queued.as_ref().map_or_else(|| "?".to_owned(), |queued| words::number(read(queued)))
         };
@@ -218,17 +218,17 @@ pub(super) fn state_of_route(route: &RouteStatus, route_use: RouteUse, is_known:
 }
 
 /// How much of its rate a route used.
-fn rate_used(board: &Board, glance: &Glance, name: &str) -> String {
+fn rate_used(board: &DashboardState, snapshot: &StatusSnapshot, name: &str) -> String {
     let current = board.app.current();
     let settings = current.smtp.routes.iter().find(|route| route.name == name);
     let rate = settings.and_then(|route| route.rate.as_deref());
     let Some(rate) = rate.and_then(|rate| rate.parse().ok()) else { return "no limit".to_owned() };
-    format!("{} %", rates::used(name, rate, &glance.hour, &glance.day, clock::now()).percent)
+    format!("{} %", rates::used(name, rate, &snapshot.hour, &snapshot.day, clock::now()).percent)
 }
 
 impl RouteRow {
-    fn of(route: &RouteStatus, glance: &Glance, rate: String) -> Self {
-        let state = state_of_route(route, glance.facts.use_of(&route.name), glance.facts.sends);
+    fn of(route: &RouteStatus, snapshot: &StatusSnapshot, rate: String) -> Self {
+        let state = state_of_route(route, snapshot.facts.use_of(&route.name), snapshot.facts.sends);
         let fault = route.stopped.as_ref().or(route.last_error.as_ref());
         Self {
             name: route.name.clone(),
@@ -266,7 +266,7 @@ pub(super) fn state_of_worker(worker: &WorkerRecord, silence: Duration) -> Badge
 }
 
 /// What attempts that did not succeed meant, the most frequent first.
-fn failures(glance: &Glance) -> Vec<ClassRow> {
+fn failures(snapshot: &StatusSnapshot) -> Vec<ClassRow> {
     let count = |spans: &[ActivitySpan]| {
         let mut classes = BTreeMap::<String, u64>::new();
         for span in spans.iter().filter(|span| span.what == "attempt") {
@@ -274,7 +274,7 @@ fn failures(glance: &Glance) -> Vec<ClassRow> {
         }
         classes
     };
-    let (hour, day) = (count(&glance.hour), count(&glance.day));
+    let (hour, day) = (count(&snapshot.hour), count(&snapshot.day));
     let mut classes: Vec<_> =
         day.iter().filter(|(class, _)| *class != ReplyClass::Accepted.as_str()).collect();
     classes.sort_by_key(|(class, number)| (std::cmp::Reverse(hour.get(*class)), std::cmp::Reverse(**number)));
@@ -295,7 +295,7 @@ const SERIES: [Series; 4] = [
     Series { name: "cancelled, expired or held", tone: "over" },
 ];
 
-fn charts(glance: &Glance) -> Vec<Chart> {
+fn charts(snapshot: &StatusSnapshot) -> Vec<Chart> {
     let now = clock::now().millis();
     let spans = |rows: &[ActivitySpan], minutes: i64, number: i64| {
         let length = minutes * 60_000;
@@ -318,7 +318,7 @@ fn charts(glance: &Glance) -> Vec<Chart> {
         spans
     };
     vec![
-        Chart::of("hour", "The last hour, minute by minute", &SERIES, &spans(&glance.hour, 1, 60)),
-        Chart::of("day", "The last day, in quarters of an hour", &SERIES, &spans(&glance.day, 15, 96)),
+        Chart::of("hour", "The last hour, minute by minute", &SERIES, &spans(&snapshot.hour, 1, 60)),
+        Chart::of("day", "The last day, in quarters of an hour", &SERIES, &spans(&snapshot.day, 15, 96)),
     ]
 }

@@ -13,12 +13,12 @@ use axum::{
 use crate::{
     admission::NewPause,
     dashboard::{
-        board::Board,
         form::Act,
-        glance::{Glance, LaneAtAGlance},
         layout,
+        page_error::PageError,
         parts::{Ago, Badge, Button, Time},
-        trouble::Trouble,
+        state::DashboardState,
+        status_snapshot::{LaneSnapshot, StatusSnapshot},
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -28,7 +28,7 @@ use crate::{
     store::PauseRecord,
 };
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/queue", get(show))
         .route("/queue/pause", post(pause))
@@ -81,19 +81,19 @@ struct LineRow {
     until: Option<Time>,
 }
 
-async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+async fn show(State(board): State<Arc<DashboardState>>, viewer: Viewer) -> Result<Response, PageError> {
     let fragments = fragments(&board, &viewer).await?;
     Ok(layout::live(&viewer, "Queue", "queue", &Page { viewer: &viewer, fragments }))
 }
 
-pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
-    let glance = Glance::of(board, viewer.merchant.as_ref()).await;
-    let lines = glance.queue.as_ref().map(|queue| queue.lines.as_slice()).unwrap_or_default();
+pub(super) async fn fragments(board: &DashboardState, viewer: &Viewer) -> Result<String, PageError> {
+    let snapshot = StatusSnapshot::of(board, viewer.merchant.as_ref()).await;
+    let lines = snapshot.queue.as_ref().map(|queue| queue.lines.as_slice()).unwrap_or_default();
     let own = |scope: &str| is_seen(viewer, scope);
-    let pauses = glance.facts.pauses.iter().filter(|pause| own(&pause.scope.to_string()));
+    let pauses = snapshot.facts.pauses.iter().filter(|pause| own(&pause.scope.to_string()));
     let lines = lines.iter().filter(|line| queue::parts(&line.name).all(own));
-    let facts = &glance.facts;
-    let lanes = glance.lanes.iter().filter(|_| viewer.merchant.is_none());
+    let facts = &snapshot.facts;
+    let lanes = snapshot.lanes.iter().filter(|_| viewer.merchant.is_none());
     let parts = Parts {
         viewer,
         fault: facts.queue.clone(),
@@ -118,7 +118,7 @@ fn is_seen(viewer: &Viewer, scope: &str) -> bool {
 }
 
 impl LaneRow {
-    fn of(lane: &LaneAtAGlance, viewer: &Viewer) -> Self {
+    fn of(lane: &LaneSnapshot, viewer: &Viewer) -> Self {
         let count = |read: fn(&queue::LaneStatus) -> u64| {
             lane.queued.as_ref().map_or_else(|| "?".to_owned(), |queued| words::number(read(queued)))
         };
@@ -180,19 +180,19 @@ impl LineRow {
 }
 
 /// What a form is about, where this operator may act on it.
-fn scope_of(act: &Act) -> Result<PauseScope, Trouble> {
+fn scope_of(act: &Act) -> Result<PauseScope, PageError> {
     act.viewer.may_act()?;
     let fields = &act.fields;
     let scope = PauseScope::parse(fields.need("kind")?, fields.need("name")?);
-    let scope = scope.map_err(|error| Trouble::bad(format!("{error}.")))?;
+    let scope = scope.map_err(|error| PageError::bad(format!("{error}.")))?;
     match (&scope, &act.viewer.merchant) {
         (_, None) => Ok(scope),
         (PauseScope::Merchant(merchant), Some(own)) if merchant == own => Ok(scope),
-        _ => Err(Trouble::forbidden("You may pause your own merchant alone.")),
+        _ => Err(PageError::forbidden("You may pause your own merchant alone.")),
     }
 }
 
-async fn pause(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+async fn pause(State(board): State<Arc<DashboardState>>, act: Act) -> Result<Response, PageError> {
     let scope = scope_of(&act)?;
     let length = act.fields.get("for")?.map(length).transpose()?;
     let said = Flash::done(format!("The {} {} is paused.", scope.kind(), scope.name()));
@@ -201,11 +201,11 @@ async fn pause(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Tr
     Ok(back_to("/queue", said))
 }
 
-fn length(text: &str) -> Result<Duration, Trouble> {
-    duration::parse(text).ok_or_else(|| Trouble::bad("How long is a duration such as 30m, 2h or 1d."))
+fn length(text: &str) -> Result<Duration, PageError> {
+    duration::parse(text).ok_or_else(|| PageError::bad("How long is a duration such as 30m, 2h or 1d."))
 }
 
-async fn resume(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+async fn resume(State(board): State<Arc<DashboardState>>, act: Act) -> Result<Response, PageError> {
     let scope = scope_of(&act)?;
     let said = match act.viewer.store(&board.app).resume(&scope).await? {
         true => Flash::done(format!("The {} {} goes on.", scope.kind(), scope.name())),

@@ -14,12 +14,12 @@ use super::overview::state_of_route;
 use crate::{
     clock,
     dashboard::{
-        board::Board,
         form::Act,
         layout,
+        page_error::PageError,
         parts::{Badge, Button, Time},
         rates,
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
         words,
     },
@@ -28,7 +28,7 @@ use crate::{
     store::{ActivitySpan, RouteUse},
 };
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/routes", get(show))
         .route("/routes/drain", post(drain))
@@ -68,13 +68,13 @@ struct Limit {
     rate: String,
 }
 
-async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+async fn show(State(board): State<Arc<DashboardState>>, viewer: Viewer) -> Result<Response, PageError> {
     viewer.sees_everything()?;
     let fragments = fragments(&board, &viewer).await?;
     Ok(layout::live(&viewer, "Routes", "routes", &Page { fragments, limits: limits(&board) }))
 }
 
-pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
+pub(super) async fn fragments(board: &DashboardState, viewer: &Viewer) -> Result<String, PageError> {
     viewer.sees_everything()?;
     let (uses, sends) = (board.app.store.route_uses().await?, board.app.worker.sends());
     let all = board.app.routes.status();
@@ -163,7 +163,7 @@ fn takes(settings: &RouteSettings) -> String {
     if parts.is_empty() { "all mails".to_owned() } else { parts.join("; ") }
 }
 
-fn limits(board: &Board) -> Vec<Limit> {
+fn limits(board: &DashboardState) -> Vec<Limit> {
     let settings = &board.app.current().limits;
     let whole = settings
         .mails
@@ -180,15 +180,15 @@ fn limits(board: &Board) -> Vec<Limit> {
 }
 
 /// The route that a form names, where this operator may act on it.
-fn name_of<'a>(board: &Board, act: &'a Act) -> Result<&'a str, Trouble> {
+fn name_of<'a>(board: &DashboardState, act: &'a Act) -> Result<&'a str, PageError> {
     act.viewer.may_act()?;
     act.viewer.sees_everything()?;
     let name = act.fields.need("name")?;
     let is_known = board.app.current().smtp.routes.iter().any(|route| route.name == name);
-    if is_known { Ok(name) } else { Err(Trouble::not_found("route")) }
+    if is_known { Ok(name) } else { Err(PageError::not_found("route")) }
 }
 
-async fn drain(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+async fn drain(State(board): State<Arc<DashboardState>>, act: Act) -> Result<Response, PageError> {
     let name = name_of(&board, &act)?;
     let said = match act.viewer.store(&board.app).drain_route(name).await? {
         true => Flash::done(format!("The route {name} is drained: nothing new goes over it.")),
@@ -197,7 +197,7 @@ async fn drain(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Tr
     Ok(back_to("/routes", said))
 }
 
-async fn undrain(State(board): State<Arc<Board>>, act: Act) -> Result<Response, Trouble> {
+async fn undrain(State(board): State<Arc<DashboardState>>, act: Act) -> Result<Response, PageError> {
     let name = name_of(&board, &act)?;
     let said = match act.viewer.store(&board.app).undrain_route(name).await? {
         true => Flash::done(format!("The route {name} is used again.")),

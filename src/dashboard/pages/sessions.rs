@@ -14,20 +14,20 @@ use axum::{
 use crate::{
     clock,
     dashboard::{
-        board::Board,
         form::Act,
         layout,
+        page_error::PageError,
         parts::Time,
         session::{LENGTH, is_encrypted, secret, set_cookie},
         sign_in::own_path,
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
     },
     shop::OperatorRole,
     store::SessionRecord,
 };
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/sessions", get(list))
         .route("/sessions/{id}/end", post(end))
@@ -51,7 +51,7 @@ struct Row {
     address: String,
 }
 
-async fn list(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+async fn list(State(board): State<Arc<DashboardState>>, viewer: Viewer) -> Result<Response, PageError> {
     let only = whose(&viewer);
     let sessions = board.app.store.sessions(only).await?;
     let sessions = sessions.into_iter().map(|session| Row::of(session, &viewer)).collect();
@@ -79,20 +79,20 @@ impl Row {
 }
 
 async fn end(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path(id): Path<String>,
     Act { viewer, .. }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let ended = viewer.store(&board.app).end_session(whose(&viewer), &id).await?;
     let said = if ended { Flash::done("The session is ended.") } else { Flash::not("It had ended already.") };
     Ok(back_to("/sessions", said))
 }
 
 async fn extend(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     headers: HeaderMap,
     Act { viewer, fields }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     board.app.store.extend_session(&viewer.session.id, clock::now() + LENGTH).await?;
     let next = own_path(fields.raw("next"));
     let mut response = back_to(next, Flash::done("Your session lasts twelve hours again."));

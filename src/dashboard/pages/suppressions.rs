@@ -14,11 +14,11 @@ use axum::{
 
 use crate::{
     dashboard::{
-        board::Board,
         form::{Act, Asked, Fields},
         layout,
+        page_error::{PageError, encoded},
         parts::{Badge, Button, More, NoMore, Time},
-        trouble::{Trouble, encoded},
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
     },
     http::cut_to_page,
@@ -30,7 +30,7 @@ use crate::{
 /// Suppressions on a page.
 const LISTED: u32 = 100;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/suppressions", get(list))
         .route("/suppressions/add", post(add))
@@ -63,8 +63,12 @@ struct Row {
 }
 
 /// The merchant that is meant, where this operator may see it; the first where none is named.
-async fn merchant_of(board: &Board, viewer: &Viewer, fields: &Fields) -> Result<Option<MerchantId>, Trouble> {
-    let missing = || Trouble::not_found("merchant");
+async fn merchant_of(
+    board: &DashboardState,
+    viewer: &Viewer,
+    fields: &Fields,
+) -> Result<Option<MerchantId>, PageError> {
+    let missing = || PageError::not_found("merchant");
     let asked: Option<MerchantId> =
         fields.get("merchant")?.map(str::parse).transpose().map_err(|_| missing())?;
     match (&viewer.merchant, asked) {
@@ -78,10 +82,10 @@ async fn merchant_of(board: &Board, viewer: &Viewer, fields: &Fields) -> Result<
 }
 
 async fn list(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let merchant = merchant_of(&board, &viewer, &fields).await?;
     let asked = fields.get("address")?.unwrap_or_default().to_owned();
     let (address, fault) = match asked.parse::<Address>() {
@@ -147,18 +151,21 @@ impl Row {
     }
 }
 
-async fn add(State(board): State<Arc<Board>>, Act { viewer, fields }: Act) -> Result<Response, Trouble> {
+async fn add(
+    State(board): State<Arc<DashboardState>>,
+    Act { viewer, fields }: Act,
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let merchant =
-        merchant_of(&board, &viewer, &fields).await?.ok_or_else(|| Trouble::not_found("merchant"))?;
+        merchant_of(&board, &viewer, &fields).await?.ok_or_else(|| PageError::not_found("merchant"))?;
     let given = fields.need("address")?;
     let address: Address =
-        given.parse().map_err(|error| Trouble::bad(format!("`{given}` is no address: {error}.")))?;
-    let unknown = |error: crate::mail::UnknownWord| Trouble::bad(format!("{error}."));
+        given.parse().map_err(|error| PageError::bad(format!("`{given}` is no address: {error}.")))?;
+    let unknown = |error: crate::mail::UnknownWord| PageError::bad(format!("{error}."));
     let reason: SuppressionReason = fields.need("reason")?.parse().map_err(unknown)?;
     let scope: SuppressionScope = fields.need("scope")?.parse().map_err(unknown)?;
     let note = fields.get("note")?.map(|note| SingleLine::<1000>::new(note.to_owned())).transpose();
-    let note = note.map_err(|why| Trouble::bad(format!("The note {why}.")))?;
+    let note = note.map_err(|why| PageError::bad(format!("The note {why}.")))?;
     let suppression = NewSuppression {
         address,
         reason,
@@ -175,10 +182,13 @@ async fn add(State(board): State<Arc<Board>>, Act { viewer, fields }: Act) -> Re
     Ok(back(&merchant, Flash::done(format!("The address gets {what} any more."))))
 }
 
-async fn remove(State(board): State<Arc<Board>>, Act { viewer, fields }: Act) -> Result<Response, Trouble> {
+async fn remove(
+    State(board): State<Arc<DashboardState>>,
+    Act { viewer, fields }: Act,
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let merchant =
-        merchant_of(&board, &viewer, &fields).await?.ok_or_else(|| Trouble::not_found("merchant"))?;
+        merchant_of(&board, &viewer, &fields).await?.ok_or_else(|| PageError::not_found("merchant"))?;
     let found = board.app.store.suppression_with_id(&merchant, fields.need("id")?).await?;
     let was_suppressed = match found {
         Some(address) => viewer.store(&board.app).remove_suppression(&merchant, &address).await?,

@@ -16,11 +16,11 @@ use super::content::framed;
 use crate::{
     cpu_pool::Share,
     dashboard::{
-        board::Board,
         form::{Act, Asked},
         layout,
+        page_error::PageError,
         parts::{Button, More, NoMore, Time},
-        trouble::Trouble,
+        state::DashboardState,
         viewer::{Flash, Viewer, back_to},
     },
     http::{cut_to_page, restore_for_operator},
@@ -37,7 +37,7 @@ const VERSIONS: u32 = 50;
 /// Lines of a difference.
 const MOST_LINES: usize = 2_000;
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new()
         .route("/templates", get(list))
         .route("/templates/{merchant}/{id}", get(show))
@@ -100,17 +100,17 @@ struct Line {
 }
 
 /// The merchant that a page is about, where this operator may see it.
-fn merchant_of(viewer: &Viewer, text: &str) -> Result<MerchantId, Trouble> {
-    let id: MerchantId = text.parse().map_err(|_| Trouble::not_found("merchant"))?;
+fn merchant_of(viewer: &Viewer, text: &str) -> Result<MerchantId, PageError> {
+    let id: MerchantId = text.parse().map_err(|_| PageError::not_found("merchant"))?;
     let is_seen = viewer.merchant.as_ref().is_none_or(|own| *own == id);
-    is_seen.then_some(id).ok_or_else(|| Trouble::not_found("merchant"))
+    is_seen.then_some(id).ok_or_else(|| PageError::not_found("merchant"))
 }
 
 async fn list(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let store = &board.app.store;
     let asked = fields.get("merchant")?.map(|merchant| merchant_of(&viewer, merchant)).transpose()?;
     let first = match (&viewer.merchant, asked) {
@@ -126,7 +126,7 @@ async fn list(
     let has_more = cut_to_page(&mut templates, LISTED);
     let merchant = first.as_ref().map(ToString::to_string).unwrap_or_default();
     let next = templates.last().filter(|_| has_more).map(|last| {
-        format!("/templates?merchant={merchant}&after={}", crate::dashboard::trouble::encoded(&last.id))
+        format!("/templates?merchant={merchant}&after={}", crate::dashboard::page_error::encoded(&last.id))
     });
     let no_more =
         NoMore::when(templates.is_empty() && !after.is_empty(), format!("/templates?merchant={merchant}"));
@@ -153,7 +153,7 @@ async fn list(
 }
 
 /// Which built-in mails a merchant replaced with templates of its own.
-async fn coverage(board: &Board, merchant: &MerchantId) -> Result<Vec<Coverage>, Trouble> {
+async fn coverage(board: &DashboardState, merchant: &MerchantId) -> Result<Vec<Coverage>, PageError> {
     let names: Vec<String> = BuiltinMail::ALL
         .iter()
         .flat_map(|mail| {
@@ -171,22 +171,22 @@ async fn coverage(board: &Board, merchant: &MerchantId) -> Result<Vec<Coverage>,
 }
 
 async fn show(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path((merchant, id)): Path<(String, String)>,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let merchant = merchant_of(&viewer, &merchant)?;
     let versions =
         board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, None, VERSIONS).await?;
-    let newest = versions.first().ok_or_else(|| Trouble::not_found("template"))?;
+    let newest = versions.first().ok_or_else(|| PageError::not_found("template"))?;
     let shown = match fields.get("version")? {
         Some(asked) => versions.iter().find(|version| version.id == asked),
         None => Some(newest),
     };
-    let shown = shown.ok_or_else(|| Trouble::not_found("version"))?;
+    let shown = shown.ok_or_else(|| PageError::not_found("version"))?;
     let version = board.app.templates.version(&shown.id).await?;
-    let version = version.ok_or_else(|| Trouble::not_found("version"))?;
+    let version = version.ok_or_else(|| PageError::not_found("version"))?;
     let before = versions.iter().skip_while(|each| each.id != shown.id).nth(1);
     let difference = match before {
         Some(before) => {
@@ -235,10 +235,10 @@ impl Version {
 }
 
 async fn restore(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     Path((merchant, id)): Path<(String, String)>,
     Act { viewer, fields }: Act,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     viewer.may_act()?;
     let merchant = merchant_of(&viewer, &merchant)?;
     let version = fields.need("version")?;
@@ -252,7 +252,7 @@ async fn restore(
 
 /// What a template makes with values that are the names of its placeholders.
 async fn sampled(
-    board: &Board,
+    board: &DashboardState,
     merchant: &MerchantId,
     version: &Arc<TemplateVersion>,
 ) -> Result<(Content, Vec<String>), RenderError> {
@@ -269,21 +269,21 @@ async fn sampled(
 }
 
 async fn preview(
-    State(board): State<Arc<Board>>,
+    State(board): State<Arc<DashboardState>>,
     viewer: Viewer,
     Path((merchant, id)): Path<(String, String)>,
     Asked(fields): Asked,
-) -> Result<Response, Trouble> {
+) -> Result<Response, PageError> {
     let merchant = merchant_of(&viewer, &merchant)?;
     let versions =
         board.app.store.versions_of_template(&merchant, ResourceKind::Templates, &id, None, VERSIONS).await?;
     let asked = fields.get("version")?;
     let found = versions.iter().find(|version| asked.is_none_or(|asked| version.id == asked));
-    let found = found.ok_or_else(|| Trouble::not_found("version"))?;
+    let found = found.ok_or_else(|| PageError::not_found("version"))?;
     let version = board.app.templates.version(&found.id).await?;
-    let version = version.ok_or_else(|| Trouble::not_found("version"))?;
+    let version = version.ok_or_else(|| PageError::not_found("version"))?;
     let sample = sampled(&board, &merchant, &version).await;
-    let (content, _) = sample.map_err(|error| Trouble::conflict(error.to_string()))?;
+    let (content, _) = sample.map_err(|error| PageError::conflict(error.to_string()))?;
     Ok(framed(content.html))
 }
 

@@ -94,7 +94,7 @@ async fn a_page_beyond_the_end_of_a_list_says_so_and_leads_to_its_beginning() {
 }
 
 #[tokio::test]
-async fn what_is_only_tried_out_does_not_look_like_what_is_sent() {
+async fn a_test_does_not_look_like_a_real_mail_or_batch() {
     let board = TestBoard::open().await;
     let (tea, trial) = (webhooks_fixture::tea(), "trial".parse().unwrap());
     let live = record_batch(&board, false).await;

@@ -8,17 +8,17 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use super::overview::{name_of, state_of_worker};
 use crate::{
     dashboard::{
-        board::Board,
         layout,
+        page_error::PageError,
         parts::{Ago, Badge},
-        trouble::Trouble,
+        state::DashboardState,
         viewer::Viewer,
         words,
     },
     html::written,
 };
 
-pub(super) fn router() -> Router<Arc<Board>> {
+pub(super) fn router() -> Router<Arc<DashboardState>> {
     Router::new().route("/workers", get(show))
 }
 
@@ -46,7 +46,7 @@ struct Row {
     is_this: bool,
 }
 
-async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Response, Trouble> {
+async fn show(State(board): State<Arc<DashboardState>>, viewer: Viewer) -> Result<Response, PageError> {
     let fragments = fragments(&board, &viewer).await?;
     let settings = &board.app.config.worker;
     let page =
@@ -54,7 +54,7 @@ async fn show(State(board): State<Arc<Board>>, viewer: Viewer) -> Result<Respons
     Ok(layout::live(&viewer, "Workers", "workers", &page))
 }
 
-pub(super) async fn fragments(board: &Board, viewer: &Viewer) -> Result<String, Trouble> {
+pub(super) async fn fragments(board: &DashboardState, viewer: &Viewer) -> Result<String, PageError> {
     viewer.sees_everything()?;
     let silence = board.app.config.worker.silence;
     let workers = board.app.store.workers().await?;

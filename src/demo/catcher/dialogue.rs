@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     CaughtMail, Conduct,
     command::Command,
-    house::House,
+    state::CatcherState,
     wire::{Content, Line, Wire},
 };
 
@@ -33,19 +33,19 @@ const MOST_RECIPIENTS: usize = 100;
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Speaks with a client until one of the two closes the connection.
-pub(super) async fn hold(stream: TcpStream, house: Arc<House>, connection: u64) -> io::Result<()> {
+pub(super) async fn hold(stream: TcpStream, state: Arc<CatcherState>, connection: u64) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let plain = match &house.acceptor {
-        Some(acceptor) if house.options.implicit_tls => {
+    let plain = match &state.acceptor {
+        Some(acceptor) if state.options.implicit_tls => {
             let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
-            Dialogue::new(stream, &house, connection, true).greet().run().await?;
+            Dialogue::new(stream, &state, connection, true).greet().run().await?;
             return Ok(());
         }
-        _ => Dialogue::new(stream, &house, connection, false).greet().run().await?,
+        _ => Dialogue::new(stream, &state, connection, false).greet().run().await?,
     };
-    if let (Some(stream), Some(acceptor)) = (plain, &house.acceptor) {
+    if let (Some(stream), Some(acceptor)) = (plain, &state.acceptor) {
         let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
-        Dialogue::new(stream, &house, connection, true).run().await?;
+        Dialogue::new(stream, &state, connection, true).run().await?;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub(super) enum Next {
 /// A connection and what was said on it so far.
 pub(super) struct Dialogue<'a, S> {
     pub(super) wire: Wire<S>,
-    pub(super) house: &'a House,
+    pub(super) state: &'a CatcherState,
     pub(super) user: Option<String>,
     connection: u64,
     tls: bool,
@@ -83,9 +83,9 @@ struct Envelope {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
-    fn new(stream: S, house: &'a House, connection: u64, tls: bool) -> Self {
+    fn new(stream: S, state: &'a CatcherState, connection: u64, tls: bool) -> Self {
         let wire = Wire::new(stream);
-        Self { wire, house, user: None, connection, tls, helo: None, envelope: None, faults: 0 }
+        Self { wire, state, user: None, connection, tls, helo: None, envelope: None, faults: 0 }
     }
 
     fn greet(mut self) -> Self {
@@ -97,7 +97,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
     async fn run(mut self) -> io::Result<Option<S>> {
         loop {
             let next = match self.wire.line().await? {
-                Line::Text(_) if self.wire.has_input() && !self.house.options.pipelining => {
+                Line::Text(_) if self.wire.has_input() && !self.state.options.pipelining => {
                     self.reply("554 5.5.0 Wait for my replies: I do not offer PIPELINING", Next::Close)
                 }
                 Line::Text(line) => self.obey(&line).await?,
@@ -170,7 +170,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
         if !extended {
             return self.answer("250 localhost");
         }
-        let options = &self.house.options;
+        let options = &self.state.options;
         self.wire.say(&format!("250-localhost greets {name}"));
         if options.pipelining {
             self.wire.say("250-PIPELINING");
@@ -188,7 +188,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
     }
 
     fn offers_tls(&self) -> bool {
-        self.house.acceptor.is_some() && !self.tls
+        self.state.acceptor.is_some() && !self.tls
     }
 
     fn start_tls(&mut self) -> Next {
@@ -203,7 +203,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
     }
 
     async fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> io::Result<Next> {
-        Ok(match (&self.house.options.credentials, &self.helo) {
+        Ok(match (&self.state.options.credentials, &self.helo) {
             (None, _) => self.fault("502 5.5.1 There is no AUTH here"),
             (_, None) => self.fault("503 5.5.1 Say EHLO first"),
             _ if self.offers_tls() => self.fault("538 5.7.11 AUTH needs TLS"),
@@ -213,7 +213,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
     }
 
     fn mail(&mut self, envelope: Envelope, size: usize) -> Next {
-        let options = &self.house.options;
+        let options = &self.state.options;
         match &self.envelope {
             _ if self.helo.is_none() => self.fault("503 5.5.1 Say EHLO first"),
             _ if options.credentials.is_some() && self.user.is_none() => self.fault("530 5.7.0 AUTH first"),
@@ -243,7 +243,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
             return self.reply("452 4.5.3 Too many recipients", Next::Listen);
         }
         match Conduct::of(recipient) {
-            Conduct::GreylistOnce if self.house.inbox.is_new_to_greylist(recipient) => {
+            Conduct::GreylistOnce if self.state.inbox.is_new_to_greylist(recipient) => {
                 self.answer("451 4.7.1 Greylisted, try again later")
             }
             Conduct::Defer => self.answer("451 4.3.0 Not now, try again later"),
@@ -266,7 +266,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
             Some(_) => {}
         }
         self.wire.say("354 End data with <CR><LF>.<CR><LF>");
-        let content = self.wire.content(self.house.options.largest).await?;
+        let content = self.wire.content(self.state.options.largest).await?;
         let Some(envelope) = self.envelope.take() else { return Ok(Next::HangUp) };
         Ok(match content {
             Content::Message(bytes) => self.take(envelope, bytes).await?,
@@ -293,7 +293,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
             self.wire.flush().await?;
             answered = self.wire.stays(wait).await;
         }
-        let queue_id = format!("{:08X}", self.house.messages.fetch_add(1, Ordering::Relaxed) + 1);
+        let queue_id = format!("{:08X}", self.state.messages.fetch_add(1, Ordering::Relaxed) + 1);
         self.keep(envelope, bytes, &queue_id, answered);
         Ok(if answered { self.answer(&format!("250 2.0.0 Ok: queued as {queue_id}")) } else { Next::HangUp })
     }
@@ -301,7 +301,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
     fn keep(&self, envelope: Envelope, bytes: Bytes, queue_id: &str, answered: bool) {
         let at = crate::clock::now();
         let Envelope { sender, recipients, eight_bit, smtputf8 } = envelope;
-        self.house.inbox.keep(recipients.into_iter().map(|(recipient, _)| CaughtMail {
+        self.state.inbox.keep(recipients.into_iter().map(|(recipient, _)| CaughtMail {
             number: 0, // the inbox gives it
             at,
             sender: sender.clone(),

@@ -29,10 +29,10 @@ mod auth;
 mod caught;
 mod command;
 mod dialogue;
-mod house;
 mod inbox;
 mod list;
 mod pages;
+mod state;
 mod steering;
 mod web;
 mod wire;
@@ -55,17 +55,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use caught::{Attachment, CaughtMail};
-pub use house::CatcherOptions;
+pub use state::CatcherOptions;
 pub use steering::{Conduct, TABLE};
 
-use house::House;
+use state::CatcherState;
 
 /// How long [`Catcher::stop`] waits for a page that is just being sent.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A running mail catcher. Dropping it ends it.
 pub struct Catcher {
-    house: Arc<House>,
+    state: Arc<CatcherState>,
     smtp: SocketAddr,
     http: Option<SocketAddr>,
     tasks: TaskTracker,
@@ -87,7 +87,7 @@ impl Catcher {
             None => None,
         };
         let (smtp, stop, tasks) = (listener.local_addr()?, CancellationToken::new(), TaskTracker::new());
-        let house = Arc::new(House {
+        let state = Arc::new(CatcherState {
             inbox: inbox::Inbox::new(options.keep, options.keep_bytes),
             acceptor: options.tls.clone().map(TlsAcceptor::from),
             options,
@@ -97,13 +97,13 @@ impl Catcher {
             stop: stop.clone(),
         });
         let http = page.as_ref().map(TcpListener::local_addr).transpose()?;
-        let accepting = accept(listener, Arc::clone(&house), tasks.clone());
+        let accepting = accept(listener, Arc::clone(&state), tasks.clone());
         tasks.spawn(stop.clone().run_until_cancelled_owned(accepting));
         if let Some(page) = page {
-            tasks.spawn(web::serve(page, Arc::clone(&house)));
+            tasks.spawn(web::serve(page, Arc::clone(&state)));
         }
         tasks.close();
-        Ok(Self { house, smtp, http, tasks, stop })
+        Ok(Self { state, smtp, http, tasks, stop })
     }
 
     /// Where SMTP is spoken.
@@ -118,37 +118,37 @@ impl Catcher {
 
     /// The mails that are kept, oldest first.
     pub fn mails(&self) -> Vec<Arc<CaughtMail>> {
-        self.house.inbox.mails()
+        self.state.inbox.mails()
     }
 
     /// How many mails were caught since the start, also those that are no longer kept.
     pub fn count(&self) -> u64 {
-        self.house.inbox.tally().caught
+        self.state.inbox.tally().caught
     }
 
     /// How many SMTP connections were accepted since the start.
     pub fn connections(&self) -> u64 {
-        self.house.connections.load(Ordering::Relaxed)
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     /// Waits until `mails` were caught since the start, for `at_most` that long; says whether they were.
     pub async fn wait_for(&self, mails: u64, at_most: Duration) -> bool {
-        self.house.inbox.wait_for(mails, at_most).await
+        self.state.inbox.wait_for(mails, at_most).await
     }
 
     /// The newest kept mail to that recipient, in any case.
     pub fn find(&self, recipient: &str) -> Option<Arc<CaughtMail>> {
-        self.house.inbox.find(recipient)
+        self.state.inbox.find(recipient)
     }
 
     /// Forgets the kept mails; [`Catcher::count`] goes on.
     pub fn clear(&self) {
-        self.house.inbox.clear();
+        self.state.inbox.clear();
     }
 
     /// The mails that are caught from now on. One who lags more than 4,096 mails behind misses some.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<CaughtMail>> {
-        self.house.inbox.subscribe()
+        self.state.inbox.subscribe()
     }
 
     /// Closes all connections, in whatever state they are, and both ports.
@@ -166,13 +166,13 @@ impl Drop for Catcher {
 }
 
 /// Takes connections for ever, each in a task of its own.
-async fn accept(listener: TcpListener, house: Arc<House>, tasks: TaskTracker) {
+async fn accept(listener: TcpListener, state: Arc<CatcherState>, tasks: TaskTracker) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = house.connections.fetch_add(1, Ordering::Relaxed) + 1;
-                let session = dialogue::hold(stream, Arc::clone(&house), connection);
-                tasks.spawn(house.stop.clone().run_until_cancelled_owned(async move {
+                let connection = state.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                let session = dialogue::hold(stream, Arc::clone(&state), connection);
+                tasks.spawn(state.stop.clone().run_until_cancelled_owned(async move {
                     if let Err(error) = session.await {
                         tracing::debug!(connection, %error, "the catcher lost a connection");
                     }

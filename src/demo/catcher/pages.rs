@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::{
     Attachment, CaughtMail, Conduct, TABLE,
-    house::House,
     list::{Entry, List},
+    state::CatcherState,
 };
 use crate::html::written;
 
@@ -113,34 +113,34 @@ enum Line<'a> {
 }
 
 /// The whole page: the list, and the open mail or what there is to say without one.
-pub(super) fn page(house: &House, list: &List, open: Option<(&CaughtMail, Option<View>)>) -> String {
-    let main = open.map_or_else(|| written(&EmptyPane::of(house)), |(mail, view)| pane(mail, view));
+pub(super) fn page(state: &CatcherState, list: &List, open: Option<(&CaughtMail, Option<View>)>) -> String {
+    let main = open.map_or_else(|| written(&EmptyPane::of(state)), |(mail, view)| pane(mail, view));
     let number = open.map(|(mail, _)| mail.number);
-    whole(house, if number.is_some() { "reading" } else { "listing" }, Rows::of(list, number), main)
+    whole(state, if number.is_some() { "reading" } else { "listing" }, Rows::of(list, number), main)
 }
 
 /// The page that explains the steering words and how to send a mail.
-pub(super) fn help(house: &House) -> String {
-    let main = written(&HelpPane { table: &TABLE, command: first_mail(house) });
-    whole(house, "reading", Rows::of(&List::newest(&house.inbox), None), main)
+pub(super) fn help(state: &CatcherState) -> String {
+    let main = written(&HelpPane { table: &TABLE, command: first_mail(state) });
+    whole(state, "reading", Rows::of(&List::newest(&state.inbox), None), main)
 }
 
-fn whole(house: &House, mode: &str, rows: Rows<'_>, main: String) -> String {
-    let tally = house.inbox.tally();
+fn whole(state: &CatcherState, mode: &str, rows: Rows<'_>, main: String) -> String {
+    let tally = state.inbox.tally();
     written(&WholePage {
         mode,
         caught: tally.caught,
         cleared: tally.cleared,
-        smtp: house.smtp,
+        smtp: state.smtp,
         rows,
         main,
-        empty: EmptyPane::of(house),
+        empty: EmptyPane::of(state),
     })
 }
 
 impl EmptyPane {
-    fn of(house: &House) -> Self {
-        Self { command: first_mail(house) }
+    fn of(state: &CatcherState) -> Self {
+        Self { command: first_mail(state) }
     }
 }
 
@@ -209,8 +209,8 @@ fn size(bytes: usize) -> String {
 }
 
 /// A command that sends a first mail to this catcher.
-fn first_mail(house: &House) -> String {
-    let options = &house.options;
+fn first_mail(state: &CatcherState) -> String {
+    let options = &state.options;
     let scheme = if options.implicit_tls { "smtps" } else { "smtp" };
     let tls = match (&options.tls, options.implicit_tls) {
         (None, _) => "",
@@ -221,7 +221,7 @@ fn first_mail(house: &House) -> String {
     format!(
         "printf 'Subject: Hello\\r\\n\\r\\nIt works.\\r\\n' |\n  \
          curl {scheme}://{}{tls}{login} --mail-from shop@a.test --mail-rcpt you@b.test -T -",
-        house.smtp
+        state.smtp
     )
 }
 

@@ -19,10 +19,10 @@ use tokio::{net::TcpListener, time::Instant};
 
 use super::{
     Attachment, CaughtMail,
-    house::House,
     inbox::Tally,
     list::List,
     pages::{self, View},
+    state::CatcherState,
 };
 use crate::mail::Timestamp;
 
@@ -37,19 +37,19 @@ const MAIL_POLICY: &str = "sandbox allow-popups allow-popups-to-escape-sandbox; 
 /// The least time between two pieces of news to a page.
 const CALM: Duration = Duration::from_millis(150);
 
-type Shared = State<Arc<House>>;
+type Shared = State<Arc<CatcherState>>;
 
 /// Serves the page until the catcher stops.
-pub(super) async fn serve(listener: TcpListener, house: Arc<House>) {
-    let stop = house.stop.clone();
+pub(super) async fn serve(listener: TcpListener, state: Arc<CatcherState>) {
+    let stop = state.stop.clone();
     let only_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let router = router(house, only_local);
+    let router = router(state, only_local);
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::warn!(%error, "the catcher's page ended");
     }
 }
 
-fn router(house: Arc<House>, only_local: bool) -> Router {
+fn router(state: Arc<CatcherState>, only_local: bool) -> Router {
     let router = Router::new()
         .route("/", get(index))
         .route("/help", get(help))
@@ -65,7 +65,7 @@ fn router(house: Arc<House>, only_local: bool) -> Router {
         .route("/catcher.js", get(|| asset("text/javascript; charset=utf-8", pages::SCRIPT)))
         .route("/catcher.css", get(|| asset("text/css; charset=utf-8", pages::STYLE)))
         .layer(middleware::map_response(guarded))
-        .with_state(house);
+        .with_state(state);
     if only_local { router.layer(middleware::from_fn(addressed_locally)) } else { router }
 }
 
@@ -78,13 +78,13 @@ struct Range {
 }
 
 impl Range {
-    fn list(&self, house: &House) -> List {
-        List::of(&house.inbox, self.after, self.before)
+    fn list(&self, state: &CatcherState) -> List {
+        List::of(&state.inbox, self.after, self.before)
     }
 
-    fn mails(&self, house: &House) -> Vec<Arc<CaughtMail>> {
+    fn mails(&self, state: &CatcherState) -> Vec<Arc<CaughtMail>> {
         let (after, before) = (self.after.unwrap_or(0), self.before.unwrap_or(u64::MAX));
-        house.inbox.between(after, before, self.limit.unwrap_or(usize::MAX))
+        state.inbox.between(after, before, self.limit.unwrap_or(usize::MAX))
     }
 }
 
@@ -93,51 +93,51 @@ struct Shown {
     view: Option<View>,
 }
 
-async fn index(State(house): Shared, Query(range): Query<Range>) -> Html<String> {
-    Html(pages::page(&house, &range.list(&house), None))
+async fn index(State(state): Shared, Query(range): Query<Range>) -> Html<String> {
+    Html(pages::page(&state, &range.list(&state), None))
 }
 
-async fn help(State(house): Shared) -> Html<String> {
-    Html(pages::help(&house))
+async fn help(State(state): Shared) -> Html<String> {
+    Html(pages::help(&state))
 }
 
-async fn rows(State(house): Shared, Query(range): Query<Range>) -> Html<String> {
-    Html(pages::rows(&range.list(&house), None))
+async fn rows(State(state): Shared, Query(range): Query<Range>) -> Html<String> {
+    Html(pages::rows(&range.list(&state), None))
 }
 
 async fn mail(
-    State(house): Shared,
+    State(state): Shared,
     Path(number): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Response, Gone> {
     if let Some(number) = number.strip_suffix(".json") {
-        return Ok(Json(Detail::of(&*find(&house, number)?)).into_response());
+        return Ok(Json(Detail::of(&*find(&state, number)?)).into_response());
     }
-    let mail = find(&house, &number)?;
-    let list = List::newest(&house.inbox);
-    Ok(Html(pages::page(&house, &list, Some((&mail, shown.view)))).into_response())
+    let mail = find(&state, &number)?;
+    let list = List::newest(&state.inbox);
+    Ok(Html(pages::page(&state, &list, Some((&mail, shown.view)))).into_response())
 }
 
 async fn pane(
-    State(house): Shared,
+    State(state): Shared,
     Path(number): Path<String>,
     Query(shown): Query<Shown>,
 ) -> Result<Html<String>, Gone> {
-    Ok(Html(pages::pane(&*find(&house, &number)?, shown.view)))
+    Ok(Html(pages::pane(&*find(&state, &number)?, shown.view)))
 }
 
-async fn html(State(house): Shared, Path(number): Path<String>) -> Result<Response, Gone> {
-    let mail = find(&house, &number)?;
+async fn html(State(state): Shared, Path(number): Path<String>) -> Result<Response, Gone> {
+    let mail = find(&state, &number)?;
     let html = pages::with_links_in_new_tabs(mail.html().ok_or(Gone)?);
     Ok(([(header::CONTENT_SECURITY_POLICY, MAIL_POLICY)], Html(html)).into_response())
 }
 
-async fn text(State(house): Shared, Path(number): Path<String>) -> Result<Response, Gone> {
-    Ok(plain(find(&house, &number)?.text().ok_or(Gone)?.to_owned()))
+async fn text(State(state): Shared, Path(number): Path<String>) -> Result<Response, Gone> {
+    Ok(plain(find(&state, &number)?.text().ok_or(Gone)?.to_owned()))
 }
 
-async fn source(State(house): Shared, Path(number): Path<String>) -> Result<Response, Gone> {
-    Ok(plain(find(&house, &number)?.bytes.clone()))
+async fn source(State(state): Shared, Path(number): Path<String>) -> Result<Response, Gone> {
+    Ok(plain(find(&state, &number)?.bytes.clone()))
 }
 
 fn plain(body: impl IntoResponse) -> Response {
@@ -148,25 +148,25 @@ async fn asset(content_type: &'static str, body: &'static str) -> impl IntoRespo
     ([(header::CONTENT_TYPE, content_type)], body)
 }
 
-async fn clear(State(house): Shared) -> StatusCode {
-    house.inbox.clear();
+async fn clear(State(state): Shared) -> StatusCode {
+    state.inbox.clear();
     StatusCode::NO_CONTENT
 }
 
-async fn mails_json(State(house): Shared, Query(range): Query<Range>) -> Response {
-    let mails = range.mails(&house);
+async fn mails_json(State(state): Shared, Query(range): Query<Range>) -> Response {
+    let mails = range.mails(&state);
     Json(mails.iter().map(|mail| Summary::of(mail)).collect::<Vec<_>>()).into_response()
 }
 
 /// Tells a page what changed, at once and then at most every [`CALM`], until the catcher stops.
-async fn events(State(house): Shared) -> impl IntoResponse {
-    Sse::new(news(house)).keep_alive(sse::KeepAlive::default())
+async fn events(State(state): Shared) -> impl IntoResponse {
+    Sse::new(news(state)).keep_alive(sse::KeepAlive::default())
 }
 
-fn news(house: Arc<House>) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let mut tally = house.inbox.watch();
+fn news(state: Arc<CatcherState>) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let mut tally = state.inbox.watch();
     tally.mark_changed();
-    stream::unfold((tally, house.stop.clone(), Instant::now()), async |(mut tally, stop, calm)| {
+    stream::unfold((tally, state.stop.clone(), Instant::now()), async |(mut tally, stop, calm)| {
         let next = async {
             tally.changed().await.ok()?;
             tokio::time::sleep_until(calm).await;
@@ -187,8 +187,8 @@ impl IntoResponse for Gone {
     }
 }
 
-fn find(house: &House, number: &str) -> Result<Arc<CaughtMail>, Gone> {
-    number.parse().ok().and_then(|number| house.inbox.mail(number)).ok_or(Gone)
+fn find(state: &CatcherState, number: &str) -> Result<Arc<CaughtMail>, Gone> {
+    number.parse().ok().and_then(|number| state.inbox.mail(number)).ok_or(Gone)
 }
 
 /// A mail in the list.

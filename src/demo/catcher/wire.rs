@@ -21,7 +21,7 @@ const LONGEST_TEXT_LINE: usize = 1_000;
 const BLOCK: usize = 64 * 1024;
 
 /// How long a client may be silent (RFC 5321, section 4.5.3.2.7).
-const PATIENCE: Duration = Duration::from_secs(300);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A client's next line.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Sends the replies that wait.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.output.is_empty() {
-            timeout(PATIENCE, self.stream.write_all(&self.output)).await??;
+            timeout(SILENCE_TIMEOUT, self.stream.write_all(&self.output)).await??;
             self.output.clear();
             // TLS keeps what it could not write at once.
             self.stream.flush().await?;
@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     async fn read_more(&mut self) -> io::Result<bool> {
         self.flush().await?;
         self.input.reserve(BLOCK);
-        match timeout(PATIENCE, self.stream.read_buf(&mut self.input)).await {
+        match timeout(SILENCE_TIMEOUT, self.stream.read_buf(&mut self.input)).await {
             Ok(read) => Ok(read? > 0),
             Err(_) => {
                 self.say("421 4.4.2 I have waited long enough");

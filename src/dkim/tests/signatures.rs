@@ -42,7 +42,7 @@ fn a_signed_message_has_an_rsa_signature_and_then_an_ed25519_one_and_is_else_unc
 }
 
 #[test]
-fn what_mail_programs_show_is_signed_once_more_than_it_is_there_and_what_relays_change_is_not() {
+fn shown_headers_are_signed_once_more_than_they_are_there_and_headers_that_relays_change_are_not() {
     let signed = sign(PLAIN.as_bytes());
     let tags = tags(&signatures(&signed)[0]);
     let names: Vec<_> = tags["h"].split(':').collect();
@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_message_holds_its_signatures_are_good_once_it_was_sent(
+    fn the_signatures_of_any_message_are_good_once_it_was_sent(
         values in prop::collection::vec("[ -~\t]{0,90}(\r\n[ \t][!-~]{0,90}){0,2}", 1..8),
         body in prop::collection::vec("[ .ab\té\r\n]{0,30}", 0..12),
     ) {

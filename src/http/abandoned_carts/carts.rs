@@ -14,7 +14,7 @@ use crate::{
     http::{
         auth::Caller,
         error::{FieldError, Refusal, fault},
-        page::QueryOf,
+        pagination::QueryOf,
         stored::document,
     },
     mail::{MailState, Timestamp},

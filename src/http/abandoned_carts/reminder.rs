@@ -21,7 +21,7 @@ use crate::{
         body::JsonBody,
         cart_look,
         error::{FieldError, Refusal, fault, json_answer},
-        idempotency::{IdempotencyKey, Once},
+        idempotency::{Idempotency, IdempotencyKey},
         new_mail::{self, BuiltinMailDraft, IsRecorded},
         schedule,
         stored::document,
@@ -32,7 +32,7 @@ use crate::{
         builtin_mails::BuiltinMail,
         cart::{AbandonedCart, ReminderRefusal},
         recovery_link,
-        reminder::{Discount, Message, Reminder},
+        reminder::{Discount, Reminder, ReminderText},
     },
     store::{Answer, KeyHolder, Merchant, Recording},
 };
@@ -102,22 +102,23 @@ pub(in crate::http) struct ReminderSent {
 pub(in crate::http) async fn remind(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     Path(identifier): Path<String>,
     Preferred(language): Preferred,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::CartsRemind)?;
     let message = language.reminder_sent();
-    once.run(&app, &caller, &body.0, async |holder| {
-        let (reminder, schedule) = draft(body.parse()?)?;
-        let data = ReminderSent { reminder_sent: true, r#type: "email" };
-        let answer = json_answer(StatusCode::OK, &ReminderAnswer { status: "success", message, data });
-        let kept = holder.map(|holder| (holder, answer.clone()));
-        record(&app, &caller.merchant, &identifier, (&reminder, schedule), kept).await?;
-        Ok(answer)
-    })
-    .await
+    idempotency
+        .run(&app, &caller, &body.0, async |holder| {
+            let (reminder, schedule) = draft(body.parse()?)?;
+            let data = ReminderSent { reminder_sent: true, r#type: "email" };
+            let answer = json_answer(StatusCode::OK, &ReminderAnswer { status: "success", message, data });
+            let kept = holder.map(|holder| (holder, answer.clone()));
+            record(&app, &caller.merchant, &identifier, (&reminder, schedule), kept).await?;
+            Ok(answer)
+        })
+        .await
 }
 
 async fn record(
@@ -193,7 +194,7 @@ fn draft(mut body: Map<String, Value>) -> Result<(Reminder, Schedule), Refusal> 
         }
     };
     let subject = text("alert_details.subject", details.remove("subject"), SingleLine::new, &mut faults);
-    let take = |text: String| Message::new(text).map_err(str::to_owned);
+    let take = |text: String| ReminderText::new(text).map_err(str::to_owned);
     let message = text("alert_details.message", details.remove("message"), take, &mut faults);
     let discount = discount(details.remove("offer_discount"), &mut faults);
     match (subject, message) {

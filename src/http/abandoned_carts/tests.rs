@@ -188,7 +188,7 @@ async fn a_cart_that_cannot_be_reminded_of_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_refused_in_the_familys_envelope() {
+async fn a_malformed_request_is_refused_in_the_familys_envelope() {
     let test = TestApp::start("DE").await;
     test.add_token("tea", "reader", "carts.read").await;
     test.add_token("tea", "reminder", "carts.remind").await;

@@ -19,8 +19,8 @@ use super::{
     auth::Caller,
     body::{self, JsonBody},
     error::{FieldError, Page, Refusal, json_answer},
-    idempotency::{IdempotencyKey, Once},
-    page::{PageQuery, QueryOf, cut_to_page},
+    idempotency::{Idempotency, IdempotencyKey},
+    pagination::{PageQuery, QueryOf, cut_to_page},
 };
 use crate::{
     app::App,
@@ -182,17 +182,18 @@ fn missing() -> Refusal {
 pub(super) async fn confirm(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (body, _room) = body::read(request, &app).await?;
-    once.run_and_keep(&app, &caller, &body, async || {
-        let Json(action) = move_action(&app, &caller, &id, ActionWish::Confirm).await?;
-        Ok(json_answer(StatusCode::OK, &action))
-    })
-    .await
+    idempotency
+        .run_and_keep(&app, &caller, &body, async || {
+            let Json(action) = move_action(&app, &caller, &id, ActionWish::Confirm).await?;
+            Ok(json_answer(StatusCode::OK, &action))
+        })
+        .await
 }
 
 #[utoipa::path(post, path = "/api/v1/actions/{id}/stop", tag = "actions", params(("id" = String, Path)),

@@ -16,7 +16,7 @@ use super::{
     auth::Caller,
     body, cart_look,
     error::{Refusal, json_answer},
-    idempotency::{IdempotencyKey, Once},
+    idempotency::{Idempotency, IdempotencyKey},
     new_mail::{self, BuiltinMailDraft, IsRecorded},
     stored::document,
 };
@@ -54,13 +54,13 @@ pub(super) struct CartLinkAnswer {
 pub(super) async fn send_cart_link(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::SubscriptionsEmail)?;
     let (body, _room) = body::read(request, &app).await?;
-    once.run(&app, &caller, &body, async |holder| send(&app, &caller, &id, holder).await).await
+    idempotency.run(&app, &caller, &body, async |holder| send(&app, &caller, &id, holder).await).await
 }
 
 async fn send(

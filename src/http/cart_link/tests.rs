@@ -80,7 +80,7 @@ async fn the_answer_is_in_the_language_of_the_merchants_country() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named_in_the_familys_words() {
+async fn a_missing_subscription_is_named_in_the_familys_words() {
     let test = TestApp::start("MX").await;
     assert_eq!(send(&test, "nobody").await, refused("Subscription not found"));
     let no_text = "The path and the query must not contain the character U+0000.";
@@ -103,7 +103,7 @@ async fn what_is_missing_is_named_in_the_familys_words() {
 }
 
 #[tokio::test]
-async fn who_may_not_ask_is_told_so_in_the_familys_envelope() {
+async fn a_caller_that_may_not_ask_is_told_so_in_the_familys_envelope() {
     let test = TestApp::start("MX").await;
     test.add_token("tea", "reader", "resources.read").await;
     let line = "POST /api/public/v1/subscriptions/1/send_email";

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Import, PAUSE};
+use super::{Import, TURN_RETRY_INTERVAL};
 use crate::{
     http::{
         composed::{self, NotStored},
@@ -10,7 +10,7 @@ use crate::{
     },
     mail::MerchantId,
     shop::ResourceKind,
-    store::{Counted, StoreError},
+    store::{Quota, StoreError},
 };
 
 impl Import<'_> {
@@ -22,9 +22,9 @@ impl Import<'_> {
         given: &Map<String, Value>,
     ) -> Result<(), StoreError> {
         let limits = &self.app.config.stored;
-        for what in [Counted::Documents(kind), Counted::TemplateVersions] {
-            if !self.store.take_room(merchant, what, 1, limits.most(what)).await?
-                && (what == Counted::TemplateVersions
+        for what in [Quota::Documents(kind), Quota::TemplateVersions] {
+            if !self.store.reserve_quota(merchant, what, 1, limits.most(what)).await?
+                && (what == Quota::TemplateVersions
                     || self.store.resource(merchant, kind, id).await?.is_none())
             {
                 self.refuse(line, vec![fault("", "is one more than this merchant may have")]);
@@ -43,7 +43,7 @@ impl Import<'_> {
                 }
                 Err(NotStored::Store(error)) => return Err(error),
                 Err(NotStored::Busy) => {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(TURN_RETRY_INTERVAL).await;
                     continue;
                 }
             }

@@ -51,9 +51,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The most lines that are read in one turn.
 const LINES_AT_ONCE: usize = 50;
 /// Between two asks for a turn.
-const PAUSE: Duration = Duration::from_millis(50);
+const TURN_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long an import waits until another has ended.
-const PATIENCE: Duration = Duration::from_secs(1);
+const OTHER_IMPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many brands are remembered: that they are there is found out again.
 const MOST_KNOWN: usize = 10_000;
 /// The longest line, in bytes.
@@ -100,7 +100,7 @@ pub(super) async fn import(
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
     }
     let merchant = Some(&caller.merchant.id);
-    let _place = app.imports.hold(merchant, 1, PATIENCE).await.map_err(body::full)?;
+    let _place = app.imports.hold(merchant, 1, OTHER_IMPORT_TIMEOUT).await.map_err(body::full)?;
     let mut import = Import::new(&app, caller.author(), Some(caller.merchant.id.clone()), NAMED_FAULTS);
     let mut lines = request.into_body().into_data_stream();
     loop {
@@ -295,7 +295,7 @@ impl<'a> Import<'a> {
                 let share = self.owner.clone().map_or(Share::Own, Share::Request);
                 match self.app.cpu.run::<Vec<_>>(share, read).await {
                     Ok(read) => break read,
-                    Err(Busy) => tokio::time::sleep(PAUSE).await,
+                    Err(Busy) => tokio::time::sleep(TURN_RETRY_INTERVAL).await,
                 }
             });
         }

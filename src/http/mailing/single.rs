@@ -15,7 +15,7 @@ use crate::{
         body::JsonBody,
         error::{Refusal, fault, json_answer},
         fields::{LONGEST_IDENTIFIER, optional_text, read_user, selected, text},
-        idempotency::{IdempotencyKey, Once},
+        idempotency::{Idempotency, IdempotencyKey},
         mailing::extras::{ExtraFields, Given},
         new_mail::{self, IsRecorded},
         passes::{self, PassRequest},
@@ -99,38 +99,39 @@ pub(in crate::http) struct MailIdText(String);
 pub(in crate::http) async fn send_mail(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
-    once.run(&app, &caller, &body.0, async |holder| {
-        let mut request: MailRequest = body.parse()?;
-        let given = read_extras(&app, &caller, std::mem::take(&mut request.extras)).await?;
-        let mut draft = Draft::of(request, given, app.config.http.max_user.0)?;
-        let identifier = draft.identifier.clone();
-        let files = std::mem::take(&mut draft.files);
-        let (mail, pass) = draft.judge(&app, &caller).await?;
-        store_files(&app, &caller, files).await?;
-        let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
-        let answer = json_answer(
-            StatusCode::OK,
-            &MailAnswer { message: "Request successful", data: BTreeMap::from([(identifier, queued)]) },
-        );
-        let answered = holder.map(|holder| (holder, answer.clone()));
-        let passes = pass.into_iter().collect();
-        let recording = Recording {
-            mails: vec![mail],
-            passes,
-            answer: answered,
-            refuses_suppressed: true,
-            ..Recording::default()
-        };
-        match new_mail::record(&app, recording).await? {
-            IsRecorded::Suppressed => Err(suppressed()),
-            IsRecorded::Yes | IsRecorded::Outdated => Ok(answer),
-        }
-    })
-    .await
+    idempotency
+        .run(&app, &caller, &body.0, async |holder| {
+            let mut request: MailRequest = body.parse()?;
+            let given = read_extras(&app, &caller, std::mem::take(&mut request.extras)).await?;
+            let mut draft = Draft::of(request, given, app.config.http.max_user.0)?;
+            let identifier = draft.identifier.clone();
+            let files = std::mem::take(&mut draft.files);
+            let (mail, pass) = draft.judge(&app, &caller).await?;
+            store_files(&app, &caller, files).await?;
+            let queued = QueuedMail { status: "queued", transaction_id: MailIdText(mail.id.to_string()) };
+            let answer = json_answer(
+                StatusCode::OK,
+                &MailAnswer { message: "Request successful", data: BTreeMap::from([(identifier, queued)]) },
+            );
+            let answered = holder.map(|holder| (holder, answer.clone()));
+            let passes = pass.into_iter().collect();
+            let recording = Recording {
+                mails: vec![mail],
+                passes,
+                answer: answered,
+                refuses_suppressed: true,
+                ..Recording::default()
+            };
+            match new_mail::record(&app, recording).await? {
+                IsRecorded::Suppressed => Err(suppressed()),
+                IsRecorded::Yes | IsRecorded::Outdated => Ok(answer),
+            }
+        })
+        .await
 }
 
 fn suppressed() -> Refusal {

@@ -17,7 +17,7 @@ use crate::{
         body,
         error::Refusal,
         fields::{required, selected},
-        page::QueryOf,
+        pagination::QueryOf,
         stored::{document, pinned},
     },
     mail::Mailbox,

@@ -20,8 +20,8 @@ use super::{
     auth::Caller,
     body,
     error::{Refusal, json_answer},
-    idempotency::{IdempotencyKey, Once},
-    page::QueryOf,
+    idempotency::{Idempotency, IdempotencyKey},
+    pagination::QueryOf,
     waiting::Waiting,
 };
 use crate::{
@@ -98,17 +98,18 @@ pub(super) async fn cancel(
 pub(super) async fn retry(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::MailsManage)?;
     let (body, _room) = body::read(request, &app).await?;
-    once.run_and_keep(&app, &caller, &body, async || {
-        let Json(story) = move_mail(&app, &caller, &id, MailEvent::Retried).await?;
-        Ok(json_answer(StatusCode::OK, &story))
-    })
-    .await
+    idempotency
+        .run_and_keep(&app, &caller, &body, async || {
+            let Json(story) = move_mail(&app, &caller, &id, MailEvent::Retried).await?;
+            Ok(json_answer(StatusCode::OK, &story))
+        })
+        .await
 }
 
 fn wrong_state(message: String) -> Refusal {

@@ -13,7 +13,7 @@ use crate::{
     http::{
         auth::Caller,
         error::{FieldError, Refusal},
-        page::QueryOf,
+        pagination::QueryOf,
     },
     mail::{
         Timestamp,

@@ -130,7 +130,7 @@ async fn a_mail_that_comes_to_nobody_all_the_same_fails_before_it_is_offered() {
 }
 
 #[tokio::test]
-async fn what_is_tried_out_suppresses_nobody() {
+async fn a_test_mail_suppresses_nobody() {
     let test = shop().await;
     test.add_test_token("tea", "trying").await;
     let headers = [&*test.bearer("trying"), "content-type: application/json"];

@@ -26,8 +26,8 @@ use super::{
     auth::Caller,
     body::JsonBody,
     error::Refusal,
-    idempotency::{IdempotencyKey, Once},
-    page::QueryOf,
+    idempotency::{Idempotency, IdempotencyKey},
+    pagination::QueryOf,
 };
 use crate::{app::App, shop::Ability};
 
@@ -63,15 +63,16 @@ pub(super) async fn show(
 pub(super) async fn send_email(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     Path(id): Path<String>,
     QueryOf(query): QueryOf<Vec<(String, String)>>,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::OrdersEmail)?;
-    once.run(&app, &caller, &body.0, async |holder| {
-        Resend::of(&app, &caller, &id, &query, &headers, &body).carry_out(holder.as_ref()).await
-    })
-    .await
+    idempotency
+        .run(&app, &caller, &body.0, async |holder| {
+            Resend::of(&app, &caller, &id, &query, &headers, &body).carry_out(holder.as_ref()).await
+        })
+        .await
 }

@@ -12,7 +12,7 @@
 //! Called by the daemon. What a request means is left to the router.
 
 mod bodies;
-mod places;
+mod connection_limit;
 mod stream;
 
 use std::{
@@ -38,11 +38,11 @@ use uuid::Uuid;
 
 use crate::{config::Config, telemetry::chain};
 use bodies::{Answer, Answering, Left, paced};
-use places::{Place, Places};
+use connection_limit::{ConnectionLimit, ConnectionPermit};
 use stream::{Activity, Patience, Stream};
 
 pub(super) use bodies::TooSlow;
-pub(super) use places::network_of;
+pub(super) use connection_limit::network_of;
 
 /// The largest head of a request, in bytes; a larger one is answered 431.
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -59,8 +59,8 @@ pub struct Peer(pub IpAddr);
 
 /// Serves merchants on all of these until `stop`; then answers what is under way and closes the rest.
 pub async fn serve(listeners: Vec<TcpListener>, router: Router, config: &Config, stop: CancellationToken) {
-    let places = Places::new(config);
-    let serve_one = |listener| serve_within(&places, listener, router.clone(), config, stop.clone());
+    let limit = ConnectionLimit::new(config);
+    let serve_one = |listener| serve_within(&limit, listener, router.clone(), config, stop.clone());
     join_all(listeners.into_iter().map(serve_one)).await;
 }
 
@@ -71,11 +71,11 @@ pub async fn serve_operators(
     config: &Config,
     stop: CancellationToken,
 ) {
-    serve_within(&Places::for_operators(), listener, router, config, stop).await;
+    serve_within(&ConnectionLimit::for_operators(), listener, router, config, stop).await;
 }
 
 async fn serve_within(
-    places: &Places,
+    limit: &ConnectionLimit,
     listener: TcpListener,
     router: Router,
     config: &Config,
@@ -97,11 +97,11 @@ async fn serve_within(
                 continue;
             }
         };
-        let Some(place) = places.take(peer.ip()) else {
+        let Some(permit) = limit.take(peer.ip()) else {
             refuse(stream);
             continue;
         };
-        let connection = Connection { http: http.clone(), router: router.clone(), patience, place };
+        let connection = Connection { http: http.clone(), router: router.clone(), patience, permit };
         connections.spawn(connection.serve(stream, peer, stop.clone()));
     }
     drop(listener);
@@ -130,17 +130,17 @@ struct Connection {
     http: http1::Builder,
     router: Router,
     patience: Patience,
-    place: Place,
+    permit: ConnectionPermit,
 }
 
 impl Connection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
-        let Self { http, router, patience, place } = self;
+        let Self { http, router, patience, permit } = self;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let activity = Arc::new(Activity::default());
-        let stream = Stream::new(stream, Arc::clone(&activity), patience, place);
+        let stream = Stream::new(stream, Arc::clone(&activity), patience, permit);
         let service = Requests {
             router,
             activity: Arc::clone(&activity),

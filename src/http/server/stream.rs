@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::places::Place;
+use super::connection_limit::ConnectionPermit;
 
 /// The fewest bytes a second that a peer must send of a body, or take of an answer.
 pub(super) const SLOWEST: u64 = 1024;
@@ -133,7 +133,7 @@ pub(super) struct Stream {
     activity: Arc<Activity>,
     seen: u32,
     patience: Patience,
-    place: Place,
+    permit: ConnectionPermit,
     /// Since when a head has been coming: from its first byte.
     head_since: Option<Instant>,
     /// Since when nothing has happened. A connection on which nothing has come yet is one that a client keeps for later.
@@ -144,13 +144,18 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(stream: TcpStream, activity: Arc<Activity>, patience: Patience, place: Place) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        activity: Arc<Activity>,
+        patience: Patience,
+        permit: ConnectionPermit,
+    ) -> Self {
         Self {
             stream,
             activity,
             seen: 0,
             patience,
-            place,
+            permit,
             head_since: None,
             idle_since: None,
             reading: Timer::default(),
@@ -169,7 +174,7 @@ impl Stream {
                 _ if is_in_request => None, // whoever reads the body looks at its pace when the timer fires
                 Some(since) => Some(since + self.patience.head),
                 None => {
-                    let longest = if self.place.is_wanted() { tick } else { self.patience.idle };
+                    let longest = if self.permit.is_wanted() { tick } else { self.patience.idle };
                     Some(*self.idle_since.get_or_insert(now) + longest)
                 }
             };

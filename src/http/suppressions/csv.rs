@@ -92,7 +92,7 @@ mod tests {
     use crate::mail::{SuppressionReason, SuppressionScope, Timestamp};
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn a_line_of_csv_reads_back_as_it_was_written() {
         for (address, note) in [
             ("ann@example.net", None),
             ("\"a,b\"@example.net", Some("said \"no\", twice ")),

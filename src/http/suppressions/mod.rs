@@ -23,13 +23,13 @@ use super::{
     auth::Caller,
     body::JsonBody,
     error::{Page, Refusal},
-    page::{QueryOf, cut_to_page},
+    pagination::{QueryOf, cut_to_page},
 };
 use crate::{
     app::App,
     mail::{Address, MerchantId, SuppressionReason},
     shop::Ability,
-    store::{Counted, SuppressionCursor, SuppressionRecord},
+    store::{Quota, SuppressionCursor, SuppressionRecord},
 };
 
 pub use csv::{CsvReader, HEAD as CSV_HEAD, line as csv_line};
@@ -165,9 +165,9 @@ pub(super) async fn put(
 
 /// A merchant that has as many as it may have can change them, but not add to them.
 async fn check_room(app: &App, caller: &Caller, address: &Address) -> Result<(), Refusal> {
-    let (merchant, what) = (&caller.merchant.id, Counted::Suppressions);
+    let (merchant, what) = (&caller.merchant.id, Quota::Suppressions);
     let most = app.config.stored.most(what);
-    if app.store.take_room(merchant, what, 1, most).await?
+    if app.store.reserve_quota(merchant, what, 1, most).await?
         || app.store.suppression(merchant, address).await?.is_some()
     {
         return Ok(());

@@ -20,7 +20,7 @@ use crate::{
         auth::Caller,
         body::JsonBody,
         error::{FieldError, Refusal},
-        page::QueryOf,
+        pagination::QueryOf,
     },
     jobs,
     mail::{DeliveryId, EndpointId, Timestamp},

@@ -72,7 +72,7 @@ impl EndpointRequest {
                 fault(format!("events.{index}"), format!("There is no such event: {unknown}."));
                 None
             }
-            Some(Ok(Topics::Some(none))) if none.is_empty() => {
+            Some(Ok(Topics::Only(none))) if none.is_empty() => {
                 fault("events".to_owned(), "The events field must name at least one event.".to_owned());
                 None
             }

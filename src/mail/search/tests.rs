@@ -86,7 +86,7 @@ fn times_count_back_from_now_or_are_dates() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
+fn a_fault_of_a_query_is_named_with_its_place_and_what_is_allowed() {
     for (text, at, says) in [
         ("state:failed ordr:1", 14, "`ordr` is not a key; the keys are order, cart,"),
         ("http://x", 1, "`http` is not a key"),

@@ -219,7 +219,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_at_once_is_written_as_in_steps(text in "[a-zA-Z =?,.é-]{0,80}", local in "[a-z]{1,40}") {
+        fn a_header_written_at_once_is_written_as_in_steps(text in "[a-zA-Z =?,.é-]{0,80}", local in "[a-z]{1,40}") {
             prop_assert_eq!(subject(&text), any_subject(&text));
             let email = format!("{local}@example.net").parse().unwrap();
             let mailbox = Mailbox { name: Some(text), email };

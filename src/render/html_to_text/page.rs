@@ -3,7 +3,7 @@
 use crate::render::html_tokenizer::Tag;
 
 use super::lists::Lists;
-use super::references::{Place, decode};
+use super::references::{ReferenceContext, decode};
 use super::rows::Tables;
 
 /// The width at which lines are broken, in characters.
@@ -149,7 +149,7 @@ impl<'a> Page<'a> {
         let line = std::mem::take(&mut self.kept);
         let words = line.trim_end();
         if !words.is_empty() {
-            self.word(&decode(words, Place::Text));
+            self.word(&decode(words, ReferenceContext::Text));
         }
         self.kept.push_str(&line[words.len()..]);
     }
@@ -164,7 +164,7 @@ impl<'a> Page<'a> {
             let length = rest.find(is_gap).unwrap_or(rest.len());
             let (word, after) = rest.split_at(length);
             if word.contains('&') {
-                self.decoded(&decode(word, Place::Text));
+                self.decoded(&decode(word, ReferenceContext::Text));
             } else if word.is_ascii() {
                 self.word(word);
             } else {
@@ -248,7 +248,7 @@ impl<'a> Page<'a> {
     fn start_link(&mut self, tag: &Tag<'_>) {
         self.close_link();
         let Some(href) = tag.attribute("href") else { return };
-        let target = address(&decode(&self.html[href.value.clone()], Place::Attribute));
+        let target = address(&decode(&self.html[href.value.clone()], ReferenceContext::Attribute));
         if !target.is_empty() && !target.starts_with('#') && !has_scheme(&target, "javascript:") {
             self.space |= self.link_end == self.text.len();
             self.link = Some((target, self.text.len()));

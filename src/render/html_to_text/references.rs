@@ -29,7 +29,7 @@ const MORE_BARE: [(&str, char); 9] = [
 
 /// Where a reference stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ReferenceContext {
     /// Between tags.
     Text,
     /// In the value of an attribute, where `&copy=1` is a part of an address.
@@ -37,13 +37,13 @@ pub(super) enum Place {
 }
 
 /// Resolves the references of a text; what is none stays as it is.
-pub(super) fn decode(raw: &str, place: Place) -> String {
+pub(super) fn decode(raw: &str, context: ReferenceContext) -> String {
     let mut decoded = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(start) = rest.find('&') {
         decoded.push_str(&rest[..start]);
         rest = &rest[start..];
-        let length = reference(rest, place, &mut decoded).unwrap_or_else(|| {
+        let length = reference(rest, context, &mut decoded).unwrap_or_else(|| {
             decoded.push('&');
             1
         });
@@ -54,7 +54,7 @@ pub(super) fn decode(raw: &str, place: Place) -> String {
 }
 
 /// Writes what the reference at the start of `rest` stands for, and returns its length.
-fn reference(rest: &str, place: Place, decoded: &mut String) -> Option<usize> {
+fn reference(rest: &str, context: ReferenceContext, decoded: &mut String) -> Option<usize> {
     if let Some(digits) = rest.strip_prefix("&#") {
         let (skipped, radix) = if digits.starts_with(['x', 'X']) { (1, 16) } else { (0, 10) };
         let digits = &digits[skipped..];
@@ -76,7 +76,7 @@ fn reference(rest: &str, place: Place, decoded: &mut String) -> Option<usize> {
         }
         decoded.truncate(before);
     }
-    let (name, character) = bare(name).filter(|_| place == Place::Text)?;
+    let (name, character) = bare(name).filter(|_| context == ReferenceContext::Text)?;
     decoded.push(character);
     Some(1 + name.len())
 }
@@ -116,8 +116,8 @@ mod tests {
             ("&notit; &notin; &ampamp; &LT;b&GT &euro5", "¬it; ∉ &amp; <b> &euro5"),
             ("&amp;lt; &copy 2026 &#; &#x; &;", "&lt; © 2026 &#; &#x; &;"),
         ] {
-            assert_eq!(decode(raw, Place::Text), expected, "{raw}");
+            assert_eq!(decode(raw, ReferenceContext::Text), expected, "{raw}");
         }
-        assert_eq!(decode("?a=1&amp;b=2&copy=3&lt", Place::Attribute), "?a=1&b=2&copy=3&lt");
+        assert_eq!(decode("?a=1&amp;b=2&copy=3&lt", ReferenceContext::Attribute), "?a=1&b=2&copy=3&lt");
     }
 }

@@ -182,7 +182,7 @@ fn lines_are_kept_where_the_style_or_the_element_says_so() {
 }
 
 #[test]
-fn what_real_mails_do_is_read_as_meant() {
+fn html_of_real_mails_is_read_as_meant() {
     assert_texts(&[
         (
             "<!--[if mso]><p>Outlook</p><![endif]--><!--[if !mso]><!--><p>others</p><!--<![endif]-->",
@@ -223,7 +223,7 @@ fn what_real_mails_do_is_read_as_meant() {
 }
 
 #[test]
-fn what_is_hidden_ends_where_its_element_ends_though_no_tag_says_so() {
+fn hidden_text_ends_where_its_element_ends_though_no_tag_says_so() {
     for (html, expected) in [
         ("<p>a <embed hidden>b<video><source hidden></video> c</p>", "a b c\n"),
         ("<div><p hidden>x<p>a</div>b", "a\nb\n"),
@@ -243,7 +243,7 @@ fn what_is_hidden_ends_where_its_element_ends_though_no_tag_says_so() {
 }
 
 #[test]
-fn what_is_hidden_is_left_out() {
+fn hidden_text_is_left_out() {
     for hiding in [
         "hidden",
         "style=\"color:red; DISPLAY: none !important\"",

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_twice_in_a_rule_stays_twice_and_in_order() {
+    fn a_property_that_stands_twice_in_a_rule_stays_twice_and_in_order() {
         let gradient = "background:#1d6357;background:linear-gradient(#1d6357, #fff)";
         for (blocks, expected) in [
             (vec![gradient], "background: #1d6357;background: linear-gradient(#1d6357, #fff)"),

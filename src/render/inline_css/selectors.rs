@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_selectors_ask_for_is_seen() {
+    fn the_parts_of_a_document_that_selectors_ask_for_are_seen() {
         let nothing = Asked::default();
         let siblings = Asked { siblings: true, ..nothing };
         for (selectors, expected) in [

@@ -28,7 +28,7 @@ fn a_template_without_style_is_left_byte_for_byte() {
 }
 
 #[test]
-fn what_a_tag_says_itself_comes_last() {
+fn a_tags_own_style_comes_last() {
     let css = "<style>p{margin:0;font-family:\"A B\"}</style>";
     for (tag, expected) in [
         (
@@ -109,7 +109,7 @@ fn the_styles_of_builtin_mails_are_written_once() {
 }
 
 #[test]
-fn what_depends_on_values_is_left_for_each_mail() {
+fn a_rule_that_depends_on_values_is_left_for_each_mail() {
     for (body, css) in [
         ("{{#each r}}<tr><td>{{this}}</td></tr>{{/each}}", "tr:last-child td{color:red}"),
         ("{{#each r}}<tr>{{/each}}", "tr+tr{color:red}"),
@@ -167,7 +167,7 @@ fn a_document_that_would_take_forever_is_refused() {
 }
 
 #[test]
-fn what_real_style_sheets_do_is_inlined_as_browsers_read_it() {
+fn real_style_sheets_are_inlined_as_browsers_read_them() {
     for (css, tag, style) in [
         ("<!-- p{color:red} -->", "<p>", "color: red"),
         (".sm\\:red{color:red}", "<p class=\"sm:red\">", "color: red"),

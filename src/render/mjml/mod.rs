@@ -83,10 +83,10 @@ pub(super) fn to_html(mjml: &str, most_bytes: usize) -> Result<String, TemplateF
     }
     let mustaches = syntax::mustaches(Part::Html, mjml)?;
     let words = Words::of(mjml, &mustaches);
-    let mut told = words.told(mjml, start);
-    let text = std::mem::take(&mut told.text);
+    let mut masked = words.masked(mjml, start);
+    let text = std::mem::take(&mut masked.text);
     let made = THREADS.run(move || render(&text)).unwrap_or_else(|why| Err((why.to_string(), 0)));
-    let made = made.map_err(|(message, at)| fault_at(Part::Html, mjml, told.given(at), &message))?;
+    let made = made.map_err(|(message, at)| fault_at(Part::Html, mjml, masked.given(at), &message))?;
     words.put_back(mjml, &made, most_bytes)
 }
 
@@ -136,14 +136,14 @@ struct Words<'a> {
     is_between: Vec<bool>,
 }
 
-/// A document as `mrml` is told it.
-struct Told {
+/// A document as `mrml` gets it.
+struct MaskedDocument {
     text: String,
     /// Where stretches of it come from: bytes here, bytes there.
     stretches: Vec<(usize, usize)>,
 }
 
-impl Told {
+impl MaskedDocument {
     /// The byte of the template that a byte of this comes from.
     fn given(&self, at: usize) -> usize {
         let stretch = self.stretches.iter().rev().find(|(here, _)| *here <= at);
@@ -188,27 +188,27 @@ impl<'a> Words<'a> {
     }
 
     /// The document with words for mustaches, from `start` on.
-    fn told(&self, mjml: &str, start: usize) -> Told {
-        let mut told = Told { text: String::with_capacity(mjml.len()), stretches: Vec::new() };
+    fn masked(&self, mjml: &str, start: usize) -> MaskedDocument {
+        let mut masked = MaskedDocument { text: String::with_capacity(mjml.len()), stretches: Vec::new() };
         let mut done = start;
         for (number, mustache) in self.mustaches.iter().enumerate() {
             if mustache.range.start < done {
                 continue; // before the document
             }
-            told.stretches.push((told.text.len(), done));
-            told.text.push_str(&mjml[done..mustache.range.start]);
-            told.stretches.push((told.text.len(), mustache.range.start));
+            masked.stretches.push((masked.text.len(), done));
+            masked.text.push_str(&mjml[done..mustache.range.start]);
+            masked.stretches.push((masked.text.len(), mustache.range.start));
             let word = self.word(number);
             let _ = match (mustache.role, self.is_between[number]) {
                 (Role::Comment, _) => Ok(()),
-                (_, true) => write!(told.text, "<mj-raw>{word}</mj-raw>"),
-                (_, false) => write!(told.text, "{word}"),
+                (_, true) => write!(masked.text, "<mj-raw>{word}</mj-raw>"),
+                (_, false) => write!(masked.text, "{word}"),
             };
             done = mustache.range.end;
         }
-        told.stretches.push((told.text.len(), done));
-        told.text.push_str(&mjml[done..]);
-        told
+        masked.stretches.push((masked.text.len(), done));
+        masked.text.push_str(&mjml[done..]);
+        masked
     }
 
     /// What was made, with the mustaches in place of their words.

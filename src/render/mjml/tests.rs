@@ -86,7 +86,7 @@ fn size_and_depth_are_bounded() {
 }
 
 #[test]
-fn what_elements_inherit_and_the_rules_of_carousels_are_bounded() {
+fn inherited_attributes_and_the_rules_of_carousels_are_bounded() {
     let inside = |inside: String| {
         format!("<mjml><mj-body><mj-section><mj-column>{inside}</mj-column></mj-section></mj-body></mjml>")
     };

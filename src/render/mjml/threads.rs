@@ -34,8 +34,8 @@ pub(super) struct Threads {
     ended: Condvar,
 }
 
-/// A thread's place, until it ends.
-struct Place(&'static Threads);
+/// Permission for one thread, until it ends.
+struct ThreadPermit(&'static Threads);
 
 impl Threads {
     pub(super) const fn new(most: usize, longest: Duration, patience: Duration) -> Self {
@@ -50,11 +50,11 @@ impl Threads {
         &'static self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unread> {
-        let place = self.place()?;
+        let permit = self.permit()?;
         let (done, outcome) = mpsc::channel();
         let work = move || {
             let made = work();
-            drop(place);
+            drop(permit);
             drop(done.send(made));
         };
         let thread = std::thread::Builder::new().name("mjml".to_owned()).stack_size(STACK);
@@ -65,7 +65,7 @@ impl Threads {
         })
     }
 
-    fn place(&'static self) -> Result<Place, Unread> {
+    fn permit(&'static self) -> Result<ThreadPermit, Unread> {
         let is_full = |at_work: &mut usize| *at_work >= self.most;
         let waited = self.ended.wait_timeout_while(self.lock(), self.patience, is_full);
         let (mut at_work, waited) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,7 @@ impl Threads {
             return Err(Unread::NoRoom);
         }
         *at_work += 1;
-        Ok(Place(self))
+        Ok(ThreadPermit(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
@@ -81,7 +81,7 @@ impl Threads {
     }
 }
 
-impl Drop for Place {
+impl Drop for ThreadPermit {
     fn drop(&mut self) {
         *self.0.lock() -= 1;
         self.0.ended.notify_one();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_done_in_its_time_and_a_panic_leaves_its_place() {
+    fn work_is_done_in_its_time_and_a_panic_gives_its_permit_back() {
         let threads = threads(Duration::from_secs(60), Duration::from_secs(60));
         for number in 0..10 {
             assert_eq!(threads.run(move || number), Ok(number));

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_call_is_refused() {
+    fn a_malformed_call_of_a_partial_is_refused() {
         for inner in [
             "",
             "(lookup . x)",

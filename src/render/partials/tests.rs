@@ -108,7 +108,7 @@ fn circles_are_refused_with_their_path() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_place() {
+fn a_fault_of_a_partial_is_named_with_its_place() {
     let given = [("layout", "<p>\n  {{> @partial-block}}"), ("plain", "x"), ("bad", "\n{{> nobody}}")];
     for (source, expected) in [
         ("\n{{> footr}}", "html, line 2, column 1: there is no partial `footr`"),

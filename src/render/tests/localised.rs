@@ -106,7 +106,7 @@ fn a_plural_takes_the_words_of_its_category() {
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_refused() {
+fn a_localised_value_that_is_missing_or_wrong_is_refused() {
     let missing = fill(
         "{{money total c}}",
         "{{#each l}}{{date at}}{{/each}}{{plural n other=\"x\"}}",
@@ -131,7 +131,7 @@ fn what_is_missing_or_wrong_is_refused() {
 }
 
 #[test]
-fn what_can_be_known_is_refused_when_a_template_is_stored() {
+fn a_wrong_call_of_a_localising_helper_is_refused_when_a_template_is_stored() {
     for (html, expected) in [
         ("{{money total}}", "html, line 1, column 1: `money` takes two arguments: an amount and a currency"),
         ("{{money total \"Euro\"}}", "three letters"),

@@ -72,7 +72,7 @@ fn every_missing_tag_is_named_once_and_by_its_path() {
 }
 
 #[test]
-fn what_is_missing_at_a_glance_is_what_filling_finds() {
+fn requirements_find_the_same_missing_values_as_filling() {
     let renderer = Renderer::new(RenderLimits::default());
     for (subject, html, text) in [
         ("{{a}} {{b}}", "<p>{{b}} {{{c}}}</p>", Some("{{d}}")),
@@ -122,7 +122,7 @@ fn of_very_many_placeholders_some_are_named() {
 }
 
 #[test]
-fn what_charges_for_a_body_cannot_be_named() {
+fn the_helper_that_counts_steps_cannot_be_named() {
     assert_eq!(html("{{step}}", json!({"step": "one"})).unwrap(), "one");
     assert_eq!(html("{{#each l}}{{step}}{{/each}}", json!({"l": [{"step": "two"}]})).unwrap(), "two");
 }
@@ -294,7 +294,7 @@ fn a_message_is_written_so() {
 }
 
 #[test]
-fn what_cannot_be_a_header_is_refused() {
+fn a_value_that_cannot_be_a_header_is_refused() {
     let box_ = mailbox(None, "ann@example.net");
     let content = Content { subject: String::new(), html: String::new(), text: String::new() };
     let compose_with = |message_id, list_unsubscribe| {

@@ -48,7 +48,7 @@ fn bold(html: &str) -> Vec<bool> {
 }
 
 #[test]
-fn what_the_rendered_structure_decides_is_decided_for_each_mail() {
+fn selectors_by_structure_are_decided_for_each_mail() {
     let rows = "<body><table>{{#each r}}<tr><td>{{this}}</td></tr>{{/each}}</table>";
     for (selector, expected) in [
         ("tr:last-child td", [false, false, true]),

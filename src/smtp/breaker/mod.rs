@@ -102,7 +102,7 @@ pub(super) enum StopTrial {
     /// The route is stopped.
     NotNow,
     /// The mail tries whether the relay still refuses us. Its end must be [told](Breaker::trial_ended).
-    One,
+    Granted,
 }
 
 /// The pauses of a route whose relay refuses us.
@@ -113,9 +113,9 @@ const MOST_IN_VAIN: u32 = 3;
 /// The longest time that a relay's words keep us from trying a route again.
 const LONGEST_NAMED: Duration = Duration::from_secs(3_600);
 
-/// Leave to open a connection. Dropped without a word, it lets the next mail try.
+/// Permission to open a connection. Dropped without a word, it lets the next mail try.
 #[derive(Debug)]
-pub(super) struct Leave<'a> {
+pub(super) struct DialPermit<'a> {
     breaker: &'a Breaker,
     is_trial: bool,
 }
@@ -125,15 +125,15 @@ impl Breaker {
         Self { first_pause, longest_pause, inner: Mutex::default() }
     }
 
-    /// Asks for leave to open a connection; the error says until when there is none.
-    pub(super) fn ask(&self, now: Instant) -> Result<Leave<'_>, Timestamp> {
+    /// Asks for permission to open a connection; the error says until when there is none.
+    pub(super) fn ask(&self, now: Instant) -> Result<DialPermit<'_>, Timestamp> {
         let mut inner = self.lock();
         let Some(away) = &mut inner.away else {
-            return Ok(Leave { breaker: self, is_trial: false });
+            return Ok(DialPermit { breaker: self, is_trial: false });
         };
         if now >= away.until && !away.is_being_tried {
             away.is_being_tried = true;
-            return Ok(Leave { breaker: self, is_trial: true });
+            return Ok(DialPermit { breaker: self, is_trial: true });
         }
         Err(wall_clock(away.until, now))
     }
@@ -211,7 +211,7 @@ impl Breaker {
             Some(stop) if now < stop.until || stop.is_being_tried => StopTrial::NotNow,
             Some(stop) => {
                 stop.is_being_tried = true;
-                StopTrial::One
+                StopTrial::Granted
             }
         }
     }
@@ -224,7 +224,7 @@ impl Breaker {
     }
 
     /// The relay answered a mail as a mail: it takes us again. Returns whether it had not.
-    pub(super) fn takes_us(&self) -> bool {
+    pub(super) fn reset_stop(&self) -> bool {
         let mut inner = self.lock();
         inner.in_vain = 0;
         inner.stop.take().is_some()
@@ -286,7 +286,7 @@ fn wall_clock(until: Instant, now: Instant) -> Timestamp {
     clock::now() + until.saturating_duration_since(now)
 }
 
-impl Leave<'_> {
+impl DialPermit<'_> {
     /// The connection is open: everybody may open connections. Returns whether the route had been away.
     pub(super) fn succeeded(self) -> bool {
         self.breaker.lock().away.take().is_some()
@@ -312,7 +312,7 @@ impl Leave<'_> {
     }
 }
 
-impl Drop for Leave<'_> {
+impl Drop for DialPermit<'_> {
     fn drop(&mut self) {
         if self.is_trial
             && let Some(away) = &mut self.breaker.lock().away

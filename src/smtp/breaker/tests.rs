@@ -8,7 +8,7 @@ fn breaker() -> Breaker {
 }
 
 fn fault() -> AttemptError {
-    AttemptError::not_now(Phase::Connect, "refused")
+    AttemptError::transient(Phase::Connect, "refused")
 }
 
 #[test]
@@ -38,10 +38,10 @@ fn a_relay_that_refuses_us_is_tried_by_one_mail_after_pauses_that_double() {
         assert_eq!(breaker.begin_trial(now), StopTrial::NotNow);
         assert!(breaker.stopped().is_some());
         now += Duration::from_secs(seconds);
-        assert_eq!(breaker.begin_trial(now), StopTrial::One);
+        assert_eq!(breaker.begin_trial(now), StopTrial::Granted);
         assert_eq!(breaker.begin_trial(now), StopTrial::NotNow, "one at a time");
     }
-    assert!(breaker.takes_us());
+    assert!(breaker.reset_stop());
     assert_eq!((breaker.begin_trial(now), breaker.state(now)), (StopTrial::NotStopped, BreakerState::Closed));
     assert!(breaker.stopped().is_none());
 }
@@ -63,13 +63,13 @@ fn one_mail_at_a_time_tries_again() {
 fn mails_that_fail_together_count_once() {
     let (breaker, now) = (breaker(), Instant::now());
     let together: Vec<_> = (0..8).map(|_| breaker.ask(now).unwrap()).collect();
-    let counted = together.into_iter().filter_map(|leave| leave.failed(&fault(), None, now)).count();
+    let counted = together.into_iter().filter_map(|permit| permit.failed(&fault(), None, now)).count();
     assert_eq!(counted, 1);
     assert_eq!(breaker.pause(now), Some(Duration::from_secs(1)));
 }
 
 fn slow(wait: Option<u64>) -> AttemptError {
-    let mut error = AttemptError::said(Phase::MailFrom, reply(&["450 4.2.1 <bob@example.net>: too much"]));
+    let mut error = AttemptError::replied(Phase::MailFrom, reply(&["450 4.2.1 <bob@example.net>: too much"]));
     error.judgement.wait = wait.map(Duration::from_secs);
     error
 }
@@ -113,7 +113,7 @@ fn a_relay_that_takes_connections_and_no_mail_is_away_after_some_until_it_answer
     let (breaker, mut now) = (breaker(), Instant::now());
     let nothing = |now| breaker.came_to_nothing(&fault(), now);
     assert_eq!([nothing(now), nothing(now)], [None, None]);
-    assert!(!breaker.takes_us(), "one that answers was never away");
+    assert!(!breaker.reset_stop(), "one that answers was never away");
     assert_eq!([nothing(now), nothing(now), nothing(now)], [None, None, Some(1)]);
     for (times, seconds) in [(2, 1), (3, 2), (4, 4)] {
         assert_eq!(nothing(now), None, "mails that come to nothing together count once");
@@ -123,11 +123,14 @@ fn a_relay_that_takes_connections_and_no_mail_is_away_after_some_until_it_answer
         );
         assert!(breaker.stopped().is_none(), "nobody has to mend anything");
         now += Duration::from_secs(seconds);
-        assert_eq!((breaker.begin_trial(now), breaker.begin_trial(now)), (StopTrial::One, StopTrial::NotNow));
+        assert_eq!(
+            (breaker.begin_trial(now), breaker.begin_trial(now)),
+            (StopTrial::Granted, StopTrial::NotNow)
+        );
         assert_eq!(nothing(now), Some(times));
         breaker.trial_ended();
     }
-    assert!(breaker.takes_us());
+    assert!(breaker.reset_stop());
     assert_eq!((breaker.pause(now), nothing(now)), (None, None));
 }
 

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_us_fails_no_mail() {
+    fn a_reply_about_the_route_fails_no_mail() {
         for class in
             [ReplyClass::Config, ReplyClass::AuthFailure, ReplyClass::Reputation, ReplyClass::RateLimited]
         {

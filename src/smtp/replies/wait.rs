@@ -172,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_said_the_wait_stays_within_bounds(words in "(in|after|for|[ -~]{0,8}| |[0-9]{1,25}|[0-9]{1,3}:[0-9]{1,3}|s|hours|d){0,12}") {
+        fn a_wait_that_a_reply_names_stays_within_bounds(words in "(in|after|for|[ -~]{0,8}| |[0-9]{1,25}|[0-9]{1,3}:[0-9]{1,3}|s|hours|d){0,12}") {
             if let Some(wait) = wait_named_in(&words) {
                 prop_assert!(wait >= BOUNDS.0 && wait <= BOUNDS.1);
             }

@@ -137,7 +137,7 @@ async fn a_refusal_without_pipelining_is_followed_by_rset() {
 }
 
 #[tokio::test]
-async fn what_the_server_cannot_carry_is_refused_without_asking_it() {
+async fn a_mail_that_the_server_cannot_carry_is_refused_without_asking_it() {
     let peer = Peer::play([script(&[GREETING, "S: 250-hello\nS: 250 SIZE 100\nX: wait\n"])]).await;
     let route = route(&settings(peer.port));
     let ann = Some("ann@example.net");
@@ -158,7 +158,7 @@ async fn what_the_server_cannot_carry_is_refused_without_asking_it() {
 }
 
 #[tokio::test]
-async fn what_the_server_can_carry_is_announced() {
+async fn extensions_that_a_mail_needs_are_announced_with_mail() {
     let peer = Peer::play(["
         S: 220 ready
         C: EHLO me.example.net

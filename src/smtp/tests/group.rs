@@ -10,7 +10,9 @@ use super::peer::{
 use crate::mail::{
     Address, AttemptOutcome, Consequence, Judgement, MailLane, Message, Phase, Reply, ReplyClass, ReplyScope,
 };
-use crate::smtp::{Envelope, Fence, NotReady, Route, RouteSettings, Sent, Tuning, Wish, permit::Permit};
+use crate::smtp::{
+    Envelope, Fence, NotReady, Route, RouteSettings, Sent, Tuning, WaitingMail, pool_permit::PoolPermit,
+};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
 /// The first mail, up to its final dot.
@@ -37,11 +39,11 @@ impl<'a> Mail<'a> {
         Self { recipient: recipient.parse().unwrap(), message, fence, is_good: true }
     }
 
-    async fn go(&self, mut permit: Permit) -> Result<Sent, NotReady> {
+    async fn go(&self, mut permit: PoolPermit) -> Result<Sent, NotReady> {
         let ann = "ann@example.net".parse().unwrap();
         let envelope = Envelope { sender: Some(&ann), recipient: &self.recipient };
         let good_until = (!self.is_good).then(Instant::now);
-        permit.arrive(Wish::new(MailLane::Transactional, &envelope, &self.message, good_until)).await;
+        permit.arrive(WaitingMail::new(MailLane::Transactional, &envelope, &self.message, good_until)).await;
         Ok(permit.connect().await?.send(&envelope, &self.message, self.fence).await)
     }
 }
@@ -67,8 +69,8 @@ fn one_and_two() -> (Mail<'static>, Mail<'static>) {
     (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open))
 }
 
-/// Leave for a mail that has the only place, and for one that is ahead of it.
-fn now_and_ahead(route: &Arc<Route>) -> (Permit, Permit) {
+/// The permits of a mail that has the only slot, and of one that is ahead of it.
+fn now_and_ahead(route: &Arc<Route>) -> (PoolPermit, PoolPermit) {
     let mut permits = route.permits(2);
     let (now, ahead) = (permits.next().unwrap(), permits.next().unwrap());
     assert!(!now.is_ahead() && ahead.is_ahead());
@@ -112,7 +114,7 @@ async fn the_next_envelope_leaves_with_a_message() {
 }
 
 #[tokio::test]
-async fn what_becomes_of_a_message_says_nothing_about_the_mail_that_follows() {
+async fn a_refused_message_says_nothing_about_the_mail_that_follows() {
     for (said, first) in [
         ("451 4.3.0 later", (Phase::Final, AttemptOutcome::Transient, Some(451))),
         ("554 5.7.1 spam", (Phase::Final, AttemptOutcome::Permanent, Some(554))),
@@ -321,7 +323,7 @@ async fn one_after_the_other(prepare: impl FnOnce(&Route), first: Mail<'_>, seco
 }
 
 #[tokio::test]
-async fn what_may_not_leave_with_a_message_waits_for_the_answer_to_it() {
+async fn a_mail_that_may_not_leave_with_a_message_waits_for_the_answer_to_it() {
     let first = || Mail::to("bob@example.net", "one", &Open);
     let second = || Mail::to("carl@example.net", "two", &Open);
     let nothing = |_: &Route| {};

@@ -227,7 +227,7 @@ impl Fence for Open {
     }
 }
 
-/// Waits for a place, which nobody but a test does here, and sends.
+/// Waits for a slot, which nobody but a test does here, and sends.
 pub(super) async fn send_through(
     route: &Arc<Route>,
     envelope: &Envelope<'_>,

@@ -10,7 +10,7 @@ use super::peer::{
 };
 use crate::mail::{AttemptOutcome, MailLane, Message, Phase};
 use crate::smtp::attempt_error::AttemptError;
-use crate::smtp::{BreakerState, Envelope, Fence, NotReady, Ready, RouteSettings, Sent, Tuning, Wish};
+use crate::smtp::{BreakerState, Envelope, Fence, NotReady, Ready, RouteSettings, Sent, Tuning, WaitingMail};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
 
@@ -29,7 +29,7 @@ async fn an_idle_connection_that_died_is_replaced_within_the_attempt() {
 #[tokio::test]
 async fn a_relay_that_refused_us_and_cannot_be_reached_now_is_not_tried_before_it_may_be_reached() {
     let route = route(&settings(1));
-    let fault = || AttemptError::not_now(Phase::Connect, "refused");
+    let fault = || AttemptError::transient(Phase::Connect, "refused");
     let Some(before) = Instant::now().checked_sub(Duration::from_secs(5)) else { return };
     route.breaker().refused(&fault(), before);
     assert_eq!(route.permits(5).len(), 1, "its pause is over: one mail tries");
@@ -150,30 +150,30 @@ async fn mails_wait_for_the_connections_that_there_are() {
     route.close_idle().await;
     assert_eq!(route.status().open, 0);
     let mut received = peer.finish().await;
-    received.sort(); // whoever asks first when the place is free is next
+    received.sort(); // whoever asks first when the slot is free is next
     assert_eq!(received, ["1\r\n.\r\n", "2\r\n.\r\n", "3\r\n.\r\n"]);
 }
 
 #[tokio::test]
-async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_places_and_wait_for_them() {
+async fn of_a_quick_relay_a_few_mails_are_ahead_of_their_slots_and_wait_for_them() {
     let peer = Peer::play([script(&[GREETING, PIPELINING, MAIL, TAKEN, MAIL, TAKEN])]).await;
     let route = route(&RouteSettings { connections: 1, ..settings(peer.port) });
     assert_eq!(route.permits(9).len(), 1, "nobody knows yet that it is quick");
     assert_eq!(send(&route, "1").await.outcome, AttemptOutcome::Accepted);
     let mut permits = route.permits(30);
-    assert_eq!(permits.len(), 17, "its place, and sixteen ahead");
+    assert_eq!(permits.len(), 17, "its slot, and sixteen ahead");
     let (now, mut ahead) = (permits.next().unwrap(), permits.next().unwrap());
     drop(permits);
     assert!(!now.is_ahead() && ahead.is_ahead());
     let bob = "bob@example.net".parse().unwrap();
     let envelope = Envelope { sender: None, recipient: &bob };
-    let wish = || Wish::new(MailLane::Transactional, &envelope, &Message::new(b"2".to_vec()), None);
+    let mail = || WaitingMail::new(MailLane::Transactional, &envelope, &Message::new(b"2".to_vec()), None);
     assert!(
-        tokio::time::timeout(Duration::from_millis(20), ahead.arrive(wish())).await.is_err(),
-        "the place is taken"
+        tokio::time::timeout(Duration::from_millis(20), ahead.arrive(mail())).await.is_err(),
+        "the slot is taken"
     );
     drop(now);
-    ahead.arrive(wish()).await;
+    ahead.arrive(mail()).await;
     assert!(!ahead.is_ahead());
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(ahead);
@@ -315,7 +315,7 @@ async fn a_mail_whose_connection_is_not_greeted_takes_one_that_comes_free() {
     assert_eq!(send_over(first, "one").await, AttemptOutcome::Accepted);
     let second =
         timeout(Duration::from_secs(5), second).await.expect("it waits for its own").unwrap().unwrap();
-    assert_eq!(route.status().busy, 2, "the connection that is being opened has its place still");
+    assert_eq!(route.status().busy, 2, "the connection that is being opened has its slot still");
     assert_eq!(send_over(second, "two").await, AttemptOutcome::Accepted);
     assert_eq!((route.status().busy, route.status().idle), (1, 1));
     route.close_idle().await;

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::peer::{Open, send, settings, tuned_route};
 use crate::mail::{AttemptOutcome, MailLane, Message};
-use crate::smtp::{Envelope, NotReady, Route, RouteSettings, Sent, Tuning, Wish};
+use crate::smtp::{Envelope, NotReady, Route, RouteSettings, Sent, Tuning, WaitingMail};
 
 /// A relay that takes all mails, several commands at once. Returns its port, and how many connections it has had.
 async fn relay() -> (u16, Arc<AtomicUsize>) {
@@ -101,7 +101,7 @@ fn pass(
     });
 }
 
-/// Sends so many mails, as many at a time as find a place or may be ahead, and says how many connections were open at most.
+/// Sends so many mails, as many at a time as find a slot or may be ahead, and says how many connections were open at most.
 async fn send_many(route: &Arc<Route>, mails: usize, at_a_time: usize) -> usize {
     let left = Arc::new(AtomicUsize::new(mails));
     let most = Arc::new(AtomicUsize::new(0));
@@ -137,7 +137,7 @@ async fn send_one(route: &Arc<Route>) -> Result<Sent, NotReady> {
             None => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     };
-    permit.arrive(Wish::new(MailLane::Transactional, &envelope, &message, None)).await;
+    permit.arrive(WaitingMail::new(MailLane::Transactional, &envelope, &message, None)).await;
     Ok(permit.connect().await?.send(&envelope, &message, &Open).await)
 }
 

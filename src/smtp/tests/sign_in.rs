@@ -56,7 +56,7 @@ async fn opportunistic_tls_falls_back_to_a_new_plain_connection_when_the_handsha
 }
 
 #[tokio::test]
-async fn what_a_relay_says_to_our_sign_in_is_nobodys_to_read() {
+async fn a_relays_words_to_our_sign_in_are_nobodys_to_read() {
     let said = "535 5.7.8 ann with hunter2 (AGFubgBodW50ZXIy) is wrong";
     let dialogue =
         format!("{GREETING}S: 250-hi\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AGFubgBodW50ZXIy\nS: {said}");

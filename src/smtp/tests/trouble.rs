@@ -7,7 +7,9 @@ use super::peer::{
     tuned_route, verdict,
 };
 use crate::mail::{Address, AttemptOutcome, Message, Phase};
-use crate::smtp::{BreakerState, Envelope, NotReady, Route, RouteSettings, Sent, Tuning, permit::Permit};
+use crate::smtp::{
+    BreakerState, Envelope, NotReady, Route, RouteSettings, Sent, Tuning, pool_permit::PoolPermit,
+};
 
 const PLAIN: &str = "S: 250 hi\n";
 const RESET: &str = "C: RSET\nS: 250 ok\n";
@@ -16,7 +18,7 @@ const GOODBYE: &str = "C: QUIT\nS: 221 bye\nX: wait\n";
 const ENOUGH: &str = "S: 451 4.5.3 Too many messages in this session\n";
 
 /// Sends a mail that was admitted before.
-async fn send_with(permit: Permit) -> Result<Sent, NotReady> {
+async fn send_with(permit: PoolPermit) -> Result<Sent, NotReady> {
     let (ann, bob): (Address, Address) =
         ("ann@example.net".parse().unwrap(), "bob@example.net".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };

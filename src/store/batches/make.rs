@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A batch that makes mails is due again after this, should its worker die.
-const AGAIN: Duration = Duration::from_secs(60);
+const REDUE_AFTER: Duration = Duration::from_secs(60);
 
 /// Users whose mails are not made yet.
 #[derive(Clone, Debug)]
@@ -279,7 +279,7 @@ async fn starts(
     query(START.on(dialect))
         .bind(batch.to_string())
         .bind(now.millis())
-        .bind((now + AGAIN).millis())
+        .bind((now + REDUE_AFTER).millis())
         .bind(made)
         .execute(on)
         .await

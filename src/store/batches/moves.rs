@@ -57,11 +57,11 @@ pub enum TakenBack {
 }
 
 // Only an open batch; the same as those that can be cancelled.
-static PAUSE: Sql = Sql::new(
+static PAUSE_BATCH: Sql = Sql::new(
     "UPDATE batches SET stopped_at = $2, wake_at = NULL
      WHERE id = $1 AND stopped_at IS NULL AND state IN {batch states before cancelled}",
 );
-static RESUME: Sql = Sql::new(
+static RESUME_BATCH: Sql = Sql::new(
     "UPDATE batches SET stopped_at = NULL, wake_at = $2
      WHERE id = $1 AND stopped_at IS NOT NULL AND state IN {batch states before cancelled}",
 );
@@ -107,7 +107,7 @@ impl Store {
             .writer
             .run(move |on| {
                 async move {
-                    let statement = if paused { &PAUSE } else { &RESUME };
+                    let statement = if paused { &PAUSE_BATCH } else { &RESUME_BATCH };
                     let done = query(statement.on(dialect))
                         .bind(id.to_string())
                         .bind(now)
@@ -281,7 +281,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn what_is_paused_or_resumed_already_is_not_changed_and_leaves_no_entry() {
+    async fn a_batch_that_is_paused_or_resumed_already_is_not_changed_and_leaves_no_entry() {
         let (store, _folder) = fixture::open().await;
         fixture::fill(&store, &fixture::tea()).await;
         let batch = fixture::new_batch(&fixture::tea());

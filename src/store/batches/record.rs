@@ -90,7 +90,7 @@ impl Store {
     /// Those of a write: see [`StoreError`].
     pub async fn stage_chunks(&self, batch: BatchId, chunks: &[StagedChunk]) -> Result<(), StoreError> {
         self.writer
-            .aside()
+            .in_background()
             .execute(STAGE.with(self.dialect, chunks).bind(batch.to_string()), "stage users of a batch")
             .await
             .map(drop)
@@ -107,7 +107,7 @@ impl Store {
                     AND number IN (SELECT number FROM batch_chunks WHERE batch_id = $1 ORDER BY number LIMIT $2)",
             );
             let delete = delete.bind(batch.to_string()).bind(CHUNKS);
-            self.writer.aside().execute(delete, "discard users of a batch").await
+            self.writer.in_background().execute(delete, "discard users of a batch").await
         })
         .await
         .map(drop)
@@ -129,7 +129,7 @@ impl Store {
                     WHERE batch_id < $1 AND batch_id NOT IN (SELECT id FROM batches) LIMIT $2)",
             );
             let delete = delete.bind(oldest.to_string()).bind(CHUNKS);
-            self.writer.aside().execute(delete, "discard forgotten users of batches").await
+            self.writer.in_background().execute(delete, "discard forgotten users of batches").await
         })
         .await
     }

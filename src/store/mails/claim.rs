@@ -7,14 +7,14 @@ use serde::Serialize;
 use super::facts;
 use crate::{
     clock,
-    mail::{Learned, Mail, MailId, MailLane, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
+    mail::{ClaimFacts, Mail, MailId, MailLane, MailState, Mailbox, Schedule, Unsubscribe, WorkerId},
     store::{
         claimable::{Claims, ClaimsOf},
         connection::Connection,
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
-        group::{Grouped, Turn},
+        group::{Grouped, WriteOrder},
         row::Columns,
         sql::Sql,
         suppressions,
@@ -71,15 +71,15 @@ static CLAIMS: LazyLock<Claims> = LazyLock::new(|| {
 });
 
 static RETURNS: LazyLock<String> = LazyLock::new(|| {
-    format!("{COLUMNS}, {}, {} AS suppressed", *LEARNED, suppressions::reason_of_mail("$2"))
+    format!("{COLUMNS}, {}, {} AS suppressed", *CLAIM_FACTS, suppressions::reason_of_mail("$2"))
 });
 
 /// Columns of a statement that claims mails: what is learned of each, beside `unsubscribe_token`.
-pub(super) static LEARNED: LazyLock<String> =
+pub(super) static CLAIM_FACTS: LazyLock<String> =
     LazyLock::new(|| format!("{}, {} AS was_bad_address", facts::COLUMNS, suppressions::WAS_REFUSED));
 
 /// Whether anything is learned of a mail, in a statement that reads from the rows of another one with these columns.
-pub(super) const IS_LEARNED: &str =
+pub(super) const HAS_CLAIM_FACTS: &str =
     "cart_id IS NOT NULL OR subscription_id IS NOT NULL OR order_template IS NOT NULL
     OR was_bad_address = 1 OR unsubscribe_token IS NOT NULL";
 
@@ -93,7 +93,7 @@ struct Refused {
 impl Grouped for ClaimRequest {
     type Answer = Claim;
 
-    const TURN: Turn = Turn::ClaimMails;
+    const ORDER: WriteOrder = WriteOrder::ClaimMails;
 
     fn lane(&self) -> MailLane {
         self.lane
@@ -114,7 +114,7 @@ impl Grouped for ClaimRequest {
         for row in &rows {
             let columns = Columns { table: "mails", row };
             let mail = Mail { suppressed: columns.optional_parsed("suppressed")?, ..read(&columns)? };
-            let mail = mail.learn(learned(&columns)?);
+            let mail = mail.with_claim_facts(claim_facts(&columns)?);
             granted.insert(mail.id, mail);
         }
         let states = states_of(dialect, on, requests, &granted).await?;
@@ -151,8 +151,8 @@ async fn states_of(
         .collect()
 }
 
-pub(super) fn learned(columns: &Columns<'_>) -> Result<Learned, StoreError> {
-    Ok(Learned {
+pub(super) fn claim_facts(columns: &Columns<'_>) -> Result<ClaimFacts, StoreError> {
+    Ok(ClaimFacts {
         facts: facts::read(columns)?,
         was_bad_address: columns.integer("was_bad_address")? == 1,
         unsubscribe_token: columns.optional_parsed("unsubscribe_token")?,

@@ -50,7 +50,7 @@ impl Store {
         let before = prefix_of(clock::now() - keep);
         in_steps(STEP, || async {
             let delete = query(STRAYS.on(self.dialect)).bind(before.clone()).bind(STEP);
-            self.writer.aside().execute(delete, "forget entries of orders").await
+            self.writer.in_background().execute(delete, "forget entries of orders").await
         })
         .await
     }
@@ -64,7 +64,7 @@ impl Store {
         let dialect = self.dialect;
         in_steps(STEP, || async {
             self.writer
-                .aside()
+                .in_background()
                 .run(move |on| {
                     async move {
                         let rows = query(FORGET.on(dialect))

@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    claim::{IS_LEARNED, LEARNED, learned},
+    claim::{CLAIM_FACTS, HAS_CLAIM_FACTS, claim_facts},
     precondition::{self, Precondition},
 };
 use crate::{
-    mail::{Learned, MailId, MailState, NewMail, WorkerId},
+    mail::{ClaimFacts, MailId, MailState, NewMail, WorkerId},
     store::{
         attachments,
         connection::Connection,
@@ -18,7 +18,7 @@ use crate::{
         dialect::Dialect,
         error::{Doing, StoreError},
         events::{self, MovedMail},
-        group::{Grouped, Turn},
+        group::{Grouped, WriteOrder},
         idempotency::{self, Answer, KeyHolder},
         mail_row::MailRow,
         orders::{self, NewAuditEntry},
@@ -54,7 +54,7 @@ pub enum Recorded {
     /// The rows are committed.
     Committed,
     /// The same, and the mail is the worker's that the recording named: see [`Claim::Granted`](super::Claim::Granted).
-    Claimed(Box<Learned>),
+    Claimed(Box<ClaimFacts>),
     /// The same, but the mail is not sent: its recipient is suppressed.
     Suppressed,
     /// The precondition did not hold any more; nothing was recorded. Ask the rules again.
@@ -107,7 +107,7 @@ fn insert_statement() -> String {
          RETURNING id, state, {}, unsubscribe_token",
         suppressions::with_recorded(COLUMNS),
         suppressions::KEPT_BACK,
-        *LEARNED
+        *CLAIM_FACTS
     )
 }
 
@@ -115,9 +115,9 @@ fn insert_statement() -> String {
 static INSERT: LazyLock<Sql> = LazyLock::new(|| Sql::made(insert_statement()));
 
 /// Postgres: the same, but it returns only mails of which there is something to say.
-static INSERT_SAYING_LITTLE: LazyLock<Sql> = LazyLock::new(|| {
+static INSERT_RETURNING_NOTABLE: LazyLock<Sql> = LazyLock::new(|| {
     Sql::made(format!(
-        "WITH inserted AS ({}) SELECT * FROM inserted WHERE state = 'suppressed' OR (state = 'sending' AND ({IS_LEARNED}))",
+        "WITH inserted AS ({}) SELECT * FROM inserted WHERE state = 'suppressed' OR (state = 'sending' AND ({HAS_CLAIM_FACTS}))",
         insert_statement()
     ))
 });
@@ -125,7 +125,7 @@ static INSERT_SAYING_LITTLE: LazyLock<Sql> = LazyLock::new(|| {
 impl Grouped for Recording {
     type Answer = Recorded;
 
-    const TURN: Turn = Turn::RecordMails;
+    const ORDER: WriteOrder = WriteOrder::RecordMails;
 
     async fn write(
         dialect: Dialect,
@@ -154,7 +154,7 @@ impl Grouped for Recording {
             with_outcome.filter(move |(_, outcome)| *outcome == wanted).map(|(recording, _)| recording)
         };
         let standing = || that_are(&Recorded::Committed);
-        let Inserted { suppressed, mut learned } = insert(dialect, on, standing()).await?;
+        let Inserted { suppressed, mut claim_facts } = insert(dialect, on, standing()).await?;
         attachments::record(dialect, on, standing().flat_map(|recording| &recording.mails)).await?;
         orders::audit(dialect, on, standing().filter_map(|recording| recording.audit.as_ref())).await?;
         let is_refused =
@@ -172,7 +172,7 @@ impl Grouped for Recording {
             Recorded::Committed if recording.is_among(&suppressed) => Recorded::Suppressed,
             Recorded::Committed => match (recording.claimed_by, recording.mails.first()) {
                 (Some(_), Some(mail)) => {
-                    Recorded::Claimed(Box::new(learned.remove(&mail.id).unwrap_or_default()))
+                    Recorded::Claimed(Box::new(claim_facts.remove(&mail.id).unwrap_or_default()))
                 }
                 _ => outcome,
             },
@@ -195,7 +195,7 @@ struct Inserted {
     /// Their recipients are suppressed.
     suppressed: HashSet<MailId>,
     /// This was learned of them; nothing of those that are not here.
-    learned: HashMap<MailId, Learned>,
+    claim_facts: HashMap<MailId, ClaimFacts>,
 }
 
 /// Inserts the mails of these, with the links that they carry.
@@ -216,14 +216,14 @@ async fn insert<'a>(
     }
     let insert = match dialect {
         Dialect::Sqlite => &INSERT,
-        Dialect::Postgres => &INSERT_SAYING_LITTLE,
+        Dialect::Postgres => &INSERT_RETURNING_NOTABLE,
     };
     for row in &insert.with(dialect, &rows).fetch_all(on).await.doing("record mails")? {
         let columns = Columns { table: "mails", row };
         let id = columns.parsed("id")?;
         match columns.parsed("state")? {
             MailState::Suppressed => drop(inserted.suppressed.insert(id)),
-            MailState::Sending => drop(inserted.learned.insert(id, learned(&columns)?)),
+            MailState::Sending => drop(inserted.claim_facts.insert(id, claim_facts(&columns)?)),
             _ => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::{
         dialect::Dialect,
         error::StoreError,
         events::{self, Listeners, MovedMail},
-        group::{Grouped, Turn},
+        group::{Grouped, WriteOrder},
         orders,
         suppressions::{self, AddressReply},
     },
@@ -198,7 +198,7 @@ fn row_of(settlement: &Settlement, now: Timestamp) -> Attempted<Row<'_>> {
 impl Grouped for Settlement {
     type Answer = Settled;
 
-    const TURN: Turn = Turn::SettleMails;
+    const ORDER: WriteOrder = WriteOrder::SettleMails;
 
     fn lane(&self) -> MailLane {
         self.lane

@@ -44,7 +44,7 @@ impl Store {
         let (dialect, why, answered) = (self.dialect, why.to_owned(), answered.cloned());
         if self
             .writer
-            .aside()
+            .in_background()
             .run(move |on| {
                 async move {
                     let withdrawn = query(WITHDRAW.on(dialect))

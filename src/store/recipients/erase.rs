@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 
 use super::{
+    address_tables::{ADDRESS_TABLES, AddressTable, DOCUMENTS, MAILS, OF_ONE_ADDRESS, Stretch, Trace},
     person::Person,
-    places::{DOCUMENTS, MAILS, OF_ONE_ADDRESS, PLACES, Place, Stretch, Trace},
 };
 use crate::{
     audit::Action,
@@ -65,10 +65,10 @@ impl Store {
     pub async fn erase_recipient(&self, address: &Address) -> Result<Erased, StoreError> {
         let person = Person::of(address);
         let mut erased = self.take_back_mails_to(&person).await?;
-        for place in &PLACES {
+        for table in &ADDRESS_TABLES {
             let mut stretch = Stretch::default();
-            while let Some(traces) = self.next_traces(place, &person, &mut stretch).await? {
-                erased.rows += self.erase_from(place, traces, &person).await?;
+            while let Some(traces) = self.next_traces(table, &person, &mut stretch).await? {
+                erased.rows += self.erase_from(table, traces, &person).await?;
             }
         }
         let entry = self.entry(Action::RecipientErased, audited(&person), None);
@@ -127,18 +127,18 @@ impl Store {
     /// Changes rows in one transaction, as far as they are still as they were; returns how many.
     async fn erase_from(
         &self,
-        place: &'static Place,
+        table: &'static AddressTable,
         traces: Vec<Trace>,
         person: &Person,
     ) -> Result<u64, StoreError> {
-        let changes = traces.into_iter().filter_map(|trace| Some((change(place, &trace, person)?, trace)));
+        let changes = traces.into_iter().filter_map(|trace| Some((change(table, &trace, person)?, trace)));
         let changes: Vec<_> = changes.collect();
         if changes.is_empty() {
             return Ok(0);
         }
         let dialect = self.dialect;
         self.writer
-            .aside()
+            .in_background()
             .run(move |on| {
                 async move {
                     // SQLite: what the rows held is written over instead of left in the file.
@@ -146,7 +146,7 @@ impl Store {
                     let mut rows = 0;
                     for (change, trace) in changes {
                         let mail = change.takes_extras().then(|| trace.key.concat());
-                        let changed = apply(place, change, trace, on).await?;
+                        let changed = apply(table, change, trace, on).await?;
                         if let Some(mail) = mail.filter(|_| changed > 0) {
                             forget_extras(&mail, on).await?;
                         }
@@ -170,14 +170,14 @@ async fn secure_delete(dialect: Dialect, on: &mut Connection, value: &str) -> Re
 }
 
 /// What becomes of a row; `None` where the address does not stand in it after all.
-fn change(place: &Place, trace: &Trace, person: &Person) -> Option<Change> {
-    if place.table == DOCUMENTS {
+fn change(table: &AddressTable, trace: &Trace, person: &Person) -> Option<Change> {
+    if table.name == DOCUMENTS {
         return document(trace, person);
     }
-    if OF_ONE_ADDRESS.contains(&place.table) && trace.text("address_key") == Some(person.key()) {
+    if OF_ONE_ADDRESS.contains(&table.name) && trace.text("address_key") == Some(person.key()) {
         return Some(Change::Delete);
     }
-    let is_theirs = place.table == MAILS && trace.text("recipient_key") == Some(person.key());
+    let is_theirs = table.name == MAILS && trace.text("recipient_key") == Some(person.key());
     let mut set = Vec::new();
     for (column, text) in &trace.columns {
         let Some(text) = text else { continue };
@@ -185,7 +185,7 @@ fn change(place: &Place, trace: &Trace, person: &Person) -> Option<Change> {
             "recipient_name" | "extras" if is_theirs => None,
             "tags" if is_theirs => Some("{}".to_owned()),
             column => match erased(text, person) {
-                Some(_) if place.ids.contains(&column) => None,
+                Some(_) if table.ids.contains(&column) => None,
                 Some(without) => Some(without),
                 None => continue,
             },
@@ -253,21 +253,26 @@ async fn forget_extras(mail: &str, on: &mut Connection) -> Result<(), StoreError
     Ok(())
 }
 
-async fn apply(place: &Place, change: Change, trace: Trace, on: &mut Connection) -> Result<u64, StoreError> {
+async fn apply(
+    table: &AddressTable,
+    change: Change,
+    trace: Trace,
+    on: &mut Connection,
+) -> Result<u64, StoreError> {
     let (mut values, mut conditions) = (Vec::new(), Vec::new());
     let mut mark = |value: Option<String>| {
         values.push(value);
         format!("${}", values.len())
     };
     let verb = match change {
-        Change::Delete => format!("DELETE FROM {}", place.table),
+        Change::Delete => format!("DELETE FROM {}", table.name),
         Change::Set(set) => {
             let set: Vec<_> =
                 set.into_iter().map(|(column, text)| format!("{column} = {}", mark(text))).collect();
-            format!("UPDATE {} SET {}", place.table, set.join(", "))
+            format!("UPDATE {} SET {}", table.name, set.join(", "))
         }
     };
-    for (column, value) in place.key.iter().zip(trace.key) {
+    for (column, value) in table.key.iter().zip(trace.key) {
         conditions.push(format!("{column} = {}", mark(Some(value))));
     }
     // As it was read: else somebody changed it, and it is found again.
@@ -277,7 +282,7 @@ async fn apply(place: &Place, change: Change, trace: Trace, on: &mut Connection)
             None => format!("{column} IS NULL"),
         });
     }
-    if place.table == MAILS {
+    if table.name == MAILS {
         conditions.push("wake_at IS NULL AND state <> 'sending'".to_owned());
     }
     let statement = AssertSqlSafe(format!("{verb} WHERE {}", conditions.join(" AND ")));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_like_takes_for_a_wildcard_is_escaped() {
+    fn wildcards_of_like_are_escaped() {
         assert!(person("a_b@example.net").patterns().contains(&r"%a\_b@example.net%".to_owned()));
     }
 }

@@ -154,7 +154,10 @@ impl Store {
                 "DELETE FROM bad_addresses WHERE (merchant_id, address_key) IN (
                     SELECT merchant_id, address_key FROM bad_addresses WHERE at <= $1 LIMIT $2) AND at <= $1",
             );
-            self.writer.aside().execute(delete.bind(long_ago).bind(STEP), "forget bad addresses").await
+            self.writer
+                .in_background()
+                .execute(delete.bind(long_ago).bind(STEP), "forget bad addresses")
+                .await
         })
         .await
     }
@@ -167,7 +170,7 @@ mod tests {
 
     /// However many addresses are suppressed.
     #[tokio::test]
-    async fn what_was_said_of_an_address_is_taken_back_by_its_key() {
+    async fn suppressions_of_an_address_are_found_by_its_key() {
         let (store, _folder) = fixture::open().await;
         for statement in [&SUPPRESS, &TAKE_BACK[0], &TAKE_BACK[1]] {
             let plan = fixture::plan_of(&store, statement).await;

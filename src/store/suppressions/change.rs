@@ -213,7 +213,10 @@ impl Store {
                     SELECT id FROM suppressions WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
                     AND expires_at <= $1",
             );
-            self.writer.aside().execute(delete.bind(now).bind(STEP), "forget suppressions that ended").await
+            self.writer
+                .in_background()
+                .execute(delete.bind(now).bind(STEP), "forget suppressions that ended")
+                .await
         })
         .await
     }

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_merchant_says_of_somebody_who_unsubscribed_is_in_force_when_that_is_taken_back() {
+    async fn a_merchants_suppression_of_somebody_who_unsubscribed_is_in_force_when_that_is_taken_back() {
         let (store, _folder) = fixture::open().await;
         let merchant = fixture::tea();
         fixture::fill(&store, &merchant).await;

@@ -19,7 +19,7 @@ use crate::{
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
-        group::{Grouped, Turn},
+        group::{Grouped, WriteOrder},
         row::Columns,
         sql::Sql,
         statement::query,
@@ -168,7 +168,7 @@ struct Taken {
 impl Grouped for CallbackClaimRequest {
     type Answer = CallbackClaim;
 
-    const TURN: Turn = Turn::ClaimCallbacks;
+    const ORDER: WriteOrder = WriteOrder::ClaimCallbacks;
 
     fn lane(&self) -> MailLane {
         MailLane::Bulk

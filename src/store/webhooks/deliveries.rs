@@ -250,7 +250,7 @@ impl Store {
         for statement in [deliveries, events] {
             forgotten += in_steps(STEP, || async {
                 let delete = query(statement).bind(long_ago).bind(STEP);
-                self.writer.aside().execute(delete, "forget old deliveries").await
+                self.writer.in_background().execute(delete, "forget old deliveries").await
             })
             .await?;
         }

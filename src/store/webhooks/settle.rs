@@ -14,7 +14,7 @@ use crate::{
         database::Store,
         dialect::Dialect,
         error::{Doing, StoreError},
-        group::{Grouped, Turn},
+        group::{Grouped, WriteOrder},
         sql::Sql,
     },
     webhook::{CallbackReply, CallbackVerdict, DeliveryState},
@@ -146,7 +146,7 @@ fn row_of(settlement: &CallbackSettlement, now: Timestamp) -> Attempted<Row<'_>>
 impl Grouped for CallbackSettlement {
     type Answer = CallbackSettled;
 
-    const TURN: Turn = Turn::SettleCallbacks;
+    const ORDER: WriteOrder = WriteOrder::SettleCallbacks;
 
     fn lane(&self) -> MailLane {
         MailLane::Bulk

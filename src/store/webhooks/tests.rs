@@ -154,7 +154,7 @@ async fn a_delivery_is_one_workers_until_it_settles_it() {
 }
 
 #[tokio::test]
-async fn what_a_dead_worker_had_is_due_again_with_the_same_id() {
+async fn a_delivery_of_a_dead_worker_is_due_again_with_the_same_id() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
     settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
@@ -176,7 +176,7 @@ async fn what_a_dead_worker_had_is_due_again_with_the_same_id() {
 }
 
 #[tokio::test]
-async fn what_its_living_worker_forgot_is_due_again() {
+async fn a_delivery_that_its_living_worker_forgot_is_due_again() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://all.example/", &["*"]).await;
     settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
@@ -230,7 +230,7 @@ fn moved_to(url: &str) -> EndpointChange {
 }
 
 #[tokio::test]
-async fn what_a_url_says_that_was_replaced_is_not_held_against_the_new_one() {
+async fn an_answer_of_a_url_that_was_replaced_is_not_held_against_the_new_one() {
     let (store, _folder) = open().await;
     let worker = WorkerId::new();
     for status in [410, 500, 200] {
@@ -250,7 +250,7 @@ async fn what_a_url_says_that_was_replaced_is_not_held_against_the_new_one() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_url_that_was_replaced_goes_to_the_new_one_at_once() {
+async fn deliveries_that_wait_for_a_url_that_was_replaced_go_to_the_new_one_at_once() {
     let (store, _folder) = open().await;
     let endpoint = register(&store, &tea(), "https://old.example/", &["*"]).await;
     settle_mail(&store, &tea(), Origin::default(), AttemptOutcome::Accepted).await;
@@ -269,7 +269,7 @@ async fn what_waits_for_a_url_that_was_replaced_goes_to_the_new_one_at_once() {
 }
 
 #[tokio::test]
-async fn what_waits_for_an_endpoint_that_is_away_is_put_off_at_no_cost() {
+async fn deliveries_to_an_endpoint_that_is_away_are_put_off_at_no_cost() {
     let (store, _folder) = open().await;
     let away = register(&store, &tea(), "https://away.example/", &["*"]).await;
     let well = register(&store, &tea(), "https://well.example/", &["*"]).await;

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::{super::ledger::Said, Load};
 
 /// How long a caller waits for an answer; longer than `http.timeout`, shorter than a frozen process sleeps.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between the first two tries of a caller who persists; each pause is twice as long as the one before.
-const PAUSE: Duration = Duration::from_millis(700);
+const FIRST_RETRY_AFTER: Duration = Duration::from_millis(700);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(6);
 
@@ -35,7 +35,7 @@ impl Load {
         body: &Value,
         key: Option<&str>,
     ) -> Said {
-        let (mut is_unknown, mut ingress, mut pause) = (false, ingress, PAUSE);
+        let (mut is_unknown, mut ingress, mut pause) = (false, ingress, FIRST_RETRY_AFTER);
         loop {
             match self.ask_with(method.clone(), ingress, path, body, key).await {
                 Said::Unknown => is_unknown = true,
@@ -59,7 +59,7 @@ impl Load {
         body: &Value,
         key: Option<&str>,
     ) -> Said {
-        let request = self.shops[ingress % self.shops.len()].request(method, path).timeout(PATIENCE);
+        let request = self.shops[ingress % self.shops.len()].request(method, path).timeout(ANSWER_TIMEOUT);
         let request = if body.is_null() { request } else { request.json(body) };
         let request = match key {
             Some(key) => request.header("idempotency-key", key),

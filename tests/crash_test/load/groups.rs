@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How long a bulk action may take, however late it was confirmed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Load {
     pub(super) async fn batch(&self, number: usize, step: Step, end: BatchEnd) {
@@ -79,7 +79,7 @@ impl Load {
         let path = format!("/api/v1/actions/{id}");
         // 409: an earlier confirmation was carried out, and its answer got lost.
         self.persist(step.ingress, &format!("{path}/confirm"), &Value::Null, None).await;
-        let until = self.gives_up.max(Instant::now() + PATIENCE);
+        let until = self.gives_up.max(Instant::now() + ACTION_TIMEOUT);
         while Instant::now() < until {
             let shown = self.persist_with(Method::GET, step.ingress, &path, &Value::Null, None).await;
             if matches!(&shown, Said::Yes(action) if action["state"] == "done") {

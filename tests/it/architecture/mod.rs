@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 10] = [
     &["app"],
     &["admission", "auth", "signing", "templates"],
     &["worker"],
-    &["store", "queue", "limits", "render", "dkim", "smtp", "callback", "cpu_pool", "html", "supervisor"],
+    &["store", "queue", "limits", "render", "dkim", "smtp", "callback", "cpu_pool", "html", "systemd"],
     &["audit", "shop", "webhook"],
     &["certificates", "keyed_hash", "mail"],
 ];
@@ -49,7 +49,7 @@ const STORE_LAYERS: [&[&str]; 22] = [
         "orders",
         "passes",
         "pauses",
-        "room",
+        "quotas",
         "sessions",
         "suppressions",
         "template_lists",
@@ -120,7 +120,7 @@ const OWNERS: [(&str, &[&str]); 57] = [
     ("mail_parser", &["demo", "render"]),
     ("memchr", &["dkim", "http", "mail", "render", "smtp"]),
     ("mimalloc", &["main"]),
-    ("listenfd", &["supervisor"]),
+    ("listenfd", &["systemd"]),
     ("moka", &["auth", "http", "render", "store", "templates"]),
     ("mrml", &["render"]),
     ("prometheus_client", &["telemetry"]),
@@ -135,7 +135,7 @@ const OWNERS: [(&str, &[&str]); 57] = [
     ("rusqlite", &["store"]),
     ("rustix", &["cli", "demo", "http", "reload"]),
     ("rustls", &["callback", "certificates", "demo", "smtp"]),
-    ("sd_notify", &["supervisor"]),
+    ("sd_notify", &["systemd"]),
     ("secrecy", &["auth", "http", "jobs", "smtp", "store"]),
     ("serde_path_to_error", &["config", "http"]),
     ("sha2", &["auth", "dashboard", "http", "keyed_hash", "render", "store", "templates", "webhook"]),
@@ -333,7 +333,7 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-fn what_a_module_may_use() {
+fn a_module_may_use_those_of_later_layers_only() {
     for (user, used, may) in [
         ("http", "store", true),
         ("store", "http", false),

@@ -179,7 +179,7 @@ fn item(code: &str) -> usize {
 }
 
 #[test]
-fn what_is_left_of_a_file_is_the_code_of_the_product() {
+fn tests_comments_and_literals_are_cut_out_of_a_source() {
     let text = "use a::b; // c::d\nlet x = \"e::f\"; let y = r#\"g::\"h\"#; let z = '\"'; fn i<'a>() {}\n\
                 #[cfg(test)]\nuse j::{k, l};\n#[cfg(test)]\n#[path = \"m.rs\"]\nmod n;\n\
                 #[cfg(test)]\nmod tests { fn o() { p::q() } }\nfn r() {}";

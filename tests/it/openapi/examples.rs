@@ -177,7 +177,8 @@ async fn the_document_names_the_idempotency_key_where_handlers_read_it() {
     let named: BTreeSet<_> =
         examples(&described).into_iter().filter(|it| it.takes_key).map(|it| it.name).collect();
     let handlers = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"));
-    let readers = handlers.iter().map(|text| text.matches("once: Once,").count()).sum::<usize>();
+    let readers =
+        handlers.iter().map(|text| text.matches("idempotency: Idempotency,").count()).sum::<usize>();
     assert_eq!(named.len(), readers, "{named:?}");
 }
 

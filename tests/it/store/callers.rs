@@ -80,7 +80,7 @@ on_both! {
         assert!(held.error.unwrap().contains("retry.rescues"));
     }
 
-    async fn whoever_lost_its_key_to_another_request_records_nothing(backends: Backends) {
+    async fn a_request_that_lost_its_key_to_another_records_nothing(backends: Backends) {
         let store = open(&backends).await;
         let (first, second) = (holder("k"), holder("k"));
         let granted = store.reserve_key(first.clone(), "f".to_owned()).await.unwrap();

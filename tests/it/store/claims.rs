@@ -1,7 +1,7 @@
 //! A mail is claimed by one worker, settled by it alone, and taken from it when it died.
 
 use postroom::{
-    mail::{Learned, MailLane, Timestamp, Unsubscribe, UnsubscribeToken},
+    mail::{ClaimFacts, MailLane, Timestamp, Unsubscribe, UnsubscribeToken},
     store::{NewOrderEmail, OrderStep},
 };
 
@@ -134,10 +134,10 @@ on_both! {
             let (id, known) = (queued.id, handed_over.as_claimed());
             assert_eq!(store.record(recording(queued, None)).await.unwrap(), Recorded::Committed);
             let claimed = claim(&store, id, worker).await;
-            let Recorded::Claimed(learned) = store.record(recording(handed_over, Some(worker))).await.unwrap() else {
+            let Recorded::Claimed(claim_facts) = store.record(recording(handed_over, Some(worker))).await.unwrap() else {
                 panic!("it is claimed");
             };
-            let as_if_claimed = known.clone().learn(*learned);
+            let as_if_claimed = known.clone().with_claim_facts(*claim_facts);
             let told = |mail: &Mail| (mail.facts.clone(), mail.order.clone(), mail.unsubscribe.clone());
             assert_eq!(told(&as_if_claimed), told(&claimed));
             assert_eq!(as_if_claimed.facts.is_some(), origin != Origin::default());
@@ -187,8 +187,8 @@ on_both! {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         backends.execute("INSERT INTO bad_addresses (merchant_id, address_key, at) VALUES ('tea', 'example.net@ok', 1)").await;
-        let learned = Learned { was_bad_address: true, ..Learned::default() };
-        assert_eq!(record_claimed(&store, new_mail(), worker).await, Recorded::Claimed(Box::new(learned)));
+        let claim_facts = ClaimFacts { was_bad_address: true, ..ClaimFacts::default() };
+        assert_eq!(record_claimed(&store, new_mail(), worker).await, Recorded::Claimed(Box::new(claim_facts)));
         backends.execute(
             "INSERT INTO suppressions (id, merchant_id, address_key, scope, reason, created_at)
              VALUES ('s', 'tea', 'example.net@ok', 'all', 'manual', 1)",

@@ -106,7 +106,7 @@ on_both! {
 
 /// A batch whose row another session has locked, as long ones do, holds its own mails up and no others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_of_a_batch_keeps_no_single_mail_waiting() {
+async fn mails_of_a_batch_keep_no_single_mail_waiting() {
     let backends = Backends::postgres_redis().await;
     let store = open(&backends).await;
     let worker = worker(&store).await;
@@ -134,7 +134,7 @@ async fn what_is_of_a_batch_keeps_no_single_mail_waiting() {
 
 /// Both lanes keep their connections while there is work. Whoever else writes, such as the heartbeat, has one all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_writes_beside_the_groups_has_a_connection_where_few_are_allowed() {
+async fn a_writer_beside_the_groups_has_a_connection_where_few_are_allowed() {
     let backends = Backends::postgres_redis().await;
     let all = open(&backends).await;
     let worker = worker(&all).await;

@@ -70,7 +70,7 @@ on_both! {
         assert!(!is_suppressed(&store).await, "a relay took a mail for it after all");
     }
 
-    async fn what_a_recipient_asked_for_outlives_what_relays_say(backends: Backends) {
+    async fn a_recipients_own_suppression_outlives_what_relays_say(backends: Backends) {
         let store = open(&backends).await;
         let worker = worker(&store).await;
         let token = UnsubscribeToken::generate();
@@ -92,7 +92,7 @@ on_both! {
         assert_eq!(scope().await, None);
     }
 
-    async fn what_the_merchant_had_said_is_in_force_again_when_an_unsubscription_is_taken_back(backends: Backends) {
+    async fn an_earlier_suppression_of_the_merchant_is_in_force_again_when_an_unsubscription_is_taken_back(backends: Backends) {
         let store = open(&backends).await;
         let token = UnsubscribeToken::generate();
         record(&store, promotional(&token)).await;
@@ -120,7 +120,7 @@ on_both! {
         assert_eq!(store.suppression(&merchant(), &address()).await.unwrap(), None, "it has ended meanwhile");
     }
 
-    async fn what_a_recipient_asked_for_is_ended_by_no_import_and_no_put(backends: Backends) {
+    async fn a_recipients_own_suppression_is_ended_by_no_import_and_no_put(backends: Backends) {
         let store = open(&backends).await;
         let token = UnsubscribeToken::generate();
         record(&store, promotional(&token)).await;

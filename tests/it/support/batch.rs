@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Shop, within};
 
 /// How long a batch of a few thousand may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Addresses that begin with a word of the catcher.
 pub fn addresses(word: &str, count: usize) -> Vec<String> {
@@ -66,7 +66,7 @@ impl Shop {
     /// Waits until a batch is in a state and returns how far it is.
     pub async fn until_batch(&self, id: &str, state: &str) -> Value {
         let mut last = Value::Null;
-        within(PATIENCE, &format!("batch {id} is {state}"), async || {
+        within(BATCH_TIMEOUT, &format!("batch {id} is {state}"), async || {
             last = self.batch(id).await;
             last["state"] == state
         })

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{Backends, Shop};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const CALLBACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A receiver that answers each webhook with 200. Dropping it ends it.
 pub struct Hook {
@@ -55,7 +55,7 @@ impl Hook {
 
     /// The next webhook, whose signature nobody has checked.
     pub async fn next_unchecked(&mut self) -> (HeaderMap, String) {
-        tokio::time::timeout(PATIENCE, self.received.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(CALLBACK_TIMEOUT, self.received.recv()).await.unwrap().unwrap()
     }
 
     /// The next webhook, whose signature the merchant has checked.

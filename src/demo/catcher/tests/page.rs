@@ -40,7 +40,7 @@ const HOSTILE: &str = "Subject: <script>alert('a & b')</script>\nFrom: \"<img sr
      Content-Type: text/html; charset=utf-8\n\n<html><head></head><script>alert(1)</script><p>Hi</p>";
 
 #[tokio::test]
-async fn what_a_mail_says_never_becomes_part_of_our_page() {
+async fn a_mails_html_never_becomes_part_of_our_page() {
     let catcher = with_page().await;
     catch(&catcher, "ok@b.test", HOSTILE).await;
     for path in ["/", "/rows", "/mails/1", "/mails/1/pane?view=source", "/mails/1/pane?view=headers", "/help"]
@@ -92,7 +92,7 @@ async fn the_json_tells_what_was_caught() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn a_page_that_is_not_there_is_answered_404() {
     let catcher = with_page().await;
     catch(&catcher, "anna@b.test", "Subject: One\n\nText").await;
     for path in ["/mails/2", "/mails/x", "/mails/2.json", "/mails/1/html", "/mails/2/source", "/nowhere"] {

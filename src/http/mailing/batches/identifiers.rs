@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_written_as_they_came() {
+    fn identifiers_keep_their_order_in_json() {
         let mut identifiers = Identifiers::default();
         assert_eq!(serde_json::to_string(&identifiers).unwrap(), "[]");
         identifiers.extend(["m1", "a \"name\"", "Zoë", "m1"]);

@@ -34,7 +34,7 @@ use crate::{
         body,
         error::{FieldError, Refusal, fault, json_answer},
         fields::selected,
-        idempotency::{IdempotencyKey, Once},
+        idempotency::{Idempotency, IdempotencyKey},
         passes::PassRequest,
         request_note::note_batch,
         stored::{document, pinned},
@@ -111,7 +111,7 @@ pub(in crate::http) struct QueuedBatch {
 pub(in crate::http) async fn send_mails(
     State(app): State<Arc<App>>,
     caller: Caller,
-    once: Once,
+    idempotency: Idempotency,
     request: Request,
 ) -> Result<Response, Refusal> {
     caller.may(Ability::TemplatesStore)?;
@@ -131,42 +131,45 @@ pub(in crate::http) async fn send_mails(
         None
     };
     let limits = Limits { users: app.config.batches.max_users, user: app.config.http.max_user.0 };
-    let fingerprint = once.fingerprint(async |query| spool.fingerprint(query).await).await?;
-    once.run_for(&app, &caller, fingerprint, async |holder| {
-        let head = spool.head(limits).await?;
-        let mut batch = judge(&app, &caller, &head).await?;
-        let mut staging = Staging { app: Arc::clone(&app), batch: batch.id, may_be_recorded: false };
-        let staged = stage(&app, &mut batch, &spool, limits).await;
-        let recorded = match staged {
-            Ok(queued) => {
-                let data = QueuedBatch {
-                    webhook_url: head.webhook_url,
-                    batch_id: batch.id.to_string(),
-                    queued: queued.found,
-                    not_found: queued.not_found,
-                };
-                let answer =
-                    json_answer(StatusCode::OK, &BatchAnswer { message: "Request successful", data });
-                let kept = holder.map(|holder| (holder, answer.clone()));
-                staging.may_be_recorded = true;
-                let recorded = app.store.record_batch(&batch, kept).await;
-                staging.may_be_recorded =
-                    matches!(recorded, Ok(BatchRecorded::Committed) | Err(StoreError::OutcomeUnknown { .. }));
-                match recorded {
-                    Ok(BatchRecorded::Committed) => Ok(answer),
-                    Ok(BatchRecorded::KeyLost) => Err(Refusal::key_lost()),
-                    Err(error) => Err(error.into()),
+    let fingerprint = idempotency.fingerprint(async |query| spool.fingerprint(query).await).await?;
+    idempotency
+        .run_for(&app, &caller, fingerprint, async |holder| {
+            let head = spool.head(limits).await?;
+            let mut batch = judge(&app, &caller, &head).await?;
+            let mut staging = Staging { app: Arc::clone(&app), batch: batch.id, may_be_recorded: false };
+            let staged = stage(&app, &mut batch, &spool, limits).await;
+            let recorded = match staged {
+                Ok(queued) => {
+                    let data = QueuedBatch {
+                        webhook_url: head.webhook_url,
+                        batch_id: batch.id.to_string(),
+                        queued: queued.found,
+                        not_found: queued.not_found,
+                    };
+                    let answer =
+                        json_answer(StatusCode::OK, &BatchAnswer { message: "Request successful", data });
+                    let kept = holder.map(|holder| (holder, answer.clone()));
+                    staging.may_be_recorded = true;
+                    let recorded = app.store.record_batch(&batch, kept).await;
+                    staging.may_be_recorded = matches!(
+                        recorded,
+                        Ok(BatchRecorded::Committed) | Err(StoreError::OutcomeUnknown { .. })
+                    );
+                    match recorded {
+                        Ok(BatchRecorded::Committed) => Ok(answer),
+                        Ok(BatchRecorded::KeyLost) => Err(Refusal::key_lost()),
+                        Err(error) => Err(error.into()),
+                    }
                 }
+                Err(refusal) => Err(refusal),
+            };
+            if recorded.is_ok() {
+                note_batch(batch.id);
+                app.enqueue(jobs::fan_out_batch_job(batch.id, batch.merchant));
             }
-            Err(refusal) => Err(refusal),
-        };
-        if recorded.is_ok() {
-            note_batch(batch.id);
-            app.enqueue(jobs::fan_out_batch_job(batch.id, batch.merchant));
-        }
-        recorded
-    })
-    .await
+            recorded
+        })
+        .await
 }
 
 /// Users that are staged for a batch. Unless the batch is recorded they are thrown away, also when the request is

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    http::{auth::Caller, error::Refusal, page::QueryOf},
+    http::{auth::Caller, error::Refusal, pagination::QueryOf},
     mail::{BatchId, BatchState, MailId, MailState, Timestamp},
     shop::Ability,
     store::{BatchRecord, MailFilter, MailRecord, StoreError},

@@ -13,7 +13,7 @@ fn paths(fields: Value) -> Vec<String> {
 }
 
 #[test]
-fn what_is_right_is_taken() {
+fn extras_that_are_right_are_taken() {
     let given = read(json!({
         "reply_to": "help@tea.example", "tags": ["spring", "spring", "vip"], "metadata": {"invoice": "7"},
         "headers": {"X-Campaign": "spring", "References": "<1@tea.example>"},
@@ -31,7 +31,7 @@ fn what_is_right_is_taken() {
 }
 
 #[test]
-fn what_is_wrong_is_named_by_its_path() {
+fn an_extra_that_is_wrong_is_named_by_its_path() {
     for (fields, path) in [
         (json!({"cc": "bob@example.net"}), "cc"),
         (json!({"bcc": ["bob@example.net"]}), "bcc"),

@@ -48,7 +48,7 @@ async fn a_mail_that_was_not_sent_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn what_is_tried_out_keeps_nothing_in_earnest_waiting() {
+async fn a_test_mail_keeps_no_real_mail_waiting() {
     let mut shop = shop_with(json!("1h")).await;
     let (earnest, trying) = (shop.token.clone(), shop.new_test_token().await);
     for token in [trying.clone(), earnest.clone()] {

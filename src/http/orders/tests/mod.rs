@@ -99,7 +99,7 @@ async fn a_workflow_follows_its_mail_through_cancelling_and_trying_again() {
 }
 
 #[tokio::test]
-async fn what_is_tried_out_is_an_entry_of_its_order_and_moves_no_workflow() {
+async fn a_test_mail_is_an_entry_of_its_order_and_moves_no_workflow() {
     let mut shop = Shop::open().await;
     let mut order = confirmed_order();
     order["emailConfirmationStatus"] = json!("FAILED");
@@ -181,7 +181,7 @@ async fn a_subscription_that_has_resumed_needs_no_announcement() {
 }
 
 #[tokio::test]
-async fn what_a_merchant_tells_later_stands_but_for_a_mail_that_is_under_way() {
+async fn a_later_document_of_a_merchant_stands_but_for_a_mail_that_is_under_way() {
     let shop = Shop::open().await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     shop.send(json!({"template": "ORDERCONFIRMATION"})).await;
@@ -245,7 +245,7 @@ async fn a_request_that_another_got_ahead_of_is_refused_even_if_that_mail_is_sen
 }
 
 #[tokio::test]
-async fn what_the_queue_does_not_take_fails_and_is_never_sent() {
+async fn a_mail_that_the_queue_does_not_take_fails_and_is_never_sent() {
     let shop = Shop::open_with(&[("POSTROOM_QUEUE__URL", "redis://127.0.0.1:1")]).await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     let body = json!({"template": "ORDERCONFIRMATION"});

@@ -68,7 +68,7 @@ async fn another_merchants_order_and_a_missing_ability_are_refused() {
 }
 
 #[tokio::test]
-async fn who_asked_and_why_is_on_record_also_when_it_is_refused() {
+async fn a_request_for_a_mail_of_an_order_is_on_record_also_when_it_is_refused() {
     let shop = Shop::open().await;
     shop.put("/api/v1/orders/ord_1", confirmed_order()).await;
     let with_reason = |reason: &str, template: &str| {

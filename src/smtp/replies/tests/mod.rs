@@ -75,7 +75,7 @@ fn the_shipped_rules_have_no_fault() {
 }
 
 #[test]
-fn what_is_about_us_never_fails_a_mail_whatever_its_code() {
+fn a_reply_about_us_never_fails_a_mail_whatever_its_code() {
     let rules = ReplyRules::shipped();
     for [_, enhanced, words, _, _, then, _] in rows(PUBLISHED).chain(rows(FURTHER)) {
         if then != "stop+alarm" {
@@ -92,7 +92,7 @@ fn what_is_about_us_never_fails_a_mail_whatever_its_code() {
 }
 
 #[test]
-fn what_is_refused_for_now_never_fails_a_mail_whatever_is_said() {
+fn a_4xx_reply_never_fails_a_mail_whatever_it_says() {
     let rules = ReplyRules::shipped();
     for [_, enhanced, words, ..] in rows(PUBLISHED).chain(rows(FURTHER)) {
         for phase in [Phase::MailFrom, Phase::RcptTo, Phase::Final] {
@@ -198,7 +198,7 @@ fn the_domains_of_a_mail_look_like_nothing_even_where_they_keep_lists() {
 
 /// A shopper's own server may say anything, and the relay repeats it.
 #[test]
-fn what_another_server_says_stops_and_slows_nothing_but_its_mail() {
+fn a_quoted_reply_of_another_server_stops_and_slows_nothing_but_its_mail() {
     for inner in [
         "554 5.7.1 Relay access denied, try again in 86400 seconds",
         "554 sender: 554 5.7.1 Relay access denied",
@@ -356,7 +356,7 @@ fn a_file_that_is_none_is_refused() {
 
 proptest! {
     #[test]
-    fn whatever_a_relay_says_is_judged_and_waits_are_bounded(
+    fn any_reply_is_judged_and_its_wait_is_bounded(
         code in 200_u16..600, text in any::<String>(), phase in 0..Phase::ALL.len(),
     ) {
         let phase = Phase::ALL[phase];
@@ -368,7 +368,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_file_says_it_is_read_or_refused(text in any::<String>(), more in "(\\[\\[rules\\]\\]|code|class|text|=| |\n|\"[a-z0-9(|*]{0,6}\"|\\[|\\]){0,40}") {
+    fn any_file_of_rules_is_read_or_refused(text in any::<String>(), more in "(\\[\\[rules\\]\\]|code|class|text|=| |\n|\"[a-z0-9(|*]{0,6}\"|\\[|\\]){0,40}") {
         for text in [text, more] {
             let _ = file::read(&text, None);
         }

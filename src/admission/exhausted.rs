@@ -17,9 +17,9 @@ use crate::{
 
 /// For so long after a scope's time who has just come does not ask, but joins its line: if one waits there, it goes first.
 /// If nobody does, that costs two calls of the queue.
-const FIRST: Duration = Duration::from_secs(1);
+const WAITING_GO_FIRST_FOR: Duration = Duration::from_secs(1);
 /// How many scopes are kept before those whose time is over are looked for.
-const FEW: usize = 1_024;
+const SWEEP_ABOVE: usize = 1_024;
 
 /// Lines that wait for the same rate and something else ask at least this long after one another, or as far apart as the rate
 /// lets them go; no line waits for its turn longer than the other.
@@ -27,17 +27,17 @@ const BETWEEN_TURNS: Duration = Duration::from_millis(20);
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// From one to the next of a rate of which a mail that was given back is worth waking others for.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW_RATE: Duration = Duration::from_secs(1);
 
-/// The scopes that let nothing through for a while.
+/// The rates that are used up, and until when.
 #[derive(Default)]
-pub(super) struct Closed {
-    scopes: Mutex<HashMap<Scope, Closure>>,
+pub(super) struct ExhaustedRates {
+    scopes: Mutex<HashMap<Scope, ExhaustedScope>>,
     /// The lines of slow rates of which something was given back.
     to_wake: Mutex<BTreeSet<String>>,
 }
 
-struct Closure {
+struct ExhaustedScope {
     /// When one may go again.
     first: Instant,
     /// The time of its line: when several may go together.
@@ -47,18 +47,19 @@ struct Closure {
     last_turn: Instant,
 }
 
-impl Closure {
-    /// Who comes from the line of this scope may always ask, and who comes from another line as soon as it is open.
-    fn keeps_from_asking(&self, scope: &Scope, from: Option<&str>, now: Instant) -> bool {
+impl ExhaustedScope {
+    /// Whether a mail has to wait in line without asking. One that comes from the line of this scope may always ask, and one
+    /// that comes from another line as soon as one may go.
+    fn must_queue(&self, scope: &Scope, from: Option<&str>, now: Instant) -> bool {
         match from {
-            None => now < self.until + FIRST,
+            None => now < self.until + WAITING_GO_FIRST_FOR,
             Some(line) => now < self.first && parts(line).all(|part| part != scope.to_string()),
         }
     }
 }
 
-impl Closed {
-    fn scopes(&self) -> MutexGuard<'_, HashMap<Scope, Closure>> {
+impl ExhaustedRates {
+    fn scopes(&self) -> MutexGuard<'_, HashMap<Scope, ExhaustedScope>> {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,10 +68,10 @@ impl Closed {
     }
 
     /// Notes that one of each of these was given back: it may be had at once, also by the mail that it was for.
-    pub(super) fn gave_back(&self, ask: &Ask) {
+    pub(super) fn note_unused(&self, ask: &Ask) {
         for (scope, rate) in ask.limits() {
-            self.open(scope);
-            if rate.each() >= SLOW {
+            self.note_available(scope);
+            if rate.each() >= SLOW_RATE {
                 self.to_wake().insert(scope.to_string());
             }
         }
@@ -82,15 +83,16 @@ impl Closed {
     }
 
     /// Notes that nothing of a scope may go for so long, and the time of its line.
-    pub(super) fn close(&self, scope: Scope, wait: Duration, line: &Line) {
+    pub(super) fn note_exhausted(&self, scope: Scope, wait: Duration, line: &Line) {
         let (Some(after), now) = (line.after, Instant::now()) else { return };
         let mut scopes = self.scopes();
-        if scopes.len() >= FEW {
-            scopes.retain(|_, closure| now < closure.until + FIRST);
+        if scopes.len() >= SWEEP_ABOVE {
+            scopes.retain(|_, exhausted| now < exhausted.until + WAITING_GO_FIRST_FOR);
         }
-        let last_turn = scopes.get(&scope).map_or(now, |closure| closure.last_turn);
-        let closure = Closure { first: now + wait, until: now + after, at_most: line.at_most, last_turn };
-        scopes.insert(scope, closure);
+        let last_turn = scopes.get(&scope).map_or(now, |exhausted| exhausted.last_turn);
+        let exhausted =
+            ExhaustedScope { first: now + wait, until: now + after, at_most: line.at_most, last_turn };
+        scopes.insert(scope, exhausted);
     }
 
     /// The line for a mail that comes from the line of one rate and meets another that is used up: that of both. A mail that
@@ -105,59 +107,59 @@ impl Closed {
         let name = joined(parts(home).chain([line.name.as_str()]));
         let is_urgent = lease.job.lane == Lane::Transactional;
         let rate = ask.limits().iter().find(|(scope, _)| scope.to_string() == line.name);
-        let turn = rate.and_then(|(scope, rate)| self.turn(scope, rate.each(), is_urgent));
+        let turn = rate.and_then(|(scope, rate)| self.next_turn(scope, rate.each(), is_urgent));
         Line { name, after: turn.or(line.after), ..line }
     }
 
     /// How long the next of several lines that wait for this rate is to wait.
-    fn turn(&self, scope: &Scope, each: Duration, is_urgent: bool) -> Option<Duration> {
+    fn next_turn(&self, scope: &Scope, each: Duration, is_urgent: bool) -> Option<Duration> {
         let (mut scopes, now) = (self.scopes(), Instant::now());
-        let closure = scopes.get_mut(scope)?;
+        let exhausted = scopes.get_mut(scope)?;
         if !is_urgent {
-            let turn = (closure.last_turn + each.min(BETWEEN_TURNS)).max(closure.first);
-            closure.last_turn = turn.min(closure.first + LONGEST_TURN);
+            let turn = (exhausted.last_turn + each.min(BETWEEN_TURNS)).max(exhausted.first);
+            exhausted.last_turn = turn.min(exhausted.first + LONGEST_TURN);
         }
-        let turn = if is_urgent { closure.first } else { closure.last_turn };
+        let turn = if is_urgent { exhausted.first } else { exhausted.last_turn };
         Some(turn.saturating_duration_since(now))
     }
 
     /// Notes that something of a scope may go now. Its line still comes first.
-    pub(super) fn open(&self, scope: &Scope) {
-        if let Some(closure) = self.scopes().get_mut(scope) {
-            closure.until = closure.until.min(Instant::now());
+    pub(super) fn note_available(&self, scope: &Scope) {
+        if let Some(exhausted) = self.scopes().get_mut(scope) {
+            exhausted.until = exhausted.until.min(Instant::now());
         }
     }
 
     /// The same for every scope: what each of them lets through may be another now.
-    pub(super) fn open_all(&self) {
+    pub(super) fn note_all_available(&self) {
         let now = Instant::now();
-        for closure in self.scopes().values_mut() {
-            (closure.first, closure.until) = (closure.first.min(now), closure.until.min(now));
+        for exhausted in self.scopes().values_mut() {
+            (exhausted.first, exhausted.until) = (exhausted.first.min(now), exhausted.until.min(now));
         }
     }
 
     /// Whether nothing of a scope may go now, except for mails that come from its line.
-    pub(super) fn is_closed(&self, scope: &Scope, from: Option<&str>) -> bool {
-        self.scopes().get(scope).is_some_and(|closure| closure.keeps_from_asking(scope, from, Instant::now()))
+    pub(super) fn is_exhausted(&self, scope: &Scope, from: Option<&str>) -> bool {
+        self.scopes().get(scope).is_some_and(|exhausted| exhausted.must_queue(scope, from, Instant::now()))
     }
 
-    /// The line in which a mail waits that asks for something closed. Mails that come from its line may ask.
+    /// The line in which a mail waits that asks for a rate that is used up. Mails that come from its line may ask.
     pub(super) fn line_for(&self, ask: &Ask, from: Option<&str>) -> Option<Line> {
         if ask.is_empty() {
             return None;
         }
         let (scopes, now) = (self.scopes(), Instant::now());
         let known = ask.limits().iter().filter_map(|(scope, _)| Some((scope, scopes.get(scope)?)));
-        let (scope, closure) = known
-            .filter(|(scope, closure)| closure.keeps_from_asking(scope, from, now))
-            .max_by_key(|(_, closure)| closure.until)?;
+        let (scope, exhausted) = known
+            .filter(|(scope, exhausted)| exhausted.must_queue(scope, from, now))
+            .max_by_key(|(_, exhausted)| exhausted.until)?;
         Some(Line {
             name: scope.to_string(),
             reason: WaitReason::Rate,
             after: Some(
-                if from.is_some() { closure.first } else { closure.until }.saturating_duration_since(now),
+                if from.is_some() { exhausted.first } else { exhausted.until }.saturating_duration_since(now),
             ),
-            at_most: closure.at_most,
+            at_most: exhausted.at_most,
         })
     }
 }

@@ -102,7 +102,7 @@ on_both! {
         assert_eq!((waiting(&app, Lane::Transactional).await, waiting(&app, Lane::Bulk).await), (1, 29_000));
     }
 
-    async fn who_fills_a_lane_keeps_no_other_merchants_retries_back(backends: Backends) {
+    async fn a_merchant_that_fills_a_lane_keeps_no_other_merchants_retries_back(backends: Backends) {
         let store = open(&backends).await;
         let app = App::open(Config::load(Some(&backends.config()), []).unwrap()).await.unwrap();
         fill(&app, Lane::Transactional, 20_001).await;

@@ -1,4 +1,4 @@
-//! Groups of lanes, how much room a worker has for each, and whose turn it is.
+//! Groups of lanes, how many jobs of each a worker runs and fetches, and whose turn it is.
 
 use crate::mail::Lane;
 
@@ -66,18 +66,18 @@ impl Places {
 
 /// How many jobs to fetch: of each group, and in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
+pub struct FetchBudget {
     in_all: usize,
     of_each: [usize; Group::ALL.len()],
 }
 
-impl Room {
-    /// Room for so many, of whatever group.
+impl FetchBudget {
+    /// So many, of whatever group.
     pub fn for_any(number: usize) -> Self {
         Self { in_all: number, of_each: [number; Group::ALL.len()] }
     }
 
-    /// The same with this much room for a group besides what there is for the others.
+    /// The same with so many of a group besides those of the others.
     #[must_use]
     pub fn with(mut self, group: Group, number: usize) -> Self {
         self.of_each[group as usize] = number;
@@ -85,12 +85,12 @@ impl Room {
         self
     }
 
-    /// The room for a group.
+    /// How many of a group.
     pub fn of(self, group: Group) -> usize {
         self.of_each[group as usize].min(self.in_all)
     }
 
-    /// The room in all.
+    /// How many in all.
     pub fn in_all(self) -> usize {
         self.in_all
     }
@@ -101,7 +101,7 @@ impl Room {
         self
     }
 
-    /// Takes the room for a job of this lane.
+    /// Counts a job of this lane.
     pub(super) fn take(&mut self, lane: Lane) {
         self.in_all = self.in_all.saturating_sub(1);
         let of_group = &mut self.of_each[Group::of(lane) as usize];
@@ -126,14 +126,14 @@ pub(super) const MAIL_TURNS: [Lane; 14] = {
     turns
 };
 
-/// Whose turn is next.
+/// The lanes in turn: whose is next.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct LaneRotation {
     of_all: usize,
     of_mails: usize,
 }
 
-impl Turn {
+impl LaneRotation {
     /// The lanes in the order in which they are to be asked.
     pub(super) fn order(self) -> impl Iterator<Item = Lane> {
         let mails = MAIL_TURNS[self.of_mails];

@@ -6,14 +6,14 @@ use super::hub::Hub;
 use crate::app::App;
 
 /// What the pages work with.
-pub(super) struct Board {
+pub(super) struct DashboardState {
     /// The components.
     pub(super) app: Arc<App>,
     /// Who looks at what.
     pub(super) hub: Arc<Hub>,
 }
 
-impl Board {
+impl DashboardState {
     /// Nobody looks yet.
     pub(super) fn new(app: Arc<App>) -> Arc<Self> {
         Arc::new(Self { app, hub: Arc::default() })

@@ -1,4 +1,4 @@
-//! How many things a merchant has, about: whether there is room for more.
+//! How many things a merchant has, about: whether its quota has room for more.
 //!
 //! Counting a million rows for each new one would be absurd. Each process counts once, adds what it stores itself, and
 //! counts again when that comes to the limit, or after an hour. So a limit may be passed by what other processes store
@@ -23,11 +23,11 @@ use super::{
 use crate::{mail::MerchantId, shop::ResourceKind};
 
 /// A count is believed for so long.
-const BELIEVED: Duration = Duration::from_secs(60 * 60);
+const BELIEVED_FOR: Duration = Duration::from_secs(60 * 60);
 /// A merchant that is at its limit is counted again after this at the earliest, should it go on.
-const AGAIN: Duration = Duration::from_secs(1);
+const RECOUNT_AFTER: Duration = Duration::from_secs(1);
 /// And not before so many times as long as counting took.
-const RESTS: u32 = 10;
+const REST_FACTOR: u32 = 10;
 
 /// How many things each merchant may have.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,15 +49,15 @@ pub struct StoredLimits {
 
 impl StoredLimits {
     /// The most of a kind that a merchant may have.
-    pub fn most(&self, what: Counted) -> u64 {
+    pub fn most(&self, what: Quota) -> u64 {
         match what {
-            Counted::TemplateVersions => self.template_versions,
-            Counted::Suppressions => self.suppressions,
-            Counted::Documents(ResourceKind::Members) => self.members,
-            Counted::Documents(
+            Quota::TemplateVersions => self.template_versions,
+            Quota::Suppressions => self.suppressions,
+            Quota::Documents(ResourceKind::Members) => self.members,
+            Quota::Documents(
                 ResourceKind::Subscriptions | ResourceKind::AbandonedCarts | ResourceKind::Orders,
             ) => self.documents,
-            Counted::Documents(
+            Quota::Documents(
                 ResourceKind::Brands
                 | ResourceKind::Templates
                 | ResourceKind::Coupons
@@ -69,9 +69,9 @@ impl StoredLimits {
     }
 }
 
-/// What is counted.
+/// What is counted, and bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Counted {
+pub enum Quota {
     /// Documents of a kind.
     Documents(ResourceKind),
     /// Versions of templates.
@@ -89,7 +89,7 @@ struct Count {
 }
 
 /// The store, the merchant and what is counted.
-type Key = (usize, MerchantId, Counted);
+type Key = (usize, MerchantId, Quota);
 
 /// Who counts: one at a time of those with one key, whoever asks meanwhile waits. Many keys share one of these.
 static COUNTING: [tokio::sync::Mutex<()>; 64] = [const { tokio::sync::Mutex::const_new(()) }; 64];
@@ -102,10 +102,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of a read: see [`StoreError`].
-    pub async fn take_room(
+    pub async fn reserve_quota(
         &self,
         merchant: &MerchantId,
-        what: Counted,
+        what: Quota,
         more: u64,
         most: u64,
     ) -> Result<bool, StoreError> {
@@ -114,7 +114,7 @@ impl Store {
             return Ok(true);
         }
         // To count five million rows takes a reader a second: not each of a hundred requests may do it.
-        let _counting = COUNTING[place_of(&key)].lock().await;
+        let _counting = COUNTING[lock_of(&key)].lock().await;
         if add(&key, more, most) {
             return Ok(true);
         }
@@ -124,24 +124,24 @@ impl Store {
         let began = Instant::now();
         let things = self.count_up_to(merchant, what, most).await?;
         let at = Instant::now();
-        let again_at = at + (began.elapsed() * RESTS).max(AGAIN);
+        let again_at = at + (began.elapsed() * REST_FACTOR).max(RECOUNT_AFTER);
         COUNTS.insert(key.clone(), Count { things, at, again_at });
         Ok(add(&key, more, most))
     }
 
-    async fn count_up_to(&self, merchant: &MerchantId, what: Counted, most: u64) -> Result<u64, StoreError> {
+    async fn count_up_to(&self, merchant: &MerchantId, what: Quota, most: u64) -> Result<u64, StoreError> {
         let (statement, kind) = match what {
-            Counted::Documents(kind) => (
+            Quota::Documents(kind) => (
                 "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM resources WHERE merchant_id = $1 AND kind = $2
                  LIMIT $3) AS counted",
                 kind.as_str(),
             ),
-            Counted::TemplateVersions => (
+            Quota::TemplateVersions => (
                 "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM template_versions WHERE merchant_id = $1
                     AND $2 = '' LIMIT $3) AS counted",
                 "",
             ),
-            Counted::Suppressions => (
+            Quota::Suppressions => (
                 "SELECT COUNT(*) AS things FROM (SELECT 1 AS one FROM suppressions WHERE merchant_id = $1
                     AND $2 = '' LIMIT $3) AS counted",
                 "",
@@ -158,7 +158,7 @@ impl Store {
     }
 }
 
-fn place_of(key: &Key) -> usize {
+fn lock_of(key: &Key) -> usize {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     (hasher.finish() % COUNTING.len() as u64) as usize
@@ -168,7 +168,7 @@ fn place_of(key: &Key) -> usize {
 fn add(key: &Key, more: u64, most: u64) -> bool {
     let mut has_room = false;
     COUNTS.entry_by_ref(key).and_compute_with(|entry| match entry {
-        Some(entry) if entry.value().at.elapsed() < BELIEVED && entry.value().things + more <= most => {
+        Some(entry) if entry.value().at.elapsed() < BELIEVED_FOR && entry.value().things + more <= most => {
             has_room = true;
             let count = entry.into_value();
             Op::Put(Count { things: count.things + more, ..count })

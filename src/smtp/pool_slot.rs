@@ -1,11 +1,11 @@
-//! The place of a mail in its route's pool, from before the mail is claimed until its connection goes to the next one.
+//! The slot of a mail in its route's pool, from before the mail is claimed until its connection goes to the next one.
 //!
 //! A relay that answers within milliseconds would idle while the next mail is claimed and rendered. So while mails come
-//! and go quickly, a few more are let in ahead of a place; they wait for it with their message ready. A relay that is slow
+//! and go quickly, a few more are let in ahead of a slot; they wait for it with their message ready. A relay that is slow
 //! has none ahead.
 //!
 //! Where the envelope of a mail that waits may leave with the message of the one before it, a few busy connections carry
-//! more than many: then most mails are let in ahead although places are free, and another place is taken only as their line
+//! more than many: then most mails are let in ahead although slots are free, and another slot is taken only as their queue
 //! grows.
 
 use std::{sync::Arc, time::Duration};
@@ -17,25 +17,25 @@ use tokio::{
 
 use super::{
     connection::Connection,
-    line::{Busy, Freed, Handed, LINE, Waiter, Wish},
+    connection_queue::{Busy, Freed, HandedConnection, QUEUED_PER_CONNECTION, Waiter, WaitingMail},
     pooled::Pooled,
 };
 
-/// Places that were taken together and are not used yet. Dropped, they are free again, and a mail that waits to be handed over
+/// Slots that were taken together and are not used yet. Dropped, they are free again, and a mail that waits to be handed over
 /// is told.
-pub(super) struct Places {
+pub(super) struct PoolSlots {
     shared: Arc<Pooled>,
     permits: OwnedSemaphorePermit,
     ahead: OwnedSemaphorePermit,
-    /// The places that are taken and the mails that wait for them, where these are to be few and busy.
+    /// The slots that are taken and the mails that wait for them, where these are to be few and busy.
     taken_and_waiting: Option<(usize, usize)>,
     /// Whether nobody is told of those that are not used.
     are_quiet: bool,
 }
 
-/// A place in the pool, or one ahead of it.
-pub(super) struct Place {
-    // The order matters: the connection closes, the place is given back, and then somebody is told.
+/// A slot in the pool, or one ahead of it.
+pub(super) struct PoolSlot {
+    // The order matters: the connection closes, the slot is given back, and then somebody is told.
     handed: Option<(Connection, Option<Instant>)>,
     busy: Option<Busy>,
     permit: OwnedSemaphorePermit,
@@ -44,30 +44,40 @@ pub(super) struct Place {
     freed: Option<Freed>,
 }
 
-/// The mail whose envelope left with a message.
-pub(super) struct Following {
+/// The mail whose envelope was pipelined behind the message of the one before it.
+pub(super) struct PipelinedMail {
     pub(super) waiter: Waiter,
     /// Nothing where it did not leave in the end.
     pub(super) begun: Option<Instant>,
 }
 
-/// How many of so many mails get a place, so that at most [`LINE`] wait for each that is taken.
-fn places_for(mails: usize, taken: usize, waiting: usize) -> usize {
-    (waiting + mails).saturating_sub(LINE * taken).div_ceil(LINE + 1).min(mails)
+/// Whether mails may be let in ahead of the slots.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ahead {
+    Allowed,
+    Never,
 }
 
-impl Places {
-    /// Takes up to `most` places that are free now and, with `may_be_ahead`, of a quick relay some ahead of those.
-    pub(super) fn take(shared: &Arc<Pooled>, most: usize, may_be_ahead: bool) -> Self {
-        let is_quick = may_be_ahead && shared.is_quick();
+/// How many of so many mails get a slot, so that at most [`QUEUED_PER_CONNECTION`] wait for each that is taken.
+fn slots_for(mails: usize, taken: usize, waiting: usize) -> usize {
+    (waiting + mails)
+        .saturating_sub(QUEUED_PER_CONNECTION * taken)
+        .div_ceil(QUEUED_PER_CONNECTION + 1)
+        .min(mails)
+}
+
+impl PoolSlots {
+    /// Takes up to `most` slots that are free now and, where that is allowed, of a quick relay some ahead of those.
+    pub(super) fn reserve(shared: &Arc<Pooled>, most: usize, may_be_ahead: Ahead) -> Self {
+        let is_quick = may_be_ahead == Ahead::Allowed && shared.is_quick();
         let taken_and_waiting = (is_quick && shared.grouping.is_on(Instant::now()))
             .then(|| (shared.capacity.taken(), shared.ahead.taken()));
-        let few = taken_and_waiting.map_or(most, |(taken, waiting)| places_for(most, taken, waiting));
-        let mut permits = shared.capacity.take(few);
-        let ahead = shared.ahead.take(if is_quick { most - permits.num_permits() } else { 0 });
+        let few = taken_and_waiting.map_or(most, |(taken, waiting)| slots_for(most, taken, waiting));
+        let mut permits = shared.capacity.acquire_up_to(few);
+        let ahead = shared.ahead.acquire_up_to(if is_quick { most - permits.num_permits() } else { 0 });
         let left = most - permits.num_permits() - ahead.num_permits();
         if left > 0 && few < most {
-            permits.merge(shared.capacity.take(left));
+            permits.merge(shared.capacity.acquire_up_to(left));
         }
         Self { shared: Arc::clone(shared), permits, ahead, taken_and_waiting, are_quiet: false }
     }
@@ -83,8 +93,9 @@ impl Places {
     }
 
     /// Takes one of them, to be used.
-    pub(super) fn split(&mut self) -> Option<Place> {
-        let waits = self.taken_and_waiting.is_some_and(|(taken, waiting)| waiting < LINE * taken);
+    pub(super) fn split(&mut self) -> Option<PoolSlot> {
+        let waits =
+            self.taken_and_waiting.is_some_and(|(taken, waiting)| waiting < QUEUED_PER_CONNECTION * taken);
         let mut ahead = if waits { self.ahead.split(1) } else { None };
         let permit = if ahead.is_none() { self.permits.split(1) } else { None };
         if permit.is_none() && ahead.is_none() {
@@ -95,19 +106,19 @@ impl Places {
             *waiting += usize::from(ahead.is_some());
         }
         let is_ahead = permit.is_none();
-        let mut place = Place::new(permit.or(ahead)?, &self.shared);
-        place.is_ahead = is_ahead;
+        let mut slot = PoolSlot::new(permit.or(ahead)?, &self.shared);
+        slot.is_ahead = is_ahead;
         if !is_ahead {
-            place.begin();
+            slot.begin();
         }
-        Some(place)
+        Some(slot)
     }
 }
 
-impl Drop for Places {
+impl Drop for PoolSlots {
     fn drop(&mut self) {
-        let unused = [&mut self.permits, &mut self.ahead].map(|places| places.split(places.num_permits()));
-        let are_some = unused.iter().flatten().any(|places| places.num_permits() > 0);
+        let unused = [&mut self.permits, &mut self.ahead].map(|slots| slots.split(slots.num_permits()));
+        let are_some = unused.iter().flatten().any(|slots| slots.num_permits() > 0);
         drop(unused);
         if are_some && !self.are_quiet {
             self.shared.freed.hand_over.notify_one();
@@ -115,7 +126,7 @@ impl Drop for Places {
     }
 }
 
-impl Place {
+impl PoolSlot {
     pub(super) fn new(permit: OwnedSemaphorePermit, shared: &Arc<Pooled>) -> Self {
         Self {
             handed: None,
@@ -127,25 +138,25 @@ impl Place {
         }
     }
 
-    /// Whether there is no place for it yet.
+    /// Whether there is no slot for it yet.
     pub(super) fn is_ahead(&self) -> bool {
         self.is_ahead
     }
 
-    /// Waits for its place where it is ahead of it, first come first served.
+    /// Waits for its slot where it is ahead of it, first come first served.
     pub(super) async fn arrive(&mut self) {
         if self.is_ahead {
             let permit = self.shared.capacity.wait_for_one().await;
-            self.take_place(permit);
+            self.take_slot(permit);
         }
     }
 
     /// The same for a mail whose message is ready. Where connections are at work that will soon serve it, it waits for one of
-    /// these, but not for long while there are other places.
-    pub(super) async fn arrive_in_line(&mut self, wish: Wish) {
-        let wish = Arc::new(wish);
+    /// these, but not for long while there are other slots.
+    pub(super) async fn arrive_in_queue(&mut self, mail: WaitingMail) {
+        let mail = Arc::new(mail);
         while self.is_ahead {
-            let mut waiting = self.shared.line.join(&wish);
+            let mut waiting = self.shared.queue.join(&mail);
             let patience = if waiting.is_soon && self.shared.grouping.is_on(Instant::now()) {
                 self.shared.patience
             } else {
@@ -158,7 +169,7 @@ impl Place {
                     handed = &mut waiting.handed => handed.ok(),
                     permit = self.shared.capacity.wait_for_one() => {
                         if waiting.leave() {
-                            self.take_place(permit);
+                            self.take_slot(permit);
                             return;
                         }
                         drop(permit); // it is being handed one
@@ -173,7 +184,7 @@ impl Place {
         }
     }
 
-    fn take_place(&mut self, permit: Option<OwnedSemaphorePermit>) {
+    fn take_slot(&mut self, permit: Option<OwnedSemaphorePermit>) {
         let Some(permit) = permit else { return };
         self.permit = permit;
         self.is_ahead = false;
@@ -181,8 +192,8 @@ impl Place {
         self.shared.freed.tell(); // another one may come ahead
     }
 
-    fn take_over(&mut self, handed: Handed) {
-        let Handed { connection, begun, busy, permit, freed } = handed;
+    fn take_over(&mut self, handed: HandedConnection) {
+        let HandedConnection { connection, begun, busy, permit, freed } = handed;
         self.handed = connection.map(|connection| (connection, begun));
         self.busy = busy;
         self.permit = permit;
@@ -190,14 +201,14 @@ impl Place {
         self.freed = Some(freed); // the one before tells that another one may come ahead
     }
 
-    /// Waits for a connection that comes free, while one is opened in this place.
-    pub(super) fn wait_for_connection(&self) -> oneshot::Receiver<Handed> {
+    /// Waits for a connection that comes free, while one is opened in this slot.
+    pub(super) fn wait_for_connection(&self) -> oneshot::Receiver<HandedConnection> {
         self.shared.openers.join()
     }
 
-    /// The place that a mail is handed beside this one.
-    pub(super) fn handed(&self, handed: Handed) -> Self {
-        let Handed { connection, begun, busy, permit, freed } = handed;
+    /// The slot that a mail is handed beside this one.
+    pub(super) fn handed(&self, handed: HandedConnection) -> Self {
+        let HandedConnection { connection, begun, busy, permit, freed } = handed;
         Self {
             handed: connection.map(|connection| (connection, begun)),
             busy,
@@ -228,9 +239,9 @@ impl Place {
         idle.pop_if(|idle| !self.shared.is_spent(idle)).map(|idle| idle.connection)
     }
 
-    /// Notes that its connection is at work, or soon will be, and then serves the line.
+    /// Notes that its connection is at work, or soon will be, and then serves the queue.
     fn begin(&mut self) {
-        self.busy = Some(self.shared.line.begin());
+        self.busy = Some(self.shared.queue.begin());
     }
 
     /// Leaves a connection for the next mail, unless it cannot be used any more.
@@ -239,9 +250,9 @@ impl Place {
     }
 
     /// Hands the connection to the mail that follows, or to the first that opens one or waits, or keeps it. One that cannot be
-    /// used any more is closed; then the place alone goes on.
-    pub(super) fn hand_on(mut self, connection: Connection, following: Option<Following>) {
-        if let Some(Following { waiter, begun }) = following {
+    /// used any more is closed; then the slot alone goes on.
+    pub(super) fn hand_on(mut self, connection: Connection, following: Option<PipelinedMail>) {
+        if let Some(PipelinedMail { waiter, begun }) = following {
             let connection = (!connection.is_broken()).then_some(connection);
             connection.iter().for_each(|connection| self.shared.note_kept(connection));
             let begun = begun.filter(|_| connection.is_some());
@@ -256,7 +267,7 @@ impl Place {
             self.hand_to(|handed| opener.send(handed).map_err(Box::new), connection, None);
             return;
         }
-        let first = self.shared.line.take_first_if(|_| true);
+        let first = self.shared.queue.take_first_if(|_| true);
         let may_go_on = |connection: &mut Connection| first.is_some() && self.shared.may_go_on(connection);
         if let Some(idle) = connection.take_if(|connection| !may_go_on(connection)) {
             self.shared.keep(idle);
@@ -268,14 +279,14 @@ impl Place {
 
     fn hand_to(
         &mut self,
-        hand: impl FnOnce(Handed) -> Result<(), Box<Handed>>,
+        hand: impl FnOnce(HandedConnection) -> Result<(), Box<HandedConnection>>,
         connection: Option<Connection>,
         begun: Option<Instant>,
     ) {
-        // Where there are fewer places now, this one may be too many. Then the mail waits for another one.
+        // Where there are fewer slots now, this one may be too many. Then the mail waits for another one.
         self.shared.capacity.settle(&mut self.permit);
         let (Some(permit), Some(freed)) = (self.permit.split(1), self.freed.take()) else { return };
-        let handed = Handed { connection, begun, busy: self.busy.take(), permit, freed };
+        let handed = HandedConnection { connection, begun, busy: self.busy.take(), permit, freed };
         if let Err(mut handed) = hand(handed)
             // The relay waits for the message of a mail that is gone: only hanging up is sure to deliver nothing.
             && handed.begun.is_none()
@@ -286,7 +297,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PoolSlot {
     fn drop(&mut self) {
         if !self.is_ahead {
             self.shared.capacity.settle(&mut self.permit);

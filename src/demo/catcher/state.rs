@@ -50,7 +50,7 @@ impl Default for CatcherOptions {
 }
 
 /// What all connections of a catcher share.
-pub(super) struct House {
+pub(super) struct CatcherState {
     pub(super) inbox: Inbox,
     pub(super) options: CatcherOptions,
     pub(super) smtp: SocketAddr,

@@ -1,9 +1,9 @@
-//! Where a store is, for the log.
+//! A store's URL without its secrets, for the log.
 
 use url::Url;
 
 /// A store's URL without the user, the password and the query, which may hold another.
-pub fn place_of(url: &str) -> String {
+pub fn redacted_url(url: &str) -> String {
     let scheme = url.split(':').next().unwrap_or_default();
     match Url::parse(url) {
         // What has no host has no password: `sqlite:postroom.db`, `memory:`.
@@ -32,7 +32,7 @@ mod tests {
             ("memory:", "memory:"),
             ("postgres://ann:t?a@db.example/mails", "postgres:"),
         ] {
-            assert_eq!(place_of(url), shown);
+            assert_eq!(redacted_url(url), shown);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Why a page cannot be shown, or an action not be done.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
+pub(super) struct PageError {
     status: StatusCode,
     title: String,
     text: String,
@@ -26,13 +26,13 @@ pub(super) struct Trouble {
 }
 
 #[derive(Template)]
-#[template(path = "dashboard/trouble.html")]
+#[template(path = "dashboard/page_error.html")]
 struct Page<'a> {
-    trouble: &'a Trouble,
+    error: &'a PageError,
     style: String,
 }
 
-impl Trouble {
+impl PageError {
     pub(super) fn new(status: StatusCode, title: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             status,
@@ -117,12 +117,12 @@ pub(super) fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         if let Some(sign_in) = self.sign_in.as_deref().filter(|_| self.goes_there) {
             return Redirect::to(sign_in).into_response();
         }
-        let page = Html(written(&Page { trouble: &self, style: assets::style() }));
+        let page = Html(written(&Page { error: &self, style: assets::style() }));
         let mut response = (self.status, page).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -131,7 +131,7 @@ impl IntoResponse for Trouble {
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for PageError {
     fn from(error: StoreError) -> Self {
         tracing::warn!(error = %chain(&error), "a page could not be shown");
         match error {
@@ -149,7 +149,7 @@ impl From<StoreError> for Trouble {
     }
 }
 
-impl From<PauseError> for Trouble {
+impl From<PauseError> for PageError {
     fn from(error: PauseError) -> Self {
         let text = format!("{}.", first_in_capitals(&error.to_string()));
         match error {
@@ -162,7 +162,7 @@ impl From<PauseError> for Trouble {
     }
 }
 
-impl From<QueueError> for Trouble {
+impl From<QueueError> for PageError {
     fn from(error: QueueError) -> Self {
         tracing::warn!(error = %chain(&error), "a page could not be shown");
         let text = format!("{}. Recorded mails are safe and wait.", first_in_capitals(&error.to_string()));
@@ -170,7 +170,7 @@ impl From<QueueError> for Trouble {
     }
 }
 
-impl From<AuthError> for Trouble {
+impl From<AuthError> for PageError {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::TooMany(wait) => Self::too_many(wait.as_secs() + 1),
@@ -185,12 +185,12 @@ fn first_in_capitals(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-pub(super) async fn unknown_page() -> Trouble {
-    Trouble::new(StatusCode::NOT_FOUND, "Not found", "There is no such page.")
+pub(super) async fn unknown_page() -> PageError {
+    PageError::new(StatusCode::NOT_FOUND, "Not found", "There is no such page.")
 }
 
-pub(super) async fn wrong_method() -> Trouble {
-    Trouble::new(
+pub(super) async fn wrong_method() -> PageError {
+    PageError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "Not like that",
         "This address is for a form, or for looking only.",

@@ -26,8 +26,8 @@ const FEWEST: u64 = 16;
 /// After somebody was refused, connections on which nothing happens make room for so long.
 const WANTED: Duration = Duration::from_secs(10);
 
-/// The places of one listener.
-pub(super) struct Places {
+/// How many connections one listener takes, in all and from one address.
+pub(super) struct ConnectionLimit {
     shared: Arc<Shared>,
 }
 
@@ -50,13 +50,13 @@ impl Shared {
     }
 }
 
-/// The place of one connection; free again when dropped.
-pub(super) struct Place {
+/// Permission for one connection, given back when dropped.
+pub(super) struct ConnectionPermit {
     shared: Arc<Shared>,
     address: Option<IpAddr>,
 }
 
-impl Places {
+impl ConnectionLimit {
     /// Takes what the configuration says, and less where the descriptors do not suffice; the log says so.
     pub(super) fn new(config: &Config) -> Self {
         let descriptors = raise_descriptors();
@@ -92,8 +92,8 @@ impl Places {
         }
     }
 
-    /// A place for a connection from `peer`; none when there is no room.
-    pub(super) fn take(&self, peer: IpAddr) -> Option<Place> {
+    /// Permission for a connection from `peer`; none when there is no room.
+    pub(super) fn take(&self, peer: IpAddr) -> Option<ConnectionPermit> {
         let address = network_of(peer);
         let shared = &self.shared;
         let mut taken = shared.lock();
@@ -109,11 +109,11 @@ impl Places {
             *of_address += 1;
         }
         taken.all += 1;
-        Some(Place { shared: Arc::clone(shared), address })
+        Some(ConnectionPermit { shared: Arc::clone(shared), address })
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Whether others were refused lately, so that whoever does nothing should make room.
     pub(super) fn is_wanted(&self) -> bool {
         let refused_at = Timestamp(self.shared.refused_at.load(Ordering::Relaxed));
@@ -121,7 +121,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut taken = self.shared.lock();
         taken.all = taken.all.saturating_sub(1);
@@ -184,18 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_in_all_and_by_address_and_come_back() {
-        let places = Places::of(3, 2);
+    fn connections_are_counted_in_all_and_by_address_and_come_back() {
+        let limit = ConnectionLimit::of(3, 2);
         let (stranger, other) = (address("192.0.2.1"), address("192.0.2.2"));
-        let first = places.take(stranger).unwrap();
-        let second = places.take(stranger).unwrap();
-        assert!(places.take(stranger).is_none() && !second.is_wanted(), "two of one address");
-        let third = places.take(other).unwrap();
-        assert!(places.take(address("127.0.0.1")).is_none() && second.is_wanted(), "three in all");
+        let first = limit.take(stranger).unwrap();
+        let second = limit.take(stranger).unwrap();
+        assert!(limit.take(stranger).is_none() && !second.is_wanted(), "two of one address");
+        let third = limit.take(other).unwrap();
+        assert!(limit.take(address("127.0.0.1")).is_none() && second.is_wanted(), "three in all");
         drop((first, third));
-        let _again = (places.take(stranger).unwrap(), places.take(address("::1")).unwrap());
+        let _again = (limit.take(stranger).unwrap(), limit.take(address("::1")).unwrap());
         drop(second);
-        assert_eq!(places.shared.lock().by_address.len(), 1);
+        assert_eq!(limit.shared.lock().by_address.len(), 1);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use tokio::time::timeout;
 
 use super::{
     alarms::Facts,
-    board::Board,
     causes::{causes, lanes_behind},
+    state::DashboardState,
 };
 use crate::{
     clock,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long each part may take.
-const LONGEST: Duration = Duration::from_secs(2);
+const PART_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many of the newest mails that failed are looked at.
 const NEWEST_FAILED: u32 = 200;
 /// How many kinds of refused requests are looked at.
@@ -30,9 +30,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const QUARTER: i64 = 15;
 
 /// All of it.
-pub(super) struct Glance {
+pub(super) struct StatusSnapshot {
     pub(super) facts: Facts,
-    pub(super) lanes: Vec<LaneAtAGlance>,
+    pub(super) lanes: Vec<LaneSnapshot>,
     pub(super) queue: Option<QueueStatus>,
     pub(super) workers: Vec<WorkerRecord>,
     pub(super) failed: Option<MailCount>,
@@ -43,7 +43,7 @@ pub(super) struct Glance {
 }
 
 /// A lane: what waits in the database and in the queue.
-pub(super) struct LaneAtAGlance {
+pub(super) struct LaneSnapshot {
     pub(super) lane: Lane,
     pub(super) mails: Option<MailCount>,
     pub(super) queued: Option<LaneStatus>,
@@ -52,15 +52,15 @@ pub(super) struct LaneAtAGlance {
 
 /// An answer, or why there is none.
 async fn within<T, E: Error + 'static>(asked: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match timeout(LONGEST, asked).await {
+    match timeout(PART_TIMEOUT, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(chain(&error).to_string()),
-        Err(_) => Err(format!("it does not answer within {} s", LONGEST.as_secs())),
+        Err(_) => Err(format!("it does not answer within {} s", PART_TIMEOUT.as_secs())),
     }
 }
 
-impl Glance {
-    pub(super) async fn of(board: &Board, merchant: Option<&MerchantId>) -> Self {
+impl StatusSnapshot {
+    pub(super) async fn of(board: &DashboardState, merchant: Option<&MerchantId>) -> Self {
         let (app, store, now) = (&board.app, &board.app.store, clock::now());
         let for_all = merchant.is_none();
         let waiting = async {
@@ -144,7 +144,7 @@ impl Glance {
             pauses: pauses.clone(),
             unanswered: unanswered.map(|(what, _)| what).collect(),
         };
-        let lanes = Lane::ALL.iter().map(|&lane| LaneAtAGlance {
+        let lanes = Lane::ALL.iter().map(|&lane| LaneSnapshot {
             lane,
             mails: waiting.iter().find(|(own, _)| own.map(Lane::from) == Some(lane)).map(|(_, count)| *count),
             queued: queue

@@ -85,7 +85,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// As systemd asked for; nothing where it did not.
-    pub fn of_this_process() -> Self {
+    pub fn from_env() -> Self {
         let every = sd_notify::watchdog_enabled().map(|patience| patience / 4);
         Self { every, fed_at: Mutex::new(None) }
     }

@@ -1,5 +1,5 @@
-//! Decides about fetched mails, in the room that was taken for them: a route for each, then what is asked of its rates, all in one
-//! call.
+//! Decides about fetched mails, with the connections that were reserved for them: a route for each, then what is asked of its
+//! rates, all in one call.
 
 use std::sync::{Arc, PoisonError};
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use super::{
     Admission,
+    admission_route::AdmissionRoute,
     choice::{Choice, RouteAvailability, Turn},
     in_force::InForce,
     lines::{line_of_domain, line_of_rate, line_of_sender, line_without_a_route, order_of_asking},
     paused::Paused,
     permit::{Others, Permit},
-    room::{Held, Room},
+    reserved_connections::{ReservedConnections, RouteReservation},
     token::Token,
-    way::Way,
 };
 use crate::{
     limits::{Answer, Ask, Tokens},
@@ -24,18 +24,22 @@ use crate::{
 /// What becomes of a mail.
 pub(super) enum Plan {
     /// This is asked, for this route.
-    Ask { ask: Ask, way: usize, turn: Turn },
+    Ask { ask: Ask, route: usize, turn: Turn },
     /// It goes.
-    Go { ask: Ask, way: usize, turn: Turn, tokens: Tokens },
+    Go { ask: Ask, route: usize, turn: Turn, tokens: Tokens },
     /// It waits.
     Later(Line),
 }
 
 impl Admission {
-    pub(super) async fn decide_in(&self, room: Room, mails: &[Lease]) -> Vec<Decision<Permit>> {
-        let Room { held, in_force } = room;
+    pub(super) async fn decide_in(
+        &self,
+        reserved: ReservedConnections,
+        mails: &[Lease],
+    ) -> Vec<Decision<Permit>> {
+        let ReservedConnections { held, in_force } = reserved;
         let paused = self.paused();
-        Deciding { admission: self, in_force: &in_force, paused: &paused, held }.decide(mails).await
+        Decider { admission: self, in_force: &in_force, paused: &paused, held }.decide(mails).await
     }
 }
 
@@ -46,33 +50,34 @@ impl Admission {
         if paused.line_of_mail(mail).is_some() {
             return false;
         }
-        let may_take = |way: &&Arc<Way>| {
-            way.takes(mail) && !way.is_drained() && paused.line_of_route(&way.name).is_none()
+        let may_take = |route: &&Arc<AdmissionRoute>| {
+            route.takes(mail) && !route.is_drained() && paused.line_of_route(&route.name).is_none()
         };
-        let mut ways = in_force.ways.iter().filter(may_take).peekable();
-        let takes_nothing = |way: &Arc<Way>| {
-            way.route.pause().is_some() || way.route.refuses_sender_until(sender_of(mail), now).is_some()
+        let mut routes = in_force.routes.iter().filter(may_take).peekable();
+        let takes_nothing = |route: &Arc<AdmissionRoute>| {
+            route.smtp_route.pause().is_some()
+                || route.smtp_route.refuses_sender_until(sender_of(mail), now).is_some()
         };
-        ways.peek().is_some() && ways.all(takes_nothing)
+        routes.peek().is_some() && routes.all(takes_nothing)
     }
 }
 
 /// Decides about some mails.
-pub(super) struct Deciding<'a> {
+pub(super) struct Decider<'a> {
     pub(super) admission: &'a Admission,
     pub(super) in_force: &'a InForce,
     pub(super) paused: &'a Paused,
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<RouteReservation>,
 }
 
-impl Deciding<'_> {
+impl Decider<'_> {
     async fn decide(mut self, mails: &[Lease]) -> Vec<Decision<Permit>> {
         let mut plans: Vec<Plan> = mails.iter().map(|lease| self.plan(lease, false)).collect();
         self.ask_all(&mut plans, mails).await;
         let decide = |(plan, lease)| match plan {
             Plan::Later(line) => Decision::Later(line),
-            Plan::Go { ask, way, turn, tokens } => {
-                let decision = self.go((ask, way, tokens), lease);
+            Plan::Go { ask, route, turn, tokens } => {
+                let decision = self.go((ask, route, tokens), lease);
                 if !matches!(decision, Decision::Now(_)) {
                     self.in_force.chooser.give_back(turn);
                 }
@@ -87,23 +92,24 @@ impl Deciding<'_> {
     /// Whether a route may take a mail.
     fn availability(
         &self,
-        way: usize,
+        route: usize,
         mail: &QueuedJob,
         from: Option<&str>,
         now: Instant,
     ) -> RouteAvailability {
-        let (way, held) = (&self.in_force.ways[way], &self.held[way]);
-        if !way.takes(mail) {
+        let (route, held) = (&self.in_force.routes[route], &self.held[route]);
+        if !route.takes(mail) {
             return RouteAvailability::NotForIt;
         }
-        let refused_for = way.route.refuses_sender_until(sender_of(mail), now).map(|until| until - now);
+        let refused_for =
+            route.smtp_route.refuses_sender_until(sender_of(mail), now).map(|until| until - now);
         match (held.away, refused_for) {
-            _ if way.is_drained() => RouteAvailability::Drained,
-            _ if self.paused.line_of_route(&way.name).is_some() => RouteAvailability::Paused,
-            (Some(pause), _) if !held.has_place() => RouteAvailability::Away(pause),
+            _ if route.is_drained() => RouteAvailability::Drained,
+            _ if self.paused.line_of_route(&route.name).is_some() => RouteAvailability::Paused,
+            (Some(pause), _) if !held.has_free_connection() => RouteAvailability::Away(pause),
             (_, Some(pause)) => RouteAvailability::RefusesSender(pause),
-            (None, _) if !held.has_place() => RouteAvailability::Full,
-            _ if way.rate.is_some() && self.admission.rates.closed.is_closed(&way.scope, from) => {
+            (None, _) if !held.has_free_connection() => RouteAvailability::Full,
+            _ if route.rate.is_some() && self.admission.rates.exhausted.is_exhausted(&route.scope, from) => {
                 RouteAvailability::NoRate
             }
             _ => RouteAvailability::Free,
@@ -125,45 +131,47 @@ impl Deciding<'_> {
             return Plan::Later(line_of_domain(domain, until - now));
         }
         let from = lease.line().filter(|_| !again);
-        let (choice, turn) = in_force.chooser.choose(|way| self.availability(way, mail, from, now));
-        let way = match choice {
-            Choice::Take(way) | Choice::Rate(way) => way,
-            Choice::NoRoute(way) => {
-                return Plan::Later(line_without_a_route(way.map(|way| &*in_force.ways[way])));
+        let (choice, turn) = in_force.chooser.choose(|route| self.availability(route, mail, from, now));
+        let route = match choice {
+            Choice::Take(route) | Choice::Rate(route) => route,
+            Choice::NoRoute(route) => {
+                return Plan::Later(line_without_a_route(route.map(|route| &*in_force.routes[route])));
             }
-            Choice::Away(way, pause) => return Plan::Later(in_force.ways[way].line_while_away(pause)),
+            Choice::Away(route, pause) => return Plan::Later(in_force.routes[route].line_while_away(pause)),
             Choice::RefusesSender(pause) => return Plan::Later(line_of_sender(sender_of(mail), pause)),
-            Choice::NoConnection(way) => return Plan::Later(in_force.ways[way].line_for_a_connection()),
-            Choice::Paused(way) => {
-                let way = &in_force.ways[way];
-                let line = self.paused.line_of_route(&way.name);
-                return Plan::Later(line.unwrap_or_else(|| way.line_for_a_connection()));
+            Choice::NoConnection(route) => {
+                return Plan::Later(in_force.routes[route].line_for_a_connection());
+            }
+            Choice::Paused(route) => {
+                let route = &in_force.routes[route];
+                let line = self.paused.line_of_route(&route.name);
+                return Plan::Later(line.unwrap_or_else(|| route.line_for_a_connection()));
             }
         };
-        let ask = self.ask_of(mail, &in_force.ways[way]);
-        if let Some(line) = rates.closed.line_for(&ask, from) {
+        let ask = self.ask_of(mail, &in_force.routes[route]);
+        if let Some(line) = rates.exhausted.line_for(&ask, from) {
             in_force.chooser.give_back(turn);
-            return Plan::Later(rates.closed.join(line, &ask, lease));
+            return Plan::Later(rates.exhausted.join(line, &ask, lease));
         }
-        if !self.held[way].has_place() {
-            return Plan::Later(in_force.ways[way].line_for_a_connection()); // its rate came back this moment
+        if !self.held[route].has_free_connection() {
+            return Plan::Later(in_force.routes[route].line_for_a_connection()); // its rate came back this moment
         }
-        self.held[way].promised += 1;
-        Plan::Ask { ask, way, turn }
+        self.held[route].promised += 1;
+        Plan::Ask { ask, route, turn }
     }
 
-    fn ask_of(&self, job: &QueuedJob, way: &Way) -> Ask {
+    fn ask_of(&self, job: &QueuedJob, route: &AdmissionRoute) -> Ask {
         let own = self.admission.own_rates.read().unwrap_or_else(PoisonError::into_inner);
         let own = own.get(&job.merchant).copied();
         let domain = job.domains.as_ref().map_or("", |domains| &domains.recipient);
-        self.in_force.limits.scopes_of(&job.merchant, own, domain, &way.name, way.rate)
+        self.in_force.limits.scopes_of(&job.merchant, own, domain, &route.name, route.rate)
     }
 
     /// Asks for all mails at once, and for those that a route's rate refuses, once more by other routes.
     async fn ask_all(&mut self, plans: &mut [Plan], mails: &[Lease]) {
-        let (ways, rates) = (&self.in_force.ways, &self.admission.rates);
+        let (routes, rates) = (&self.in_force.routes, &self.admission.rates);
         let order = order_of_asking(mails);
-        for _ in 0..ways.len() {
+        for _ in 0..routes.len() {
             let (asking, asks): (Vec<usize>, Vec<Ask>) = order
                 .iter()
                 .filter_map(|&mail| match &plans[mail] {
@@ -176,21 +184,21 @@ impl Deciding<'_> {
             }
             let answers = rates.limiter.take(&asks).await;
             for (mail, answer) in asking.into_iter().zip(answers) {
-                let Plan::Ask { ask, way, turn } = &mut plans[mail] else { continue };
-                let (ask, way, turn) = (std::mem::take(ask), *way, std::mem::take(turn));
+                let Plan::Ask { ask, route, turn } = &mut plans[mail] else { continue };
+                let (ask, route, turn) = (std::mem::take(ask), *route, std::mem::take(turn));
                 let lease = &mails[mail];
                 plans[mail] = match answer {
-                    Answer::Granted(tokens) => Plan::Go { ask, way, turn, tokens },
+                    Answer::Granted(tokens) => Plan::Go { ask, route, turn, tokens },
                     Answer::Denied { scope, wait } => {
-                        self.held[way].promised -= 1;
+                        self.held[route].promised -= 1;
                         // Only a mail that goes counts: of each that a rate lets go, another is asked for and denied.
                         self.in_force.chooser.give_back(turn);
                         let line = line_of_rate(&scope, &ask, wait);
-                        let may_go_elsewhere = ways.len() > 1 && scope == ways[way].scope;
-                        rates.closed.close(scope, wait, &line);
+                        let may_go_elsewhere = routes.len() > 1 && scope == routes[route].scope;
+                        rates.exhausted.note_exhausted(scope, wait, &line);
                         match may_go_elsewhere.then(|| self.plan(lease, true)) {
                             Some(ask @ Plan::Ask { .. }) => ask,
-                            _ => Plan::Later(rates.closed.join(line, &ask, lease)),
+                            _ => Plan::Later(rates.exhausted.join(line, &ask, lease)),
                         }
                     }
                 };
@@ -202,15 +210,15 @@ impl Deciding<'_> {
     fn others(&self, chosen: usize, mail: &QueuedJob) -> Others {
         let in_force = self.in_force;
         let mut others = Others::new(&self.admission.rates);
-        if in_force.ways.len() > 1 {
-            let mut ways: Vec<_> = (0..in_force.ways.len()).filter(|way| *way != chosen).collect();
-            ways.sort_by_key(|way| in_force.ways[*way].route.preference().priority);
-            for way in ways.into_iter().map(|way| &in_force.ways[way]) {
-                if !way.takes(mail) || way.is_drained() {
+        if in_force.routes.len() > 1 {
+            let mut routes: Vec<_> = (0..in_force.routes.len()).filter(|route| *route != chosen).collect();
+            routes.sort_by_key(|route| in_force.routes[*route].smtp_route.preference().priority);
+            for route in routes.into_iter().map(|route| &in_force.routes[route]) {
+                if !route.takes(mail) || route.is_drained() {
                     continue;
                 }
-                match self.paused.line_of_route(&way.name) {
-                    None => others.add(Arc::clone(way), self.ask_of(mail, way)),
+                match self.paused.line_of_route(&route.name) {
+                    None => others.add(Arc::clone(route), self.ask_of(mail, route)),
                     Some(_) => others.note_paused(),
                 }
             }
@@ -219,7 +227,11 @@ impl Deciding<'_> {
     }
 
     /// Lets a mail go that has all it needs.
-    pub(super) fn go(&mut self, (ask, way, tokens): (Ask, usize, Tokens), lease: &Lease) -> Decision<Permit> {
+    pub(super) fn go(
+        &mut self,
+        (ask, route, tokens): (Ask, usize, Tokens),
+        lease: &Lease,
+    ) -> Decision<Permit> {
         let domain = lease.job.domains.as_ref().map_or("", |domains| &domains.recipient);
         let now = Instant::now();
         if let Err(until) =
@@ -227,9 +239,9 @@ impl Deciding<'_> {
         {
             return Decision::Later(line_of_domain(domain, until.saturating_duration_since(now)));
         }
-        let Some(connection) = self.held[way].connections.next() else { return Decision::NotHere };
+        let Some(connection) = self.held[route].connections.next() else { return Decision::NotHere };
         let token = (!ask.is_empty()).then(|| Token::new(tokens, &self.admission.rates));
-        Decision::Now(Permit::new(token, connection, self.others(way, &lease.job)))
+        Decision::Now(Permit::new(token, connection, self.others(route, &lease.job)))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
 const COMMIT_ENDS: Duration = Duration::from_secs(1);
 
 /// Surrounds a request.
-pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let longest = match request.uri().path() {
         "/mails" | "/api/v1/batches/preflight" => app.config.batches.timeout,
@@ -55,9 +55,9 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     let answered =
         in_time(longest, app.config.queue.enqueue_timeout, answering).instrument(span.clone()).await;
     let refused = match &answered {
-        Ok(Ok(response)) => response.extensions().get::<Refusal>().map(Refused::of),
+        Ok(Ok(response)) => response.extensions().get::<Refusal>().map(LoggedRefusal::of),
         Ok(Err(_panic)) => None,
-        Err(refusal) => Some(Refused::of(refusal)),
+        Err(refusal) => Some(LoggedRefusal::of(refusal)),
     };
     let mut response = match answered {
         Ok(Ok(response)) => in_envelope(response, family, &id),
@@ -70,7 +70,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
     };
     id.put_on(&mut response);
     quota.write(response.headers_mut());
-    guard(response.headers_mut());
+    set_security_headers(response.headers_mut());
     let (status, took) = (response.status().as_u16(), started.elapsed());
     span.in_scope(|| log_answer(method, &route, status, took, &note, refused.as_ref()));
     if response.status().is_client_error() && !matches!(method, "GET" | "HEAD") {
@@ -81,7 +81,7 @@ pub async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next
 }
 
 /// The rule that a request broke.
-struct Refused {
+struct LoggedRefusal {
     code: &'static str,
     rule: String,
 }
@@ -89,7 +89,7 @@ struct Refused {
 /// The most characters of a rule that are logged.
 const LONGEST_RULE: usize = 200;
 
-impl Refused {
+impl LoggedRefusal {
     /// Says which rule it was: the fields that are wrong, else the rule's own words. Whatever might be an address is left out.
     fn of(refusal: &Refusal) -> Self {
         let mut rule = match refusal.errors.as_slice() {
@@ -113,7 +113,7 @@ fn log_answer(
     status: u16,
     took: Duration,
     note: &RequestNote,
-    refused: Option<&Refused>,
+    refused: Option<&LoggedRefusal>,
 ) {
     let millis = whole_millis(took);
     if matches!(route, "/healthz" | "/readyz" | "/metrics") {
@@ -143,7 +143,7 @@ fn note_refusal(
     route: &str,
     status: u16,
     note: &RequestNote,
-    refused: Option<&Refused>,
+    refused: Option<&LoggedRefusal>,
 ) {
     let Some(merchant) = note.merchant() else { return };
     let code = refused.map(|refused| format!(" {}", refused.code)).unwrap_or_default();
@@ -182,7 +182,7 @@ async fn in_time<T>(
 }
 
 /// Keeps browsers strict: no answer is taken for another type than it says, and none is shown inside another site's page.
-fn guard(headers: &mut HeaderMap) {
+fn set_security_headers(headers: &mut HeaderMap) {
     const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
     const ALONE: HeaderValue = HeaderValue::from_static("frame-ancestors 'none'");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);

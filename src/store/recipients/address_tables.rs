@@ -18,9 +18,10 @@ use crate::{
 /// How many rows one statement looks through.
 const STRETCH: usize = 5_000;
 
-/// The columns of one table.
-pub(super) struct Place {
-    pub(super) table: &'static str,
+/// A table in which addresses may stand, and where in it.
+pub(super) struct AddressTable {
+    /// What it is called.
+    pub(super) name: &'static str,
     /// What a row is called by, all of it text. Where more than one row has the same, their texts tell them apart.
     pub(super) key: &'static [&'static str],
     /// Where the address is only a part of the text, or may be replaced.
@@ -29,13 +30,13 @@ pub(super) struct Place {
     pub(super) ids: &'static [&'static str],
 }
 
-const fn place(
+const fn addresses_in(
     table: &'static str,
     key: &'static [&'static str],
     texts: &'static [&'static str],
     ids: &'static [&'static str],
-) -> Place {
-    Place { table, key, texts, ids }
+) -> AddressTable {
+    AddressTable { name: table, key, texts, ids }
 }
 
 /// Where a document is.
@@ -46,32 +47,32 @@ pub(super) const MAILS: &str = "mails";
 /// Rows that are about one address, which they have as `address_key`: nothing is left of them without it.
 pub(super) const OF_ONE_ADDRESS: [&str; 3] = ["suppressions", "bad_addresses", "unsubscribe_links"];
 
-pub(super) static PLACES: [Place; 17] = [
-    place(
+pub(super) static ADDRESS_TABLES: [AddressTable; 17] = [
+    addresses_in(
         MAILS,
         &["id"],
         &["recipient", "recipient_key", "recipient_name", "tags", "extras", "error"],
         &["member_id", "order_id", "cart_id", "subscription_id"],
     ),
-    place("mail_tags", &["tag", "tag_merchant", "mail_id"], &["tag"], &[]),
-    place("attempts", &["mail_id"], &["reply", "transcript"], &[]),
-    place("order_emails", &["mail_id"], &["recipient"], &[]),
-    place("order_audit", &["id"], &["reason", "order_id"], &[]),
-    place(DOCUMENTS, &["merchant_id", "kind", "id"], &["body"], &[]),
-    place("passes", &["id"], &["member_id", "identifier"], &[]),
-    place("events", &["id"], &["body"], &[]),
-    place("deliveries", &["id"], &["body", "answer"], &[]),
-    place("delivery_attempts", &["delivery_id"], &["answer"], &[]),
-    place("batch_chunks", &["batch_id"], &["users"], &[]),
-    place("bulk_actions", &["id"], &["query"], &[]),
-    place("idempotency", &["merchant_id", "path", "key"], &["body"], &[]),
-    place("audit", &["id"], &["target", "details"], &[]),
-    place("suppressions", &["id"], &["address_key", "note", "replaced_note"], &[]),
-    place("bad_addresses", &["merchant_id", "address_key"], &["address_key"], &[]),
-    place("unsubscribe_links", &["token"], &["address_key"], &[]),
+    addresses_in("mail_tags", &["tag", "tag_merchant", "mail_id"], &["tag"], &[]),
+    addresses_in("attempts", &["mail_id"], &["reply", "transcript"], &[]),
+    addresses_in("order_emails", &["mail_id"], &["recipient"], &[]),
+    addresses_in("order_audit", &["id"], &["reason", "order_id"], &[]),
+    addresses_in(DOCUMENTS, &["merchant_id", "kind", "id"], &["body"], &[]),
+    addresses_in("passes", &["id"], &["member_id", "identifier"], &[]),
+    addresses_in("events", &["id"], &["body"], &[]),
+    addresses_in("deliveries", &["id"], &["body", "answer"], &[]),
+    addresses_in("delivery_attempts", &["delivery_id"], &["answer"], &[]),
+    addresses_in("batch_chunks", &["batch_id"], &["users"], &[]),
+    addresses_in("bulk_actions", &["id"], &["query"], &[]),
+    addresses_in("idempotency", &["merchant_id", "path", "key"], &["body"], &[]),
+    addresses_in("audit", &["id"], &["target", "details"], &[]),
+    addresses_in("suppressions", &["id"], &["address_key", "note", "replaced_note"], &[]),
+    addresses_in("bad_addresses", &["merchant_id", "address_key"], &["address_key"], &[]),
+    addresses_in("unsubscribe_links", &["token"], &["address_key"], &[]),
 ];
 
-impl Place {
+impl AddressTable {
     pub(super) fn columns(&self) -> impl Iterator<Item = &'static str> {
         self.texts.iter().chain(self.ids).copied()
     }
@@ -96,9 +97,9 @@ impl Store {
     /// When the database does not answer.
     pub async fn traces_of(&self, address: &Address) -> Result<Vec<Trace>, StoreError> {
         let (person, mut traces) = (Person::of(address), Vec::new());
-        for place in PLACES.iter().filter(|place| place.table != MAILS) {
+        for table in ADDRESS_TABLES.iter().filter(|table| table.name != MAILS) {
             let mut stretch = Stretch::default();
-            while let Some(found) = self.next_traces(place, &person, &mut stretch).await? {
+            while let Some(found) = self.next_traces(table, &person, &mut stretch).await? {
                 traces.extend(found.into_iter().filter(|trace| {
                     trace
                         .columns
@@ -113,54 +114,54 @@ impl Store {
     /// The rows of the next stretch that may be traces; `None` after the last.
     pub(super) async fn next_traces(
         &self,
-        place: &'static Place,
+        table: &'static AddressTable,
         person: &Person,
         stretch: &mut Stretch,
     ) -> Result<Option<Vec<Trace>>, StoreError> {
         if stretch.is_last {
             return Ok(None);
         }
-        let end = self.end_of_stretch(place, stretch.after.as_deref()).await?;
+        let end = self.end_of_stretch(table, stretch.after.as_deref()).await?;
         let after = stretch.after.take();
         stretch.is_last = end.is_none();
         stretch.after.clone_from(&end);
         let (mut conditions, mut values) = (Vec::new(), Vec::new());
         for (compared, bound) in [(">", &after), ("<=", &end)] {
             if let Some(bound) = bound {
-                conditions.push(beside(place.key, compared, values.len()));
+                conditions.push(beside(table.key, compared, values.len()));
                 values.extend(bound.iter().cloned());
             }
         }
-        let texts: Vec<_> = place.columns().map(|column| format!("COALESCE({column}, '')")).collect();
+        let texts: Vec<_> = table.columns().map(|column| format!("COALESCE({column}, '')")).collect();
         let text = texts.join(" || ' ' || ");
         let patterns = person.patterns();
         let fits = (1..=patterns.len())
             .map(|number| format!("lower({text}) LIKE ${} ESCAPE '\\'", values.len() + number));
         conditions.push(format!("({})", fits.collect::<Vec<_>>().join(" OR ")));
         values.extend(patterns);
-        let columns: Vec<_> = place.key.iter().copied().chain(place.columns()).collect();
+        let columns: Vec<_> = table.key.iter().copied().chain(table.columns()).collect();
         let statement =
-            format!("SELECT {} FROM {} WHERE {}", columns.join(", "), place.table, conditions.join(" AND "));
+            format!("SELECT {} FROM {} WHERE {}", columns.join(", "), table.name, conditions.join(" AND "));
         let rows = self.rows_of(statement, values).await?;
-        rows.iter().map(|row| read(place, row)).collect::<Result<_, _>>().map(Some)
+        rows.iter().map(|row| read(table, row)).collect::<Result<_, _>>().map(Some)
     }
 
     /// The key at which a stretch ends; `None` where the table ends before.
     async fn end_of_stretch(
         &self,
-        place: &Place,
+        table: &AddressTable,
         after: Option<&[String]>,
     ) -> Result<Option<Vec<String>>, StoreError> {
-        let keys = place.key.join(", ");
-        let condition = after.map(|_| format!("WHERE {}", beside(place.key, ">", 0))).unwrap_or_default();
+        let keys = table.key.join(", ");
+        let condition = after.map(|_| format!("WHERE {}", beside(table.key, ">", 0))).unwrap_or_default();
         let statement = format!(
             "SELECT {keys} FROM {} {condition} ORDER BY {keys} LIMIT 1 OFFSET {}",
-            place.table,
+            table.name,
             STRETCH - 1
         );
         let rows = self.rows_of(statement, after.unwrap_or_default().to_vec()).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        key_of(place, &Columns { table: place.table, row }).map(Some)
+        key_of(table, &Columns { table: table.name, row }).map(Some)
     }
 
     async fn rows_of(&self, statement: String, values: Vec<String>) -> Result<Vec<Row>, StoreError> {
@@ -183,16 +184,16 @@ fn beside(key: &[&str], compared: &str, before: usize) -> String {
     format!("({}) {compared} ({})", key.join(", "), marks.join(", "))
 }
 
-fn key_of(place: &Place, columns: &Columns<'_>) -> Result<Vec<String>, StoreError> {
-    place.key.iter().map(|column| columns.text(column)).collect()
+fn key_of(table: &AddressTable, columns: &Columns<'_>) -> Result<Vec<String>, StoreError> {
+    table.key.iter().map(|column| columns.text(column)).collect()
 }
 
-fn read(place: &'static Place, row: &Row) -> Result<Trace, StoreError> {
-    let columns = Columns { table: place.table, row };
-    let texts = place.columns().map(|column| Ok((column, columns.optional_text(column)?)));
+fn read(table: &'static AddressTable, row: &Row) -> Result<Trace, StoreError> {
+    let columns = Columns { table: table.name, row };
+    let texts = table.columns().map(|column| Ok((column, columns.optional_text(column)?)));
     Ok(Trace {
-        table: place.table,
-        key: key_of(place, &columns)?,
+        table: table.name,
+        key: key_of(table, &columns)?,
         columns: texts.collect::<Result<_, StoreError>>()?,
     })
 }
