@@ -94,6 +94,8 @@ on_both! {
         for mail in [&by_command, &by_request] {
             let story = scene.shop.mail(mail).await;
             assert_eq!(story["waiting"], json!({"reason": "scheduled", "until": send_at}), "{story:#}");
+        }
+        for mail in [&by_command, &by_request] {
             scene.shop.wait_until(mail, "sent").await;
         }
         for address in ["ok@example.net", "ok-2@example.net"] {
