@@ -13,7 +13,7 @@ use crate::{
     clock,
     mail::{Address, AttemptOutcome, MailId, Mailbox, Reply},
     render::{self, Content, Headers},
-    smtp::{Envelope, Fence, NotReady, Route, Sent},
+    smtp::{Envelope, NotReady, Route, Sent, Unfenced},
 };
 
 /// What to send.
@@ -28,23 +28,6 @@ pub(super) struct Arguments {
     /// The sender; default: no-reply at the host of http.public_url.
     #[arg(long)]
     from: Option<Address>,
-}
-
-/// Nothing speaks against it.
-struct AtOnce;
-
-impl Fence for AtOnce {
-    fn may_begin(&self) -> bool {
-        true
-    }
-
-    fn may_begin_next(&self) -> bool {
-        true
-    }
-
-    fn may_offer(&self) -> bool {
-        true
-    }
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> anyhow::Result<()> {
@@ -128,7 +111,7 @@ async fn send(route: &Arc<Route>, sender: &Address, to: &Address, message_id: &s
         Err(NotReady::Away(until)) => anyhow::bail!("the relay is away until {until}"),
     };
     let envelope = Envelope { sender: Some(sender), recipient: to };
-    match ready.send(&envelope, &message, &AtOnce).await {
+    match ready.send(&envelope, &message, &Unfenced).await {
         Sent::Answered(reply) => Ok(reply),
         Sent::Withheld => anyhow::bail!("the mail was not offered"),
         Sent::RouteWaits => anyhow::bail!("the relay is away"),

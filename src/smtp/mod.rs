@@ -23,6 +23,7 @@
 //! | `dialer`, `hello_name` | from a host name to a connection that is ready for mail: connect, greeting, EHLO, STARTTLS, AUTH |
 //! | `connection`, `open_count` | lines in, lines out, time-outs, and how many are open |
 //! | `transaction` | MAIL, RCPT, DATA, the message and the final dot |
+//! | `fence` | whether a mail may still be offered |
 //! | `wire`, `capabilities`, `provider` | the formats, as pure functions |
 //! | `attempt_error` | why an attempt or its connection failed, and the reply that this makes |
 //! | `tuning` | time-outs and limits that no setting changes |
@@ -41,6 +42,7 @@ mod connection;
 mod connection_queue;
 mod consequences;
 mod dialer;
+mod fence;
 mod grouping;
 mod hello_name;
 mod open_count;
@@ -72,6 +74,7 @@ mod tests;
 
 pub use breaker::{BreakerState, RouteFault};
 pub use connection_queue::WaitingMail;
+pub use fence::{Fence, Unfenced};
 pub use hello_name::is_hello_name;
 pub use pace::DomainPace;
 pub use pool_permit::{PoolPermit, PoolPermits};
@@ -83,5 +86,5 @@ pub use route_error::RouteError;
 pub use routes::{NewRoutes, Routes};
 pub use settings::{AuthMechanism, RouteSettings, TlsMode};
 pub use tls::check_certificates;
-pub use transaction::{Envelope, Fence};
+pub use transaction::Envelope;
 pub use tuning::{Timeouts, Tuning};

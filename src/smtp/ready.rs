@@ -14,9 +14,10 @@ use super::{
     connection::Connection,
     connection_queue::WaitingMail,
     consequences::Asked,
+    fence::Fence,
     pool_slot::{PipelinedMail, PoolSlot},
     route::Route,
-    transaction::{self, BeforeFinalDot, Envelope, Fence, Transaction},
+    transaction::{self, BeforeFinalDot, Envelope, Transaction},
     wire::ServerReply,
 };
 use crate::{

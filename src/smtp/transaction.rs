@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     attempt_error::{AttemptError, ConnectionError},
     connection::{Connection, Unsent},
+    fence::Fence,
     wire::ServerReply,
 };
 use crate::mail::{Address, Message, Phase};
@@ -29,19 +30,6 @@ pub struct Envelope<'a> {
     pub sender: Option<&'a Address>,
     /// The one recipient.
     pub recipient: &'a Address,
-}
-
-/// Asked when it matters whether a mail may still be offered: a connection may have taken long, and the process may have
-/// been suspended.
-pub trait Fence: Sync {
-    /// Asked right before MAIL.
-    fn may_begin(&self) -> bool;
-
-    /// Asked right before the MAIL of another mail leaves together with the message of this one.
-    fn may_begin_next(&self) -> bool;
-
-    /// Asked right before the first byte of the message. Until then the relay cannot have the mail; from a `true` on it may.
-    fn may_offer(&self) -> bool;
 }
 
 /// One mail.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     database::Store,
     error::{Doing, StoreError},
-    row::Columns,
+    row::{Columns, Row},
     sql::Sql,
     statement::query,
 };
@@ -102,6 +102,26 @@ impl Store {
         rows.iter().map(|row| read_record(&Columns { table: "template_versions", row })).collect()
     }
 
+    async fn version_row(
+        &self,
+        columns: &str,
+        merchant: &MerchantId,
+        kind: ResourceKind,
+        (template, version): (&str, &str),
+    ) -> Result<Option<Row>, StoreError> {
+        query(sqlx::AssertSqlSafe(format!(
+            "SELECT {columns} FROM template_versions
+             WHERE id = $1 AND merchant_id = $2 AND template_id = $3 AND kind = $4"
+        )))
+        .bind(version)
+        .bind(merchant.as_str())
+        .bind(template)
+        .bind(kind.as_str())
+        .fetch_optional(&self.readers)
+        .await
+        .doing("find a version of a template")
+    }
+
     /// A version of a merchant's template or partial, as in the list.
     ///
     /// # Errors
@@ -113,17 +133,7 @@ impl Store {
         template: &str,
         version: &str,
     ) -> Result<Option<TemplateVersionRecord>, StoreError> {
-        let row = query(
-            "SELECT id, subject, created_at FROM template_versions
-             WHERE id = $1 AND merchant_id = $2 AND template_id = $3 AND kind = $4",
-        )
-        .bind(version)
-        .bind(merchant.as_str())
-        .bind(template)
-        .bind(kind.as_str())
-        .fetch_optional(&self.readers)
-        .await
-        .doing("find a version of a template")?;
+        let row = self.version_row("id, subject, created_at", merchant, kind, (template, version)).await?;
         row.map(|row| read_record(&Columns { table: "template_versions", row: &row })).transpose()
     }
 
@@ -138,17 +148,8 @@ impl Store {
         template: &str,
         version: &str,
     ) -> Result<Option<WrittenVersion>, StoreError> {
-        let row = query(
-            "SELECT id, created_at, document, partials, subject, html, text FROM template_versions
-             WHERE id = $1 AND merchant_id = $2 AND template_id = $3 AND kind = $4",
-        )
-        .bind(version)
-        .bind(merchant.as_str())
-        .bind(template)
-        .bind(kind.as_str())
-        .fetch_optional(&self.readers)
-        .await
-        .doing("read a version of a template")?;
+        let columns = "id, created_at, document, partials, subject, html, text";
+        let row = self.version_row(columns, merchant, kind, (template, version)).await?;
         let Some(row) = row else { return Ok(None) };
         let columns = Columns { table: "template_versions", row: &row };
         Ok(Some(WrittenVersion {

@@ -17,6 +17,7 @@ use crate::{
     clock,
     mail::Address,
     queue::Decision,
+    smtp::Unfenced,
     store::PauseRecord,
 };
 
@@ -66,22 +67,6 @@ async fn converse(socket: TcpStream, offers: &str, says: Says, taken: Arc<Atomic
     }
 }
 
-struct Open;
-
-impl Fence for Open {
-    fn may_begin(&self) -> bool {
-        true
-    }
-
-    fn may_begin_next(&self) -> bool {
-        true
-    }
-
-    fn may_offer(&self) -> bool {
-        true
-    }
-}
-
 /// Two routes to these ports, of which the first is preferred.
 fn first_and_second(first: u16, second: u16) -> Admission {
     let (first, second) = (format!("port = {first}\npriority = 5"), format!("port = {second}"));
@@ -101,7 +86,7 @@ async fn send(admission: &Admission) -> Reply {
         ("ann@shop.example".parse().unwrap(), "bob@a.example".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };
     let Ok(offer) = permit.connect().await else { panic!("there is a connection") };
-    match offer.send(&envelope, &Message::new(vec![b'x'; 100]), &Open).await {
+    match offer.send(&envelope, &Message::new(vec![b'x'; 100]), &Unfenced).await {
         Sent::Answered(reply) => reply,
         other => panic!("{other:?}"),
     }

@@ -4,14 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use super::peer::{
-    GREETING, MAIL, Open, PIPELINING, Peer, hasty, script, send, settings, tuned_route, verdict,
-};
+use super::peer::{GREETING, MAIL, PIPELINING, Peer, hasty, script, send, settings, tuned_route, verdict};
 use crate::mail::{
     Address, AttemptOutcome, Consequence, Judgement, MailLane, Message, Phase, Reply, ReplyClass, ReplyScope,
 };
 use crate::smtp::{
-    Envelope, Fence, NotReady, Route, RouteSettings, Sent, Tuning, WaitingMail, pool_permit::PoolPermit,
+    Envelope, Fence, NotReady, Route, RouteSettings, Sent, Tuning, Unfenced, WaitingMail,
+    pool_permit::PoolPermit,
 };
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
@@ -66,7 +65,7 @@ async fn warm_route(port: u16, tuning: Tuning) -> Arc<Route> {
 
 /// A mail to bob, and one to carl.
 fn one_and_two() -> (Mail<'static>, Mail<'static>) {
-    (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &Open))
+    (Mail::to("bob@example.net", "one", &Unfenced), Mail::to("carl@example.net", "two", &Unfenced))
 }
 
 /// The permits of a mail that has the only slot, and of one that is ahead of it.
@@ -303,7 +302,7 @@ async fn the_fence_of_a_mail_that_follows_is_asked_before_its_message() {
     let route = warm_route(peer.port, Tuning::default()).await;
     let shut = Shut { next: false, content: true };
     let (first, second) =
-        (Mail::to("bob@example.net", "one", &Open), Mail::to("carl@example.net", "two", &shut));
+        (Mail::to("bob@example.net", "one", &Unfenced), Mail::to("carl@example.net", "two", &shut));
     let [first, second] = send_both(&route, first, second).await;
     assert_eq!(verdict(&answered(first)), ACCEPTED);
     assert!(matches!(second, Ok(Sent::Withheld)), "{second:?}");
@@ -324,8 +323,8 @@ async fn one_after_the_other(prepare: impl FnOnce(&Route), first: Mail<'_>, seco
 
 #[tokio::test]
 async fn a_mail_that_may_not_leave_with_a_message_waits_for_the_answer_to_it() {
-    let first = || Mail::to("bob@example.net", "one", &Open);
-    let second = || Mail::to("carl@example.net", "two", &Open);
+    let first = || Mail::to("bob@example.net", "one", &Unfenced);
+    let second = || Mail::to("carl@example.net", "two", &Unfenced);
     let nothing = |_: &Route| {};
     let stale = Mail { is_good: false, ..second() };
     one_after_the_other(nothing, first(), stale).await;
@@ -363,7 +362,7 @@ async fn a_sender_that_the_relay_slows_down_does_not_leave_with_a_message() {
     }
     let slows = Slows(&route, slow);
     let (first, second) =
-        (Mail::to("bob@example.net", "one", &slows), Mail::to("carl@example.net", "two", &Open));
+        (Mail::to("bob@example.net", "one", &slows), Mail::to("carl@example.net", "two", &Unfenced));
     let [first, second] = send_both(&route, first, second).await;
     assert_eq!(verdict(&answered(first)), ACCEPTED);
     assert!(matches!(second, Ok(Sent::SenderWaits(_))), "{second:?}");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::peer::{Open, Peer, route, send, send_between, send_through, settings, signed_in};
+use super::peer::{Peer, route, send, send_between, send_through, settings, signed_in};
 use crate::mail::{Address, AttemptOutcome, Consequence, Message, Phase, ReplyClass};
-use crate::smtp::{BreakerState, Envelope, NotReady, Sent};
+use crate::smtp::{BreakerState, Envelope, NotReady, Sent, Unfenced};
 
 const HELLO: &str = "S: 220 hi\nC: EHLO me.example.net\nS: 250 hi\n";
 const MAIL: &str = "C: MAIL FROM:<ann@example.net>\n";
@@ -76,7 +76,7 @@ async fn a_sender_that_a_relay_refuses_stops_alone() {
     let (ann, bob): (Address, Address) =
         ("Else@EXAMPLE.net".parse().unwrap(), "bob@example.net".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };
-    match send_through(&route, &envelope, &hi(), &Open).await {
+    match send_through(&route, &envelope, &hi(), &Unfenced).await {
         Ok(Sent::SenderWaits(pause)) => assert!(pause <= Duration::from_secs(15), "{pause:?}"),
         other => panic!("{other:?}"),
     }
@@ -149,7 +149,7 @@ async fn a_relay_that_says_421_to_each_second_connection_gets_its_mails_over_the
     assert_eq!((refused.phase, refused.outcome), (Phase::Greeting, AttemptOutcome::Transient));
     let bob: Address = "bob@example.net".parse().unwrap();
     let envelope = Envelope { sender: None, recipient: &bob };
-    assert!(matches!(send_through(&route, &envelope, &hi(), &Open).await, Err(NotReady::Away(_))));
+    assert!(matches!(send_through(&route, &envelope, &hi(), &Unfenced).await, Err(NotReady::Away(_))));
     while route.status().breaker != BreakerState::HalfOpen {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

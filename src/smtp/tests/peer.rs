@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::mail::{Address, AttemptOutcome, Message, Phase, Reply};
 use crate::smtp::{
-    Envelope, Fence, NotReady, ReplyRules, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning,
+    Envelope, Fence, NotReady, ReplyRules, Route, RouteSettings, Sent, Timeouts, TlsMode, Tuning, Unfenced,
     shared::Shared,
 };
 
@@ -203,27 +203,10 @@ pub(super) async fn send_between(
     let sender: Option<Address> = sender.map(|sender| sender.parse().unwrap());
     let recipient: Address = recipient.parse().unwrap();
     let envelope = Envelope { sender: sender.as_ref(), recipient: &recipient };
-    let sent = timeout(STUCK, send_through(route, &envelope, &message, &Open)).await;
+    let sent = timeout(STUCK, send_through(route, &envelope, &message, &Unfenced)).await;
     match sent.expect("the dialogue is stuck") {
         Ok(Sent::Answered(reply)) | Err(NotReady::Failed(reply)) => reply,
         other => panic!("{other:?}"),
-    }
-}
-
-/// A fence that lets everything through.
-pub(super) struct Open;
-
-impl Fence for Open {
-    fn may_begin(&self) -> bool {
-        true
-    }
-
-    fn may_begin_next(&self) -> bool {
-        true
-    }
-
-    fn may_offer(&self) -> bool {
-        true
     }
 }
 

@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 
 use super::peer::{
-    GREETING, MAIL, Open, PIPELINING, Peer, hasty_route, route, script, send, send_through, settings,
-    tuned_route,
+    GREETING, MAIL, PIPELINING, Peer, hasty_route, route, script, send, send_through, settings, tuned_route,
 };
 use crate::mail::{AttemptOutcome, MailLane, Message, Phase};
 use crate::smtp::attempt_error::AttemptError;
-use crate::smtp::{BreakerState, Envelope, Fence, NotReady, Ready, RouteSettings, Sent, Tuning, WaitingMail};
+use crate::smtp::{
+    BreakerState, Envelope, Fence, NotReady, Ready, RouteSettings, Sent, Tuning, Unfenced, WaitingMail,
+};
 
 const TAKEN: &str = "S: 250 ok\nS: 250 ok\nS: 354 go on\nC: ...\nS: 250 ok\n";
 
@@ -291,7 +292,7 @@ async fn permits_are_as_many_as_places_and_one_where_the_relay_is_to_be_tried_ag
 async fn send_over(ready: Ready, message: &str) -> AttemptOutcome {
     let (ann, bob) = ("ann@example.net".parse().unwrap(), "bob@example.net".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };
-    match ready.send(&envelope, &Message::new(message.as_bytes().to_vec()), &Open).await {
+    match ready.send(&envelope, &Message::new(message.as_bytes().to_vec()), &Unfenced).await {
         Sent::Answered(reply) => reply.outcome,
         other => panic!("{other:?}"),
     }

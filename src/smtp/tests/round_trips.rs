@@ -15,9 +15,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::peer::{Open, send, settings, tuned_route};
+use super::peer::{send, settings, tuned_route};
 use crate::mail::{AttemptOutcome, MailLane, Message};
-use crate::smtp::{Envelope, NotReady, Route, RouteSettings, Sent, Tuning, WaitingMail};
+use crate::smtp::{Envelope, NotReady, Route, RouteSettings, Sent, Tuning, Unfenced, WaitingMail};
 
 /// A relay that takes all mails, several commands at once. Returns its port, and how many connections it has had.
 async fn relay() -> (u16, Arc<AtomicUsize>) {
@@ -138,7 +138,7 @@ async fn send_one(route: &Arc<Route>) -> Result<Sent, NotReady> {
         }
     };
     permit.arrive(WaitingMail::new(MailLane::Transactional, &envelope, &message, None)).await;
-    Ok(permit.connect().await?.send(&envelope, &message, &Open).await)
+    Ok(permit.connect().await?.send(&envelope, &message, &Unfenced).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use super::peer::{
-    FROM, GREETING, MAIL, Open, PIPELINING, Peer, STEPS, hasty, route, script, send, send_between, settings,
+    FROM, GREETING, MAIL, PIPELINING, Peer, STEPS, hasty, route, script, send, send_between, settings,
     tuned_route, verdict,
 };
 use crate::mail::{Address, AttemptOutcome, Message, Phase};
 use crate::smtp::{
-    BreakerState, Envelope, NotReady, Route, RouteSettings, Sent, Tuning, pool_permit::PoolPermit,
+    BreakerState, Envelope, NotReady, Route, RouteSettings, Sent, Tuning, Unfenced, pool_permit::PoolPermit,
 };
 
 const PLAIN: &str = "S: 250 hi\n";
@@ -22,7 +22,7 @@ async fn send_with(permit: PoolPermit) -> Result<Sent, NotReady> {
     let (ann, bob): (Address, Address) =
         ("ann@example.net".parse().unwrap(), "bob@example.net".parse().unwrap());
     let envelope = Envelope { sender: Some(&ann), recipient: &bob };
-    Ok(permit.connect().await?.send(&envelope, &Message::new(b"hi".to_vec()), &Open).await)
+    Ok(permit.connect().await?.send(&envelope, &Message::new(b"hi".to_vec()), &Unfenced).await)
 }
 
 /// A route that is tried again soon.
