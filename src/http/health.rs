@@ -16,6 +16,7 @@ use crate::{
     app::App,
     smtp::{BreakerState, RouteStatus, Routes},
     store::{RouteUse, RouteUses},
+    telemetry::chain,
 };
 
 /// How long a dependency may take to answer.
@@ -171,26 +172,12 @@ fn relays_state(routes: &[RouteStatus]) -> Result<(), String> {
     Err(format!("every route is away: mails wait for another attempt ({})", why.join("; ")))
 }
 
-async fn within<T, E: Error>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {
+async fn within<T, E: Error + 'static>(asked: impl Future<Output = Result<T, E>>) -> Result<(), String> {
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(with_causes(&error)),
+        Ok(Err(error)) => Err(chain(&error).to_string()),
         Err(_) => Err(format!("does not answer within {} s", ANSWER_TIMEOUT.as_secs())),
     }
-}
-
-/// What failed and why. Some causes say again what theirs are.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn dependency(name: &'static str, needed: bool, state: Result<(), String>) -> Dependency {

@@ -60,9 +60,9 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Whether operators let mails go over a route.
-    pub(super) fn use_of(&self, route: &str) -> RouteUse {
-        RouteUses::new(self.drained.clone(), &self.pauses).of(route)
+    /// Whether operators let mails go over the routes.
+    pub(super) fn route_uses(&self) -> RouteUses {
+        RouteUses::new(self.drained.clone(), &self.pauses)
     }
 }
 
@@ -261,7 +261,8 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
         let text = format!("No route is configured: {}.", waits(facts));
         bad.push(alarm(text, "/routes", "Routes"));
     }
-    let is_drained = |route: &&RouteStatus| facts.use_of(&route.name) == RouteUse::Drained;
+    let uses = facts.route_uses();
+    let is_drained = |route: &&RouteStatus| uses.of(&route.name) == RouteUse::Drained;
     let known = facts.routes.iter().filter(|_| facts.sends);
     for route in known.filter(|route| !is_drained(route)) {
         let name = &route.name;
@@ -283,7 +284,7 @@ fn routes(facts: &Facts, bad: &mut Vec<Alarm>, warnings: &mut Vec<Alarm>) {
             ));
         }
     }
-    let is_used = |route: &RouteStatus| facts.use_of(&route.name) == RouteUse::InUse;
+    let is_used = |route: &RouteStatus| uses.of(&route.name) == RouteUse::InUse;
     if !facts.routes.is_empty() && !facts.routes.iter().any(is_used) {
         let are =
             if facts.routes.iter().all(|route| is_drained(&route)) { "drained" } else { "drained or paused" };

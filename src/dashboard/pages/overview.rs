@@ -99,6 +99,7 @@ pub(super) async fn fragments(board: &DashboardState, viewer: &Viewer) -> Result
     let for_all = viewer.merchant.is_none();
     let lanes = snapshot.lanes.iter().filter(|lane| for_all && lane.lane != Lane::Batch).map(LaneRow::of);
     let routes = snapshot.facts.routes.iter().filter(|_| for_all);
+    let (uses, sends) = (snapshot.facts.route_uses(), snapshot.facts.sends);
     let silence = board.app.config.worker.silence;
     Ok(written(&Parts {
         viewer,
@@ -106,7 +107,10 @@ pub(super) async fn fragments(board: &DashboardState, viewer: &Viewer) -> Result
         tiles: tiles(&snapshot),
         lanes: lanes.collect(),
         routes: routes
-            .map(|route| RouteRow::of(route, &snapshot, rate_used(board, &snapshot, &route.name)))
+            .map(|route| {
+                let state = state_of_route(route, uses.of(&route.name), sends);
+                RouteRow::of(route, state, rate_used(board, &snapshot, &route.name))
+            })
             .collect(),
         failures: if for_all { failures(&snapshot) } else { Vec::new() },
         workers: snapshot
@@ -227,8 +231,7 @@ fn rate_used(board: &DashboardState, snapshot: &StatusSnapshot, name: &str) -> S
 }
 
 impl RouteRow {
-    fn of(route: &RouteStatus, snapshot: &StatusSnapshot, rate: String) -> Self {
-        let state = state_of_route(route, snapshot.facts.use_of(&route.name), snapshot.facts.sends);
+    fn of(route: &RouteStatus, state: Badge, rate: String) -> Self {
         let fault = route.stopped.as_ref().or(route.last_error.as_ref());
         Self {
             name: route.name.clone(),
